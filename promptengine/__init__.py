@@ -1,0 +1,104 @@
+"""An inference engine for Stable Diffusion that understands WebUI prompts and hypernetworks.
+
+Reading a prompt needs no model::
+
+    from promptengine import parse
+    parse("a (cat:1.3) <hypernet:ink:0.8>").tags
+
+Making a picture does::
+
+    from promptengine import Engine, GenerationRequest
+    engine = Engine.open("model.safetensors", models="models")
+    result = engine.generate(GenerationRequest(prompt="a cat <hypernet:ink:0.8>"))
+    result.images[0].save("cat.png")
+
+Importing this package loads neither torch nor lark; names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from promptengine.version import __version__
+
+if TYPE_CHECKING:
+    from promptengine.diffusion.engine import Engine
+    from promptengine.errors import (
+        CheckpointError,
+        GenerationCancelled,
+        IncompatibleNetworkError,
+        NetworkFormatError,
+        PromptEngineError,
+        PromptSyntaxError,
+        RequestError,
+        UnknownNetworkError,
+    )
+    from promptengine.inspection import inspect_file
+    from promptengine.networks.files import convert, load_hypernetwork, save_hypernetwork
+    from promptengine.networks.hypernetwork import Hypernetwork
+    from promptengine.networks.inject import injected
+    from promptengine.pictures import save_png
+    from promptengine.plan import Plan, make_plan
+    from promptengine.registry import Registry
+    from promptengine.request import GenerationRequest, GenerationResult, NetworkReport, Progress
+    from promptengine.syntax import Prompt, Schedule, parse, schedule
+
+__all__ = [
+    "CheckpointError",
+    "Engine",
+    "GenerationCancelled",
+    "GenerationRequest",
+    "GenerationResult",
+    "Hypernetwork",
+    "IncompatibleNetworkError",
+    "NetworkFormatError",
+    "NetworkReport",
+    "Plan",
+    "Progress",
+    "Prompt",
+    "PromptEngineError",
+    "PromptSyntaxError",
+    "Registry",
+    "RequestError",
+    "Schedule",
+    "UnknownNetworkError",
+    "__version__",
+    "convert",
+    "injected",
+    "inspect_file",
+    "load_hypernetwork",
+    "make_plan",
+    "parse",
+    "save_hypernetwork",
+    "save_png",
+    "schedule",
+]
+
+_HOMES = {
+    "diffusion.engine": ["Engine"],
+    "errors": [name for name in __all__ if name.endswith(("Error", "Cancelled"))],
+    "inspection": ["inspect_file"],
+    "networks.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
+    "networks.hypernetwork": ["Hypernetwork"],
+    "networks.inject": ["injected"],
+    "pictures": ["save_png"],
+    "plan": ["Plan", "make_plan"],
+    "registry": ["Registry"],
+    "request": ["GenerationRequest", "GenerationResult", "NetworkReport", "Progress"],
+    "syntax": ["Prompt", "Schedule", "parse", "schedule"],
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

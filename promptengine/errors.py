@@ -1,0 +1,124 @@
+"""Every exception this package raises on purpose.
+
+::
+
+    PromptEngineError
+    ├── PromptSyntaxError       an argument in a prompt that cannot be used: where, and why
+    ├── UnknownNetworkError     a tag names a network that no scanned folder holds
+    ├── NetworkFormatError      a network file that cannot be read, or that would run code
+    ├── IncompatibleNetworkError  a network whose widths do not fit the model
+    ├── CheckpointError         a checkpoint that is missing, unreadable or of an unknown family
+    ├── RequestError            an option outside its range: which one, and what is allowed
+    └── GenerationCancelled     the caller asked to stop between two steps
+
+Messages name the thing, the place and the remedy, in one line. They never hold a traceback, so that
+a front end may show them as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = [
+    "CheckpointError",
+    "GenerationCancelled",
+    "IncompatibleNetworkError",
+    "NetworkFormatError",
+    "PromptEngineError",
+    "PromptSyntaxError",
+    "RequestError",
+    "UnknownNetworkError",
+]
+
+
+class PromptEngineError(Exception):
+    """Base of all errors that a user of this package can cause or meet."""
+
+
+class PromptSyntaxError(PromptEngineError):
+    """An argument in a prompt that cannot be used, such as a multiplier that is no number.
+
+    Parsing itself never raises: every string is a prompt. This is for what a *policy* of ``strict``
+    refuses when the prompt is planned.
+
+    Attributes:
+        source: The prompt as the user wrote it.
+        span: Half-open character offsets of the culprit in ``source``.
+    """
+
+    def __init__(self, message: str, *, source: str, span: tuple[int, int]) -> None:
+        super().__init__(f"{message} at column {span[0] + 1}")
+        self.source = source
+        self.span = span
+
+
+class UnknownNetworkError(PromptEngineError):
+    """A tag names a network that is in none of the scanned folders.
+
+    Attributes:
+        kind: The kind of the tag, such as ``hypernet``.
+        name: The name as written in the prompt.
+        near: Known names close to it, the nearest first.
+    """
+
+    def __init__(self, message: str, *, kind: str, name: str, near: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.name = name
+        self.near = tuple(near)
+
+
+class NetworkFormatError(PromptEngineError):
+    """A network file that cannot be read: damaged, of another kind, or unsafe to load.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, message: str, *, path: Path) -> None:
+        super().__init__(f"{path}: {message}")
+        self.path = path
+
+
+class IncompatibleNetworkError(PromptEngineError):
+    """A network that does not fit the model: none of its widths is read by the model's attention,
+    or it was made for another model's text width.
+
+    Attributes:
+        found: Widths that the network holds.
+        needed: Widths that the model's attention reads.
+    """
+
+    def __init__(self, message: str, *, found: Sequence[int], needed: Sequence[int]) -> None:
+        super().__init__(message)
+        self.found = tuple(found)
+        self.needed = tuple(needed)
+
+
+class CheckpointError(PromptEngineError):
+    """A checkpoint that is missing, unreadable, unsafe, or of a family that is not supported.
+
+    Attributes:
+        path: The file or folder, or None where none was found at all.
+    """
+
+    def __init__(self, message: str, *, path: Path | None = None) -> None:
+        super().__init__(message if path is None else f"{path}: {message}")
+        self.path = path
+
+
+class RequestError(PromptEngineError):
+    """An option that cannot be honoured.
+
+    Attributes:
+        field: The option's name as in :class:`promptengine.request.GenerationRequest`.
+    """
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class GenerationCancelled(PromptEngineError):
+    """The caller cancelled a generation; nothing was written and the engine can be used again."""

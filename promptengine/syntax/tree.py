@@ -1,0 +1,209 @@
+"""What a prompt is, once read: frozen nodes, each with its place in the source.
+
+Reading goes through stages (``parse.py``): comments, tags, ``AND``, then the bracket language of each
+part. Offsets always count characters of the string the user wrote, whatever an earlier stage took out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+__all__ = [
+    "Alternating",
+    "Break",
+    "Diagnostic",
+    "Emphasis",
+    "Fragment",
+    "Group",
+    "Node",
+    "Part",
+    "Prompt",
+    "Schedule",
+    "Scheduled",
+    "Segment",
+    "Severity",
+    "Span",
+    "Tag",
+    "Text",
+]
+
+Severity = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Half-open character offsets ``start:end`` in the source prompt."""
+
+    start: int
+    end: int
+
+    @property
+    def column(self) -> int:
+        """The place as people count it, from 1."""
+        return self.start + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """Something a person would want to know about a prompt; never an error by itself.
+
+    Attributes:
+        severity: ``info`` for a harmless oddity, ``warning`` where the prompt probably does not do
+            what was meant, ``error`` where something asked for cannot be done.
+        message: One sentence that names the thing.
+        span: Where it is, or None where it concerns no place in the prompt.
+        hint: What to write instead, or an empty string.
+    """
+
+    severity: Severity
+    message: str
+    span: Span | None = None
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Characters without further structure."""
+
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A balanced bracket pair that is not a schedule: its brackets stay in the text, where the
+    attention stage reads them as emphasis.
+
+    ``children`` include the brackets (and a weight's colon) as :class:`Text`.
+    """
+
+    children: tuple[Node, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduled:
+    """``[before:after:when]``: one text up to a step, another from then on.
+
+    Attributes:
+        when: The number as written, stripped: with a dot a fraction of the steps, else a step.
+    """
+
+    before: tuple[Node, ...]
+    after: tuple[Node, ...]
+    when: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Alternating:
+    """``[a|b|c]``: step *n* (from 1) takes arm *(n − 1) mod len(arms)*. Empty arms count."""
+
+    arms: tuple[tuple[Node, ...], ...]
+    span: Span
+
+
+Node = Text | Group | Scheduled | Alternating
+
+
+@dataclass(frozen=True, slots=True)
+class Emphasis:
+    """Brackets that weight the text inside: ``(a:1.2)``, ``(a)`` = 1.1, ``[a]`` = 1/1.1."""
+
+    children: Sequence[Text | Emphasis | Break]
+    factor: float
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The word ``BREAK``: what follows starts a new 75-token chunk."""
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """``<kind:argument:…>``, taken out of the text. Every kind is a tag, known or not."""
+
+    kind: str
+    arguments: tuple[str, ...]
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One operand of ``AND`` (the only one where there is none).
+
+    Attributes:
+        text: The operand after tags and its trailing weight are taken out.
+        weight: How much this part's guidance counts; any float.
+        nodes: The bracket language of ``text``. Where ``text`` cannot be scheduled (a stray ``|``, a
+            backslash at the end of a line) this is one :class:`Text`.
+        span: From the first to past the last character of ``text`` in the source.
+    """
+
+    text: str
+    weight: float
+    # They follow from the text. Left out here, parts compare, hash and print at any depth of nesting.
+    nodes: tuple[Node, ...] = field(repr=False, compare=False)
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A whole prompt, read."""
+
+    source: str
+    tags: tuple[Tag, ...]
+    parts: tuple[Part, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """Text with one weight, as the attention stage leaves it.
+
+    ``("BREAK", -1.0)`` is the chunk break. 1.0 is neutral; 0 silences; negative is allowed.
+    """
+
+    text: str
+    weight: float
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """What a part says up to and including a step.
+
+    Attributes:
+        until_step: Last step, counted from 1, at which ``text`` holds.
+        text: The scheduled text, brackets of emphasis included.
+        fragments: ``text`` with its weights worked out; never empty.
+    """
+
+    until_step: int
+    text: str
+    fragments: tuple[Fragment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A part over the steps of one sampling pass; segments ascend in ``until_step``."""
+
+    steps: int
+    segments: tuple[Segment, ...]
+
+    def at(self, call: int) -> Segment:
+        """Return what holds at the 0-based denoiser call ``call``.
+
+        The sampler compares its 0-based counter with numbers that count steps from 1, as WebUI does:
+        a segment with ``until_step`` 4 serves calls 0 to 4, five of them. Past the last segment the
+        first one holds again.
+        """
+        for segment in self.segments:
+            if call <= segment.until_step:
+                return segment
+        return self.segments[0]

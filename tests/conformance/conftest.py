@@ -1,0 +1,48 @@
+"""Where the golden data lies, and the tiny checkpoint it was computed with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.golden import DATA, folder
+
+if TYPE_CHECKING:
+    from promptengine.diffusion.engine import Engine
+
+
+@pytest.fixture(scope="session")
+def conformance_dir() -> Path:
+    """The folder of golden data: the project's own copy, or what PROMPTENGINE_CONFORMANCE names."""
+    return folder()
+
+
+@pytest.fixture(scope="session")
+def goldens(conformance_dir: Path) -> Path:
+    """The tables and tensors of WebUI's first half."""
+    return conformance_dir / "webui" / "goldens"
+
+
+@pytest.fixture(scope="session")
+def model_dir(conformance_dir: Path) -> Path:
+    """The tiny checkpoint's folder; data without one use the project's own."""
+    own = conformance_dir / "webui" / "model"
+    return own if own.is_dir() else DATA / "webui" / "model"
+
+
+@pytest.fixture(scope="session")
+def engine(conformance_dir: Path, model_dir: Path) -> Engine:
+    """The tiny checkpoint with the folder's hypernetworks, float32 on one CPU thread."""
+    import torch
+
+    from promptengine import Engine
+
+    torch.set_num_threads(1)
+    return Engine.open(
+        model_dir / "tiny-sd1.safetensors",
+        models={"hypernet": conformance_dir / "webui" / "hypernetworks"},
+        config=model_dir / "diffusers_config",
+        device="cpu",
+    )

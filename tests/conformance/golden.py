@@ -1,0 +1,42 @@
+"""Reads the tables and tensors of the golden data."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+DATA = Path(__file__).parent / "data"
+
+
+def folder() -> Path:
+    """The project's own golden data, or the folder that PROMPTENGINE_CONFORMANCE names."""
+    return Path(os.environ.get("PROMPTENGINE_CONFORMANCE", DATA))
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a .jsonl file; no rows where a folder lacks it."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file; none where a folder lacks it."""
+    return load_file(path) if path.is_file() else {}
+
+
+def table(path: Path) -> Any:
+    """A .json file, or an empty object where a folder lacks it."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def difference(ours: Tensor, golden: Tensor) -> float:
+    """The largest absolute difference; infinite where shapes differ or a value is no number."""
+    if ours.shape != golden.shape or not ours.isfinite().all():
+        return float("inf")
+    return float((ours.double() - golden.double()).abs().max())

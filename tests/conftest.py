@@ -1,0 +1,40 @@
+"""The tiny checkpoint of the golden data, for tests that need a whole model."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.golden import DATA
+
+if TYPE_CHECKING:
+    from promptengine import Engine
+
+WEBUI = DATA / "webui"
+CHECKPOINT = WEBUI / "model" / "tiny-sd1.safetensors"
+CONFIG = WEBUI / "model" / "diffusers_config"
+NETWORKS = WEBUI / "hypernetworks"
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep digests out of the user's own cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """The tiny checkpoint with a models folder of its own, which tests may add networks to."""
+    import torch
+
+    from promptengine import Engine
+
+    torch.set_num_threads(1)
+    models = tmp_path_factory.mktemp("models")
+    (models / "hypernetworks").mkdir()
+    for path in NETWORKS.iterdir():
+        shutil.copy(path, models / "hypernetworks" / path.name)
+    return Engine.open(CHECKPOINT, models=models, config=CONFIG, device="cpu")
