@@ -1,0 +1,234 @@
+"""Tells what a file of weights is, without running anything in it.
+
+Works on files larger than memory: safetensors are read by their header, pickles are mapped. Only
+small files have their numbers looked at. The digest reads the whole file once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+from promptengine.digests import sha256
+from promptengine.errors import NetworkFormatError
+from promptengine.tensorfiles import (
+    FileFormat,
+    Kind,
+    file_format,
+    is_plain_tensor,
+    kind_of,
+    read_pickled,
+    read_safetensors,
+    refused_names,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from promptengine.networks.hypernetwork import Hypernetwork
+
+__all__ = ["FileReport", "inspect_file"]
+
+_DIGEST_LENGTH: Final = 10
+_MOST_BYTES_LOOKED_AT: Final = 1 << 30
+_LONGEST_METADATA: Final = 400
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What is known of a file of weights.
+
+    Attributes:
+        path: The file.
+        kind: What it holds.
+        format: How it is written.
+        size: Bytes.
+        digest: First 10 hexadecimal digits of the content's SHA-256, as WebUI shows them.
+        tensors: Number of tensors.
+        parameters: Number of numbers in them.
+        dtypes: Name of each dtype, such as ``float16``, with its number of tensors.
+        layers: Of a hypernetwork its layers by width, such as ``768: Linear 768→1536, …``; key and
+            value network have the same.
+        metadata: Text by name: of safetensors its header's, of pickles their simple entries. Long
+            values are cut.
+        safe: Whether reading it asks for nothing but tensors, plain containers and the harmless
+            trainer state of old checkpoints.
+        unsafe_globals: What else it asks for, such as ``posix.system``; never run.
+        notes: What a user should know beside, one sentence each.
+    """
+
+    path: Path
+    kind: Kind
+    format: FileFormat
+    size: int
+    digest: str
+    tensors: int = 0
+    parameters: int = 0
+    dtypes: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
+    layers: tuple[str, ...] = ()
+    metadata: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    safe: bool = True
+    unsafe_globals: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, object]:
+        """Returns the report in the types of JSON, the path as text."""
+        texts: dict[str, object] = {
+            "path": str(self.path),
+            "layers": list(self.layers),
+            "unsafe_globals": list(self.unsafe_globals),
+            "notes": list(self.notes),
+        }
+        return dataclasses.asdict(self) | texts
+
+
+def inspect_file(path: Path) -> FileReport:
+    """Looks at a checkpoint, hypernetwork, LoRA, embedding, VAE or optimizer state.
+
+    An unsafe file gives a report that says so; nothing it asks for is run or imported.
+
+    Raises:
+        NetworkFormatError: A file that is missing, damaged or of no known format.
+    """
+    path = Path(path)
+    written_as = file_format(path)
+    report = FileReport(path, "unknown", written_as, path.stat().st_size, _short_digest(path))
+    if written_as == "safetensors":
+        tensors, metadata = read_safetensors(path)
+        return _describe(report, tensors, metadata, list(tensors))
+    refused = refused_names(path)
+    if refused:
+        note = "it asks to run code when it is loaded, and is refused everywhere"
+        return dataclasses.replace(report, safe=False, unsafe_globals=refused, notes=(note,))
+    content = read_pickled(path)
+    tensors = dict(_tensors(content))
+    entries = cast("dict[object, object]", content) if isinstance(content, dict) else {}
+    metadata = {
+        str(key): str(value)
+        for key, value in entries.items()
+        if isinstance(value, str | int | float) or _is_flat_list(value)
+    }
+    return _describe(report, tensors, metadata, [*entries, *_names_inside(entries)])
+
+
+def _describe(
+    report: FileReport,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    keys: list[object] | list[str],
+) -> FileReport:
+    from promptengine.networks.files import FORMAT
+
+    is_network = metadata.get("format") == FORMAT
+    report = dataclasses.replace(
+        report,
+        kind="hypernetwork" if is_network else kind_of(keys),
+        tensors=len(tensors),
+        parameters=sum(tensor.numel() for tensor in tensors.values()),
+        dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values())),
+        metadata={name: _cut(text) for name, text in metadata.items()},
+        notes=tuple(_number_notes(report.size, tensors)),
+    )
+    return _describe_network(report) if report.kind == "hypernetwork" else report
+
+
+def _describe_network(report: FileReport) -> FileReport:
+    from promptengine.networks.files import load_hypernetwork
+
+    try:
+        network = load_hypernetwork(report.path)
+    except NetworkFormatError as failure:
+        note = f"it cannot be used: {failure}"
+        return dataclasses.replace(report, notes=(*report.notes, note))
+    notes = list(report.notes)
+    if network.name != report.path.stem:
+        notes.append(
+            f"the name inside, {_cut(network.name)!r}, is not the file's; prompts use the file's"
+        )
+    known = {
+        "name": network.name,
+        "step": network.step,
+        "sd_checkpoint": network.sd_checkpoint,
+        "sd_checkpoint_name": network.sd_checkpoint_name,
+        **dataclasses.asdict(network.settings),
+        **network.extra,
+    }
+    return dataclasses.replace(
+        report,
+        layers=tuple(_layer_lines(network)),
+        metadata={name: _cut(str(value)) for name, value in known.items() if value is not None},
+        notes=tuple(notes),
+    )
+
+
+def _layer_lines(network: Hypernetwork) -> Iterator[str]:
+    from torch import nn
+
+    for width in network.widths:
+        pair = network.pair(width)
+        names = [
+            f"Linear {module.in_features}→{module.out_features}"
+            if isinstance(module, nn.Linear)
+            else type(module).__name__
+            for module in (pair.key.linear if pair else ())
+        ]
+        yield f"{width}: {', '.join(names)}"
+
+
+def _number_notes(size: int, tensors: Mapping[str, Tensor]) -> Iterator[str]:
+    if not tensors:
+        yield "it holds no tensors"
+    if sum(tensor.nbytes for tensor in tensors.values()) > size:
+        yield "its tensors claim more numbers than the file holds"
+    elif size <= _MOST_BYTES_LOOKED_AT:
+        broken = [name for name, tensor in tensors.items() if _is_broken(tensor)]
+        if broken:
+            yield f"{len(broken)} of its tensors hold NaN or infinity, the first {broken[0]!r}"
+
+
+def _is_broken(tensor: Tensor) -> bool:
+    return tensor.dtype.is_floating_point and not bool(tensor.float().isfinite().all())
+
+
+def _tensors(content: object) -> Iterator[tuple[str, Tensor]]:
+    """Yields the tensors in nested containers under dotted names, breadth first; each container
+    once, since a pickle may hold containers that contain themselves.
+    """
+    waiting: deque[tuple[str, object]] = deque([("", content)])
+    seen: set[int] = set()
+    while waiting:
+        place, value = waiting.popleft()
+        if is_plain_tensor(value):
+            yield place, value
+        items: Iterable[tuple[object, object]] = ()
+        if isinstance(value, dict):
+            items = cast("dict[object, object]", value).items()
+        elif isinstance(value, list | tuple):
+            items = enumerate(cast("list[object]", value))
+        if id(value) not in seen:
+            waiting.extend((f"{place}.{key}" if place else str(key), item) for key, item in items)
+            seen.add(id(value))
+
+
+def _names_inside(entries: Mapping[object, object]) -> Iterator[object]:
+    state = entries.get("state_dict")
+    if isinstance(state, dict):
+        yield from cast("dict[object, object]", state)
+
+
+def _is_flat_list(value: object) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(item, str | int | float) for item in cast("list[object]", value)
+    )
+
+
+def _short_digest(path: Path) -> str:
+    return sha256(path)[:_DIGEST_LENGTH]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_METADATA else text[: _LONGEST_METADATA - 1] + "…"

@@ -1,0 +1,350 @@
+"""Reads and replaces files of tensors, whatever they hold.
+
+Weights come as safetensors or as pickles that ``torch.save`` wrote. A pickle is a program, so it is
+read in one way only: ``torch.load(weights_only=True)``, which builds tensors and plain containers
+and refuses every other name. Nothing here runs what a file asks for, and nothing here imports torch
+before a file is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import threading
+import zipfile
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Final, Literal, Protocol, TypeGuard
+
+from promptengine.errors import NetworkFormatError, PromptEngineError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "FileError",
+    "FileFormat",
+    "Kind",
+    "Placeholder",
+    "file_format",
+    "is_plain_tensor",
+    "kind_of",
+    "read_pickled",
+    "read_safetensors",
+    "refused_names",
+    "replacing",
+]
+
+FileFormat = Literal["safetensors", "zip pickle", "legacy pickle"]
+Kind = Literal[
+    "checkpoint", "hypernetwork", "lora", "embedding", "vae", "optimizer state", "unknown"
+]
+
+_ANOTHER_COPY: Final = "download or copy it again"
+_SAFER_COPY: Final = "get a copy in the safetensors format"
+_LONGEST_CAUSE: Final = 160
+_TORCH_PROTOCOL: Final = 2  # what torch.save writes unless told otherwise
+
+
+class FileError(Protocol):
+    """An error class of this package that names a file, such as ``NetworkFormatError``."""
+
+    def __call__(self, message: str, *, path: Path) -> PromptEngineError:
+        """Makes the error."""
+        ...
+
+
+class Placeholder:
+    """Stands for an object that a checkpoint drags along and inference never looks at.
+
+    It swallows whatever it is built from: no argument and no state is kept, and nothing is called.
+    """
+
+    def __init__(self, *_arguments: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+# Checkpoints of 2022 hold the state of their trainer beside the weights: callbacks by class, and
+# best scores as numpy scalars. Refusing those files would refuse the originals of Stable Diffusion.
+# Allowing the real classes would need their packages and would run their constructors. An inert
+# stand-in under the same name needs neither. The list is closed; each name gets a class of its own,
+# since classes serve as dictionary keys in such files and must not collide.
+_PLACEHOLDERS: Final[tuple[tuple[Callable[..., object], str], ...]] = tuple(
+    (type(name.rpartition(".")[2], (Placeholder,), {}), name)
+    for name in (
+        "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+        "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+        "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
+        "lightning.pytorch.callbacks.early_stopping.EarlyStopping",
+        "numpy.core.multiarray.scalar",
+        "numpy._core.multiarray.scalar",
+        "numpy.dtype",
+        "numpy.dtypes.Float32DType",
+        "numpy.dtypes.Float64DType",
+        "numpy.dtypes.Int64DType",
+    )
+)
+
+# torch keeps its list of allowed names per process; a second reader leaving the list while a first
+# one still reads would take the stand-ins away from it.
+_ALLOWED_NAMES_LOCK: Final = threading.Lock()
+
+
+def file_format(path: Path, *, error: FileError = NetworkFormatError) -> FileFormat:
+    """Tells how a file of tensors is written, from its first bytes; the suffix plays no part.
+
+    Raises:
+        PromptEngineError: ``error``, where there is no such file, where it is empty, or where its
+            first bytes belong to none of the formats.
+    """
+    if not path.is_file():
+        raise error("a folder, not a file" if path.is_dir() else "no such file", path=path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(9)
+    except OSError as failure:
+        raise error(f"cannot be read: {failure.strerror}", path=path) from failure
+    if not head:
+        raise error(f"the file is empty; {_ANOTHER_COPY}", path=path)
+    if head[8:] == b"{":
+        return "safetensors"
+    if head.startswith(b"PK\x03\x04"):
+        return "zip pickle"
+    if head.startswith(b"\x80"):
+        return "legacy pickle"
+    raise error("neither a safetensors file nor one that torch.save wrote", path=path)
+
+
+def read_pickled(path: Path, *, error: FileError = NetworkFormatError) -> object:
+    """Reads what ``torch.save`` wrote, without running anything the file asks for.
+
+    Zip files are mapped: tensors come from the disk when they are first touched, and writing to
+    them does not reach the file. The file must stay as it is while such tensors are in use; clone
+    what is to be kept. Trainer state that original checkpoints hold beside the weights comes back
+    as :class:`Placeholder` objects.
+
+    Args:
+        path: The file. Its suffix plays no part.
+        error: The error class to raise.
+
+    Raises:
+        PromptEngineError: ``error``, for every file that cannot be read or that asks for more than
+            tensors and plain containers. One line: the path, the cause and a remedy.
+    """
+    written_as = file_format(path, error=error)
+    if written_as == "safetensors":
+        raise error("a safetensors file where a pickle was expected", path=path)
+    try:
+        return _load(path, zipped=written_as == "zip pickle")
+    # Hostile or damaged bytes make the unpickler fail in any way at all: KeyError, struct.error,
+    # MemoryError and more have been seen. None of it tells a user anything.
+    except Exception as failure:
+        raise error(_explain(failure), path=path) from failure
+
+
+def read_safetensors(
+    path: Path, *, error: FileError = NetworkFormatError
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Reads a safetensors file: its tensors by name, mapped from the disk, and its metadata.
+
+    The file must stay as it is while the tensors are in use; clone what is to be kept.
+
+    Raises:
+        PromptEngineError: ``error``, in one line, for a file that is damaged or of another format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if file_format(path, error=error) != "safetensors":
+        raise error("a pickle where a safetensors file was expected", path=path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError) as failure:
+        message = f"a damaged safetensors file ({_one_line(failure)}); {_ANOTHER_COPY}"
+        raise error(message, path=path) from failure
+
+
+def refused_names(path: Path, *, error: FileError = NetworkFormatError) -> tuple[str, ...]:
+    """Lists the names a pickle asks for beyond tensors, plain containers and known trainer state.
+
+    Nothing is run or imported. Of a zip all names are found by disassembly; of the legacy format
+    only the first one at which reading stops.
+
+    Raises:
+        PromptEngineError: ``error``, where the file is damaged.
+    """
+    if file_format(path, error=error) == "zip pickle":
+        from torch.serialization import get_unsafe_globals_in_checkpoint
+
+        try:
+            names = get_unsafe_globals_in_checkpoint(path)
+        # As in read_pickled: the disassembly of hostile bytes may fail in any way.
+        except Exception as failure:
+            raise error(_explain(failure), path=path) from failure
+        return tuple(sorted(set(names) - {name for _, name in _PLACEHOLDERS}))
+    try:
+        read_pickled(path, error=error)
+    except PromptEngineError as failure:
+        name = _refused_name(failure.__cause__)
+        if name is None:
+            raise
+        return (name,)
+    return ()
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """Writes a file so that readers see the old content or the new one, never a part.
+
+    Yields a temporary path in the same folder, of a hidden name that no scan of networks matches.
+    When the block ends, its content is forced to the disk and takes the place of ``path``; when the
+    block raises, it is removed and ``path`` stays as it was. A file that is replaced keeps its
+    permissions, a new one gets the usual ones; a symbolic link keeps pointing where it did.
+
+    Raises:
+        OSError: Where the folder does not exist or cannot be written.
+    """
+    target = path.resolve()
+    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
+    # Some writers make private files. Made here first, the file shows which mode is the usual one.
+    temporary.touch(exist_ok=False)
+    try:
+        shutil.copymode(target if target.exists() else temporary, temporary)
+        mode = temporary.stat().st_mode
+        yield temporary
+        temporary.chmod(mode)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_plain_tensor(value: object) -> TypeGuard[Tensor]:
+    """Tells whether a value is a dense tensor in memory, as weights are; pickles can hold others,
+    such as sparse ones, whose size and numbers are not where code expects them.
+    """
+    import torch
+
+    return (
+        isinstance(value, torch.Tensor)
+        and type(value) in (torch.Tensor, torch.nn.Parameter)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_nested
+    )
+
+
+def kind_of(keys: Iterable[object]) -> Kind:
+    """Tells what a file holds from the keys of its outermost dictionary of tensors.
+
+    Args:
+        keys: Names of tensors or top-level keys of a pickle. A checkpoint whose weights lie under
+            ``state_dict`` is told by the keys inside.
+    """
+    keys = set(keys)
+    names = {key for key in keys if isinstance(key, str)}
+    models = ("model.diffusion_model.", "cond_stage_model.", "conditioner.")
+    rules: tuple[tuple[Kind, bool], ...] = (
+        ("hypernetwork", any(type(key) is int for key in keys)),
+        ("optimizer state", "optimizer_state_dict" in names),
+        ("checkpoint", any(name.startswith(models) for name in names)),
+        ("lora", any(_LORA_NAME.search(name) for name in names)),
+        ("embedding", bool(names & {"string_to_param", "emb_params"})),
+        ("embedding", bool(names) and names <= {"clip_l", "clip_g"}),
+        ("vae", {"encoder.conv_in.weight", "decoder.conv_in.weight"} <= names),
+        ("vae", any(name.startswith("first_stage_model.") for name in names)),
+    )
+    for kind, holds in rules:
+        if holds:
+            return kind
+    return "unknown"
+
+
+_LORA_NAME: Final = re.compile(
+    r"^lora_(te|unet)|\.(lora_(down|up|mid|A|B)|lora\.(down|up)|hada_w\d|lokr_w\d)\b"
+)
+_REFUSED_NAME: Final = re.compile(r"GLOBAL (\S+)")
+
+
+def _load(path: Path, *, zipped: bool) -> object:
+    import torch
+    from torch.serialization import safe_globals
+
+    if zipped:
+        _check_archive(path)
+    else:
+        with path.open("rb") as file:
+            _check_protocol(file)
+    with _ALLOWED_NAMES_LOCK, safe_globals([*_PLACEHOLDERS]):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses what torch would misread or warn about instead of giving a reason of its own."""
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(Path(member.filename).name == "constants.pkl" for member in members):
+            raise ValueError("a TorchScript program, not weights")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            # Mapped, the compressed bytes would be taken for weights.
+            raise ValueError("its members are compressed; zip them again without compression")
+        for member in members:
+            if Path(member.filename).name == "data.pkl":
+                with archive.open(member) as pickled:
+                    _check_protocol(pickled)
+
+
+def _check_protocol(pickled: IO[bytes]) -> None:
+    head = pickled.read(2)
+    if len(head) == 2 and head[1] != _TORCH_PROTOCOL:
+        raise ValueError(
+            f"pickle protocol {head[1]}, of which PyTorch's safe reader knows only 2; "
+            "save it again with torch.save and no pickle_protocol"
+        )
+
+
+def _explain(failure: Exception) -> str:
+    name = _refused_name(failure)
+    if name is not None:
+        return f"it asks to run {name!r}; refused. If the weights are wanted, {_SAFER_COPY}"
+    text = str(failure)
+    if "Invalid magic number" in text:
+        return "a bare pickle, which torch.save did not write; refused"
+    damage = zipfile.BadZipFile | EOFError | OSError | UnicodeDecodeError
+    if isinstance(failure, damage) or "PytorchStreamReader" in text:
+        return f"damaged or cut short; {_ANOTHER_COPY}"
+    if isinstance(failure, ValueError):
+        return f"cannot be read: {_one_line(failure)}"
+    # torch wraps its reason in advice to switch the protection off, which must not reach a user.
+    reason = text.partition("WeightsUnpickler error:")[2] or text
+    return f"not a pickle of weights ({_one_line(reason) or type(failure).__name__}); refused"
+
+
+def _refused_name(failure: BaseException | None) -> str | None:
+    found = _REFUSED_NAME.search(str(failure))
+    return found[1] if found else None
+
+
+def _one_line(reason: object) -> str:
+    first = str(reason).strip().partition("\n")[0]
+    return first if len(first) <= _LONGEST_CAUSE else first[: _LONGEST_CAUSE - 1] + "…"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a rename survive a power cut; only POSIX systems can, and only they need it."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

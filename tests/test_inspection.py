@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from promptengine.digests import sha256
+from promptengine.errors import NetworkFormatError
+from promptengine.inspection import inspect_file
+from promptengine.networks.files import save_hypernetwork
+from promptengine.networks.hypernetwork import HypernetworkSettings
+from tests.networks.building import random_network
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_hypernetwork_is_described_alike_in_both_formats(tmp_path: Path, suffix: str) -> None:
+    shape = HypernetworkSettings(activation="swish", layer_norm=True)
+    network = random_network([8, 4], shape).half()
+    path = tmp_path / f"ink{suffix}"
+    save_hypernetwork(network, path)
+    report = inspect_file(path)
+    assert report.kind == "hypernetwork"
+    assert report.format == ("zip pickle" if suffix == ".pt" else "safetensors")
+    assert report.size == path.stat().st_size
+    assert report.digest == sha256(path)[:10]
+    assert report.tensors == len(network.state_dict())
+    assert report.parameters == sum(tensor.numel() for tensor in network.parameters())
+    assert report.dtypes == {"float16": report.tensors}
+    assert report.layers == tuple(
+        f"{w}: Linear {w}→{2 * w}, Hardswish, LayerNorm, Linear {2 * w}→{w}, Hardswish, LayerNorm"
+        for w in (8, 4)
+    )
+    assert report.metadata["name"] == "ink"
+    assert report.metadata["step"] == "7"
+    assert report.metadata["activation"] == "swish"
+    assert report.metadata["sd_checkpoint_name"] == "a model"
+    assert report.safe
+    assert report.unsafe_globals == report.notes == ()
+    assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
+
+
+def test_another_name_inside_and_weights_that_are_not_finite_are_noted(tmp_path: Path) -> None:
+    network = random_network([4], name="other")
+    next(network.parameters()).data[0, 0] = float("nan")
+    save_hypernetwork(network, tmp_path / "ink.pt")
+    first, second = inspect_file(tmp_path / "ink.pt").notes
+    assert "NaN or infinity" in first and "linear.0.weight" in first
+    assert "'other'" in second
+
+
+def test_a_network_whose_tensors_do_not_fit_is_reported_with_the_reason(tmp_path: Path) -> None:
+    state = {"linear.0.weight": torch.zeros(3, 3)}
+    torch.save({4: (state, state)}, tmp_path / "a.pt")
+    report = inspect_file(tmp_path / "a.pt")
+    assert report.kind == "hypernetwork"
+    assert len(report.notes) == 1 and "cannot be used" in report.notes[0]
+
+
+def test_other_kinds_are_told(tmp_path: Path) -> None:
+    zero = torch.zeros(2)
+    saved: dict[str, object] = {
+        "checkpoint": {"state_dict": {"model.diffusion_model.x": zero}, "global_step": 5},
+        "embedding": {"string_to_param": {"*": zero}, "name": "x", "step": 3},
+        "optimizer state": {"optimizer_name": "AdamW", "hash": "0", "optimizer_state_dict": {}},
+        "vae": {"encoder.conv_in.weight": zero, "decoder.conv_in.weight": zero},
+        "lora": {"lora_unet_x.lora_down.weight": zero},
+        "unknown": [1, zero],
+    }
+    for kind, payload in saved.items():
+        torch.save(payload, tmp_path / kind)
+        report = inspect_file(tmp_path / kind)
+        assert (report.kind, report.safe) == (kind, True)
+        assert report.parameters == 2 * report.tensors
+    assert inspect_file(tmp_path / "checkpoint").metadata == {"global_step": "5"}
+    save_file({"lora_te_x.alpha": zero}, tmp_path / "l", metadata={"ss_output_name": "x" * 1000})
+    report = inspect_file(tmp_path / "l")
+    assert (report.kind, report.format) == ("lora", "safetensors")
+    assert len(report.metadata["ss_output_name"]) == 400
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        import os
+
+        return os.system, ("touch pwned",)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_an_unsafe_file_is_reported_and_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, legacy: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": Evil()}, tmp_path / "a.pt", _use_new_zipfile_serialization=not legacy)
+    report = inspect_file(tmp_path / "a.pt")
+    assert not report.safe
+    assert report.unsafe_globals[0].endswith(".system")
+    assert report.kind == "unknown"
+    assert "refused" in report.notes[0]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_damaged_and_missing_files_raise_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(b"PK\x03\x04 and no more")
+    for name in ("a.pt", "b.pt"):
+        with pytest.raises(NetworkFormatError) as found:
+            inspect_file(tmp_path / name)
+        assert "\n" not in str(found.value)
+
+
+def test_containers_within_themselves_and_repeated_numbers_do_no_harm(tmp_path: Path) -> None:
+    within: list[object] = []
+    within.extend([within] * 50)
+    torch.save({"a": within, "b": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "a.pt")
+    report = inspect_file(tmp_path / "a.pt")
+    assert report.parameters == 10**12
+    assert report.notes == ("its tensors claim more numbers than the file holds",)
