@@ -1,0 +1,228 @@
+"""What each command does. Options arrive parsed; errors leave as exceptions of our tree.
+
+torch is imported by the commands that need it, so that the others answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from promptengine.app.show import (
+    printable,
+    show_diagnostics,
+    show_file,
+    show_networks,
+    show_prompt,
+    show_reports,
+)
+from promptengine.digests import default_cache_file
+from promptengine.errors import RequestError
+from promptengine.plan import make_plan
+from promptengine.registry import (
+    KINDS,
+    Kind,
+    Registry,
+    RegistryEntry,
+    description,
+    folders_below,
+    preview,
+)
+from promptengine.syntax import Diagnostic, Prompt, parse, schedule
+
+__all__ = ["convert", "inspect", "networks", "parse_prompt", "printable", "txt2img"]
+
+
+def parse_prompt(options: argparse.Namespace) -> int:
+    """``promptengine parse``: show how a prompt is read, or answer a stream of them."""
+    for name in ("steps", "hires_steps"):
+        _check_steps(name, getattr(options, name))
+    if options.jsonl:
+        return _parse_lines(sys.stdin, comments=bool(options.comments))
+    prompt = parse(
+        options.prompt, comments=options.comments is not False, negative=options.negative
+    )
+    diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
+    if options.json:
+        answer = _as_json(prompt, diagnostics, options.steps, options.hires_steps)
+        print(json.dumps(answer, indent=2))
+    else:
+        show_prompt(prompt, diagnostics, steps=options.steps, hires_steps=options.hires_steps)
+    return 0
+
+
+def _check_steps(name: str, steps: object) -> None:
+    if steps is not None and not (type(steps) is int and 1 <= steps <= 10_000):
+        raise RequestError(f"{name} is {steps!r}; it must be 1 to 10000", field=name)
+
+
+def _lookups(prompt: Prompt, options: argparse.Namespace) -> tuple[Diagnostic, ...]:
+    """What the models folder says about the tags; nothing where there is no such folder."""
+    if options.hypernetwork_dir is None and not options.models.is_dir():
+        return ()
+    registry = Registry.open(_folders(options))
+    nothing = parse("", negative=True)
+    plan = make_plan(prompt, nothing, registry, steps=1)
+    return plan.diagnostics[len(prompt.diagnostics) :]
+
+
+def _parse_lines(lines: Iterable[str], *, comments: bool) -> int:
+    """Answer each line; a bad one gets an ``error`` in its answer and makes the exit status 1."""
+    status = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            answer = _parse_line(line, comments=comments)
+        except (ValueError, RequestError) as error:
+            answer = {"id": None, "error": f"line {number}: {error}"}
+            status = 1
+        print(json.dumps(answer), flush=True)
+    return status
+
+
+def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
+    question: Any = json.loads(line)
+    if not isinstance(question, dict) or not isinstance(question.get("prompt"), str):
+        raise ValueError('not a JSON object with a text "prompt"')
+    steps = question.get("steps", 20)
+    hires_steps = question.get("hires_steps")
+    _check_steps("steps", steps)
+    _check_steps("hires_steps", hires_steps)
+    prompt = parse(question["prompt"], comments=comments)
+    return {
+        "id": question.get("id"),
+        **_as_json(prompt, prompt.diagnostics, steps, hires_steps),
+    }
+
+
+def _as_json(
+    prompt: Prompt, diagnostics: Iterable[Diagnostic], steps: int, hires_steps: int | None
+) -> dict[str, Any]:
+    """Tags, sub-prompts and diagnostics in the form of the conformance data."""
+    subprompts = [
+        {
+            "text": part.text,
+            "weight": part.weight,
+            "schedule": [
+                {
+                    "until": segment.until_step,
+                    "text": segment.text,
+                    "attention": [[f.text, f.weight] for f in segment.fragments],
+                }
+                for segment in schedule(part, steps, hires_steps=hires_steps).segments
+            ],
+        }
+        for part in prompt.parts
+    ]
+    return {
+        "tags": [[tag.kind, list(tag.arguments)] for tag in prompt.tags],
+        "subprompts": subprompts,
+        "diagnostics": [diagnostic_as_json(diagnostic) for diagnostic in diagnostics],
+    }
+
+
+def diagnostic_as_json(diagnostic: Diagnostic) -> dict[str, Any]:
+    """A diagnostic in JSON's types; ``start`` and ``end`` count characters from 0."""
+    span = diagnostic.span
+    return {
+        "severity": diagnostic.severity,
+        "message": diagnostic.message,
+        "hint": diagnostic.hint,
+        "column": None if span is None else span.column,
+        "start": None if span is None else span.start,
+        "end": None if span is None else span.end,
+    }
+
+
+def networks(options: argparse.Namespace) -> int:
+    """``promptengine networks``: list what the models folder holds."""
+    registry = Registry.open(_folders(options), cache_file=default_cache_file())
+    entries = [entry for kind in KINDS for entry in registry.entries(kind)]
+    if options.json:
+        print(json.dumps([_entry_as_json(entry, registry) for entry in entries], indent=2))
+    else:
+        show_networks(entries, registry.clashes, options.models)
+    registry.digests.save()
+    return 0
+
+
+def _entry_as_json(entry: RegistryEntry, registry: Registry) -> dict[str, Any]:
+    picture = preview(entry)
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "path": str(entry.path),
+        "size": entry.size,
+        "sha256": registry.digest(entry),
+        "aliases": list(entry.aliases),
+        "preview": None if picture is None else str(picture),
+        "description": description(entry),
+    }
+
+
+def _folders(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
+    """The models folder, with ``--hypernetwork-dir`` searched first where it is given."""
+    if options.hypernetwork_dir is None:
+        return options.models
+    if not options.hypernetwork_dir.is_dir():
+        message = f"--hypernetwork-dir: no such folder: {options.hypernetwork_dir}"
+        raise RequestError(message, field="hypernetwork_dir")
+    folders = folders_below(options.models)
+    folders["hypernet"].insert(0, options.hypernetwork_dir)
+    return folders
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """``promptengine inspect``: say what a file is, without running anything in it."""
+    from promptengine.inspection import inspect_file
+
+    report = inspect_file(options.file)
+    if options.json:
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        show_file(report)
+    return 0
+
+
+def convert(options: argparse.Namespace) -> int:
+    """``promptengine convert``: write a hypernetwork in the other format."""
+    from promptengine.networks.files import convert as convert_file
+
+    if options.target.exists() and not options.force:
+        message = f"{options.target} exists; use --force to replace it"
+        raise RequestError(message, field="target")
+    convert_file(options.source, options.target)
+    print(f"wrote {printable(str(options.target))}")
+    return 0
+
+
+def txt2img(options: argparse.Namespace) -> int:
+    """``promptengine txt2img``: make pictures, and say which networks really ran."""
+    from promptengine.app.txt2img import run
+
+    prompt = options.prompt + "".join(_appended_tag(use) for use in options.hypernetwork)
+    result = run(options, prompt, _folders(options))
+    show_diagnostics(result.diagnostics, prompt, to_stderr=True)
+    show_reports(result.networks)
+    return 0
+
+
+def _appended_tag(use: str) -> str:
+    """``NAME[:MULTIPLIER]`` of the option as a tag."""
+    name, _, multiplier = use.partition(":")
+    if not name or any(mark in name for mark in "<>\n"):
+        message = f"--hypernetwork {use!r}: write NAME or NAME:MULTIPLIER"
+        raise RequestError(message, field="hypernetwork")
+    if not multiplier and ":" not in use:
+        return f"<hypernet:{name}>"
+    try:
+        float(multiplier)
+    except ValueError:
+        message = f"--hypernetwork {use!r}: multiplier {multiplier!r} is no number"
+        raise RequestError(message, field="hypernetwork") from None
+    return f"<hypernet:{name}:{multiplier}>"

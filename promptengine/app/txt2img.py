@@ -1,0 +1,121 @@
+"""The loop behind ``promptengine txt2img``: batch by batch, each picture on disk once it is made."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import secrets
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+from promptengine.app.show import printable
+from promptengine.diffusion.engine import Engine
+from promptengine.pictures import save_png
+from promptengine.registry import Kind
+from promptengine.request import GenerationRequest, GenerationResult, Progress
+
+__all__ = ["run"]
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def run(
+    options: argparse.Namespace, prompt: str, folders: Path | Mapping[Kind, list[Path]]
+) -> GenerationResult:
+    """Make the pictures the options ask for and write them.
+
+    Batches are separate requests with the seeds they would have in one, so that what is finished is
+    on disk when a later batch is interrupted.
+
+    Returns:
+        The last batch's result.
+
+    Raises:
+        PromptEngineError: As :meth:`promptengine.diffusion.engine.Engine.generate` does.
+        OSError: A picture cannot be written.
+    """
+    request = _request(options, prompt)
+    _silence_libraries()
+    engine = Engine.open(
+        options.checkpoint,
+        folders,
+        config=options.config,
+        device=options.device,
+        dtype="auto" if options.dtype == "auto" else DTYPES[options.dtype],
+    )
+    options.output.mkdir(parents=True, exist_ok=True)
+    console = Console(highlight=False)
+    result: GenerationResult | None = None
+    with _progress(request) as on_progress:
+        for batch in range(request.batch_count):
+            seed = request.seed + batch * request.batch_size
+            one = replace(request, seed=seed, batch_count=1)
+            result = engine.generate(
+                one, on_progress=lambda p, done=batch: on_progress(replace(p, batch=done))
+            )
+            for image, infotext, seed in zip(
+                result.images, result.infotexts, result.seeds, strict=True
+            ):
+                path = _free_path(options.output, seed)
+                save_png(image, path, infotext)
+                console.print(printable(str(path)), markup=False, soft_wrap=True)
+    assert result is not None, "a request has at least one batch"
+    return result
+
+
+def _request(options: argparse.Namespace, prompt: str) -> GenerationRequest:
+    return GenerationRequest(
+        prompt=prompt,
+        negative_prompt=options.negative_prompt,
+        seed=options.seed if options.seed != -1 else secrets.randbelow(2**32 - 1),
+        steps=options.steps,
+        sampler=options.sampler,
+        cfg_scale=options.cfg_scale,
+        width=options.width,
+        height=options.height,
+        batch_size=options.batch_size,
+        batch_count=options.batch_count,
+        clip_skip=options.clip_skip,
+        policy=options.policy,
+    )
+
+
+@contextmanager
+def _progress(request: GenerationRequest) -> Generator[Callable[[Progress], None]]:
+    """A bar over all steps of all batches, on standard error."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("sampling", total=request.steps * request.batch_count)
+
+        def advance(progress: Progress) -> None:
+            bar.update(task, completed=progress.batch * request.steps + progress.step)
+
+        yield advance
+
+
+def _free_path(folder: Path, seed: int) -> Path:
+    """``NNNNN-SEED.png`` with the first number past those taken, as WebUI numbers its pictures."""
+    taken = [int(match[1]) for p in folder.iterdir() if (match := re.match(r"(\d{5,})-", p.name))]
+    return folder / f"{max(taken, default=0) + 1:05}-{seed}.png"
+
+
+def _silence_libraries() -> None:
+    """Keep the libraries' own warnings and bars out of a command's output."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.logging.set_verbosity_error()
+        library.logging.disable_progress_bar()

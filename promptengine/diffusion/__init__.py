@@ -1,0 +1,1 @@
+"""From conditioning to pictures: checkpoints, noise schedules, samplers, the engine."""

@@ -1,0 +1,101 @@
+"""The text inside a picture that says how it was made, as WebUI writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from promptengine.request import GenerationRequest, NetworkReport
+from promptengine.version import __version__
+
+__all__ = ["generation_entries", "write_infotext"]
+
+
+def write_infotext(prompt: str, negative_prompt: str, entries: Mapping[str, object]) -> str:
+    """Write WebUI's ``parameters`` text.
+
+    Args:
+        prompt: As the user wrote it, tags included.
+        negative_prompt: Likewise; its line is left out if empty.
+        entries: Keys and values in the order they shall stand; None leaves an entry out, and a
+            value that holds a comma, a colon or a line break is quoted as JSON.
+
+    Returns:
+        Prompt, negative prompt and one line of entries, stripped.
+    """
+    pairs = [_pair(key, value) for key, value in entries.items() if value is not None]
+    lines = [prompt]
+    if negative_prompt:
+        lines.append(f"Negative prompt: {negative_prompt}")
+    return "\n".join([*lines, ", ".join(pairs)]).strip()
+
+
+def _pair(key: str, value: object) -> str:
+    text = str(value)
+    if key == text:
+        return key
+    if any(mark in text for mark in ",:\n"):
+        text = json.dumps(text, ensure_ascii=False)
+    return f"{key}: {text}"
+
+
+def generation_entries(
+    request: GenerationRequest,
+    *,
+    sampler: str,
+    seed: int,
+    size: tuple[int, int],
+    model: str,
+    model_digest: str | None,
+    networks: Sequence[NetworkReport],
+) -> dict[str, object]:
+    """The entries of one picture, in WebUI's order.
+
+    Args:
+        request: What was asked for.
+        sampler: The sampler's own name.
+        seed: Of this picture.
+        size: Width and height in pixels.
+        model: The checkpoint's name without suffix.
+        model_digest: Its SHA-256 in hex, or None for a folder.
+        networks: What became of the tags.
+
+    Returns:
+        Keys and values; None where an entry does not apply. ``RNG`` is always there: our noise comes
+        from the CPU, and its absence would mean a GPU.
+    """
+    scale = request.cfg_scale
+    return {
+        "Steps": request.steps,
+        "Sampler": sampler,
+        "CFG scale": int(scale) if scale == int(scale) else scale,
+        "Seed": seed,
+        "Size": f"{size[0]}x{size[1]}",
+        "Model hash": None if model_digest is None else model_digest[:10],
+        "Model": model,
+        "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
+        "RNG": "CPU",
+        **_network_entries(networks),
+        "Version": f"promptengine {__version__}",
+    }
+
+
+def _network_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:
+    """The entries that tell which hypernetworks really ran, and which tags did nothing.
+
+    ``Hypernet hashes`` lists what was applied in order, each with the first ten digits of its file's
+    SHA-256; ``Hypernet skipped`` lists what was not, and why.
+    """
+    applied = [f"{_list_name(r.name)}: {r.digest[:10]}" for r in reports if r.applied and r.digest]
+    skipped = [
+        f"{_list_name(r.name)} ({_list_name(r.reason)})"
+        for r in reports
+        if not r.applied and r.kind == "hypernet"
+    ]
+    entries = {"Hypernet hashes": ", ".join(applied), "Hypernet skipped": ", ".join(skipped)}
+    return {key: value for key, value in entries.items() if value}
+
+
+def _list_name(name: str) -> str:
+    """Text that cannot break a list of ``name: value`` pairs."""
+    return name.translate({ord(mark): None for mark in ",:\r\n"})

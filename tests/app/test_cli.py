@@ -1,0 +1,227 @@
+"""The command line as a user meets it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from promptengine.app.cli import main
+from tests.conformance.golden import folder, rows
+from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
+
+Capture = pytest.CaptureFixture[str]
+TINY = [
+    *("--checkpoint", str(CHECKPOINT), "--config", str(CONFIG), "--device", "cpu"),
+    *("--hypernetwork-dir", str(NETWORKS), "--width", "64", "--height", "64", "--steps", "2"),
+]
+
+
+def run(*arguments: str) -> int:
+    try:
+        return main(arguments)
+    except SystemExit as stop:  # argparse leaves this way
+        return int(stop.code or 0)
+
+
+def test_txt2img_writes_pictures_with_their_text(tmp_path: Path, capsys: Capture) -> None:
+    arguments = ["txt2img", "a cat <hypernet:hn-relu:0.8> <hypernet:nope:1>", "-n", "blurry", *TINY]
+    arguments += ["--hypernetwork", "hn-mish:0.5", "--seed", "5", "--batch-size", "2"]
+    arguments += ["--batch-count", "2", "-o", str(tmp_path / "out")]
+    assert run(*arguments) == 0
+    output = capsys.readouterr()
+    paths = sorted((tmp_path / "out").iterdir())
+    assert [p.name for p in paths] == [f"0000{n}-{n + 4}.png" for n in range(1, 5)]
+    assert all(str(path) in output.out for path in paths)
+    assert "applied hypernet hn-relu × 0.8" in output.out
+    assert "not applied hypernet nope × 1: not found" in output.out
+    assert "applied hypernet hn-mish × 0.5" in output.out
+    assert "unknown hypernetwork 'nope'" in output.err
+    with Image.open(paths[2]) as image:
+        assert image.size == (64, 64)
+        text = image.info["parameters"]
+    first, second, last = text.split("\n")
+    assert first == "a cat <hypernet:hn-relu:0.8> <hypernet:nope:1><hypernet:hn-mish:0.5>"
+    assert second == "Negative prompt: blurry"
+    assert last.startswith("Steps: 2, Sampler: Euler a, CFG scale: 7, Seed: 7, Size: 64x64, ")
+    assert 'Hypernet hashes: "hn-relu: ' in last
+
+
+def test_the_hypernetwork_option_is_a_tag_at_the_end(tmp_path: Path) -> None:
+    pictures: list[bytes] = []
+    for number, arguments in enumerate(
+        (
+            ["a cat", "--hypernetwork", "hn-relu:0.5", "--hypernetwork", "hn-mish"],
+            ["a cat<hypernet:hn-relu:0.5><hypernet:hn-mish>"],
+            ["a cat"],
+        )
+    ):
+        out = tmp_path / str(number)
+        assert run("txt2img", *arguments, *TINY, "--seed", "1", "-o", str(out)) == 0
+        with Image.open(next(out.iterdir())) as image:
+            pictures.append(image.tobytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["txt2img", "a", "--steps", "0"], "steps is 0; it must be 1 to 1000"),
+        (["txt2img", "a", "--width", "70"], "try 64 or 72"),
+        (["txt2img", "a", "--checkpoint", "nowhere.ckpt"], "nowhere.ckpt: no such file"),
+        (["txt2img", "a", "--hypernetwork", "ink:x"], "multiplier 'x' is no number"),
+        (["txt2img", "a", "--hypernetwork", ""], "write NAME or NAME:MULTIPLIER"),
+        (["txt2img", "a", "--hypernetwork-dir", "nowhere"], "no such folder: nowhere"),
+        (["parse", "a", "--steps", "0"], "steps is 0"),
+        (["inspect", "nowhere.pt"], "nowhere.pt: no such file"),
+        (["convert", "nowhere.pt", "x.safetensors"], "nowhere.pt: no such file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_2(
+    arguments: list[str],
+    said: str,
+    capsys: Capture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache"}
+
+
+def test_strict_refuses_and_writes_nothing(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    arguments = ["txt2img", "a <hypernet:hn-rel:1>", *TINY, "--policy", "strict", "-o", str(out)]
+    assert run(*arguments) == 2
+    assert "'hn-rel' at column 3; did you mean 'hn-relu'" in capsys.readouterr().err
+    assert not list(out.iterdir())
+
+
+def test_parse_draws_tree_schedule_and_diagnostics(capsys: Capture) -> None:
+    assert (
+        run(
+            "parse", "a (cat:1.3) [fox|[wolf:bear:0.5]] [x:y] BREAK b<hypernet:i:2>", "--steps", "4"
+        )
+        == 0
+    )
+    output = capsys.readouterr().out
+    for expected in (
+        "× 1.3",
+        "alternate",
+        "change at 0.5",
+        "step 4",
+        "BREAK",
+        "tag hypernet i : 2",
+    ):
+        assert expected in output
+    assert "warning at column 35" in output
+    assert "^^^^^" in output
+
+
+def test_parse_never_drives_the_terminal(capsys: Capture) -> None:
+    assert run("parse", "a \x1b[31m\x07 [b:\x9b2J] <x\x1b:1>") == 0
+    assert not set("\x1b\x07\x9b") & set(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("prompt", ["", "(" * 30_000, "[a|" * 3_000, "\ud800", "[[b]:(c|:0.5"])
+def test_parse_answers_anything(prompt: str, capsys: Capture) -> None:
+    assert run("parse", prompt) == 0
+    assert run("parse", prompt, "--json") == 0
+    assert capsys.readouterr().out
+
+
+def test_parse_looks_names_up_where_there_is_a_models_folder(capsys: Capture) -> None:
+    arguments = ["parse", "<hypernet:hn-rel:1>", "--hypernetwork-dir", str(NETWORKS), "--json"]
+    assert run(*arguments) == 0
+    (diagnostic,) = json.loads(capsys.readouterr().out)["diagnostics"]
+    assert "did you mean 'hn-relu'" in diagnostic["message"]
+    assert (diagnostic["column"], diagnostic["start"], diagnostic["end"]) == (1, 0, 19)
+
+
+def test_jsonl_answers_in_the_form_of_the_golden_data(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = rows(folder() / "prompts" / "cases.jsonl")[::25]
+    keys = ("id", "prompt", "steps", "hires_steps")
+    questions = "".join(json.dumps({k: case[k] for k in keys}) + "\n" for case in cases)
+    monkeypatch.setattr("sys.stdin", io.StringIO(questions))
+    assert run("parse", "--jsonl") == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["id"] for answer in answers] == [case["id"] for case in cases]
+    for answer, case in zip(answers, cases, strict=True):
+        assert answer["tags"] == case["expected"]["tags"]
+        for ours, golden in zip(answer["subprompts"], case["expected"]["subprompts"], strict=True):
+            assert (ours["text"], ours["weight"]) == (golden["text"], golden["weight"])
+            assert [s["until"] for s in ours["schedule"]] == [
+                s["until"] for s in golden["schedule"]
+            ]
+
+
+def test_jsonl_answers_bad_lines_and_goes_on(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = '{"prompt": 3}\nnonsense\n\n{"prompt": "a", "steps": "x"}\n{"id": 7, "prompt": "b"}\n'
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    assert run("parse", "--jsonl") == 1
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert ["error" in answer for answer in answers] == [True, True, True, False]
+    assert "line 2" in answers[1]["error"]
+    assert answers[3]["id"] == 7
+
+
+def test_networks_lists_what_is_there(tmp_path: Path, capsys: Capture) -> None:
+    for place in ("hypernetworks/ink.pt", "hypernetworks/old/ink.pt", "Lora/style.safetensors"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(NETWORKS / "hn-relu.pt", tmp_path / place)
+    (tmp_path / "hypernetworks" / "ink.txt").write_text("like a brush")
+    assert run("networks", "--models", str(tmp_path)) == 0
+    output = capsys.readouterr()
+    assert "like a brush" in output.out
+    assert "old/ink" in output.out
+    assert "ink" in output.err
+    assert run("networks", "--models", str(tmp_path), "--json") == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert [(e["kind"], e["name"]) for e in entries] == [
+        ("hypernet", "ink"),
+        ("hypernet", "old/ink"),
+        ("lora", "style"),
+    ]
+    assert entries[0]["sha256"].startswith("d2c1e0f09e")
+    assert run("networks", "--models", str(tmp_path / "nowhere")) == 0
+    assert "no model files" in capsys.readouterr().out
+
+
+def test_inspect_says_what_a_file_is(capsys: Capture) -> None:
+    assert run("inspect", str(NETWORKS / "hn-relu.pt")) == 0
+    assert "hypernetwork" in capsys.readouterr().out
+    assert run("inspect", str(WEBUI / "hypernetworks_bad" / "hn-evil-zip.pt")) == 0
+    output = capsys.readouterr().out
+    assert "NO" in output
+    assert "refused" in output
+    assert run("inspect", str(CHECKPOINT), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "checkpoint"
+
+
+def test_convert_there_and_back(tmp_path: Path, capsys: Capture) -> None:
+    source = NETWORKS / "hn-swish-ln.pt"
+    there, back = tmp_path / "a.safetensors", tmp_path / "b.pt"
+    assert run("convert", str(source), str(there)) == 0
+    assert run("convert", str(there), str(back)) == 0
+    assert run("convert", str(source), str(there)) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run("convert", str(source), str(there), "--force") == 0
+    assert run("inspect", str(back), "--json") == 0
+    assert json.loads(capsys.readouterr().out.split("\n", 1)[1])["kind"] == "hypernetwork"
+
+
+def test_help_and_version(capsys: Capture) -> None:
+    for arguments in (["--help"], ["txt2img", "--help"], ["parse", "--help"], ["--version"]):
+        assert run(*arguments) == 0
+    assert "promptengine" in capsys.readouterr().out

@@ -1,0 +1,133 @@
+"""Whole generations against WebUI's: the same string gives the same picture."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from promptengine import Engine, GenerationRequest, GenerationResult
+from promptengine.diffusion.sampling import SAMPLERS
+from promptengine.syntax import parse
+from tests.conformance.golden import difference, folder, rows, tensors
+
+LATENT_TOLERANCE = 1e-3
+OPTIONS = {"CLIP_stop_at_last_layers": "clip_skip"}
+"""WebUI's options that a request can express."""
+
+
+def mixed_multipliers(case: dict[str, Any]) -> bool:
+    """Whether a hypernetwork's multiplier is no number and another one's is."""
+    tags = [tag for tag in parse(case["prompt"]).tags if tag.kind == "hypernet"]
+    readable = {is_number(tag.arguments[1]) for tag in tags if len(tag.arguments) > 1}
+    return readable == {True, False} or (False in readable and len(tags) > 1)
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+RULES: list[tuple[str, Any]] = [
+    ("another sampler", lambda case: case["sampler"] not in SAMPLERS),
+    ("another option", lambda case: case.get("opts", {}).keys() - OPTIONS.keys()),
+    ("tiling", lambda case: case.get("tiling")),
+    ("variation seed", lambda case: case.get("subseed_strength")),
+    ("seed resize", lambda case: case.get("seed_resize_from_w")),
+    ("textual inversion", lambda case: "TI hashes" in case["infotexts"][0]),
+    ("LoRA", lambda case: "Lora hashes" in case["infotexts"][0]),
+    ("deviation: a network keeps its own multiplier", lambda case: case.get("keep_state")),
+    ("deviation: good tags beside a bad one apply", mixed_multipliers),
+]
+"""Which cases are expected to fail, by their fields."""
+
+
+def marked(case: dict[str, Any]) -> Any:
+    reasons = [reason for reason, applies in RULES if applies(case)]
+    # What a request cannot express is not run: the picture would be another one's.
+    marks = [pytest.mark.xfail(reason=", ".join(reasons), run=False)] if reasons else []
+    return pytest.param(case, id=case["id"], marks=marks)
+
+
+CASES = [marked(case) for case in rows(folder() / "webui" / "goldens" / "txt2img.jsonl")]
+
+
+@cache
+def golden(name: str) -> dict[str, Tensor]:
+    return tensors(folder() / "webui" / "goldens" / f"{name}.safetensors")
+
+
+def request_of(case: dict[str, Any]) -> GenerationRequest:
+    names = (
+        "prompt",
+        "negative_prompt",
+        "sampler",
+        "steps",
+        "cfg_scale",
+        "seed",
+        "width",
+        "height",
+    )
+    options = {OPTIONS[name]: value for name, value in case.get("opts", {}).items()}
+    return GenerationRequest(
+        **{name: case[name] for name in names},
+        batch_size=case.get("batch_size", 1),
+        batch_count=case.get("n_iter", 1),
+        **options,
+    )
+
+
+def without_own_keys(infotext: str) -> str:
+    """An infotext less what WebUI does not write, and less the version's value."""
+    infotext = re.sub(r', Hypernet (hashes|skipped): ("(?:[^"\\]|\\.)*"|[^,]*)', "", infotext)
+    return re.sub(r", Version: .*", "", infotext)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_generation(engine: Engine, case: dict[str, Any]) -> None:
+    result = engine.generate(request_of(case))
+    assert difference(result.latents, golden("txt2img_latents")[case["id"]]) <= LATENT_TOLERANCE
+    assert list(result.seeds) == case["seeds"]
+    ours = [without_own_keys(text) for text in result.infotexts]
+    assert ours == [without_own_keys(text) for text in case["infotexts"]]
+    compare_pixels(case["id"], result)
+
+
+def compare_pixels(name: str, result: GenerationResult) -> None:
+    """Compare 8-bit pictures, where the data has them: one level off on rare pixels is rounding."""
+    import numpy as np
+
+    pictures = golden("txt2img_images")
+    for index, image in enumerate(result.images):
+        expected = pictures.get(f"{name}/uint8/{index}")
+        if expected is not None:
+            off = (torch.from_numpy(np.array(image)).int() - expected.int()).abs()
+            assert off.max() <= 1
+            assert (off > 0).float().mean() < 0.02
+
+
+def test_pictures_carry_webuis_text(engine: Engine, tmp_path: Path) -> None:
+    """The golden PNGs' text is what ours hold for the same request."""
+    from PIL import Image
+
+    from promptengine.pictures import save_png
+
+    cases = {param.values[0]["id"]: param for param in CASES}
+    for path in (folder() / "webui" / "goldens" / "png").glob("*.png"):
+        param = cases.get(path.stem)
+        if param is None or param.marks:
+            continue
+        result = engine.generate(request_of(param.values[0]))
+        save_png(result.images[0], tmp_path / path.name, result.infotexts[0])
+        with Image.open(tmp_path / path.name) as ours, Image.open(path) as theirs:
+            assert without_own_keys(ours.info["parameters"]) == without_own_keys(
+                theirs.info["parameters"]
+            )

@@ -1,0 +1,101 @@
+"""Guidance and the UNet's sizes, with UNets made up for the purpose."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from promptengine.diffusion.denoiser import (
+    Guidance,
+    GuidedUnet,
+    predict_noise,
+    skips_resized_like_webui,
+)
+from promptengine.text.encode import Conditioning
+
+
+class MeanUnet(nn.Module):
+    """Answers with the mean of the text, so that guidance can be worked out by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.batches: list[tuple[int, int]] = []
+
+    def forward(
+        self, x: Tensor, timestep: Tensor, context: Tensor, return_dict: bool
+    ) -> list[Tensor]:
+        self.batches.append((len(x), context.shape[1]))
+        return [context.mean(dim=(1, 2))[:, None, None, None].expand_as(x)]
+
+
+def said(*values: float, tokens: int = 77, until: tuple[int, ...] = (10,)) -> Conditioning:
+    return Conditioning(torch.stack([torch.full((tokens, 3), v) for v in values]), until)
+
+
+def ask(
+    unet: MeanUnet, *positive: tuple[Conditioning, float], negative: Conditioning, scale: float
+):
+    guided = GuidedUnet(unet, Guidance(positive, negative, scale))
+    with torch.no_grad():
+        return guided, guided(torch.zeros(2, 4, 1, 1), torch.tensor(500.0))[:, 0, 0, 0].tolist()
+
+
+def test_guidance_adds_every_parts_weighted_pull() -> None:
+    unet = MeanUnet()
+    _, answer = ask(unet, (said(3.0), 0.8), (said(5.0), 1.2), negative=said(1.0), scale=7.0)
+    expected = 1.0 + 0.8 * 7 * (3.0 - 1.0) + 1.2 * 7 * (5.0 - 1.0)
+    torch.testing.assert_close(answer, [expected, expected])
+    assert unet.batches == [(6, 77)]
+
+
+def test_the_negative_prompt_counts_at_scale_1_too() -> None:
+    unet = MeanUnet()
+    _, answer = ask(unet, (said(3.0), 0.5), negative=said(1.0), scale=1.0)
+    torch.testing.assert_close(answer, [2.0, 2.0])
+
+
+def test_parts_are_lengthened_but_not_the_negative_prompt() -> None:
+    unet = MeanUnet()
+    long, short = said(3.0, tokens=154), said(3.0, tokens=77)
+    ask(unet, (long, 1.0), (short, 1.0), negative=said(1.0), scale=7.0)
+    assert unet.batches == [(4, 154), (2, 77)]
+
+
+def test_the_call_counter_reads_the_schedule() -> None:
+    unet = MeanUnet()
+    scheduled = said(2.0, 4.0, until=(1, 10))
+    guided = GuidedUnet(unet, Guidance([(scheduled, 1.0)], said(0.0), 1.0))
+    answers = [float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean()) for _ in range(4)]
+    assert answers == [2.0, 2.0, 4.0, 4.0]
+    assert guided.calls == 4
+
+
+def tiny_unet() -> nn.Module:
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+        cross_attention_dim=6,
+        attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    ).eval()
+
+
+def predict(unet: nn.Module, height: int) -> Tensor:
+    x = torch.linspace(-1, 1, 4 * height * 8).reshape(1, 4, height, 8)
+    with torch.no_grad():
+        return predict_noise(unet, x, torch.tensor([10.5]), torch.ones(1, 5, 6))
+
+
+def test_odd_sizes_are_resized_after_the_convolution_and_even_ones_are_untouched() -> None:
+    unet = tiny_unet()
+    odd, even = predict(unet, 7), predict(unet, 8)
+    with skips_resized_like_webui(unet):
+        assert not torch.allclose(predict(unet, 7), odd)
+        assert torch.equal(predict(unet, 8), even)
+    assert torch.equal(predict(unet, 7), odd)

@@ -1,0 +1,66 @@
+"""The public face: what can be imported from the package itself, and that all of it is explained."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import promptengine
+
+
+def test_exports() -> None:
+    assert promptengine.__all__ == [
+        "CheckpointError",
+        "Engine",
+        "GenerationCancelled",
+        "GenerationRequest",
+        "GenerationResult",
+        "Hypernetwork",
+        "IncompatibleNetworkError",
+        "NetworkFormatError",
+        "NetworkReport",
+        "Plan",
+        "Progress",
+        "Prompt",
+        "PromptEngineError",
+        "PromptSyntaxError",
+        "Registry",
+        "RequestError",
+        "Schedule",
+        "UnknownNetworkError",
+        "__version__",
+        "convert",
+        "injected",
+        "inspect_file",
+        "load_hypernetwork",
+        "make_plan",
+        "parse",
+        "save_hypernetwork",
+        "save_png",
+        "schedule",
+    ]
+
+
+def test_every_export_exists_and_is_documented() -> None:
+    for name in promptengine.__all__:
+        value = getattr(promptengine, name)
+        assert name == "__version__" or inspect.getdoc(value), name
+
+
+def test_the_name_of_nothing_is_an_attribute_error() -> None:
+    assert not hasattr(promptengine, "nothing")
+    assert "Engine" in dir(promptengine)
+
+
+def test_the_error_tree_is_drawn_in_full() -> None:
+    from promptengine import errors
+
+    for name in errors.__all__:
+        assert issubclass(getattr(errors, name), errors.PromptEngineError)
+        assert name in (errors.__doc__ or "")
+
+
+def test_a_star_import_works() -> None:
+    code = "from promptengine import *; parse('a'); Engine"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,30 @@
+"""The bundled tokenizer."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptengine.text.tokenizer import COMMA_TOKEN, END_TOKEN, START_TOKEN, tokenize
+
+
+def test_well_known_tokens() -> None:
+    assert tokenize(["a photo of a cat", ","]) == [[320, 1125, 539, 320, 2368], [COMMA_TOKEN]]
+    assert tokenize(["<|startoftext|><|endoftext|>"]) == [[START_TOKEN, END_TOKEN]]
+
+
+def test_spellings_that_mean_the_same() -> None:
+    assert len({tuple(ids) for ids in tokenize(["“Cat”", '"cat"', " CAT ".join('""')])}) == 1
+    assert tokenize(["café"]) == tokenize(["cafe\u0301"])
+    assert tokenize(["a\t\n b"]) == tokenize(["a b"])
+
+
+def test_a_long_text_is_neither_cut_nor_slow_to_read() -> None:
+    (ids,) = tokenize(["cat " * 20_000])
+    assert len(ids) == 20_000
+
+
+@given(st.text())
+def test_every_string_has_tokens_of_the_vocabulary(text: str) -> None:
+    (ids,) = tokenize([text + "\ud800"])
+    assert all(0 <= token <= END_TOKEN for token in ids)
