@@ -186,7 +186,9 @@ def test_what_a_pickle_asks_to_run_is_named_and_not_run(
     shown = name.replace("\n", ".").removeprefix("builtins.")
     # Protocol 2 knows the built-in functions by their module's name of old; torch releases differ.
     place = r"(builtins\.|__builtin__\.)?"
-    with pytest.raises(CheckpointError, match=f"asks to run '{place}{shown}'; refused.*safetensors"):
+    with pytest.raises(
+        CheckpointError, match=f"asks to run '{place}{shown}'; refused.*safetensors"
+    ):
         read_pickled(path, error=CheckpointError)
     assert len(refused_names(path)) == 1
     assert re.fullmatch(place + re.escape(shown), refused_names(path)[0])

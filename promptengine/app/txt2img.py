@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
@@ -22,8 +21,6 @@ from promptengine.registry import Kind
 from promptengine.request import GenerationRequest, GenerationResult, Progress
 
 __all__ = ["run"]
-
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def run(
@@ -48,7 +45,7 @@ def run(
         folders,
         config=options.config,
         device=options.device,
-        dtype="auto" if options.dtype == "auto" else DTYPES[options.dtype],
+        dtype=options.dtype,
     )
     options.output.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)

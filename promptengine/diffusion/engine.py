@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from PIL import Image
@@ -35,9 +35,10 @@ from promptengine.request import GenerationRequest, GenerationResult, Progress
 from promptengine.syntax import Diagnostic, parse
 from promptengine.text.encode import clip_text_model, encode_schedule
 
-__all__ = ["Engine", "Models", "OnProgress"]
+__all__ = ["Engine", "Models", "OnProgress", "Precision"]
 
 OnProgress = Callable[[Progress], None]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
 Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]]
 
 
@@ -79,10 +80,9 @@ class Engine:
         cls,
         checkpoint: str | Path | None = None,
         models: Models = "models",
-        *,
         config: str | Path | None = None,
         device: str = "auto",
-        dtype: torch.dtype | Literal["auto"] = "auto",
+        dtype: torch.dtype | Precision = "auto",
     ) -> Engine:
         """Load a checkpoint and scan the folders of networks.
 
@@ -93,19 +93,19 @@ class Engine:
             config: A folder of configurations in diffusers' form, for what the weights and a
                 ``.yaml`` beside them leave open, such as the number of text attention heads.
             device: As torch names it; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
-            dtype: ``auto`` is float16 on CUDA and float32 elsewhere, as in WebUI.
+            dtype: Of UNet and text model; ``auto`` is float16 on CUDA and float32 elsewhere, as in
+                WebUI.
 
         Raises:
             CheckpointError: No checkpoint found, or it cannot be loaded.
-            RequestError: No such device.
+            RequestError: No such device or dtype.
         """
         registry = Registry.open(models, cache_file=default_cache_file())
         path = _checkpoint_path(checkpoint, registry)
         place = _device(device)
-        if dtype == "auto":
-            dtype = torch.float16 if place.type == "cuda" else torch.float32
+        kind = dtype if isinstance(dtype, torch.dtype) else _dtype(dtype, place)
         configurations = None if config is None else Path(config)
-        parts = open_checkpoint(path, config=configurations, device=place, dtype=dtype)
+        parts = open_checkpoint(path, config=configurations, device=place, dtype=kind)
         return cls(parts, registry, place)
 
     def generate(
@@ -275,6 +275,15 @@ def _device(name: str) -> torch.device:
         detail = str(error).splitlines()[0]
         raise RequestError(f"device {name!r} cannot be used: {detail}", field="device") from None
     return device
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in get_args(Precision):
+        choices = ", ".join(get_args(Precision))
+        raise RequestError(f"dtype {name!r} is none of {choices}", field="dtype")
+    return getattr(torch, name)
 
 
 def _step_reporter(

@@ -1,0 +1,53 @@
+"""The README's examples work as they stand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from promptengine.app.cli import _parser  # pyright: ignore[reportPrivateUsage]
+from tests.conftest import CHECKPOINT, NETWORKS
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_library_example_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-model.safetensors").symlink_to(CHECKPOINT)
+    # The native size is what the example uses: a small one is quick.
+    small = (
+        CHECKPOINT.with_suffix(".yaml").read_text().replace("image_size: 64", "image_size: 8", 1)
+    )
+    (tmp_path / "my-model.yaml").write_text(small)
+    (tmp_path / "models" / "hypernetworks").mkdir(parents=True)
+    shutil.copy(NETWORKS / "hn-relu.pt", tmp_path / "models" / "hypernetworks" / "ink.pt")
+    (example,) = blocks("python")
+    exec(compile(example, "README.md", "exec"), {})
+    assert "('ink', True, '')" in capsys.readouterr().out
+    assert (tmp_path / "cat.png").is_file()
+
+
+def test_every_command_is_understood() -> None:
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    commands = [line[line.index("promptengine ") :] for line in lines if "promptengine " in line]
+    assert len(commands) >= 5
+    for command in commands:
+        _, *arguments = shlex.split(command, comments=True)
+        assert _parser().parse_args(arguments).run
+
+
+def test_the_files_the_commands_name_are_there() -> None:
+    root = Path(__file__).parent.parent
+    named = re.findall(r"\btests/[\w./-]+", README)
+    assert named
+    assert all((root / name).exists() for name in named)
