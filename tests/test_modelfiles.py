@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -20,35 +18,7 @@ from promptengine.registry import (
     metadata,
     preview,
 )
-
-_OLD_NS = 1_600_000_000_000_000_000
-
-
-def _touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-
-
-def _hypernets(root: Path, *names: str) -> Registry:
-    _touch(*(root / "hypernetworks" / name for name in names))
-    return Registry.open(root)
-
-
-def _names(registry: Registry, kind: Kind = "hypernet") -> list[str]:
-    return [entry.name for entry in registry.entries(kind)]
-
-
-def _path(registry: Registry, name: str, kind: Kind = "hypernet") -> Path:
-    entry = registry.find(kind, name)
-    assert entry is not None, name
-    return entry.path
-
-
-def _safetensors(path: Path, metadata: Mapping[str, str] | None) -> None:
-    header = json.dumps({} if metadata is None else {"__metadata__": metadata}).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
+from tests.modelfolders import OLD_NS, hypernets, names_of, path_of, touch, write_safetensors
 
 
 class TestScan:
@@ -56,7 +26,7 @@ class TestScan:
 
     def test_root_has_webuis_folders(self, tmp_path: Path) -> None:
         models = tmp_path / "models"
-        _touch(
+        touch(
             models / "hypernetworks" / "h.pt",
             models / "Lora" / "l.safetensors",
             models / "LyCORIS" / "y.safetensors",
@@ -66,7 +36,7 @@ class TestScan:
             tmp_path / "embeddings" / "outer.pt",
         )
         registry = Registry.open(str(models))
-        assert {kind: _names(registry, kind) for kind in KINDS} == {
+        assert {kind: names_of(registry, kind) for kind in KINDS} == {
             "hypernet": ["h"],
             "lora": ["l", "y"],
             "checkpoint": ["c"],
@@ -75,12 +45,12 @@ class TestScan:
         }
 
     def test_a_mapping_takes_one_folder_or_several(self, tmp_path: Path) -> None:
-        _touch(tmp_path / "a" / "x.pt", tmp_path / "b" / "y.pt", tmp_path / "c" / "z.pt")
+        touch(tmp_path / "a" / "x.pt", tmp_path / "b" / "y.pt", tmp_path / "c" / "z.pt")
         registry = Registry.open(
             {"hypernet": [tmp_path / "b", str(tmp_path / "a")], "vae": tmp_path / "c"}
         )
-        assert _names(registry) == ["y", "x"]
-        assert _names(registry, "vae") == ["z"]
+        assert names_of(registry) == ["y", "x"]
+        assert names_of(registry, "vae") == ["z"]
         assert registry.entries("lora") == ()
 
     def test_an_unknown_kind_in_a_mapping_is_named(self, tmp_path: Path) -> None:
@@ -93,7 +63,7 @@ class TestScan:
         assert registry.find("lora", "x") is None
 
     def test_a_file_in_place_of_a_folder_is_fine(self, tmp_path: Path) -> None:
-        _touch(tmp_path / "hypernetworks")
+        touch(tmp_path / "hypernetworks")
         assert Registry.open(tmp_path).entries("hypernet") == ()
 
     @pytest.mark.parametrize(
@@ -110,16 +80,16 @@ class TestScan:
         self, tmp_path: Path, kind: Kind, folder: str, stems: str
     ) -> None:
         for suffix in ("pt", "safetensors", "ckpt", "bin", "txt", "optim", "onnx", "png", "json"):
-            _touch(tmp_path / folder / f"{suffix}.{suffix}")
-        _touch(tmp_path / folder / "PT2.PT", tmp_path / folder / "pt")
-        assert _names(Registry.open(tmp_path), kind) == stems.split()
+            touch(tmp_path / folder / f"{suffix}.{suffix}")
+        touch(tmp_path / folder / "PT2.PT", tmp_path / folder / "pt")
+        assert names_of(Registry.open(tmp_path), kind) == stems.split()
 
     def test_entry_says_what_was_found(self, tmp_path: Path) -> None:
         path = tmp_path / "hypernetworks" / "style" / "deep" / "ink.v2.pt"
-        _touch(path)
-        os.utime(path, ns=(_OLD_NS, _OLD_NS))
+        touch(path)
+        os.utime(path, ns=(OLD_NS, OLD_NS))
         entry = Registry.open(tmp_path).find("hypernet", "ink.v2")
-        assert entry == RegistryEntry("hypernet", "ink.v2", "style/deep/ink.v2", path, _OLD_NS, 1)
+        assert entry == RegistryEntry("hypernet", "ink.v2", "style/deep/ink.v2", path, OLD_NS, 1)
         assert entry is not None and entry.path.is_absolute() and entry.aliases == ()
         with pytest.raises(dataclasses.FrozenInstanceError):
             entry.name = "other"  # type: ignore[misc]
@@ -127,70 +97,70 @@ class TestScan:
     def test_paths_are_absolute_without_dots(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        _touch(tmp_path / "hypernetworks" / "a.pt", tmp_path.parent / "embeddings" / "e.pt")
+        touch(tmp_path / "hypernetworks" / "a.pt", tmp_path.parent / "embeddings" / "e.pt")
         (tmp_path / "here").mkdir()
         monkeypatch.chdir(tmp_path / "here")
         registry = Registry.open("..")
-        assert _path(registry, "a") == tmp_path / "hypernetworks" / "a.pt"
-        assert _path(registry, "e", "embedding") == tmp_path.parent / "embeddings" / "e.pt"
+        assert path_of(registry, "a") == tmp_path / "hypernetworks" / "a.pt"
+        assert path_of(registry, "e", "embedding") == tmp_path.parent / "embeddings" / "e.pt"
 
     def test_dot_files_none_and_optimizer_states_are_left_out(self, tmp_path: Path) -> None:
-        registry = _hypernets(
+        registry = hypernets(
             tmp_path, "a.pt", ".b.pt", ".c/d.pt", "None.pt", "s/None.bin", "none.pt",
             "a.pt.optim", "e.optim", "f.optim.safetensors", ".pt",
         )  # fmt: skip
-        assert _names(registry) == ["a", "none"]
+        assert names_of(registry) == ["a", "none"]
 
     def test_none_is_a_name_for_other_kinds(self, tmp_path: Path) -> None:
-        _touch(tmp_path / "VAE" / "None.pt")
-        assert _names(Registry.open(tmp_path), "vae") == ["None"]
+        touch(tmp_path / "VAE" / "None.pt")
+        assert names_of(Registry.open(tmp_path), "vae") == ["None"]
 
     def test_a_vae_beside_a_checkpoint_is_no_checkpoint(self, tmp_path: Path) -> None:
         folder = tmp_path / "Stable-diffusion"
         for name in ("a.ckpt", "a.vae.pt", "a.vae.ckpt", "a.VAE.safetensors", "vae.ckpt"):
-            _touch(folder / name)
-        assert _names(Registry.open(tmp_path), "checkpoint") == ["a", "vae"]
+            touch(folder / name)
+        assert names_of(Registry.open(tmp_path), "checkpoint") == ["a", "vae"]
 
     def test_a_diffusers_folder_is_one_checkpoint(self, tmp_path: Path) -> None:
         folder = tmp_path / "Stable-diffusion" / "sub" / "sd-v1.5"
         inner = [folder / "model_index.json", folder / "unet" / "weights.safetensors"]
-        _touch(*inner, tmp_path / "Stable-diffusion" / "other.ckpt")
-        os.utime(inner[0], ns=(_OLD_NS, _OLD_NS))
-        os.utime(inner[1], ns=(_OLD_NS + 7, _OLD_NS + 7))
+        touch(*inner, tmp_path / "Stable-diffusion" / "other.ckpt")
+        os.utime(inner[0], ns=(OLD_NS, OLD_NS))
+        os.utime(inner[1], ns=(OLD_NS + 7, OLD_NS + 7))
         registry = Registry.open(tmp_path)
-        assert _names(registry, "checkpoint") == ["other", "sd-v1.5"]
-        entry = RegistryEntry("checkpoint", "sd-v1.5", "sub/sd-v1.5", folder, _OLD_NS + 7, 2)
+        assert names_of(registry, "checkpoint") == ["other", "sd-v1.5"]
+        entry = RegistryEntry("checkpoint", "sd-v1.5", "sub/sd-v1.5", folder, OLD_NS + 7, 2)
         assert registry.find("checkpoint", "sub/sd-v1.5") == entry
-        _touch(folder / "unet" / "more.safetensors")
+        touch(folder / "unet" / "more.safetensors")
         changed = registry.find("checkpoint", "sd-v1.5")
         assert changed is not None and changed.size == 3
 
     def test_the_folder_itself_may_be_the_diffusers_model(self, tmp_path: Path) -> None:
         folder = tmp_path / "sd"
-        _touch(folder / "model_index.json", folder / "unet" / "w.safetensors")
+        touch(folder / "model_index.json", folder / "unet" / "w.safetensors")
         registry = Registry.open({"checkpoint": folder})
-        assert _names(registry, "checkpoint") == ["sd"]
-        assert _path(registry, "sd", "checkpoint") == folder
+        assert names_of(registry, "checkpoint") == ["sd"]
+        assert path_of(registry, "sd", "checkpoint") == folder
 
     def test_sorted_by_path_without_regard_to_case(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "b.pt", "C/x.pt", "a/z.pt", "D.pt", "A/y.pt")
-        assert _names(registry) == ["y", "z", "b", "x", "D"]
+        registry = hypernets(tmp_path, "b.pt", "C/x.pt", "a/z.pt", "D.pt", "A/y.pt")
+        assert names_of(registry) == ["y", "z", "b", "x", "D"]
 
 
 class TestLinks:
     """Symbolic links."""
 
     def test_linked_folders_and_files_are_followed(self, tmp_path: Path) -> None:
-        _touch(tmp_path / "disk" / "far.pt", tmp_path / "disk2" / "one.pt")
+        touch(tmp_path / "disk" / "far.pt", tmp_path / "disk2" / "one.pt")
         folder = tmp_path / "m" / "hypernetworks"
         folder.mkdir(parents=True)
         (folder / "linked").symlink_to(tmp_path / "disk")
         (folder / "near.pt").symlink_to(tmp_path / "disk2" / "one.pt")
-        assert _names(Registry.open(tmp_path / "m")) == ["far", "near"]
+        assert names_of(Registry.open(tmp_path / "m")) == ["far", "near"]
 
     def test_loops_end(self, tmp_path: Path) -> None:
         folder = tmp_path / "hypernetworks" / "a"
-        _touch(folder / "ink.pt")
+        touch(folder / "ink.pt")
         (folder / "up").symlink_to(tmp_path / "hypernetworks")
         (folder / "self").symlink_to(folder)
         (folder / "never.pt").symlink_to(folder / "never.pt")
@@ -199,30 +169,30 @@ class TestLinks:
         assert registry.clashes == ()
 
     def test_a_folder_is_known_by_its_own_path_before_a_links(self, tmp_path: Path) -> None:
-        _touch(tmp_path / "hypernetworks" / "z" / "deep" / "ink.pt")
+        touch(tmp_path / "hypernetworks" / "z" / "deep" / "ink.pt")
         (tmp_path / "hypernetworks" / "a").symlink_to(tmp_path / "hypernetworks" / "z" / "deep")
         entry = Registry.open(tmp_path).find("hypernet", "ink")
         assert entry is not None and entry.relative == "z/deep/ink"
 
     def test_broken_links_are_left_out(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "a.pt")
+        registry = hypernets(tmp_path, "a.pt")
         (tmp_path / "hypernetworks" / "b.pt").symlink_to(tmp_path / "nowhere")
         registry.refresh()
-        assert _names(registry) == ["a"]
+        assert names_of(registry) == ["a"]
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
     def test_only_regular_files_count(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "a.pt")
+        registry = hypernets(tmp_path, "a.pt")
         os.mkfifo(tmp_path / "hypernetworks" / "pipe.pt")
         registry.refresh()
-        assert _names(registry) == ["a"]
+        assert names_of(registry) == ["a"]
 
 
 class TestAliases:
     """Names inside LoRA files."""
 
     def test_an_alias_finds_its_file(self, tmp_path: Path) -> None:
-        _safetensors(tmp_path / "Lora" / "a.safetensors", {"ss_output_name": "Pretty Ink"})
+        write_safetensors(tmp_path / "Lora" / "a.safetensors", {"ss_output_name": "Pretty Ink"})
         registry = Registry.open(tmp_path)
         entry = registry.find("lora", "Pretty Ink")
         assert entry is not None and (entry.name, entry.aliases) == ("a", ("Pretty Ink",))
@@ -231,16 +201,16 @@ class TestAliases:
 
     @pytest.mark.parametrize("alias", ["none", "None", "NONE"])
     def test_none_is_forbidden(self, tmp_path: Path, alias: str) -> None:
-        _safetensors(tmp_path / "Lora" / "a.safetensors", {"ss_output_name": alias})
+        write_safetensors(tmp_path / "Lora" / "a.safetensors", {"ss_output_name": alias})
         assert Registry.open(tmp_path).find("lora", alias) is None
 
     def test_a_shared_alias_is_forbidden(self, tmp_path: Path) -> None:
         for stem in ("a", "b"):
-            _safetensors(tmp_path / "Lora" / f"{stem}.safetensors", {"ss_output_name": "ink"})
+            write_safetensors(tmp_path / "Lora" / f"{stem}.safetensors", {"ss_output_name": "ink"})
         registry = Registry.open(tmp_path)
         assert registry.find("lora", "ink") is None
         (tmp_path / "Lora" / "b.safetensors").unlink()
-        assert _path(registry, "ink", "lora") == tmp_path / "Lora" / "a.safetensors"
+        assert path_of(registry, "ink", "lora") == tmp_path / "Lora" / "a.safetensors"
 
     @pytest.mark.parametrize(
         "content",
@@ -258,7 +228,7 @@ class TestAliases:
     )
     def test_damaged_headers_have_no_alias(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "Lora" / "a.safetensors"
-        _touch(path)
+        touch(path)
         path.write_bytes(content)
         registry = Registry.open(tmp_path)
         assert registry.entries("lora")[0].aliases == ()
@@ -277,7 +247,7 @@ class TestAliases:
 
         monkeypatch.setattr(modelfiles, "_header_metadata", counting)
         folder = tmp_path / "Lora"
-        _safetensors(folder / "a.safetensors", {"ss_output_name": "ink"})
+        write_safetensors(folder / "a.safetensors", {"ss_output_name": "ink"})
         registry = Registry.open(tmp_path)
         registry.find("lora", "a")
         assert reads == []
@@ -285,8 +255,8 @@ class TestAliases:
         registry.refresh()
         registry.find("lora", "ink")
         assert reads == ["a.safetensors"]
-        _safetensors(folder / "b.safetensors", {"ss_output_name": "new"})
-        assert _path(registry, "new", "lora") == folder / "b.safetensors"
+        write_safetensors(folder / "b.safetensors", {"ss_output_name": "new"})
+        assert path_of(registry, "new", "lora") == folder / "b.safetensors"
         assert reads == ["a.safetensors", "b.safetensors"]
 
 
@@ -294,7 +264,7 @@ class TestSidecars:
     """What lies beside a file."""
 
     def _entry(self, tmp_path: Path, **files: str) -> RegistryEntry:
-        registry = _hypernets(tmp_path, "ink.v1.pt")
+        registry = hypernets(tmp_path, "ink.v1.pt")
         for end, content in files.items():
             name = f"ink.v1.{end.replace('_', '.')}"
             (tmp_path / "hypernetworks" / name).write_text(content, encoding="utf-8")
@@ -317,7 +287,7 @@ class TestSidecars:
 
     def test_preview_of_a_diffusers_folder_is_beside_it(self, tmp_path: Path) -> None:
         folder = tmp_path / "Stable-diffusion"
-        _touch(folder / "sd-v1.5" / "model_index.json", folder / "sd-v1.5.png")
+        touch(folder / "sd-v1.5" / "model_index.json", folder / "sd-v1.5.png")
         entry = Registry.open(tmp_path).entries("checkpoint")[0]
         assert preview(entry) == folder / "sd-v1.5.png"
 

@@ -20,65 +20,37 @@ from promptengine.registry import (
     Kind,
     Registry,
 )
-
-_OLD_NS = 1_600_000_000_000_000_000
-
-
-def _touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-
-
-def _hypernets(root: Path, *names: str) -> Registry:
-    _touch(*(root / "hypernetworks" / name for name in names))
-    return Registry.open(root)
-
-
-def _names(registry: Registry, kind: Kind = "hypernet") -> list[str]:
-    return [entry.name for entry in registry.entries(kind)]
-
-
-def _path(registry: Registry, name: str, kind: Kind = "hypernet") -> Path:
-    entry = registry.find(kind, name)
-    assert entry is not None, name
-    return entry.path
+from tests.modelfolders import OLD_NS, hypernets, names_of, path_of, touch, write_safetensors
 
 
 def _settle(root: Path) -> None:
     """Make all folders look as though they had not changed for years."""
     for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
-        os.utime(folder, ns=(_OLD_NS, _OLD_NS))
-
-
-def _safetensors(path: Path, metadata: Mapping[str, str] | None) -> None:
-    header = json.dumps({} if metadata is None else {"__metadata__": metadata}).encode()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(len(header).to_bytes(8, "little") + header)
+        os.utime(folder, ns=(OLD_NS, OLD_NS))
 
 
 class TestClashes:
     """Several files of one stem."""
 
     def _check(self, registry: Registry, expected: Mapping[str, Path]) -> None:
-        assert sorted(_names(registry)) == sorted(expected)
-        assert {name: _path(registry, name) for name in expected} == expected
+        assert sorted(names_of(registry)) == sorted(expected)
+        assert {name: path_of(registry, name) for name in expected} == expected
 
     def test_the_first_keeps_the_stem_and_both_have_a_path(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "b/ink.pt", "A/ink.pt")
+        registry = hypernets(tmp_path, "b/ink.pt", "A/ink.pt")
         folder = tmp_path / "hypernetworks"
         self._check(registry, {"ink": folder / "A" / "ink.pt", "b/ink": folder / "b" / "ink.pt"})
-        assert _path(registry, "A/ink") == folder / "A" / "ink.pt"
+        assert path_of(registry, "A/ink") == folder / "A" / "ink.pt"
         (clash,) = registry.clashes
         assert (clash.kind, clash.winner.name, clash.loser.name) == ("hypernet", "ink", "b/ink")
 
     def test_a_file_in_the_folder_itself_goes_first(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "ink.pt", "art/ink.pt")
+        registry = hypernets(tmp_path, "ink.pt", "art/ink.pt")
         folder = tmp_path / "hypernetworks"
         self._check(registry, {"ink": folder / "ink.pt", "art/ink": folder / "art" / "ink.pt"})
 
     def test_two_suffixes_in_one_folder(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "s/ink.safetensors", "s/ink.pt", "ink.bin", "ink.ckpt")
+        registry = hypernets(tmp_path, "s/ink.safetensors", "s/ink.pt", "ink.bin", "ink.ckpt")
         folder = tmp_path / "hypernetworks"
         self._check(
             registry,
@@ -93,41 +65,41 @@ class TestClashes:
 
     def test_one_path_below_two_folders(self, tmp_path: Path) -> None:
         places = [tmp_path / "m" / "Lora" / "ink.pt", tmp_path / "m" / "LyCORIS" / "ink.pt"]
-        _touch(*places)
+        touch(*places)
         registry = Registry.open(tmp_path / "m")
-        assert _names(registry, "lora") == ["ink", "LyCORIS/ink"]
-        assert [_path(registry, name, "lora") for name in ("ink", "LyCORIS/ink")] == places
+        assert names_of(registry, "lora") == ["ink", "LyCORIS/ink"]
+        assert [path_of(registry, name, "lora") for name in ("ink", "LyCORIS/ink")] == places
 
     def test_one_path_below_two_folders_of_one_name(self, tmp_path: Path) -> None:
         places = [tmp_path / "m" / "embeddings" / "e.pt", tmp_path / "embeddings" / "e.pt"]
-        _touch(*places)
+        touch(*places)
         registry = Registry.open(tmp_path / "m")
-        names = _names(registry, "embedding")
+        names = names_of(registry, "embedding")
         assert names == ["e", "embeddings/e"]
-        assert [_path(registry, name, "embedding") for name in names] == places
+        assert [path_of(registry, name, "embedding") for name in names] == places
 
     def test_a_stem_that_looks_like_a_file_name(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "ink.bin", "ink.pt", "ink.pt.safetensors")
+        registry = hypernets(tmp_path, "ink.bin", "ink.pt", "ink.pt.safetensors")
         folder = tmp_path / "hypernetworks"
-        assert _path(registry, "ink.pt") == folder / "ink.pt.safetensors"
-        assert {_path(registry, name) for name in _names(registry)} == set(folder.iterdir())
+        assert path_of(registry, "ink.pt") == folder / "ink.pt.safetensors"
+        assert {path_of(registry, name) for name in names_of(registry)} == set(folder.iterdir())
 
     def test_kinds_do_not_clash(self, tmp_path: Path) -> None:
-        _touch(tmp_path / "Lora" / "ink.pt")
-        assert _hypernets(tmp_path, "ink.pt").clashes == ()
+        touch(tmp_path / "Lora" / "ink.pt")
+        assert hypernets(tmp_path, "ink.pt").clashes == ()
 
     def test_each_clash_warns_once(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         with caplog.at_level(logging.WARNING):
-            registry = _hypernets(tmp_path, "a/ink.pt", "b/ink.pt")
+            registry = hypernets(tmp_path, "a/ink.pt", "b/ink.pt")
             registry.refresh()
         (record,) = caplog.records
         shown = record.getMessage()
         assert "hypernetwork 'ink'" in shown and "reached as 'b/ink'" in shown and "\n" not in shown
 
     def test_the_loser_takes_over(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "a/ink.pt", "b/ink.pt")
+        registry = hypernets(tmp_path, "a/ink.pt", "b/ink.pt")
         (tmp_path / "hypernetworks" / "a" / "ink.pt").unlink()
-        assert _path(registry, "ink") == tmp_path / "hypernetworks" / "b" / "ink.pt"
+        assert path_of(registry, "ink") == tmp_path / "hypernetworks" / "b" / "ink.pt"
         assert registry.clashes == ()
 
 
@@ -136,8 +108,8 @@ class TestFind:
 
     @pytest.mark.parametrize("name", ["ink", "style/ink", "style\\ink"])
     def test_spellings(self, tmp_path: Path, name: str) -> None:
-        registry = _hypernets(tmp_path, "style/ink.pt")
-        assert _path(registry, name) == tmp_path / "hypernetworks" / "style" / "ink.pt"
+        registry = hypernets(tmp_path, "style/ink.pt")
+        assert path_of(registry, name) == tmp_path / "hypernetworks" / "style" / "ink.pt"
 
     @pytest.mark.parametrize(
         "name",
@@ -147,42 +119,42 @@ class TestFind:
          "ink.PT", "C:\\ink", "\ud800", "x" * 100_000, "../" * 30_000 + "etc/passwd"],
     )  # fmt: skip
     def test_everything_else_is_not_found(self, tmp_path: Path, name: str) -> None:
-        assert _hypernets(tmp_path, "style/ink.pt").find("hypernet", name) is None
+        assert hypernets(tmp_path, "style/ink.pt").find("hypernet", name) is None
 
     def test_absolute_path_is_not_found(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "ink.pt")
+        registry = hypernets(tmp_path, "ink.pt")
         assert registry.find("hypernet", str(tmp_path / "hypernetworks" / "ink.pt")) is None
 
     def test_kinds_are_apart(self, tmp_path: Path) -> None:
-        assert _hypernets(tmp_path, "ink.pt").find("lora", "ink") is None
+        assert hypernets(tmp_path, "ink.pt").find("lora", "ink") is None
 
     @pytest.mark.parametrize("name", ["ink.pt", "style/ink.pt", "style\\ink.pt"])
     def test_a_tag_with_a_suffix_finds_nothing(self, tmp_path: Path, name: str) -> None:
-        assert _hypernets(tmp_path, "style/ink.pt").find("hypernet", name) is None
+        assert hypernets(tmp_path, "style/ink.pt").find("hypernet", name) is None
 
     def test_a_checkpoint_may_be_named_with_its_suffix(self, tmp_path: Path) -> None:
         path = tmp_path / "Stable-diffusion" / "sub" / "base.safetensors"
-        _touch(path)
+        touch(path)
         registry = Registry.open(tmp_path)
-        assert _path(registry, "sub/base.safetensors", "checkpoint") == path
+        assert path_of(registry, "sub/base.safetensors", "checkpoint") == path
 
     def test_stem_goes_before_path_before_alias(self, tmp_path: Path) -> None:
         folder = tmp_path / "Lora"
-        _safetensors(folder / "a.safetensors", {"ss_output_name": "ink"})
-        _safetensors(folder / "b.safetensors", {"ss_output_name": "sub/ink"})
-        _safetensors(folder / "c.safetensors", {"ss_output_name": "other"})
-        _touch(folder / "sub" / "ink.pt", folder / "ink.ckpt", folder / "ink.pt")
+        write_safetensors(folder / "a.safetensors", {"ss_output_name": "ink"})
+        write_safetensors(folder / "b.safetensors", {"ss_output_name": "sub/ink"})
+        write_safetensors(folder / "c.safetensors", {"ss_output_name": "other"})
+        touch(folder / "sub" / "ink.pt", folder / "ink.ckpt", folder / "ink.pt")
         registry = Registry.open(tmp_path)
-        assert _path(registry, "ink", "lora") == folder / "ink.ckpt"
-        assert _path(registry, "sub/ink", "lora") == folder / "sub" / "ink.pt"
-        assert _path(registry, "other", "lora") == folder / "c.safetensors"
+        assert path_of(registry, "ink", "lora") == folder / "ink.ckpt"
+        assert path_of(registry, "sub/ink", "lora") == folder / "sub" / "ink.pt"
+        assert path_of(registry, "other", "lora") == folder / "c.safetensors"
 
     def test_a_backslash_in_a_file_name_is_found(self, tmp_path: Path) -> None:
         try:
-            registry = _hypernets(tmp_path, "a\\b.pt")
+            registry = hypernets(tmp_path, "a\\b.pt")
         except OSError:
             pytest.skip("not a file name on this system")
-        assert registry.find("hypernet", _names(registry)[0]) is not None
+        assert registry.find("hypernet", names_of(registry)[0]) is not None
 
 
 class TestRescan:
@@ -193,33 +165,33 @@ class TestRescan:
     def test_a_file_copied_in_is_found_at_once(
         self, tmp_path: Path, where: str, settled: bool
     ) -> None:
-        registry = _hypernets(tmp_path, "ink.pt", "style/old.pt")
+        registry = hypernets(tmp_path, "ink.pt", "style/old.pt")
         if settled:
             _settle(tmp_path)
             registry.refresh()
         assert registry.find("hypernet", "new") is None
-        _touch(tmp_path / "hypernetworks" / where)
-        assert _path(registry, "new") == tmp_path / "hypernetworks" / where
+        touch(tmp_path / "hypernetworks" / where)
+        assert path_of(registry, "new") == tmp_path / "hypernetworks" / where
 
     def test_a_folder_that_was_missing_is_found(self, tmp_path: Path) -> None:
         registry = Registry.open(tmp_path / "models")
         assert registry.find("hypernet", "ink") is None
-        _touch(tmp_path / "models" / "hypernetworks" / "ink.pt")
+        touch(tmp_path / "models" / "hypernetworks" / "ink.pt")
         assert registry.find("hypernet", "ink") is not None
 
     def test_an_equal_folder_time_hides_nothing(self, tmp_path: Path) -> None:
         # What a coarse clock does: the folder changes, its stamp does not.
-        registry = _hypernets(tmp_path, "ink.pt")
+        registry = hypernets(tmp_path, "ink.pt")
         folder = tmp_path / "hypernetworks"
         before = folder.stat().st_mtime_ns
-        _touch(folder / "new.pt")
+        touch(folder / "new.pt")
         os.utime(folder, ns=(before, before))
-        assert _path(registry, "new") == folder / "new.pt"
+        assert path_of(registry, "new") == folder / "new.pt"
 
     def test_a_burst_of_misses_does_not_rescan(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        registry = _hypernets(tmp_path, "ink.pt")
+        registry = hypernets(tmp_path, "ink.pt")
         scans: list[Kind] = []
         original = registry_module._fill
 
@@ -239,7 +211,7 @@ class TestRescan:
     def test_a_folder_whose_time_has_settled_is_scanned_once_more(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        registry = _hypernets(tmp_path, "ink.pt")
+        registry = hypernets(tmp_path, "ink.pt")
         (state,) = registry._shelves["hypernet"].folders.values()
         assert state.names == {"ink.pt"}
         monkeypatch.setattr(modelfiles, "is_settling", lambda mtime_ns: False)  # type: ignore[misc]
@@ -248,29 +220,29 @@ class TestRescan:
         assert state.names is None
 
     def test_a_replaced_file_has_its_new_time_and_size(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "ink.pt")
+        registry = hypernets(tmp_path, "ink.pt")
         path = tmp_path / "hypernetworks" / "ink.pt"
         path.write_bytes(b"longer")
-        os.utime(path, ns=(_OLD_NS, _OLD_NS))
+        os.utime(path, ns=(OLD_NS, OLD_NS))
         entry = registry.find("hypernet", "ink")
-        assert entry is not None and (entry.mtime_ns, entry.size) == (_OLD_NS, 6)
+        assert entry is not None and (entry.mtime_ns, entry.size) == (OLD_NS, 6)
 
     def test_a_removed_file_is_not_found(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "ink.pt")
+        registry = hypernets(tmp_path, "ink.pt")
         (tmp_path / "hypernetworks" / "ink.pt").unlink()
         assert registry.find("hypernet", "ink") is None
         assert registry.entries("hypernet") == ()
 
     def test_refresh_keeps_what_is_unchanged(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "ink.pt")
+        registry = hypernets(tmp_path, "ink.pt")
         before = registry.entries("hypernet")
-        _touch(tmp_path / "hypernetworks" / "new.pt")
+        touch(tmp_path / "hypernetworks" / "new.pt")
         registry.refresh()
         assert registry.entries("hypernet")[0] is before[0]
-        assert _names(registry) == ["ink", "new"]
+        assert names_of(registry) == ["ink", "new"]
 
     def test_readers_are_never_in_between(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, *(f"{n}.pt" for n in range(30)))
+        registry = hypernets(tmp_path, *(f"{n}.pt" for n in range(30)))
         done = threading.Event()
         wrong: list[int] = []
 
@@ -293,8 +265,8 @@ class TestRescan:
         assert wrong == []
 
     def test_two_registries_do_not_know_each_other(self, tmp_path: Path) -> None:
-        one, two = _hypernets(tmp_path / "1", "a.pt"), _hypernets(tmp_path / "2", "b.pt")
-        assert (_names(one), _names(two)) == (["a"], ["b"])
+        one, two = hypernets(tmp_path / "1", "a.pt"), hypernets(tmp_path / "2", "b.pt")
+        assert (names_of(one), names_of(two)) == (["a"], ["b"])
 
 
 class TestNear:
@@ -315,27 +287,27 @@ class TestNear:
         ],
     )
     def test_the_most_alike_comes_first(self, tmp_path: Path, name: str, expected: str) -> None:
-        registry = _hypernets(tmp_path, "ink.pt", "watercolour.pt", "Style/brush.pt", "zzz.pt")
+        registry = hypernets(tmp_path, "ink.pt", "watercolour.pt", "Style/brush.pt", "zzz.pt")
         assert registry.near("hypernet", name)[0] == expected
 
     def test_nothing_alike(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "ink.pt")
+        registry = hypernets(tmp_path, "ink.pt")
         for name in ("", "q", "portrait", "x" * 100_000, "\ud800", "i" * 100_000):
             assert registry.near("hypernet", name) == ()
         assert Registry.open(tmp_path / "nowhere").near("hypernet", "ink") == ()
 
     def test_two_files_of_one_path_are_told_apart(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "s/ink.pt", "s/ink.safetensors", "ink.bin")
+        registry = hypernets(tmp_path, "s/ink.pt", "s/ink.safetensors", "ink.bin")
         assert registry.near("hypernet", "S/Ink") == ("s/ink", "s/ink.safetensors", "ink")
 
     def test_limit_and_one_spelling_for_each_file(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, *(f"s/ink{n}.pt" for n in range(9)))
+        registry = hypernets(tmp_path, *(f"s/ink{n}.pt" for n in range(9)))
         assert registry.near("hypernet", "ink") == ("ink0", "ink1", "ink2")
         assert registry.near("hypernet", "s/ink", 2) == ("s/ink0", "s/ink1")
         assert registry.near("hypernet", "ink", 0) == ()
 
     def test_equal_but_for_case_before_beginning_before_alike(self, tmp_path: Path) -> None:
-        registry = _hypernets(tmp_path, "inx.pt", "ink-500.pt", "Ink.pt")
+        registry = hypernets(tmp_path, "inx.pt", "ink-500.pt", "Ink.pt")
         assert registry.near("hypernet", "ink") == ("Ink", "ink-500", "inx")
 
 
@@ -343,12 +315,12 @@ class TestUnknown:
     """The error for a name that was not found."""
 
     def test_one_proposal(self, tmp_path: Path) -> None:
-        error = _hypernets(tmp_path, "ink.pt").unknown("hypernet", "inkk")
+        error = hypernets(tmp_path, "ink.pt").unknown("hypernet", "inkk")
         assert str(error) == "unknown hypernetwork 'inkk'; did you mean 'ink'?"
         assert (error.kind, error.name, error.near) == ("hypernet", "inkk", ("ink",))
 
     def test_several_proposals(self, tmp_path: Path) -> None:
-        error = _hypernets(tmp_path, "ink1.pt", "ink2.pt", "ink3.pt").unknown("hypernet", "ink")
+        error = hypernets(tmp_path, "ink1.pt", "ink2.pt", "ink3.pt").unknown("hypernet", "ink")
         assert str(error).endswith("did you mean 'ink1', 'ink2' or 'ink3'?")
 
     def test_empty_folders(self, tmp_path: Path) -> None:
@@ -363,14 +335,14 @@ class TestUnknown:
 
     def test_nothing_alike_and_no_folder(self, tmp_path: Path) -> None:
         registry = Registry.open({"hypernet": tmp_path / "hyper"})
-        _touch(tmp_path / "hyper" / "ink.pt")
+        touch(tmp_path / "hyper" / "ink.pt")
         registry.refresh()
         assert str(registry.unknown("hypernet", "zzz")).endswith("/hyper is like it")
         assert "no folder is set" in str(registry.unknown("lora", "zzz"))
 
     @pytest.mark.parametrize("name", ["a\nb", "a\r\x1b[31m", "y" * 100_000, "\ud800"])
     def test_always_one_short_printable_line(self, tmp_path: Path, name: str) -> None:
-        error = _hypernets(tmp_path, "ink.pt").unknown("hypernet", name)
+        error = hypernets(tmp_path, "ink.pt").unknown("hypernet", name)
         assert str(error).isprintable() and len(str(error)) < 300
         assert error.name == name
 
@@ -380,8 +352,8 @@ class TestDigest:
 
     def test_digest_is_kept_between_runs(self, tmp_path: Path) -> None:
         path = tmp_path / "hypernetworks" / "ink.pt"
-        _touch(path)
-        os.utime(path, ns=(_OLD_NS, _OLD_NS))
+        touch(path)
+        os.utime(path, ns=(OLD_NS, OLD_NS))
         cache = tmp_path / "cache.json"
         registry = Registry.open(tmp_path, cache_file=cache)
         digest = registry.digest(registry.entries("hypernet")[0])
@@ -406,7 +378,7 @@ class TestDigest:
         expected: type[NetworkFormatError] | type[CheckpointError],
     ) -> None:
         path = tmp_path / folder / "a.safetensors"
-        _touch(path)
+        touch(path)
         registry = Registry.open(tmp_path)
         path.unlink()
         with pytest.raises(expected, match=r"cannot be read \(.*\); was it moved") as caught:
@@ -428,10 +400,8 @@ _file_name = st.builds(
 def fixed(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """Files inside and outside of a hypernetwork folder."""
     root = tmp_path_factory.mktemp("outside")
-    _touch(
-        root / "secret.pt", root / "models" / "secret.pt", root / "models" / "Lora" / "secret.pt"
-    )
-    registry = _hypernets(root / "models", "a.pt", "b/a.pt", "b/c.bin")
+    touch(root / "secret.pt", root / "models" / "secret.pt", root / "models" / "Lora" / "secret.pt")
+    registry = hypernets(root / "models", "a.pt", "b/a.pt", "b/c.bin")
     _settle(root)
     registry.refresh()
     return registry
@@ -473,7 +443,7 @@ def test_every_entry_is_found_by_its_name(
     root = tmp_path_factory.mktemp("any")
     for name in files:
         try:
-            _touch(root / "hypernetworks" / name)
+            touch(root / "hypernetworks" / name)
         except OSError:
             # "a.pt" cannot be a file and the folder of "a.pt/b.pt" at once.
             continue

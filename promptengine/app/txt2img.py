@@ -93,7 +93,10 @@ def _progress(request: GenerationRequest) -> Generator[Callable[[Progress], None
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with ProgressBar(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with ProgressBar(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         task = bar.add_task("sampling", total=request.steps * request.batch_count)
 
         def advance(progress: Progress) -> None:

@@ -1,7 +1,8 @@
 """How long reading a prompt takes, and how that grows with its length.
 
-Run as ``python -m tests.bench.bench_parse [--json] [--runs N] [--growth-runs N]``. Two things are measured, both over
-the whole of reading: ``parse``, ``schedule`` of every part, and with it the weights of every text.
+Run as ``python -m tests.bench.bench_parse [--json] [--runs N] [--growth-runs N]``. Two things are
+measured, both over the whole of reading: ``parse``, ``schedule`` of every part, and with it the
+weights of every text.
 
 - By class of the conformance cases: the median over the class of each prompt's median of ``--runs``
   runs, in milliseconds. Lark is imported and its parsers are built before (their time is given on its
@@ -26,6 +27,7 @@ from statistics import linear_regression, median
 from typing import Any
 
 from promptengine.syntax import parse, schedule
+from tests.bench.timing import calibration, timed
 
 STEPS = 20
 SIZES = (1_000, 10_000, 100_000)
@@ -42,30 +44,6 @@ def read(prompt: str, steps: int = STEPS, hires_steps: int | None = None) -> Non
     """Read a prompt to the end: tree, segments, weighted fragments."""
     for part in parse(prompt, comments=False).parts:
         schedule(part, steps, hires_steps=hires_steps)
-
-
-def calibration() -> float:
-    """Return the milliseconds that a fixed loop takes on this machine."""
-
-    def loop() -> int:
-        total = 0
-        for number in range(100_000):
-            total += number & 7
-        return total
-
-    return median(timed(loop, 9)) * 1e3
-
-
-def timed(
-    action: Callable[[], Any], runs: int, clock: Callable[[], float] = time.perf_counter
-) -> list[float]:
-    """Return the seconds that each of ``runs`` runs took."""
-    seconds: list[float] = []
-    for _ in range(runs):
-        start = clock()
-        action()
-        seconds.append(clock() - start)
-    return seconds
 
 
 def classes(runs: int) -> dict[str, dict[str, float]]:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from promptengine import (
@@ -278,3 +280,15 @@ def test_a_misfit_is_skipped_or_refused(tiny_engine: Engine) -> None:
             latents(tiny_engine, "a cat<hypernet:hn-wide:1>", policy="strict")
     finally:
         path.unlink()
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    prompt=st.text(
+        alphabet=st.sampled_from("ab ,()[]:|\\<>1.5#\nBREAKND\ud800\x00猫"), max_size=60
+    ),
+    negative=st.text(max_size=20),
+)
+def test_no_prompt_crashes_a_generation(tiny_engine: Engine, prompt: str, negative: str) -> None:
+    request = replace(BASE, prompt=prompt, negative_prompt=negative, width=16, height=16, steps=1)
+    assert len(tiny_engine.generate(request).images) == 1
