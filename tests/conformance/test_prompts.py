@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,7 @@ from typing import Any
 import pytest
 
 from promptengine.syntax import Part, Prompt, attention, parse, schedule
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file; a folder without it has nothing to compare."""
-    if not path.is_file():
-        pytest.skip(f"no {path.name} in this folder")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+from tests.conformance.golden import rows
 
 
 def as_data(prompt: Prompt, steps: int, hires_steps: int | None) -> dict[str, Any]:
@@ -63,11 +56,11 @@ def differing(cases: list[dict[str, Any]]) -> list[str]:
 
 @pytest.mark.parametrize("name", ["cases", "undefined"])
 def test_equals_what_is_expected(conformance_dir: Path, name: str) -> None:
-    assert differing(lines(conformance_dir / "prompts" / f"{name}.jsonl")) == []
+    assert differing(rows(conformance_dir / "prompts" / f"{name}.jsonl")) == []
 
 
 def test_answers_where_the_reference_raises(conformance_dir: Path) -> None:
-    for case in lines(conformance_dir / "prompts" / "raises.jsonl"):
+    for case in rows(conformance_dir / "prompts" / "raises.jsonl"):
         answer = as_data(parse(case["prompt"], comments=False), case["steps"], case["hires_steps"])
         assert all(part["schedule"] for part in answer["subprompts"]), case["id"]
 
@@ -82,7 +75,7 @@ def without_tags(prompt: Prompt) -> str:
 
 
 def test_tags(conformance_dir: Path) -> None:
-    for case in lines(conformance_dir / "webui" / "goldens" / "tags.jsonl"):
+    for case in rows(conformance_dir / "webui" / "goldens" / "tags.jsonl"):
         prompt = parse(case["prompt"], comments=False)
         networks: dict[str, list[list[str]]] = {}
         for tag in prompt.tags:
@@ -97,7 +90,7 @@ def segments(part: Part, steps: int, old: bool) -> list[list[Any]]:
 
 
 def test_schedules_new_and_old(conformance_dir: Path) -> None:
-    for case in lines(conformance_dir / "webui" / "goldens" / "cond_schedule.jsonl"):
+    for case in rows(conformance_dir / "webui" / "goldens" / "cond_schedule.jsonl"):
         parts = parse(case["prompt"], comments=False).parts
         # The reference lists a text once and refers to it; ours lists every operand.
         order = [index for index, _ in case["and"][0]]
@@ -109,6 +102,6 @@ def test_schedules_new_and_old(conformance_dir: Path) -> None:
 
 
 def test_emphasis(conformance_dir: Path) -> None:
-    for case in lines(conformance_dir / "webui" / "goldens" / "cond_text.jsonl"):
+    for case in rows(conformance_dir / "webui" / "goldens" / "cond_text.jsonl"):
         ours = [[fragment.text, fragment.weight] for fragment in attention(case["prompt"])]
         assert same(ours, case["parse_attention"]), case["prompt"]

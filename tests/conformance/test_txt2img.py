@@ -57,7 +57,8 @@ def marked(case: dict[str, Any]) -> Any:
     return pytest.param(case, id=case["id"], marks=marks)
 
 
-CASES = [marked(case) for case in rows(folder() / "webui" / "goldens" / "txt2img.jsonl")]
+TABLE = folder() / "webui" / "goldens" / "txt2img.jsonl"
+CASES = [marked(case) for case in rows(TABLE)] if TABLE.is_file() else []
 
 
 @cache
@@ -105,7 +106,9 @@ def compare_pixels(name: str, result: GenerationResult) -> None:
     """Compare 8-bit pictures, where the data has them: one level off on rare pixels is rounding."""
     import numpy as np
 
-    pictures = golden("txt2img_images")
+    pictures = (
+        golden("txt2img_images") if TABLE.with_name("txt2img_images.safetensors").is_file() else {}
+    )
     for index, image in enumerate(result.images):
         expected = pictures.get(f"{name}/uint8/{index}")
         if expected is not None:
