@@ -1,0 +1,86 @@
+"""UNet and text model, trained together on the latents of the drawn pictures and their captions."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from models.starter.loop import Trainer, rate_at, steps_left
+from models.starter.pictures import scene_of
+from models.starter.recipe import Recipe
+from models.starter.world import caption
+from promptengine.diffusion.schedules import scaled_linear_alphas
+from promptengine.syntax import attention
+from promptengine.text.chunks import chunk_fragments
+
+__all__ = ["Diffusion", "train_diffusion"]
+
+SIGNAL_CAP = 5.0
+"""Steps with less noise than this signal-to-noise ratio count less: Hang et al., arXiv:2303.09556."""
+
+
+class Diffusion(nn.Module):
+    """UNet and text model as one module, so that one optimizer and one average hold both."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.unet: Any = UNet2DConditionModel(**recipe.unet_config())
+        self.text: Any = CLIPTextModel(CLIPTextConfig(**recipe.text_config()))
+
+    def forward(self, x: Tensor, timestep: Tensor, tokens: Tensor) -> Tensor:
+        """Predict the noise in ``x`` ``[batch, 4, height, width]`` for ``tokens`` ``[batch, 77]``."""
+        context = self.text(input_ids=tokens).last_hidden_state
+        return self.unet(x, timestep, context, return_dict=False)[0]
+
+
+def train_diffusion(
+    recipe: Recipe, latents: Tensor, folder: Path, device: torch.device
+) -> Diffusion:
+    """Train to predict noise, or go on where ``folder`` says a run stopped.
+
+    Args:
+        recipe: Sizes and budget.
+        latents: ``[pictures, 4, height, width]``, scaled.
+        folder: Where the state is kept.
+        device: Where to train; bfloat16 autocast everywhere.
+
+    Returns:
+        The averaged weights, in evaluation mode.
+    """
+    torch.manual_seed(recipe.seed)
+    model = Diffusion(recipe)
+    trainer = Trainer(model, folder / "diffusion.pt", averaging=recipe.averaging, device=device)
+    alphas = scaled_linear_alphas().float().to(device)
+    for step in steps_left(trainer, recipe.unet_steps):
+        rows, tokens = _captions(recipe, step)
+        generator = torch.Generator().manual_seed(step)
+        clean = latents[rows].float().to(device)
+        noise = torch.randn(clean.shape, generator=generator).to(device)
+        timestep = torch.randint(len(alphas), (len(rows),), generator=generator).to(device)
+        alpha = alphas[timestep][:, None, None, None]
+        noised = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
+        with torch.autocast(device.type, torch.bfloat16):
+            predicted = model(noised, timestep, tokens.to(device)).float()
+        ratio = (alpha / (1 - alpha)).flatten()
+        weight = ratio.clamp(max=SIGNAL_CAP) / ratio
+        loss = ((predicted - noise).square().mean(dim=(1, 2, 3)) * weight).mean()
+        trainer.update(loss, rate_at(step, recipe.unet_steps, recipe.unet_rate))
+    model.load_state_dict(trainer.averaged)
+    return model.eval().requires_grad_(False)
+
+
+def _captions(recipe: Recipe, step: int) -> tuple[list[int], Tensor]:
+    """A batch's pictures, and their captions as tokens ``[batch, 77]``."""
+    rng = random.Random(f"{recipe.seed}/{step}")
+    rows = [rng.randrange(recipe.pictures) for _ in range(recipe.unet_batch)]
+    texts = [
+        "" if rng.random() < recipe.unconditional else caption(scene_of(row), rng) for row in rows
+    ]
+    chunks = [chunk_fragments(attention(text))[0] for text in texts]
+    return rows, torch.tensor([chunk.tokens for chunk in chunks])

@@ -1,0 +1,101 @@
+"""What both trainings share: resumable state, a cosine schedule, a moving average of the weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from promptengine.tensorfiles import replacing
+
+__all__ = ["Trainer", "rate_at", "steps_left"]
+
+SAVE_EVERY_S = 120.0
+
+
+def rate_at(step: int, steps: int, peak: float) -> float:
+    """The learning rate: 200 steps of warm-up, then half a cosine down to a fiftieth."""
+    warm = min(1.0, (step + 1) / 200)
+    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+class Trainer:
+    """A network, its optimizer and its averaged weights, kept in one file.
+
+    ``step`` counts updates, ``smoothed`` is the loss's moving average of this run.
+
+    Args:
+        network: What is trained.
+        path: The state's file; read if it is there, so that a run goes on where it was cut off.
+        averaging: Decay of the moving average per step.
+        device: Where to train.
+    """
+
+    def __init__(
+        self, network: nn.Module, path: Path, *, averaging: float, device: torch.device
+    ) -> None:
+        self.network = network.to(device)
+        self.device = device
+        self.step = 0
+        self.smoothed = math.nan
+        self._path = path
+        self._averaging = averaging
+        self._saved = time.monotonic()
+        self.optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=0.01)
+        self.averaged = {name: t.detach().clone() for name, t in network.state_dict().items()}
+        if path.is_file():
+            state = torch.load(path, map_location=device, weights_only=True)
+            network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.averaged, self.step = state["averaged"], state["step"]
+
+    def update(self, loss: Tensor, rate: float) -> None:
+        """Take one step down the gradient of ``loss``, and save now and then."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        self.step += 1
+        value = loss.item()
+        self.smoothed = value if math.isnan(self.smoothed) else 0.98 * self.smoothed + 0.02 * value
+        # A young average would remember the random start: it forgets faster at first.
+        keep = min(self._averaging, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if value.is_floating_point():
+                    self.averaged[name].lerp_(value, 1 - keep)
+        if time.monotonic() - self._saved > SAVE_EVERY_S:
+            self.save()
+
+    def save(self) -> None:
+        """Write the state, whole or not at all."""
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged": self.averaged,
+            "step": self.step,
+        }
+        with replacing(self._path) as temporary:
+            torch.save(state, temporary)
+        self._saved = time.monotonic()
+
+
+def steps_left(trainer: Trainer, steps: int) -> Iterator[int]:
+    """Count from where the trainer stands to ``steps``, with a line of progress every 100."""
+    start, first = time.monotonic(), trainer.step
+    while trainer.step < steps:
+        yield trainer.step
+        if trainer.step % 100 == 0:
+            pace = (time.monotonic() - start) / (trainer.step - first)
+            left = pace * (steps - trainer.step) / 60
+            print(
+                f"step {trainer.step} of {steps}, loss {trainer.smoothed:.4f}, {left:.0f} min left",
+                flush=True,
+            )
+    trainer.save()

@@ -1,0 +1,164 @@
+"""A small classifier that says what a picture shows: the judge of generated pictures.
+
+It learns from drawings only, of all combinations, those held out from the checkpoint included.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from models.starter.autoencoder import as_pixels
+from models.starter.drawing import draw
+from models.starter.loop import Trainer, rate_at, steps_left
+from models.starter.scenes import MOST_ALIKE
+from models.starter.world import (
+    COLOURS,
+    KINDS,
+    PLACES,
+    TIMES,
+    WEATHERS,
+    Scene,
+    labels,
+    sample_scene,
+)
+
+__all__ = ["Probe", "Verdict", "judge", "train_probe"]
+
+WHOLE = {"place": len(PLACES), "time": len(TIMES), "weather": len(WEATHERS)}
+"""What is asked of the whole picture, with the number of answers."""
+
+EACH = {"present": 2, "colour": len(COLOURS), "count": MOST_ALIKE}
+"""What is asked of each kind of object."""
+
+CHANNELS = 96
+
+
+class Probe(nn.Module):
+    """Convolutions to a 16 x 16 grid, where every kind of object looks for its own places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 32, 64, CHANNELS)
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU()]
+            layers += [nn.Conv2d(after, after, 3, 1, 1), nn.BatchNorm2d(after), nn.ReLU()]
+        layers += [nn.Conv2d(CHANNELS, CHANNELS, 5, 1, 2), nn.BatchNorm2d(CHANNELS), nn.ReLU()]
+        self.features = nn.Sequential(*layers)
+        self.places = nn.Conv2d(CHANNELS, len(KINDS), 1)
+        self.whole = nn.Linear(2 * CHANNELS, sum(WHOLE.values()))
+        self.each = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(2 * CHANNELS + 1, 64), nn.ReLU(), nn.Linear(64, sum(EACH.values()))
+            )
+            for _ in KINDS
+        )
+
+    def forward(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Answer every question about pictures ``[batch, 3, 128, 128]`` in -1..1 with logits."""
+        features = self.features(pixels).flatten(2)
+        pooled = torch.cat([features.mean(2), features.amax(2)], dim=1)
+        maps = self.places(features.unflatten(2, (-1, 16))).flatten(2)
+        found = torch.einsum("bkp,bcp->bkc", maps.softmax(2), features)
+        extent = maps.sigmoid().sum(2, keepdim=True) / 16
+        answers = dict(zip(WHOLE, self.whole(pooled).split(list(WHOLE.values()), 1), strict=True))
+        for number, kind in enumerate(KINDS):
+            seen = torch.cat([found[:, number], features.amax(2), extent[:, number]], dim=1)
+            parts = self.each[number](seen).split(list(EACH.values()), 1)
+            answers |= {f"{what}/{kind}": part for what, part in zip(EACH, parts, strict=True)}
+        return answers
+
+
+def train_probe(path: Path, *, steps: int, device: torch.device, batch: int = 64) -> Probe:
+    """Train on fresh drawings, or go on where ``path`` says a run stopped.
+
+    Returns:
+        The probe in evaluation mode.
+    """
+    torch.manual_seed(0)
+    probe = Probe()
+    trainer = Trainer(probe, path, averaging=0.99, device=device)
+    for step in steps_left(trainer, steps):
+        pixels, truth = drawn(range(step * batch, (step + 1) * batch))
+        loss = _loss(probe(pixels.to(device)), truth)
+        trainer.update(loss, rate_at(step, steps, 2e-3))
+    probe.load_state_dict(trainer.averaged)
+    return probe.eval().requires_grad_(False)
+
+
+def drawn(seeds: range) -> tuple[Tensor, list[Mapping[str, int]]]:
+    """Pictures ``[batch, 3, 128, 128]`` of any combination, with the truth about them."""
+    scenes = [sample_scene(random.Random(f"probe {seed}"), held_out=None) for seed in seeds]
+    pictures = [draw(scene, seed=seed) for scene, seed in zip(scenes, seeds, strict=True)]
+    return stacked(pictures), [labels(scene) for scene in scenes]
+
+
+def stacked(pictures: Sequence[Image.Image]) -> Tensor:
+    """Pictures as ``[batch, 3, height, width]`` in -1..1."""
+    return as_pixels(np.stack([np.asarray(picture) for picture in pictures]), torch.device("cpu"))
+
+
+def _loss(answers: Mapping[str, Tensor], truth: Sequence[Mapping[str, int]]) -> Tensor:
+    """Cross-entropy over all questions that have an answer; -1 marks those that have none."""
+    losses: list[Tensor] = []
+    for question, logits in answers.items():
+        targets = torch.tensor([labels[question] for labels in truth], device=logits.device)
+        if bool((targets >= 0).any()):
+            losses.append(nn.functional.cross_entropy(logits, targets, ignore_index=-1))
+    return torch.stack(losses).sum()
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How often pictures show what was asked for, each from 0 to 1.
+
+    Attributes:
+        objects: Kinds that were asked for and are seen.
+        colours: Of those seen, the ones in the colour asked for.
+        counts: Of those seen, the ones in the number asked for.
+        place: Pictures of the place asked for.
+        time: Likewise for the time of day.
+        weather: Likewise for the weather.
+    """
+
+    objects: float
+    colours: float
+    counts: float
+    place: float
+    time: float
+    weather: float
+
+
+def judge(probe: Probe, pixels: Tensor, scenes: Sequence[Scene]) -> Verdict:
+    """Compare pictures ``[batch, 3, 128, 128]`` with the scenes they were to show."""
+    truth = [labels(scene) for scene in scenes]
+    with torch.no_grad():
+        parts = [probe(part) for part in pixels.split(64)]
+    seen = {question: torch.cat([p[question] for p in parts]).argmax(1) for question in parts[0]}
+
+    def right(question: str) -> list[bool]:
+        return [int(answer) == t[question] for answer, t in zip(seen[question], truth, strict=True)]
+
+    asked = [(row, kind) for row, t in enumerate(truth) for kind in KINDS if t[f"present/{kind}"]]
+    shown = [(row, kind) for row, kind in asked if seen[f"present/{kind}"][row] == 1]
+    return Verdict(
+        objects=len(shown) / len(asked),
+        colours=_share([right(f"colour/{kind}")[row] for row, kind in shown]),
+        counts=_share([right(f"count/{kind}")[row] for row, kind in shown]),
+        place=_share(right("place")),
+        time=_share(right("time")),
+        weather=_share(right("weather")),
+    )
+
+
+def _share(answers: Sequence[bool]) -> float:
+    return sum(answers) / max(len(answers), 1)
