@@ -25,7 +25,7 @@ SCALE = 0.18215
 
 def as_pixels(pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
     """8-bit ``[batch, height, width, 3]`` to -1..1 ``[batch, 3, height, width]``."""
-    levels = torch.from_numpy(np.ascontiguousarray(pictures)).to(device)
+    levels = torch.from_numpy(np.array(pictures)).to(device)
     return levels.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 

@@ -13,14 +13,15 @@ class Recipe:
     """Sizes of the three networks and how long each is trained.
 
     The whole file must stay below 30 MB in float16, of which CLIP's table of 49,408 tokens takes
-    ``49,408 * text_width * 2`` bytes. Widths are multiples of 32, because the original layout
-    normalises in 32 groups; the text width is none of the UNet's, so that a hypernetwork tells text
-    from picture by width.
+    ``49,408 * text_width * 2`` bytes. The text width is none of the UNet's, so that a hypernetwork
+    tells text from picture by width.
 
     Attributes:
         pictures: How many are drawn; picture i is drawn from seed i.
         size: Pixels of a side.
         vae_widths: Channels at full, half, quarter and eighth size.
+        vae_groups: Groups of channels that are normalised together. Stable Diffusion's 32 would be a
+            group for each of 32 channels, which takes the mean colour out of every picture.
         vae_steps: Batches of ``vae_batch`` crops of ``vae_crop`` pixels; the last tenth sees whole
             pictures, whose statistics differ a little from those of crops.
         unet_widths: Channels at 1, 1/2 and 1/4 of the latents' size. Attention runs on the two
@@ -36,6 +37,7 @@ class Recipe:
     pictures: int = 40_000
     size: int = 128
     vae_widths: tuple[int, ...] = (32, 64, 64, 64)
+    vae_groups: int = 8
     vae_steps: int = 8_000
     vae_batch: int = 8
     vae_crop: int = 64
@@ -58,6 +60,7 @@ class Recipe:
             "block_out_channels": self.vae_widths,
             "layers_per_block": 1,
             "latent_channels": 4,
+            "norm_num_groups": self.vae_groups,
             "down_block_types": ["DownEncoderBlock2D"] * levels,
             "up_block_types": ["UpDecoderBlock2D"] * levels,
         }

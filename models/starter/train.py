@@ -53,6 +53,7 @@ def export(recipe: Recipe, vae: nn.Module, diffusion: Diffusion, target: Path) -
     }
     config: dict[str, Any] = {
         "unet": {"sample_size": recipe.size // 8, "attention_head_dim": recipe.unet_heads},
+        "vae": {"norm_num_groups": recipe.vae_groups},
         "text_encoder": {"num_attention_heads": recipe.text_config()["num_attention_heads"]},
     }
     target.parent.mkdir(parents=True, exist_ok=True)
