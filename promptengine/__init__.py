@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         PromptEngineError,
         PromptSyntaxError,
         RequestError,
+        TrainingError,
         UnknownNetworkError,
     )
     from promptengine.inspection import inspect_file
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from promptengine.registry import Registry
     from promptengine.request import GenerationRequest, GenerationResult, NetworkReport, Progress
     from promptengine.syntax import Prompt, Schedule, parse, schedule
+    from promptengine.training.config import TrainingConfig, TrainingFiles
+    from promptengine.training.loop import TrainingProgress, TrainingResult, train_hypernetwork
 
 __all__ = [
     "CheckpointError",
@@ -62,6 +65,11 @@ __all__ = [
     "Registry",
     "RequestError",
     "Schedule",
+    "TrainingConfig",
+    "TrainingError",
+    "TrainingFiles",
+    "TrainingProgress",
+    "TrainingResult",
     "UnknownNetworkError",
     "__version__",
     "convert",
@@ -73,6 +81,7 @@ __all__ = [
     "save_hypernetwork",
     "save_png",
     "schedule",
+    "train_hypernetwork",
 ]
 
 _HOMES = {
@@ -87,6 +96,8 @@ _HOMES = {
     "registry": ["Registry"],
     "request": ["GenerationRequest", "GenerationResult", "NetworkReport", "Progress"],
     "syntax": ["Prompt", "Schedule", "parse", "schedule"],
+    "training.config": ["TrainingConfig", "TrainingFiles"],
+    "training.loop": ["TrainingProgress", "TrainingResult", "train_hypernetwork"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,6 +9,7 @@
     ├── IncompatibleNetworkError  a network whose widths do not fit the model
     ├── CheckpointError         a checkpoint that is missing, unreadable or of an unknown family
     ├── RequestError            an option outside its range: which one, and what is allowed
+    ├── TrainingError           a training that cannot begin, go on or be resumed
     └── GenerationCancelled     the caller asked to stop between two steps
 
 Messages name the thing, the place and the remedy, in one line. They never hold a traceback, so that
@@ -28,6 +29,7 @@ __all__ = [
     "PromptEngineError",
     "PromptSyntaxError",
     "RequestError",
+    "TrainingError",
     "UnknownNetworkError",
 ]
 
@@ -118,6 +120,21 @@ class RequestError(PromptEngineError):
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class TrainingError(PromptEngineError):
+    """A training that cannot begin, go on or be resumed: pictures that cannot be used, settings that
+    differ from those of the run to resume, or numbers that exploded.
+
+    Attributes:
+        path: Where the last good weights were written, if the training had begun and broke off.
+        step: How many steps they were trained for.
+    """
+
+    def __init__(self, message: str, *, path: Path | None = None, step: int = 0) -> None:
+        super().__init__(message)
+        self.path = path
+        self.step = step
 
 
 class GenerationCancelled(PromptEngineError):

@@ -121,12 +121,9 @@ def _describe(
     metadata: Mapping[str, str],
     keys: list[object] | list[str],
 ) -> FileReport:
-    from promptengine.networks.files import FORMAT
-
-    is_network = metadata.get("format") == FORMAT
     report = dataclasses.replace(
         report,
-        kind="hypernetwork" if is_network else kind_of(keys),
+        kind=_kind(metadata, keys),
         tensors=len(tensors),
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values())),
@@ -134,6 +131,14 @@ def _describe(
         notes=tuple(_number_notes(report.size, tensors)),
     )
     return _describe_network(report) if report.kind == "hypernetwork" else report
+
+
+def _kind(metadata: Mapping[str, str], keys: list[object] | list[str]) -> Kind:
+    from promptengine.networks.files import FORMAT, STATE_KEY
+
+    if metadata.get("format") == FORMAT:
+        return "hypernetwork"
+    return "optimizer state" if STATE_KEY in metadata else kind_of(keys)
 
 
 def _describe_network(report: FileReport) -> FileReport:

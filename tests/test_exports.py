@@ -28,6 +28,11 @@ def test_exports() -> None:
         "Registry",
         "RequestError",
         "Schedule",
+        "TrainingConfig",
+        "TrainingError",
+        "TrainingFiles",
+        "TrainingProgress",
+        "TrainingResult",
         "UnknownNetworkError",
         "__version__",
         "convert",
@@ -39,6 +44,7 @@ def test_exports() -> None:
         "save_hypernetwork",
         "save_png",
         "schedule",
+        "train_hypernetwork",
     ]
 
 

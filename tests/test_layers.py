@@ -17,6 +17,7 @@ LAYERS: list[set[str]] = [
     {"request", "registry", "networks"},
     {"infotext", "plan", "text", "inspection", "pictures"},
     {"diffusion"},
+    {"training"},
     {"app"},
 ]
 """What may import what: a module imports only from layers above its own (here: earlier ones)."""
@@ -24,9 +25,9 @@ LAYERS: list[set[str]] = [
 NEIGHBOURS = {
     "modelfiles": {"registry"},
     "registry": {"plan", "diffusion"},
-    "syntax": {"request", "plan", "text", "diffusion"},
+    "syntax": {"request", "plan", "text", "diffusion", "training"},
     "plan": {"diffusion"},
-    "networks": {"diffusion", "inspection"},
+    "networks": {"diffusion", "inspection", "training"},
 }
 """Who besides the package's face may know these."""
 

@@ -34,7 +34,15 @@ from promptengine.registry import (
 )
 from promptengine.syntax import Diagnostic, Prompt, parse, schedule
 
-__all__ = ["convert", "inspect", "networks", "parse_prompt", "printable", "txt2img"]
+__all__ = [
+    "convert",
+    "inspect",
+    "networks",
+    "parse_prompt",
+    "printable",
+    "train_hypernetwork",
+    "txt2img",
+]
 
 
 def parse_prompt(options: argparse.Namespace) -> int:
@@ -210,6 +218,13 @@ def txt2img(options: argparse.Namespace) -> int:
     show_diagnostics(result.diagnostics, prompt, to_stderr=True)
     show_reports(result.networks)
     return 0
+
+
+def train_hypernetwork(options: argparse.Namespace) -> int:
+    """``promptengine train hypernetwork``: train, or go on where an earlier run stopped."""
+    from promptengine.app.train import run
+
+    return run(options, folders_below(options.models))
 
 
 def _appended_tag(use: str) -> str:

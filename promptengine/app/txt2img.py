@@ -20,7 +20,7 @@ from promptengine.pictures import save_png
 from promptengine.registry import Kind
 from promptengine.request import GenerationRequest, GenerationResult, Progress
 
-__all__ = ["run"]
+__all__ = ["run", "silence_libraries"]
 
 
 def run(
@@ -39,7 +39,7 @@ def run(
         OSError: A picture cannot be written.
     """
     request = _request(options, prompt)
-    _silence_libraries()
+    silence_libraries()
     engine = Engine.open(
         options.checkpoint,
         folders,
@@ -111,7 +111,7 @@ def _free_path(folder: Path, seed: int) -> Path:
     return folder / f"{max(taken, default=0) + 1:05}-{seed}.png"
 
 
-def _silence_libraries() -> None:
+def silence_libraries() -> None:
     """Keep the libraries' own warnings and bars out of a command's output."""
     import diffusers
     import transformers

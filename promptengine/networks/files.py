@@ -4,8 +4,8 @@ WebUI writes a dictionary with ``torch.save``: integer keys are widths, each wit
 dictionaries (key network, value network); text keys are metadata. Everything that older files call
 otherwise or leave out is dealt with here and nowhere else.
 
-Our safetensors layout holds the same: tensors named ``<width>.<key|value>.<name in the pickle>``,
-such as ``768.key.linear.0.weight``, and as metadata ``format`` (:data:`FORMAT`), ``version``,
+Our safetensors layout holds the same: tensors named ``<width>.<part>.<name in the pickle>``, where
+the part is ``key``, ``value`` or ``query``, such as ``768.key.linear.0.weight``, and as metadata ``format`` (:data:`FORMAT`), ``version``,
 ``name``, ``step``, ``sd_checkpoint``, ``sd_checkpoint_name`` and, in JSON, ``widths`` in the order
 of the pickle, ``settings`` and ``extra``.
 """
@@ -29,7 +29,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from promptengine.errors import NetworkFormatError
-from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings, WidthPair
+from promptengine.networks.hypernetwork import (
+    Hypernetwork,
+    HypernetworkSettings,
+    Transform,
+    WidthPair,
+)
 from promptengine.tensorfiles import (
     file_format,
     is_plain_tensor,
@@ -39,9 +44,19 @@ from promptengine.tensorfiles import (
     replacing,
 )
 
-__all__ = ["FORMAT", "convert", "load_hypernetwork", "save_hypernetwork"]
+__all__ = [
+    "FORMAT",
+    "STATE_KEY",
+    "convert",
+    "load_hypernetwork",
+    "require_writable",
+    "save_hypernetwork",
+]
 
 FORMAT: Final = "promptengine.hypernetwork"
+STATE_KEY: Final = "promptengine.training"
+"""By this name in its metadata the state beside a network in training is known."""
+
 _VERSION: Final = 1
 
 # Name in the pickle -> field of HypernetworkSettings.
@@ -98,17 +113,39 @@ def save_hypernetwork(network: Hypernetwork, path: Path) -> None:
     The same network gives the same bytes.
 
     Raises:
-        NetworkFormatError: A suffix that is none of these.
+        NetworkFormatError: A suffix that is none of these, or a pickle for a network of keys and
+            queries, which every reader would take for keys and values.
         OSError: Where the folder cannot be written.
     """
     path = Path(path)
+    write = _writer(network.settings, path)
+    with replacing(path) as temporary:
+        write(network, temporary)
+
+
+def require_writable(settings: HypernetworkSettings, path: Path) -> None:
+    """Refuses what :func:`save_hypernetwork` would refuse, before there is a network to save.
+
+    Raises:
+        NetworkFormatError: As there.
+    """
+    _writer(settings, path)
+
+
+def _writer(settings: HypernetworkSettings, path: Path) -> Callable[[Hypernetwork, Path], None]:
     write = _WRITERS.get(path.suffix.lower())
     if write is None:
         raise NetworkFormatError(
             f"unknown suffix {path.suffix!r}; use {', '.join(_WRITERS)}", path=path
         )
-    with replacing(path) as temporary:
-        write(network, temporary)
+    if write is _write_pickle and settings.transform != "key,value":
+        transform = settings.transform.replace(",", " and ")
+        raise NetworkFormatError(
+            f"a network that transforms {transform} cannot be written as {path.suffix}, which "
+            "means key and value; use .safetensors",
+            path=path,
+        )
+    return write
 
 
 def convert(source: Path, target: Path) -> None:
@@ -158,13 +195,15 @@ def _from_safetensors(path: Path) -> Hypernetwork:
     widths = _from_json(metadata, "widths", list)
     if not widths or not all(type(width) is int for width in widths):
         raise ValueError(f"its widths {widths} are no list of whole numbers")
+    given = _from_json(metadata, "settings", dict)
+    parts = HypernetworkSettings(transform=_transform(given)).parts
     states: _States = {width: ({}, {}) for width in widths}
     for name, tensor in tensors.items():
         width, part, layer = (*name.split(".", 2), "", "")[:3]
-        if not width.isdecimal() or int(width) not in states or part not in WidthPair._fields:
+        if not width.isdecimal() or int(width) not in states or part not in parts:
             raise ValueError(f"tensor {name!r} belongs to none of its widths {widths}")
-        states[int(width)][WidthPair._fields.index(part)][layer] = tensor
-    settings = _settings(_from_json(metadata, "settings", dict), states)
+        states[int(width)][parts.index(part)][layer] = tensor
+    settings = _settings(given, states)
     info: dict[str, object] = {key: metadata.get(key) for key in _INFO_KEYS}
     step = metadata.get("step", "0")
     info["step"] = int(step) if step.isdecimal() else step
@@ -199,7 +238,7 @@ def _assemble(
         raise ValueError("its tensors claim more numbers than the file holds")
     for width, pair in states.items():
         modules = cast("WidthPair", network.pair(width))
-        for part, module, state in zip(WidthPair._fields, modules, pair, strict=True):
+        for part, module, state in zip(settings.parts, modules, pair, strict=True):
             _check(f"width {width}, {part} network", module, state, settings)
             kept = {name: _copy(tensor) for name, tensor in state.items()}
             module.load_state_dict(kept, assign=True)
@@ -277,7 +316,13 @@ def _settings(given: Mapping[str, object], states: _States) -> HypernetworkSetti
         use_dropout=use_dropout,
         dropout_structure=dropout_structure or (0,) * len(structure),
         last_layer_dropout=_flag(given, "last_layer_dropout", default.last_layer_dropout),
+        transform=_transform(given),
     )
+
+
+def _transform(given: Mapping[str, object]) -> Transform:
+    """Whose inputs the networks change; the settings refuse what is no transform."""
+    return cast("Transform", _text(given, "transform") or HypernetworkSettings.transform)
 
 
 def _dropout_by_numbers(state: Mapping[str, Tensor], layers_in_stage: int) -> tuple[float, ...]:
@@ -387,7 +432,9 @@ def _write_safetensors(network: Hypernetwork, path: Path) -> None:
     tensors = {
         f"{width}.{part}.{name}": _copy(tensor)
         for width in network.widths
-        for part, module in cast("WidthPair", network.pair(width))._asdict().items()
+        for part, module in zip(
+            network.settings.parts, cast("WidthPair", network.pair(width)), strict=True
+        )
         for name, tensor in module.state_dict().items()
     }
     metadata = {

@@ -1,8 +1,9 @@
 """The hypernetwork as a torch module: small residual networks on the inputs of attention.
 
 For each width of those inputs a hypernetwork holds two networks, one for the input of the key
-projection and one for that of the value projection. Each changes its input ``x`` to
-``x + multiplier * f(x)``. Nothing here reads or writes files.
+projection and one for that of the value projection (or of the query projection, see
+:data:`Transform`). Each changes its input ``x`` to ``x + multiplier * f(x)``. Nothing here reads or
+writes files.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple, cast
+from typing import Final, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -22,8 +23,12 @@ __all__ = [
     "Hypernetwork",
     "HypernetworkSettings",
     "ResidualNetwork",
+    "Transform",
     "WidthPair",
 ]
+
+Transform = Literal["key,value", "key,query"]
+"""Whose inputs the two networks of a width change. Files of WebUI mean ``key,value`` always."""
 
 # WebUI names an activation by its torch class in lower case, "swish" apart, which has always been
 # Hardswish there. It also offers softmax and glu, which mix or halve channels, and threshold, which
@@ -65,6 +70,7 @@ class HypernetworkSettings:
             ``structure``. It acts in training only, but it numbers the layers in files.
         last_layer_dropout: What the file says about dropout before the last layer; information
             only.
+        transform: Whose inputs the two networks of a width change.
 
     Raises:
         ValueError: A setting from which no network can be built.
@@ -78,6 +84,7 @@ class HypernetworkSettings:
     use_dropout: bool = False
     dropout_structure: tuple[float, ...] = (0, 0, 0)
     last_layer_dropout: bool = False
+    transform: Transform = "key,value"
 
     def __post_init__(self) -> None:
         if not 2 <= len(self.structure) <= _MOST_STAGES:
@@ -99,6 +106,16 @@ class HypernetworkSettings:
             )
         if self.activation not in _NO_ACTIVATION and self.activation not in ACTIVATIONS:
             raise ValueError(_unknown_activation(str(self.activation)))
+        if self.transform not in get_args(Transform):
+            raise ValueError(
+                f"transform {self.transform!r} is none of {' and '.join(get_args(Transform))}"
+            )
+
+    @property
+    def parts(self) -> tuple[str, str]:
+        """Names of the projections whose inputs the two networks change, such as ``key, value``."""
+        first, second = self.transform.split(",")
+        return first, second
 
     @property
     def activation_class(self) -> type[nn.Module] | None:
@@ -143,10 +160,11 @@ class ResidualNetwork(nn.Module):
 
 
 class WidthPair(NamedTuple):
-    """The two networks for one width."""
+    """The two networks for one width, in the order of ``HypernetworkSettings.parts``."""
 
     key: ResidualNetwork
     value: ResidualNetwork
+    """Of a network with the transform ``key,query`` the one for queries."""
 
 
 class Hypernetwork(nn.Module):
@@ -193,7 +211,7 @@ class Hypernetwork(nn.Module):
                 str(width): nn.ModuleDict(
                     {
                         part: ResidualNetwork(width, settings, device=device)
-                        for part in WidthPair._fields
+                        for part in settings.parts
                     }
                 )
                 for width in widths
@@ -208,11 +226,22 @@ class Hypernetwork(nn.Module):
         return tuple(int(width) for width in self.layers)
 
     def pair(self, width: int) -> WidthPair | None:
-        """Returns the key and the value network for inputs of this width, or None."""
+        """Returns both networks for inputs of this width, or None."""
         if str(width) not in self.layers:
             return None
-        parts = cast("nn.ModuleDict", self.layers[str(width)])
-        return WidthPair(*(cast("ResidualNetwork", parts[part]) for part in WidthPair._fields))
+        key, value = (self.part(width, part) for part in self.settings.parts)
+        return WidthPair(cast("ResidualNetwork", key), cast("ResidualNetwork", value))
+
+    def part(self, width: int, projection: str) -> ResidualNetwork | None:
+        """Returns the network for what one kind of projection reads, or None.
+
+        Args:
+            width: Width of the projection's input.
+            projection: ``key``, ``value`` or ``query``.
+        """
+        if str(width) not in self.layers or projection not in self.settings.parts:
+            return None
+        return cast("ResidualNetwork", cast("nn.ModuleDict", self.layers[str(width)])[projection])
 
     def cast_to(self, *, device: torch.device, dtype: torch.dtype) -> Hypernetwork:
         """Returns this network on a device and in a dtype: itself where it is so already, else a

@@ -1,8 +1,8 @@
 """Puts hypernetworks into a UNet and takes them out again.
 
-A hypernetwork acts on what the key and the value projection of an attention read, so a forward
-pre-hook on those two modules is all it needs. The hooks are there for the length of a ``with``
-block; the UNet's weights and its state dictionary are never touched.
+A hypernetwork acts on what two projections of an attention read (key and value, or key and query),
+so a forward pre-hook on those two modules is all it needs. The hooks are there for the length of a
+``with`` block; the UNet's weights and its state dictionary are never touched.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from promptengine.networks.hypernetwork import Hypernetwork, ResidualNetwork
 
 __all__ = ["AttentionWidths", "attention_widths", "injected", "misfit", "require_fit"]
 
+_PROJECTIONS: Final = {"key": "to_k", "value": "to_v", "query": "to_q"}
 # Text widths by which a network shows what it was made for.
 _TEXT_WIDTHS: Final = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 
@@ -44,14 +45,16 @@ class AttentionWidths:
 
 
 @contextmanager
-def injected(unet: nn.Module, stack: Sequence[tuple[Hypernetwork, float]]) -> Generator[None]:
+def injected(
+    unet: nn.Module, stack: Sequence[tuple[Hypernetwork, float]], *, training: bool = False
+) -> Generator[None]:
     """Lets hypernetworks act on every self- and cross-attention of a UNet within a ``with`` block.
 
-    Each attention gets the networks that hold the width its key projection reads, in the order of
-    the stack, each on the output of the one before: ``x + multiplier * f(x)``, apart for keys and
-    values. All rows of a batch are treated alike, and queries not at all; a width that no network
-    holds passes through. The rules are WebUI's. A multiplier of 0 adds no hook; the same network
-    may occur more than once.
+    Each projection gets the networks that hold the width it reads, in the order of the stack, each
+    on the output of the one before: ``x + multiplier * f(x)``, apart for keys and values. All rows
+    of a batch are treated alike; a width that no network holds passes through. The rules are
+    WebUI's. Queries are changed only by networks whose transform is ``key,query``, which leave
+    values alone. A multiplier of 0 adds no hook; the same network may occur more than once.
 
     When the block ends, by an exception too, the UNet computes bit for bit what it did before.
     Nested blocks add up: the outer stack acts first. Gradients pass through; a backward pass of
@@ -64,6 +67,8 @@ def injected(unet: nn.Module, stack: Sequence[tuple[Hypernetwork, float]]) -> Ge
     Args:
         unet: Any diffusers UNet.
         stack: Networks with their multipliers, finite numbers, negative ones too.
+        training: Use the networks themselves, never copies, so that gradients reach them. Where
+            their dtype is not the UNet's, call the UNet under ``torch.autocast``.
 
     Raises:
         PromptEngineError: The UNet's projections are fused.
@@ -72,6 +77,8 @@ def injected(unet: nn.Module, stack: Sequence[tuple[Hypernetwork, float]]) -> Ge
     copies: dict[tuple[int, torch.device, torch.dtype], Hypernetwork] = {}
 
     def at(weight: Tensor, network: Hypernetwork) -> Hypernetwork:
+        if training:
+            return network
         place = (id(network), weight.device, weight.dtype)
         if place not in copies:
             copies[place] = network.cast_to(device=weight.device, dtype=weight.dtype)
@@ -81,19 +88,15 @@ def injected(unet: nn.Module, stack: Sequence[tuple[Hypernetwork, float]]) -> Ge
         _refuse_fused(unet)
     with ExitStack() as hooks:
         for attention in _attentions(unet) if uses else ():
-            pairs = [
-                (pair, multiplier)
-                for network, multiplier in uses
-                if attention.width in network.widths
-                and (pair := at(attention.weight, network).pair(attention.width))
-            ]
-            if not pairs:
-                continue
-            keys = [(pair.key, multiplier) for pair, multiplier in pairs]
-            values = [(pair.value, multiplier) for pair, multiplier in pairs]
-            for projection, chain in ((attention.to_k, keys), (attention.to_v, values)):
-                handle = projection.register_forward_pre_hook(partial(_apply, chain))
-                hooks.callback(handle.remove)
+            for part, projection in attention.projections.items():
+                chain = [
+                    (residual, multiplier)
+                    for network, multiplier in uses
+                    if (residual := at(attention.weight, network).part(_width(projection), part))
+                ]
+                if chain:
+                    handle = projection.register_forward_pre_hook(partial(_apply, chain))
+                    hooks.callback(handle.remove)
         yield
 
 
@@ -162,8 +165,7 @@ def _apply(
 class _Attention(NamedTuple):
     """What matters of an attention module: its projections and what kind of input they read."""
 
-    to_k: nn.Module
-    to_v: nn.Module
+    projections: dict[str, nn.Module]
     width: int
     weight: Tensor
     reads_text: bool
@@ -171,16 +173,24 @@ class _Attention(NamedTuple):
 
 def _attentions(unet: nn.Module) -> Iterator[_Attention]:
     for module in unet.modules():
-        to_k, to_v = getattr(module, "to_k", None), getattr(module, "to_v", None)
-        if not isinstance(to_k, nn.Module) or not isinstance(to_v, nn.Module):
+        projections = {
+            part: projection
+            for part, name in _PROJECTIONS.items()
+            if isinstance(projection := getattr(module, name, None), nn.Module)
+        }
+        if not projections.keys() >= {"key", "value"}:
             continue
+        key = projections["key"]
         yield _Attention(
-            to_k,
-            to_v,
-            width=cast("int", to_k.in_features),
-            weight=cast("Tensor", to_k.weight),
+            projections,
+            width=_width(key),
+            weight=cast("Tensor", key.weight),
             reads_text=bool(getattr(module, "is_cross_attention", False)),
         )
+
+
+def _width(projection: nn.Module) -> int:
+    return cast("int", projection.in_features)
 
 
 def _refuse_fused(unet: nn.Module) -> None:

@@ -1,0 +1,191 @@
+"""What a training is asked for: the settings that decide its result, and where its files go."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from promptengine.errors import RequestError
+from promptengine.networks.hypernetwork import HypernetworkSettings
+from promptengine.networks.initialise import INITIALISATIONS
+from promptengine.request import GenerationRequest
+from promptengine.training.rates import StepSchedule, parse_schedule
+
+__all__ = ["Clipping", "LatentSampling", "TrainingConfig", "TrainingFiles"]
+
+Clipping = Literal["none", "value", "norm"]
+"""How gradients are bounded: not, each number of them, or all together by their norm."""
+
+LatentSampling = Literal["once", "deterministic", "random"]
+"""Which latents stand for a picture: one draw for the whole run, the mean, or a draw per use."""
+
+_MAX_SEED = 2**64 - 1
+_PLAIN = HypernetworkSettings(activation="linear", activate_output=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """What decides the result of a training: the same values and pictures give the same network.
+
+    Attributes:
+        data: Folder of pictures, each with its caption in a ``.txt`` beside it or in its name.
+        network: How the network is built; its ``weight_init`` is how it begins.
+        widths: Widths to build networks for; None for all that the checkpoint's attention reads.
+        steps: Updates of the weights. More of them may be asked for later; the run goes on.
+        learning_rate: A number, or ``5e-5:100, 1e-5``: each until its step, counted from the start.
+        clipping: How gradients are bounded.
+        clip_at: The bound, in the form of ``learning_rate``.
+        batch_size: Pictures in one pass.
+        accumulation: Passes in one step.
+        width: Pixels, a multiple of 8 from 64 to 2048; None for the checkpoint's own size.
+        height: Likewise.
+        resize: Scale and crop every picture to that size; otherwise pictures keep theirs, cut to
+            multiples of 8, and only those of one size share a batch.
+        template: A built-in template's name or a text file of one prompt a line, in which ``[name]``
+            is the network's name and ``[filewords]`` the caption.
+        word_pattern: Regular expression for the words of a file's name that make its caption; empty
+            for the whole name.
+        word_join: What joins those words.
+        shuffle_tags: Put the parts between a caption's commas in a new order at each use.
+        tag_dropout: Probability, from 0 to below 1, to leave each of these parts out.
+        latent_sampling: Which latents stand for a picture.
+        alpha_weights: Weigh the loss by the pictures' alpha channel.
+        clip_skip: 1 reads the text model's last layer, n the n-th from the end.
+        seed: 0 to 2**64 - 1, or -1 to have one drawn (a resumed run keeps its own).
+        gradient_checkpointing: Trade time for memory; changes nothing else.
+
+    Raises:
+        RequestError: On creation, if a value is out of its range; names the field and the range.
+    """
+
+    data: Path
+    network: HypernetworkSettings = _PLAIN
+    widths: tuple[int, ...] | None = None
+    steps: int = 100_000
+    learning_rate: str = "0.00001"
+    clipping: Clipping = "none"
+    clip_at: str = "0.1"
+    batch_size: int = 1
+    accumulation: int = 1
+    width: int | None = None
+    height: int | None = None
+    resize: bool = True
+    template: str | Path = "style_filewords"
+    word_pattern: str = ""
+    word_join: str = " "
+    shuffle_tags: bool = False
+    tag_dropout: float = 0.0
+    latent_sampling: LatentSampling = "once"
+    alpha_weights: bool = False
+    clip_skip: int = 1
+    seed: int = -1
+    gradient_checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range("steps", self.steps, 1, 100_000_000)
+        _check_range("batch_size", self.batch_size, 1, 1024)
+        _check_range("accumulation", self.accumulation, 1, 100_000)
+        _check_range("clip_skip", self.clip_skip, 1, 100)
+        _check_range("seed", self.seed, -1, _MAX_SEED)
+        _check_choice("clipping", self.clipping, get_args(Clipping))
+        _check_choice("latent_sampling", self.latent_sampling, get_args(LatentSampling))
+        _check_choice("weight_init", self.network.weight_init, tuple(INITIALISATIONS))
+        for name in ("width", "height"):
+            size = getattr(self, name)
+            if size is not None:
+                _check_range(name, size, 64, 2048)
+            if size is not None and size % 8:
+                raise RequestError(f"{name} is {size}, which is no multiple of 8", field=name)
+        if not 0 <= self.tag_dropout < 1:
+            message = f"tag_dropout is {self.tag_dropout}; it must be 0 or more and below 1"
+            raise RequestError(message, field="tag_dropout")
+        if any((self.network.dropout_structure[0], self.network.dropout_structure[-1])):
+            message = "the dropout structure must begin and end with 0"
+            raise RequestError(message, field="dropout_structure")
+        try:
+            re.compile(self.word_pattern)
+        except re.error as error:
+            message = f"word_pattern {self.word_pattern!r} is no regular expression: {error}"
+            raise RequestError(message, field="word_pattern") from None
+        for name, schedule in (("learning_rate", self.rates), ("clip_at", self.clip_bounds)):
+            _check_reaches(name, schedule, self.steps)
+
+    @property
+    def rates(self) -> StepSchedule:
+        """The learning rate of every step."""
+        return parse_schedule(self.learning_rate, field="learning_rate")
+
+    @property
+    def clip_bounds(self) -> StepSchedule:
+        """The bound of the gradients at every step."""
+        return parse_schedule(self.clip_at, field="clip_at")
+
+    @property
+    def varies_text(self) -> bool:
+        """Whether a picture's prompt differs from use to use."""
+        return self.shuffle_tags or self.tag_dropout > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFiles:
+    """Where a training writes, and how often; none of it changes the network.
+
+    Attributes:
+        output: The finished network; its suffix picks the format.
+        folder: The run's own folder, for snapshots, previews, losses and settings.
+        name: What ``[name]`` stands for in templates and what snapshots are called; by default the
+            stem of ``output``.
+        save_every: Steps between snapshots, which are what a killed run goes on from; 0 for none
+            before the end.
+        keep: How many of the newest snapshots stay, beside the best.
+        preview: What to draw with the network in training, or None for no previews. Its size is
+            used as it is.
+        preview_every: Steps between previews; 0 for one at the end.
+
+    Raises:
+        RequestError: On creation, for a number out of its range or a name no network can have.
+    """
+
+    output: Path
+    folder: Path
+    name: str = ""
+    save_every: int = 500
+    keep: int = 3
+    preview: GenerationRequest | None = None
+    preview_every: int = 500
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.output.stem)
+        _check_range("save_every", self.save_every, 0, 100_000_000)
+        _check_range("keep", self.keep, 1, 100_000)
+        _check_range("preview_every", self.preview_every, 0, 100_000_000)
+        allowed = all(character.isalnum() or character in "._- " for character in self.name)
+        if not allowed or self.name != self.name.strip(" .") or self.name in ("", "None"):
+            message = (
+                f"{self.name!r} is no name for a network; use letters, digits, '.', '_', '-' and "
+                "spaces between them"
+            )
+            raise RequestError(message, field="name")
+        _check_choice("output suffix", self.output.suffix, (".pt", ".safetensors"))
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise RequestError(f"{name} is {value}; it must be {low} to {high}", field=name)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RequestError(f"{name} {value!r} is none of {', '.join(choices)}", field=name)
+
+
+def _check_reaches(name: str, schedule: StepSchedule, steps: int) -> None:
+    last = schedule.last_step
+    if last is not None and last < steps:
+        message = (
+            f"{name} ends at step {last} and the training at {steps}; add a last entry without a "
+            "step, or ask for fewer steps"
+        )
+        raise RequestError(message, field=name)

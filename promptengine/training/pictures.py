@@ -1,0 +1,155 @@
+"""Pictures of a folder as a training sees them: sized, with caption and weights, in a fixed order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from promptengine.digests import sha256
+from promptengine.errors import TrainingError
+from promptengine.training.captions import caption_of
+from promptengine.training.config import TrainingConfig
+from promptengine.training.draws import generator
+
+__all__ = ["Batch", "Picture", "batches", "find_pictures", "fingerprint", "read_picture"]
+
+_SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
+_GRID: Final = 8
+_SMALLEST: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of the data folder, not yet read.
+
+    Attributes:
+        path: The file.
+        caption: Its caption, before any template.
+    """
+
+    path: Path
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What goes through the UNet at once.
+
+    Attributes:
+        index: How many batches came before, from the start of the run.
+        epoch: How often all pictures were seen before.
+        pictures: Indices of pictures of one size.
+    """
+
+    index: int
+    epoch: int
+    pictures: tuple[int, ...]
+
+
+def find_pictures(config: TrainingConfig) -> list[Picture]:
+    """List the pictures of the data folder (its sub-folders apart) by name, with captions.
+
+    Raises:
+        TrainingError: No such folder, or no picture in it.
+    """
+    if not config.data.is_dir():
+        raise TrainingError(f"{config.data}: no such folder of pictures")
+    paths = sorted(
+        path
+        for path in config.data.iterdir()
+        if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+    )
+    if not paths:
+        kinds = ", ".join(sorted(_SUFFIXES))
+        raise TrainingError(f"{config.data}: holds no pictures ({kinds})")
+    pattern, join = config.word_pattern, config.word_join
+    return [Picture(p, caption_of(p, word_pattern=pattern, word_join=join)) for p in paths]
+
+
+def fingerprint(pictures: Sequence[Picture]) -> str:
+    """Return a digest of names, contents and captions, by which changed data are known."""
+    digest = hashlib.sha256()
+    for picture in pictures:
+        for text in (picture.path.name, sha256(picture.path), picture.caption):
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.hexdigest()
+
+
+def read_picture(
+    path: Path, size: tuple[int, int] | None, *, alpha: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Read a picture.
+
+    Args:
+        path: The file; turned as its EXIF data say.
+        size: Width and height that it is scaled to, proportions kept, what protrudes cut off; None
+            cuts it to multiples of 8 pixels.
+        alpha: Return the alpha channel as well.
+
+    Returns:
+        Pixels ``[3, height, width]`` from -1 to 1, and the mean opacity ``[height / 8, width / 8]``
+        of each latent (None without ``alpha``, or where the picture has no such channel).
+
+    Raises:
+        TrainingError: No readable picture, one that is too small, or one that alpha hides in whole.
+    """
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened).convert("RGBA")
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as failure:
+        raise TrainingError(f"{path}: not a readable picture ({failure})") from None
+    if size is None:
+        size = (image.width - image.width % _GRID, image.height - image.height % _GRID)
+        if min(size) < _SMALLEST:
+            message = f"{path}: {image.width}×{image.height} is too small; 64 pixels are the least"
+            raise TrainingError(message)
+        left, top = (image.width - size[0]) // 2, (image.height - size[1]) // 2
+        image = image.crop((left, top, left + size[0], top + size[1]))
+    # Scaled together, transparent pixels would darken their neighbours.
+    colour = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(colour)).permute(2, 0, 1).float() / 127.5 - 1
+    if not alpha:
+        return pixels, None
+    mask = ImageOps.fit(image.getchannel("A"), size, Image.Resampling.BOX)
+    opacity = torch.from_numpy(np.array(mask)).float()[None] / 255
+    weights = torch.nn.functional.avg_pool2d(opacity, _GRID)[0]
+    if not bool(weights.any()):
+        raise TrainingError(f"{path}: nothing of it is visible, so its alpha leaves no loss")
+    return pixels, weights
+
+
+def batches(
+    buckets: Sequence[Sequence[int]], batch_size: int, *, seed: int, start: int
+) -> Iterator[Batch]:
+    """Yield batches without end, in the order that the seed gives them.
+
+    In every epoch each picture comes once. A bucket that its batches do not divide ends in a
+    shorter one.
+
+    Args:
+        buckets: Indices of the pictures of each size.
+        batch_size: The most pictures of a batch.
+        seed: Each epoch's order derives from it.
+        start: How many batches to pass over.
+    """
+    in_epoch = sum(-(-len(bucket) // batch_size) for bucket in buckets)
+    index = start
+    while True:
+        epoch, passed = divmod(index, in_epoch)
+        random = generator(seed, "epoch", epoch)
+        order: list[tuple[int, ...]] = []
+        for bucket in buckets:
+            shuffled = [bucket[i] for i in torch.randperm(len(bucket), generator=random).tolist()]
+            cuts = range(0, len(shuffled), batch_size)
+            order += [tuple(shuffled[cut : cut + batch_size]) for cut in cuts]
+        for place in torch.randperm(len(order), generator=random).tolist()[passed:]:
+            yield Batch(index, epoch, order[place])
+            index += 1
