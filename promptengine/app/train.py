@@ -18,9 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as ProgressBar
 
 from promptengine.app.show import printable
-from promptengine.app.txt2img import (
-    silence_libraries as silence_libraries,  # pyright: ignore[reportPrivateUsage]
-)
+from promptengine.app.txt2img import silence_libraries
 from promptengine.diffusion.engine import Engine, Models, Precision
 from promptengine.errors import RequestError
 from promptengine.networks.hypernetwork import HypernetworkSettings
