@@ -73,7 +73,8 @@ def test_a_training_from_end_to_end(tmp_path: Path, capsys: Capture) -> None:
     assert run("ink", "--data", "pictures", *MODEL, *QUICK, "--batch-size", "2") == 2
     error = capsys.readouterr().err
     assert "has other settings: batch_size was 1; give it the same ones" in error
-    assert len(error.splitlines()) == 1
+    # Old releases of rich end a bar that is not shown with an empty line.
+    assert len(error.strip().splitlines()) == 1
 
 
 def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
