@@ -18,8 +18,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as ProgressBar
 
 from promptengine.app.show import printable
-from promptengine.app.txt2img import silence_libraries
-from promptengine.diffusion.engine import Engine, Models, Precision
+from promptengine.app.txt2img import open_engine
+from promptengine.diffusion.engine import Models, Precision
 from promptengine.errors import RequestError
 from promptengine.networks.hypernetwork import HypernetworkSettings
 from promptengine.request import GenerationRequest
@@ -43,14 +43,7 @@ def run(options: argparse.Namespace, folders: Models) -> int:
     """
     config = _config(options)
     files = _files(options)
-    silence_libraries()
-    engine = Engine.open(
-        options.checkpoint,
-        folders,
-        config=options.config,
-        device=options.device,
-        dtype=_dtype(options),
-    )
+    engine = open_engine(options, folders, dtype=_dtype(options))
     with _interruptible() as cancel, _shown(config.steps) as (on_step, on_file):
         result = train_hypernetwork(
             engine,

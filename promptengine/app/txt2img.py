@@ -15,12 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from promptengine.app.show import printable
-from promptengine.diffusion.engine import Engine
+from promptengine.diffusion.engine import Engine, Models, Precision
 from promptengine.pictures import save_png
 from promptengine.registry import Kind
 from promptengine.request import GenerationRequest, GenerationResult, Progress
 
-__all__ = ["run", "silence_libraries"]
+__all__ = ["open_engine", "run"]
 
 
 def run(
@@ -39,14 +39,7 @@ def run(
         OSError: A picture cannot be written.
     """
     request = _request(options, prompt)
-    silence_libraries()
-    engine = Engine.open(
-        options.checkpoint,
-        folders,
-        config=options.config,
-        device=options.device,
-        dtype=options.dtype,
-    )
+    engine = open_engine(options, folders, dtype=options.dtype)
     options.output.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     result: GenerationResult | None = None
@@ -111,11 +104,18 @@ def _free_path(folder: Path, seed: int) -> Path:
     return folder / f"{max(taken, default=0) + 1:05}-{seed}.png"
 
 
-def silence_libraries() -> None:
-    """Keep the libraries' own warnings and bars out of a command's output."""
+def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precision) -> Engine:
+    """Open the engine that a command's options name, with the libraries' own output turned off."""
     import diffusers
     import transformers
 
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()
         library.logging.disable_progress_bar()
+    return Engine.open(
+        options.checkpoint,
+        folders,
+        config=options.config,
+        device=options.device,
+        dtype=dtype,
+    )

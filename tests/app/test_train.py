@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from promptengine import TrainingProgress, load_hypernetwork
+from promptengine import Engine, TrainingProgress, load_hypernetwork
 from promptengine.app import cli, train
 from promptengine.app.cli import main
 from promptengine.networks.hypernetwork import HypernetworkSettings
@@ -87,7 +87,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         asked.extend([*arguments, options["restart"]])
         return TrainingResult(None, 9, 0.5, finished=True)
 
-    monkeypatch.setattr(train.Engine, "open", open_engine)
+    monkeypatch.setattr(Engine, "open", open_engine)
     monkeypatch.setattr(train, "train_hypernetwork", training)
     text = """my-ink --data pictures --widths 48,128 --activation mish --activate-output --layer-norm
         --init XavierNormal --transform key,query --width 128 --height 192 --no-resize
