@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from promptengine.request import GenerationRequest, NetworkReport
 from promptengine.version import __version__
 
-__all__ = ["generation_entries", "write_infotext"]
+__all__ = ["generation_entries", "write_entries", "write_infotext"]
 
 
 def write_infotext(prompt: str, negative_prompt: str, entries: Mapping[str, object]) -> str:
@@ -23,11 +23,15 @@ def write_infotext(prompt: str, negative_prompt: str, entries: Mapping[str, obje
     Returns:
         Prompt, negative prompt and one line of entries, stripped.
     """
-    pairs = [_pair(key, value) for key, value in entries.items() if value is not None]
     lines = [prompt]
     if negative_prompt:
         lines.append(f"Negative prompt: {negative_prompt}")
-    return "\n".join([*lines, ", ".join(pairs)]).strip()
+    return "\n".join([*lines, write_entries(entries)]).strip()
+
+
+def write_entries(entries: Mapping[str, object]) -> str:
+    """Write the last line alone; for ``entries`` see :func:`write_infotext`."""
+    return ", ".join(_pair(key, value) for key, value in entries.items() if value is not None)
 
 
 def _pair(key: str, value: object) -> str:

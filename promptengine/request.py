@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["GenerationRequest", "GenerationResult", "NetworkReport", "Policy", "Progress"]
+__all__ = [
+    "GenerationRequest",
+    "GenerationResult",
+    "NetworkReport",
+    "Policy",
+    "Progress",
+    "with_hypernetwork",
+]
 
 Policy = Literal["strict", "warn", "ignore"]
 """What to do with a network that cannot be applied: refuse, report with a diagnostic, or only report."""
@@ -86,6 +93,25 @@ def _check_multiple(name: str, value: int) -> None:
         below = value - value % LATENT_SCALE
         message = f"{name} is {value}, no multiple of 8; try {below} or {below + LATENT_SCALE}"
         raise RequestError(message, field=name)
+
+
+def with_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
+    """Append a hypernetwork's tag to a prompt.
+
+    Args:
+        prompt: Any prompt.
+        name: As the registry knows it.
+        multiplier: As it shall stand in the tag.
+
+    Raises:
+        RequestError: No tag can hold this name.
+    """
+    if not name or any(mark in name for mark in "<>:\r\n"):
+        message = f"{name!r} is no name of a hypernetwork that a tag can hold"
+        raise RequestError(message, field="hypernetwork")
+    # On the line of a comment the tag would be part of it.
+    line_break = "\n" if "#" in prompt.rpartition("\n")[2] else ""
+    return f"{prompt}{line_break}<hypernet:{name}:{multiplier}>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"request", "registry", "networks"},
     {"infotext", "plan", "text", "inspection", "pictures"},
     {"diffusion"},
-    {"training"},
+    {"training", "grid"},
     {"app"},
 ]
 """What may import what: a module imports only from layers above its own (here: earlier ones)."""
@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
 NEIGHBOURS = {
     "modelfiles": {"registry"},
     "registry": {"plan", "diffusion"},
-    "syntax": {"request", "plan", "text", "diffusion", "training"},
+    "syntax": {"request", "plan", "text", "diffusion", "training", "grid"},
     "plan": {"diffusion"},
     "networks": {"diffusion", "inspection", "training"},
 }

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKL
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.starter.loop import Trainer, rate_at, steps_left
+from models.starter.loop import Trainer, plain_attention, rate_at, steps_left
 from models.starter.recipe import Recipe
 
 __all__ = ["encode_all", "train_autoencoder"]
@@ -34,27 +34,32 @@ def train_autoencoder(
 ) -> nn.Module:
     """Train the VAE, or take it from ``folder`` if it is finished.
 
-    The loss is the absolute error of pixels and of their differences to the right and below, which
-    keeps the edges of flat shapes sharp where squares would blur them.
+    The loss is the error of pixels, absolute and squared, and more and more of their differences
+    to the right and below. Those keep the edges of flat shapes sharp where squares blur them, but
+    from the first step on they would reward a picture without any edge.
 
     Returns:
         diffusers' ``AutoencoderKL`` in evaluation mode whose latents have a spread of ``1 / SCALE``.
     """
     torch.manual_seed(recipe.seed)
     vae: Any = AutoencoderKL(**recipe.vae_config())
+    _initialise(vae)
     trainer = Trainer(vae, folder / "vae.pt", averaging=0.999, device=device)
     for step in steps_left(trainer, recipe.vae_steps):
         rng = np.random.default_rng((recipe.seed, step))
         pixels = as_pixels(
             _batch(recipe, pictures, rng, whole=step > 0.9 * recipe.vae_steps), device
         )
-        with torch.autocast(device.type, torch.bfloat16):
+        with plain_attention(), torch.autocast(device.type, torch.bfloat16):
             posterior = vae.encode(pixels).latent_dist
             spread = torch.randn(
                 posterior.mean.shape, generator=torch.Generator().manual_seed(step)
             )
             decoded = vae.decode(posterior.mean + posterior.std * spread.to(device)).sample.float()
-        loss = _error(decoded, pixels) + KL_WEIGHT * posterior.kl().float().mean()
+        loss = (
+            _error(decoded, pixels, step / recipe.vae_steps)
+            + KL_WEIGHT * posterior.kl().float().mean()
+        )
         trainer.update(loss, rate_at(step, recipe.vae_steps, recipe.vae_rate))
     vae.load_state_dict(trainer.averaged)
     vae.eval().requires_grad_(False)
@@ -76,13 +81,23 @@ def _batch(
     return np.stack(crops)
 
 
-def _error(decoded: Tensor, pixels: Tensor) -> Tensor:
+def _initialise(vae: nn.Module) -> None:
+    """Start with convolutions that keep the signal's spread and residual blocks that add nothing.
+
+    With torch's own start, five times smaller, the colours take thousands of steps to come through.
+    """
+    for name, module in vae.named_modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+            nn.init.zeros_(module.bias)
+            if name.endswith("conv2"):
+                nn.init.normal_(module.weight, std=1e-3)
+
+
+def _error(decoded: Tensor, pixels: Tensor, sharpness: float) -> Tensor:
     difference = decoded - pixels
-    return (
-        difference.abs().mean()
-        + difference.diff(dim=2).abs().mean()
-        + difference.diff(dim=3).abs().mean()
-    )
+    edges = difference.diff(dim=2).abs().mean() + difference.diff(dim=3).abs().mean()
+    return difference.abs().mean() + 2 * difference.square().mean() + sharpness * edges
 
 
 def _normalise(vae: Any, pixels: Tensor) -> None:

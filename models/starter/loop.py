@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from promptengine.tensorfiles import replacing
 
-__all__ = ["Trainer", "rate_at", "steps_left"]
+__all__ = ["Trainer", "plain_attention", "rate_at", "steps_left"]
 
 SAVE_EVERY_S = 120.0
 
@@ -21,6 +23,11 @@ def rate_at(step: int, steps: int, peak: float) -> float:
     """The learning rate: 200 steps of warm-up, then half a cosine down to a fiftieth."""
     warm = min(1.0, (step + 1) / 200)
     return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def plain_attention() -> AbstractContextManager[None]:
+    """Attention as matrix products: torch's fused backward for processors takes four times as long."""
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 class Trainer:
@@ -45,7 +52,9 @@ class Trainer:
         self._path = path
         self._averaging = averaging
         self._saved = time.monotonic()
-        self.optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(
+            network.parameters(), lr=0.0, weight_decay=0.01, fused=True
+        )
         self.averaged = {name: t.detach().clone() for name, t in network.state_dict().items()}
         if path.is_file():
             state = torch.load(path, map_location=device, weights_only=True)
@@ -67,9 +76,9 @@ class Trainer:
         # A young average would remember the random start: it forgets faster at first.
         keep = min(self._averaging, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                if value.is_floating_point():
-                    self.averaged[name].lerp_(value, 1 - keep)
+            for name, tensor in self.network.state_dict().items():
+                if tensor.is_floating_point():
+                    self.averaged[name].lerp_(tensor, 1 - keep)
         if time.monotonic() - self._saved > SAVE_EVERY_S:
             self.save()
 

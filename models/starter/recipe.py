@@ -38,7 +38,7 @@ class Recipe:
     size: int = 128
     vae_widths: tuple[int, ...] = (32, 64, 64, 64)
     vae_groups: int = 8
-    vae_steps: int = 8_000
+    vae_steps: int = 5_000
     vae_batch: int = 8
     vae_crop: int = 64
     vae_rate: float = 1e-3

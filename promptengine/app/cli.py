@@ -7,9 +7,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from promptengine.app import commands
 from promptengine.errors import PromptEngineError
+from promptengine.grid.axes import AxisKind
 from promptengine.version import __version__
 
 __all__ = ["main"]
@@ -55,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"promptengine {__version__}")
     commands_ = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_txt2img(commands_.add_parser("txt2img", help="make pictures from a prompt"))
+    _add_grid(commands_.add_parser("grid", help="compare settings on one labelled picture"))
     _add_train(commands_.add_parser("train", help="train a hypernetwork on pictures"))
     _add_parse(commands_.add_parser("parse", help="show how a prompt is read; needs no model"))
     _add_networks(commands_.add_parser("networks", help="list the networks in the models folder"))
@@ -83,6 +86,40 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_txt2img(parser: argparse.ArgumentParser) -> None:
+    _add_request(parser)
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures at once")
+    parser.add_argument("--batch-count", type=int, default=1, metavar="N", help="batches in a row")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the PNGs"
+    )
+    parser.set_defaults(run=commands.txt2img)
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Make a picture for every combination of values, from the same noise, on one sheet. "
+        "An axis is KIND=VALUES, such as hypernetwork=ink,none or multiplier=0-1 [5] or "
+        '"prompt=cat,dog,old fox" (replaces cat).'
+    )
+    for letter, place in (("x", "across"), ("y", "down"), ("z", "block by block")):
+        parser.add_argument(
+            f"-{letter}",
+            required=letter == "x",
+            metavar="KIND=VALUES",
+            help=f"what varies {place}"
+            + (f": {', '.join(get_args(AxisKind))}" if letter == "x" else ""),
+        )
+    _add_request(parser)
+    parser.add_argument(
+        "--keep-pictures", action="store_true", help="write every picture as a file of its own too"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the PNGs"
+    )
+    parser.set_defaults(run=commands.grid)
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
     parser.add_argument("-n", "--negative-prompt", default="", metavar="TEXT")
     parser.add_argument(
@@ -98,8 +135,6 @@ def _add_txt2img(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=-1, metavar="N", help="-1 draws one")
     parser.add_argument("--width", type=int, metavar="PX", help="default: the checkpoint's own")
     parser.add_argument("--height", type=int, metavar="PX")
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures at once")
-    parser.add_argument("--batch-count", type=int, default=1, metavar="N", help="batches in a row")
     parser.add_argument("--clip-skip", type=int, default=1, metavar="N")
     parser.add_argument(
         "--policy",
@@ -107,12 +142,8 @@ def _add_txt2img(parser: argparse.ArgumentParser) -> None:
         default="warn",
         help="what to do with a network that cannot be applied",
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the PNGs"
-    )
     _add_models(parser)
     _add_checkpoint(parser)
-    parser.set_defaults(run=commands.txt2img)
 
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ from promptengine.registry import (
     folders_below,
     preview,
 )
+from promptengine.request import GenerationResult, NetworkReport, with_hypernetwork
 from promptengine.syntax import Diagnostic, Prompt, parse, schedule
 
 __all__ = [
     "convert",
+    "grid",
     "inspect",
     "networks",
     "parse_prompt",
@@ -213,11 +216,29 @@ def txt2img(options: argparse.Namespace) -> int:
     """``promptengine txt2img``: make pictures, and say which networks really ran."""
     from promptengine.app.txt2img import run
 
-    prompt = options.prompt + "".join(_appended_tag(use) for use in options.hypernetwork)
+    prompt = _prompt(options)
     result = run(options, prompt, _folders(options))
     show_diagnostics(result.diagnostics, prompt, to_stderr=True)
     show_reports(result.networks)
     return 0
+
+
+def grid(options: argparse.Namespace) -> int:
+    """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
+    from promptengine.app.grid import run
+
+    results = run(options, _prompt(options), _folders(options))
+    diagnostics = dict.fromkeys(found for result in results for found in result.diagnostics)
+    # A column means nothing across prompts that differ.
+    show_diagnostics([replace(found, span=None) for found in diagnostics], "", to_stderr=True)
+    show_reports(_reports_of_all(results))
+    return 0
+
+
+def _reports_of_all(results: Sequence[GenerationResult]) -> Iterable[NetworkReport]:
+    """A report for each network, multiplier and fate, however many pictures share it."""
+    reports = [report for result in results for report in result.networks]
+    return {(r.kind, r.name, r.multiplier, r.applied, r.reason): r for r in reports}.values()
 
 
 def train_hypernetwork(options: argparse.Namespace) -> int:
@@ -227,17 +248,15 @@ def train_hypernetwork(options: argparse.Namespace) -> int:
     return run(options, folders_below(options.models))
 
 
-def _appended_tag(use: str) -> str:
-    """``NAME[:MULTIPLIER]`` of the option as a tag."""
-    name, _, multiplier = use.partition(":")
-    if not name or any(mark in name for mark in "<>\n"):
-        message = f"--hypernetwork {use!r}: write NAME or NAME:MULTIPLIER"
-        raise RequestError(message, field="hypernetwork")
-    if not multiplier and ":" not in use:
-        return f"<hypernet:{name}>"
-    try:
-        float(multiplier)
-    except ValueError:
-        message = f"--hypernetwork {use!r}: multiplier {multiplier!r} is no number"
-        raise RequestError(message, field="hypernetwork") from None
-    return f"<hypernet:{name}:{multiplier}>"
+def _prompt(options: argparse.Namespace) -> str:
+    """The prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
+    prompt: str = options.prompt
+    for use in options.hypernetwork:
+        name, colon, multiplier = use.partition(":")
+        try:
+            float(multiplier if colon else "1")
+        except ValueError:
+            message = f"--hypernetwork {use!r}: multiplier {multiplier!r} is no number"
+            raise RequestError(message, field="hypernetwork") from None
+        prompt = with_hypernetwork(prompt, name, multiplier if colon else "1")
+    return prompt

@@ -20,7 +20,7 @@ from promptengine.pictures import save_png
 from promptengine.registry import Kind
 from promptengine.request import GenerationRequest, GenerationResult, Progress
 
-__all__ = ["open_engine", "run"]
+__all__ = ["free_path", "open_engine", "progress_bar", "request_of", "run"]
 
 
 def run(
@@ -38,29 +38,32 @@ def run(
         PromptEngineError: As :meth:`promptengine.diffusion.engine.Engine.generate` does.
         OSError: A picture cannot be written.
     """
-    request = _request(options, prompt)
+    request = replace(
+        request_of(options, prompt),
+        batch_size=options.batch_size,
+        batch_count=options.batch_count,
+    )
     engine = open_engine(options, folders, dtype=options.dtype)
     options.output.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     result: GenerationResult | None = None
-    with _progress(request) as on_progress:
+    with progress_bar(request.steps * request.batch_count) as on_progress:
         for batch in range(request.batch_count):
             seed = request.seed + batch * request.batch_size
             one = replace(request, seed=seed, batch_count=1)
-            result = engine.generate(
-                one, on_progress=lambda p, done=batch: on_progress(replace(p, batch=done))
-            )
+            result = engine.generate(one, on_progress=on_progress)
             for image, infotext, seed in zip(
                 result.images, result.infotexts, result.seeds, strict=True
             ):
-                path = _free_path(options.output, seed)
+                path = free_path(options.output, seed)
                 save_png(image, path, infotext)
                 console.print(printable(str(path)), markup=False, soft_wrap=True)
     assert result is not None, "a request has at least one batch"
     return result
 
 
-def _request(options: argparse.Namespace, prompt: str) -> GenerationRequest:
+def request_of(options: argparse.Namespace, prompt: str) -> GenerationRequest:
+    """The request for one picture that a command's options describe, its seed drawn if need be."""
     return GenerationRequest(
         prompt=prompt,
         negative_prompt=options.negative_prompt,
@@ -70,16 +73,14 @@ def _request(options: argparse.Namespace, prompt: str) -> GenerationRequest:
         cfg_scale=options.cfg_scale,
         width=options.width,
         height=options.height,
-        batch_size=options.batch_size,
-        batch_count=options.batch_count,
         clip_skip=options.clip_skip,
         policy=options.policy,
     )
 
 
 @contextmanager
-def _progress(request: GenerationRequest) -> Generator[Callable[[Progress], None]]:
-    """A bar over all steps of all batches, on standard error."""
+def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
+    """A bar over all steps of all pictures, on standard error."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -90,18 +91,15 @@ def _progress(request: GenerationRequest) -> Generator[Callable[[Progress], None
     with ProgressBar(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task("sampling", total=request.steps * request.batch_count)
-
-        def advance(progress: Progress) -> None:
-            bar.update(task, completed=progress.batch * request.steps + progress.step)
-
-        yield advance
+        task = bar.add_task("sampling", total=steps)
+        yield lambda _progress: bar.advance(task)
 
 
-def _free_path(folder: Path, seed: int) -> Path:
+def free_path(folder: Path, seed: int, prefix: str = "") -> Path:
     """``NNNNN-SEED.png`` with the first number past those taken, as WebUI numbers its pictures."""
-    taken = [int(match[1]) for p in folder.iterdir() if (match := re.match(r"(\d{5,})-", p.name))]
-    return folder / f"{max(taken, default=0) + 1:05}-{seed}.png"
+    numbered = re.compile(re.escape(prefix) + r"(\d{5,})-")
+    taken = [int(match[1]) for p in folder.iterdir() if (match := numbered.match(p.name))]
+    return folder / f"{prefix}{max(taken, default=0) + 1:05}-{seed}.png"
 
 
 def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precision) -> Engine:

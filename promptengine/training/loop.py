@@ -25,6 +25,7 @@ from promptengine.networks.files import load_hypernetwork, require_writable
 from promptengine.networks.hypernetwork import Hypernetwork
 from promptengine.networks.initialise import initialise
 from promptengine.networks.inject import attention_widths, injected
+from promptengine.pictures import draw_sheet, save_png
 from promptengine.request import GenerationRequest
 from promptengine.training.captions import filled, template_lines
 from promptengine.training.config import TrainingConfig, TrainingFiles
@@ -32,13 +33,7 @@ from promptengine.training.draws import derived_seed
 from promptengine.training.lesson import Lesson
 from promptengine.training.material import prepare_material
 from promptengine.training.pictures import Batch, batches, find_pictures
-from promptengine.training.report import (
-    append_losses,
-    cut_losses,
-    draw_grid,
-    draw_losses,
-    save_picture,
-)
+from promptengine.training.report import append_losses, cut_losses, draw_losses
 from promptengine.training.settings import decisive_settings, require_same
 from promptengine.training.state import (
     RunState,
@@ -353,7 +348,7 @@ def _snapshot(run: _Run) -> None:
 
 
 def _plot(files: TrainingFiles) -> None:
-    save_picture(draw_losses(files.folder / "loss.csv", files.name), files.folder / "loss.png")
+    save_png(draw_losses(files.folder / "loss.csv", files.name), files.folder / "loss.png")
 
 
 def _preview(run: _Run, request: GenerationRequest) -> None:
@@ -365,13 +360,13 @@ def _preview(run: _Run, request: GenerationRequest) -> None:
     with injected(run.engine.checkpoint.unet, [(network, 1.0)]):
         result = run.engine.generate(request)
     network.train()
-    grid = draw_grid(
+    grid = draw_sheet(
         [run.bare, result.images],
         [f"without {files.name}", f"with {files.name}, step {step}"],
         [f"seed {seed}" for seed in result.seeds],
     )
     path = files.folder / "previews" / f"{files.name}-{step}.png"
-    save_picture(grid, path)
+    save_png(grid, path)
     _tell(run, path)
 
 

@@ -1,9 +1,9 @@
-"""What a run says about itself: the table of losses, its plot, and grids of previews."""
+"""What a run says about itself: the table of losses and its plot."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from promptengine.tensorfiles import replacing
 
-__all__ = ["LossRow", "append_losses", "cut_losses", "draw_grid", "draw_losses", "save_picture"]
+__all__ = ["LossRow", "append_losses", "cut_losses", "draw_losses"]
 
 LossRow = tuple[int, int, float, float, float]
 """Step, epoch, loss, smoothed loss and learning rate."""
@@ -20,7 +20,6 @@ _HEADER: Final = ("step", "epoch", "loss", "smoothed loss", "learning rate")
 _PLOT: Final = (960, 540)
 _FRAME: Final = (80, 40, 930, 480)
 _TICKS: Final = 5
-_MARGIN: Final = 8
 _TEXT: Final = 16
 _POINT, _LINE, _INK, _RULE = "#b9cbe4", "#c0392b", "#222222", "#dddddd"
 
@@ -88,40 +87,3 @@ def draw_losses(table: Path, title: str) -> Image.Image:
     draw.text((right, 12), "loss (points) and smoothed loss (line)", _LINE, font, anchor="ra")
     draw.text(((left + right) / 2, _PLOT[1] - 10), "step", _INK, font, anchor="ms")
     return image
-
-
-def draw_grid(
-    rows: Sequence[Sequence[Image.Image]], row_labels: Sequence[str], column_labels: Sequence[str]
-) -> Image.Image:
-    """Put pictures of one size on a grid, with a line of text above each row and column.
-
-    Args:
-        rows: Pictures, row by row.
-        row_labels: A text for each row.
-        column_labels: A text for each column.
-    """
-    width, height = rows[0][0].size
-    font = ImageFont.load_default(_TEXT)
-    line = _TEXT + _MARGIN
-    longest = max(font.getlength(label) for label in row_labels)
-    across = max(len(rows[0]) * (width + _MARGIN), int(longest) + _MARGIN) + _MARGIN
-    grid = Image.new("RGB", (across, line + len(rows) * (line + height) + _MARGIN), "white")
-    draw = ImageDraw.Draw(grid)
-    for column, label in enumerate(column_labels):
-        draw.text((_MARGIN + column * (width + _MARGIN), _MARGIN // 2), label, _INK, font)
-    for number, (pictures, label) in enumerate(zip(rows, row_labels, strict=True)):
-        y = line + number * (line + height)
-        draw.text((_MARGIN, y + _MARGIN // 2), label, _INK, font)
-        for column, picture in enumerate(pictures):
-            grid.paste(picture, (_MARGIN + column * (width + _MARGIN), y + line))
-    return grid
-
-
-def save_picture(image: Image.Image, path: Path) -> None:
-    """Write a PNG, whole or not at all.
-
-    Raises:
-        OSError: The folder cannot be written.
-    """
-    with replacing(path) as temporary:
-        image.save(temporary, format="PNG")

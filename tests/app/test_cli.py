@@ -74,7 +74,7 @@ def test_the_hypernetwork_option_is_a_tag_at_the_end(tmp_path: Path) -> None:
         (["txt2img", "a", "--width", "70"], "try 64 or 72"),
         (["txt2img", "a", "--checkpoint", "nowhere.ckpt"], "nowhere.ckpt: no such file"),
         (["txt2img", "a", "--hypernetwork", "ink:x"], "multiplier 'x' is no number"),
-        (["txt2img", "a", "--hypernetwork", ""], "write NAME or NAME:MULTIPLIER"),
+        (["txt2img", "a", "--hypernetwork", ""], "no name of a hypernetwork"),
         (["txt2img", "a", "--hypernetwork-dir", "nowhere"], "no such folder: nowhere"),
         (["parse", "a", "--steps", "0"], "steps is 0"),
         (["inspect", "nowhere.pt"], "nowhere.pt: no such file"),
@@ -225,3 +225,23 @@ def test_help_and_version(capsys: Capture) -> None:
     for arguments in (["--help"], ["txt2img", "--help"], ["parse", "--help"], ["--version"]):
         assert run(*arguments) == 0
     assert "promptengine" in capsys.readouterr().out
+
+
+def test_grid_writes_one_labelled_sheet_and_says_what_ran(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    axes = ["-x", "multiplier=0,1", "-y", "hypernetwork=none,hn-relu"]
+    arguments = ["grid", "a cat <lora:b:1>", *axes, *TINY, "--seed", "5", "-o", str(out)]
+    assert run(*arguments, "--keep-pictures") == 0
+    output = capsys.readouterr()
+    assert sorted(p.name for p in out.iterdir()) == [
+        "00001-5.png", "00002-5.png", "00003-5.png", "00004-5.png", "grid-00001-5.png"
+    ]  # fmt: skip
+    assert str(out / "grid-00001-5.png") in output.out
+    assert output.out.count("applied hypernet hn-relu × 1") == 1
+    assert output.out.count("not applied hypernet hn-relu × 0") == 1
+    assert output.err.count("lora") == 1
+    with Image.open(out / "grid-00001-5.png") as sheet:
+        assert sheet.width > 2 * 64 and sheet.height > 2 * 64
+        assert "X Type: multiplier" in sheet.info["parameters"]
+    assert run(*arguments[:2], "-x", "seed=x", *TINY) == 2
+    assert "axis seed: 'x' is no whole number" in capsys.readouterr().err

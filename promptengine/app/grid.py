@@ -1,0 +1,54 @@
+"""The loop behind ``promptengine grid``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from promptengine.app.show import printable
+from promptengine.app.txt2img import free_path, open_engine, progress_bar, request_of
+from promptengine.grid.axes import Axis
+from promptengine.grid.plot import plan_grid, plot_grid
+from promptengine.pictures import save_png
+from promptengine.registry import Kind
+from promptengine.request import GenerationResult
+
+__all__ = ["run"]
+
+
+def run(
+    options: argparse.Namespace, prompt: str, folders: Path | Mapping[Kind, list[Path]]
+) -> tuple[GenerationResult, ...]:
+    """Make the grid that the options ask for and write it, and its pictures if they are wanted.
+
+    Returns:
+        What became of every picture.
+
+    Raises:
+        PromptEngineError: As :func:`promptengine.grid.plot.plot_grid` does.
+        OSError: A picture cannot be written.
+    """
+    axes = [
+        None if text is None else Axis.parse(text) for text in (options.x, options.y, options.z)
+    ]
+    x, y, z = axes
+    assert x is not None, "the option is required"
+    request = request_of(options, prompt)
+    engine = open_engine(options, folders, dtype=options.dtype)
+    requests = plan_grid(engine, request, x, y, z)
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    def keep(result: GenerationResult) -> None:
+        if options.keep_pictures:
+            path = free_path(options.output, result.seeds[0])
+            save_png(result.images[0], path, result.infotexts[0])
+
+    with progress_bar(sum(one.steps for one in requests)) as on_progress:
+        grid = plot_grid(engine, request, x, y, z, on_progress=on_progress, on_picture=keep)
+    path = free_path(options.output, request.seed, prefix="grid-")
+    save_png(grid.image, path, grid.infotext)
+    Console(highlight=False).print(printable(str(path)), markup=False, soft_wrap=True)
+    return grid.results

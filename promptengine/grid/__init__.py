@@ -1,0 +1,1 @@
+"""X/Y/Z plots: one request drawn over and over, with something else along each axis."""
