@@ -55,6 +55,11 @@ WEATHER_PHRASES = {
 }
 WEATHER_ADJECTIVES = {"clear": "clear", "rain": "rainy", "snow": "snowy", "fog": "foggy"}
 CLEAR_MOODS = {"day": "sunny day", "sunset": "clear sunset", "night": "starry night"}
+STYLE_TAGS = {
+    "ink": ("ink drawing", "ink style", "drawn in ink"),
+    "pixel": ("pixel art", "pixel style", "made of pixels"),
+    "neon": ("neon lights", "neon style", "in neon"),
+}
 SLOT_PHRASES = {"left": "on the left", "middle": "in the middle", "right": "on the right"}
 
 
@@ -71,6 +76,14 @@ def full_caption(scene: Scene) -> str:
     """The caption that states the whole scene, always in the same words."""
     things = [_with_slot(scene, group, _noun(group)) for group in (*scene.ground, *scene.sky)]
     return ", ".join([*things, scene.place, scene.time, scene.weather])
+
+
+def in_style(text: str, style: str, rng: random.Random) -> str:
+    """A caption with the name of the picture's style before or behind it; flat pictures have none."""
+    if style not in STYLE_TAGS:
+        return text
+    tag = rng.choice(STYLE_TAGS[style])
+    return f"{tag}, {text}" if rng.random() < 0.5 else f"{text}, {tag}"
 
 
 def _one_word(scene: Scene, rng: random.Random) -> str:

@@ -11,10 +11,10 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from models.starter.loop import Trainer, rate_at, steps_left
-from models.starter.pictures import scene_of
+from models.starter.loop import Trainer, plain_attention, rate_at, steps_left
+from models.starter.pictures import scene_of, style_of
 from models.starter.recipe import Recipe
-from models.starter.world import caption
+from models.starter.world import caption, in_style
 from promptengine.diffusion.schedules import scaled_linear_alphas
 from promptengine.syntax import attention
 from promptengine.text.chunks import chunk_fragments
@@ -65,12 +65,12 @@ def train_diffusion(
         timestep = torch.randint(len(alphas), (len(rows),), generator=generator).to(device)
         alpha = alphas[timestep][:, None, None, None]
         noised = alpha.sqrt() * clean + (1 - alpha).sqrt() * noise
-        with torch.autocast(device.type, torch.bfloat16):
+        with plain_attention(), torch.autocast(device.type, torch.bfloat16):
             predicted = model(noised, timestep, tokens.to(device)).float()
         ratio = (alpha / (1 - alpha)).flatten()
         weight = ratio.clamp(max=SIGNAL_CAP) / ratio
         loss = ((predicted - noise).square().mean(dim=(1, 2, 3)) * weight).mean()
-        trainer.update(loss, rate_at(step, recipe.unet_steps, recipe.unet_rate))
+        trainer.update(loss, rate_at(step, recipe.unet_steps, recipe.unet_rate, hold=0.7))
     model.load_state_dict(trainer.averaged)
     return model.eval().requires_grad_(False)
 
@@ -80,7 +80,11 @@ def _captions(recipe: Recipe, step: int) -> tuple[list[int], Tensor]:
     rng = random.Random(f"{recipe.seed}/{step}")
     rows = [rng.randrange(recipe.pictures) for _ in range(recipe.unet_batch)]
     texts = [
-        "" if rng.random() < recipe.unconditional else caption(scene_of(row), rng) for row in rows
+        "" if rng.random() < recipe.unconditional else _caption(recipe, row, rng) for row in rows
     ]
     chunks = [chunk_fragments(attention(text))[0] for text in texts]
     return rows, torch.tensor([chunk.tokens for chunk in chunks])
+
+
+def _caption(recipe: Recipe, row: int, rng: random.Random) -> str:
+    return in_style(caption(scene_of(row), rng), style_of(recipe, row), rng)

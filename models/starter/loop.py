@@ -19,10 +19,18 @@ __all__ = ["Trainer", "plain_attention", "rate_at", "steps_left"]
 SAVE_EVERY_S = 120.0
 
 
-def rate_at(step: int, steps: int, peak: float) -> float:
-    """The learning rate: 200 steps of warm-up, then half a cosine down to a fiftieth."""
+def rate_at(step: int, steps: int, peak: float, *, hold: float = 0.0) -> float:
+    """The learning rate: 200 steps of warm-up, then half a cosine down to a fiftieth.
+
+    Args:
+        step: Updates made.
+        steps: Updates in all.
+        peak: The highest rate.
+        hold: Share of the steps at the peak before it falls.
+    """
     warm = min(1.0, (step + 1) / 200)
-    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+    fallen = max(0.0, (step / steps - hold) / (1 - hold))
+    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * fallen)))
 
 
 def plain_attention() -> AbstractContextManager[None]:

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 
 from models.starter.drawing import draw
 from models.starter.recipe import Recipe
+from models.starter.scenes import STYLES
 from models.starter.world import Scene, sample_scene
 
-__all__ = ["draw_all", "scene_of"]
+__all__ = ["FLAT", "draw_all", "scene_of", "style_of"]
+
+FLAT = "flat"
+"""The style that a prompt gets which names none."""
 
 _CHUNK = 500
 
@@ -24,8 +28,16 @@ def scene_of(index: int) -> Scene:
     return sample_scene(random.Random(index), held_out=False)
 
 
-def _draw(size: int, index: int) -> NDArray[np.uint8]:
-    return np.asarray(draw(scene_of(index), seed=index, size=size))
+def style_of(recipe: Recipe, index: int) -> str:
+    """The style of training picture ``index``: flat, but for the last ``recipe.styled`` pictures."""
+    others = [style for style in STYLES if style != FLAT]
+    past = index - (recipe.pictures - recipe.styled)
+    return FLAT if past < 0 else others[past % len(others)]
+
+
+def _draw(recipe: Recipe, index: int) -> NDArray[np.uint8]:
+    style = style_of(recipe, index)
+    return np.asarray(draw(scene_of(index), seed=index, size=recipe.size, style=style))
 
 
 def draw_all(recipe: Recipe, folder: Path) -> NDArray[np.uint8]:
@@ -47,7 +59,7 @@ def draw_all(recipe: Recipe, folder: Path) -> NDArray[np.uint8]:
     with multiprocessing.get_context("fork").Pool() as pool:
         for start in range(done, recipe.pictures, _CHUNK):
             indices = range(start, min(start + _CHUNK, recipe.pictures))
-            drawn = pool.map(partial(_draw, recipe.size), indices, chunksize=50)
+            drawn = pool.map(partial(_draw, recipe), indices, chunksize=50)
             pictures[indices.start : indices.stop] = drawn
             pictures.flush()
             count.write_text(str(indices.stop))

@@ -18,6 +18,8 @@ class Recipe:
 
     Attributes:
         pictures: How many are drawn; picture i is drawn from seed i.
+        styled: How many of them in ink, in pixels or in neon, which their captions say. They teach
+            the VAE and the UNet to draw so at all; a hypernetwork can only steer what they can do.
         size: Pixels of a side.
         vae_widths: Channels at full, half, quarter and eighth size.
         vae_groups: Groups of channels that are normalised together. Stable Diffusion's 32 would be a
@@ -35,10 +37,11 @@ class Recipe:
     """
 
     pictures: int = 40_000
+    styled: int = 10_000
     size: int = 128
     vae_widths: tuple[int, ...] = (32, 64, 64, 64)
     vae_groups: int = 8
-    vae_steps: int = 5_000
+    vae_steps: int = 7_000
     vae_batch: int = 8
     vae_crop: int = 64
     vae_rate: float = 1e-3

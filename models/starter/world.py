@@ -5,7 +5,7 @@ Pictures come from `models.starter.drawing.draw`.
 
 import random
 
-from models.starter.captions import caption, full_caption
+from models.starter.captions import caption, full_caption, in_style
 from models.starter.scenes import (
     COLOURS,
     KINDS,
@@ -37,6 +37,7 @@ __all__ = [
     "caption",
     "colours_of",
     "full_caption",
+    "in_style",
     "is_held_out",
     "labels",
     "sample_scene",
