@@ -1,46 +1,116 @@
 """Does the checkpoint draw what it is told? ``python -m models.starter.evaluate``.
 
 Prompts state whole scenes whose combinations were held out from training; a probe that knows drawings
-only says what the pictures show. Prints the table of the model card.
+only says what the pictures show. ``--networks`` judges the hypernetworks instead: their style at rising
+multipliers, and what they leave of the content. Prints the tables of the model card.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from models.starter.probe import Probe, Verdict, drawn, judge, stacked, train_probe
+from models.starter.probe import (
+    Probe,
+    Verdict,
+    drawing,
+    judge,
+    probe_scene,
+    probe_style,
+    stacked,
+    style_shares,
+    train_probe,
+)
 from models.starter.train import TARGET
-from models.starter.world import full_caption, sample_scene
+from models.starter.world import STYLES, Scene, full_caption, sample_scene
 from promptengine import Engine, GenerationRequest
+from promptengine.request import with_hypernetwork
 
-__all__ = ["evaluate", "main"]
+__all__ = ["StyleVerdict", "evaluate", "evaluate_style", "held_out_scenes", "main"]
+
+MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def held_out_scenes(count: int) -> list[Scene]:
+    """The scenes of the evaluation, always the same: each has a combination training never showed."""
+    rng = random.Random("evaluation")
+    return [sample_scene(rng, held_out=True) for _ in range(count)]
+
+
+def pictures_of(
+    engine: Engine,
+    scenes: Sequence[Scene],
+    *,
+    steps: int = 20,
+    use: tuple[str, float] | None = None,
+) -> torch.Tensor:
+    """Draw scenes with Euler a at CFG 7, scene i from seed i.
+
+    Args:
+        engine: The model.
+        scenes: What to draw; the prompt is the caption that states all of it.
+        steps: Of the sampler.
+        use: A hypernetwork's name and multiplier.
+
+    Returns:
+        ``[scenes, 3, 128, 128]`` in -1..1.
+    """
+    images = []
+    for seed, scene in enumerate(scenes):
+        prompt = full_caption(scene)
+        if use is not None:
+            prompt = with_hypernetwork(prompt, use[0], f"{use[1]:g}")
+        request = GenerationRequest(prompt=prompt, seed=seed, steps=steps, policy="strict")
+        images.append(engine.generate(request).images[0])
+    return stacked(images)
 
 
 def evaluate(engine: Engine, probe: Probe, *, pictures: int, steps: int = 20) -> Verdict:
-    """Draw ``pictures`` held-out scenes (Euler a, CFG 7) and judge them."""
-    rng = random.Random("evaluation")
-    scenes = [sample_scene(rng, held_out=True) for _ in range(pictures)]
-    images = [
-        engine.generate(
-            GenerationRequest(prompt=full_caption(scene), seed=seed, steps=steps, sampler="Euler a")
-        ).images[0]
-        for seed, scene in enumerate(scenes)
-    ]
-    return judge(probe, stacked(images), scenes)
+    """Draw held-out scenes and judge them."""
+    scenes = held_out_scenes(pictures)
+    return judge(probe, pictures_of(engine, scenes, steps=steps), scenes)
 
 
-def probe_accuracy(probe: Probe, *, pictures: int) -> Verdict:
-    """Judge drawings that the probe has not seen: what it can be trusted with."""
+@dataclass(frozen=True, slots=True)
+class StyleVerdict:
+    """What a hypernetwork does at one multiplier.
+
+    Attributes:
+        multiplier: The multiplier.
+        style: Mean probability of its style, from 0 to 1.
+        content: What the pictures show.
+    """
+
+    multiplier: float
+    style: float
+    content: Verdict
+
+
+def evaluate_style(
+    engine: Engine, probe: Probe, name: str, *, pictures: int, steps: int = 20
+) -> list[StyleVerdict]:
+    """Judge the hypernetwork ``name``, which stands for the style of the same name."""
+    scenes = held_out_scenes(pictures)
+    verdicts: list[StyleVerdict] = []
+    for multiplier in MULTIPLIERS:
+        pixels = pictures_of(engine, scenes, steps=steps, use=(name, multiplier))
+        style = style_shares(probe, pixels)[:, STYLES.index(name)].mean()
+        verdicts.append(StyleVerdict(multiplier, float(style), judge(probe, pixels, scenes)))
+    return verdicts
+
+
+def probe_accuracy(probe: Probe, *, pictures: int, styles: Sequence[str]) -> Verdict:
+    """Judge drawings in some styles that the probe has not seen: what it can be trusted with."""
     first = 10**9
-    seeds = range(first, first + pictures)
-    pixels, _ = drawn(seeds)
-    scenes = [sample_scene(random.Random(f"probe {seed}"), held_out=None) for seed in seeds]
-    return judge(probe, pixels, scenes)
+    indices = [i for i in range(first, first + 8 * pictures) if probe_style(i) in styles][:pictures]
+    pixels = stacked([drawing(index) for index in indices])
+    return judge(probe, pixels, [probe_scene(index) for index in indices])
 
 
 def main() -> None:
@@ -49,22 +119,44 @@ def main() -> None:
     options.add_argument("--checkpoint", type=Path, default=TARGET, metavar="FILE")
     options.add_argument("--work", type=Path, default=Path("outputs/starter"), metavar="DIR")
     options.add_argument("--pictures", type=int, default=300, metavar="N")
-    options.add_argument("--probe-steps", type=int, default=2_000, metavar="N")
+    options.add_argument("--networks", nargs="*", metavar="NAME", help="judge these instead")
+    options.add_argument("--probe-steps", type=int, default=2_500, metavar="N")
+    options.add_argument("--probe-pictures", type=int, default=40_000, metavar="N")
     chosen = options.parse_args()
     chosen.work.mkdir(parents=True, exist_ok=True)
     probe = train_probe(
-        chosen.work / "probe.pt", steps=chosen.probe_steps, device=torch.device("cpu")
+        chosen.work,
+        pictures=chosen.probe_pictures,
+        steps=chosen.probe_steps,
+        device=torch.device("cpu"),
     )
-    engine = Engine.open(chosen.checkpoint, models=chosen.checkpoint.parent, device="cpu")
-    columns = {
-        "held-out drawings": probe_accuracy(probe, pictures=1_000),
-        "generated pictures": evaluate(engine, probe, pictures=chosen.pictures),
-    }
+    engine = Engine.open(chosen.checkpoint, models=chosen.checkpoint.parent.parent, device="cpu")
+    if chosen.networks is None:
+        _print_contents(
+            {
+                "held-out drawings": probe_accuracy(probe, pictures=1_000, styles=STYLES[:1]),
+                "in other styles": probe_accuracy(probe, pictures=1_000, styles=STYLES[1:]),
+                "generated pictures": evaluate(engine, probe, pictures=chosen.pictures),
+            }
+        )
+    for name in chosen.networks or ():
+        _print_style(name, evaluate_style(engine, probe, name, pictures=chosen.pictures))
+
+
+def _print_contents(columns: dict[str, Verdict]) -> None:
     print("| judged | " + " | ".join(columns) + " |")
     print("|---|" + "---|" * len(columns))
     for name in asdict(next(iter(columns.values()))):
         shares = (f"{getattr(verdict, name):.1%}" for verdict in columns.values())
         print(f"| {name} | " + " | ".join(shares) + " |")
+
+
+def _print_style(name: str, verdicts: Sequence[StyleVerdict]) -> None:
+    print(f"| {name} | " + " | ".join(f"{v.multiplier:g}" for v in verdicts) + " |")
+    print("|---|" + "---|" * len(verdicts))
+    print("| style | " + " | ".join(f"{v.style:.1%}" for v in verdicts) + " |")
+    contents = [np.mean(list(asdict(v.content).values())) for v in verdicts]
+    print("| content | " + " | ".join(f"{share:.1%}" for share in contents) + " |")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,23 @@
-"""The training pictures, drawn once into one file."""
+"""Pictures by number, drawn once into one file."""
 
 from __future__ import annotations
 
 import multiprocessing
 import random
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.starter.drawing import draw
 from models.starter.recipe import Recipe
 from models.starter.scenes import STYLES
 from models.starter.world import Scene, sample_scene
 
-__all__ = ["FLAT", "draw_all", "scene_of", "style_of"]
+__all__ = ["FLAT", "draw_all", "draw_into", "scene_of", "style_of"]
 
 FLAT = "flat"
 """The style that a prompt gets which names none."""
@@ -35,33 +37,46 @@ def style_of(recipe: Recipe, index: int) -> str:
     return FLAT if past < 0 else others[past % len(others)]
 
 
-def _draw(recipe: Recipe, index: int) -> NDArray[np.uint8]:
-    style = style_of(recipe, index)
-    return np.asarray(draw(scene_of(index), seed=index, size=recipe.size, style=style))
-
-
 def draw_all(recipe: Recipe, folder: Path) -> NDArray[np.uint8]:
-    """Draw what is not drawn yet.
+    """The training pictures ``[pictures, size, size, 3]``, drawn as far as they are not yet."""
+    draw_one = partial(_training_picture, recipe)
+    return draw_into(folder / "pictures.u8", recipe.pictures, recipe.size, draw_one)
+
+
+def _training_picture(recipe: Recipe, index: int) -> Image.Image:
+    return draw(scene_of(index), seed=index, size=recipe.size, style=style_of(recipe, index))
+
+
+def draw_into(
+    path: Path, count: int, size: int, draw_one: Callable[[int], Image.Image]
+) -> NDArray[np.uint8]:
+    """Draw what is not drawn yet, on all cores.
 
     Args:
-        recipe: How many pictures, of what size.
-        folder: Where ``pictures.u8`` is kept, with ``pictures.count`` beside it that says how many
-            are complete, so that an interrupted run goes on.
+        path: The file of pixels. Beside it a ``.count`` says how many pictures are complete, so that
+            an interrupted run goes on.
+        count: How many pictures there shall be.
+        size: Width and height of each.
+        draw_one: Draws a picture by its number.
 
     Returns:
-        ``[pictures, size, size, 3]``, mapped from the disk.
+        ``[count, size, size, 3]``, mapped from the disk.
     """
-    shape = (recipe.pictures, recipe.size, recipe.size, 3)
-    path, count = folder / "pictures.u8", folder / "pictures.count"
-    done = int(count.read_text()) if count.is_file() else 0
+    shape = (count, size, size, 3)
+    progress = path.with_suffix(".count")
+    done = int(progress.read_text()) if progress.is_file() else 0
     mode = "r+" if path.is_file() else "w+"
     pictures = np.memmap(path, dtype=np.uint8, mode=mode, shape=shape)
     with multiprocessing.get_context("fork").Pool() as pool:
-        for start in range(done, recipe.pictures, _CHUNK):
-            indices = range(start, min(start + _CHUNK, recipe.pictures))
-            drawn = pool.map(partial(_draw, recipe), indices, chunksize=50)
+        for start in range(done, count, _CHUNK):
+            indices = range(start, min(start + _CHUNK, count))
+            drawn = pool.map(partial(_pixels, draw_one), indices, chunksize=50)
             pictures[indices.start : indices.stop] = drawn
             pictures.flush()
-            count.write_text(str(indices.stop))
-            print(f"drawn {indices.stop} of {recipe.pictures}", flush=True)
+            progress.write_text(str(indices.stop))
+            print(f"drawn {indices.stop} of {count}", flush=True)
     return pictures
+
+
+def _pixels(draw_one: Callable[[int], Image.Image], index: int) -> NDArray[np.uint8]:
+    return np.asarray(draw_one(index))

@@ -1,6 +1,7 @@
 """A small classifier that says what a picture shows: the judge of generated pictures.
 
-It learns from drawings only, of all combinations, those held out from the checkpoint included.
+It learns from drawings only, of all combinations, those held out from the checkpoint included, and in
+all styles.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from torch import Tensor, nn
 from models.starter.autoencoder import as_pixels
 from models.starter.drawing import draw
 from models.starter.loop import Trainer, rate_at, steps_left
+from models.starter.pictures import draw_into
 from models.starter.scenes import MOST_ALIKE
 from models.starter.world import (
     COLOURS,
     KINDS,
     PLACES,
+    STYLES,
     TIMES,
     WEATHERS,
     Scene,
@@ -31,15 +34,32 @@ from models.starter.world import (
     sample_scene,
 )
 
-__all__ = ["Probe", "Verdict", "judge", "train_probe"]
+__all__ = [
+    "Probe",
+    "Verdict",
+    "drawing",
+    "judge",
+    "probe_labels",
+    "probe_scene",
+    "probe_style",
+    "stacked",
+    "style_shares",
+    "train_probe",
+]
 
-WHOLE = {"place": len(PLACES), "time": len(TIMES), "weather": len(WEATHERS)}
+WHOLE = {
+    "place": len(PLACES),
+    "time": len(TIMES),
+    "weather": len(WEATHERS),
+    "style": len(STYLES),
+}
 """What is asked of the whole picture, with the number of answers."""
 
 EACH = {"present": 2, "colour": len(COLOURS), "count": MOST_ALIKE}
 """What is asked of each kind of object."""
 
 CHANNELS = 96
+SIZE = 128
 
 
 class Probe(nn.Module):
@@ -78,28 +98,61 @@ class Probe(nn.Module):
         return answers
 
 
-def train_probe(path: Path, *, steps: int, device: torch.device, batch: int = 64) -> Probe:
-    """Train on fresh drawings, or go on where ``path`` says a run stopped.
+def train_probe(
+    folder: Path, *, pictures: int, steps: int, device: torch.device, batch: int = 64
+) -> Probe:
+    """Draw the probe's own pictures and train on them, or go on where ``folder`` says a run stopped.
+
+    Pictures are shown mirrored, blurred and noisy at random: what a VAE decodes is never as sharp as
+    a drawing.
 
     Returns:
         The probe in evaluation mode.
     """
+    drawings = draw_into(folder / "probe.u8", pictures, SIZE, drawing)
+    truth = [probe_labels(index) for index in range(pictures)]
     torch.manual_seed(0)
     probe = Probe()
-    trainer = Trainer(probe, path, averaging=0.99, device=device)
+    trainer = Trainer(probe, folder / "probe.pt", averaging=0.99, device=device)
     for step in steps_left(trainer, steps):
-        pixels, truth = drawn(range(step * batch, (step + 1) * batch))
-        loss = _loss(probe(pixels.to(device)), truth)
-        trainer.update(loss, rate_at(step, steps, 2e-3))
+        rng = np.random.default_rng((0, step))
+        rows = np.sort(rng.integers(pictures, size=batch))
+        pixels = _worn(as_pixels(drawings[rows], device), rng)
+        with torch.autocast(device.type, torch.bfloat16):
+            answers = probe(pixels)
+        trainer.update(_loss(answers, [truth[row] for row in rows]), rate_at(step, steps, 2e-3))
     probe.load_state_dict(trainer.averaged)
     return probe.eval().requires_grad_(False)
 
 
-def drawn(seeds: range) -> tuple[Tensor, list[Mapping[str, int]]]:
-    """Pictures ``[batch, 3, 128, 128]`` of any combination, with the truth about them."""
-    scenes = [sample_scene(random.Random(f"probe {seed}"), held_out=None) for seed in seeds]
-    pictures = [draw(scene, seed=seed) for scene, seed in zip(scenes, seeds, strict=True)]
-    return stacked(pictures), [labels(scene) for scene in scenes]
+def _worn(pixels: Tensor, rng: np.random.Generator) -> Tensor:
+    if rng.random() < 0.5:
+        pixels = pixels.flip(3)
+    if rng.random() < 0.5:
+        blurred = nn.functional.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False)
+        pixels = pixels.lerp(blurred, float(rng.random()))
+    noise = torch.from_numpy(rng.standard_normal(pixels.shape, dtype=np.float32))
+    return pixels + noise.to(pixels.device) * float(rng.random() * 0.1)
+
+
+def probe_scene(index: int) -> Scene:
+    """The scene of probe picture ``index``, of any combination."""
+    return sample_scene(random.Random(f"probe {index}"), held_out=None)
+
+
+def probe_style(index: int) -> str:
+    """Its style: every second picture is flat."""
+    return STYLES[0] if index % 2 else STYLES[1 + index // 2 % (len(STYLES) - 1)]
+
+
+def probe_labels(index: int) -> dict[str, int]:
+    """The truth about it."""
+    return {**labels(probe_scene(index)), "style": STYLES.index(probe_style(index))}
+
+
+def drawing(index: int) -> Image.Image:
+    """The picture itself."""
+    return draw(probe_scene(index), seed=index, size=SIZE, style=probe_style(index))
 
 
 def stacked(pictures: Sequence[Image.Image]) -> Tensor:
@@ -110,7 +163,8 @@ def stacked(pictures: Sequence[Image.Image]) -> Tensor:
 def _loss(answers: Mapping[str, Tensor], truth: Sequence[Mapping[str, int]]) -> Tensor:
     """Cross-entropy over all questions that have an answer; -1 marks those that have none."""
     losses: list[Tensor] = []
-    for question, logits in answers.items():
+    for question, rough in answers.items():
+        logits = rough.float()
         targets = torch.tensor([labels[question] for labels in truth], device=logits.device)
         if bool((targets >= 0).any()):
             losses.append(nn.functional.cross_entropy(logits, targets, ignore_index=-1))
@@ -136,6 +190,12 @@ class Verdict:
     place: float
     time: float
     weather: float
+
+
+def style_shares(probe: Probe, pixels: Tensor) -> Tensor:
+    """How sure the probe is of each style ``[batch, styles]`` in pictures ``[batch, 3, 128, 128]``."""
+    with torch.no_grad():
+        return torch.cat([probe(part)["style"].softmax(1) for part in pixels.split(64)])
 
 
 def judge(probe: Probe, pixels: Tensor, scenes: Sequence[Scene]) -> Verdict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -17,16 +16,27 @@ from models.starter.autoencoder import train_autoencoder
 from models.starter.diffusion import Diffusion
 from models.starter.loop import rate_at
 from models.starter.pictures import draw_all, scene_of
-from models.starter.probe import Probe, drawn, judge, train_probe
+from models.starter.probe import (
+    Probe,
+    drawing,
+    judge,
+    probe_labels,
+    probe_scene,
+    probe_style,
+    stacked,
+    style_shares,
+    train_probe,
+)
 from models.starter.recipe import Recipe
 from models.starter.train import export, make
-from models.starter.world import is_held_out, sample_scene
+from models.starter.world import STYLES, is_held_out
 from promptengine import Engine, GenerationRequest
 from promptengine.diffusion.checkpoint import open_checkpoint
 
 CPU = torch.device("cpu")
 SMALL = Recipe(
     pictures=6,
+    styled=2,
     size=64,
     vae_widths=(32, 32, 32, 32),
     vae_steps=2,
@@ -123,16 +133,18 @@ def test_the_real_recipe_fits_the_repository() -> None:
 
 
 def test_the_probe_learns_and_its_verdict_is_about_the_pictures(tmp_path: Path) -> None:
-    probe = train_probe(tmp_path / "probe.pt", steps=12, device=CPU, batch=8)
-    again = train_probe(tmp_path / "probe.pt", steps=12, device=CPU, batch=8)
-    seeds = range(24)
-    pixels, truth = drawn(seeds)
-    scenes = [sample_scene(random.Random(f"probe {seed}"), held_out=None) for seed in seeds]
+    probe = train_probe(tmp_path, pictures=24, steps=12, device=CPU, batch=8)
+    again = train_probe(tmp_path, pictures=24, steps=12, device=CPU, batch=8)
+    indices = range(24)
+    pixels = stacked([drawing(index) for index in indices])
+    scenes = [probe_scene(index) for index in indices]
     verdict = judge(probe, pixels, scenes)
     assert verdict == judge(again, pixels, scenes)
     assert all(0 <= share <= 1 for share in astuple(verdict))
-    always = Answering(truth)
+    always = Answering([probe_labels(index) for index in indices])
     assert set(astuple(judge(always, pixels, scenes))) == {1.0}
+    sure = style_shares(always, pixels).argmax(1).tolist()
+    assert [STYLES[number] for number in sure] == [probe_style(index) for index in indices]
     turned = judge(always, pixels, scenes[1:] + scenes[:1])
     assert turned.objects < 0.9
     assert turned.place < 0.9
