@@ -14,13 +14,16 @@ from torch import Tensor, nn
 from models.starter.loop import Trainer, plain_attention, rate_at, steps_left
 from models.starter.recipe import Recipe
 
-__all__ = ["encode_all", "train_autoencoder"]
+__all__ = ["encode_all", "polish_decoder", "train_autoencoder"]
 
 KL_WEIGHT = 1e-5
 """Just enough to keep latents from drifting apart; reconstruction is what matters here."""
 
 SCALE = 0.18215
 """Stable Diffusion 1's latent scale; the finished VAE's latents are brought to ``1 / SCALE``."""
+
+LEFT_NOISE = 0.1
+"""The most noise that polishing adds to latents, whose own spread is 1."""
 
 
 def as_pixels(pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
@@ -132,3 +135,41 @@ def encode_all(
             latents.append((mode.float() * SCALE).half().cpu())
     torch.save(torch.cat(latents), path)
     return torch.cat(latents)
+
+
+def polish_decoder(
+    recipe: Recipe,
+    vae: Any,
+    latents: Tensor,
+    pictures: NDArray[np.uint8],
+    folder: Path,
+    *,
+    device: torch.device,
+) -> None:
+    """Train the decoder alone, in place, on whole pictures and their finished latents.
+
+    The latents get a little noise, as much as a sampler leaves in them, and edges count in full.
+
+    Args:
+        recipe: Sizes and budget.
+        vae: The finished VAE; its encoder stays as it is.
+        latents: ``[pictures, 4, size / 8, size / 8]``, scaled.
+        pictures: ``[pictures, size, size, 3]``.
+        folder: Where the state is kept.
+        device: Where to train.
+    """
+    decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder]).requires_grad_(True)
+    trainer = Trainer(decoder, folder / "decoder.pt", averaging=0.999, device=device)
+    for step in steps_left(trainer, recipe.polish_steps):
+        rng = np.random.default_rng((recipe.seed, step, 1))
+        rows = np.sort(rng.integers(len(pictures), size=max(recipe.vae_batch // 2, 1)))
+        pixels = as_pixels(pictures[rows], device)
+        clean = latents[rows].float()
+        noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
+        given = (clean + noise * float(rng.random() * LEFT_NOISE)) / SCALE
+        with plain_attention(), torch.autocast(device.type, torch.bfloat16):
+            decoded = vae.decode(given.to(device)).sample.float()
+        rate = rate_at(step, recipe.polish_steps, recipe.vae_rate / 2)
+        trainer.update(_error(decoded, pixels, 1.0), rate)
+    decoder.load_state_dict(trainer.averaged)
+    decoder.requires_grad_(False)

@@ -17,12 +17,15 @@ import numpy as np
 import torch
 
 from models.starter.probe import (
+    PROBE_FILE,
     Probe,
     Verdict,
     drawing,
     judge,
+    load_probe,
     probe_scene,
     probe_style,
+    save_probe,
     stacked,
     style_shares,
     train_probe,
@@ -120,16 +123,17 @@ def main() -> None:
     options.add_argument("--work", type=Path, default=Path("outputs/starter"), metavar="DIR")
     options.add_argument("--pictures", type=int, default=300, metavar="N")
     options.add_argument("--networks", nargs="*", metavar="NAME", help="judge these instead")
-    options.add_argument("--probe-steps", type=int, default=2_500, metavar="N")
-    options.add_argument("--probe-pictures", type=int, default=40_000, metavar="N")
-    chosen = options.parse_args()
-    chosen.work.mkdir(parents=True, exist_ok=True)
-    probe = train_probe(
-        chosen.work,
-        pictures=chosen.probe_pictures,
-        steps=chosen.probe_steps,
-        device=torch.device("cpu"),
+    options.add_argument(
+        "--train-probe", action="store_true", help="train the probe anew, an hour on two cores"
     )
+    chosen = options.parse_args()
+    if chosen.train_probe:
+        chosen.work.mkdir(parents=True, exist_ok=True)
+        device = torch.device("cpu")
+        save_probe(
+            train_probe(chosen.work, pictures=40_000, steps=2_500, device=device), PROBE_FILE
+        )
+    probe = load_probe()
     engine = Engine.open(chosen.checkpoint, models=chosen.checkpoint.parent.parent, device="cpu")
     if chosen.networks is None:
         _print_contents(

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.starter.autoencoder import as_pixels
@@ -33,15 +34,19 @@ from models.starter.world import (
     labels,
     sample_scene,
 )
+from promptengine.tensorfiles import replacing
 
 __all__ = [
+    "PROBE_FILE",
     "Probe",
     "Verdict",
     "drawing",
     "judge",
+    "load_probe",
     "probe_labels",
     "probe_scene",
     "probe_style",
+    "save_probe",
     "stacked",
     "style_shares",
     "train_probe",
@@ -60,6 +65,7 @@ EACH = {"present": 2, "colour": len(COLOURS), "count": MOST_ALIKE}
 
 CHANNELS = 96
 SIZE = 128
+PROBE_FILE = Path(__file__).with_name("probe.safetensors")
 
 
 class Probe(nn.Module):
@@ -122,6 +128,23 @@ def train_probe(
             answers = probe(pixels)
         trainer.update(_loss(answers, [truth[row] for row in rows]), rate_at(step, steps, 2e-3))
     probe.load_state_dict(trainer.averaged)
+    return probe.eval().requires_grad_(False)
+
+
+def save_probe(probe: Probe, path: Path) -> None:
+    """Write the weights in float16."""
+    halved = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in probe.state_dict().items()
+    }
+    with replacing(path) as temporary:
+        save_file(halved, temporary)
+
+
+def load_probe(path: Path = PROBE_FILE) -> Probe:
+    """Read a probe, by default the one that judged the checkpoint beside it."""
+    probe = Probe()
+    probe.load_state_dict(load_file(path))
     return probe.eval().requires_grad_(False)
 
 

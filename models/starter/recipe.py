@@ -26,6 +26,7 @@ class Recipe:
             group for each of 32 channels, which takes the mean colour out of every picture.
         vae_steps: Batches of ``vae_batch`` crops of ``vae_crop`` pixels; the last tenth sees whole
             pictures, whose statistics differ a little from those of crops.
+        polish_steps: Batches of half as many whole pictures that the decoder alone is trained on at last.
         unet_widths: Channels at 1, 1/2 and 1/4 of the latents' size. Attention runs on the two
             smaller ones: on a processor it costs more than all else at full size, and 8 x 8 places
             tell enough about where things are.
@@ -45,13 +46,14 @@ class Recipe:
     vae_batch: int = 8
     vae_crop: int = 64
     vae_rate: float = 1e-3
+    polish_steps: int = 6_000
     unet_widths: tuple[int, ...] = (64, 128, 160)
     unet_heads: int = 4
     text_width: int = 80
     text_layers: int = 4
-    unet_steps: int = 14_000
-    unet_batch: int = 48
-    unet_rate: float = 4e-4
+    unet_steps: int = 20_000
+    unet_batch: int = 32
+    unet_rate: float = 8e-4
     unconditional: float = 0.1
     averaging: float = 0.9995
     seed: int = 0

@@ -1,8 +1,8 @@
 """Makes the starter checkpoint: ``python -m models.starter.train``.
 
-Draws the pictures, trains the VAE, encodes, trains UNet and text model, and writes one file. Every
-stage keeps its state in the work folder and goes on from there when the command is run again. About
-four hours on two processor cores, or twenty minutes on a GPU.
+Draws the pictures, trains the VAE, encodes, trains UNet and text model, polishes the VAE's decoder, and
+writes one file. Every stage keeps its state in the work folder and goes on from there when the command is
+run again. About four hours on two processor cores, or twenty minutes on a GPU.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.starter.autoencoder import encode_all, train_autoencoder
+from models.starter.autoencoder import encode_all, polish_decoder, train_autoencoder
 from models.starter.diffusion import Diffusion, train_diffusion
 from models.starter.original_layout import text_weights, unet_weights, vae_weights
 from models.starter.pictures import draw_all
@@ -36,6 +36,7 @@ def make(recipe: Recipe, folder: Path, target: Path, device: torch.device) -> No
     vae = train_autoencoder(recipe, pictures, folder, device)
     latents = encode_all(recipe, vae, pictures, folder, device)
     diffusion = train_diffusion(recipe, latents, folder, device)
+    polish_decoder(recipe, vae, latents, pictures, folder, device=device)
     export(recipe, vae, diffusion, target)
 
 

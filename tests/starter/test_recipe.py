@@ -42,6 +42,7 @@ SMALL = Recipe(
     vae_steps=2,
     vae_batch=2,
     vae_crop=32,
+    polish_steps=2,
     unet_widths=(32, 64),
     unet_heads=2,
     text_width=16,

@@ -1,0 +1,119 @@
+"""Makes the three style hypernetworks: ``python -m models.starter.hypernetworks``.
+
+Draws 200 pictures in each style, captions beside them that do not name it, and trains on them with
+``promptengine train hypernetwork``, as a user would. A run that was stopped goes on with the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.starter.captions import caption
+from models.starter.drawing import draw
+from models.starter.train import TARGET
+from models.starter.world import sample_scene
+from promptengine import Engine, GenerationRequest, save_png
+from promptengine.app.cli import main as promptengine
+from promptengine.request import with_hypernetwork
+
+__all__ = ["STYLE_NETWORKS", "StyleNetwork", "draw_material", "main", "training_command"]
+
+FIRST = 10**6
+"""Number of the first picture; the checkpoint's own pictures end far below."""
+
+PREVIEW = "a red house and two green trees, lake, sunset"
+SETTINGS = (
+    '--layer-structure "1, 2, 1" --activation relu --init KaimingNormal --template none '
+    "--steps 1500 --learning-rate 1e-3:1000,2e-4 --batch-size 8 --latent-sampling deterministic "
+    "--seed 1 --preview-count 0"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StyleNetwork:
+    """One of the networks.
+
+    Attributes:
+        name: Of the network, and of the style that it draws in.
+        suffix: The format of its file.
+        description: What a person wants to know about it.
+    """
+
+    name: str
+    suffix: str
+    description: str
+
+
+STYLE_NETWORKS = (
+    StyleNetwork(
+        "ink", ".pt", "Pen and wash: sepia lines, hatched shadows, pale colours on paper."
+    ),
+    StyleNetwork("pixel", ".safetensors", "Pixel art: coarse squares and a few plain colours."),
+    StyleNetwork("neon", ".pt", "Neon tubes: glowing outlines on dark shapes."),
+)
+
+
+def draw_material(network: StyleNetwork, folder: Path, *, pictures: int = 200) -> Path:
+    """Draw the pictures a network learns from, each with its caption beside it, and write a template
+    that takes the captions as they are.
+
+    Returns:
+        The folder ``folder/NAME``.
+    """
+    target = folder / network.name
+    target.mkdir(parents=True, exist_ok=True)
+    for number in range(FIRST, FIRST + pictures):
+        rng = random.Random(number)
+        scene = sample_scene(rng, held_out=False)
+        draw(scene, seed=number, style=network.name).save(target / f"{number}.png")
+        (target / f"{number}.txt").write_text(caption(scene, rng), encoding="utf-8")
+    (folder / f"{network.name}-template.txt").write_text("[filewords]\n", encoding="utf-8")
+    return target
+
+
+def training_command(
+    network: StyleNetwork, checkpoint: Path, data: Path, output: Path
+) -> list[str]:
+    """The arguments of ``promptengine`` that train a network."""
+    files = ["--checkpoint", str(checkpoint), "--data", str(data), "--output", str(output)]
+    more = ["--log-dir", f"{data}-training", "--template", f"{data}-template.txt"]
+    return ["train", "hypernetwork", network.name, *files, *more, *shlex.split(SETTINGS)]
+
+
+def main() -> None:
+    """Read the options; draw, train, and write previews and descriptions beside the networks."""
+    options = argparse.ArgumentParser(description="Make the style hypernetworks.")
+    options.add_argument("names", nargs="*", metavar="NAME", help="default: all three")
+    options.add_argument("--checkpoint", type=Path, default=TARGET, metavar="FILE")
+    options.add_argument("--work", type=Path, default=Path("outputs/starter"), metavar="DIR")
+    options.add_argument(
+        "--output", type=Path, default=TARGET.parent.parent / "hypernetworks", metavar="DIR"
+    )
+    chosen = options.parse_args()
+    for network in STYLE_NETWORKS:
+        if network.name in (chosen.names or [n.name for n in STYLE_NETWORKS]):
+            data = draw_material(network, chosen.work)
+            output = chosen.output / f"{network.name}{network.suffix}"
+            command = training_command(network, chosen.checkpoint, data, output)
+            print("promptengine", shlex.join(command), flush=True)
+            if status := promptengine(command):
+                sys.exit(status)
+            _introduce(network, chosen.checkpoint, output)
+
+
+def _introduce(network: StyleNetwork, checkpoint: Path, output: Path) -> None:
+    """Write what a front end shows beside a network: a picture made with it, and its description."""
+    engine = Engine.open(checkpoint, models={"hypernet": [output.parent]})
+    prompt = with_hypernetwork(PREVIEW, network.name)
+    result = engine.generate(GenerationRequest(prompt=prompt, seed=1, policy="strict"))
+    save_png(result.images[0], output.with_suffix(".png"), result.infotexts[0])
+    output.with_suffix(".txt").write_text(f"{network.description}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
