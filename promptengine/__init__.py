@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         TrainingError,
         UnknownNetworkError,
     )
+    from promptengine.grid.axes import Axis
+    from promptengine.grid.plot import GridResult, plot_grid
     from promptengine.inspection import inspect_file
     from promptengine.networks.files import convert, load_hypernetwork, save_hypernetwork
     from promptengine.networks.hypernetwork import Hypernetwork
@@ -48,11 +50,13 @@ if TYPE_CHECKING:
     from promptengine.training.loop import TrainingProgress, TrainingResult, train_hypernetwork
 
 __all__ = [
+    "Axis",
     "CheckpointError",
     "Engine",
     "GenerationCancelled",
     "GenerationRequest",
     "GenerationResult",
+    "GridResult",
     "Hypernetwork",
     "IncompatibleNetworkError",
     "NetworkFormatError",
@@ -78,6 +82,7 @@ __all__ = [
     "load_hypernetwork",
     "make_plan",
     "parse",
+    "plot_grid",
     "save_hypernetwork",
     "save_png",
     "schedule",
@@ -87,6 +92,8 @@ __all__ = [
 _HOMES = {
     "diffusion.engine": ["Engine"],
     "errors": [name for name in __all__ if name.endswith(("Error", "Cancelled"))],
+    "grid.axes": ["Axis"],
+    "grid.plot": ["GridResult", "plot_grid"],
     "inspection": ["inspect_file"],
     "networks.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
     "networks.hypernetwork": ["Hypernetwork"],

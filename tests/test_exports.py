@@ -11,11 +11,13 @@ import promptengine
 
 def test_exports() -> None:
     assert promptengine.__all__ == [
+        "Axis",
         "CheckpointError",
         "Engine",
         "GenerationCancelled",
         "GenerationRequest",
         "GenerationResult",
+        "GridResult",
         "Hypernetwork",
         "IncompatibleNetworkError",
         "NetworkFormatError",
@@ -41,6 +43,7 @@ def test_exports() -> None:
         "load_hypernetwork",
         "make_plan",
         "parse",
+        "plot_grid",
         "save_hypernetwork",
         "save_png",
         "schedule",
