@@ -1,4 +1,4 @@
-"""What both trainings share: resumable state, a cosine schedule, a moving average of the weights."""
+"""What all trainings share: optimizers, a schedule, averaged weights, and state to go on from."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from models.starter.muon import Muon
 from promptengine.tensorfiles import replacing
 
 __all__ = ["Trainer", "plain_attention", "rate_at", "steps_left"]
 
 SAVE_EVERY_S = 120.0
+
+_ENDS = ("conv_in", "conv_out", "quant_conv", "embedding", "features.0.", "whole", "places", "each")
+"""Marks of the names of embeddings and of first and last layers."""
 
 
 def rate_at(step: int, steps: int, peak: float, *, hold: float = 0.0) -> float:
@@ -39,9 +43,11 @@ def plain_attention() -> AbstractContextManager[None]:
 
 
 class Trainer:
-    """A network, its optimizer and its averaged weights, kept in one file.
+    """A network, its optimizers and its averaged weights, kept in one file.
 
-    ``step`` counts updates, ``smoothed`` is the loss's moving average of this run.
+    Matrices inside the network are trained by Muon; everything else, the first and last layers and
+    embeddings included, by AdamW. ``step`` counts updates, ``smoothed`` is the loss's moving average of
+    this run.
 
     Args:
         network: What is trained.
@@ -60,24 +66,28 @@ class Trainer:
         self._path = path
         self._averaging = averaging
         self._saved = time.monotonic()
-        self.optimizer = torch.optim.AdamW(
-            network.parameters(), lr=0.0, weight_decay=0.01, fused=True
+        inner, rest = _divided(network)
+        self.optimizers = (
+            Muon(inner),
+            torch.optim.AdamW(rest, lr=0.0, weight_decay=0.01, fused=True),
         )
         self.averaged = {name: t.detach().clone() for name, t in network.state_dict().items()}
         if path.is_file():
             state = torch.load(path, map_location=device, weights_only=True)
             network.load_state_dict(state["network"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
             self.averaged, self.step = state["averaged"], state["step"]
 
     def update(self, loss: Tensor, rate: float) -> None:
         """Take one step down the gradient of ``loss``, and save now and then."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
         self.step += 1
         value = loss.item()
         self.smoothed = value if math.isnan(self.smoothed) else 0.98 * self.smoothed + 0.02 * value
@@ -94,13 +104,23 @@ class Trainer:
         """Write the state, whole or not at all."""
         state = {
             "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "averaged": self.averaged,
             "step": self.step,
         }
         with replacing(self._path) as temporary:
             torch.save(state, temporary)
         self._saved = time.monotonic()
+
+
+def _divided(network: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The matrices between a network's ends, and all other parameters."""
+    inner: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
+    for name, parameter in network.named_parameters():
+        end = any(mark in name for mark in _ENDS)
+        (rest if parameter.ndim < 2 or end else inner).append(parameter)
+    return inner, rest
 
 
 def steps_left(trainer: Trainer, steps: int) -> Iterator[int]:
