@@ -35,6 +35,7 @@ from promptengine.modelfiles import (
     Kind,
     RegistryEntry,
     description,
+    is_picture_name,
     measure,
     metadata,
     preview,
@@ -162,6 +163,18 @@ class Registry:
     def entries(self, kind: Kind) -> tuple[RegistryEntry, ...]:
         """Return all files of a kind as last scanned, sorted by path without regard to case."""
         return self._shelves[kind].entries
+
+    def current_entries(self, kind: Kind) -> tuple[RegistryEntry, ...]:
+        """Return all files of a kind as they are now: scanned again if any was changed, added or
+        removed since the last scan.
+        """
+        shelf = self._shelves[kind]
+        if shelf.is_current():
+            return shelf.entries
+        with self._lock:
+            # Another thread may have scanned while this one waited.
+            shelf = self._shelves[kind]
+            return (shelf if shelf.is_current() else self._scan(kind)).entries
 
     def refresh(self) -> None:
         """Scan all folders again. Readers see the former state until a kind's scan is complete."""
@@ -354,6 +367,10 @@ class _Shelf:
             return all(folder.is_current(path) for path, folder in self.folders.items())
         return measure(entry.path) == (entry.mtime_ns, entry.size)
 
+    def is_current(self) -> bool:
+        """Whether nothing has changed in its folders."""
+        return self.vouches_for(None) and all(map(self.vouches_for, self.entries))
+
 
 _EMPTY: Final = _Shelf((), {}, {}, (), {})
 
@@ -364,7 +381,9 @@ def _fill(kind: Kind, roots: Sequence[Path], former: _Shelf) -> _Shelf:
     seen: set[tuple[int, int]] = set()
     drafts = [entry for root in roots for entry in walk(kind, root, seen, folders)]
     winners: dict[str, RegistryEntry] = {}
-    for draft in sorted(drafts, key=lambda entry: "/" in entry.relative):
+    # A picture among embeddings may be no more than that, and must not take a word from a file.
+    ranks = sorted(drafts, key=lambda e: (is_picture_name(e.path.name), "/" in e.relative))
+    for draft in ranks:
         winners.setdefault(draft.name, draft)
     paths: dict[str, RegistryEntry] = {}
     for draft in drafts:
@@ -394,7 +413,7 @@ def _fill(kind: Kind, roots: Sequence[Path], former: _Shelf) -> _Shelf:
         clashes=tuple(
             Clash(kind, final[winners[draft.name].path], final[draft.path])
             for draft in drafts
-            if winners[draft.name] is not draft
+            if winners[draft.name] is not draft and not is_picture_name(draft.path.name)
         ),
         folders=folders,
     )

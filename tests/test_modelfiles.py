@@ -73,7 +73,7 @@ class TestScan:
             ("lora", "Lora", "ckpt pt PT2 safetensors"),
             ("checkpoint", "Stable-diffusion", "ckpt safetensors"),
             ("vae", "VAE", "ckpt pt PT2 safetensors"),
-            ("embedding", "embeddings", "bin pt PT2 safetensors"),
+            ("embedding", "embeddings", "bin png pt PT2 safetensors"),
         ],
     )
     def test_suffixes_of_each_kind_in_any_case(

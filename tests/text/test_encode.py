@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from promptengine.syntax import parse, schedule
 from promptengine.text.chunks import EMPTY_CHUNK
 from promptengine.text.encode import Conditioning, encode_schedule
+from promptengine.text.model import Encoded
+from promptengine.text.words import Placement
 
 
 def fake_model(calls: list[Tensor] | None = None):
     """A text model whose embedding of a token depends on nothing but its id."""
     table = torch.randn(49408, 6, generator=torch.Generator().manual_seed(0)) + 0.3
 
-    def model(tokens: Tensor) -> Tensor:
+    def model(tokens: Tensor, placements: Sequence[Sequence[Placement]] = ()) -> Encoded:
         if calls is not None:
             calls.append(tokens)
-        return table[tokens]
+        return Encoded((table[tokens],))
 
     return model
 
@@ -30,7 +34,7 @@ def test_plain_text_is_the_models_own_output() -> None:
     conditioning = encode("a cat")
     assert conditioning.embeddings.shape == (1, 77, 6)
     tokens = torch.tensor([[49406, 320, 2368, *[49407] * 74]])
-    assert torch.equal(conditioning.embeddings, fake_model()(tokens))
+    assert torch.equal(conditioning.embeddings, fake_model()(tokens).states[0])
 
 
 def test_weights_scale_tokens_and_keep_the_mean() -> None:
@@ -62,7 +66,7 @@ def test_a_text_that_recurs_is_encoded_once_and_counts_each_time() -> None:
 def test_variants_are_filled_up_with_empty_chunks() -> None:
     conditioning = encode("[cat:" + "dog " * 80 + ":5]")
     assert conditioning.embeddings.shape == (2, 154, 6)
-    empty = fake_model()(torch.tensor([EMPTY_CHUNK.tokens]))[0]
+    empty = fake_model()(torch.tensor([EMPTY_CHUNK.tokens])).states[0][0]
     assert torch.equal(conditioning.embeddings[0, 77:], empty)
 
 
