@@ -10,7 +10,8 @@ no name leads out of the folders.
 case. Checkpoints, VAEs and embeddings may be named with their suffix as well. Where several files have one stem, the first keeps
 it; a file directly in the scanned folder goes before those in sub-folders, since the stem *is* its
 path. The others are named by the shortest path that is theirs alone: ``style/ink``, or
-``ink.safetensors`` beside ``ink.pt``, or ``LyCORIS/ink`` beside ``Lora/ink``.
+``ink.safetensors`` beside ``ink.pt``, or ``LyCORIS/ink`` beside ``Lora/ink``. Pictures stand in a
+folder of embeddings for what they may carry; they come after all other files and clash with none.
 """
 
 from __future__ import annotations

@@ -182,7 +182,7 @@ def _words(registry: Registry) -> dict[Path, dict[str, Any]]:
         for misfit in words.misfits
     }
     for word in words.table.embeddings:
-        if word.path is not None and word.path not in found:
+        if word.path is not None:
             widths = list(word.widths)
             read = {"word": word.name, "vectors": word.count, "widths": widths, "misfit": None}
             found[word.path] = read

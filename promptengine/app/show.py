@@ -299,7 +299,8 @@ def _description(entry: RegistryEntry, word: Mapping[str, Any] | None) -> Styled
         return Styled(printable(f"not usable: {word['misfit']}  "), "yellow").append_text(text)
     widths = " and ".join(map(str, word["widths"]))
     called = "" if word["word"] == entry.name else f", word {printable(word['word'])}"
-    holds = f"{word['vectors']} vectors of width {widths}{called}  "
+    count = word["vectors"]
+    holds = f"{count} vector{'s' if count > 1 else ''} of width {widths}{called}  "
     return Styled(holds, "green").append_text(text)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,9 +86,8 @@ def misfit_diagnostics(words: Words, texts: Iterable[str]) -> tuple[Diagnostic, 
         texts: Texts of both prompts, without brackets.
     """
     reasons = {misfit.name: misfit.reason for misfit in words.misfits}
-    usable = {embedding.name for embedding in words.table.embeddings}
-    names: Sequence[str] = [name for name in reasons if name not in usable]
-    # A word takes tokens to say; without files that misfit nothing is read.
+    # Where another file has the word, the word is applied.
+    names = [name for name in reasons if words.table.find(name) is None]
     found = mentioned(names, list(dict.fromkeys(texts))) if names else []
     hint = "the word is read as text"
     return tuple(
@@ -106,10 +105,11 @@ def _sorted_out(read: Iterable[Embedding | Misfit | None], widths: tuple[int, ..
             misfits.append(misfit)
         elif isinstance(item, Embedding):
             fitting.append(item)
-    table = EmbeddingTable(tuple(fitting))
-    misfits += [_unreachable(*pair) for pair in table.unreachable]
+    unreachable = dict(EmbeddingTable(tuple(fitting)).unreachable)
+    misfits += [_unreachable(*pair) for pair in unreachable.items()]
     misfits.sort(key=lambda misfit: str(misfit.path).casefold())
-    return Words(table, tuple(misfits))
+    reachable = tuple(embedding for embedding in fitting if embedding not in unreachable)
+    return Words(EmbeddingTable(reachable), tuple(misfits))
 
 
 def _too_wide(embedding: Embedding, widths: tuple[int, ...] | None) -> Misfit | None:

@@ -137,6 +137,8 @@ def _vectors(content: Mapping[object, object]) -> tuple[object, object | None]:
 def _own(vectors: object) -> Tensor:
     if not is_plain_tensor(vectors):
         raise ValueError(f"holds a {type(vectors).__name__} where vectors should be")
+    if not vectors.is_floating_point():
+        raise ValueError(f"{_shape(vectors)} numbers of {vectors.dtype} are no vectors of a word")
     if vectors.nbytes > vectors.untyped_storage().nbytes():
         # Repeated numbers: copied, a small file could fill memory.
         raise ValueError("its tensors claim more numbers than the file holds")

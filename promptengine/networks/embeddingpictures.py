@@ -80,7 +80,10 @@ def read_picture(path: Path) -> dict[object, object] | None:
 def _in_text(text: str) -> bytes:
     if len(text) > 2 * _LONGEST_JSON:
         raise ValueError("its text is longer than any embedding's")
-    return base64.b64decode(text)
+    try:
+        return base64.b64decode(text)
+    except ValueError as failure:
+        raise ValueError("the embedding in its text is damaged") from failure
 
 
 def _in_pixels(picture: Image) -> bytes | None:

@@ -64,6 +64,10 @@ class EmbeddingTable:
                 return Match(embedding, len(ids))
         return None
 
+    def find(self, name: str) -> Embedding | None:
+        """Return what a text means that consists of nothing but a name."""
+        return self._by_tokens.get(tuple(tokenize([name])[0]))
+
     @cached_property
     def unreachable(self) -> tuple[tuple[Embedding, Embedding | None], ...]:
         """Words that no text can name, each with the one before it that is spelled alike, or None
