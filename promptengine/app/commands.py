@@ -180,6 +180,7 @@ def _words(registry: Registry) -> dict[Path, dict[str, Any]]:
     found: dict[Path, dict[str, Any]] = {
         misfit.path: {"word": misfit.name, "vectors": 0, "widths": [], "misfit": misfit.reason}
         for misfit in words.misfits
+        if misfit.path is not None
     }
     for word in words.table.embeddings:
         if word.path is not None:

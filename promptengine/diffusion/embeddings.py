@@ -6,28 +6,30 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from promptengine.errors import NetworkFormatError
-from promptengine.networks.embedding import Embedding, widths_text
+from promptengine.networks.embedding import Embedding, embedding_from, widths_text
 from promptengine.networks.embeddingfiles import load_embedding
 from promptengine.registry import Registry, RegistryEntry
 from promptengine.syntax import Diagnostic
 from promptengine.text.words import EmbeddingTable, mentioned
 
-__all__ = ["EmbeddingCache", "Misfit", "Words", "misfit_diagnostics"]
+__all__ = ["EmbeddingCache", "Misfit", "Words", "misfit_diagnostics", "with_bundled"]
 
 
 @dataclass(frozen=True, slots=True)
 class Misfit:
-    """A file whose word stays text.
+    """A word that stays text, though there are vectors for it.
 
     Attributes:
         name: The word.
-        path: The file.
+        path: The file, or None where the word came with another file.
         reason: Why, in words.
     """
 
     name: str
-    path: Path
+    path: Path | None
     reason: str
 
 
@@ -37,7 +39,7 @@ class Words:
 
     Attributes:
         table: The words that texts may name.
-        misfits: The files that cannot be used.
+        misfits: What cannot be used.
     """
 
     table: EmbeddingTable
@@ -78,6 +80,28 @@ class EmbeddingCache:
             return Misfit(entry.name, entry.path, str(error).removeprefix(f"{entry.path}: "))
 
 
+def with_bundled(words: Words, bundled: Mapping[str, Tensor], widths: tuple[int, ...]) -> Words:
+    """Add the words that LoRA files bring along; where a word has a file of its own, that one holds,
+    as in WebUI.
+
+    Args:
+        words: Of the folders, for a model of these widths.
+        bundled: Vectors ``[count, width]`` by word.
+        widths: Widths of the model's text encoders.
+    """
+    if not bundled:
+        return words
+    more = [_bundled(word, vectors) for word, vectors in bundled.items()]
+    return _sorted_out((*words.misfits, *words.table.embeddings, *more), widths)
+
+
+def _bundled(word: str, vectors: Tensor) -> Embedding | Misfit:
+    try:
+        return embedding_from(word, {"emb_params": vectors})
+    except ValueError as failure:
+        return Misfit(word, None, str(failure))
+
+
 def misfit_diagnostics(words: Words, texts: Iterable[str]) -> tuple[Diagnostic, ...]:
     """Warn of words in texts that a file exists for and that stay text all the same.
 
@@ -107,7 +131,7 @@ def _sorted_out(read: Iterable[Embedding | Misfit | None], widths: tuple[int, ..
             fitting.append(item)
     unreachable = dict(EmbeddingTable(tuple(fitting)).unreachable)
     misfits += [_unreachable(*pair) for pair in unreachable.items()]
-    misfits.sort(key=lambda misfit: str(misfit.path).casefold())
+    misfits.sort(key=lambda misfit: str(misfit.path or "").casefold())
     reachable = tuple(embedding for embedding in fitting if embedding not in unreachable)
     return Words(EmbeddingTable(reachable), tuple(misfits))
 
@@ -117,15 +141,11 @@ def _too_wide(embedding: Embedding, widths: tuple[int, ...] | None) -> Misfit | 
         return None
     found, needed = widths_text(embedding.widths), widths_text(widths)
     reason = f"its vectors have {found}, and the model's text encoder reads {needed}"
-    return _misfit(embedding, reason)
+    return Misfit(embedding.name, embedding.path, reason)
 
 
 def _unreachable(embedding: Embedding, holder: Embedding | None) -> Misfit:
-    if holder is None:
-        return _misfit(embedding, "its name holds nothing that a prompt can spell")
-    return _misfit(embedding, f"its name is spelled in prompts like that of {str(holder.path)!r}")
-
-
-def _misfit(embedding: Embedding, reason: str) -> Misfit:
-    assert embedding.path is not None, "a registry's embeddings come from files"
+    reason = "its name holds nothing that a prompt can spell"
+    if holder is not None:
+        reason = f"its name is spelled in prompts like {str(holder.path or holder.name)!r}"
     return Misfit(embedding.name, embedding.path, reason)

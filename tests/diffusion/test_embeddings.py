@@ -13,7 +13,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from promptengine import Engine, GenerationRequest
-from promptengine.diffusion.embeddings import EmbeddingCache, Words, misfit_diagnostics
+from promptengine.diffusion.embeddings import (
+    EmbeddingCache,
+    Words,
+    misfit_diagnostics,
+    with_bundled,
+)
 from promptengine.registry import Registry
 from tests.conftest import CHECKPOINT, CONFIG, WEBUI
 from tests.networks.words import as_json, vectors, write_text_picture
@@ -112,6 +117,27 @@ def test_texts_that_name_a_misfit_are_warned_of(tmp_path: Path, cache: Embedding
     assert "'wide' is not applied: its vectors have width 1024" in found.message
     assert found.hint == "the word is read as text"
     assert misfit_diagnostics(words, ["an ink cat"]) == ()
+
+
+def test_words_that_a_lora_brings_go_behind_those_of_files(
+    tmp_path: Path, cache: EmbeddingCache
+) -> None:
+    save(tmp_path / "embeddings" / "ink.safetensors")
+    words = cache.words((48,))
+    assert with_bundled(words, {}, (48,)) is words
+    bundled = {
+        "bundled": vectors(2, 48).half(),
+        "Ink": vectors(5, 48),
+        "wide": vectors(2, 64),
+        "many": vectors(76, 48),
+    }
+    found = with_bundled(words, bundled, (48,))
+    assert names(found) == ["ink", "bundled"]
+    assert set(reasons(found)) == {"Ink", "wide", "many"}
+    assert str(tmp_path / "embeddings" / "ink.safetensors") in reasons(found)["Ink"]
+    match = found.table.find("BUNDLED")
+    assert match is not None and match.vectors.dtype == torch.float32 and match.digest is None
+    assert names(words) == ["ink"]
 
 
 @pytest.fixture(scope="module")
