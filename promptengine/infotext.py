@@ -52,6 +52,7 @@ def generation_entries(
     model: str,
     model_digest: str | None,
     networks: Sequence[NetworkReport],
+    embedding_hashes: str | None = None,
 ) -> dict[str, object]:
     """The entries of one picture, in WebUI's order.
 
@@ -63,6 +64,7 @@ def generation_entries(
         model: The checkpoint's name without suffix.
         model_digest: Its SHA-256 in hex, or None for a folder.
         networks: What became of the tags.
+        embedding_hashes: See :func:`promptengine.text.encode.embedding_hashes`.
 
     Returns:
         Keys and values; None where an entry does not apply. ``RNG`` is always there: our noise comes
@@ -79,6 +81,7 @@ def generation_entries(
         "Model": model,
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
         "RNG": "CPU",
+        "TI hashes": embedding_hashes,
         **_network_entries(networks),
         "Version": f"promptengine {__version__}",
     }

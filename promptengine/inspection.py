@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from promptengine.digests import sha256
 from promptengine.errors import NetworkFormatError
@@ -53,6 +53,7 @@ class FileReport:
         dtypes: Name of each dtype, such as ``float16``, with its number of tensors.
         layers: Of a hypernetwork its layers by width, such as ``768: Linear 768→1536, …``; key and
             value network have the same.
+        vectors: Of an embedding, such as ``3 of width 768``, else empty.
         metadata: Text by name: of safetensors its header's, of pickles their simple entries. Long
             values are cut.
         safe: Whether reading it asks for nothing but tensors, plain containers and the harmless
@@ -63,13 +64,14 @@ class FileReport:
 
     path: Path
     kind: Kind
-    format: FileFormat
+    format: FileFormat | Literal["picture"]
     size: int
     digest: str
     tensors: int = 0
     parameters: int = 0
     dtypes: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     layers: tuple[str, ...] = ()
+    vectors: str = ""
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     safe: bool = True
     unsafe_globals: tuple[str, ...] = ()
@@ -87,7 +89,8 @@ class FileReport:
 
 
 def inspect_file(path: Path) -> FileReport:
-    """Looks at a checkpoint, hypernetwork, LoRA, embedding, VAE or optimizer state.
+    """Looks at a checkpoint, hypernetwork, LoRA, embedding (also one in a picture), VAE or optimizer
+    state.
 
     An unsafe file gives a report that says so; nothing it asks for is run or imported.
 
@@ -95,6 +98,9 @@ def inspect_file(path: Path) -> FileReport:
         NetworkFormatError: A file that is missing, damaged or of no known format.
     """
     path = Path(path)
+    picture = _inspect_picture(path)
+    if picture is not None:
+        return picture
     written_as = file_format(path)
     report = FileReport(path, "unknown", written_as, path.stat().st_size, _short_digest(path))
     if written_as == "safetensors":
@@ -115,6 +121,16 @@ def inspect_file(path: Path) -> FileReport:
     return _describe(report, tensors, metadata, [*entries, *_names_inside(entries)])
 
 
+def _inspect_picture(path: Path) -> FileReport | None:
+    """A picture's report, or None where the file is none. Its tensors are those of its embedding."""
+    from promptengine.networks.embeddingpictures import is_picture
+
+    if not is_picture(path):
+        return None
+    report = FileReport(path, "unknown", "picture", path.stat().st_size, _short_digest(path))
+    return _describe_embedding(report)
+
+
 def _describe(
     report: FileReport,
     tensors: Mapping[str, Tensor],
@@ -123,22 +139,70 @@ def _describe(
 ) -> FileReport:
     report = dataclasses.replace(
         report,
-        kind=_kind(metadata, keys),
+        kind=_kind(metadata, keys, tensors),
         tensors=len(tensors),
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values())),
         metadata={name: _cut(text) for name, text in metadata.items()},
         notes=tuple(_number_notes(report.size, tensors)),
     )
+    if report.kind == "embedding":
+        return _describe_embedding(report)
     return _describe_network(report) if report.kind == "hypernetwork" else report
 
 
-def _kind(metadata: Mapping[str, str], keys: list[object] | list[str]) -> Kind:
+def _kind(
+    metadata: Mapping[str, str], keys: list[object] | list[str], tensors: Mapping[str, Tensor]
+) -> Kind:
+    from promptengine.networks.embedding import MOST_VECTORS
     from promptengine.networks.files import FORMAT, STATE_KEY
 
     if metadata.get("format") == FORMAT:
         return "hypernetwork"
-    return "optimizer state" if STATE_KEY in metadata else kind_of(keys)
+    if STATE_KEY in metadata:
+        return "optimizer state"
+    kind = kind_of(keys)
+    if kind == "unknown" and len(keys) == len(tensors) == 1 and set(keys) == set(tensors):
+        # diffusers names the one tensor of an embedding by its word, which may be any.
+        (only,) = tensors.values()
+        rows = 1 if only.ndim == 1 else len(only) if only.ndim == 2 else 0
+        return "embedding" if 1 <= rows <= MOST_VECTORS else "unknown"
+    return kind
+
+
+def _describe_embedding(report: FileReport) -> FileReport:
+    from promptengine.networks.embedding import widths_text
+    from promptengine.networks.embeddingfiles import load_embedding
+
+    try:
+        embedding = load_embedding(report.path, digest=report.digest)
+    except NetworkFormatError as failure:
+        note = f"it cannot be used: {failure}"
+        return dataclasses.replace(report, notes=(*report.notes, note))
+    if embedding is None:
+        return dataclasses.replace(report, notes=("a picture without an embedding in it",))
+    notes = list(report.notes)
+    in_picture = report.format == "picture"
+    inside = embedding.name if in_picture else report.metadata.get("name", report.path.stem)
+    if inside != report.path.stem:
+        used = "it" if in_picture else "the file's"
+        notes.append(f"the name inside, {_cut(inside)!r}, is not the file's; prompts use {used}")
+    known = {
+        "step": embedding.step,
+        "sd_checkpoint": embedding.sd_checkpoint,
+        "sd_checkpoint_name": embedding.sd_checkpoint_name,
+    }
+    read = {name: _cut(str(value)) for name, value in known.items() if value is not None}
+    return dataclasses.replace(
+        report,
+        kind="embedding",
+        tensors=report.tensors or len(embedding.parts),
+        parameters=report.parameters or sum(part.numel() for part in embedding.parts),
+        dtypes=report.dtypes or {"float32": len(embedding.parts)},
+        vectors=f"{embedding.count} of {widths_text(embedding.widths)}",
+        metadata={**report.metadata, **read},
+        notes=tuple(notes),
+    )
 
 
 def _describe_network(report: FileReport) -> FileReport:

@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "Kind",
     "RegistryEntry",
     "description",
+    "is_picture_name",
     "measure",
     "metadata",
     "preview",
@@ -42,7 +43,7 @@ _SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
     "lora": (".pt", ".ckpt", ".safetensors"),
     "checkpoint": (".ckpt", ".safetensors"),
     "vae": (".pt", ".ckpt", ".safetensors"),
-    "embedding": (".pt", ".safetensors", ".bin"),
+    "embedding": (".pt", ".safetensors", ".bin", ".png", ".webp"),
 }
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 _DIFFUSERS_INDEX: Final = "model_index.json"
@@ -157,6 +158,8 @@ def walk(
     """Find the files of a kind below a folder, each named by its stem. Never raises.
 
     Dot-files and dot-folders are left out. A folder with a ``model_index.json`` is one checkpoint.
+    An embedding may be a picture; ``stem.preview.png`` is none, nor is one beside a file of weights
+    with its stem.
 
     Args:
         kind: What to look for.
@@ -187,13 +190,16 @@ def _unsorted(
             if state is not None:
                 yield RegistryEntry(kind, folder.name, relative, folder, *state)
             continue
+        previews = _previews(kind, [child.name for child in children])
         for child in children:
             stem, suffix = _split(child.name)
             try:
                 if child.is_dir():
                     queue = pending.append if child.is_symlink() else pending.appendleft
                     queue((Path(child.path), f"{prefix}{child.name}/"))
-                elif _is_model(kind, stem, suffix) and child.is_file():
+                elif (
+                    _is_model(kind, stem, suffix) and child.name not in previews and child.is_file()
+                ):
                     status = child.stat()
                     yield RegistryEntry(
                         kind,
@@ -239,6 +245,26 @@ def _is_model(kind: Kind, stem: str, suffix: str) -> bool:
         # "None" stands for no network in WebUI's lists; an optimizer's state is no network.
         return stem != "None" and not stem.lower().endswith(".optim")
     return kind != "checkpoint" or not stem.lower().endswith(".vae")
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file's suffix is that of a picture; among embeddings it may be one or a preview."""
+    return _split(name)[1].lower() in _PICTURES
+
+
+def _previews(kind: Kind, names: Sequence[str]) -> set[str]:
+    """The pictures in a folder that only show what another file there does."""
+    pictures = [name for name in names if is_picture_name(name)]
+    shown = {
+        stem
+        for stem, suffix in map(_split, set(names) - set(pictures))
+        if _is_model(kind, stem, suffix)
+    }
+    return {
+        name
+        for name in pictures
+        if _split(name)[0] in shown or _split(name)[0].lower().endswith(".preview")
+    }
 
 
 def measure(path: Path) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError
@@ -74,6 +74,13 @@ class Plan:
     networks: tuple[NetworkUse, ...]
     skipped: tuple[SkippedTag, ...]
     diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def texts(self) -> Iterator[str]:
+        """Every text that will be encoded, piece by piece, without brackets."""
+        for each in (*(part.schedule for part in self.positive), self.negative):
+            for segment in each.segments:
+                yield from (fragment.text for fragment in segment.fragments)
 
 
 def make_plan(

@@ -10,7 +10,8 @@ no name leads out of the folders.
 case. Checkpoints, VAEs and embeddings may be named with their suffix as well. Where several files have one stem, the first keeps
 it; a file directly in the scanned folder goes before those in sub-folders, since the stem *is* its
 path. The others are named by the shortest path that is theirs alone: ``style/ink``, or
-``ink.safetensors`` beside ``ink.pt``, or ``LyCORIS/ink`` beside ``Lora/ink``.
+``ink.safetensors`` beside ``ink.pt``, or ``LyCORIS/ink`` beside ``Lora/ink``. Pictures stand in a
+folder of embeddings for what they may carry; they come after all other files and clash with none.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from promptengine.modelfiles import (
     Kind,
     RegistryEntry,
     description,
+    is_picture_name,
     measure,
     metadata,
     preview,
@@ -162,6 +164,18 @@ class Registry:
     def entries(self, kind: Kind) -> tuple[RegistryEntry, ...]:
         """Return all files of a kind as last scanned, sorted by path without regard to case."""
         return self._shelves[kind].entries
+
+    def current_entries(self, kind: Kind) -> tuple[RegistryEntry, ...]:
+        """Return all files of a kind as they are now: scanned again if any was changed, added or
+        removed since the last scan.
+        """
+        shelf = self._shelves[kind]
+        if shelf.is_current():
+            return shelf.entries
+        with self._lock:
+            # Another thread may have scanned while this one waited.
+            shelf = self._shelves[kind]
+            return (shelf if shelf.is_current() else self._scan(kind)).entries
 
     def refresh(self) -> None:
         """Scan all folders again. Readers see the former state until a kind's scan is complete."""
@@ -354,6 +368,10 @@ class _Shelf:
             return all(folder.is_current(path) for path, folder in self.folders.items())
         return measure(entry.path) == (entry.mtime_ns, entry.size)
 
+    def is_current(self) -> bool:
+        """Whether nothing has changed in its folders."""
+        return self.vouches_for(None) and all(map(self.vouches_for, self.entries))
+
 
 _EMPTY: Final = _Shelf((), {}, {}, (), {})
 
@@ -364,7 +382,9 @@ def _fill(kind: Kind, roots: Sequence[Path], former: _Shelf) -> _Shelf:
     seen: set[tuple[int, int]] = set()
     drafts = [entry for root in roots for entry in walk(kind, root, seen, folders)]
     winners: dict[str, RegistryEntry] = {}
-    for draft in sorted(drafts, key=lambda entry: "/" in entry.relative):
+    # A picture among embeddings may be no more than that, and must not take a word from a file.
+    ranks = sorted(drafts, key=lambda e: (is_picture_name(e.path.name), "/" in e.relative))
+    for draft in ranks:
         winners.setdefault(draft.name, draft)
     paths: dict[str, RegistryEntry] = {}
     for draft in drafts:
@@ -394,7 +414,7 @@ def _fill(kind: Kind, roots: Sequence[Path], former: _Shelf) -> _Shelf:
         clashes=tuple(
             Clash(kind, final[winners[draft.name].path], final[draft.path])
             for draft in drafts
-            if winners[draft.name] is not draft
+            if winners[draft.name] is not draft and not is_picture_name(draft.path.name)
         ),
         folders=folders,
     )

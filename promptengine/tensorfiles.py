@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Literal, Protocol, TypeGuard
+from typing import IO, TYPE_CHECKING, Final, Literal, Protocol, TypeGuard, cast
 
 from promptengine.errors import NetworkFormatError, PromptEngineError
 
@@ -29,6 +29,7 @@ __all__ = [
     "FileFormat",
     "Kind",
     "Placeholder",
+    "StoredParameters",
     "file_format",
     "is_plain_tensor",
     "kind_of",
@@ -70,25 +71,40 @@ class Placeholder:
         pass
 
 
+class StoredParameters(dict[str, object]):
+    """Stands for torch's ``ParameterDict``, in which the first embeddings hold their vectors.
+
+    Of the module's state only the parameters are kept; nothing is called.
+    """
+
+    def __setstate__(self, state: object) -> None:
+        stored = cast("dict[str, object]", state).get("_parameters")
+        if isinstance(stored, dict):
+            self.update(cast("dict[str, object]", stored))
+
+
 # Checkpoints of 2022 hold the state of their trainer beside the weights: callbacks by class, and
 # best scores as numpy scalars. Refusing those files would refuse the originals of Stable Diffusion.
 # Allowing the real classes would need their packages and would run their constructors. An inert
 # stand-in under the same name needs neither. The list is closed; each name gets a class of its own,
 # since classes serve as dictionary keys in such files and must not collide.
-_PLACEHOLDERS: Final[tuple[tuple[Callable[..., object], str], ...]] = tuple(
-    (type(name.rpartition(".")[2], (Placeholder,), {}), name)
-    for name in (
-        "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
-        "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
-        "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
-        "lightning.pytorch.callbacks.early_stopping.EarlyStopping",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-        "numpy.dtype",
-        "numpy.dtypes.Float32DType",
-        "numpy.dtypes.Float64DType",
-        "numpy.dtypes.Int64DType",
-    )
+_PLACEHOLDERS: Final[tuple[tuple[Callable[..., object], str], ...]] = (
+    (StoredParameters, "torch.nn.modules.container.ParameterDict"),
+    *(
+        (type(name.rpartition(".")[2], (Placeholder,), {}), name)
+        for name in (
+            "pytorch_lightning.callbacks.model_checkpoint.ModelCheckpoint",
+            "pytorch_lightning.callbacks.early_stopping.EarlyStopping",
+            "lightning.pytorch.callbacks.model_checkpoint.ModelCheckpoint",
+            "lightning.pytorch.callbacks.early_stopping.EarlyStopping",
+            "numpy.core.multiarray.scalar",
+            "numpy._core.multiarray.scalar",
+            "numpy.dtype",
+            "numpy.dtypes.Float32DType",
+            "numpy.dtypes.Float64DType",
+            "numpy.dtypes.Int64DType",
+        )
+    ),
 )
 
 # torch keeps its list of allowed names per process; a second reader leaving the list while a first
@@ -127,7 +143,7 @@ def read_pickled(path: Path, *, error: FileError = NetworkFormatError) -> object
     Zip files are mapped: tensors come from the disk when they are first touched, and writing to
     them does not reach the file. The file must stay as it is while such tensors are in use; clone
     what is to be kept. Trainer state that original checkpoints hold beside the weights comes back
-    as :class:`Placeholder` objects.
+    as :class:`Placeholder` objects, torch's ``ParameterDict`` as :class:`StoredParameters`.
 
     Args:
         path: The file. Its suffix plays no part.

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from torch import nn
 
 from promptengine.digests import sha256
 from promptengine.errors import NetworkFormatError
@@ -13,6 +15,7 @@ from promptengine.inspection import inspect_file
 from promptengine.networks.files import save_hypernetwork
 from promptengine.networks.hypernetwork import HypernetworkSettings
 from tests.networks.building import random_network
+from tests.networks.words import as_json, vectors, write_text_picture
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -79,6 +82,57 @@ def test_other_kinds_are_told(tmp_path: Path) -> None:
     report = inspect_file(tmp_path / "l")
     assert (report.kind, report.format) == ("lora", "safetensors")
     assert len(report.metadata["ss_output_name"]) == 400
+
+
+ROWS = vectors(3, 8)
+
+
+@pytest.mark.parametrize(
+    ("content", "metadata"),
+    [
+        ({"string_to_param": {"*": ROWS}, "name": "ink", "step": 4}, {"name": "ink", "step": "4"}),
+        ({"string_to_param": nn.ParameterDict({"*": nn.Parameter(ROWS)})}, {}),
+        ({"<any-word>": ROWS}, {}),
+    ],
+)
+def test_embeddings_are_told_and_described(
+    tmp_path: Path, content: object, metadata: dict[str, str]
+) -> None:
+    torch.save(content, tmp_path / "ink.pt")
+    report = inspect_file(tmp_path / "ink.pt")
+    assert (report.kind, report.vectors) == ("embedding", "3 of width 8")
+    assert (report.tensors, report.parameters, report.dtypes) == (1, 24, {"float32": 1})
+    assert report.metadata == metadata
+    assert report.safe and report.notes == ()
+    save_file({"clip_l": ROWS, "clip_g": vectors(3, 12)}, tmp_path / "xl")
+    assert inspect_file(tmp_path / "xl").vectors == "3 of widths 8 and 12"
+
+
+def test_an_embedding_that_cannot_be_used_says_why(tmp_path: Path) -> None:
+    torch.save({"string_to_param": {"*": torch.zeros(76, 8)}, "name": "x"}, tmp_path / "a.pt")
+    report = inspect_file(tmp_path / "a.pt")
+    assert (report.kind, report.vectors) == ("embedding", "")
+    (note,) = report.notes
+    assert "cannot be used" in note and "76 vectors" in note
+    torch.save({"string_to_param": {"*": ROWS}, "name": "other"}, tmp_path / "b.pt")
+    assert (
+        "'other', is not the file's; prompts use the file's"
+        in inspect_file(tmp_path / "b.pt").notes[0]
+    )
+
+
+def test_pictures_with_and_without_an_embedding(tmp_path: Path) -> None:
+    write_text_picture(tmp_path / "conan-250.png", as_json(ROWS))
+    report = inspect_file(tmp_path / "conan-250.png")
+    assert (report.kind, report.format, report.vectors) == ("embedding", "picture", "3 of width 8")
+    assert (report.metadata, report.parameters) == ({"step": "250"}, 24)
+    assert "prompts use it" in report.notes[0]
+    assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.webp")
+    report = inspect_file(tmp_path / "a.webp")
+    assert (report.kind, report.notes) == ("unknown", ("a picture without an embedding in it",))
+    (tmp_path / "b.png").write_bytes((tmp_path / "conan-250.png").read_bytes()[:60])
+    assert "damaged picture" in inspect_file(tmp_path / "b.png").notes[0]
 
 
 class Evil:

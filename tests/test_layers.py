@@ -27,7 +27,7 @@ NEIGHBOURS = {
     "registry": {"plan", "diffusion"},
     "syntax": {"request", "plan", "text", "diffusion", "training", "grid"},
     "plan": {"diffusion"},
-    "networks": {"diffusion", "inspection", "training"},
+    "networks": {"text", "diffusion", "inspection", "training"},
 }
 """Who besides the package's face may know these."""
 

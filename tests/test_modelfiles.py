@@ -73,7 +73,7 @@ class TestScan:
             ("lora", "Lora", "ckpt pt PT2 safetensors"),
             ("checkpoint", "Stable-diffusion", "ckpt safetensors"),
             ("vae", "VAE", "ckpt pt PT2 safetensors"),
-            ("embedding", "embeddings", "bin pt PT2 safetensors"),
+            ("embedding", "embeddings", "bin png pt PT2 safetensors"),
         ],
     )
     def test_suffixes_of_each_kind_in_any_case(
@@ -83,6 +83,21 @@ class TestScan:
             touch(tmp_path / folder / f"{suffix}.{suffix}")
         touch(tmp_path / folder / "PT2.PT", tmp_path / folder / "pt")
         assert names_of(Registry.open(tmp_path), kind) == stems.split()
+
+    def test_pictures_beside_an_embedding_are_previews(self, tmp_path: Path) -> None:
+        folder = tmp_path / "embeddings"
+        touch(*(folder / name for name in ("ink.pt", "ink.png", "INK.png", "a.preview.webp")))
+        touch(folder / "b.webp", folder / "b.jpg", folder / "sub" / "ink.png")
+        registry = Registry.open(tmp_path)
+        assert names_of(registry, "embedding") == ["b", "INK", "ink", "sub/ink"]
+        assert preview(registry.entries("embedding")[2]) == folder / "ink.png"
+
+    def test_a_picture_takes_no_word_from_a_file(self, tmp_path: Path) -> None:
+        touch(tmp_path / "embeddings" / "ink.png", tmp_path / "embeddings" / "sub" / "ink.pt")
+        registry = Registry.open(tmp_path)
+        path = tmp_path / "embeddings" / "sub" / "ink.pt"
+        assert path_of(registry, "ink", "embedding") == path
+        assert registry.clashes == ()
 
     def test_entry_says_what_was_found(self, tmp_path: Path) -> None:
         path = tmp_path / "hypernetworks" / "style" / "deep" / "ink.v2.pt"
@@ -97,12 +112,13 @@ class TestScan:
     def test_paths_are_absolute_without_dots(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        touch(tmp_path / "hypernetworks" / "a.pt", tmp_path.parent / "embeddings" / "e.pt")
-        (tmp_path / "here").mkdir()
-        monkeypatch.chdir(tmp_path / "here")
+        models = tmp_path / "models"
+        touch(models / "hypernetworks" / "a.pt", tmp_path / "embeddings" / "e.pt")
+        (models / "here").mkdir()
+        monkeypatch.chdir(models / "here")
         registry = Registry.open("..")
-        assert path_of(registry, "a") == tmp_path / "hypernetworks" / "a.pt"
-        assert path_of(registry, "e", "embedding") == tmp_path.parent / "embeddings" / "e.pt"
+        assert path_of(registry, "a") == models / "hypernetworks" / "a.pt"
+        assert path_of(registry, "e", "embedding") == tmp_path / "embeddings" / "e.pt"
 
     def test_dot_files_none_and_optimizer_states_are_left_out(self, tmp_path: Path) -> None:
         registry = hypernets(

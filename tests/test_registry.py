@@ -233,6 +233,18 @@ class TestRescan:
         assert registry.find("hypernet", "ink") is None
         assert registry.entries("hypernet") == ()
 
+    def test_current_entries_are_those_of_now(self, tmp_path: Path) -> None:
+        registry = hypernets(tmp_path, "ink.pt", "old.pt")
+        folder = tmp_path / "hypernetworks"
+        assert registry.current_entries("hypernet") is registry.entries("hypernet")
+        touch(folder / "new.pt")
+        (folder / "old.pt").unlink()
+        (folder / "ink.pt").write_bytes(b"longer")
+        found = registry.current_entries("hypernet")
+        assert [(entry.name, entry.size) for entry in found] == [("ink", 6), ("new", 1)]
+        assert registry.entries("hypernet") is found
+        assert registry.current_entries("lora") == ()
+
     def test_refresh_keeps_what_is_unchanged(self, tmp_path: Path) -> None:
         registry = hypernets(tmp_path, "ink.pt")
         before = registry.entries("hypernet")

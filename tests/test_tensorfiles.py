@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from promptengine.errors import CheckpointError, NetworkFormatError
 from promptengine.tensorfiles import (
     Placeholder,
+    StoredParameters,
     file_format,
     kind_of,
     read_pickled,
@@ -55,6 +56,24 @@ def test_weights_come_back_equal(tmp_path: Path, legacy: bool) -> None:
     again = read_pickled(tmp_path / "a.ckpt")
     assert isinstance(again, dict)
     assert torch.equal(again["state_dict"]["a"], payload["state_dict"]["a"])
+
+
+def test_a_dictionary_of_parameters_comes_back_as_a_plain_one(tmp_path: Path) -> None:
+    parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.randn(2, 3))})
+    torch.save({"string_to_param": parameters}, tmp_path / "a.pt")
+    assert refused_names(tmp_path / "a.pt") == ()
+    content = read_pickled(tmp_path / "a.pt")
+    assert isinstance(content, dict)
+    found = content["string_to_param"]
+    assert isinstance(found, StoredParameters) and list(found) == ["*"]
+    assert torch.equal(found["*"], parameters["*"])
+
+
+def test_a_dictionary_of_parameters_with_another_state_is_empty() -> None:
+    for state in ({}, {"_parameters": [1]}, {"_parameters": None}):
+        stored = StoredParameters()
+        stored.__setstate__(state)
+        assert stored == {}
 
 
 def test_safetensors_come_back_equal_with_metadata(tmp_path: Path) -> None:

@@ -153,18 +153,48 @@ def diagnostic_as_json(diagnostic: Diagnostic) -> dict[str, Any]:
 def networks(options: argparse.Namespace) -> int:
     """``promptengine networks``: list what the models folder holds."""
     registry = Registry.open(_folders(options), cache_file=default_cache_file())
-    entries = [entry for kind in KINDS for entry in registry.entries(kind)]
+    words = _words(registry)
+    entries = [
+        entry
+        for kind in KINDS
+        for entry in registry.entries(kind)
+        if kind != "embedding" or entry.path in words
+    ]
     if options.json:
-        print(json.dumps([_entry_as_json(entry, registry) for entry in entries], indent=2))
+        print(json.dumps([_entry_as_json(entry, registry, words) for entry in entries], indent=2))
     else:
-        show_networks(entries, registry.clashes, options.models)
+        show_networks(entries, registry.clashes, options.models, words)
     registry.digests.save()
     return 0
 
 
-def _entry_as_json(entry: RegistryEntry, registry: Registry) -> dict[str, Any]:
+def _words(registry: Registry) -> dict[Path, dict[str, Any]]:
+    """What each file of an embedding holds, or why it cannot be used; pictures that hold none are
+    left out.
+    """
+    if not registry.entries("embedding"):
+        return {}
+    from promptengine.diffusion.embeddings import EmbeddingCache
+
+    words = EmbeddingCache(registry).words()
+    found: dict[Path, dict[str, Any]] = {
+        misfit.path: {"word": misfit.name, "vectors": 0, "widths": [], "misfit": misfit.reason}
+        for misfit in words.misfits
+        if misfit.path is not None
+    }
+    for word in words.table.embeddings:
+        if word.path is not None:
+            widths = list(word.widths)
+            read = {"word": word.name, "vectors": word.count, "widths": widths, "misfit": None}
+            found[word.path] = read
+    return found
+
+
+def _entry_as_json(
+    entry: RegistryEntry, registry: Registry, words: Mapping[Path, dict[str, Any]]
+) -> dict[str, Any]:
     picture = preview(entry)
-    return {
+    fields: dict[str, Any] = {
         "kind": entry.kind,
         "name": entry.name,
         "path": str(entry.path),
@@ -174,6 +204,7 @@ def _entry_as_json(entry: RegistryEntry, registry: Registry) -> dict[str, Any]:
         "preview": None if picture is None else str(picture),
         "description": description(entry),
     }
+    return fields | words.get(entry.path, {})
 
 
 def _folders(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -256,8 +256,21 @@ def show_reports(reports: Iterable[NetworkReport]) -> None:
         console.print(line)
 
 
-def show_networks(entries: Sequence[RegistryEntry], clashes: Sequence[Clash], models: Path) -> None:
-    """Print a table of model files, and the clashes between their names."""
+def show_networks(
+    entries: Sequence[RegistryEntry],
+    clashes: Sequence[Clash],
+    models: Path,
+    words: Mapping[Path, Mapping[str, Any]],
+) -> None:
+    """Print a table of model files, and the clashes between their names.
+
+    Args:
+        entries: The files.
+        clashes: Warnings.
+        models: Where they were looked for.
+        words: Of embeddings by path: ``word``, ``vectors``, ``widths``, and ``misfit``, the reason why
+            one cannot be used.
+    """
     console = _console()
     if not entries:
         console.print(Styled(f"no model files in {printable(str(models))}"))
@@ -270,11 +283,25 @@ def show_networks(entries: Sequence[RegistryEntry], clashes: Sequence[Clash], mo
                 Styled(entry.kind, "magenta"),
                 Styled(printable(entry.name), "bold"),
                 f"{entry.size / 1e6:.1f}",
-                Styled(printable(description(entry))),
+                _description(entry, words.get(entry.path)),
             )
         console.print(table)
     for clash in clashes:
         _console(to_stderr=True).print(Styled(f"warning: {printable(str(clash))}", "yellow"))
+
+
+def _description(entry: RegistryEntry, word: Mapping[str, Any] | None) -> Styled:
+    """What the user wrote about a file, after what an embedding holds."""
+    text = Styled(printable(description(entry)))
+    if word is None:
+        return text
+    if word["misfit"] is not None:
+        return Styled(printable(f"not usable: {word['misfit']}  "), "yellow").append_text(text)
+    widths = " and ".join(map(str, word["widths"]))
+    called = "" if word["word"] == entry.name else f", word {printable(word['word'])}"
+    count = word["vectors"]
+    holds = f"{count} vector{'s' if count > 1 else ''} of width {widths}{called}  "
+    return Styled(holds, "green").append_text(text)
 
 
 def show_file(report: FileReport) -> None:
@@ -293,6 +320,7 @@ def show_file(report: FileReport) -> None:
         ("safe to load", safe),
         ("tensors", f"{report.tensors} ({report.parameters:,} numbers; {dtypes or 'none'})"),
         *(("layers", layer) for layer in report.layers),
+        *([("vectors", report.vectors)] if report.vectors else []),
         *((f"metadata {key}", value) for key, value in report.metadata.items()),
         *(("note", note) for note in report.notes),
     ]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -22,6 +23,7 @@ from promptengine.diffusion.denoiser import (
     sample,
     skips_resized_like_webui,
 )
+from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics
 from promptengine.diffusion.noise import ImageNoise
 from promptengine.diffusion.sampling import OnStep, Sampler, find_sampler
 from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
@@ -33,7 +35,8 @@ from promptengine.plan import make_plan
 from promptengine.registry import Kind, Registry
 from promptengine.request import GenerationRequest, GenerationResult, Progress
 from promptengine.syntax import Diagnostic, parse
-from promptengine.text.encode import clip_text_model, encode_schedule
+from promptengine.text.encode import clip_text_model, embedding_hashes, encode_schedule
+from promptengine.text.model import text_widths
 
 __all__ = ["Engine", "Models", "OnProgress", "Precision"]
 
@@ -54,6 +57,7 @@ class _Job:
     width: int
     height: int
     diagnostics: tuple[Diagnostic, ...]
+    embedding_hashes: str | None
 
 
 class Engine:
@@ -73,6 +77,7 @@ class Engine:
         self.registry = registry
         self.device = device
         self._networks = NetworkCache(checkpoint.unet)
+        self._embeddings = EmbeddingCache(registry)
         self._busy = threading.Lock()
 
     @classmethod
@@ -169,11 +174,13 @@ class Engine:
             stack = prepare_stack(
                 plan, self.checkpoint.unet, self.registry, self._networks, policy=request.policy
             )
+            words = self._embeddings.words(text_widths(self.checkpoint.text_encoder))
         with clock.measuring("encode"):
             model = clip_text_model(self.checkpoint.text_encoder, clip_skip=request.clip_skip)
+            encode = partial(encode_schedule, model=model, embeddings=words.table)
             guidance = Guidance(
-                positive=[(encode_schedule(p.schedule, model), p.weight) for p in plan.positive],
-                negative=encode_schedule(plan.negative, model),
+                positive=[(encode(part.schedule), part.weight) for part in plan.positive],
+                negative=encode(plan.negative),
                 scale=request.cfg_scale,
             )
         seed = request.seed if request.seed >= 0 else secrets.randbelow(2**32 - 1)
@@ -185,7 +192,14 @@ class Engine:
             seeds=range(seed, seed + request.batch_size * request.batch_count),
             width=request.width or self.checkpoint.native_size,
             height=request.height or self.checkpoint.native_size,
-            diagnostics=(*plan.diagnostics, *stack.diagnostics),
+            diagnostics=(
+                *plan.diagnostics,
+                *stack.diagnostics,
+                *misfit_diagnostics(words, plan.texts),
+            ),
+            embedding_hashes=embedding_hashes(
+                [conditioning for conditioning, _ in guidance.positive], guidance.negative
+            ),
         )
 
     def _sample(self, job: _Job, batch: int, on_step: OnStep) -> Tensor:
@@ -224,6 +238,7 @@ class Engine:
                     model=path.stem,
                     model_digest=digest,
                     networks=job.stack.reports,
+                    embedding_hashes=job.embedding_hashes,
                 ),
             )
             for seed in job.seeds

@@ -7,15 +7,21 @@ own, as WebUI does it. Token-level rules only: no torch here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from promptengine.syntax import Fragment
 from promptengine.text.tokenizer import COMMA_TOKEN, END_TOKEN, START_TOKEN, tokenize
+from promptengine.text.words import EmbeddingTable, Placement
 
-__all__ = ["CHUNK_LENGTH", "EMPTY_CHUNK", "Chunk", "chunk_fragments"]
+__all__ = ["CHUNK_LENGTH", "EMPTY_CHUNK", "NO_WORDS", "Chunk", "chunk_fragments", "count_tokens"]
 
 CHUNK_LENGTH = 75
 """Tokens of a chunk that are the prompt's own."""
+
+NO_WORDS = EmbeddingTable()
+"""For texts without textual inversion."""
+
+_PLACEHOLDER_TOKEN = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,66 +29,121 @@ class Chunk:
     """One window of text for CLIP.
 
     Attributes:
-        tokens: 77 ids: start, up to 75 of the prompt, then end tokens.
+        tokens: 77 ids: start, up to 75 of the prompt, then end tokens; 0 where vectors stand.
         weights: 77 weights; 1.0 for start, end and padding.
+        placements: Where textual-inversion vectors take the places of tokens, first to last.
+        counted: Tokens as WebUI counts them: 75 for a chunk that something follows, even ``BREAK``.
     """
 
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
+    placements: tuple[Placement, ...] = ()
+    counted: int = 0
 
 
-def chunk_fragments(fragments: Iterable[Fragment], *, comma_backtrack: int = 20) -> list[Chunk]:
+def chunk_fragments(
+    fragments: Iterable[Fragment],
+    *,
+    comma_backtrack: int = 20,
+    embeddings: EmbeddingTable = NO_WORDS,
+) -> list[Chunk]:
     """Cut fragments into chunks.
 
     When a chunk is full and the next token is no comma, the words after its last comma move to the
     next chunk if that comma lies at most ``comma_backtrack`` tokens back, so that a phrase is not torn
     apart. ``BREAK`` (a fragment of weight -1) ends a chunk early. A fragment is tokenized as a whole.
 
+    A textual-inversion word takes as many places as it has vectors, all of its fragment's weight. It
+    is never torn: where the rest of a chunk is too short for it, it begins the next one. Its vectors
+    move with it when words after a comma do (WebUI leaves them behind, over padding).
+
     Args:
         fragments: Text with weights.
         comma_backtrack: Tokens to look back for a comma; 0 turns the rule off.
+        embeddings: The words that stand for vectors.
 
     Returns:
         At least one chunk.
     """
     pieces = list(fragments)
     chunks: list[Chunk] = []
-    tokens: list[int] = []
-    weights: list[float] = []
+    page = _Page()
     for piece, ids in zip(pieces, tokenize([piece.text for piece in pieces]), strict=True):
         if piece.text == "BREAK" and piece.weight == -1.0:
-            chunks.append(_closed(tokens, weights))
-            tokens, weights = [], []
+            chunks.append(page.closed(CHUNK_LENGTH))
+            page = _Page()
             continue
-        for token in ids:
-            if len(tokens) == CHUNK_LENGTH:
-                keep = _cut(tokens, token, comma_backtrack)
-                chunks.append(_closed(tokens[:keep], weights[:keep]))
-                tokens, weights = tokens[keep:], weights[keep:]
-            tokens.append(token)
-            weights.append(piece.weight)
-    if tokens or not chunks:
-        chunks.append(_closed(tokens, weights))
+        position = 0
+        while position < len(ids):
+            if len(page.tokens) == CHUNK_LENGTH:
+                following = page.split(_cut(page.tokens, ids[position], comma_backtrack))
+                chunks.append(page.closed(CHUNK_LENGTH))
+                page = following
+            match = embeddings.at(ids, position)
+            if match is None:
+                page.add([ids[position]], piece.weight)
+                position += 1
+                continue
+            if len(page.tokens) + match.embedding.count > CHUNK_LENGTH:
+                chunks.append(page.closed(CHUNK_LENGTH))
+                page = _Page()
+            # After the start token, a place further on.
+            page.placements.append(Placement(len(page.tokens) + 1, match.embedding))
+            page.add([_PLACEHOLDER_TOKEN] * match.embedding.count, piece.weight)
+            position += match.tokens
+    if page.tokens or not chunks:
+        chunks.append(page.closed(len(page.tokens)))
     return chunks
+
+
+def count_tokens(chunks: Iterable[Chunk]) -> int:
+    """Add up the tokens of a text as WebUI's counter shows them: chunks that are cut short by a comma
+    or by ``BREAK`` count as full.
+    """
+    return sum(chunk.counted for chunk in chunks)
+
+
+@dataclass(slots=True)
+class _Page:
+    """A chunk that is being filled."""
+
+    tokens: list[int] = field(default_factory=list[int])
+    weights: list[float] = field(default_factory=list[float])
+    placements: list[Placement] = field(default_factory=list[Placement])
+
+    def add(self, tokens: Sequence[int], weight: float) -> None:
+        self.tokens += tokens
+        self.weights += [weight] * len(tokens)
+
+    def split(self, kept: int) -> _Page:
+        """Keep the first tokens and return the others as a page of their own."""
+        moved = [
+            Placement(p.position - kept, p.embedding) for p in self.placements if p.position > kept
+        ]
+        rest = _Page(self.tokens[kept:], self.weights[kept:], moved)
+        self.tokens, self.weights = self.tokens[:kept], self.weights[:kept]
+        self.placements = [p for p in self.placements if p.position <= kept]
+        return rest
+
+    def closed(self, counted: int) -> Chunk:
+        padding = CHUNK_LENGTH - len(self.tokens)
+        return Chunk(
+            tokens=(START_TOKEN, *self.tokens, *[END_TOKEN] * (padding + 1)),
+            weights=(1.0, *self.weights, *[1.0] * (padding + 1)),
+            placements=tuple(self.placements),
+            counted=counted,
+        )
 
 
 def _cut(tokens: Sequence[int], following: int, comma_backtrack: int) -> int:
     """How many tokens of a full chunk stay in it when ``following`` is to come next."""
     if following == COMMA_TOKEN:
         return len(tokens)
-    for kept in range(len(tokens), len(tokens) - comma_backtrack, -1):
+    for kept in range(len(tokens), max(len(tokens) - comma_backtrack, 0), -1):
         if tokens[kept - 1] == COMMA_TOKEN:
             return kept
     return len(tokens)
 
 
-def _closed(tokens: Sequence[int], weights: Sequence[float]) -> Chunk:
-    padding = CHUNK_LENGTH - len(tokens)
-    return Chunk(
-        tokens=(START_TOKEN, *tokens, *[END_TOKEN] * (padding + 1)),
-        weights=(1.0, *weights, *[1.0] * (padding + 1)),
-    )
-
-
-EMPTY_CHUNK = _closed((), ())
+EMPTY_CHUNK = _Page().closed(0)
 """What a text of fewer chunks is filled up with beside a longer one."""

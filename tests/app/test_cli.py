@@ -13,6 +13,7 @@ from PIL import Image
 from promptengine.app.cli import main
 from tests.conformance.golden import folder, rows
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
+from tests.networks.words import as_json, vectors, write_text_picture
 
 Capture = pytest.CaptureFixture[str]
 TINY = [
@@ -196,6 +197,26 @@ def test_networks_lists_what_is_there(tmp_path: Path, capsys: Capture) -> None:
     assert entries[0]["sha256"].startswith("d2c1e0f09e")
     assert run("networks", "--models", str(tmp_path / "nowhere")) == 0
     assert "no model files" in capsys.readouterr().out
+
+
+def test_networks_says_what_embeddings_hold(tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "embeddings"
+    shutil.copytree(WEBUI / "embeddings", folder)
+    (folder / "broken.pt").write_bytes(b"text")
+    Image.new("RGB", (8, 8)).save(folder / "holiday.png")
+    write_text_picture(folder / "conan-250.png", as_json(vectors(1, 768)))
+    assert run("networks", "--models", str(tmp_path)) == 0
+    output = " ".join(capsys.readouterr().out.split())
+    assert "tiembpt 0.0 3 vectors of width 48" in output
+    assert "broken 0.0 not usable: neither a safetensors file" in output
+    assert "1 vector of width 768, word conan" in output
+    assert "holiday" not in output
+    assert run("networks", "--models", str(tmp_path), "--json") == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert list(entries) == ["broken", "conan-250", "tiembpt", "tiembst"]
+    found = entries["tiembst"]
+    assert (found["word"], found["vectors"], found["widths"]) == ("tiembst", 2, [48])
+    assert found["misfit"] is None and "neither" in entries["broken"]["misfit"]
 
 
 def test_inspect_says_what_a_file_is(capsys: Capture) -> None:

@@ -34,7 +34,7 @@ def model_dir(conformance_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def engine(conformance_dir: Path, model_dir: Path) -> Engine:
-    """The tiny checkpoint with the folder's hypernetworks, float32 on one CPU thread."""
+    """The tiny checkpoint with the folder's networks and embeddings, float32 on one CPU thread."""
     import torch
 
     from promptengine import Engine
@@ -42,7 +42,10 @@ def engine(conformance_dir: Path, model_dir: Path) -> Engine:
     torch.set_num_threads(1)
     return Engine.open(
         model_dir / "tiny-sd1.safetensors",
-        models={"hypernet": conformance_dir / "webui" / "hypernetworks"},
+        models={
+            "hypernet": conformance_dir / "webui" / "hypernetworks",
+            "embedding": conformance_dir / "webui" / "embeddings",
+        },
         config=model_dir / "diffusers_config",
         device="cpu",
     )

@@ -42,7 +42,6 @@ RULES: list[tuple[str, Any]] = [
     ("tiling", lambda case: case.get("tiling")),
     ("variation seed", lambda case: case.get("subseed_strength")),
     ("seed resize", lambda case: case.get("seed_resize_from_w")),
-    ("textual inversion", lambda case: "TI hashes" in case["infotexts"][0]),
     ("LoRA", lambda case: "Lora hashes" in case["infotexts"][0]),
     ("deviation: a network keeps its own multiplier", lambda case: case.get("keep_state")),
     ("deviation: good tags beside a bad one apply", mixed_multipliers),
