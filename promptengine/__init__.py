@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         GenerationCancelled,
         IncompatibleNetworkError,
         NetworkFormatError,
+        PictureError,
         PromptEngineError,
         PromptSyntaxError,
         RequestError,
@@ -39,8 +40,10 @@ if TYPE_CHECKING:
     from promptengine.networks.files import convert, load_hypernetwork, save_hypernetwork
     from promptengine.networks.hypernetwork import Hypernetwork
     from promptengine.networks.inject import injected
-    from promptengine.pictures import save_png
+    from promptengine.pictures import read_picture, save_picture, save_png
     from promptengine.plan import Plan, make_plan
+    from promptengine.recipe.request import Recipe, request_from
+    from promptengine.recipe.text import Infotext, read_infotext
     from promptengine.registry import Registry
     from promptengine.request import GenerationRequest, GenerationResult, NetworkReport, Progress
     from promptengine.syntax import Prompt, Schedule, parse, schedule
@@ -55,13 +58,16 @@ __all__ = [
     "GenerationResult",
     "Hypernetwork",
     "IncompatibleNetworkError",
+    "Infotext",
     "NetworkFormatError",
     "NetworkReport",
+    "PictureError",
     "Plan",
     "Progress",
     "Prompt",
     "PromptEngineError",
     "PromptSyntaxError",
+    "Recipe",
     "Registry",
     "RequestError",
     "Schedule",
@@ -78,7 +84,11 @@ __all__ = [
     "load_hypernetwork",
     "make_plan",
     "parse",
+    "read_infotext",
+    "read_picture",
+    "request_from",
     "save_hypernetwork",
+    "save_picture",
     "save_png",
     "schedule",
     "train_hypernetwork",
@@ -91,8 +101,10 @@ _HOMES = {
     "networks.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
     "networks.hypernetwork": ["Hypernetwork"],
     "networks.inject": ["injected"],
-    "pictures": ["save_png"],
+    "pictures": ["read_picture", "save_picture", "save_png"],
     "plan": ["Plan", "make_plan"],
+    "recipe.request": ["Recipe", "request_from"],
+    "recipe.text": ["Infotext", "read_infotext"],
     "registry": ["Registry"],
     "request": ["GenerationRequest", "GenerationResult", "NetworkReport", "Progress"],
     "syntax": ["Prompt", "Schedule", "parse", "schedule"],
