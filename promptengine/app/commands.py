@@ -230,15 +230,15 @@ def txt2img(options: argparse.Namespace) -> int:
     from promptengine.app.txt2img import request_of, run
 
     folders = _folders(options)
-    request = GenerationRequest(prompt="")
     if options.origin is not None:
         from promptengine.app.again import read_recipe
 
         options, request = read_recipe(options, folders)
-    elif options.prompt is None:
-        raise RequestError(
-            "PROMPT is missing; write one, or name a file with --from", field="prompt"
-        )
+    elif options.prompt is not None:
+        request = GenerationRequest(prompt=options.prompt)
+    else:
+        message = "PROMPT is missing; write one, or name a file with --from"
+        raise RequestError(message, field="prompt")
     request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
     result = run(options, request, folders)
     show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)

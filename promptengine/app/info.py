@@ -30,9 +30,9 @@ def run(options: argparse.Namespace) -> int:
             answers.append({"file": str(path), "error": error})
             print(f"promptengine: error: {printable(error)}", file=sys.stderr)
             continue
-        answers.append(_as_json(found))
         if not options.json:
-            show_infotext(found)
+            show_infotext(found, spaced=bool(answers))
+        answers.append(_as_json(found))
     if options.json:
         print(json.dumps(answers, indent=2))
     return status

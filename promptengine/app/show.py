@@ -302,8 +302,9 @@ def show_file(report: FileReport) -> None:
     _print_rows(console, rows)
 
 
-def show_infotext(info: PictureInfo) -> None:
-    """Print what a picture says about how it was made."""
+def show_infotext(info: PictureInfo, *, spaced: bool = False) -> None:
+    """Print what a picture says about how it was made, below an empty line if ``spaced``."""
+    console = _console()
     rows: list[tuple[str, str | Styled]] = [("file", str(info.path)), ("format", info.format)]
     if info.infotext is not None:
         infotext = info.infotext
@@ -319,7 +320,9 @@ def show_infotext(info: PictureInfo) -> None:
     for keyword, text in info.texts.items():
         shown = text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
         rows.append((f"text {keyword}", _lines(shown)))
-    _print_rows(_console(), rows)
+    if spaced:
+        console.print()
+    _print_rows(console, rows)
 
 
 def _lines(text: str) -> Styled:

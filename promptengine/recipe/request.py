@@ -19,6 +19,7 @@ from promptengine.recipe.labels import (
     whole,
 )
 from promptengine.recipe.lookup import Finder, Sought, hash_list
+from promptengine.recipe.novelai import MADE_BY_NOVELAI
 from promptengine.recipe.text import Infotext
 from promptengine.recipe.webui import first_pass_size, implied_labels, size_of
 from promptengine.registry import Kind, Registry, RegistryEntry
@@ -391,6 +392,8 @@ def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
 
 
 def _report_rest(draft: _Draft, infotext: Infotext) -> None:
+    if draft.left.get("Version") == MADE_BY_NOVELAI:
+        draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
     for key, value in draft.left.items():
         if key == "Prompt syntax" and value != "pe1":
             draft.say(f"prompt syntax {_shown(value)} is not known; pe1 is used")
