@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         GenerationCancelled,
         IncompatibleNetworkError,
         NetworkFormatError,
+        PictureError,
         PromptEngineError,
         PromptSyntaxError,
         RequestError,
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
     from promptengine.networks.files import convert, load_hypernetwork, save_hypernetwork
     from promptengine.networks.hypernetwork import Hypernetwork
     from promptengine.networks.inject import injected
-    from promptengine.pictures import save_png
+    from promptengine.pictures import read_picture, save_picture, save_png
     from promptengine.plan import Plan, make_plan
+    from promptengine.recipe.request import Recipe, request_from
+    from promptengine.recipe.text import Infotext, read_infotext
     from promptengine.registry import Registry
     from promptengine.request import GenerationRequest, GenerationResult, NetworkReport, Progress
     from promptengine.syntax import Prompt, Schedule, parse, schedule
@@ -59,13 +62,16 @@ __all__ = [
     "GridResult",
     "Hypernetwork",
     "IncompatibleNetworkError",
+    "Infotext",
     "NetworkFormatError",
     "NetworkReport",
+    "PictureError",
     "Plan",
     "Progress",
     "Prompt",
     "PromptEngineError",
     "PromptSyntaxError",
+    "Recipe",
     "Registry",
     "RequestError",
     "Schedule",
@@ -83,7 +89,11 @@ __all__ = [
     "make_plan",
     "parse",
     "plot_grid",
+    "read_infotext",
+    "read_picture",
+    "request_from",
     "save_hypernetwork",
+    "save_picture",
     "save_png",
     "schedule",
     "train_hypernetwork",
@@ -98,8 +108,10 @@ _HOMES = {
     "networks.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
     "networks.hypernetwork": ["Hypernetwork"],
     "networks.inject": ["injected"],
-    "pictures": ["save_png"],
+    "pictures": ["read_picture", "save_picture", "save_png"],
     "plan": ["Plan", "make_plan"],
+    "recipe.request": ["Recipe", "request_from"],
+    "recipe.text": ["Infotext", "read_infotext"],
     "registry": ["Registry"],
     "request": ["GenerationRequest", "GenerationResult", "NetworkReport", "Progress"],
     "syntax": ["Prompt", "Schedule", "parse", "schedule"],

@@ -8,6 +8,7 @@
     ├── NetworkFormatError      a network file that cannot be read, or that would run code
     ├── IncompatibleNetworkError  a network whose widths do not fit the model
     ├── CheckpointError         a checkpoint that is missing, unreadable or of an unknown family
+    ├── PictureError            a picture that cannot be read or written, or whose text cannot
     ├── RequestError            an option outside its range: which one, and what is allowed
     ├── TrainingError           a training that cannot begin, go on or be resumed
     └── GenerationCancelled     the caller asked to stop between two steps
@@ -26,6 +27,7 @@ __all__ = [
     "GenerationCancelled",
     "IncompatibleNetworkError",
     "NetworkFormatError",
+    "PictureError",
     "PromptEngineError",
     "PromptSyntaxError",
     "RequestError",
@@ -107,6 +109,18 @@ class CheckpointError(PromptEngineError):
 
     def __init__(self, message: str, *, path: Path | None = None) -> None:
         super().__init__(message if path is None else f"{path}: {message}")
+        self.path = path
+
+
+class PictureError(PromptEngineError):
+    """A picture that cannot be read or written, or that cannot hold or does not hold a text.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, message: str, *, path: Path) -> None:
+        super().__init__(f"{path}: {message}")
         self.path = path
 
 

@@ -15,7 +15,9 @@ LAYERS: list[set[str]] = [
     {"version", "errors", "digests"},
     {"tensorfiles", "syntax", "modelfiles"},
     {"request", "registry", "networks"},
-    {"infotext", "plan", "text", "inspection", "pictures"},
+    {"infotext", "plan", "text", "inspection"},
+    {"recipe"},
+    {"pictures"},
     {"diffusion"},
     {"training", "grid"},
     {"app"},
@@ -24,8 +26,8 @@ LAYERS: list[set[str]] = [
 
 NEIGHBOURS = {
     "modelfiles": {"registry"},
-    "registry": {"plan", "diffusion"},
-    "syntax": {"request", "plan", "text", "diffusion", "training", "grid"},
+    "registry": {"plan", "recipe", "diffusion"},
+    "syntax": {"request", "plan", "recipe", "text", "diffusion", "training", "grid"},
     "plan": {"diffusion"},
     "networks": {"text", "diffusion", "inspection", "training"},
 }
@@ -43,6 +45,7 @@ TORCH_FREE = {
     "plan",
     "inspection",
     "pictures",
+    "recipe",
     "tensorfiles",
 }
 

@@ -12,6 +12,7 @@ from typing import get_args
 from promptengine.app import commands
 from promptengine.errors import PromptEngineError
 from promptengine.grid.axes import AxisKind
+from promptengine.request import GenerationRequest, Policy
 from promptengine.version import __version__
 
 __all__ = ["main"]
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("file", type=Path, metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.set_defaults(run=commands.inspect)
+    _add_info(commands_.add_parser("info", help="show how a picture was made"))
     convert = commands_.add_parser("convert", help="convert a hypernetwork: .pt <-> .safetensors")
     convert.add_argument("source", type=Path, metavar="IN")
     convert.add_argument("target", type=Path, metavar="OUT", help="its suffix picks the format")
@@ -86,12 +88,23 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_txt2img(parser: argparse.ArgumentParser) -> None:
-    _add_request(parser)
-    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="pictures at once")
-    parser.add_argument("--batch-count", type=int, default=1, metavar="N", help="batches in a row")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the PNGs"
+        "prompt", nargs="?", metavar="PROMPT", help="in WebUI's syntax, tags included"
     )
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        type=Path,
+        metavar="FILE",
+        help="make the picture (or infotext) of this file again; what else is given goes before it",
+    )
+    _add_request(parser)
+    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at once")
+    parser.add_argument("--batch-count", type=int, metavar="N", help="batches in a row")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the pictures"
+    )
+    parser.add_argument("--format", choices=["png", "jpg", "webp"], default="png")
     parser.set_defaults(run=commands.txt2img)
 
 
@@ -109,6 +122,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
             help=f"what varies {place}"
             + (f": {', '.join(get_args(AxisKind))}" if letter == "x" else ""),
         )
+    parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
     _add_request(parser)
     parser.add_argument(
         "--keep-pictures", action="store_true", help="write every picture as a file of its own too"
@@ -120,8 +134,9 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_request(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
-    parser.add_argument("-n", "--negative-prompt", default="", metavar="TEXT")
+    """What a request holds. None stands for what is not given: a request has defaults of its own."""
+    usual = GenerationRequest(prompt="")
+    parser.add_argument("-n", "--negative-prompt", metavar="TEXT")
     parser.add_argument(
         "--hypernetwork",
         action="append",
@@ -129,17 +144,19 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:MULTIPLIER]",
         help="append <hypernet:NAME:MULTIPLIER> to the prompt; may be repeated",
     )
-    parser.add_argument("--steps", type=int, default=20, metavar="N")
-    parser.add_argument("--sampler", default="Euler a", metavar="NAME")
-    parser.add_argument("--cfg-scale", type=float, default=7.0, metavar="X")
-    parser.add_argument("--seed", type=int, default=-1, metavar="N", help="-1 draws one")
+    for option, kind, metavar, default in (
+        ("--steps", int, "N", usual.steps),
+        ("--sampler", str, "NAME", usual.sampler),
+        ("--cfg-scale", float, "X", usual.cfg_scale),
+        ("--clip-skip", int, "N", usual.clip_skip),
+    ):
+        parser.add_argument(option, type=kind, metavar=metavar, help=f"default: {default}")
+    parser.add_argument("--seed", type=int, metavar="N", help="-1, the default, draws one")
     parser.add_argument("--width", type=int, metavar="PX", help="default: the checkpoint's own")
     parser.add_argument("--height", type=int, metavar="PX")
-    parser.add_argument("--clip-skip", type=int, default=1, metavar="N")
     parser.add_argument(
         "--policy",
-        choices=["strict", "warn", "ignore"],
-        default="warn",
+        choices=get_args(Policy),
         help="what to do with a network that cannot be applied",
     )
     _add_models(parser)
@@ -275,6 +292,13 @@ def _add_parse(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     _add_models(parser)
     parser.set_defaults(run=commands.parse_prompt)
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Show the infotext of pictures (PNG, JPEG, WEBP, GIF) and text files."
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=commands.info)
 
 
 def _add_networks(parser: argparse.ArgumentParser) -> None:

@@ -33,12 +33,18 @@ from promptengine.registry import (
     folders_below,
     preview,
 )
-from promptengine.request import GenerationResult, NetworkReport, with_hypernetwork
+from promptengine.request import (
+    GenerationRequest,
+    GenerationResult,
+    NetworkReport,
+    with_hypernetwork,
+)
 from promptengine.syntax import Diagnostic, Prompt, parse, schedule
 
 __all__ = [
     "convert",
     "grid",
+    "info",
     "inspect",
     "networks",
     "parse_prompt",
@@ -243,13 +249,30 @@ def convert(options: argparse.Namespace) -> int:
     return 0
 
 
+def info(options: argparse.Namespace) -> int:
+    """``promptengine info``: show what pictures say about themselves."""
+    from promptengine.app.info import run
+
+    return run(options)
+
+
 def txt2img(options: argparse.Namespace) -> int:
     """``promptengine txt2img``: make pictures, and say which networks really ran."""
-    from promptengine.app.txt2img import run
+    from promptengine.app.txt2img import request_of, run
 
-    prompt = _prompt(options)
-    result = run(options, prompt, _folders(options))
-    show_diagnostics(result.diagnostics, prompt, to_stderr=True)
+    folders = _folders(options)
+    if options.origin is not None:
+        from promptengine.app.again import read_recipe
+
+        options, request = read_recipe(options, folders)
+    elif options.prompt is not None:
+        request = GenerationRequest(prompt=options.prompt)
+    else:
+        message = "PROMPT is missing; write one, or name a file with --from"
+        raise RequestError(message, field="prompt")
+    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
+    result = run(options, request, folders)
+    show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)
     show_reports(result.networks)
     return 0
 
@@ -258,7 +281,7 @@ def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.app.grid import run
 
-    results = run(options, _prompt(options), _folders(options))
+    results = run(options, _prompt(options, options.prompt), _folders(options))
     diagnostics = dict.fromkeys(found for result in results for found in result.diagnostics)
     # A column means nothing across prompts that differ.
     show_diagnostics([replace(found, span=None) for found in diagnostics], "", to_stderr=True)
@@ -279,9 +302,8 @@ def train_hypernetwork(options: argparse.Namespace) -> int:
     return run(options, folders_below(options.models))
 
 
-def _prompt(options: argparse.Namespace) -> str:
-    """The prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
-    prompt: str = options.prompt
+def _prompt(options: argparse.Namespace, prompt: str) -> str:
+    """A prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
     for use in options.hypernetwork:
         name, colon, multiplier = use.partition(":")
         try:

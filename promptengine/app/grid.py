@@ -14,7 +14,7 @@ from promptengine.grid.axes import Axis
 from promptengine.grid.plot import plan_grid, plot_grid
 from promptengine.pictures import save_png
 from promptengine.registry import Kind
-from promptengine.request import GenerationResult
+from promptengine.request import GenerationRequest, GenerationResult
 
 __all__ = ["run"]
 
@@ -36,7 +36,7 @@ def run(
     ]
     x, y, z = axes
     assert x is not None, "the option is required"
-    request = request_of(options, prompt)
+    request = request_of(options, GenerationRequest(prompt=prompt))
     engine = open_engine(options, folders, dtype=options.dtype)
     requests = plan_grid(engine, request, x, y, z)
     options.output.mkdir(parents=True, exist_ok=True)

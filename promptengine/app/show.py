@@ -35,11 +35,13 @@ from promptengine.syntax import (
 
 if TYPE_CHECKING:
     from promptengine.inspection import FileReport
+    from promptengine.pictures import PictureInfo
 
 __all__ = [
     "printable",
     "show_diagnostics",
     "show_file",
+    "show_infotext",
     "show_networks",
     "show_prompt",
     "show_reports",
@@ -50,6 +52,7 @@ DEEPEST = 24
 """Levels of nesting that are drawn; below, a terminal has no room."""
 
 MOST_SEGMENTS = 40
+MOST_CHARACTERS = 300
 
 
 def printable(text: str) -> str:
@@ -324,6 +327,37 @@ def show_file(report: FileReport) -> None:
         *((f"metadata {key}", value) for key, value in report.metadata.items()),
         *(("note", note) for note in report.notes),
     ]
+    _print_rows(console, rows)
+
+
+def show_infotext(info: PictureInfo, *, spaced: bool = False) -> None:
+    """Print what a picture says about how it was made, below an empty line if ``spaced``."""
+    console = _console()
+    rows: list[tuple[str, str | Styled]] = [("file", str(info.path)), ("format", info.format)]
+    if info.infotext is not None:
+        infotext = info.infotext
+        rows += [
+            ("read from", info.source),
+            ("prompt", _lines(infotext.prompt)),
+            ("negative prompt", _lines(infotext.negative_prompt)),
+            *infotext.entries.items(),
+            *(("not understood", stray) for stray in infotext.strays),
+        ]
+        if infotext.trailing:
+            rows.append(("after it", _lines(infotext.trailing)))
+    for keyword, text in info.texts.items():
+        shown = text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
+        rows.append((f"text {keyword}", _lines(shown)))
+    if spaced:
+        console.print()
+    _print_rows(console, rows)
+
+
+def _lines(text: str) -> Styled:
+    return Styled("\n".join(map(printable, text.split("\n"))))
+
+
+def _print_rows(console: Console, rows: Iterable[tuple[str, str | Styled]]) -> None:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

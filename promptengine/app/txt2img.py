@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -16,15 +17,33 @@ from rich.progress import Progress as ProgressBar
 
 from promptengine.app.show import printable
 from promptengine.diffusion.engine import Engine, Models, Precision
-from promptengine.pictures import save_png
+from promptengine.pictures import save_picture
+from promptengine.recipe.text import infotext_of
 from promptengine.registry import Kind
 from promptengine.request import GenerationRequest, GenerationResult, Progress
+
+_GIVEN: Final = (
+    "negative_prompt",
+    "seed",
+    "steps",
+    "sampler",
+    "cfg_scale",
+    "width",
+    "height",
+    "clip_skip",
+    "policy",
+    "batch_size",
+    "batch_count",
+)
+"""Options that a request has too, by the same name."""
 
 __all__ = ["free_path", "open_engine", "progress_bar", "request_of", "run"]
 
 
 def run(
-    options: argparse.Namespace, prompt: str, folders: Path | Mapping[Kind, list[Path]]
+    options: argparse.Namespace,
+    request: GenerationRequest,
+    folders: Path | Mapping[Kind, list[Path]],
 ) -> GenerationResult:
     """Make the pictures the options ask for and write them.
 
@@ -38,11 +57,6 @@ def run(
         PromptEngineError: As :meth:`promptengine.diffusion.engine.Engine.generate` does.
         OSError: A picture cannot be written.
     """
-    request = replace(
-        request_of(options, prompt),
-        batch_size=options.batch_size,
-        batch_count=options.batch_count,
-    )
     engine = open_engine(options, folders, dtype=options.dtype)
     options.output.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
@@ -55,27 +69,21 @@ def run(
             for image, infotext, seed in zip(
                 result.images, result.infotexts, result.seeds, strict=True
             ):
-                path = free_path(options.output, seed)
-                save_png(image, path, infotext)
+                path = free_path(options.output, seed, suffix=options.format)
+                told = infotext_of(infotext, request.prompt, request.negative_prompt)
+                save_picture(image, path, told)
                 console.print(printable(str(path)), markup=False, soft_wrap=True)
     assert result is not None, "a request has at least one batch"
     return result
 
 
-def request_of(options: argparse.Namespace, prompt: str) -> GenerationRequest:
-    """The request for one picture that a command's options describe, its seed drawn if need be."""
-    return GenerationRequest(
-        prompt=prompt,
-        negative_prompt=options.negative_prompt,
-        seed=options.seed if options.seed != -1 else secrets.randbelow(2**32 - 1),
-        steps=options.steps,
-        sampler=options.sampler,
-        cfg_scale=options.cfg_scale,
-        width=options.width,
-        height=options.height,
-        clip_skip=options.clip_skip,
-        policy=options.policy,
+def request_of(options: argparse.Namespace, request: GenerationRequest) -> GenerationRequest:
+    """A request with what a command line gives put in its place, and its seed drawn if need be."""
+    given = {name: getattr(options, name, None) for name in _GIVEN}
+    changed = replace(
+        request, **{name: value for name, value in given.items() if value is not None}
     )
+    return changed if changed.seed != -1 else replace(changed, seed=secrets.randbelow(2**32 - 1))
 
 
 @contextmanager
@@ -95,11 +103,11 @@ def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
         yield lambda _progress: bar.advance(task)
 
 
-def free_path(folder: Path, seed: int, prefix: str = "") -> Path:
-    """``NNNNN-SEED.png`` with the first number past those taken, as WebUI numbers its pictures."""
+def free_path(folder: Path, seed: int, prefix: str = "", suffix: str = "png") -> Path:
+    """``NNNNN-SEED.SUFFIX`` with the first number past those taken, as WebUI numbers its pictures."""
     numbered = re.compile(re.escape(prefix) + r"(\d{5,})-")
     taken = [int(match[1]) for p in folder.iterdir() if (match := numbered.match(p.name))]
-    return folder / f"{prefix}{max(taken, default=0) + 1:05}-{seed}.png"
+    return folder / f"{prefix}{max(taken, default=0) + 1:05}-{seed}.{suffix}"
 
 
 def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precision) -> Engine:

@@ -1,45 +1,20 @@
-"""Pictures as files, written whole or not at all, and pictures side by side."""
+"""Pictures side by side, labelled."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Final
-
-from promptengine.tensorfiles import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-__all__ = ["draw_sheet", "save_png", "stack_sheets"]
+__all__ = ["draw_sheet", "stack_sheets"]
 
 _PAPER, _INK = "#ffffff", "#222222"
 _LEADING: Final = 1.3
 """Distance of two lines of text, in heights of the letters."""
-
-
-def save_png(image: Image, path: str | Path, infotext: str = "") -> None:
-    """Write a PNG with WebUI's ``parameters`` text chunk.
-
-    Args:
-        image: The picture.
-        path: Where to; an existing file is replaced at once, never half.
-        infotext: See :func:`promptengine.infotext.write_infotext`; empty for none. Lone surrogates,
-            which no PNG can hold, become U+FFFD.
-
-    Raises:
-        OSError: The folder is missing or not writable, or the disk is full.
-    """
-    from PIL.PngImagePlugin import PngInfo
-
-    chunks = PngInfo()
-    if infotext:
-        text = infotext.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        chunks.add_text("parameters", text)
-    with replacing(Path(path)) as temporary:
-        image.save(temporary, format="PNG", pnginfo=chunks)
 
 
 def draw_sheet(

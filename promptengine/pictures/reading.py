@@ -1,0 +1,99 @@
+"""What a picture, or a text file, says about how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from promptengine.errors import PictureError
+from promptengine.pictures.chunks import MOST_TEXT_BYTES, PictureTexts, read_texts
+from promptengine.pictures.saving import KEYWORD, OWN_KEYWORD, from_json
+from promptengine.recipe.novelai import read_novelai
+from promptengine.recipe.text import Infotext, read_infotext
+
+__all__ = ["PictureInfo", "read_picture"]
+
+_KEYWORDS: Final = (KEYWORD, "UserComment", "comment")
+_USED: Final = frozenset({*_KEYWORDS, OWN_KEYWORD})
+
+
+@dataclass(frozen=True, slots=True)
+class PictureInfo:
+    """What a file says.
+
+    Attributes:
+        path: The file.
+        format: PNG, JPEG, WEBP, GIF or text.
+        source: Where the infotext was: a chunk's keyword, ``UserComment``, ``comment``, the name of
+            the text file beside the picture, or ``NovelAI``; empty where there is none.
+        infotext: As read, or None where the file has none.
+        texts: All other texts in the file, by keyword, such as ComfyUI's ``workflow``.
+    """
+
+    path: Path
+    format: str
+    source: str
+    infotext: Infotext | None
+    texts: Mapping[str, str]
+
+
+def read_picture(path: str | Path) -> PictureInfo:
+    """Read what a picture says about itself, or what a text file says.
+
+    A picture without an infotext may have it in a text file of its name beside it, which counts only
+    if it has parameters: such files often hold a caption.
+
+    Raises:
+        PictureError: The file is damaged, cut off, or neither a picture nor text.
+        OSError: The file cannot be read.
+    """
+    place = Path(path)
+    found = read_texts(place)
+    if found is None:
+        text = _text_file(place)
+        if text is None:
+            message = "neither a picture (PNG, JPEG, WEBP, GIF) nor a text in UTF-8"
+            raise PictureError(message, path=place)
+        return PictureInfo(place, "text", place.name, read_infotext(text), {})
+    source, infotext = _infotext(found)
+    if infotext is None:
+        source, infotext = _beside(place)
+    others = {key: text for key, text in found.texts.items() if key not in _USED}
+    return PictureInfo(place, found.format, source, infotext, others)
+
+
+def _infotext(found: PictureTexts) -> tuple[str, Infotext | None]:
+    own = from_json(found.texts.get(OWN_KEYWORD, ""))
+    text = found.texts.get(KEYWORD)
+    # Where the two differ, another program has changed the one that it knows.
+    if own is not None and text in (None, str(own)):
+        return OWN_KEYWORD, own
+    for keyword in _KEYWORDS:
+        if found.texts.get(keyword, "").strip():
+            return keyword, read_infotext(found.texts[keyword])
+    novelai = read_novelai(found.texts, found.size)
+    return ("", None) if novelai is None else ("NovelAI", novelai)
+
+
+def _beside(picture: Path) -> tuple[str, Infotext | None]:
+    path = picture.with_suffix(".txt")
+    try:
+        text = _text_file(path)
+    except OSError:
+        return "", None
+    infotext = read_infotext(text or "")
+    return (path.name, infotext) if infotext.entries else ("", None)
+
+
+def _text_file(path: Path) -> str | None:
+    """The content of a text file; None where it is none, or too long."""
+    with path.open("rb") as file:
+        content = file.read(MOST_TEXT_BYTES + 1)
+    if len(content) > MOST_TEXT_BYTES or b"\0" in content:
+        return None
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        return None

@@ -1,0 +1,198 @@
+"""``promptengine info``, and pictures made again with ``txt2img --from``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from promptengine import Infotext, Registry, read_infotext, read_picture, request_from, save_picture
+from promptengine.app.again import not_honoured, without_given
+from tests.app.test_cli import TINY, Capture, run
+from tests.conformance.golden import present
+from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
+
+GOLDEN = WEBUI / "goldens" / "png" / "hn-two-ab.png"
+LINE = "Steps: 2, Sampler: Euler, Seed: 1, Size: 64x64, RNG: CPU"
+OPENED = [
+    *("--config", str(CONFIG), "--device", "cpu"),
+    *("--hypernetwork-dir", str(NETWORKS)),
+]
+
+
+def differences(one: Path, other: Path) -> tuple[int, float]:
+    """The largest difference of two pictures' levels, and the share of levels that differ."""
+    with Image.open(one) as a, Image.open(other) as b:
+        assert a.size == b.size
+        pairs = list(zip(a.convert("RGB").tobytes(), b.convert("RGB").tobytes(), strict=True))
+    found = [abs(x - y) for x, y in pairs]
+    return max(found), sum(map(bool, found)) / len(found)
+
+
+def test_info_shows_every_key(capsys: Capture) -> None:
+    assert run("info", str(present(GOLDEN)), str(GOLDEN)) == 0
+    output = capsys.readouterr().out
+    for expected in ("<hypernet:hn-relu:0.8>", "blurry, low quality", "9e72892962", "parameters"):
+        assert output.count(expected) == 2
+
+
+def test_info_as_json(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "a.txt").write_text(f"a\nNegative prompt: b\n{LINE}, odd?\nmore")
+    Image.new("RGB", (8, 8)).save(tmp_path / "blank.png")
+    (tmp_path / "cut.png").write_bytes(GOLDEN.read_bytes()[:60])
+    paths = [str(tmp_path / name) for name in ("a.txt", "blank.png", "cut.png", "none.png")]
+    assert run("info", "--json", *paths) == 1
+    output = capsys.readouterr()
+    good, *bad = json.loads(output.out)
+    assert good == {
+        "file": paths[0],
+        "format": "text",
+        "source": "a.txt",
+        "infotext": {
+            "prompt": "a",
+            "negative_prompt": "b",
+            "entries": dict(pair.split(": ") for pair in LINE.split(", ")),
+            "strays": ["odd?"],
+            "trailing": "more",
+        },
+        "texts": {},
+    }
+    assert [b["file"] for b in bad] == paths[1:]
+    for said in ("holds no infotext", "ends early", "No such file"):
+        assert output.err.count(said) == 1
+    assert len(output.err.splitlines()) == 3
+
+
+def test_info_never_drives_the_terminal(tmp_path: Path, capsys: Capture) -> None:
+    save_picture(
+        Image.new("RGB", (8, 8)),
+        tmp_path / "a.png",
+        Infotext("a\x1b[31m\nb", "\x07", {"x\x9b": "\x1b"}),
+    )
+    assert run("info", str(tmp_path / "a.png")) == 0
+    output = capsys.readouterr().out
+    assert not set("\x1b\x07\x9b") & set(output)
+    assert "\\x1b[31m" in output
+
+
+def test_a_picture_is_made_again_from_itself(tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "models" / "Stable-diffusion"
+    folder.mkdir(parents=True)
+    # Under another name: the hash finds it.
+    shutil.copy(CHECKPOINT, folder / "renamed.safetensors")
+    shutil.copy(CHECKPOINT.with_suffix(".yaml"), folder / "renamed.yaml")
+    (folder / "another.safetensors").write_bytes(b"no checkpoint")
+    out = tmp_path / "out"
+    arguments = ["--models", str(tmp_path / "models"), *OPENED, "-o", str(out)]
+    assert run("txt2img", "--from", str(present(GOLDEN)), *arguments) == 0
+    output = capsys.readouterr()
+    made = out / "00001-1636.png"
+    worst, share = differences(GOLDEN, made)
+    assert worst <= 1 and share < 0.02
+    assert "is found here as 'renamed', by its hash" in output.err
+    assert "use_downcasted_alpha_bar = True is not supported yet" in output.err
+    assert len(output.err.splitlines()) == 2
+    # And that one again, exactly, with nothing left to say.
+    assert run("txt2img", "--from", str(made), *arguments, "--format", "webp") == 0
+    assert capsys.readouterr().err == ""
+    assert run("txt2img", "--from", str(out / "00002-1636.webp"), *arguments) == 0
+    assert differences(made, out / "00003-1636.png") == (0, 0)
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "a.txt").write_text(
+        f"a cat\nNegative prompt: b\n{LINE}, Model: gone, CFG scale: 3, Hires upscale: 2"
+    )
+    out = tmp_path / "out"
+    arguments = ["txt2img", "--from", str(tmp_path / "a.txt"), *TINY, "-o", str(out)]
+    arguments += ["--seed", "7", "--batch-size", "2", "--format", "jpg"]
+    assert run(*arguments, "--sampler", "DDIM", "--hypernetwork", "hn-relu:0.5") == 0
+    output = capsys.readouterr()
+    assert "applied hypernet hn-relu × 0.5" in output.out
+    # The checkpoint was named, so nothing is said about the one in the file.
+    assert "gone" not in output.err
+    assert "hr_scale = 2.0 is not supported yet" in output.err
+    infotext = read_picture(out / "00002-8.jpg").infotext
+    assert infotext is not None
+    assert (infotext.prompt, infotext.negative_prompt) == ("a cat<hypernet:hn-relu:0.5>", "b")
+    for key, value in (("Sampler", "DDIM"), ("CFG scale", "3"), ("Seed", "8"), ("Steps", "2")):
+        assert infotext.entries[key] == value
+    assert run(*arguments, "another", "-n", "") == 0
+    infotext = read_picture(out / "00003-7.jpg").infotext
+    assert infotext is not None
+    assert (infotext.prompt, infotext.negative_prompt) == ("another", "")
+
+
+def test_an_unknown_checkpoint_is_said_to_be_replaced(tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "Stable-diffusion"
+    folder.mkdir()
+    for path in (CHECKPOINT, CHECKPOINT.with_suffix(".yaml")):
+        shutil.copy(path, folder / path.name)
+    (tmp_path / "a.txt").write_text(f"a cat\n{LINE}, Model hash: 0123456789, Model: gone")
+    arguments = ["--models", str(tmp_path), *OPENED, "-o", str(tmp_path / "out")]
+    assert run("txt2img", "--from", str(tmp_path / "a.txt"), *arguments) == 0
+    error = capsys.readouterr().err
+    assert "checkpoint 'gone' [0123456789] is not in the models folder" in error
+    assert "the first of the models folder is used (name one with --checkpoint)" in error
+
+
+def test_a_prompt_that_looks_like_parameters_survives(tmp_path: Path) -> None:
+    prompt = f"a\nNegative prompt: c\n{LINE}"
+    assert run("txt2img", prompt, *TINY, "--seed", "1", "-o", str(tmp_path)) == 0
+    infotext = read_picture(tmp_path / "00001-1.png").infotext
+    assert infotext is not None and (infotext.prompt, infotext.negative_prompt) == (prompt, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "PROMPT is missing"),
+        (["--from", "none.png"], "none.png: No such file"),
+        (["--from", "blank.png"], "blank.png: holds no infotext"),
+        (["--from", "a.txt", "--steps", "0"], "steps is 0"),
+    ],
+)
+def test_mistakes(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("blank.png")
+    Path("a.txt").write_text("a")
+    assert run("txt2img", *arguments, "--checkpoint", "none.safetensors") == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_what_the_engine_does_anyway_is_no_news(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    usual = read_infotext(f"a\n{LINE}, Emphasis: Original, Eta: 1.0, VAE: Automatic, NGMS: 0")
+    assert not_honoured(request_from(usual, registry)) == []
+    (tmp_path / "VAE").mkdir()
+    (tmp_path / "VAE" / "fine.pt").write_bytes(b"x")
+    entries = {**usual.entries, "RNG": "NV", "ENSD": "31337", "VAE": "fine.pt"}
+    other = request_from(replace(usual, entries=entries), Registry.open(tmp_path))
+    assert [d.message for d in not_honoured(other)] == [
+        "randn_source = 'NV' is not supported yet and is left out",
+        "eta_noise_seed_delta = 31337 is not supported yet and is left out",
+        "VAE 'fine' is not used; the checkpoint's own is",
+    ]
+
+
+def test_given_options_take_the_place_of_entries() -> None:
+    nothing = dict.fromkeys(("seed", "steps", "sampler", "cfg_scale", "clip_skip"))
+    nothing |= {"checkpoint": None, "prompt": None, "width": None, "height": None}
+    infotext = read_infotext(f'a\n{LINE}, Model: m, Lora hashes: "a: 1"')
+    assert without_given(infotext, argparse.Namespace(**nothing)) == infotext
+    given = {**nothing, "seed": 0, "width": 64, "height": 64, "prompt": "", "checkpoint": "x"}
+    left = without_given(infotext, argparse.Namespace(**given))
+    assert (left.prompt, list(left.entries)) == ("", ["Steps", "Sampler", "RNG"])
+    half = without_given(infotext, argparse.Namespace(**{**nothing, "width": 64}))
+    assert "Size" in half.entries
