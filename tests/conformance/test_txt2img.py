@@ -12,13 +12,11 @@ import torch
 from torch import Tensor
 
 from promptengine import Engine, GenerationRequest, GenerationResult
-from promptengine.diffusion.sampling import SAMPLERS
+from promptengine.request import with_settings
 from promptengine.syntax import parse
 from tests.conformance.golden import difference, folder, rows, tensors
 
 LATENT_TOLERANCE = 1e-3
-OPTIONS = {"CLIP_stop_at_last_layers": "clip_skip"}
-"""WebUI's options that a request can express."""
 
 
 def mixed_multipliers(case: dict[str, Any]) -> bool:
@@ -37,11 +35,7 @@ def is_number(text: str) -> bool:
 
 
 RULES: list[tuple[str, Any]] = [
-    ("another sampler", lambda case: case["sampler"] not in SAMPLERS),
-    ("another option", lambda case: case.get("opts", {}).keys() - OPTIONS.keys()),
-    ("tiling", lambda case: case.get("tiling")),
-    ("variation seed", lambda case: case.get("subseed_strength")),
-    ("seed resize", lambda case: case.get("seed_resize_from_w")),
+    ("emphasis mode", lambda case: "emphasis" in case.get("opts", {})),
     ("textual inversion", lambda case: "TI hashes" in case["infotexts"][0]),
     ("LoRA", lambda case: "Lora hashes" in case["infotexts"][0]),
     ("deviation: a network keeps its own multiplier", lambda case: case.get("keep_state")),
@@ -66,24 +60,32 @@ def golden(name: str) -> dict[str, Tensor]:
     return tensors(folder() / "webui" / "goldens" / f"{name}.safetensors")
 
 
+NAMES = (
+    "prompt",
+    "negative_prompt",
+    "sampler",
+    "steps",
+    "cfg_scale",
+    "seed",
+    "width",
+    "height",
+)
+
+
 def request_of(case: dict[str, Any]) -> GenerationRequest:
-    names = (
-        "prompt",
-        "negative_prompt",
-        "sampler",
-        "steps",
-        "cfg_scale",
-        "seed",
-        "width",
-        "height",
-    )
-    options = {OPTIONS[name]: value for name, value in case.get("opts", {}).items()}
-    return GenerationRequest(
-        **{name: case[name] for name in names},
+    resized = "seed_resize_from_w" in case
+    request = GenerationRequest(
+        **{name: case[name] for name in NAMES},
         batch_size=case.get("batch_size", 1),
         batch_count=case.get("n_iter", 1),
-        **options,
+        variation_seed=case.get("subseed", -1),
+        variation_strength=case.get("subseed_strength", 0),
+        seed_resize_from=(case["seed_resize_from_w"], case["seed_resize_from_h"])
+        if resized
+        else None,
+        tiling=case.get("tiling", False),
     )
+    return with_settings(request, case.get("opts", {}))
 
 
 def without_own_keys(infotext: str) -> str:
