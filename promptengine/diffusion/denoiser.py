@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,14 +59,23 @@ class GuidedUnet:
     options: Options = field(default_factory=Options)
     calls: int = field(default=0, init=False)
 
-    def __call__(self, x: Tensor, timestep: Tensor, *, level: Tensor | None = None) -> Tensor:
-        """Predict the guided noise in ``x``.
+    def __call__(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        *,
+        level: Tensor | None = None,
+        reading: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Predict the guided noise in ``x``, or what follows from it.
 
         Args:
             x: Latents ``[images, channels, height, width]`` as the UNet wants them scaled.
             timestep: 0-d, 0 to 999, integer or not.
             level: What ``Options.unguided_below`` is compared with: the sigma, or the timestep for
                 samplers over timesteps; None leaves the negative prompt in.
+            reading: Applied to each prediction before they are combined. If it is linear the order
+                makes no difference but in the last digits, which adaptive samplers magnify.
 
         Returns:
             The prediction, shaped and typed like ``x``.
@@ -76,12 +85,13 @@ class GuidedUnet:
         parts, negative = self._evened(parts, negative)
         unguided = self.calls % 2 == 1 and level is not None and self._is_low(level)
         self.calls += 1
-        if unguided:
-            conditional = self._predictions(x, timestep, parts)
-            unconditional, scale = conditional[0], 1.0
-        else:
-            *conditional, unconditional = self._predictions(x, timestep, [*parts, negative])
-            scale = self.guidance.scale
+        texts = parts if unguided else [*parts, negative]
+        answers = self._predictions(x, timestep, texts)
+        if reading is not None:
+            answers = [reading(answer) for answer in answers]
+        conditional = answers[: len(parts)]
+        unconditional = answers[0] if unguided else answers[-1]
+        scale = 1.0 if unguided else self.guidance.scale
         guided = unconditional
         for prediction, (_, weight) in zip(conditional, self.guidance.positive, strict=True):
             guided = guided + (prediction - unconditional) * (weight * scale)

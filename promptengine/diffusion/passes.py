@@ -102,8 +102,12 @@ def _denoiser(model: GuidedUnet, table: NoiseTable, *, quantised: bool) -> Any:
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         level = sigma.cpu()
         timestep = table.nearest_timestep(level) if quantised else table.timestep(level)
-        scaled = x / (sigma**2 + 1).sqrt()
-        return x - sigma * model(scaled, timestep.to(x.device), level=sigma)
+        return model(
+            x * (1 / (sigma**2 + 1).sqrt()),
+            timestep.to(x.device),
+            level=sigma,
+            reading=lambda noise: x - sigma * noise,
+        )
 
     return denoise
 

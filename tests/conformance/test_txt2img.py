@@ -17,6 +17,9 @@ from promptengine.syntax import parse
 from tests.conformance.golden import difference, folder, rows, tensors
 
 LATENT_TOLERANCE = 1e-3
+ADAPTIVE_TOLERANCE = 0.5
+"""DPM adaptive picks its steps by differences in the last digits: noise that differs by one part in
+ten million ends in latents that differ by 0.3. Its steps are compared instead (test_trajectories)."""
 
 
 def mixed_multipliers(case: dict[str, Any]) -> bool:
@@ -97,8 +100,10 @@ def without_own_keys(infotext: str) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_generation(engine: Engine, case: dict[str, Any]) -> None:
     result = engine.generate(request_of(case))
-    assert difference(result.latents, golden("txt2img_latents")[case["id"]]) <= LATENT_TOLERANCE
+    tolerance = ADAPTIVE_TOLERANCE if case["sampler"] == "DPM adaptive" else LATENT_TOLERANCE
+    assert difference(result.latents, golden("txt2img_latents")[case["id"]]) <= tolerance
     assert list(result.seeds) == case["seeds"]
+    assert list(result.variation_seeds) == (case["subseeds"] or [])
     ours = [without_own_keys(text) for text in result.infotexts]
     assert ours == [without_own_keys(text) for text in case["infotexts"]]
     compare_pixels(case["id"], result)

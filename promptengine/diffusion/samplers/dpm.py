@@ -113,7 +113,8 @@ class _Solver:
     def _moved(self, share: float, end: Tensor) -> Tensor:
         """A step of order 1 over a share of the way to ``end``."""
         h = share * (end - self._start)
-        return self._x - (-(self._start + h)).exp() * h.expm1() * self._slope
+        reached = end if share == 1 else self._start + h
+        return self._x - (-reached).exp() * h.expm1() * self._slope
 
     def _slope_at(self, share: float, x: Tensor, end: Tensor) -> Tensor:
         if share not in self._on_the_way:
