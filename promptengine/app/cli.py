@@ -12,6 +12,7 @@ from typing import get_args
 from promptengine.app import commands
 from promptengine.errors import PromptEngineError
 from promptengine.grid.axes import AxisKind
+from promptengine.options import NoiseSource
 from promptengine.version import __version__
 
 __all__ = ["main"]
@@ -131,11 +132,33 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--steps", type=int, default=20, metavar="N")
     parser.add_argument("--sampler", default="Euler a", metavar="NAME")
+    parser.add_argument(
+        "--scheduler", default="automatic", metavar="NAME", help="karras, beta, …; schedule type"
+    )
     parser.add_argument("--cfg-scale", type=float, default=7.0, metavar="X")
     parser.add_argument("--seed", type=int, default=-1, metavar="N", help="-1 draws one")
+    parser.add_argument(
+        "--variation-seed", type=int, default=-1, metavar="N", help="noise to move towards"
+    )
+    parser.add_argument(
+        "--variation-strength", type=float, default=0.0, metavar="X", help="how far, 0 to 1"
+    )
+    parser.add_argument(
+        "--noise-source",
+        choices=get_args(NoiseSource),
+        help="cpu (the default), or the numbers of an NVIDIA GPU",
+    )
     parser.add_argument("--width", type=int, metavar="PX", help="default: the checkpoint's own")
     parser.add_argument("--height", type=int, metavar="PX")
+    parser.add_argument("--tiling", action="store_true", help="let opposite edges fit")
     parser.add_argument("--clip-skip", type=int, default=1, metavar="N")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one of WebUI's settings by its name there, such as eta_ancestral=0.5; may be repeated",
+    )
     parser.add_argument(
         "--policy",
         choices=["strict", "warn", "ignore"],

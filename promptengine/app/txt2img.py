@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import secrets
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +16,17 @@ from rich.progress import Progress as ProgressBar
 
 from promptengine.app.show import printable
 from promptengine.diffusion.engine import Engine, Models, Precision
+from promptengine.errors import RequestError
+from promptengine.options import read_settings
 from promptengine.pictures import save_png
 from promptengine.registry import Kind
-from promptengine.request import GenerationRequest, GenerationResult, Progress
+from promptengine.request import (
+    GenerationRequest,
+    GenerationResult,
+    Progress,
+    one_batch,
+    with_settings,
+)
 
 __all__ = ["free_path", "open_engine", "progress_bar", "request_of", "run"]
 
@@ -49,9 +57,7 @@ def run(
     result: GenerationResult | None = None
     with progress_bar(request.steps * request.batch_count) as on_progress:
         for batch in range(request.batch_count):
-            seed = request.seed + batch * request.batch_size
-            one = replace(request, seed=seed, batch_count=1)
-            result = engine.generate(one, on_progress=on_progress)
+            result = engine.generate(one_batch(request, batch), on_progress=on_progress)
             for image, infotext, seed in zip(
                 result.images, result.infotexts, result.seeds, strict=True
             ):
@@ -63,19 +69,46 @@ def run(
 
 
 def request_of(options: argparse.Namespace, prompt: str) -> GenerationRequest:
-    """The request for one picture that a command's options describe, its seed drawn if need be."""
-    return GenerationRequest(
+    """The request for one picture that a command's options describe, its seeds drawn if need be.
+
+    Raises:
+        RequestError: An option that is unknown, or a value out of its range.
+    """
+    request = GenerationRequest(
         prompt=prompt,
         negative_prompt=options.negative_prompt,
-        seed=options.seed if options.seed != -1 else secrets.randbelow(2**32 - 1),
+        seed=_drawn(options.seed),
         steps=options.steps,
         sampler=options.sampler,
+        scheduler=options.scheduler,
         cfg_scale=options.cfg_scale,
         width=options.width,
         height=options.height,
         clip_skip=options.clip_skip,
+        variation_seed=_drawn(options.variation_seed),
+        variation_strength=options.variation_strength,
+        tiling=options.tiling,
         policy=options.policy,
     )
+    request = with_settings(request, read_settings(_assignments(options.option)))
+    if options.noise_source is None:
+        return request
+    return replace(request, options=replace(request.options, noise_source=options.noise_source))
+
+
+def _drawn(seed: int) -> int:
+    return seed if seed != -1 else secrets.randbelow(2**32 - 1)
+
+
+def _assignments(texts: Sequence[str]) -> dict[str, str]:
+    """Take ``NAME=VALUE`` apart; of two for one name the later counts."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise RequestError(f"--option {text!r}: write NAME=VALUE", field="option")
+        found[name.strip()] = value.strip()
+    return found
 
 
 @contextmanager

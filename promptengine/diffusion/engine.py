@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from PIL import Image
@@ -19,20 +19,27 @@ from torch import Tensor
 from promptengine.diffusion.checkpoint import Checkpoint, open_checkpoint
 from promptengine.diffusion.denoiser import Guidance, GuidedUnet, skips_resized_like_webui
 from promptengine.diffusion.noise import ImageNoise, Seeding
+from promptengine.diffusion.opening import (
+    Precision,
+    checkpoint_path,
+    usable_device,
+    usable_dtype,
+)
 from promptengine.diffusion.passes import first_latents, noise_table, run_pass
 from promptengine.diffusion.record import (
     level_entries,
     pass_entries,
+    schedule_type_told,
     seed_delta_told,
     text_entries,
 )
 from promptengine.diffusion.samplers.shape import OnStep
 from promptengine.diffusion.sampling import Sampler, SigmaSampler, find_sampler
-from promptengine.diffusion.schedules import SCHEDULERS, NoiseTable, find_scheduler
+from promptengine.diffusion.schedules import NoiseTable, find_scheduler
 from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
 from promptengine.diffusion.tiling import tiled
 from promptengine.digests import default_cache_file
-from promptengine.errors import CheckpointError, GenerationCancelled, RequestError
+from promptengine.errors import GenerationCancelled, RequestError
 from promptengine.infotext import generation_entries, write_infotext
 from promptengine.networks.inject import injected
 from promptengine.options import Options
@@ -50,7 +57,6 @@ from promptengine.text.encode import Conditioning, clip_text_model, encode_sched
 __all__ = ["Engine", "Models", "OnProgress", "Precision"]
 
 OnProgress = Callable[[Progress], None]
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
 Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]]
 
 
@@ -148,9 +154,9 @@ class Engine:
             RequestError: No such device or dtype.
         """
         registry = Registry.open(models, cache_file=default_cache_file())
-        path = _checkpoint_path(checkpoint, registry)
-        place = _device(device)
-        kind = dtype if isinstance(dtype, torch.dtype) else _dtype(dtype, place)
+        path = checkpoint_path(checkpoint, registry)
+        place = usable_device(device)
+        kind = dtype if isinstance(dtype, torch.dtype) else usable_dtype(dtype, place)
         configurations = None if config is None else Path(config)
         parts = open_checkpoint(path, config=configurations, device=place, dtype=kind)
         return cls(parts, registry, place)
@@ -294,7 +300,6 @@ class Engine:
         request, path, sampler = job.request, self.checkpoint.path, job.sampler
         options = request.options
         told = seed_delta_told(sampler, options)
-        chosen = isinstance(sampler, SigmaSampler) and sampler.chosen
         sampling = pass_entries(sampler, job.guidance, job.table, options)
         entries = partial(
             generation_entries,
@@ -304,7 +309,7 @@ class Engine:
             model=path.stem,
             model_digest=None if path.is_dir() else self.registry.digests.of(path),
             networks=job.stack.reports,
-            scheduler=SCHEDULERS[sampler.scheduler].label if chosen else None,
+            scheduler=schedule_type_told(sampler),
             seed_delta=(options.noise_seed_delta or None) if told else None,
             levels=level_entries(options),
             sampling={**job.entries, **sampling},
@@ -332,48 +337,6 @@ def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
     """
     vae: Any = checkpoint.vae
     return vae.decode(latents.float() / checkpoint.scaling_factor, return_dict=False)[0]
-
-
-def _checkpoint_path(checkpoint: str | Path | None, registry: Registry) -> Path:
-    """The file or folder meant: a path that exists, or a name among the scanned ones."""
-    known = registry.entries("checkpoint")
-    if checkpoint is None:
-        if known:
-            return known[0].path
-        message = "no checkpoint found; put one into models/Stable-diffusion or name a file"
-        raise CheckpointError(message)
-    path = Path(checkpoint)
-    if path.exists():
-        return path
-    entry = registry.find("checkpoint", str(checkpoint))
-    if entry is not None:
-        return entry.path
-    near = registry.near("checkpoint", path.stem)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise CheckpointError(f"no such file, and no checkpoint of that name{hint}", path=path)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        detail = str(error).splitlines()[0]
-        raise RequestError(f"device {name!r} cannot be used: {detail}", field="device") from None
-    return device
-
-
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    if name not in get_args(Precision):
-        choices = ", ".join(get_args(Precision))
-        raise RequestError(f"dtype {name!r} is none of {choices}", field="dtype")
-    return getattr(torch, name)
 
 
 def _refuse_unhonoured(options: Options) -> None:

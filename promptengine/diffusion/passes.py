@@ -6,14 +6,12 @@ smaller picture is a pass over the end of one, from latents with noise on them.
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from promptengine.diffusion.brownian import brownian_noise
 from promptengine.diffusion.denoiser import GuidedUnet
 from promptengine.diffusion.noise import ImageNoise
-from promptengine.diffusion.samplers.shape import OnStep
+from promptengine.diffusion.samplers.shape import Denoise, OnStep, StepNoise
 from promptengine.diffusion.sampling import Sampler, SigmaSampler, settings_of
 from promptengine.diffusion.schedules import NoiseTable
 from promptengine.options import Options
@@ -84,19 +82,22 @@ def run_pass(
         )
     if sampler.respaces:
         settings["whole"] = part is None
-    alphas = table.alphas_cumprod.to(x)
+
+    def predict(x: Tensor, timestep: Tensor) -> Tensor:
+        return model(x, timestep, level=timestep)
+
     return sampler.run(
-        lambda x, timestep: model(x, timestep, level=timestep),
+        predict,
         x,
         levels,
-        alphas=alphas,
+        alphas=table.alphas_cumprod.to(x),
         noise=noise.draw,
         on_step=on_step,
         **settings,
     )
 
 
-def _denoiser(model: GuidedUnet, table: NoiseTable, *, quantised: bool) -> Any:
+def _denoiser(model: GuidedUnet, table: NoiseTable, *, quantised: bool) -> Denoise:
     """The guided UNet as a function of sigma that answers with x0."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -114,7 +115,8 @@ def _denoiser(model: GuidedUnet, table: NoiseTable, *, quantised: bool) -> Any:
 
 def _step_noise(
     sampler: SigmaSampler, schedule: Tensor, noise: ImageNoise, options: Options
-) -> Any:
+) -> StepNoise:
+    """The noise of a sampler's steps: along a Brownian path, or drawn afresh for each."""
     if sampler.brownian:
         return brownian_noise(
             schedule,
@@ -123,4 +125,8 @@ def _step_noise(
             noise.device,
             per_batch=options.sde_noise_per_batch,
         )
-    return lambda sigma, target: noise.draw()
+
+    def draw(_sigma: Tensor, _target: Tensor) -> Tensor:
+        return noise.draw()
+
+    return draw

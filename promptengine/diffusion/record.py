@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 from promptengine.diffusion.denoiser import Guidance
 from promptengine.diffusion.sampling import Sampler, SigmaSampler
-from promptengine.diffusion.schedules import NoiseTable
+from promptengine.diffusion.schedules import SCHEDULERS, NoiseTable
 from promptengine.options import Options
 from promptengine.plan import Plan
 from promptengine.syntax import Prompt, schedule
 
-__all__ = ["level_entries", "pass_entries", "seed_delta_told", "text_entries"]
+__all__ = ["level_entries", "pass_entries", "schedule_type_told", "seed_delta_told", "text_entries"]
 
 
 def level_entries(options: Options) -> dict[str, object]:
@@ -105,6 +105,13 @@ def _setting_entries(sampler: Sampler, options: Options) -> dict[str, object]:
     changed = options.changed()
     read = set(sampler.settings.values())
     return {key: changed[own] for own, key in _SETTINGS.items() if own in read and own in changed}
+
+
+def schedule_type_told(sampler: Sampler) -> str | None:
+    """What stands behind the sampler's name: a schedule type that was asked for beside it."""
+    if isinstance(sampler, SigmaSampler) and sampler.chosen:
+        return SCHEDULERS[sampler.scheduler].label
+    return None
 
 
 def seed_delta_told(sampler: Sampler, options: Options) -> bool:

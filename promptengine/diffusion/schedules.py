@@ -125,6 +125,10 @@ def uniform_sigmas(table: NoiseTable, steps: int) -> Tensor:
     return _evenly_in_time(table, len(table.sigmas) - 1, 0, steps)
 
 
+def _uniform(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
+    return uniform_sigmas(table, steps)
+
+
 def karras_sigmas(
     table: NoiseTable,
     steps: int,
@@ -282,7 +286,7 @@ class Scheduler:
 SCHEDULERS: Mapping[str, Scheduler] = {
     scheduler.name: scheduler
     for scheduler in (
-        Scheduler("uniform", "Uniform", lambda table, steps, *_: uniform_sigmas(table, steps)),
+        Scheduler("uniform", "Uniform", _uniform),
         Scheduler("karras", "Karras", karras_sigmas, 7.0),
         Scheduler("exponential", "Exponential", _exponential),
         Scheduler("polyexponential", "Polyexponential", _polyexponential, 1.0),

@@ -20,11 +20,11 @@ def tiled(*modules: nn.Module) -> Generator[None]:
     convolutions = [
         layer for module in modules for layer in module.modules() if type(layer) is nn.Conv2d
     ]
-    before = [layer.padding_mode for layer in convolutions]
+    before = [(layer, layer.padding_mode) for layer in convolutions]
     try:
         for layer in convolutions:
             layer.padding_mode = "circular"
         yield
     finally:
-        for layer, mode in zip(convolutions, before, strict=True):
-            layer.padding_mode = mode
+        for layer, mode in before:
+            layer.padding_mode = mode  # type: ignore[assignment]
