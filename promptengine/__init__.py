@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from promptengine.networks.files import convert, load_hypernetwork, save_hypernetwork
     from promptengine.networks.hypernetwork import Hypernetwork
     from promptengine.networks.inject import injected
+    from promptengine.options import Options
     from promptengine.pictures import save_png
     from promptengine.plan import Plan, make_plan
     from promptengine.registry import Registry
@@ -57,6 +58,7 @@ __all__ = [
     "IncompatibleNetworkError",
     "NetworkFormatError",
     "NetworkReport",
+    "Options",
     "Plan",
     "Progress",
     "Prompt",
@@ -91,6 +93,7 @@ _HOMES = {
     "networks.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
     "networks.hypernetwork": ["Hypernetwork"],
     "networks.inject": ["injected"],
+    "options": ["Options"],
     "pictures": ["save_png"],
     "plan": ["Plan", "make_plan"],
     "registry": ["Registry"],

@@ -219,7 +219,8 @@ class Progress:
     Attributes:
         batch: Batches finished before this one.
         batches: Batches in all.
-        step: Steps done in this batch, from 1.
+        step: Steps done in this batch, from 1. Samplers that pick their own steps (DPM fast, DPM
+            adaptive) make fewer or more than were asked for.
         steps: Steps of a batch, as asked for.
     """
 

@@ -20,6 +20,7 @@ def test_exports() -> None:
         "IncompatibleNetworkError",
         "NetworkFormatError",
         "NetworkReport",
+        "Options",
         "Plan",
         "Progress",
         "Prompt",

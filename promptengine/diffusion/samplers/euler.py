@@ -156,7 +156,7 @@ def sample_lms(
     order: int = 4,
 ) -> Tensor:
     """Linear multistep (Adams and Bashforth) of up to ``order`` steps, for uneven sigmas."""
-    levels = sigmas.double().cpu().numpy()
+    levels = sigmas.cpu().double().numpy()
     slopes: list[Tensor] = []
     for step in range(len(sigmas) - 1):
         denoised = denoise(x, sigmas[step])
