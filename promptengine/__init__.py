@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from promptengine.networks.files import convert, load_hypernetwork, save_hypernetwork
     from promptengine.networks.hypernetwork import Hypernetwork
     from promptengine.networks.inject import injected
+    from promptengine.options import Options
     from promptengine.pictures import read_picture, save_picture, save_png
     from promptengine.plan import Plan, make_plan
     from promptengine.recipe.request import Recipe, request_from
@@ -65,6 +66,7 @@ __all__ = [
     "Infotext",
     "NetworkFormatError",
     "NetworkReport",
+    "Options",
     "PictureError",
     "Plan",
     "Progress",
@@ -108,6 +110,7 @@ _HOMES = {
     "networks.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
     "networks.hypernetwork": ["Hypernetwork"],
     "networks.inject": ["injected"],
+    "options": ["Options"],
     "pictures": ["read_picture", "save_picture", "save_png"],
     "plan": ["Plan", "make_plan"],
     "recipe.request": ["Recipe", "request_from"],

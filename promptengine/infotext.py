@@ -53,6 +53,11 @@ def generation_entries(
     model_digest: str | None,
     networks: Sequence[NetworkReport],
     embedding_hashes: str | None = None,
+    scheduler: str | None = None,
+    variation_seed: int | None = None,
+    seed_delta: int | None = None,
+    levels: Mapping[str, object] | None = None,
+    sampling: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """The entries of one picture, in WebUI's order.
 
@@ -65,26 +70,46 @@ def generation_entries(
         model_digest: Its SHA-256 in hex, or None for a folder.
         networks: What became of the tags.
         embedding_hashes: See :func:`promptengine.text.encode.embedding_hashes`.
+        scheduler: The label of a schedule type that was asked for beside the sampler, as WebUI 1.10
+            writes it.
+        variation_seed: Of this picture, where there is a variation.
+        seed_delta: ENSD, where it is to be told.
+        levels: What was done to the model's noise levels.
+        sampling: Entries of prompts and sampling that stand behind those of networks.
 
     Returns:
-        Keys and values; None where an entry does not apply. ``RNG`` is always there: our noise comes
-        from the CPU, and its absence would mean a GPU.
+        Keys and values; None where an entry does not apply. ``RNG`` is absent only where noise is a
+        GPU's, which is what its absence means to WebUI.
     """
-    scale = request.cfg_scale
+    options, scale = request.options, request.cfg_scale
+    resized = request.seed_resize_from
+    source = _SOURCES[options.noise_source]
     return {
         "Steps": request.steps,
         "Sampler": sampler,
+        **({} if scheduler is None else {"Schedule type": scheduler}),
         "CFG scale": int(scale) if scale == int(scale) else scale,
         "Seed": seed,
         "Size": f"{size[0]}x{size[1]}",
-        "Model hash": None if model_digest is None else model_digest[:10],
-        "Model": model,
+        "Model hash": model_digest[:10] if model_digest and options.hash_model else None,
+        "Model": model if options.name_model else None,
+        "Variation seed": variation_seed,
+        "Variation seed strength": None if variation_seed is None else request.variation_strength,
+        "Seed resize from": None if resized is None else f"{resized[0]}x{resized[1]}",
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
-        "RNG": "CPU",
+        "ENSD": seed_delta,
+        "RNG": source,
+        "NGMS": options.unguided_below or None,
+        "Tiling": request.tiling or None,
+        **(levels or {}),
         "TI hashes": embedding_hashes,
         **_network_entries(networks),
-        "Version": f"promptengine {__version__}",
+        **{key: value for key, value in (sampling or {}).items() if value is not None},
+        "Version": f"promptengine {__version__}" if options.name_version else None,
     }
+
+
+_SOURCES = {"cpu": "CPU", "nv": "NV", "gpu": None}
 
 
 def _network_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:

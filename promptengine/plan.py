@@ -84,7 +84,13 @@ class Plan:
 
 
 def make_plan(
-    prompt: Prompt, negative: Prompt, registry: Registry, *, steps: int, policy: Policy = "warn"
+    prompt: Prompt,
+    negative: Prompt,
+    registry: Registry,
+    *,
+    steps: int,
+    policy: Policy = "warn",
+    old_timelines: bool = False,
 ) -> Plan:
     """Decide everything that can be decided without a model.
 
@@ -95,6 +101,7 @@ def make_plan(
         steps: What schedules are computed for: denoiser calls as WebUI counts them.
         policy: ``strict`` raises for the first tag that cannot be applied, ``warn`` skips it with a
             diagnostic, ``ignore`` skips it and only lists it.
+        old_timelines: Count steps in prompts as old versions of WebUI did.
 
     Raises:
         PromptSyntaxError: ``strict``, and a tag's kind or multiplier is not usable.
@@ -116,8 +123,10 @@ def make_plan(
             diagnostics.append(Diagnostic("warning", outcome.problem, tag.span, hint))
     diagnostics += _repetitions(uses)
     return Plan(
-        positive=tuple(WeightedSchedule(schedule(p, steps), p.weight) for p in prompt.parts),
-        negative=schedule(negative.parts[0], steps),
+        positive=tuple(
+            WeightedSchedule(schedule(p, steps, old=old_timelines), p.weight) for p in prompt.parts
+        ),
+        negative=schedule(negative.parts[0], steps, old=old_timelines),
         networks=tuple(uses),
         skipped=tuple(skipped),
         diagnostics=tuple(diagnostics),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from promptengine.errors import RequestError
+from promptengine.options import REQUEST_SETTINGS, SETTINGS, Options
+from promptengine.syntax import parse
 from promptengine.syntax.tree import Diagnostic, Span
 
 if TYPE_CHECKING:
@@ -20,7 +22,10 @@ __all__ = [
     "NetworkReport",
     "Policy",
     "Progress",
+    "one_batch",
+    "with_default_hypernetwork",
     "with_hypernetwork",
+    "with_settings",
 ]
 
 Policy = Literal["strict", "warn", "ignore"]
@@ -39,13 +44,23 @@ class GenerationRequest:
         negative_prompt: What to steer away from. Tags are words here, as in WebUI.
         seed: 0 to 2**64 - 1, or -1 to have one drawn and reported. Image i has ``seed + i``.
         steps: 1 to 1000.
-        sampler: A name or alias from :data:`promptengine.diffusion.sampling.SAMPLERS`.
+        sampler: A name or alias from :data:`promptengine.diffusion.sampling.SAMPLERS`; the label of a
+            schedule type may follow, such as `` Karras``.
+        scheduler: A schedule type from :data:`promptengine.diffusion.schedules.SCHEDULERS`;
+            ``automatic`` is the sampler's own.
         cfg_scale: Guidance; 1 follows the prompt alone.
         width: Pixels, a multiple of 8, or None for the checkpoint's own size.
         height: Likewise.
         batch_size: Images made at once.
         batch_count: Batches made one after another.
         clip_skip: 1 reads CLIP's last layer, n the n-th from the end.
+        variation_seed: Seed of the noise to move towards, or -1 to have one drawn. Image i then has
+            ``variation_seed + i``, and all have the same ``seed``.
+        variation_strength: How far to move, 0 (none) to 1.
+        seed_resize_from: Width and height in pixels of a picture whose composition the seed shall
+            keep at this size, or None.
+        tiling: Let opposite edges fit.
+        options: Everything else.
         policy: What to do with a network that cannot be applied.
 
     Raises:
@@ -57,12 +72,18 @@ class GenerationRequest:
     seed: int = -1
     steps: int = 20
     sampler: str = "Euler a"
+    scheduler: str = "automatic"
     cfg_scale: float = 7.0
     width: int | None = None
     height: int | None = None
     batch_size: int = 1
     batch_count: int = 1
     clip_skip: int = 1
+    variation_seed: int = -1
+    variation_strength: float = 0.0
+    seed_resize_from: tuple[int, int] | None = None
+    tiling: bool = False
+    options: Options = field(default_factory=Options)
     policy: Policy = "warn"
 
     def __post_init__(self) -> None:
@@ -72,7 +93,13 @@ class GenerationRequest:
         _check_range("batch_size", self.batch_size, 1, 1024)
         _check_range("batch_count", self.batch_count, 1, 1_000_000)
         _check_range("clip_skip", self.clip_skip, 1, 100)
-        _check_range("seed", self.seed + self.batch_size * self.batch_count - 1, -1, MAX_SEED)
+        _check_range("variation_strength", self.variation_strength, 0, 1)
+        counted = "variation_seed" if self.variation_strength > 0 else "seed"
+        _check_range("variation_seed", self.variation_seed, -1, MAX_SEED)
+        last = getattr(self, counted) + self.batch_size * self.batch_count - 1
+        _check_range(counted, last, -1, MAX_SEED)
+        for side in self.seed_resize_from or ():
+            _check_range("seed_resize_from", side, LATENT_SCALE, 16384)
         for name in ("width", "height"):
             value = getattr(self, name)
             if value is not None:
@@ -95,6 +122,38 @@ def _check_multiple(name: str, value: int) -> None:
         raise RequestError(message, field=name)
 
 
+def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:
+    """One batch of a request as a request of its own, with the seeds it has there.
+
+    Args:
+        request: With seeds that are drawn already.
+        batch: Counted from 0.
+    """
+    images = batch * request.batch_size
+    if request.variation_strength > 0:
+        return replace(request, variation_seed=request.variation_seed + images, batch_count=1)
+    return replace(request, seed=request.seed + images, batch_count=1)
+
+
+def with_settings(request: GenerationRequest, settings: Mapping[str, object]) -> GenerationRequest:
+    """Change a request by WebUI's options.
+
+    Args:
+        request: What to change.
+        settings: WebUI's names and values, as in an API's ``override_settings``.
+
+    Raises:
+        RequestError: An unknown name, or a value that cannot be used.
+    """
+    own = {
+        REQUEST_SETTINGS[name]: SETTINGS[name].ours(value)
+        for name, value in settings.items()
+        if name in REQUEST_SETTINGS
+    }
+    others = {name: value for name, value in settings.items() if name not in REQUEST_SETTINGS}
+    return replace(request, options=Options.from_webui(others, request.options), **own)
+
+
 def with_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
     """Append a hypernetwork's tag to a prompt.
 
@@ -112,6 +171,20 @@ def with_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
     # On the line of a comment the tag would be part of it.
     line_break = "\n" if "#" in prompt.rpartition("\n")[2] else ""
     return f"{prompt}{line_break}<hypernet:{name}:{multiplier}>"
+
+
+def with_default_hypernetwork(request: GenerationRequest) -> GenerationRequest:
+    """Append the tag of the hypernetwork that the options name, unless the prompt has one of it.
+
+    Raises:
+        RequestError: No tag can hold the name.
+    """
+    name = request.options.hypernetwork
+    tags = [tag for tag in parse(request.prompt).tags if tag.kind == "hypernet"]
+    if name in ("", "None") or any(tag.arguments[0] == name for tag in tags):
+        return request
+    multiplier = str(request.options.default_multiplier)
+    return replace(request, prompt=with_hypernetwork(request.prompt, name, multiplier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +219,8 @@ class Progress:
     Attributes:
         batch: Batches finished before this one.
         batches: Batches in all.
-        step: Steps done in this batch, from 1.
+        step: Steps done in this batch, from 1. Samplers that pick their own steps (DPM fast, DPM
+            adaptive) make fewer or more than were asked for.
         steps: Steps of a batch, as asked for.
     """
 
@@ -165,6 +239,7 @@ class GenerationResult:
         latents: ``[images, 4, height / 8, width / 8]``, float32, on the CPU.
         infotexts: WebUI's ``parameters`` text of each image.
         seeds: Of each image.
+        variation_seeds: Of each image where there is a variation, else empty.
         networks: Every tag of the prompt: applied or not, and why.
         diagnostics: What a person would want to know about the prompts and files.
         timings: Seconds by stage: plan, load, encode, sample, decode.
@@ -177,3 +252,4 @@ class GenerationResult:
     networks: tuple[NetworkReport, ...]
     diagnostics: tuple[Diagnostic, ...]
     timings: Mapping[str, float] = field(default_factory=dict[str, float])
+    variation_seeds: tuple[int, ...] = ()

@@ -23,6 +23,7 @@ def test_exports() -> None:
         "Infotext",
         "NetworkFormatError",
         "NetworkReport",
+        "Options",
         "PictureError",
         "Plan",
         "Progress",

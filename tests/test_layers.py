@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
     {"version", "errors", "digests"},
-    {"tensorfiles", "syntax", "modelfiles"},
+    {"tensorfiles", "syntax", "modelfiles", "options"},
     {"request", "registry", "networks"},
     {"infotext", "plan", "text", "inspection"},
     {"recipe"},
@@ -39,6 +39,7 @@ TORCH_FREE = {
     "digests",
     "syntax",
     "modelfiles",
+    "options",
     "request",
     "registry",
     "infotext",

@@ -12,6 +12,7 @@ from typing import get_args
 from promptengine.app import commands
 from promptengine.errors import PromptEngineError
 from promptengine.grid.axes import AxisKind
+from promptengine.options import NoiseSource
 from promptengine.request import GenerationRequest, Policy
 from promptengine.version import __version__
 
@@ -147,13 +148,31 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     for option, kind, metavar, default in (
         ("--steps", int, "N", usual.steps),
         ("--sampler", str, "NAME", usual.sampler),
+        ("--scheduler", str, "NAME", f"{usual.scheduler}; a schedule type such as karras or beta"),
         ("--cfg-scale", float, "X", usual.cfg_scale),
         ("--clip-skip", int, "N", usual.clip_skip),
     ):
         parser.add_argument(option, type=kind, metavar=metavar, help=f"default: {default}")
     parser.add_argument("--seed", type=int, metavar="N", help="-1, the default, draws one")
+    parser.add_argument("--variation-seed", type=int, metavar="N", help="noise to move towards")
+    parser.add_argument("--variation-strength", type=float, metavar="X", help="how far, 0 to 1")
+    parser.add_argument(
+        "--noise-source",
+        choices=get_args(NoiseSource),
+        help="cpu (the default), or the numbers of an NVIDIA GPU",
+    )
     parser.add_argument("--width", type=int, metavar="PX", help="default: the checkpoint's own")
     parser.add_argument("--height", type=int, metavar="PX")
+    parser.add_argument(
+        "--tiling", action=argparse.BooleanOptionalAction, help="let opposite edges fit"
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one of WebUI's settings by its name there, such as eta_ancestral=0.5; may be repeated",
+    )
     parser.add_argument(
         "--policy",
         choices=get_args(Policy),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 import secrets
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,20 +17,32 @@ from rich.progress import Progress as ProgressBar
 
 from promptengine.app.show import printable
 from promptengine.diffusion.engine import Engine, Models, Precision
+from promptengine.errors import RequestError
+from promptengine.options import read_settings
 from promptengine.pictures import save_picture
 from promptengine.recipe.text import infotext_of
 from promptengine.registry import Kind
-from promptengine.request import GenerationRequest, GenerationResult, Progress
+from promptengine.request import (
+    GenerationRequest,
+    GenerationResult,
+    Progress,
+    one_batch,
+    with_settings,
+)
 
 _GIVEN: Final = (
     "negative_prompt",
     "seed",
     "steps",
     "sampler",
+    "scheduler",
     "cfg_scale",
     "width",
     "height",
     "clip_skip",
+    "variation_seed",
+    "variation_strength",
+    "tiling",
     "policy",
     "batch_size",
     "batch_count",
@@ -63,9 +75,7 @@ def run(
     result: GenerationResult | None = None
     with progress_bar(request.steps * request.batch_count) as on_progress:
         for batch in range(request.batch_count):
-            seed = request.seed + batch * request.batch_size
-            one = replace(request, seed=seed, batch_count=1)
-            result = engine.generate(one, on_progress=on_progress)
+            result = engine.generate(one_batch(request, batch), on_progress=on_progress)
             for image, infotext, seed in zip(
                 result.images, result.infotexts, result.seeds, strict=True
             ):
@@ -78,12 +88,36 @@ def run(
 
 
 def request_of(options: argparse.Namespace, request: GenerationRequest) -> GenerationRequest:
-    """A request with what a command line gives put in its place, and its seed drawn if need be."""
+    """A request with what a command line gives put in its place, and its seeds drawn if need be.
+
+    Raises:
+        RequestError: An option that is unknown, or a value out of its range.
+    """
     given = {name: getattr(options, name, None) for name in _GIVEN}
-    changed = replace(
-        request, **{name: value for name, value in given.items() if value is not None}
+    given = {name: value for name, value in given.items() if value is not None}
+    request = with_settings(replace(request, **given), read_settings(_assignments(options.option)))
+    if options.noise_source is not None:
+        request = replace(
+            request, options=replace(request.options, noise_source=options.noise_source)
+        )
+    return replace(
+        request, seed=_drawn(request.seed), variation_seed=_drawn(request.variation_seed)
     )
-    return changed if changed.seed != -1 else replace(changed, seed=secrets.randbelow(2**32 - 1))
+
+
+def _drawn(seed: int) -> int:
+    return seed if seed != -1 else secrets.randbelow(2**32 - 1)
+
+
+def _assignments(texts: Sequence[str]) -> dict[str, str]:
+    """Take ``NAME=VALUE`` apart; of two for one name the later counts."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise RequestError(f"--option {text!r}: write NAME=VALUE", field="option")
+        found[name.strip()] = value.strip()
+    return found
 
 
 @contextmanager

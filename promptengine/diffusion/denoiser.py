@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from promptengine.diffusion.noise import ImageNoise
-from promptengine.diffusion.sampling import OnStep, Sampler, SigmaSampler
-from promptengine.diffusion.schedules import NoiseTable
+from promptengine.options import Options
 from promptengine.text.encode import Conditioning
 
-__all__ = ["Guidance", "GuidedUnet", "predict_noise", "sample", "skips_resized_like_webui"]
+__all__ = ["Guidance", "GuidedUnet", "predict_noise", "skips_resized_like_webui"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,11 +24,19 @@ class Guidance:
         positive: The prompt's parts with their weights (one part without ``AND``).
         negative: The negative prompt.
         scale: CFG scale; 1 follows the prompt alone, higher exaggerates it.
+        empty: The encoded empty prompt ``[77, width]``; needed for ``Options.pad_with_empty`` only.
     """
 
     positive: Sequence[tuple[Conditioning, float]]
     negative: Conditioning
     scale: float
+    empty: Tensor | None = None
+
+    @property
+    def uneven(self) -> bool:
+        """Whether prompt and negative prompt are of different length."""
+        longest = max(part.embeddings.shape[1] for part, _ in self.positive)
+        return longest != self.negative.embeddings.shape[1]
 
 
 @dataclass(slots=True, eq=False)
@@ -43,42 +49,86 @@ class GuidedUnet:
     Attributes:
         unet: A diffusers ``UNet2DConditionModel``.
         guidance: What to follow; read anew at each call, because prompts are scheduled.
+        options: How prompts of different length are evened out, how many are asked at once, and
+            below which noise level the negative prompt is left out at every second call.
         calls: Calls so far; the counter that prompt schedules are read with.
     """
 
     unet: nn.Module
     guidance: Guidance
+    options: Options = field(default_factory=Options)
     calls: int = field(default=0, init=False)
 
-    def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
-        """Predict the guided noise in ``x``.
+    def __call__(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        *,
+        level: Tensor | None = None,
+        reading: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Predict the guided noise in ``x``, or what follows from it.
 
         Args:
             x: Latents ``[images, channels, height, width]`` as the UNet wants them scaled.
             timestep: 0-d, 0 to 999, integer or not.
+            level: What ``Options.unguided_below`` is compared with: the sigma, or the timestep for
+                samplers over timesteps; None leaves the negative prompt in.
+            reading: Applied to each prediction before they are combined. If it is linear the order
+                makes no difference but in the last digits, which adaptive samplers magnify.
 
         Returns:
             The prediction, shaped and typed like ``x``.
         """
         parts = _padded([c.at(self.calls) for c, _ in self.guidance.positive])
         negative = self.guidance.negative.at(self.calls)
+        parts, negative = self._evened(parts, negative)
+        unguided = self.calls % 2 == 1 and level is not None and self._is_low(level)
         self.calls += 1
-        *conditional, unconditional = self._predictions(x, timestep, [*parts, negative])
+        texts = parts if unguided else [*parts, negative]
+        answers = self._predictions(x, timestep, texts)
+        if reading is not None:
+            answers = [reading(answer) for answer in answers]
+        conditional = answers[: len(parts)]
+        unconditional = answers[0] if unguided else answers[-1]
+        scale = 1.0 if unguided else self.guidance.scale
         guided = unconditional
         for prediction, (_, weight) in zip(conditional, self.guidance.positive, strict=True):
-            guided = guided + (prediction - unconditional) * (weight * self.guidance.scale)
+            guided = guided + (prediction - unconditional) * (weight * scale)
         return guided
+
+    def _is_low(self, level: Tensor) -> bool:
+        return bool(level < self.options.unguided_below)
+
+    def _evened(self, parts: list[Tensor], negative: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Give prompt and negative prompt one length, where an option wants that."""
+        missing = len(parts[0]) - len(negative)
+        if self.options.pad_with_last:
+            return parts, _padded([negative], len(parts[0]))[0][: len(parts[0])]
+        empty = self.guidance.empty
+        if not self.options.pad_with_empty or empty is None:
+            return parts, negative
+        filling = empty.repeat(abs(missing) // len(empty), 1)
+        if missing > 0:
+            return parts, torch.cat([negative, filling])
+        return [torch.cat([part, filling]) for part in parts], negative
 
     def _predictions(self, x: Tensor, timestep: Tensor, texts: Sequence[Tensor]) -> list[Tensor]:
         """One prediction per text; texts of equal length share a call of the UNet."""
         answers: dict[int, Tensor] = {}
-        for length in dict.fromkeys(len(text) for text in texts):
-            rows = [row for row, text in enumerate(texts) if len(text) == length]
+        for rows in self._calls_for(texts):
             context = torch.stack([texts[row] for row in rows]).repeat_interleave(len(x), dim=0)
             batch = x.repeat(len(rows), 1, 1, 1)
             prediction = predict_noise(self.unet, batch, timestep.expand(len(batch)), context)
             answers.update(zip(rows, prediction.split(len(x)), strict=True))
         return [answers[row] for row in range(len(texts))]
+
+    def _calls_for(self, texts: Sequence[Tensor]) -> list[list[int]]:
+        """Which texts go into one call of the UNet, by their index."""
+        if not self.options.batch_guidance:
+            return [[row] for row in range(len(texts))]
+        lengths = dict.fromkeys(len(text) for text in texts)
+        return [[row for row, t in enumerate(texts) if len(t) == length] for length in lengths]
 
 
 def predict_noise(unet: nn.Module, x: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
@@ -98,51 +148,10 @@ def predict_noise(unet: nn.Module, x: Tensor, timestep: Tensor, context: Tensor)
     return answer.to(x.dtype)
 
 
-def _padded(texts: Sequence[Tensor]) -> list[Tensor]:
-    """Lengthen each ``[tokens, width]`` to the longest by repeating its own last vector."""
-    longest = max(len(text) for text in texts)
+def _padded(texts: Sequence[Tensor], length: int = 0) -> list[Tensor]:
+    """Lengthen each ``[tokens, width]`` to the longest, or to ``length``, by its own last vector."""
+    longest = max(length, *(len(text) for text in texts))
     return [torch.cat([text, text[-1:].expand(longest - len(text), -1)]) for text in texts]
-
-
-def sample(
-    sampler: Sampler,
-    model: GuidedUnet,
-    table: NoiseTable,
-    noise: ImageNoise,
-    *,
-    steps: int,
-    on_step: OnStep,
-) -> Tensor:
-    """Sample from pure noise.
-
-    Args:
-        sampler: Which sampler.
-        model: The guided UNet; its call counter starts where it stands.
-        table: The noise levels the model was trained on.
-        noise: Where noise comes from; its first draw starts the picture.
-        steps: As the user asked.
-        on_step: Called after each step; may raise to stop.
-
-    Returns:
-        Latents ``[images, channels, height, width]``, float32.
-    """
-    schedule = sampler.schedule(table, steps).to(noise.device)
-    x = noise.draw()
-    if isinstance(sampler, SigmaSampler):
-
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            timestep = table.timestep(sigma.cpu()).to(x.device)
-            return x - sigma * model(x / (sigma**2 + 1).sqrt(), timestep)
-
-        return sampler.run(denoise, x * schedule[0], schedule, noise=noise.draw, on_step=on_step)
-    return sampler.run(
-        model,
-        x,
-        schedule,
-        alphas=table.alphas_cumprod.to(x),
-        noise=noise.draw,
-        on_step=on_step,
-    )
 
 
 @contextmanager

@@ -10,54 +10,109 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from promptengine.diffusion.checkpoint import Checkpoint, open_checkpoint
-from promptengine.diffusion.denoiser import (
-    Guidance,
-    GuidedUnet,
-    sample,
-    skips_resized_like_webui,
-)
+from promptengine.diffusion.denoiser import Guidance, GuidedUnet, skips_resized_like_webui
 from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics
-from promptengine.diffusion.noise import ImageNoise
-from promptengine.diffusion.sampling import OnStep, Sampler, find_sampler
+from promptengine.diffusion.noise import ImageNoise, Seeding
+from promptengine.diffusion.opening import (
+    Precision,
+    checkpoint_path,
+    usable_device,
+    usable_dtype,
+)
+from promptengine.diffusion.passes import first_latents, noise_table, run_pass
+from promptengine.diffusion.record import (
+    level_entries,
+    pass_entries,
+    schedule_type_told,
+    seed_delta_told,
+    text_entries,
+)
+from promptengine.diffusion.samplers.shape import OnStep
+from promptengine.diffusion.sampling import Sampler, SigmaSampler, find_sampler
+from promptengine.diffusion.schedules import NoiseTable, find_scheduler
 from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
+from promptengine.diffusion.tiling import tiled
 from promptengine.digests import default_cache_file
-from promptengine.errors import CheckpointError, GenerationCancelled, RequestError
+from promptengine.errors import GenerationCancelled, RequestError
 from promptengine.infotext import generation_entries, write_infotext
 from promptengine.networks.inject import injected
-from promptengine.plan import make_plan
+from promptengine.options import Options
+from promptengine.plan import Plan, make_plan
 from promptengine.registry import Kind, Registry
-from promptengine.request import GenerationRequest, GenerationResult, Progress
-from promptengine.syntax import Diagnostic, parse
-from promptengine.text.encode import clip_text_model, embedding_hashes, encode_schedule
+from promptengine.request import (
+    GenerationRequest,
+    GenerationResult,
+    Progress,
+    with_default_hypernetwork,
+)
+from promptengine.syntax import Diagnostic, Schedule, parse, schedule
+from promptengine.text.encode import (
+    Conditioning,
+    clip_text_model,
+    embedding_hashes,
+    encode_schedule,
+)
 from promptengine.text.model import text_widths
+from promptengine.text.words import EmbeddingTable
 
 __all__ = ["Engine", "Models", "OnProgress", "Precision"]
 
 OnProgress = Callable[[Progress], None]
-Precision = Literal["auto", "float32", "float16", "bfloat16"]
 Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]]
+
+
+_NOT_HONOURED = (
+    "old_emphasis",
+    "lora",
+    "functional_lora",
+    "img2img_exact_steps",
+    "overlay_original",
+    "image_upscaler",
+    "background_colour",
+    "extra_noise",
+    "initial_noise_multiplier",
+)
+"""Options that nothing here acts on; they are refused where they are changed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job:
-    """A request with everything worked out that does not change from batch to batch."""
+    """A request with everything worked out that does not change from batch to batch.
+
+    Attributes:
+        request: As it came, but for tags that an option appends to the prompt.
+        sampler: With its schedule type.
+        table: The noise levels in force.
+        schedule: The levels to visit.
+        stack: The networks.
+        guidance: The encoded prompts.
+        seeds: Of all images.
+        variation_seeds: Likewise, or empty where there is no variation.
+        width: Pixels.
+        height: Likewise.
+        entries: How prompts were read, for the infotext.
+        diagnostics: Of prompts and files.
+    """
 
     request: GenerationRequest
     sampler: Sampler
+    table: NoiseTable
+    schedule: Tensor
     stack: NetworkStack
     guidance: Guidance
-    seeds: range
+    seeds: Sequence[int]
+    variation_seeds: Sequence[int]
     width: int
     height: int
+    entries: Mapping[str, object]
     diagnostics: tuple[Diagnostic, ...]
-    embedding_hashes: str | None
 
 
 class Engine:
@@ -106,9 +161,9 @@ class Engine:
             RequestError: No such device or dtype.
         """
         registry = Registry.open(models, cache_file=default_cache_file())
-        path = _checkpoint_path(checkpoint, registry)
-        place = _device(device)
-        kind = dtype if isinstance(dtype, torch.dtype) else _dtype(dtype, place)
+        path = checkpoint_path(checkpoint, registry)
+        place = usable_device(device)
+        kind = dtype if isinstance(dtype, torch.dtype) else usable_dtype(dtype, place)
         configurations = None if config is None else Path(config)
         parts = open_checkpoint(path, config=configurations, device=place, dtype=kind)
         return cls(parts, registry, place)
@@ -132,7 +187,8 @@ class Engine:
 
         Raises:
             GenerationCancelled: ``cancel`` was set.
-            RequestError: An unknown sampler, or more steps than the sampler can take.
+            RequestError: An unknown sampler or schedule type, more steps than the sampler can take, or
+                an option that cannot be honoured.
             PromptSyntaxError: ``strict``, and a tag's kind or multiplier cannot be used.
             UnknownNetworkError: ``strict``, and a network is in no folder.
             NetworkFormatError: ``strict``, and a network's file cannot be read.
@@ -148,7 +204,7 @@ class Engine:
                 with clock.measuring("sample"):
                     latents.append(self._sample(job, batch, on_step))
                 with clock.measuring("decode"):
-                    images += [self._decode(one) for one in latents[-1]]
+                    images += [self._decode(one, tiling=request.tiling) for one in latents[-1]]
         result = torch.cat(latents).cpu()
         return GenerationResult(
             images=tuple(images),
@@ -158,17 +214,24 @@ class Engine:
             networks=job.stack.reports,
             diagnostics=(*job.diagnostics, *_finiteness(result)),
             timings=clock.seconds,
+            variation_seeds=tuple(job.variation_seeds),
         )
 
     def _prepare(self, request: GenerationRequest, clock: _Clock) -> _Job:
-        sampler = find_sampler(request.sampler)
+        options = request.options
+        _refuse_unhonoured(options)
+        sampler = find_sampler(request.sampler, request.scheduler)
+        request = with_default_hypernetwork(request)
+        prompts = parse(request.prompt), parse(request.negative_prompt, negative=True)
+        doubled = sampler.second_order and not options.undoubled_timelines
+        calls = request.steps * 2 if doubled else request.steps
         with clock.measuring("plan"):
             plan = make_plan(
-                parse(request.prompt),
-                parse(request.negative_prompt, negative=True),
+                *prompts,
                 self.registry,
-                steps=request.steps,
+                steps=calls,
                 policy=request.policy,
+                old_timelines=options.old_timelines,
             )
         with clock.measuring("load"):
             stack = prepare_stack(
@@ -176,73 +239,115 @@ class Engine:
             )
             words = self._embeddings.words(text_widths(self.checkpoint.text_encoder))
         with clock.measuring("encode"):
-            model = clip_text_model(self.checkpoint.text_encoder, clip_skip=request.clip_skip)
-            encode = partial(encode_schedule, model=model, embeddings=words.table)
-            guidance = Guidance(
-                positive=[(encode(part.schedule), part.weight) for part in plan.positive],
-                negative=encode(plan.negative),
-                scale=request.cfg_scale,
-            )
-        seed = request.seed if request.seed >= 0 else secrets.randbelow(2**32 - 1)
+            guidance = self._encode(plan, request, words.table)
+        table = noise_table(self.checkpoint.noise_table, options)
+        seeds, variation_seeds = _drawn_seeds(request)
         return _Job(
             request=request,
             sampler=sampler,
+            table=table,
+            schedule=sampler.schedule(table, request.steps, options),
             stack=stack,
             guidance=guidance,
-            seeds=range(seed, seed + request.batch_size * request.batch_count),
+            seeds=seeds,
+            variation_seeds=variation_seeds,
             width=request.width or self.checkpoint.native_size,
             height=request.height or self.checkpoint.native_size,
+            entries=text_entries(prompts, plan, calls, options),
             diagnostics=(
                 *plan.diagnostics,
                 *stack.diagnostics,
                 *misfit_diagnostics(words, plan.texts),
-            ),
-            embedding_hashes=embedding_hashes(
-                [conditioning for conditioning, _ in guidance.positive], guidance.negative
+                *_idle_scheduler(request, sampler),
             ),
         )
 
+    def _encode(self, plan: Plan, request: GenerationRequest, words: EmbeddingTable) -> Guidance:
+        model = clip_text_model(self.checkpoint.text_encoder, clip_skip=request.clip_skip)
+        options = request.options
+
+        def encode(timeline: Schedule) -> Conditioning:
+            return encode_schedule(
+                timeline,
+                model,
+                embeddings=words,
+                emphasis=options.emphasis,
+                comma_backtrack=options.comma_backtrack,
+            )
+
+        nothing = parse("", negative=True).parts[0]
+        return Guidance(
+            positive=[(encode(part.schedule), part.weight) for part in plan.positive],
+            negative=encode(plan.negative),
+            scale=request.cfg_scale,
+            empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
+        )
+
     def _sample(self, job: _Job, batch: int, on_step: OnStep) -> Tensor:
-        size = job.request.batch_size
-        seeds = job.seeds[batch * size : (batch + 1) * size]
+        request, options = job.request, job.request.options
+        images = slice(batch * request.batch_size, (batch + 1) * request.batch_size)
         unet: Any = self.checkpoint.unet
-        shape = (unet.config.in_channels, job.height // 8, job.width // 8)
-        with injected(unet, job.stack.uses), skips_resized_like_webui(unet):
-            return sample(
+        noise = ImageNoise(
+            _seeding(request, job.seeds[images], job.variation_seeds[images]),
+            (unet.config.in_channels, job.height // 8, job.width // 8),
+            self.device,
+        )
+        with (
+            injected(unet, job.stack.uses),
+            skips_resized_like_webui(unet),
+            tiled(*[unet] * request.tiling),
+        ):
+            return run_pass(
                 job.sampler,
-                GuidedUnet(unet, job.guidance),
-                self.checkpoint.noise_table,
-                ImageNoise.seeded(seeds, shape, self.device),
-                steps=job.request.steps,
+                GuidedUnet(unet, job.guidance, options),
+                job.table,
+                first_latents(job.sampler, job.schedule, noise, options),
+                job.schedule,
+                noise=noise,
+                options=options,
                 on_step=on_step,
             )
 
-    def _decode(self, latents: Tensor) -> Image.Image:
-        pixels = decode_latents(self.checkpoint, latents[None])[0]
+    def _decode(self, latents: Tensor, *, tiling: bool) -> Image.Image:
+        with tiled(*[self.checkpoint.vae] * tiling):
+            pixels = decode_latents(self.checkpoint, latents[None])[0]
         # WebUI truncates; rounding would differ by one level in half of all pixels.
         levels = (((pixels + 1) / 2).clamp(0, 1).nan_to_num(0) * 255).to(torch.uint8)
         return Image.fromarray(levels.permute(1, 2, 0).cpu().numpy(), "RGB")
 
     def _infotexts(self, job: _Job) -> tuple[str, ...]:
-        request, path = job.request, self.checkpoint.path
-        digest = None if path.is_dir() else self.registry.digests.of(path)
+        request, path, sampler = job.request, self.checkpoint.path, job.sampler
+        options = request.options
+        told = seed_delta_told(sampler, options)
+        sampling = pass_entries(sampler, job.guidance, job.table, options)
+        entries = partial(
+            generation_entries,
+            request,
+            sampler=sampler.name,
+            size=(job.width, job.height),
+            model=path.stem,
+            model_digest=None if path.is_dir() else self.registry.digests.of(path),
+            networks=job.stack.reports,
+            embedding_hashes=_embedding_hashes(job) if options.hash_embeddings else None,
+            scheduler=schedule_type_told(sampler),
+            seed_delta=(options.noise_seed_delta or None) if told else None,
+            levels=level_entries(options),
+            sampling={**job.entries, **sampling},
+        )
+        variations = job.variation_seeds or [None] * len(job.seeds)
         return tuple(
             write_infotext(
                 request.prompt,
                 request.negative_prompt,
-                generation_entries(
-                    request,
-                    sampler=job.sampler.name,
-                    seed=seed,
-                    size=(job.width, job.height),
-                    model=path.stem,
-                    model_digest=digest,
-                    networks=job.stack.reports,
-                    embedding_hashes=job.embedding_hashes,
-                ),
+                entries(seed=seed, variation_seed=variation),
             )
-            for seed in job.seeds
+            for seed, variation in zip(job.seeds, variations, strict=True)
         )
+
+
+def _embedding_hashes(job: _Job) -> str | None:
+    positive = [conditioning for conditioning, _ in job.guidance.positive]
+    return embedding_hashes(positive, job.guidance.negative)
 
 
 def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
@@ -259,46 +364,47 @@ def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
     return vae.decode(latents.float() / checkpoint.scaling_factor, return_dict=False)[0]
 
 
-def _checkpoint_path(checkpoint: str | Path | None, registry: Registry) -> Path:
-    """The file or folder meant: a path that exists, or a name among the scanned ones."""
-    known = registry.entries("checkpoint")
-    if checkpoint is None:
-        if known:
-            return known[0].path
-        message = "no checkpoint found; put one into models/Stable-diffusion or name a file"
-        raise CheckpointError(message)
-    path = Path(checkpoint)
-    if path.exists():
-        return path
-    entry = registry.find("checkpoint", str(checkpoint))
-    if entry is not None:
-        return entry.path
-    near = registry.near("checkpoint", path.stem)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise CheckpointError(f"no such file, and no checkpoint of that name{hint}", path=path)
+def _refuse_unhonoured(options: Options) -> None:
+    for own, value in options.changed().items():
+        if own in _NOT_HONOURED:
+            name = Options.webui_name(own)
+            message = f"option {name} cannot be {value!r}: this version does not honour it yet"
+            raise RequestError(message, field=name)
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        detail = str(error).splitlines()[0]
-        raise RequestError(f"device {name!r} cannot be used: {detail}", field="device") from None
-    return device
+def _drawn_seeds(request: GenerationRequest) -> tuple[Sequence[int], Sequence[int]]:
+    """Seeds and variation seeds of all images, drawn where the request leaves them open."""
+    images = request.batch_size * request.batch_count
+    seed, variation = (
+        value if value >= 0 else secrets.randbelow(2**32 - 1)
+        for value in (request.seed, request.variation_seed)
+    )
+    if request.variation_strength > 0:
+        return [seed] * images, range(variation, variation + images)
+    return range(seed, seed + images), ()
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    if name not in get_args(Precision):
-        choices = ", ".join(get_args(Precision))
-        raise RequestError(f"dtype {name!r} is none of {choices}", field="dtype")
-    return getattr(torch, name)
+def _seeding(
+    request: GenerationRequest, seeds: Sequence[int], variation_seeds: Sequence[int]
+) -> Seeding:
+    width, height = request.seed_resize_from or (0, 0)
+    return Seeding(
+        seeds=tuple(seeds),
+        variation_seeds=tuple(variation_seeds),
+        strength=request.variation_strength,
+        resize_from=(height // 8, width // 8) if request.seed_resize_from else None,
+        delta=request.options.noise_seed_delta,
+        source=request.options.noise_source,
+    )
+
+
+def _idle_scheduler(request: GenerationRequest, sampler: Sampler) -> list[Diagnostic]:
+    if isinstance(sampler, SigmaSampler) or find_scheduler(request.scheduler) is None:
+        return []
+    message = (
+        f"{sampler.name} has a schedule of its own; {request.scheduler!r} does nothing with it"
+    )
+    return [Diagnostic("warning", message, None, "leave the scheduler at automatic")]
 
 
 def _step_reporter(

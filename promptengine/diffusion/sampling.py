@@ -1,152 +1,53 @@
-"""Samplers: one function each, all of one shape, and the table of their names.
-
-A sampler over sigmas is ``f(denoise, x, sigmas, *, noise, on_step) -> latents`` with ``denoise(x,
-sigma)`` giving the denoised picture x0; one over timesteps takes ``predict(x, timestep)``, giving the
-noise, and the cumulative alphas. Formulas follow k-diffusion's and CompVis' definitions, which WebUI
-uses; ``sigma`` is a 0-d tensor.
-"""
+"""The samplers by name: their spellings, schedules and settings."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
-import torch
 from torch import Tensor
 
+from promptengine.diffusion.samplers.dpm import (
+    sample_dpm2,
+    sample_dpm2_ancestral,
+    sample_dpm_adaptive,
+    sample_dpm_fast,
+)
+from promptengine.diffusion.samplers.dpmpp import (
+    sample_dpmpp_2m,
+    sample_dpmpp_2m_sde,
+    sample_dpmpp_2s_ancestral,
+    sample_dpmpp_3m_sde,
+    sample_dpmpp_sde,
+)
+from promptengine.diffusion.samplers.euler import (
+    sample_euler,
+    sample_euler_ancestral,
+    sample_heun,
+    sample_lms,
+    sample_restart,
+)
+from promptengine.diffusion.samplers.timesteps import sample_ddim, sample_plms
+from promptengine.diffusion.samplers.unipc import sample_unipc
 from promptengine.diffusion.schedules import (
+    SCHEDULERS,
     NoiseTable,
+    Scheduler,
     ddim_timesteps,
-    karras_sigmas,
-    uniform_sigmas,
+    find_scheduler,
+    spellings,
+    without_penultimate,
 )
 from promptengine.errors import RequestError
+from promptengine.options import Options
 
-__all__ = [
-    "SAMPLERS",
-    "Denoise",
-    "Draw",
-    "OnStep",
-    "Predict",
-    "Sampler",
-    "SigmaSampler",
-    "TimestepSampler",
-    "find_sampler",
-    "sample_ddim",
-    "sample_dpmpp_2m",
-    "sample_euler",
-    "sample_euler_ancestral",
-]
+__all__ = ["SAMPLERS", "Sampler", "SigmaSampler", "TimestepSampler", "find_sampler", "settings_of"]
 
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""``(x, sigma) -> x0``; x and x0 ``[batch, channels, height, width]``."""
-
-Predict = Callable[[Tensor, Tensor], Tensor]
-"""``(x, timestep) -> noise``, shaped alike."""
-
-Draw = Callable[[], Tensor]
-"""Fresh standard normal noise, shaped like the latents."""
-
-OnStep = Callable[[int, Tensor], None]
-"""Called after every step with the steps done and the current x0."""
-
-
-def sample_euler(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Draw, on_step: OnStep
-) -> Tensor:
-    """Euler's method on the probability-flow ODE (Karras et al., arXiv:2206.00364, algorithm 1)."""
-    for step, (sigma, target) in enumerate(pairwise(sigmas), start=1):
-        denoised = denoise(x, sigma)
-        x = x + (x - denoised) / sigma * (target - sigma)
-        on_step(step, denoised)
-    return x
-
-
-def sample_euler_ancestral(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Draw, on_step: OnStep
-) -> Tensor:
-    """Euler steps below the target sigma, each followed by fresh noise up to it."""
-    for step, (sigma, target) in enumerate(pairwise(sigmas), start=1):
-        denoised = denoise(x, sigma)
-        down, up = _ancestral_split(sigma, target)
-        x = x + (x - denoised) / sigma * (down - sigma)
-        if target > 0:
-            x = x + noise() * up
-        on_step(step, denoised)
-    return x
-
-
-def _ancestral_split(sigma: Tensor, target: Tensor, eta: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Split ``target`` into the sigma to step down to and the noise that leads back up."""
-    up = eta * (target**2 * (sigma**2 - target**2) / sigma**2).sqrt()
-    up = torch.minimum(target, up)
-    return (target**2 - up**2).sqrt(), up
-
-
-def sample_dpmpp_2m(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Draw, on_step: OnStep
-) -> Tensor:
-    """DPM-Solver++(2M), Lu et al., arXiv:2211.01095: second order from the step before."""
-    previous: Tensor | None = None
-    previous_h = sigmas.new_zeros(())
-    for step, (sigma, target) in enumerate(pairwise(sigmas), start=1):
-        denoised = denoise(x, sigma)
-        h = sigma.log() - target.log()
-        estimate = denoised
-        if previous is not None and target > 0:
-            ratio = h / (2 * previous_h)
-            estimate = (1 + ratio) * denoised - ratio * previous
-        x = target / sigma * x - torch.expm1(-h) * estimate
-        previous, previous_h = denoised, h
-        on_step(step, denoised)
-    return x
-
-
-def sample_ddim(
-    predict: Predict, x: Tensor, timesteps: Tensor, *, alphas: Tensor, noise: Draw, on_step: OnStep
-) -> Tensor:
-    """DDIM (Song et al., arXiv:2010.02502) with eta 0, down to the lowest timestep.
-
-    Walks from the last of the rising ``timesteps`` to the second: n of them give n - 1 updates, and
-    the result stays at the first one's noise level, as in WebUI.
-    """
-    for step, index in enumerate(range(len(timesteps) - 1, 0, -1), start=1):
-        epsilon = predict(x, timesteps[index])
-        alpha, target = alphas[timesteps[index]], alphas[timesteps[index - 1]]
-        denoised = (x - (1 - alpha).sqrt() * epsilon) / alpha.sqrt()
-        x = target.sqrt() * denoised + (1 - target).sqrt() * epsilon
-        on_step(step, denoised)
-    return x
-
-
-class SigmaStepper(Protocol):
-    """What a sampler over sigmas looks like."""
-
-    def __call__(
-        self, denoise: Denoise, x: Tensor, sigmas: Tensor, *, noise: Draw, on_step: OnStep
-    ) -> Tensor:
-        """Walk from ``x`` at ``sigmas[0]`` to the end of ``sigmas``."""
-        ...
-
-
-class TimestepStepper(Protocol):
-    """What a sampler over timesteps looks like."""
-
-    def __call__(
-        self,
-        predict: Predict,
-        x: Tensor,
-        timesteps: Tensor,
-        *,
-        alphas: Tensor,
-        noise: Draw,
-        on_step: OnStep,
-    ) -> Tensor:
-        """Walk from ``x`` at ``timesteps[-1]`` down to ``timesteps[0]``."""
-        ...
+_OLD_KARRAS_RANGE = (0.1, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +57,53 @@ class SigmaSampler:
     Attributes:
         name: As WebUI spells it, in infotexts too.
         aliases: Other spellings that WebUI accepts.
-        schedule: Steps to sigmas ``[steps + 1]``, high to low, ending in 0.
-        run: The stepping function.
+        run: The stepping function, of the shape in ``samplers/shape.py``.
+        settings: Its settings, and the fields of :class:`promptengine.options.Options` they come from.
+        scheduler: The schedule type that the name stands for.
+        chosen: Whether the schedule type was asked for beside the name.
+        second_order: Whether prompt schedules count two calls a step.
+        discards: Whether the last sigma but one is left out.
+        brownian: Whether its noise is a Brownian motion's.
+        spans: Whether it picks its own sigmas between the two ends.
+        delta_told: Whether WebUI writes ENSD into its infotexts.
     """
 
     name: str
     aliases: tuple[str, ...]
-    schedule: Callable[[NoiseTable, int], Tensor]
-    run: SigmaStepper
+    run: Callable[..., Tensor]
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    scheduler: str = "uniform"
+    chosen: bool = False
+    second_order: bool = False
+    discards: bool = False
+    brownian: bool = False
+    spans: bool = False
+    delta_told: bool = False
+
+    def schedule_type(self, options: Options) -> Scheduler:
+        """The schedule type in force: one asked for, else the option's, else the name's."""
+        if not self.chosen and options.schedule_type != "automatic":
+            return SCHEDULERS[options.schedule_type]
+        return SCHEDULERS[self.scheduler]
+
+    def picks_schedule(self, options: Options) -> bool:
+        """Whether the schedule type is one that the user chose; only these have settings."""
+        return self.chosen or options.schedule_type != "automatic"
+
+    def schedule(self, table: NoiseTable, steps: int, options: Options | None = None) -> Tensor:
+        """Sigmas ``[steps + 1]``, high to low, ending in 0 (but see ``Scheduler.sigmas``)."""
+        options = options or Options()
+        scheduler = self.schedule_type(options)
+        lowest = highest = rho = 0.0
+        picked = self.picks_schedule(options)
+        if options.old_karras_range and (picked or scheduler.name == "karras"):
+            lowest, highest = _OLD_KARRAS_RANGE
+        if picked:
+            lowest, highest = options.sigma_min or lowest, options.sigma_max or highest
+            rho = options.rho
+        discards = self.discards or options.discard_penultimate
+        sigmas = scheduler.sigmas(table, steps + discards, lowest=lowest, highest=highest, rho=rho)
+        return without_penultimate(sigmas) if discards else sigmas
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,48 +113,213 @@ class TimestepSampler:
     Attributes:
         name: As WebUI spells it, in infotexts too.
         aliases: Other spellings that WebUI accepts.
-        schedule: Steps to integer timesteps, rising.
-        run: The stepping function.
+        run: The stepping function, of the shape in ``samplers/shape.py``.
+        settings: Its settings, and the fields of :class:`promptengine.options.Options` they come from.
+        respaces: Whether it spaces its own times, from pure noise down.
+        second_order: Never; here to be asked for.
     """
 
     name: str
     aliases: tuple[str, ...]
-    schedule: Callable[[NoiseTable, int], Tensor]
-    run: TimestepStepper
+    run: Callable[..., Tensor]
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    respaces: bool = False
+    second_order: bool = False
+
+    def schedule(self, table: NoiseTable, steps: int, options: Options | None = None) -> Tensor:
+        """Integer timesteps, rising; no option changes them."""
+        return ddim_timesteps(table, steps)
 
 
 Sampler = SigmaSampler | TimestepSampler
 
+_CHURN = {
+    "churn": "churn",
+    "churn_from": "churn_from",
+    "churn_to": "churn_to",
+    "noise_scale": "noise_scale",
+}
+_ETA = {"eta": "eta_ancestral"}
+_SCALED = {"noise_scale": "noise_scale"}
+_UNIPC = {
+    "variant": "unipc_variant",
+    "spacing": "unipc_spacing",
+    "order": "unipc_order",
+    "lower_order_final": "unipc_lower_order_final",
+}
+
+_2M = SigmaSampler("DPM++ 2M", ("k_dpmpp_2m",), sample_dpmpp_2m)
+_SDE = SigmaSampler(
+    "DPM++ SDE",
+    ("k_dpmpp_sde",),
+    sample_dpmpp_sde,
+    _ETA | _SCALED,
+    second_order=True,
+    brownian=True,
+)
+_2M_SDE = SigmaSampler(
+    "DPM++ 2M SDE", ("k_dpmpp_2m_sde_ka",), sample_dpmpp_2m_sde, _ETA | _SCALED, brownian=True
+)
+_2M_SDE_HEUN = replace(
+    _2M_SDE,
+    name="DPM++ 2M SDE Heun",
+    aliases=("k_dpmpp_2m_sde_heun",),
+    run=partial(sample_dpmpp_2m_sde, heun=True),
+)
+_3M_SDE = SigmaSampler(
+    "DPM++ 3M SDE",
+    ("k_dpmpp_3m_sde",),
+    sample_dpmpp_3m_sde,
+    _ETA | _SCALED,
+    discards=True,
+    brownian=True,
+)
+_LMS = SigmaSampler("LMS", ("k_lms",), sample_lms)
+_DPM2 = SigmaSampler("DPM2", ("k_dpm_2",), sample_dpm2, _CHURN, second_order=True, discards=True)
+_DPM2_A = SigmaSampler(
+    "DPM2 a",
+    ("k_dpm_2_a",),
+    sample_dpm2_ancestral,
+    _ETA | _SCALED,
+    second_order=True,
+    discards=True,
+    delta_told=True,
+)
+_2S_A = SigmaSampler(
+    "DPM++ 2S a",
+    ("k_dpmpp_2s_a",),
+    sample_dpmpp_2s_ancestral,
+    _ETA | _SCALED,
+    second_order=True,
+    delta_told=True,
+)
+
+
+def _karras(sampler: SigmaSampler, alias: str) -> SigmaSampler:
+    return replace(sampler, name=f"{sampler.name} Karras", aliases=(alias,), scheduler="karras")
+
+
+def _exponential(sampler: SigmaSampler, alias: str) -> SigmaSampler:
+    return replace(
+        sampler, name=f"{sampler.name} Exponential", aliases=(alias,), scheduler="exponential"
+    )
+
+
 SAMPLERS: Mapping[str, Sampler] = {
     sampler.name: sampler
     for sampler in (
+        _karras(_2M, "k_dpmpp_2m_ka"),
+        _karras(_SDE, "k_dpmpp_sde_ka"),
+        _exponential(_2M_SDE, "k_dpmpp_2m_sde_exp"),
+        _karras(_2M_SDE, "k_dpmpp_2m_sde_ka"),
         SigmaSampler(
-            "Euler a", ("k_euler_a", "k_euler_ancestral"), uniform_sigmas, sample_euler_ancestral
+            "Euler a",
+            ("k_euler_a", "k_euler_ancestral"),
+            sample_euler_ancestral,
+            _ETA,
+            delta_told=True,
         ),
-        SigmaSampler("Euler", ("k_euler",), uniform_sigmas, sample_euler),
-        SigmaSampler("DPM++ 2M", ("k_dpmpp_2m",), uniform_sigmas, sample_dpmpp_2m),
-        SigmaSampler("DPM++ 2M Karras", ("k_dpmpp_2m_ka",), karras_sigmas, sample_dpmpp_2m),
-        TimestepSampler("DDIM", ("ddim",), ddim_timesteps, sample_ddim),
+        SigmaSampler("Euler", ("k_euler",), sample_euler, _CHURN),
+        _LMS,
+        SigmaSampler("Heun", ("k_heun",), sample_heun, _CHURN, second_order=True),
+        _DPM2,
+        _DPM2_A,
+        _2S_A,
+        _2M,
+        _SDE,
+        _2M_SDE,
+        _2M_SDE_HEUN,
+        _karras(_2M_SDE_HEUN, "k_dpmpp_2m_sde_heun_ka"),
+        _exponential(_2M_SDE_HEUN, "k_dpmpp_2m_sde_heun_exp"),
+        _3M_SDE,
+        _karras(_3M_SDE, "k_dpmpp_3m_sde_ka"),
+        _exponential(_3M_SDE, "k_dpmpp_3m_sde_exp"),
+        SigmaSampler(
+            "DPM fast",
+            ("k_dpm_fast",),
+            sample_dpm_fast,
+            _ETA | _SCALED,
+            spans=True,
+            delta_told=True,
+        ),
+        SigmaSampler(
+            "DPM adaptive", ("k_dpm_ad",), sample_dpm_adaptive, _ETA, spans=True, delta_told=True
+        ),
+        _karras(_LMS, "k_lms_ka"),
+        replace(_karras(_DPM2, "k_dpm_2_ka"), delta_told=True),
+        _karras(_DPM2_A, "k_dpm_2_a_ka"),
+        _karras(_2S_A, "k_dpmpp_2s_a_ka"),
+        SigmaSampler(
+            "Restart", ("restart",), sample_restart, scheduler="karras", second_order=True
+        ),
+        TimestepSampler("DDIM", ("ddim",), sample_ddim, {"eta": "eta_ddim"}),
+        TimestepSampler("PLMS", ("plms",), sample_plms),
+        TimestepSampler("UniPC", ("unipc",), sample_unipc, _UNIPC, respaces=True),
     )
 }
-"""Every sampler by its name."""
+"""Every sampler by its name, in WebUI's order; of two with one alias the later has it."""
 
 
-def find_sampler(name: str) -> Sampler:
-    """Look a sampler up by name or alias, in any case.
+def settings_of(sampler: Sampler, options: Options) -> dict[str, Any]:
+    """The settings of a sampler's stepping function, with their values."""
+    return {name: getattr(options, own) for name, own in sampler.settings.items()}
+
+
+def find_sampler(name: str, scheduler: str = "automatic") -> Sampler:
+    """Look a sampler up.
+
+    Args:
+        name: Name or alias in any case, with ``_`` or blanks, and with or without ``k_``. The label of
+            a schedule type may follow, such as `` Karras``, also where WebUI has no such name.
+        scheduler: A schedule type by name or label; ``automatic`` is that of the name. Samplers over
+            timesteps have none and do not heed it.
 
     Raises:
-        RequestError: No such sampler; the message lists what there is.
+        RequestError: No such sampler (the message lists what there is) or schedule type, or two
+            different schedule types.
     """
-    spellings = {
-        spelling.lower(): sampler
-        for sampler in SAMPLERS.values()
-        for spelling in (sampler.name, *sampler.aliases)
-    }
-    found = spellings.get(name.strip().lower())
-    if found is not None:
+    wanted = find_scheduler(scheduler)
+    found, suffix = _find_with_suffix(name)
+    if isinstance(found, TimestepSampler):
+        if suffix is not None:
+            raise _unknown(name)
         return found
-    near = difflib.get_close_matches(name.lower(), spellings, n=1)
-    hint = f"did you mean {spellings[near[0]].name!r}?" if near else ""
+    named = suffix or (
+        SCHEDULERS[found.scheduler] if found.name.lower().endswith(f" {found.scheduler}") else None
+    )
+    if wanted is not None and named is not None and wanted != named:
+        message = f"sampler {name!r} names the schedule {named.label!r}, scheduler {wanted.label!r}"
+        raise RequestError(f"{message}; name one of them only", field="scheduler")
+    picked = suffix or (wanted if named is None else None)
+    return found if picked is None else replace(found, scheduler=picked.name, chosen=True)
+
+
+def _find_with_suffix(name: str) -> tuple[Sampler, Scheduler | None]:
+    """The sampler, and the schedule type that its name does not have but what was given does."""
+    known = {
+        _normal(spelling): sampler
+        for sampler in SAMPLERS.values()
+        for spelling in (*sampler.aliases, sampler.name)
+    }
+    wanted = _normal(name)
+    if wanted in known:
+        return known[wanted], None
+    for scheduler in SCHEDULERS.values():
+        for spelling in spellings(scheduler):
+            base = wanted.removesuffix(f" {_normal(spelling)}")
+            if base != wanted and base in known:
+                return known[base], scheduler
+    raise _unknown(name)
+
+
+def _normal(name: str) -> str:
+    words = re.sub(r"[\s_]+", " ", name.strip().lower()).removeprefix("k ")
+    return words.replace("dpmpp", "dpm++")
+
+
+def _unknown(name: str) -> RequestError:
+    names = {sampler.lower(): sampler for sampler in SAMPLERS}
+    near = difflib.get_close_matches(name.strip().lower(), names, n=1)
+    hint = f"did you mean {names[near[0]]!r}?" if near else ""
     known = "known samplers: " + ", ".join(SAMPLERS)
-    raise RequestError(f"unknown sampler {name!r}; {hint or known}", field="sampler")
+    return RequestError(f"unknown sampler {name!r}; {hint or known}", field="sampler")

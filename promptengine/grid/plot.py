@@ -73,8 +73,10 @@ def plan_grid(
     _check_size(engine, request, axes)
     if request.seed < 0:
         request = replace(request, seed=secrets.randbelow(2**32 - 1))
+    if request.variation_seed < 0:
+        request = replace(request, variation_seed=secrets.randbelow(2**32 - 1))
     for axis in axes:
-        _check_names(engine, axis)
+        _check_names(engine, request, axis)
     places = product(*([(axis, value) for value in axis.values] for axis in axes))
     return tuple(request_at(request, place) for place in places)
 
@@ -89,10 +91,10 @@ def _check_size(engine: Engine, request: GenerationRequest, axes: Sequence[Axis]
         raise RequestError(message, field="axis")
 
 
-def _check_names(engine: Engine, axis: Axis) -> None:
+def _check_names(engine: Engine, request: GenerationRequest, axis: Axis) -> None:
     if axis.kind == "sampler":
         for name in axis.values:
-            find_sampler(str(name))
+            find_sampler(str(name), request.scheduler)
     if axis.kind == "hypernetwork":
         for name in map(str, axis.values):
             if not axis.is_none(name) and engine.registry.find("hypernet", name) is None:

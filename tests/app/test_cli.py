@@ -52,6 +52,23 @@ def test_txt2img_writes_pictures_with_their_text(tmp_path: Path, capsys: Capture
     assert 'Hypernet hashes: "hn-relu: ' in last
 
 
+def test_txt2img_takes_webuis_settings(tmp_path: Path) -> None:
+    arguments = ["txt2img", "a cat", *TINY, "--sampler", "Euler a", "--scheduler", "karras"]
+    arguments += ["--variation-seed", "9", "--variation-strength", "0.5", "--seed", "5"]
+    arguments += ["--noise-source", "nv", "--tiling", "--batch-count", "2"]
+    arguments += ["--option", "eta_ancestral=0.5", "--option", "CLIP_stop_at_last_layers=2"]
+    assert run(*arguments, "-o", str(tmp_path)) == 0
+    texts: list[str] = []
+    for path in sorted(tmp_path.glob("*.png")):
+        with Image.open(path) as image:
+            texts.append(image.info["parameters"])
+    for number, text in enumerate(texts):
+        assert "Sampler: Euler a, Schedule type: Karras, CFG scale: 7, Seed: 5," in text
+        assert f"Variation seed: {9 + number}, Variation seed strength: 0.5, Clip skip: 2" in text
+        assert "RNG: NV, Tiling: True, Eta: 0.5" in text
+    assert len(texts) == 2
+
+
 def test_the_hypernetwork_option_is_a_tag_at_the_end(tmp_path: Path) -> None:
     pictures: list[bytes] = []
     for number, arguments in enumerate(
@@ -77,6 +94,9 @@ def test_the_hypernetwork_option_is_a_tag_at_the_end(tmp_path: Path) -> None:
         (["txt2img", "a", "--hypernetwork", "ink:x"], "multiplier 'x' is no number"),
         (["txt2img", "a", "--hypernetwork", ""], "no name of a hypernetwork"),
         (["txt2img", "a", "--hypernetwork-dir", "nowhere"], "no such folder: nowhere"),
+        (["txt2img", "a", "--option", "rho"], "--option 'rho': write NAME=VALUE"),
+        (["txt2img", "a", "--option", "rho=much"], "option rho is 'much'; it must be a number"),
+        (["txt2img", "a", "--option", "roh=1"], "unknown option 'roh'; did you mean 'rho'?"),
         (["parse", "a", "--steps", "0"], "steps is 0"),
         (["inspect", "nowhere.pt"], "nowhere.pt: no such file"),
         (["convert", "nowhere.pt", "x.safetensors"], "nowhere.pt: no such file"),

@@ -11,6 +11,8 @@ from promptengine.diffusion.denoiser import (
     predict_noise,
     skips_resized_like_webui,
 )
+from promptengine.diffusion.tiling import tiled
+from promptengine.options import Options
 from promptengine.text.encode import Conditioning
 
 
@@ -62,6 +64,47 @@ def test_parts_are_lengthened_but_not_the_negative_prompt() -> None:
     assert unet.batches == [(4, 154), (2, 77)]
 
 
+def test_every_second_call_below_a_level_leaves_the_negative_prompt_out() -> None:
+    unet = MeanUnet()
+    guidance = Guidance([(said(3.0), 0.5), (said(5.0), 1.0)], said(1.0), 7.0)
+    guided = GuidedUnet(unet, guidance, Options(unguided_below=2.0))
+    x, timestep = torch.zeros(1, 4, 1, 1), torch.tensor(1.0)
+    answers = [float(guided(x, timestep, level=torch.tensor(v)).mean()) for v in (1, 1, 1, 2.0)]
+    full = 1.0 + 0.5 * 7 * 2.0 + 7 * 4.0
+    # The first part then stands for the negative prompt, at scale 1.
+    assert answers == [full, 3.0 + 5.0 - 3.0, full, full]
+    assert [images for images, _ in unet.batches] == [3, 2, 3, 3]
+
+
+def test_options_even_out_prompts_of_different_length() -> None:
+    long, short = said(3.0, tokens=154), said(1.0, tokens=77)
+    empty = torch.zeros(77, 3)
+
+    def batches(positive: Conditioning, negative: Conditioning, **options: bool):
+        unet = MeanUnet()
+        guidance = Guidance([(positive, 1.0)], negative, 1.0, empty)
+        assert guidance.uneven
+        guided = GuidedUnet(unet, guidance, Options(**options))  # type: ignore[arg-type]
+        answer = float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean())
+        return unet.batches, answer
+
+    assert batches(long, short)[0] == [(1, 154), (1, 77)]
+    # With empty chunks a prompt's mean halves; with its own last vector it stays.
+    assert batches(short, long, pad_with_empty=True) == ([(2, 154)], 0.5)
+    assert batches(long, short, pad_with_empty=True)[0] == [(2, 154)]
+    assert batches(long, short, pad_with_last=True)[0] == [(2, 154)]
+    assert batches(short, long, pad_with_last=True)[0] == [(2, 77)]
+    assert batches(short, long, pad_with_last=True, pad_with_empty=True)[0] == [(2, 77)]
+
+
+def test_prompts_can_be_asked_for_one_by_one() -> None:
+    unet = MeanUnet()
+    guidance = Guidance([(said(3.0), 1.0)], said(1.0), 7.0)
+    guided = GuidedUnet(unet, guidance, Options(batch_guidance=False))
+    assert float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean()) == 15.0
+    assert unet.batches == [(1, 77), (1, 77)]
+
+
 def test_the_call_counter_reads_the_schedule() -> None:
     unet = MeanUnet()
     scheduled = said(2.0, 4.0, until=(1, 10))
@@ -99,3 +142,17 @@ def test_odd_sizes_are_resized_after_the_convolution_and_even_ones_are_untouched
         assert not torch.allclose(predict(unet, 7), odd)
         assert torch.equal(predict(unet, 8), even)
     assert torch.equal(predict(unet, 7), odd)
+
+
+def test_tiling_lets_edges_meet_and_is_undone() -> None:
+    unet = tiny_unet()
+    before = predict(unet, 8)
+    x = torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 8, 8)
+    convolution = unet.conv_in  # type: ignore[union-attr]
+    with torch.no_grad(), tiled(unet):
+        rolled = convolution(x.roll(3, dims=-1))
+        torch.testing.assert_close(rolled, convolution(x).roll(3, dims=-1))
+        assert not torch.equal(predict(unet, 8), before)
+    assert torch.equal(predict(unet, 8), before)
+    with tiled():
+        assert torch.equal(predict(unet, 8), before)

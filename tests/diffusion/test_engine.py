@@ -28,7 +28,10 @@ from promptengine import (
     save_hypernetwork,
 )
 from promptengine.diffusion.denoiser import predict_noise
+from promptengine.diffusion.sampling import SAMPLERS
 from promptengine.networks.hypernetwork import HypernetworkSettings
+from promptengine.options import Options
+from promptengine.request import with_settings
 from tests.conftest import NETWORKS, WEBUI
 
 BASE = GenerationRequest(prompt="a cat", seed=7, steps=2, width=64, height=64, sampler="Euler")
@@ -248,6 +251,9 @@ def test_requests_that_cannot_be_honoured_name_the_field(tiny_engine: Engine) ->
         "height": 4,
         "seed": 2**64,
         "batch_size": 0,
+        "variation_strength": 1.5,
+        "variation_seed": -2,
+        "seed_resize_from": (64, 4),
     }
     for field, value in cases.items():
         with pytest.raises(RequestError, match=field) as caught:
@@ -292,3 +298,81 @@ def test_a_misfit_is_skipped_or_refused(tiny_engine: Engine) -> None:
 def test_no_prompt_crashes_a_generation(tiny_engine: Engine, prompt: str, negative: str) -> None:
     request = replace(BASE, prompt=prompt, negative_prompt=negative, width=16, height=16, steps=1)
     assert len(tiny_engine.generate(request).images) == 1
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"sd_lora": "ink"},
+        {"img2img_extra_noise": 0.5},
+        {"overlay_inpaint": False},
+        {"use_old_emphasis_implementation": True},
+    ],
+)
+def test_options_without_effect_are_refused(
+    tiny_engine: Engine, changed: dict[str, object]
+) -> None:
+    (name,) = changed
+    with pytest.raises(RequestError, match=f"option {name} cannot be") as caught:
+        tiny_engine.generate(with_settings(BASE, changed))
+    assert caught.value.field == name
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sampler": "Euler a", "options": Options(noise_seed_delta=7)}, "ENSD: 7"),
+        ({"scheduler": "SGM Uniform"}, "Sampler: Euler, Schedule type: SGM Uniform, CFG"),
+        ({"options": Options(noise_schedule="zero_terminal_snr")}, "Noise Schedule: Zero Terminal"),
+        ({"options": Options(churn=2.0, churn_to=9.0)}, "Sigma churn: 2.0, Sigma tmax: 9.0"),
+        ({"sampler": "DDIM", "options": Options(eta_ddim=0.5)}, "Eta DDIM: 0.5"),
+        ({"tiling": True}, "Tiling: True"),
+        ({"seed_resize_from": (48, 32)}, "Seed resize from: 48x32"),
+        ({"variation_seed": 9, "variation_strength": 0.5}, "Variation seed: 9"),
+        ({"options": Options(noise_source="nv")}, "RNG: NV"),
+        (
+            {"sampler": "DPM++ SDE", "options": Options(sde_noise_per_batch=True), "batch_size": 2},
+            "DPM++ SDE",
+        ),
+    ],
+)
+def test_options_change_the_picture_and_are_told(
+    tiny_engine: Engine, changes: dict[str, object], told: str
+) -> None:
+    before = fingerprint(tiny_engine)
+    plain = {key: changes[key] for key in ("sampler", "batch_size") if key in changes}
+    result = tiny_engine.generate(replace(BASE, **changes))
+    assert told in result.infotexts[0]
+    assert not torch.equal(result.latents, tiny_engine.generate(replace(BASE, **plain)).latents)
+    assert same(before, fingerprint(tiny_engine))
+
+
+def test_noise_as_a_gpu_draws_it_is_told_by_no_key(tiny_engine: Engine) -> None:
+    gpu = tiny_engine.generate(replace(BASE, options=Options(noise_source="gpu")))
+    nvidia = tiny_engine.generate(replace(BASE, options=Options(noise_source="nv")))
+    assert torch.equal(gpu.latents, nvidia.latents)
+    assert "RNG" not in gpu.infotexts[0]
+
+
+def test_a_scheduler_that_does_nothing_is_said(tiny_engine: Engine) -> None:
+    result = tiny_engine.generate(replace(BASE, sampler="DDIM", scheduler="karras"))
+    assert ["does nothing" in found.message for found in result.diagnostics] == [True]
+    assert "Schedule type" not in result.infotexts[0]
+    assert tiny_engine.generate(replace(BASE, sampler="DDIM")).diagnostics == ()
+
+
+def test_drawn_variation_seeds_are_reported_and_reproduce(tiny_engine: Engine) -> None:
+    request = replace(BASE, variation_strength=0.5, batch_size=2)
+    drawn = tiny_engine.generate(request)
+    first = drawn.variation_seeds[0]
+    assert drawn.variation_seeds == (first, first + 1)
+    assert drawn.seeds == (7, 7)
+    again = tiny_engine.generate(replace(request, variation_seed=first))
+    assert torch.equal(again.latents, drawn.latents)
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_no_sampler_fails_with_few_steps(tiny_engine: Engine, sampler: str, steps: int) -> None:
+    request = replace(BASE, sampler=sampler, steps=steps, width=16, height=16)
+    assert tiny_engine.generate(request).latents.isfinite().all()

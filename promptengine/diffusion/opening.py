@@ -1,0 +1,71 @@
+"""What an engine is opened with: which checkpoint, on which device, in which precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from promptengine.errors import CheckpointError, RequestError
+from promptengine.registry import Registry
+
+__all__ = ["Precision", "checkpoint_path", "usable_device", "usable_dtype"]
+
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+def checkpoint_path(checkpoint: str | Path | None, registry: Registry) -> Path:
+    """The file or folder meant: a path that exists, or a name among the scanned ones.
+
+    Raises:
+        CheckpointError: There is none, or none of that name.
+    """
+    known = registry.entries("checkpoint")
+    if checkpoint is None:
+        if known:
+            return known[0].path
+        message = "no checkpoint found; put one into models/Stable-diffusion or name a file"
+        raise CheckpointError(message)
+    path = Path(checkpoint)
+    if path.exists():
+        return path
+    entry = registry.find("checkpoint", str(checkpoint))
+    if entry is not None:
+        return entry.path
+    near = registry.near("checkpoint", path.stem)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise CheckpointError(f"no such file, and no checkpoint of that name{hint}", path=path)
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        RequestError: It cannot be used here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        detail = str(error).splitlines()[0]
+        raise RequestError(f"device {name!r} cannot be used: {detail}", field="device") from None
+    return device
+
+
+def usable_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of a name; ``auto`` is float16 on CUDA and float32 elsewhere, as in WebUI.
+
+    Raises:
+        RequestError: It is none of :data:`Precision`.
+    """
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in get_args(Precision):
+        choices = ", ".join(get_args(Precision))
+        raise RequestError(f"dtype {name!r} is none of {choices}", field="dtype")
+    return getattr(torch, name)

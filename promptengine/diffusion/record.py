@@ -1,0 +1,121 @@
+"""What a generation writes into its infotext about sampling, where it differs from the defaults.
+
+Keys, their order and the forms of numbers are WebUI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from promptengine.diffusion.denoiser import Guidance
+from promptengine.diffusion.sampling import Sampler, SigmaSampler
+from promptengine.diffusion.schedules import SCHEDULERS, NoiseTable
+from promptengine.options import Options
+from promptengine.plan import Plan
+from promptengine.syntax import Prompt, schedule
+
+__all__ = ["level_entries", "pass_entries", "schedule_type_told", "seed_delta_told", "text_entries"]
+
+
+def level_entries(options: Options) -> dict[str, object]:
+    """What was done to the model's noise levels."""
+    zero = options.noise_schedule == "zero_terminal_snr"
+    return {
+        "Downcast alphas_cumprod": options.downcast_alphas or None,
+        "Noise Schedule": "Zero Terminal SNR" if zero else None,
+    }
+
+
+def text_entries(
+    prompts: Sequence[Prompt], plan: Plan, steps: int, options: Options
+) -> dict[str, object]:
+    """How prompts were read.
+
+    Args:
+        prompts: Prompt and negative prompt.
+        plan: What was made of them.
+        steps: What their schedules were computed for.
+        options: The request's.
+    """
+    entries: dict[str, object] = {}
+    if options.old_timelines:
+        parts = [part for prompt in prompts for part in prompt.parts]
+        if any(schedule(part, steps, old=True) != schedule(part, steps) for part in parts):
+            entries["Old prompt editing timelines"] = True
+    if options.emphasis != "Original":
+        schedules = [plan.negative, *(part.schedule for part in plan.positive)]
+        texts = [segment.text for one in schedules for segment in one.segments]
+        if any("(" in text or "[" in text for text in texts):
+            entries["Emphasis"] = options.emphasis
+    return entries
+
+
+def pass_entries(
+    sampler: Sampler, guidance: Guidance, table: NoiseTable, options: Options
+) -> dict[str, object]:
+    """How latents were sampled.
+
+    Args:
+        sampler: With what.
+        guidance: By what; padding is told only where it did something.
+        table: The model's noise levels; a limit that equals the model's is not told.
+        options: The request's.
+    """
+    entries: dict[str, object] = {}
+    if isinstance(sampler, SigmaSampler):
+        discards = options.discard_penultimate and not sampler.discards
+        entries["Discard penultimate sigma"] = discards or None
+        if sampler.picks_schedule(options):
+            entries |= _schedule_entries(sampler, table, options)
+        entries["SGM noise multiplier"] = options.sgm_noise or None
+    entries |= _setting_entries(sampler, options)
+    if guidance.uneven:
+        last = options.pad_with_last
+        entries["Pad conds"] = (options.pad_with_empty and not last) or None
+        entries["Pad conds v0"] = last or None
+    return entries
+
+
+def _schedule_entries(
+    sampler: SigmaSampler, table: NoiseTable, options: Options
+) -> dict[str, object]:
+    scheduler = sampler.schedule_type(options)
+    low, high, rho = options.sigma_min, options.sigma_max, options.rho
+    bent = scheduler.rho is not None and rho not in (0, scheduler.rho)
+    return {
+        # A type asked for beside the sampler stands behind the sampler's name.
+        "Schedule type": None if sampler.chosen else scheduler.name,
+        "Schedule min sigma": low if low not in (0, table.lowest) else None,
+        "Schedule max sigma": high if high not in (0, table.highest) else None,
+        "Schedule rho": rho if bent else None,
+    }
+
+
+_SETTINGS = {
+    "eta_ancestral": "Eta",
+    "eta_ddim": "Eta DDIM",
+    "churn": "Sigma churn",
+    "churn_from": "Sigma tmin",
+    "churn_to": "Sigma tmax",
+    "noise_scale": "Sigma noise",
+}
+
+
+def _setting_entries(sampler: Sampler, options: Options) -> dict[str, object]:
+    changed = options.changed()
+    read = set(sampler.settings.values())
+    return {key: changed[own] for own, key in _SETTINGS.items() if own in read and own in changed}
+
+
+def schedule_type_told(sampler: Sampler) -> str | None:
+    """What stands behind the sampler's name: a schedule type that was asked for beside it."""
+    if isinstance(sampler, SigmaSampler) and sampler.chosen:
+        return SCHEDULERS[sampler.scheduler].label
+    return None
+
+
+def seed_delta_told(sampler: Sampler, options: Options) -> bool:
+    """Whether ENSD belongs into the infotext: with WebUI's samplers that draw noise on the way."""
+    if not isinstance(sampler, SigmaSampler):
+        return bool(sampler.settings.get("eta") and options.eta_ddim)
+    return sampler.delta_told and options.eta_ancestral != 0

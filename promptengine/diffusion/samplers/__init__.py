@@ -1,0 +1,1 @@
+"""The stepping functions, by family. Their names and settings are in ``diffusion/sampling.py``."""
