@@ -72,7 +72,7 @@ class Engine:
         self.checkpoint = checkpoint
         self.registry = registry
         self.device = device
-        self._networks = NetworkCache(checkpoint.unet)
+        self._networks = NetworkCache(checkpoint.unet, checkpoint.text_encoder)
         self._busy = threading.Lock()
 
     @classmethod
@@ -166,10 +166,8 @@ class Engine:
                 policy=request.policy,
             )
         with clock.measuring("load"):
-            stack = prepare_stack(
-                plan, self.checkpoint.unet, self.registry, self._networks, policy=request.policy
-            )
-        with clock.measuring("encode"):
+            stack = prepare_stack(plan, self.registry, self._networks, policy=request.policy)
+        with clock.measuring("encode"), stack.merged():
             model = clip_text_model(self.checkpoint.text_encoder, clip_skip=request.clip_skip)
             guidance = Guidance(
                 positive=[(encode_schedule(p.schedule, model), p.weight) for p in plan.positive],
@@ -193,7 +191,7 @@ class Engine:
         seeds = job.seeds[batch * size : (batch + 1) * size]
         unet: Any = self.checkpoint.unet
         shape = (unet.config.in_channels, job.height // 8, job.width // 8)
-        with injected(unet, job.stack.uses), skips_resized_like_webui(unet):
+        with job.stack.merged(), injected(unet, job.stack.uses), skips_resized_like_webui(unet):
             return sample(
                 job.sampler,
                 GuidedUnet(unet, job.guidance),
