@@ -248,14 +248,14 @@ def _idle_items(tag: Tag) -> list[Diagnostic]:
     idle = [*positional[4:], *(f"{k}={v}" for k, v in named.items() if k not in _LORA_ITEMS)]
     known = ", ".join(f"{key}=" for key in _LORA_ITEMS)
     return [
-        Diagnostic("warning", f"{item!r} means nothing in a LoRA tag", tag.span, f"known are {known}")
+        Diagnostic(
+            "warning", f"{item!r} means nothing in a LoRA tag", tag.span, f"known are {known}"
+        )
         for item in idle
     ]
 
 
-def _unknown(
-    kind: Kind, name: str, tag: Tag, registry: Registry, multiplier: float
-) -> _Refusal:
+def _unknown(kind: Kind, name: str, tag: Tag, registry: Registry, multiplier: float) -> _Refusal:
     placed = registry.unknown(kind, name, place=f"at column {tag.span.column}")
     return _Refusal("not found", str(registry.unknown(kind, name)), multiplier, placed)
 

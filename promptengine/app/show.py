@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text as Styled
 from rich.tree import Tree
 
+from promptengine.inspection import summarise_lora
 from promptengine.registry import Clash, RegistryEntry, description
 from promptengine.request import NetworkReport
 from promptengine.syntax import (
@@ -244,6 +245,8 @@ def show_reports(reports: Iterable[NetworkReport]) -> None:
     console = _console()
     for report in reports:
         multiplier = "" if report.multiplier is None else f" × {report.multiplier:g}"
+        if report.unet_multiplier not in (None, report.multiplier):
+            multiplier += f" (UNet × {report.unet_multiplier:g})"
         name = f"{report.kind} {printable(report.name)}{multiplier}"
         if report.applied:
             digest = report.digest or ""
@@ -263,18 +266,28 @@ def show_networks(entries: Sequence[RegistryEntry], clashes: Sequence[Clash], mo
         console.print(Styled(f"no model files in {printable(str(models))}"))
     else:
         table = Table(box=None, pad_edge=False)
-        for title in ("kind", "name", "MB", "description"):
+        for title in ("kind", "name", "MB", "holds", "description"):
             table.add_column(title, justify="right" if title == "MB" else "left")
         for entry in entries:
             table.add_row(
                 Styled(entry.kind, "magenta"),
                 Styled(printable(entry.name), "bold"),
                 f"{entry.size / 1e6:.1f}",
+                Styled(printable(_holds(entry)), "dim"),
                 Styled(printable(description(entry))),
             )
         console.print(table)
     for clash in clashes:
         _console(to_stderr=True).print(Styled(f"warning: {printable(str(clash))}", "yellow"))
+
+
+def _holds(entry: RegistryEntry) -> str:
+    """What a LoRA changes and what it was made for; nothing of other kinds."""
+    if entry.kind != "lora":
+        return ""
+    summary = summarise_lora(entry.path)
+    model = () if summary.base_model is None else (f"for {summary.base_model}",)
+    return "; ".join((*summary.lines(), *model))
 
 
 def show_file(report: FileReport) -> None:
@@ -291,6 +304,7 @@ def show_file(report: FileReport) -> None:
         ("size", f"{report.size:,} bytes"),
         ("sha256", f"{report.digest}…"),
         ("safe to load", safe),
+        *(() if report.base_model is None else (("made for", report.base_model),)),
         ("tensors", f"{report.tensors} ({report.parameters:,} numbers; {dtypes or 'none'})"),
         *(("layers", layer) for layer in report.layers),
         *((f"metadata {key}", value) for key, value in report.metadata.items()),

@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from promptengine.errors import IncompatibleNetworkError, PromptEngineError
 from promptengine.networks.hypernetwork import Hypernetwork, ResidualNetwork
 
-__all__ = ["AttentionWidths", "attention_widths", "injected", "misfit", "refuse_fused", "require_fit"]
+__all__ = [
+    "AttentionWidths",
+    "attention_widths",
+    "injected",
+    "misfit",
+    "refuse_fused",
+    "require_fit",
+]
 
 _PROJECTIONS: Final = {"key": "to_k", "value": "to_v", "query": "to_q"}
 # Text widths by which a network shows what it was made for.

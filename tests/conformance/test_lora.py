@@ -68,9 +68,7 @@ def lora_engine(conformance_dir: Path, model_dir: Path) -> Engine:
 
 def lora_request(case: dict[str, Any]) -> GenerationRequest:
     options = case.get("opts", {})
-    request = request_of(
-        {**case, "opts": {k: v for k, v in options.items() if k not in SETTINGS}}
-    )
+    request = request_of({**case, "opts": {k: v for k, v in options.items() if k not in SETTINGS}})
     default = options.get("extra_networks_default_multiplier", 1.0)
     prompt = with_default_lora(request.prompt, options.get("sd_lora", "None"), default)
     return replace(request, prompt=prompt)
@@ -79,7 +77,7 @@ def lora_request(case: dict[str, Any]) -> GenerationRequest:
 @pytest.mark.parametrize("case", CASES)
 def test_generation(lora_engine: Engine, case: dict[str, Any]) -> None:
     result = lora_engine.generate(lora_request(case))
-    d=difference(result.latents, golden("lora_latents")[case["id"]])
+    d = difference(result.latents, golden("lora_latents")[case["id"]])
     print("DIFF", case["id"], d)
     assert d <= LATENT_TOLERANCE
     ours = [without_own_keys(text) for text in result.infotexts]

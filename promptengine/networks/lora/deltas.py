@@ -28,6 +28,7 @@ from promptengine.networks.lora.kinds import ModuleKind, module_rank
 __all__ = ["LoraModule", "bias_delta", "unshaped_delta", "weight_delta"]
 
 _SWITCH: Final = "on_input"
+_MOST_BETWEEN: Final = 1 << 28  # numbers on the way to a product, lest a small file fill memory
 _INPAINTING_CHANNELS: Final = 9  # latents, the masked picture's latents and the mask
 
 
@@ -67,7 +68,8 @@ def weight_delta(module: LoraModule, weight: Tensor, *, ranks: int | None = None
         Float32, shaped like ``weight``, or None where only the bias changes.
 
     Raises:
-        ValueError: The tensors make no change of this shape.
+        ValueError: The tensors make no change of this shape, or of no known kind.
+        RuntimeError, IndexError: From torch, where they do not fit each other.
     """
     delta = unshaped_delta(module, weight, ranks=ranks)
     return None if delta is None else _shaped(delta, weight) * module.scale
@@ -79,7 +81,8 @@ def unshaped_delta(
     """Compute the change of a weight without scale, in the shape that the tensors give it.
 
     Raises:
-        ValueError: The tensors do not fit each other, or make no known kind of change.
+        ValueError: The tensors make no known kind of change.
+        RuntimeError, IndexError: From torch, where they do not fit each other.
     """
     formula = _FORMULAS.get(module.kind)
     if formula is None:
@@ -89,10 +92,7 @@ def unshaped_delta(
         name: tensor if name == _SWITCH else tensor.to(weight.device, torch.float32)
         for name, tensor in module.tensors.items()
     }
-    try:
-        return formula(tensors, weight, ranks)
-    except (RuntimeError, IndexError, KeyError) as failure:
-        raise ValueError(f"its factors do not fit each other: {failure}") from failure
+    return formula(tensors, weight, ranks)
 
 
 def bias_delta(module: LoraModule, size: int) -> Tensor | None:
@@ -135,6 +135,8 @@ def _lora(tensors: Tensors, _weight: Tensor, ranks: int | None) -> Tensor:
 
 def _rebuilt(core: Tensor, outer: Tensor, inner: Tensor) -> Tensor:
     """Put a core ``[a, b, k, l]`` between ``[a, out]`` and ``[b, in]``: ``[out, in, k, l]``."""
+    if core.numel() // max(len(core), 1) * outer.shape[1] > _MOST_BETWEEN:
+        raise ValueError("its ranks are beyond reason")
     return torch.einsum("abkl,ai,bj->ijkl", core, outer, inner)
 
 
@@ -150,9 +152,11 @@ def _loha(tensors: Tensors, _weight: Tensor, _ranks: int | None) -> Tensor:
 
 def _lokr(tensors: Tensors, _weight: Tensor, _ranks: int | None) -> Tensor:
     first, second = _lokr_factor(tensors, 1), _lokr_factor(tensors, 2)
-    if second.ndim == 4:
-        first = first[:, :, None, None]
-    return torch.kron(first, second)
+    # torch.kron refuses some strides that a rebuilt factor has.
+    a, b = first.shape
+    c, d, *kernel = second.shape
+    blocks = first[:, None, :, None, None] * second.reshape(1, c, 1, d, -1)
+    return blocks.reshape(a * c, b * d, *kernel)
 
 
 def _lokr_factor(tensors: Tensors, number: int) -> Tensor:
@@ -161,7 +165,9 @@ def _lokr_factor(tensors: Tensors, number: int) -> Tensor:
         return whole
     a, b = tensors[f"lokr_w{number}_a"], tensors[f"lokr_w{number}_b"]
     core = tensors.get(f"lokr_t{number}")
-    return a @ b if core is None else _rebuilt(core, a, b)
+    if core is not None:
+        return _rebuilt(core, a, b)
+    return (a @ b.flatten(1)).reshape(len(a), *b.shape[1:])
 
 
 def _ia3(tensors: Tensors, weight: Tensor, _ranks: int | None) -> Tensor:

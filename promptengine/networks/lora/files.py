@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -14,7 +14,7 @@ from torch import Tensor
 from promptengine.errors import NetworkFormatError
 from promptengine.networks.lora.deltas import LoraModule
 from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name
-from promptengine.networks.lora.kinds import module_kind, module_rank
+from promptengine.networks.lora.kinds import module_kind, module_rank, unused_tensors
 from promptengine.tensorfiles import (
     file_format,
     is_plain_tensor,
@@ -40,7 +40,7 @@ class Lora:
         modules: By the module they change, as :func:`promptengine.networks.lora.keys.parse_name` spells
             it.
         embeddings: Textual-inversion vectors ``[vectors, width]`` by the word that they stand for.
-        ignored: Names of tensors that belong to no module.
+        ignored: Names of tensors that mean nothing: to no module, or to their module's kind.
         nbytes: Memory of all tensors.
     """
 
@@ -78,6 +78,9 @@ def load_lora(path: Path) -> Lora:
         else:
             modules.setdefault(found.module, {})[found.tensor] = tensor.clone()
             paths[found.module] = found.path
+    for name, found in modules.items():
+        kind = module_kind(found)
+        ignored += [f"{name}.{tensor}" for tensor in sorted(unused_tensors(kind, found))]
     if not modules and not embeddings:
         raise NetworkFormatError(f"no LoRA; it looks like: {kind_of(tensors)}", path=path)
     trained = _Settings.read(path, metadata, peft=any(n.startswith("base_model.") for n in tensors))
@@ -126,8 +129,7 @@ def _module(path: Path, name: str, tensors: dict[str, Tensor], trained: float | 
     if any(other in tensors for other in _OTHER_WEIGHTS):
         # DoRA scales the changed weight by columns: without that it is another change altogether.
         kind = None
-    shapes = {tensor_name: tuple(tensor.shape) for tensor_name, tensor in tensors.items()}
-    rank = module_rank(kind, shapes) if kind else None
+    rank = _rank(tensors)
     scale = 1.0 if trained is None else trained
     if "alpha" in tensors and rank:
         scale = _number(tensors["alpha"], name, path) / rank
@@ -177,25 +179,33 @@ class _Settings:
 
     def scale(self, module: str, path: str, tensors: Mapping[str, Tensor]) -> float | None:
         """What peft scales a module's change with, or None where nothing says it."""
-        kind = module_kind(tensors)
-        shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        rank = module_rank(kind, shapes) if kind else None
         for prefix, settings in self.parts.items():
-            alpha = _of_module(settings, path)
-            if rank and alpha is not None and module.startswith(prefix):
-                return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
+            if module.startswith(prefix):
+                # Of LoHa and LoKr peft calls it alpha.
+                alpha = _of_module(settings, "alpha_pattern", ("lora_alpha", "alpha"), path)
+                rank = _of_module(settings, "rank_pattern", ("r",), path) or _rank(tensors)
+                if alpha is not None and rank and rank > 0:
+                    return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
         return None
 
 
-def _of_module(settings: Mapping[str, Any], path: str) -> float | None:
-    """The alpha of a module: what a pattern says of the end of its path, else that of all modules."""
-    patterns = settings.get("alpha_pattern")
-    alpha = settings.get("lora_alpha")
-    if isinstance(patterns, dict):
-        for end, value in cast("dict[str, object]", patterns).items():
+def _of_module(
+    settings: Mapping[str, Any], patterns: str, names: Sequence[str], path: str
+) -> float | None:
+    """A setting of a module: what a pattern says of the end of its path, else that of all modules."""
+    value = next((settings[name] for name in names if name in settings), None)
+    ends = settings.get(patterns)
+    if isinstance(ends, dict):
+        for end, special in cast("dict[str, object]", ends).items():
             if f".{path}".endswith(f".{end}"):
-                alpha = value
-    return float(alpha) if isinstance(alpha, int | float) else None
+                value = special
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _rank(tensors: Mapping[str, Tensor]) -> int | None:
+    kind = module_kind(tensors)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return module_rank(kind, shapes) if kind else None
 
 
 def _small_file(path: Path) -> str:

@@ -10,9 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import cache
+from itertools import product
 from typing import Final, NamedTuple
 
-__all__ = ["BUNDLE_PREFIX", "TensorName", "original_name", "parse_name"]
+__all__ = [
+    "BUNDLE_PREFIX",
+    "TensorName",
+    "original_name",
+    "parse_name",
+    "stable_diffusion_1_modules",
+]
 
 BUNDLE_PREFIX: Final = "bundle_emb."
 """What names of textual-inversion embeddings inside a LoRA file begin with."""
@@ -34,6 +42,17 @@ _SINGLE: Final = {
     "add_embedding_linear_1": "label_emb_0_0",
     "add_embedding_linear_2": "label_emb_0_2",
 }
+_PROJECTIONS: Final = ("to_q", "to_k", "to_v", "to_out_0")
+_TRANSFORMER: Final = (
+    *(f"attn{number}_{projection}" for number in (1, 2) for projection in _PROJECTIONS),
+    *(f"norm{number}" for number in (1, 2, 3)),
+    "ff_net_0_proj",
+    "ff_net_2",
+)
+_TEXT_LAYER: Final = (
+    *(f"self_attn_{projection}_proj" for projection in ("q", "k", "v", "out")),
+    *("mlp_fc1", "mlp_fc2", "layer_norm1", "layer_norm2"),
+)
 _INNER: Final = re.compile(r"(down|up)_blocks_(\d{1,3})_(resnets|attentions)_(\d{1,3})_(.+)")
 _MIDDLE: Final = re.compile(r"mid_block_(resnets|attentions)_(\d{1,3})_(.+)")
 _SAMPLER: Final = re.compile(r"(down|up)_blocks_(\d{1,3})_(?:down|up)samplers_0_conv")
@@ -114,21 +133,26 @@ def _parse_dotted(name: str) -> TensorName | None:
     )
     if not part:
         return None
-    for end, tensor in _ENDS:
-        if found := end.search(rest):
-            path = rest[: found.start()]
-            break
-    else:
-        path, dot, tensor = rest.rpartition(".")
-        if not dot:
-            return None
+    path, tensor = _split(rest)
+    if not path or not tensor:
+        return None
     path = path.removeprefix("base_model.model.").replace(".processor", "")
     above, _, last = path.rpartition(".")
     if part == _UNET:
         path += ".0" if last == "to_out" else ""
     elif part != _ORIGINAL:
-        path = f"{above}.{_OLD_PROJECTIONS.get(last, last)}".removeprefix("text_model.")
+        path = f"{above}.{_OLD_PROJECTIONS.get(last, last)}".removeprefix(".")
+        path = path.removeprefix("text_model.")
     return TensorName(part + path.replace(".", "_"), tensor, path)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """Cut a dotted name into the module's path, which may be empty, and the tensor's name."""
+    for end, tensor_name in _ENDS:
+        if found := end.search(name):
+            return name[: found.start()], tensor_name
+    path, _, tensor_name = name.rpartition(".")
+    return path, tensor_name
 
 
 def original_name(
@@ -163,6 +187,29 @@ def original_name(
         place = 1 if level in plain_up else 2
         return f"output_blocks_{level * (layers + 1) + layers}_{place}_conv"
     return None
+
+
+@cache
+def stable_diffusion_1_modules() -> frozenset[str]:
+    """All modules that a Stable Diffusion 1 model may have, in the spelling of this module.
+
+    Shortcuts of residual blocks are listed for every block, though some have none.
+    """
+    attention = ["norm", "proj_in", "proj_out"]
+    attention += [f"transformer_blocks_0_{rest}" for rest in _TRANSFORMER]
+    unet = list(_SINGLE)
+    for way, count, attended in (("down", 2, (0, 1, 2)), ("up", 3, (1, 2, 3))):
+        for level, number in product(range(4), range(count)):
+            unet += [f"{way}_blocks_{level}_resnets_{number}_{rest}" for rest in _RESNET]
+            if level in attended:
+                unet += [f"{way}_blocks_{level}_attentions_{number}_{rest}" for rest in attention]
+        unet += [f"{way}_blocks_{level}_{way}samplers_0_conv" for level in range(4)]
+    unet += [f"mid_block_resnets_{number}_{rest}" for number in (0, 1) for rest in _RESNET]
+    unet += [f"mid_block_attentions_0_{rest}" for rest in attention]
+    text = ["final_layer_norm", "embeddings_token_embedding", "embeddings_position_embedding"]
+    text += [f"encoder_layers_{layer}_{rest}" for layer in range(12) for rest in _TEXT_LAYER]
+    original = {f"{_ORIGINAL}{original_name(name)}" for name in unet}
+    return frozenset(original | {_UNET + name for name in unet} | {_TEXT + name for name in text})
 
 
 def _inside(kind: str, rest: str) -> str:

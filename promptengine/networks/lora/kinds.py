@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name
+from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name, stable_diffusion_1_modules
 
 __all__ = ["LoraSummary", "ModuleKind", "module_kind", "module_rank", "summarise", "unused_tensors"]
 
@@ -18,9 +18,7 @@ ModuleKind = Literal["LoRA", "LoHa", "LoKr", "IA3", "full", "norm"]
 _COMMON: Final = frozenset({"alpha", "scale", "diff_b"})
 _TENSORS: Final[Mapping[ModuleKind, frozenset[str]]] = {
     "LoRA": frozenset({"lora_up.weight", "lora_down.weight", "lora_mid.weight"}),
-    "LoHa": frozenset(
-        {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"}
-    ),
+    "LoHa": frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"}),
     "IA3": frozenset({"weight", "on_input"}),
     "LoKr": frozenset(
         {"lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"}
@@ -54,9 +52,9 @@ def module_kind(names: Collection[str]) -> ModuleKind | None:
     return next((kind for kind, holds in rules if holds), None)
 
 
-def unused_tensors(kind: ModuleKind, names: Collection[str]) -> set[str]:
-    """The tensors of a module that its kind has no use for."""
-    return set(names) - _TENSORS[kind] - _COMMON
+def unused_tensors(kind: ModuleKind | None, names: Collection[str]) -> set[str]:
+    """The tensors of a module that its kind has no use for; none of an unknown kind."""
+    return set() if kind is None else set(names) - _TENSORS[kind] - _COMMON
 
 
 def module_rank(kind: ModuleKind, shapes: Shapes) -> int | None:
@@ -86,20 +84,18 @@ class LoraSummary:
 
     Attributes:
         modules: How many modules of each part (``UNet``, ``text encoder``, ``text encoder 2``), kind
-            and rank there are, the part first; rank None where a kind has none.
-        text_width: Width of the text that its cross-attentions read: 768 for Stable Diffusion 1, 1024
-            for 2, 2048 for SDXL. None where it changes none of them.
+            and rank there are; rank None where a kind has none.
+        base_model: The model it was made for: as the metadata say, else the family whose text width
+            its cross-attentions read, else None.
         words: Words whose embeddings it brings along.
+        foreign: Modules that no Stable Diffusion 1 model has. Empty where the text width is that of
+            another family.
     """
 
     modules: Mapping[tuple[str, ModuleKind, int | None], int]
-    text_width: int | None
+    base_model: str | None
     words: tuple[str, ...]
-
-    @property
-    def base_model(self) -> str | None:
-        """The family that the text width belongs to, or None."""
-        return _FAMILIES.get(self.text_width)
+    foreign: tuple[str, ...]
 
     def lines(self) -> tuple[str, ...]:
         """One line for each part, such as ``UNet: 192 modules, LoRA of rank 8``."""
@@ -107,45 +103,55 @@ class LoraSummary:
         return tuple(f"{part}: {self._line(part)}" for part in parts)
 
     def _line(self, part: str) -> str:
-        mine = {key: n for key, n in self.modules.items() if key[0] == part}
         ranks: dict[str, set[int]] = {}
-        for _, kind, rank in mine:
-            ranks.setdefault(kind, set()).update(() if rank is None else (rank,))
-        kinds = ", ".join(
+        count = 0
+        for (owner, kind, rank), number in self.modules.items():
+            if owner == part:
+                ranks.setdefault(kind, set()).update(() if rank is None else (rank,))
+                count += number
+        kinds = (
             f"{kind} of rank {', '.join(map(str, sorted(found)))}" if found else kind
             for kind, found in ranks.items()
         )
-        count = sum(mine.values())
-        return f"{count} module{'' if count == 1 else 's'}, {kinds}"
+        return f"{count} module{'' if count == 1 else 's'}, {', '.join(kinds)}"
 
 
 _FAMILIES: Final = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
-_PARTS: Final = {
-    "transformer_2_": "text encoder 2",
-    "transformer_": "text encoder",
-}
+_BASE_MODEL_KEYS: Final = ("ss_base_model_version", "modelspec.architecture")
+_PARTS: Final = {"transformer_2_": "text encoder 2", "transformer_": "text encoder"}
 
 
-def summarise(shapes: Shapes) -> LoraSummary:
-    """Tell what a LoRA file holds from the names and shapes of its tensors."""
+def summarise(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> LoraSummary:
+    """Tell what a LoRA file holds from the names and shapes of its tensors.
+
+    Args:
+        shapes: Of all tensors, by their names in the file.
+        metadata: Of a safetensors file.
+    """
     modules: dict[str, dict[str, Sequence[int]]] = {}
     for name, shape in shapes.items():
         if found := parse_name(name):
             modules.setdefault(found.module, {})[found.tensor] = shape
     counts: Counter[tuple[str, ModuleKind, int | None]] = Counter()
-    widths: set[int] = set()
     for module, tensors in modules.items():
-        kind = module_kind(tensors)
-        if kind is None:
-            continue
-        part = next((part for p, part in _PARTS.items() if module.startswith(p)), "UNet")
-        counts[part, kind, module_rank(kind, tensors)] += 1
-        down = tensors.get("lora_down.weight", ())
-        if module.endswith(("attn2_to_k", "attn2_to_v")) and len(down) > 1:
-            widths.add(down[1])
+        if kind := module_kind(tensors):
+            part = next((part for p, part in _PARTS.items() if module.startswith(p)), "UNet")
+            counts[part, kind, module_rank(kind, tensors)] += 1
+    width = max(_text_widths(modules), default=None)
+    said = (metadata.get(key) for key in _BASE_MODEL_KEYS) if metadata else ()
     words = (n.removeprefix(BUNDLE_PREFIX) for n in shapes if n.startswith(BUNDLE_PREFIX))
     return LoraSummary(
-        modules=dict(sorted(counts.items(), key=lambda item: item[0][0], reverse=False)),
-        text_width=max(widths, default=None),
+        modules=dict(sorted(counts.items(), key=lambda item: item[0][0])),
+        base_model=next((model for model in said if model), None) or _FAMILIES.get(width or 0),
         words=tuple(dict.fromkeys(word.partition(".")[0] for word in words)),
+        foreign=()
+        if width in (1024, 2048)
+        else tuple(m for m in modules if m not in stable_diffusion_1_modules()),
     )
+
+
+def _text_widths(modules: Mapping[str, Shapes]) -> Iterator[int]:
+    for module, tensors in modules.items():
+        if module.endswith(("attn2_to_k", "attn2_to_v")):
+            shapes = (tensors.get(n, ()) for n in ("lora_down.weight", "hada_w1_b", "diff"))
+            yield from (shape[1] for shape in shapes if len(shape) > 1)

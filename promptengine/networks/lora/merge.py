@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 Part = Literal["unet", "text"]
+_MISSHAPEN: Final = (ValueError, RuntimeError, IndexError)
 _READS_TEXT: Final = ("attn2.to_k", "attn2.to_v")
 
 
@@ -176,7 +177,7 @@ def _fits(module: LoraModule, target: nn.Module) -> bool:
     try:
         weight_delta(_without_numbers(module), weight)
         bias_delta(module, len(weight))
-    except ValueError:
+    except _MISSHAPEN:
         return False
     return True
 
@@ -191,7 +192,7 @@ def _refuse_text_width(lora: Lora, target: Target, module: LoraModule) -> None:
     weight = cast("Tensor", target.module.weight).to("meta")
     try:
         delta = unshaped_delta(_without_numbers(module), weight)
-    except ValueError:
+    except _MISSHAPEN:
         return
     if delta is None or delta.ndim < 2 or delta.shape[1] == weight.shape[1]:
         return
@@ -237,8 +238,8 @@ def _merged(
         for place, delta in zip(places, deltas, strict=True):
             if delta is not None:
                 start = sums.get(place, _present(place))
-                delta = delta.to(weight.device) * multiplier
-                sums[place] = delta if start is None else start + delta
+                step = delta.to(weight.device) * multiplier
+                sums[place] = step if start is None else start + step
     return {place: tensor.to(before.dtype) for place, tensor in sums.items()}
 
 
