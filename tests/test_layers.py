@@ -23,7 +23,7 @@ LAYERS: list[set[str]] = [
 """What may import what: a module imports only from layers above its own (here: earlier ones)."""
 
 NEIGHBOURS = {
-    "modelfiles": {"registry"},
+    "modelfiles": {"registry", "inspection"},
     "registry": {"plan", "diffusion"},
     "syntax": {"request", "plan", "text", "diffusion", "training", "grid"},
     "plan": {"diffusion"},

@@ -97,12 +97,13 @@ class TestScan:
     def test_paths_are_absolute_without_dots(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        touch(tmp_path / "hypernetworks" / "a.pt", tmp_path.parent / "embeddings" / "e.pt")
-        (tmp_path / "here").mkdir()
-        monkeypatch.chdir(tmp_path / "here")
+        models = tmp_path / "models"
+        touch(models / "hypernetworks" / "a.pt", tmp_path / "embeddings" / "e.pt")
+        (models / "here").mkdir()
+        monkeypatch.chdir(models / "here")
         registry = Registry.open("..")
-        assert path_of(registry, "a") == tmp_path / "hypernetworks" / "a.pt"
-        assert path_of(registry, "e", "embedding") == tmp_path.parent / "embeddings" / "e.pt"
+        assert path_of(registry, "a") == models / "hypernetworks" / "a.pt"
+        assert path_of(registry, "e", "embedding") == tmp_path / "embeddings" / "e.pt"
 
     def test_dot_files_none_and_optimizer_states_are_left_out(self, tmp_path: Path) -> None:
         registry = hypernets(
@@ -239,13 +240,13 @@ class TestAliases:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         reads: list[str] = []
-        original = modelfiles._header_metadata
+        original = modelfiles.read_header
 
-        def counting(path: Path) -> dict[str, object]:
+        def counting(path: Path) -> modelfiles.Header:
             reads.append(path.name)
             return original(path)
 
-        monkeypatch.setattr(modelfiles, "_header_metadata", counting)
+        monkeypatch.setattr(modelfiles, "read_header", counting)
         folder = tmp_path / "Lora"
         write_safetensors(folder / "a.safetensors", {"ss_output_name": "ink"})
         registry = Registry.open(tmp_path)

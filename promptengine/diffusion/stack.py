@@ -51,11 +51,16 @@ class NetworkCache:
         unet: The model the networks are for; they are cast to its device and dtype once.
         text_encoder: Its text encoder.
         capacity: How many hypernetworks to keep.
+
+    Attributes:
+        unet: As given.
+        widths: What its attentions read.
     """
 
     def __init__(self, unet: nn.Module, text_encoder: nn.Module, capacity: int = 16) -> None:
         weight = next(unet.parameters())
         self.unet = unet
+        self.widths = attention_widths(unet)
         self._place = (weight.device, weight.dtype)
         self._capacity = capacity
         self._kept: OrderedDict[_FileState, Hypernetwork] = OrderedDict()
@@ -178,12 +183,11 @@ def _hypernetworks(
     plan: Plan, registry: Registry, cache: NetworkCache, found: _Findings
 ) -> list[tuple[Hypernetwork, float]]:
     uses: list[tuple[Hypernetwork, float]] = []
-    widths = attention_widths(cache.unet)
     for use in plan.networks:
         try:
             # A multiplier of 0 disables, but a broken file behind it is still worth a word.
             network = cache.load(use.entry)
-            require_fit(widths, network, name=use.entry.name)
+            require_fit(cache.widths, network, name=use.entry.name)
             digest = registry.digest(use.entry)
         except (NetworkFormatError, IncompatibleNetworkError) as error:
             found.refuse(use, error)

@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
-from promptengine.errors import IncompatibleNetworkError, NetworkFormatError
+from promptengine.errors import (
+    IncompatibleNetworkError,
+    NetworkFormatError,
+    PromptEngineError,
+)
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.merge import Application, Fit, changed, fit, merge
 from tests.networks.lora.building import (
@@ -167,3 +173,42 @@ def test_changes_of_unknown_kind_are_refused_where_they_would_act(tmp_path: Path
         fitted(tmp_path, unknown)
     elsewhere = plain(MIDDLE, 128, 128) | {"lora_unet_nowhere.oft_blocks": random(2, 2)}
     assert len(fitted(tmp_path, elsewhere).modules) == 1
+
+
+NAMES = sorted(
+    {
+        *("lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha", "scale", "dora_scale"),
+        *(f"hada_{w}" for w in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
+        *(f"lokr_{w}" for w in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
+        *("weight", "on_input", "diff", "diff_b", "w_norm", "b_norm", "x"),
+    }
+)
+TARGETS = [
+    MIDDLE,
+    "lora_unet_conv_in",
+    "lora_unet_mid_block_resnets_0_norm1",
+    "lora_te_text_model_embeddings_token_embedding",
+    "unet.conv_out",
+]
+shapes = st.lists(st.sampled_from([0, 1, 2, 3, 32, 128]), max_size=4).map(tuple)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(TARGETS), st.sampled_from(NAMES)).map(".".join),
+        st.tuples(shapes, st.sampled_from([torch.float32, torch.float16, torch.bool, torch.int64])),
+        max_size=12,
+    )
+)
+def test_any_tensors_are_used_or_refused_in_one_line(
+    tmp_path: Path, contents: dict[str, tuple[tuple[int, ...], torch.dtype]]
+) -> None:
+    tensors = {name: torch.ones(shape, dtype=dtype) for name, (shape, dtype) in contents.items()}
+    try:
+        use = Application(fitted(tmp_path, tensors))
+    except PromptEngineError as refusal:
+        assert "\n" not in str(refusal)
+        return
+    with changed(merge([use, use])):
+        assert len(use.fit.modules) + len(use.fit.unmatched) == len(use.fit.lora.modules)
