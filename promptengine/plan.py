@@ -168,7 +168,7 @@ def with_default_lora(prompt: str, name: str, multiplier: float = 1.0) -> str:
 
     Args:
         prompt: Any prompt.
-        name: Of the LoRA. Empty or ``None`` appends nothing.
+        name: Of a LoRA that exists. Empty or ``None`` appends nothing.
         multiplier: WebUI's ``extra_networks_default_multiplier``.
 
     Raises:

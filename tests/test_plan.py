@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptengine import PromptSyntaxError, Registry, RequestError, UnknownNetworkError, parse
@@ -148,6 +148,7 @@ def test_items_without_meaning_are_said(registry: Registry) -> None:
     assert len(made.loras) == 1
 
 
+@settings(deadline=None)
 @given(
     items=st.lists(
         st.text(st.sampled_from("te=unidyl0123456789.-_ einf"), max_size=6)

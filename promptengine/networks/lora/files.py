@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
+import torch
 from torch import Tensor
 
 from promptengine.errors import NetworkFormatError
@@ -71,8 +72,9 @@ def load_lora(path: Path) -> Lora:
     ignored: list[str] = []
     for name, tensor in tensors.items():
         found = parse_name(name)
-        if name.startswith(BUNDLE_PREFIX):
-            embeddings.setdefault(_bundled_word(name, tensor, path), tensor.clone())
+        if name.startswith(BUNDLE_PREFIX) and tensor.ndim in (1, 2) and tensor.is_floating_point():
+            word = name.removeprefix(BUNDLE_PREFIX).partition(".")[0]
+            embeddings.setdefault(word, torch.atleast_2d(tensor.clone()))
         elif found is None:
             ignored.append(name)
         else:
@@ -111,13 +113,6 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
         # Tensors of a pickle may repeat or share numbers; copied, a small file could fill memory.
         raise NetworkFormatError("its tensors claim more numbers than the file holds", path=path)
     return tensors, {}
-
-
-def _bundled_word(name: str, tensor: Tensor, path: Path) -> str:
-    word = name.removeprefix(BUNDLE_PREFIX).partition(".")[0]
-    if tensor.ndim != 2 or not tensor.is_floating_point():
-        raise NetworkFormatError(f"its embedding {word!r} holds no vectors", path=path)
-    return word
 
 
 def _module(path: Path, name: str, tensors: dict[str, Tensor], trained: float | None) -> LoraModule:

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -38,6 +38,7 @@ def close(ours: Array, reference: Array) -> None:
     np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-5)
 
 
+@settings(deadline=None)
 @given(out=sizes, into=sizes, rank=sizes, kernel=kernels, cut=st.none() | st.integers(-2, 7))
 def test_lora(out: int, into: int, rank: int, kernel: int, cut: int | None) -> None:
     up, down = random(out, rank, 1, 1), random(rank, into, kernel, kernel, seed=1)
@@ -66,6 +67,7 @@ def rebuilt(core: Tensor, outer: Tensor, inner: Tensor) -> Array:
     return result
 
 
+@settings(deadline=None)
 @given(out=sizes, into=sizes, rank=sizes, kernel=kernels, cut=st.none() | st.integers(0, 3))
 def test_lora_with_a_middle_ignores_the_cut(
     out: int, into: int, rank: int, kernel: int, cut: int | None
@@ -77,6 +79,7 @@ def test_lora_with_a_middle_ignores_the_cut(
     close(delta_of("LoRA", tensors, torch.zeros(reference.shape), ranks=cut), reference)
 
 
+@settings(deadline=None)
 @given(out=sizes, into=sizes, ranks=st.tuples(sizes, sizes), cut=st.none() | st.just(1))
 def test_loha_ignores_the_cut(out: int, into: int, ranks: tuple[int, int], cut: int | None) -> None:
     tensors: dict[str, Tensor] = {}
@@ -91,6 +94,7 @@ def test_loha_ignores_the_cut(out: int, into: int, ranks: tuple[int, int], cut: 
     close(delta_of("LoHa", tensors, torch.zeros(out, into), ranks=cut), reference)
 
 
+@settings(deadline=None)
 @given(out=sizes, into=sizes, rank=sizes, kernel=kernels)
 def test_loha_with_cores(out: int, into: int, rank: int, kernel: int) -> None:
     tensors: dict[str, Tensor] = {}
@@ -103,6 +107,7 @@ def test_loha_with_cores(out: int, into: int, rank: int, kernel: int) -> None:
     close(delta_of("LoHa", tensors, torch.zeros(reference.shape)), reference)
 
 
+@settings(deadline=None)
 @given(
     first=st.tuples(sizes, sizes),
     second=st.tuples(sizes, sizes),
@@ -143,6 +148,7 @@ def test_lokr(
     close(delta_of("LoKr", tensors, torch.zeros(shape)), reference)
 
 
+@settings(deadline=None)
 @given(out=sizes, into=sizes, kernel=st.sampled_from([0, 1, 3]), on_input=st.booleans())
 def test_ia3_multiplies_the_present_weight(
     out: int, into: int, kernel: int, on_input: bool
@@ -157,6 +163,7 @@ def test_ia3_multiplies_the_present_weight(
         close(delta_of("IA3", tensors, weight), reference)
 
 
+@settings(deadline=None)
 @given(out=sizes, into=sizes)
 def test_full_differences_and_norms_are_what_the_file_holds(out: int, into: int) -> None:
     diff, bias = random(out, into), random(out, seed=2)

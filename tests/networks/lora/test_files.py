@@ -120,10 +120,16 @@ def test_diffusers_metadata_say_the_scale_of_each_part(tmp_path: Path) -> None:
 
 def test_embeddings_come_along_by_their_word(tmp_path: Path) -> None:
     vectors = random(2, 48)
-    path = write_lora(tmp_path / "a.safetensors", {"bundle_emb.word.emb_params": vectors})
-    lora = load_lora(path)
+    tensors = {
+        "bundle_emb.word.emb_params": vectors,
+        "bundle_emb.other.string_to_param.*": vectors[0].clone(),
+        "bundle_emb.other.step": torch.tensor(7),
+    }
+    lora = load_lora(write_lora(tmp_path / "a.safetensors", tensors))
     assert lora.modules == {}
+    assert lora.ignored == ("bundle_emb.other.step",)
     assert torch.equal(lora.embeddings["word"], vectors)
+    assert torch.equal(lora.embeddings["other"], vectors[:1])
 
 
 def test_what_means_nothing_is_listed(tmp_path: Path) -> None:
@@ -148,7 +154,7 @@ def test_dora_is_no_plain_lora(tmp_path: Path, extra: str) -> None:
         ),
         (plain(KOHYA, 6, 5) | {f"{KOHYA}.alpha": torch.zeros(2)}, "no single number"),
         (plain(KOHYA, 6, 5) | {f"{KOHYA}.x": torch.zeros(2, dtype=torch.complex64)}, "complex64"),
-        ({"bundle_emb.word.emb_params": torch.zeros(3)}, "holds no vectors"),
+        ({"bundle_emb.word.emb_params": torch.zeros(3, dtype=torch.int64)}, "no LoRA"),
     ],
 )
 def test_files_that_are_no_lora_say_why(

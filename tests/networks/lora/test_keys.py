@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptengine.networks.lora.keys import (
@@ -101,6 +101,7 @@ def test_other_names_are_none_of_a_loras(name: str) -> None:
     assert parse_name(name) is None
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=30)
     | st.lists(

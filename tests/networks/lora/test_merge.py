@@ -190,10 +190,14 @@ TARGETS = [
     "lora_te_text_model_embeddings_token_embedding",
     "unet.conv_out",
 ]
-shapes = st.lists(st.sampled_from([0, 1, 2, 3, 32, 128]), max_size=4).map(tuple)
+shapes = st.lists(st.sampled_from([0, 1, 2, 3, 32]), max_size=3).map(tuple) | st.sampled_from(
+    [(128, 2), (2, 128), (128, 128), (2, 2, 3, 3), (32, 4, 3, 3), (128,)]
+)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.dictionaries(
         st.tuples(st.sampled_from(TARGETS), st.sampled_from(NAMES)).map(".".join),
