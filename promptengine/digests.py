@@ -35,8 +35,12 @@ class _Stamp(NamedTuple):
     digest: str
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path, *, start: int = 0) -> str:
     """Return the SHA-256 of a file's bytes as 64 lower-case hexadecimal digits.
+
+    Args:
+        path: The file.
+        start: Bytes at its beginning to leave out.
 
     Raises:
         OSError: The file cannot be read.
@@ -45,6 +49,7 @@ def sha256(path: Path) -> str:
     # hashlib.file_digest does the same from Python 3.11 on, in blocks of a quarter of this size.
     block = memoryview(bytearray(_BLOCK_BYTES))
     with path.open("rb", buffering=0) as file:
+        file.seek(start)
         while count := file.readinto(block):
             digest.update(block[:count])
     return digest.hexdigest()
@@ -119,11 +124,15 @@ class Digests:
         self._lock = threading.Lock()
         self._saved_at = -_SAVE_INTERVAL_S
 
-    def of(self, path: Path) -> str:
+    def of(self, path: Path, *, start: int = 0) -> str:
         """Return the SHA-256 of a file, or of a folder, as 64 hexadecimal digits.
 
         A folder's digest is that of the lines ``relative/path NUL digest`` of its files, sorted,
         so it depends on names and contents but not on the place.
+
+        Args:
+            path: The file or folder.
+            start: Bytes at a file's beginning to leave out.
 
         Raises:
             OSError: The file cannot be read.
@@ -133,14 +142,15 @@ class Digests:
             lines = [f"{name}\0{self.of(file)}\n" for name, file in files_below(path)]
             return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
         state = (before.st_mtime_ns, before.st_size)
-        known = self._known.get(str(path))
+        key = f"{path}\0{start}" if start else str(path)
+        known = self._known.get(key)
         if known is not None and known[:2] == state:
             return known.digest
         trusted = not is_settling(before.st_mtime_ns)
-        digest = sha256(path)
+        digest = sha256(path, start=start)
         after = path.stat()
         if trusted and (after.st_mtime_ns, after.st_size) == state:
-            self._keep(str(path), _Stamp(*state, digest))
+            self._keep(key, _Stamp(*state, digest))
         return digest
 
     def save(self) -> None:

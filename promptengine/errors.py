@@ -87,11 +87,11 @@ class NetworkFormatError(PromptEngineError):
 
 class IncompatibleNetworkError(PromptEngineError):
     """A network that does not fit the model: none of its widths is read by the model's attention,
-    or it was made for another model's text width.
+    or it was made for another model's text width. A LoRA also where the model has none of its modules.
 
     Attributes:
-        found: Widths that the network holds.
-        needed: Widths that the model's attention reads.
+        found: Widths that the network holds; of a LoRA the text width that does not fit, if that is it.
+        needed: Widths that the model's attention reads; likewise.
     """
 
     def __init__(self, message: str, *, found: Sequence[int], needed: Sequence[int]) -> None:

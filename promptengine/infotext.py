@@ -102,8 +102,7 @@ def generation_entries(
         "NGMS": options.unguided_below or None,
         "Tiling": request.tiling or None,
         **(levels or {}),
-        "TI hashes": embedding_hashes,
-        **_network_entries(networks),
+        **_network_entries(networks, embedding_hashes),
         **{key: value for key, value in (sampling or {}).items() if value is not None},
         "Version": f"promptengine {__version__}" if options.name_version else None,
     }
@@ -112,20 +111,37 @@ def generation_entries(
 _SOURCES = {"cpu": "CPU", "nv": "NV", "gpu": None}
 
 
-def _network_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:
-    """The entries that tell which hypernetworks really ran, and which tags did nothing.
+def _network_entries(
+    reports: Sequence[NetworkReport], embedding_hashes: str | None
+) -> dict[str, str]:
+    """The entries that tell which networks really ran, and which tags did nothing.
 
-    ``Hypernet hashes`` lists what was applied in order, each with the first ten digits of its file's
-    SHA-256; ``Hypernet skipped`` lists what was not, and why.
+    ``Lora hashes`` is WebUI's: every LoRA that was found, by the name in its tag. ``Hypernet hashes``
+    lists what was applied in order, each with the first ten digits of its file's SHA-256. ``Lora
+    skipped`` and ``Hypernet skipped`` list what was not applied, and why.
     """
-    applied = [f"{_list_name(r.name)}: {r.digest[:10]}" for r in reports if r.applied and r.digest]
-    skipped = [
+    applied = [
+        f"{_list_name(r.name)}: {r.digest[:10]}"
+        for r in reports
+        if r.kind == "hypernet" and r.applied and r.digest
+    ]
+    loras = [f"{_list_name(r.name)}: {r.lora_hash}" for r in reports if r.lora_hash]
+    entries = {
+        "Lora hashes": ", ".join(loras),
+        "TI hashes": embedding_hashes,
+        "Lora skipped": _skipped(reports, "lora", "lyco"),
+        "Hypernet hashes": ", ".join(applied),
+        "Hypernet skipped": _skipped(reports, "hypernet"),
+    }
+    return {key: value for key, value in entries.items() if value}
+
+
+def _skipped(reports: Sequence[NetworkReport], *kinds: str) -> str:
+    return ", ".join(
         f"{_list_name(r.name)} ({_list_name(r.reason)})"
         for r in reports
-        if not r.applied and r.kind == "hypernet"
-    ]
-    entries = {"Hypernet hashes": ", ".join(applied), "Hypernet skipped": ", ".join(skipped)}
-    return {key: value for key, value in entries.items() if value}
+        if not r.applied and r.kind in kinds
+    )
 
 
 def _list_name(name: str) -> str:

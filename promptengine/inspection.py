@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from promptengine.digests import sha256
 from promptengine.errors import NetworkFormatError
+from promptengine.modelfiles import read_header
+from promptengine.networks.lora.kinds import LoraSummary, summarise
 from promptengine.tensorfiles import (
     FileFormat,
     Kind,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from promptengine.networks.hypernetwork import Hypernetwork
 
-__all__ = ["FileReport", "inspect_file"]
+__all__ = ["FileReport", "LoraSummary", "inspect_file", "summarise_lora"]
 
 _DIGEST_LENGTH: Final = 10
 _MOST_BYTES_LOOKED_AT: Final = 1 << 30
@@ -52,7 +54,8 @@ class FileReport:
         parameters: Number of numbers in them.
         dtypes: Name of each dtype, such as ``float16``, with its number of tensors.
         layers: Of a hypernetwork its layers by width, such as ``768: Linear 768→1536, …``; key and
-            value network have the same.
+            value network have the same. Of a LoRA its modules by part of the model, such as ``UNet:
+            192 modules, LoRA of rank 8``.
         vectors: Of an embedding, such as ``3 of width 768``, else empty.
         metadata: Text by name: of safetensors its header's, of pickles their simple entries. Long
             values are cut.
@@ -60,6 +63,7 @@ class FileReport:
             trainer state of old checkpoints.
         unsafe_globals: What else it asks for, such as ``posix.system``; never run.
         notes: What a user should know beside, one sentence each.
+        base_model: Of a LoRA the model it was made for, where metadata or widths tell.
     """
 
     path: Path
@@ -76,6 +80,7 @@ class FileReport:
     safe: bool = True
     unsafe_globals: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    base_model: str | None = None
 
     def to_dict(self) -> dict[str, object]:
         """Returns the report in the types of JSON, the path as text."""
@@ -148,7 +153,30 @@ def _describe(
     )
     if report.kind == "embedding":
         return _describe_embedding(report)
+    if report.kind == "lora":
+        shapes = {name.removeprefix("state_dict."): tuple(t.shape) for name, t in tensors.items()}
+        return _describe_lora(report, summarise(shapes, metadata))
     return _describe_network(report) if report.kind == "hypernetwork" else report
+
+
+def summarise_lora(path: Path) -> LoraSummary:
+    """Tells what a LoRA in safetensors holds from its header alone; nothing of any other file."""
+    header = read_header(path)
+    return summarise(header.shapes, header.metadata)
+
+
+def _describe_lora(report: FileReport, summary: LoraSummary) -> FileReport:
+    notes = list(report.notes)
+    if summary.words:
+        notes.append(f"it brings embeddings along for {', '.join(map(repr, summary.words))}")
+    if summary.foreign:
+        notes.append(
+            f"{len(summary.foreign)} of its modules are in no Stable Diffusion 1 model, the first "
+            f"{_cut(summary.foreign[0])!r}"
+        )
+    return dataclasses.replace(
+        report, layers=summary.lines(), base_model=summary.base_model, notes=tuple(notes)
+    )
 
 
 def _kind(

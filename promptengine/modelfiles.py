@@ -22,6 +22,7 @@ from promptengine.digests import files_below, is_settling
 __all__ = [
     "KINDS",
     "FolderState",
+    "Header",
     "Kind",
     "RegistryEntry",
     "description",
@@ -29,6 +30,7 @@ __all__ = [
     "measure",
     "metadata",
     "preview",
+    "read_header",
     "walk",
     "with_suffix",
 ]
@@ -79,8 +81,8 @@ class RegistryEntry:
         """Other names the file gives itself: a LoRA's ``ss_output_name``. Read on first use."""
         if self.kind != "lora" or self.path.suffix.lower() != ".safetensors":
             return ()
-        alias = _header_metadata(self.path).get("ss_output_name")
-        return (alias,) if isinstance(alias, str) and alias else ()
+        alias = read_header(self.path).metadata.get("ss_output_name")
+        return (alias,) if alias else ()
 
 
 def preview(entry: RegistryEntry) -> Path | None:
@@ -279,19 +281,54 @@ def measure(path: Path) -> tuple[int, int] | None:
     return max((s.st_mtime_ns for s in inner), default=0), sum(s.st_size for s in inner)
 
 
-def _header_metadata(path: Path) -> dict[str, Any]:
-    """Read the ``__metadata__`` of a safetensors file, empty where there is none.
+@dataclass(frozen=True)
+class Header:
+    """What the JSON at the beginning of a safetensors file says. All of it empty for other files.
+
+    Attributes:
+        size: Bytes before the tensors.
+        metadata: Its ``__metadata__``, texts by name.
+        shapes: Of the tensors, by name.
+    """
+
+    size: int
+    metadata: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a safetensors file; never raises.
 
     The file begins with the length of a JSON header, 8 bytes little-endian.
     """
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = file.read(length) if length <= _LARGEST_HEADER_BYTES else b""
+            content = file.read(length) if length <= _LARGEST_HEADER_BYTES else b""
     except OSError:
-        return {}
-    inner = (_json_object(header) or {}).get("__metadata__")
-    return cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
+        return _NO_HEADER
+    document = _json_object(content)
+    if document is None:
+        return _NO_HEADER
+    inner = document.pop("__metadata__", None)
+    entries = cast("dict[str, object]", inner) if isinstance(inner, dict) else {}
+    shapes = {name: _shape(entry) for name, entry in document.items()}
+    return Header(
+        size=8 + length,
+        metadata={name: value for name, value in entries.items() if isinstance(value, str)},
+        shapes={name: shape for name, shape in shapes.items() if shape is not None},
+    )
+
+
+def _shape(entry: object) -> tuple[int, ...] | None:
+    match entry:
+        case {"shape": [*sizes]} if all(type(size) is int for size in sizes):
+            return cast("tuple[int, ...]", tuple(sizes))
+        case _:
+            return None
+
+
+_NO_HEADER: Final = Header(0, {}, {})
 
 
 def _json_object(content: bytes) -> dict[str, Any] | None:

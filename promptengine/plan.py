@@ -10,13 +10,26 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from promptengine.errors import PromptEngineError, PromptSyntaxError
-from promptengine.registry import Registry, RegistryEntry
+from promptengine.errors import PromptEngineError, PromptSyntaxError, RequestError
+from promptengine.registry import Kind, Registry, RegistryEntry
 from promptengine.request import Policy
-from promptengine.syntax import Diagnostic, Prompt, Schedule, Span, Tag, schedule
+from promptengine.syntax import Diagnostic, Prompt, Schedule, Span, Tag, parse, schedule
 
-__all__ = ["NetworkUse", "Plan", "SkippedTag", "WeightedSchedule", "make_plan"]
+__all__ = [
+    "LORA_KINDS",
+    "LoraUse",
+    "NetworkUse",
+    "Plan",
+    "SkippedTag",
+    "WeightedSchedule",
+    "make_plan",
+    "with_default_lora",
+]
+
+LORA_KINDS: Final = ("lora", "lyco")
+"""Words that open a LoRA's tag; they mean the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,32 @@ class NetworkUse:
     entry: RegistryEntry
     multiplier: float
     span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class LoraUse:
+    """One LoRA, used once.
+
+    Attributes:
+        entry: Which file.
+        tag: The tag.
+        name: As the tag spells it: a stem, a path or an alias.
+        text: Multiplier of its changes to the text encoder; finite.
+        unet: Multiplier of its changes to the UNet; finite.
+        ranks: How many of its first ranks count, sliced as Python does; None for all.
+    """
+
+    entry: RegistryEntry
+    tag: Tag
+    name: str
+    text: float
+    unet: float
+    ranks: int | None
+
+    @property
+    def span(self) -> Span:
+        """The tag's place in the prompt."""
+        return self.tag.span
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +103,8 @@ class Plan:
     Attributes:
         positive: The prompt's parts; several where it holds ``AND``.
         negative: The negative prompt, never split.
-        networks: Uses in the order of their tags, which is the order of application.
+        networks: Uses of hypernetworks in the order of their tags, which is the order of application.
+        loras: Likewise of LoRAs.
         skipped: Tags that will not be applied.
         diagnostics: Of both prompts and of the look-ups.
     """
@@ -72,6 +112,7 @@ class Plan:
     positive: tuple[WeightedSchedule, ...]
     negative: Schedule
     networks: tuple[NetworkUse, ...]
+    loras: tuple[LoraUse, ...]
     skipped: tuple[SkippedTag, ...]
     diagnostics: tuple[Diagnostic, ...]
 
@@ -108,29 +149,56 @@ def make_plan(
         UnknownNetworkError: ``strict``, and a name is in no folder.
     """
     uses: list[NetworkUse] = []
+    loras: list[LoraUse] = []
     skipped: list[SkippedTag] = []
     diagnostics = [*prompt.diagnostics, *negative.diagnostics]
     for tag in prompt.tags:
         outcome = _resolve(tag, prompt, registry)
         if isinstance(outcome, NetworkUse):
             uses.append(outcome)
-            continue
-        if policy == "strict":
+        elif isinstance(outcome, LoraUse):
+            loras.append(outcome)
+            diagnostics += _idle_items(tag)
+        elif policy == "strict":
             raise outcome.error
-        skipped.append(SkippedTag(tag, outcome.reason, outcome.multiplier))
-        if policy == "warn":
-            hint = "it is not applied"
-            diagnostics.append(Diagnostic("warning", outcome.problem, tag.span, hint))
-    diagnostics += _repetitions(uses)
+        else:
+            skipped.append(SkippedTag(tag, outcome.reason, outcome.multiplier))
+            if policy == "warn":
+                hint = "it is not applied"
+                diagnostics.append(Diagnostic("warning", outcome.problem, tag.span, hint))
+    diagnostics += _repetitions([*uses, *loras])
     return Plan(
         positive=tuple(
             WeightedSchedule(schedule(p, steps, old=old_timelines), p.weight) for p in prompt.parts
         ),
         negative=schedule(negative.parts[0], steps, old=old_timelines),
         networks=tuple(uses),
+        loras=tuple(loras),
         skipped=tuple(skipped),
         diagnostics=tuple(diagnostics),
     )
+
+
+def with_default_lora(prompt: str, name: str, multiplier: float = 1.0) -> str:
+    """Append a LoRA's tag to a prompt that does not name that LoRA: WebUI's setting ``sd_lora``.
+
+    Args:
+        prompt: Any prompt.
+        name: Of a LoRA that exists. Empty or ``None`` appends nothing.
+        multiplier: WebUI's ``extra_networks_default_multiplier``.
+
+    Raises:
+        RequestError: No tag can hold this name.
+    """
+    tags = [tag for tag in parse(prompt).tags if tag.kind in LORA_KINDS]
+    if name in ("", "None") or any(_items(tag)[0][:1] == [name] for tag in tags):
+        return prompt
+    if any(mark in name for mark in "<>:=\r\n"):
+        message = f"{name!r} is no name of a LoRA that a tag can hold"
+        raise RequestError(message, field="sd_lora")
+    # On the line of a comment the tag would be part of it.
+    line_break = "\n" if "#" in prompt.rpartition("\n")[2] else ""
+    return f"{prompt}{line_break}<lora:{name}:{multiplier}>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +211,9 @@ class _Refusal:
     error: PromptEngineError
 
 
-def _resolve(tag: Tag, prompt: Prompt, registry: Registry) -> NetworkUse | _Refusal:
+def _resolve(tag: Tag, prompt: Prompt, registry: Registry) -> NetworkUse | LoraUse | _Refusal:
+    if tag.kind in LORA_KINDS:
+        return _resolve_lora(tag, prompt, registry)
     if tag.kind != "hypernet":
         reason = f"tags of kind {tag.kind!r} are not applied"
         return _unusable(tag, prompt, reason, f"this version applies no <{tag.kind}:…> tags")
@@ -155,10 +225,55 @@ def _resolve(tag: Tag, prompt: Prompt, registry: Registry) -> NetworkUse | _Refu
         return _unusable(tag, prompt, reason, problem)
     entry = registry.find("hypernet", name)
     if entry is None:
-        placed = registry.unknown("hypernet", name, place=f"at column {tag.span.column}")
-        problem = str(registry.unknown("hypernet", name))
-        return _Refusal("not found", problem, multiplier, placed)
+        return _unknown("hypernet", name, tag, registry, multiplier)
     return NetworkUse(entry, multiplier, tag.span)
+
+
+def _resolve_lora(tag: Tag, prompt: Prompt, registry: Registry) -> LoraUse | _Refusal:
+    """Reads ``<lora:name:te:unet:dyn>``, where ``te=``, ``unet=`` and ``dyn=`` may stand anywhere."""
+    positional, named = _items(tag)
+    if not positional:
+        reason = f"{tag.arguments[0]!r} is no name, because of its '='"
+        problem = f"in a <{tag.kind}:…> tag {tag.arguments[0]!r} is no name, because of its '='"
+        return _unusable(tag, prompt, reason, problem)
+    name, *numbers = positional
+    asked = dict(zip(("te", "unet", "dyn"), numbers, strict=False)) | named
+    for key, read in (("te", _number), ("unet", _number), ("dyn", _whole_number)):
+        if key in asked and read(asked[key]) is None:
+            sort = "whole" if key == "dyn" else "finite"
+            reason = f"{key} {asked[key]!r} is not a {sort} number"
+            return _unusable(tag, prompt, reason, f"LoRA {name!r}: {reason}")
+    text = _number(asked.get("te", "1")) or 0.0
+    unet = text if "unet" not in asked else _number(asked["unet"]) or 0.0
+    entry = registry.find("lora", name)
+    if entry is None:
+        return _unknown("lora", name, tag, registry, text)
+    return LoraUse(entry, tag, name, text, unet, _whole_number(asked.get("dyn", "")))
+
+
+def _items(tag: Tag) -> tuple[list[str], dict[str, str]]:
+    """A LoRA tag's arguments: by position, and those of the form ``key=value``."""
+    split = [argument.split("=") for argument in tag.arguments]
+    positional = ["=".join(pieces) for pieces in split if len(pieces) != 2]
+    return positional, {pieces[0]: pieces[1] for pieces in split if len(pieces) == 2}
+
+
+def _idle_items(tag: Tag) -> list[Diagnostic]:
+    """Says which items of a LoRA tag mean nothing, as they do in WebUI."""
+    positional, named = _items(tag)
+    idle = [*positional[4:], *(f"{k}={v}" for k, v in named.items() if k not in _LORA_ITEMS)]
+    known = ", ".join(f"{key}=" for key in _LORA_ITEMS)
+    return [
+        Diagnostic(
+            "warning", f"{item!r} means nothing in a LoRA tag", tag.span, f"known are {known}"
+        )
+        for item in idle
+    ]
+
+
+def _unknown(kind: Kind, name: str, tag: Tag, registry: Registry, multiplier: float) -> _Refusal:
+    placed = registry.unknown(kind, name, place=f"at column {tag.span.column}")
+    return _Refusal("not found", str(registry.unknown(kind, name)), multiplier, placed)
 
 
 def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
@@ -176,15 +291,28 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _repetitions(uses: Sequence[NetworkUse]) -> list[Diagnostic]:
+def _whole_number(text: str) -> int | None:
+    """What Python's ``int`` reads, as in WebUI, cut to what can be a number of ranks."""
+    try:
+        return max(min(int(text), _MOST_RANKS), -_MOST_RANKS)
+    except ValueError:
+        return None
+
+
+def _repetitions(uses: Sequence[NetworkUse | LoraUse]) -> list[Diagnostic]:
     counts = Counter(use.entry.path for use in uses)
     repeated = {use.entry.path: use for use in uses if counts[use.entry.path] > 1}
     return [
         Diagnostic(
             "warning",
-            f"hypernetwork {use.entry.name!r} is named {counts[path]} times",
+            f"{_WORDS[type(use)]} {use.entry.name!r} is named {counts[path]} times",
             use.span,
             "it is applied as often, in order; name it once to apply it once",
         )
         for path, use in repeated.items()
     ]
+
+
+_MOST_RANKS: Final = 1 << 31
+_LORA_ITEMS: Final = ("te", "unet", "dyn")
+_WORDS: Final = {NetworkUse: "hypernetwork", LoraUse: "LoRA"}

@@ -20,6 +20,7 @@ import difflib
 import heapq
 import logging
 import os
+import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ from promptengine.modelfiles import (
     measure,
     metadata,
     preview,
+    read_header,
     walk,
     with_suffix,
 )
@@ -80,6 +82,8 @@ _COMPARED_NAMES: Final = 32
 _BEGINNING: Final = "\0"
 _LEAST_LIKENESS: Final = 0.6
 _SHOWN_CHARACTERS: Final = 80
+
+_HASH: Final = re.compile(r"[0-9a-fA-F]{12,}")
 
 _log = logging.getLogger(__name__)
 
@@ -252,13 +256,33 @@ class Registry:
             CheckpointError: A checkpoint or VAE cannot be read, for instance because it is gone.
             NetworkFormatError: The same of any other kind.
         """
+        return self._digest(entry)
+
+    def _digest(self, entry: RegistryEntry, *, start: int = 0) -> str:
         try:
-            return self.digests.of(entry.path)
+            return self.digests.of(entry.path, start=start)
         except OSError as error:
             message = f"cannot be read ({error.strerror or error}); was it moved or removed?"
             if entry.kind in ("checkpoint", "vae"):
                 raise CheckpointError(message, path=entry.path) from error
             raise NetworkFormatError(message, path=entry.path) from error
+
+    def lora_hash(self, entry: RegistryEntry) -> str:
+        """Return the 12 hexadecimal digits by which WebUI's ``Lora hashes`` know a LoRA.
+
+        They begin ``sshs_model_hash`` of its metadata, else the SHA-256 of what follows the header of
+        a safetensors file, which does not change when metadata are edited, else that of the file.
+
+        Raises:
+            NetworkFormatError: It cannot be read, for instance because it is gone.
+        """
+        safetensors = entry.path.suffix.lower() == ".safetensors"
+        header = read_header(entry.path) if safetensors else None
+        stored = "" if header is None else header.metadata.get("sshs_model_hash", "")
+        if _HASH.fullmatch(stored):
+            return stored[:12]
+        start = 0 if header is None else header.size
+        return self._digest(entry, start=start)[:12]
 
     def _scan(self, kind: Kind) -> _Shelf:
         """Scan one kind and put the result in place; the caller holds the lock."""

@@ -194,12 +194,15 @@ class NetworkReport:
     Attributes:
         kind: The tag's kind, such as ``hypernet``.
         name: The network's name as written.
-        multiplier: As used, or None where it could not be read.
+        multiplier: As used, or None where it could not be read; a LoRA's for the text encoder.
         applied: Whether the network changed the model while the picture was made.
         reason: Why not, in words; empty if applied.
         span: The tag's place in the prompt.
         path: The file, where one was found.
         digest: Its SHA-256 in hex, where it was applied.
+        unet_multiplier: A LoRA's for the UNet, as used; None for other kinds.
+        lora_hash: A LoRA's 12 digits in WebUI's ``Lora hashes``, where its file was used or would have
+            been, were its multiplier not 0.
     """
 
     kind: str
@@ -210,6 +213,8 @@ class NetworkReport:
     span: Span
     path: Path | None = None
     digest: str | None = None
+    unet_multiplier: float | None = None
+    lora_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,9 +31,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path]]:
     """The files whose bytes were read, in order."""
     seen: list[Path] = []
 
-    def counting(path: Path) -> str:
+    def counting(path: Path, *, start: int = 0) -> str:
         seen.append(path)
-        return sha256(path)
+        return sha256(path, start=start)
 
     monkeypatch.setattr(digests, "sha256", counting)
     yield seen
@@ -60,6 +60,15 @@ def test_changed_time_or_size_is_read_again(tmp_path: Path, content: bytes, late
     known.of(path)
     _file(path, content, _OLD_NS + later)
     assert known.of(path) == hashlib.sha256(content).hexdigest()
+
+
+def test_the_beginning_of_a_file_may_be_left_out(tmp_path: Path, reads: list[Path]) -> None:
+    path = _file(tmp_path / "a.pt", b"one two")
+    known = Digests(tmp_path / "digests.json")
+    for _ in range(2):
+        assert known.of(path) == hashlib.sha256(b"one two").hexdigest()
+        assert known.of(path, start=4) == hashlib.sha256(b"two").hexdigest()
+    assert len(reads) == 2
 
 
 def test_file_of_this_moment_is_not_remembered(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -53,9 +54,17 @@ def test_only_what_ran_is_listed_as_applied() -> None:
             report("ink", applied=True),
             report("wa,sh:\n", applied=True),
             report("nope", applied=False, reason="not found"),
-            report("style", applied=False, reason="tags of kind 'lora' …", kind="lora"),
+            report("style", applied=False, reason="not found", kind="lora"),
+            report("old", applied=False, reason="does not fit", kind="lyco"),
+            replace(report("li:ne,", applied=True, kind="lora"), lora_hash="abababababab"),
+            replace(
+                report("zero", applied=False, reason="0", kind="lyco"), lora_hash="cdcdcdcdcdcd"
+            ),
+            report("other", applied=False, reason="tags of kind 'other' …", kind="other"),
         ]
     )
+    assert listed["Lora hashes"] == "line: abababababab, zero: cdcdcdcdcdcd"
+    assert listed["Lora skipped"] == "style (not found), old (does not fit), zero (0)"
     assert listed["Hypernet hashes"] == "ink: 0123456789, wash: 0123456789"
     assert listed["Hypernet skipped"] == "nope (not found)"
     assert list(listed)[-1] == "Version"

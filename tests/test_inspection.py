@@ -11,7 +11,7 @@ from torch import nn
 
 from promptengine.digests import sha256
 from promptengine.errors import NetworkFormatError
-from promptengine.inspection import inspect_file
+from promptengine.inspection import inspect_file, summarise_lora
 from promptengine.networks.files import save_hypernetwork
 from promptengine.networks.hypernetwork import HypernetworkSettings
 from tests.networks.building import random_network
@@ -133,6 +133,33 @@ def test_pictures_with_and_without_an_embedding(tmp_path: Path) -> None:
     assert (report.kind, report.notes) == ("unknown", ("a picture without an embedding in it",))
     (tmp_path / "b.png").write_bytes((tmp_path / "conan-250.png").read_bytes()[:60])
     assert "damaged picture" in inspect_file(tmp_path / "b.png").notes[0]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_a_lora_is_told_by_part_kind_rank_and_model(tmp_path: Path, suffix: str) -> None:
+    key = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
+    tensors = {
+        f"{key}.lora_up.weight": torch.zeros(3, 2),
+        "bundle_emb.w.emb_params": torch.zeros(1, 768),
+    }
+    tensors |= {f"{key}.lora_down.weight": torch.zeros(2, 768), "lora_unet_x.diff": torch.zeros(3)}
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".pt":
+        torch.save({"state_dict": tensors}, path)
+    else:
+        save_file(tensors, path, {"modelspec.architecture": "stable-diffusion-v1/lora"})
+    report = inspect_file(path)
+    assert report.kind == "lora"
+    assert report.layers == ("UNet: 2 modules, LoRA of rank 2, full",)
+    known = "Stable Diffusion 1" if suffix == ".pt" else "stable-diffusion-v1/lora"
+    assert report.base_model == known
+    assert report.notes == (
+        "it brings embeddings along for 'w'",
+        "1 of its modules are in no Stable Diffusion 1 model, the first 'diffusion_model_x'",
+    )
+    assert report.to_dict()["base_model"] == known
+    of_header = summarise_lora(path)
+    assert of_header.lines() == (report.layers if suffix == ".safetensors" else ())
 
 
 class Evil:

@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
 """What may import what: a module imports only from layers above its own (here: earlier ones)."""
 
 NEIGHBOURS = {
-    "modelfiles": {"registry"},
+    "modelfiles": {"registry", "inspection"},
     "registry": {"plan", "recipe", "diffusion"},
     "syntax": {"request", "plan", "recipe", "text", "diffusion", "training", "grid"},
     "plan": {"diffusion"},

@@ -255,13 +255,13 @@ class TestAliases:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         reads: list[str] = []
-        original = modelfiles._header_metadata
+        original = modelfiles.read_header
 
-        def counting(path: Path) -> dict[str, object]:
+        def counting(path: Path) -> modelfiles.Header:
             reads.append(path.name)
             return original(path)
 
-        monkeypatch.setattr(modelfiles, "_header_metadata", counting)
+        monkeypatch.setattr(modelfiles, "read_header", counting)
         folder = tmp_path / "Lora"
         write_safetensors(folder / "a.safetensors", {"ss_output_name": "ink"})
         registry = Registry.open(tmp_path)

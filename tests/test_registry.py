@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -396,6 +397,20 @@ class TestDigest:
         with pytest.raises(expected, match=r"cannot be read \(.*\); was it moved") as caught:
             registry.digest(registry.entries(kind)[0])
         assert caught.value.path == path and "\n" not in str(caught.value)
+
+    def test_a_loras_hash_is_of_what_follows_the_header(self, tmp_path: Path) -> None:
+        folder = tmp_path / "Lora"
+        for name, metadata in (("a", {"x": "1"}), ("b", {"x": "longer"})):
+            write_safetensors(folder / f"{name}.safetensors", metadata)
+            with (folder / f"{name}.safetensors").open("ab") as file:
+                file.write(b"tensors")
+        write_safetensors(folder / "c.safetensors", {"sshs_model_hash": "AB" * 32})
+        write_safetensors(folder / "d.safetensors", {"sshs_model_hash": 'no "hash'})
+        touch(folder / "e.pt")
+        registry = Registry.open(tmp_path)
+        hashes = {e.name: registry.lora_hash(e) for e in registry.entries("lora")}
+        body, nothing, whole = (sha256(x).hexdigest()[:12] for x in (b"tensors", b"", b"x"))
+        assert hashes == {"a": body, "b": body, "c": "AB" * 6, "d": nothing, "e": whole}
 
 
 _part = st.text(st.sampled_from("abAB.é _-"), min_size=1, max_size=4).filter(

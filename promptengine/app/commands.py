@@ -23,6 +23,7 @@ from promptengine.app.show import (
 )
 from promptengine.digests import default_cache_file
 from promptengine.errors import RequestError
+from promptengine.inspection import summarise_lora
 from promptengine.plan import make_plan
 from promptengine.registry import (
     KINDS,
@@ -200,6 +201,7 @@ def _entry_as_json(
     entry: RegistryEntry, registry: Registry, words: Mapping[Path, dict[str, Any]]
 ) -> dict[str, Any]:
     picture = preview(entry)
+    lora = summarise_lora(entry.path) if entry.kind == "lora" else None
     fields: dict[str, Any] = {
         "kind": entry.kind,
         "name": entry.name,
@@ -209,6 +211,8 @@ def _entry_as_json(
         "aliases": list(entry.aliases),
         "preview": None if picture is None else str(picture),
         "description": description(entry),
+        "layers": [] if lora is None else list(lora.lines()),
+        "base_model": None if lora is None else lora.base_model,
     }
     return fields | words.get(entry.path, {})
 
@@ -292,7 +296,9 @@ def grid(options: argparse.Namespace) -> int:
 def _reports_of_all(results: Sequence[GenerationResult]) -> Iterable[NetworkReport]:
     """A report for each network, multiplier and fate, however many pictures share it."""
     reports = [report for result in results for report in result.networks]
-    return {(r.kind, r.name, r.multiplier, r.applied, r.reason): r for r in reports}.values()
+    return {
+        (r.kind, r.name, r.multiplier, r.unet_multiplier, r.applied, r.reason): r for r in reports
+    }.values()
 
 
 def train_hypernetwork(options: argparse.Namespace) -> int:

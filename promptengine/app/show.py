@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text as Styled
 from rich.tree import Tree
 
+from promptengine.inspection import summarise_lora
 from promptengine.registry import Clash, RegistryEntry, description
 from promptengine.request import NetworkReport
 from promptengine.syntax import (
@@ -247,6 +248,8 @@ def show_reports(reports: Iterable[NetworkReport]) -> None:
     console = _console()
     for report in reports:
         multiplier = "" if report.multiplier is None else f" × {report.multiplier:g}"
+        if report.unet_multiplier not in (None, report.multiplier):
+            multiplier += f" (UNet × {report.unet_multiplier:g})"
         name = f"{report.kind} {printable(report.name)}{multiplier}"
         if report.applied:
             digest = report.digest or ""
@@ -279,32 +282,35 @@ def show_networks(
         console.print(Styled(f"no model files in {printable(str(models))}"))
     else:
         table = Table(box=None, pad_edge=False)
-        for title in ("kind", "name", "MB", "description"):
+        for title in ("kind", "name", "MB", "holds", "description"):
             table.add_column(title, justify="right" if title == "MB" else "left")
         for entry in entries:
             table.add_row(
                 Styled(entry.kind, "magenta"),
                 Styled(printable(entry.name), "bold"),
                 f"{entry.size / 1e6:.1f}",
-                _description(entry, words.get(entry.path)),
+                _holds(entry, words.get(entry.path)),
+                Styled(printable(description(entry))),
             )
         console.print(table)
     for clash in clashes:
         _console(to_stderr=True).print(Styled(f"warning: {printable(str(clash))}", "yellow"))
 
 
-def _description(entry: RegistryEntry, word: Mapping[str, Any] | None) -> Styled:
-    """What the user wrote about a file, after what an embedding holds."""
-    text = Styled(printable(description(entry)))
+def _holds(entry: RegistryEntry, word: Mapping[str, Any] | None) -> Styled:
+    """What a LoRA changes and was made for, or the vectors of an embedding; nothing of other kinds."""
+    if entry.kind == "lora":
+        summary = summarise_lora(entry.path)
+        model = () if summary.base_model is None else (f"for {summary.base_model}",)
+        return Styled(printable("; ".join((*summary.lines(), *model))), "dim")
     if word is None:
-        return text
+        return Styled()
     if word["misfit"] is not None:
-        return Styled(printable(f"not usable: {word['misfit']}  "), "yellow").append_text(text)
+        return Styled(printable(f"not usable: {word['misfit']}"), "yellow")
     widths = " and ".join(map(str, word["widths"]))
     called = "" if word["word"] == entry.name else f", word {printable(word['word'])}"
     count = word["vectors"]
-    holds = f"{count} vector{'s' if count > 1 else ''} of width {widths}{called}  "
-    return Styled(holds, "green").append_text(text)
+    return Styled(f"{count} vector{'s' if count > 1 else ''} of width {widths}{called}", "green")
 
 
 def show_file(report: FileReport) -> None:
@@ -321,6 +327,7 @@ def show_file(report: FileReport) -> None:
         ("size", f"{report.size:,} bytes"),
         ("sha256", f"{report.digest}…"),
         ("safe to load", safe),
+        *(() if report.base_model is None else (("made for", report.base_model),)),
         ("tensors", f"{report.tensors} ({report.parameters:,} numbers; {dtypes or 'none'})"),
         *(("layers", layer) for layer in report.layers),
         *([("vectors", report.vectors)] if report.vectors else []),

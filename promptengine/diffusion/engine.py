@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from promptengine.diffusion.checkpoint import Checkpoint, open_checkpoint
 from promptengine.diffusion.denoiser import Guidance, GuidedUnet, skips_resized_like_webui
-from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics
+from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics, with_bundled
 from promptengine.diffusion.noise import ImageNoise, Seeding
 from promptengine.diffusion.opening import (
     Precision,
@@ -44,7 +44,7 @@ from promptengine.errors import GenerationCancelled, RequestError
 from promptengine.infotext import generation_entries, write_infotext
 from promptengine.networks.inject import injected
 from promptengine.options import Options
-from promptengine.plan import Plan, make_plan
+from promptengine.plan import Plan, make_plan, with_default_lora
 from promptengine.registry import Kind, Registry
 from promptengine.request import (
     GenerationRequest,
@@ -70,8 +70,6 @@ Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]]
 
 _NOT_HONOURED = (
     "old_emphasis",
-    "lora",
-    "functional_lora",
     "img2img_exact_steps",
     "overlay_original",
     "image_upscaler",
@@ -131,7 +129,7 @@ class Engine:
         self.checkpoint = checkpoint
         self.registry = registry
         self.device = device
-        self._networks = NetworkCache(checkpoint.unet)
+        self._networks = NetworkCache(checkpoint.unet, checkpoint.text_encoder)
         self._embeddings = EmbeddingCache(registry)
         self._busy = threading.Lock()
 
@@ -221,7 +219,7 @@ class Engine:
         options = request.options
         _refuse_unhonoured(options)
         sampler = find_sampler(request.sampler, request.scheduler)
-        request = with_default_hypernetwork(request)
+        request = self._with_default_networks(request)
         prompts = parse(request.prompt), parse(request.negative_prompt, negative=True)
         doubled = sampler.second_order and not options.undoubled_timelines
         calls = request.steps * 2 if doubled else request.steps
@@ -234,11 +232,10 @@ class Engine:
                 old_timelines=options.old_timelines,
             )
         with clock.measuring("load"):
-            stack = prepare_stack(
-                plan, self.checkpoint.unet, self.registry, self._networks, policy=request.policy
-            )
-            words = self._embeddings.words(text_widths(self.checkpoint.text_encoder))
-        with clock.measuring("encode"):
+            stack = prepare_stack(plan, self.registry, self._networks, policy=request.policy)
+            widths = text_widths(self.checkpoint.text_encoder)
+            words = with_bundled(self._embeddings.words(widths), stack.embeddings, widths)
+        with clock.measuring("encode"), stack.merged():
             guidance = self._encode(plan, request, words.table)
         table = noise_table(self.checkpoint.noise_table, options)
         seeds, variation_seeds = _drawn_seeds(request)
@@ -261,6 +258,14 @@ class Engine:
                 *_idle_scheduler(request, sampler),
             ),
         )
+
+    def _with_default_networks(self, request: GenerationRequest) -> GenerationRequest:
+        """Append the tags of the networks that the options name, as WebUI's settings do."""
+        request, options = with_default_hypernetwork(request), request.options
+        if self.registry.find("lora", options.lora) is None:
+            return request
+        prompt = with_default_lora(request.prompt, options.lora, options.default_multiplier)
+        return replace(request, prompt=prompt)
 
     def _encode(self, plan: Plan, request: GenerationRequest, words: EmbeddingTable) -> Guidance:
         model = clip_text_model(self.checkpoint.text_encoder, clip_skip=request.clip_skip)
@@ -293,6 +298,7 @@ class Engine:
             self.device,
         )
         with (
+            job.stack.merged(),
             injected(unet, job.stack.uses),
             skips_resized_like_webui(unet),
             tiled(*[unet] * request.tiling),

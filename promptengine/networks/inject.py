@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from promptengine.errors import IncompatibleNetworkError, PromptEngineError
 from promptengine.networks.hypernetwork import Hypernetwork, ResidualNetwork
 
-__all__ = ["AttentionWidths", "attention_widths", "injected", "misfit", "require_fit"]
+__all__ = [
+    "AttentionWidths",
+    "attention_widths",
+    "injected",
+    "misfit",
+    "refuse_fused",
+    "require_fit",
+]
 
 _PROJECTIONS: Final = {"key": "to_k", "value": "to_v", "query": "to_q"}
 # Text widths by which a network shows what it was made for.
@@ -85,7 +92,7 @@ def injected(
         return copies[place]
 
     if uses:
-        _refuse_fused(unet)
+        refuse_fused(unet)
     with ExitStack() as hooks:
         for attention in _attentions(unet) if uses else ():
             for part, projection in attention.projections.items():
@@ -193,11 +200,16 @@ def _width(projection: nn.Module) -> int:
     return cast("int", projection.in_features)
 
 
-def _refuse_fused(unet: nn.Module) -> None:
-    """Looks at the processors: the flag on attentions stays set when diffusers unfuses a UNet."""
+def refuse_fused(unet: nn.Module) -> None:
+    """Refuses a UNet whose attentions compute key, value and query at once, past their projections.
+
+    Raises:
+        PromptEngineError: It is fused, with the call that unfuses it.
+    """
+    # The flag on attentions stays set when diffusers unfuses a UNet; the processors tell the truth.
     processors = (getattr(module, "processor", None) for module in unet.modules())
     if any(type(processor).__name__.startswith("Fused") for processor in processors):
         raise PromptEngineError(
-            "the UNet's attention projections are fused, which bypasses hypernetworks; "
+            "the UNet's attention projections are fused, which bypasses networks; "
             "call unet.unfuse_qkv_projections() first"
         )

@@ -202,18 +202,24 @@ def test_networks_lists_what_is_there(tmp_path: Path, capsys: Capture) -> None:
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(NETWORKS / "hn-relu.pt", tmp_path / place)
     (tmp_path / "hypernetworks" / "ink.txt").write_text("like a brush")
+    lora = WEBUI.parent / "webui-2" / "loras" / "lo-file-name.safetensors"
+    shutil.copy(lora, tmp_path / "Lora" / "line.safetensors")
     assert run("networks", "--models", str(tmp_path)) == 0
     output = capsys.readouterr()
     assert "like a brush" in output.out
     assert "old/ink" in output.out
     assert "ink" in output.err
+    assert "12 modules" in output.out
     assert run("networks", "--models", str(tmp_path), "--json") == 0
     entries = json.loads(capsys.readouterr().out)
     assert [(e["kind"], e["name"]) for e in entries] == [
         ("hypernet", "ink"),
         ("hypernet", "old/ink"),
+        ("lora", "line"),
         ("lora", "style"),
     ]
+    assert entries[2]["layers"] == ["text encoder: 12 modules, LoRA of rank 6"]
+    assert [entry["base_model"] for entry in entries] == [None, None, "sd_v1", None]
     assert entries[0]["sha256"].startswith("d2c1e0f09e")
     assert run("networks", "--models", str(tmp_path / "nowhere")) == 0
     assert "no model files" in capsys.readouterr().out
@@ -280,7 +286,7 @@ def test_grid_writes_one_labelled_sheet_and_says_what_ran(tmp_path: Path, capsys
     assert str(out / "grid-00001-5.png") in output.out
     assert output.out.count("applied hypernet hn-relu × 1") == 1
     assert output.out.count("not applied hypernet hn-relu × 0") == 1
-    assert output.err.count("lora") == 1
+    assert output.err.count("unknown LoRA 'b'") == 1
     with Image.open(out / "grid-00001-5.png") as sheet:
         assert sheet.width > 2 * 64 and sheet.height > 2 * 64
         assert "X Type: multiplier" in sheet.info["parameters"]

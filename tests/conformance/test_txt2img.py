@@ -91,7 +91,11 @@ def request_of(case: dict[str, Any]) -> GenerationRequest:
 
 def without_own_keys(infotext: str) -> str:
     """An infotext less what WebUI does not write, and less the version's value."""
-    infotext = re.sub(r', Hypernet (hashes|skipped): ("(?:[^"\\]|\\.)*"|[^,]*)', "", infotext)
+    infotext = re.sub(
+        r', (Hypernet hashes|Hypernet skipped|Lora skipped): ("(?:[^"\\]|\\.)*"|[^,]*)',
+        "",
+        infotext,
+    )
     return re.sub(r", Version: .*", "", infotext)
 
 

@@ -1,0 +1,277 @@
+"""Finds the modules that LoRAs change and changes them for the length of a ``with`` block."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from promptengine.errors import IncompatibleNetworkError, NetworkFormatError
+from promptengine.networks.lora.deltas import LoraModule, bias_delta, unshaped_delta, weight_delta
+from promptengine.networks.lora.files import Lora
+from promptengine.networks.lora.keys import original_name
+
+__all__ = [
+    "Application",
+    "ChangedWeights",
+    "Fit",
+    "Target",
+    "changed",
+    "fit",
+    "merge",
+    "targets",
+]
+
+Part = Literal["unet", "text"]
+_MISSHAPEN: Final = (ValueError, RuntimeError, IndexError)
+_READS_TEXT: Final = ("attn2.to_k", "attn2.to_v")
+
+
+class Target(NamedTuple):
+    """A module of a model that a LoRA may change.
+
+    Attributes:
+        part: Whose module it is, which says which multiplier counts.
+        path: Its path there, such as ``mid_block.attentions.0.proj_in``.
+        module: The module; it has a ``weight`` and perhaps a ``bias``.
+    """
+
+    part: Part
+    path: str
+    module: nn.Module
+
+
+class Slot(NamedTuple):
+    """A place of a weight in a model."""
+
+    module: nn.Module
+    name: Literal["weight", "bias"]
+
+
+ChangedWeights = Mapping[Slot, Tensor]
+"""What stands in a model's weights while LoRAs are active, each in its weight's dtype and device."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A LoRA and the modules of one model that it changes.
+
+    Attributes:
+        lora: The file's content.
+        modules: What it changes, and how.
+        unmatched: Modules that are not in the model, or that have another shape there.
+    """
+
+    lora: Lora
+    modules: tuple[tuple[Target, LoraModule], ...]
+    unmatched: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Application:
+    """One use of a LoRA.
+
+    Attributes:
+        fit: The LoRA, fitted to the model.
+        text: Multiplier of its changes to the text encoder.
+        unet: Multiplier of its changes to the UNet.
+        ranks: How many of the first ranks count; None for all.
+    """
+
+    fit: Fit
+    text: float = 1.0
+    unet: float = 1.0
+    ranks: int | None = None
+
+    def multiplier(self, part: Part) -> float:
+        """The multiplier of a part."""
+        return self.unet if part == "unet" else self.text
+
+    @property
+    def changes(self) -> bool:
+        """Whether any weight differs for it: its multiplier may be 0 for all that it changes."""
+        return any(self.multiplier(target.part) != 0 for target, _ in self.fit.modules)
+
+
+def targets(unet: nn.Module, text_encoder: nn.Module) -> dict[str, Target]:
+    """List what LoRAs may change, by the spelling of :mod:`promptengine.networks.lora.keys`.
+
+    Modules of the UNet are there twice, by their original name and by their diffusers path.
+
+    Args:
+        unet: A diffusers ``UNet2DConditionModel``.
+        text_encoder: A transformers ``CLIPTextModel``.
+    """
+    found: dict[str, Target] = {}
+    config = cast("Any", unet).config
+    layers = config.layers_per_block
+    plain_up = {level for level, kind in enumerate(config.up_block_types) if "Attn" not in kind}
+    for path, module in _weighted(unet):
+        target, name = Target("unet", path, module), path.replace(".", "_")
+        found[f"unet_{name}"] = target
+        if isinstance(layers, int):
+            original = original_name(name, layers=layers, plain_up=plain_up)
+            found[f"diffusion_model_{original or name}"] = target
+    for path, module in _weighted(text_encoder):
+        name = path.removeprefix("text_model.").replace(".", "_")
+        found[f"transformer_text_model_{name}"] = Target("text", path, module)
+    return found
+
+
+def _weighted(model: nn.Module) -> Generator[tuple[str, nn.Module]]:
+    for path, module in model.named_modules():
+        if isinstance(getattr(module, "weight", None), nn.Parameter):
+            yield path, module
+
+
+def fit(lora: Lora, model: Mapping[str, Target]) -> Fit:
+    """Find the modules that a LoRA changes in a model.
+
+    Those that the model lacks, or has in another shape, are left out. A LoRA *misfits* when nothing is
+    left, or when it changes how text of another width is read: it was made for another family, of which
+    it would change a part of the layers only.
+
+    Args:
+        lora: The LoRA.
+        model: From :func:`targets`.
+
+    Raises:
+        IncompatibleNetworkError: It misfits.
+        NetworkFormatError: A module of the model gets tensors that no formula is known for.
+    """
+    modules: list[tuple[Target, LoraModule]] = []
+    unmatched: list[str] = []
+    misshapen: list[tuple[Target, LoraModule]] = []
+    for name, module in lora.modules.items():
+        target = model.get(name)
+        if target is None:
+            unmatched.append(name)
+        elif module.kind is None:
+            tensors = ", ".join(sorted(module.tensors))
+            message = f"{name}: a change of unknown kind ({tensors}); it is not applied"
+            raise NetworkFormatError(message, path=lora.path)
+        elif _fits(module, target.module):
+            modules.append((target, module))
+        else:
+            misshapen.append((target, module))
+            unmatched.append(name)
+    for target, module in misshapen:
+        if target.path.endswith(_READS_TEXT):
+            _refuse_text_width(lora, target, module)
+    if lora.modules and not modules:
+        raise IncompatibleNetworkError(
+            f"LoRA {lora.path.stem!r} does not fit: none of its {len(lora.modules)} modules is in this "
+            "model",
+            found=(),
+            needed=(),
+        )
+    return Fit(lora, tuple(modules), tuple(unmatched))
+
+
+def _fits(module: LoraModule, target: nn.Module) -> bool:
+    weight = cast("Tensor", target.weight).to("meta")
+    try:
+        weight_delta(_without_numbers(module), weight)
+        bias_delta(module, len(weight))
+    except _MISSHAPEN:
+        return False
+    return True
+
+
+def _without_numbers(module: LoraModule) -> LoraModule:
+    """A module of shapes without numbers, but for switches."""
+    tensors = {n: t if t.dtype == torch.bool else t.to("meta") for n, t in module.tensors.items()}
+    return LoraModule(module.kind, tensors, module.scale)
+
+
+def _refuse_text_width(lora: Lora, target: Target, module: LoraModule) -> None:
+    weight = cast("Tensor", target.module.weight).to("meta")
+    try:
+        delta = unshaped_delta(_without_numbers(module), weight)
+    except _MISSHAPEN:
+        return
+    if delta is None or delta.ndim < 2 or delta.shape[1] == weight.shape[1]:
+        return
+    found, needed = delta.shape[1], weight.shape[1]
+    raise IncompatibleNetworkError(
+        f"LoRA {lora.path.stem!r} does not fit: it was made for text of width {found}, and this model "
+        f"reads text of width {needed}",
+        found=(found,),
+        needed=(needed,),
+    )
+
+
+def merge(uses: Sequence[Application]) -> ChangedWeights:
+    """Compute what weights become under some LoRAs, in their order, each upon the one before.
+
+    ``W += multiplier * scale * delta`` in float32, rounded once to the weight's dtype. Order matters
+    only where a delta depends on the weight (IA3). The model is not changed.
+
+    """
+    by_module: dict[nn.Module, list[tuple[LoraModule, float, int | None]]] = {}
+    for use in uses:
+        for target, module in use.fit.modules:
+            multiplier = use.multiplier(target.part)
+            if multiplier != 0:
+                changes = by_module.setdefault(target.module, [])
+                changes.append((module, multiplier, use.ranks))
+    merged: dict[Slot, Tensor] = {}
+    with torch.no_grad():
+        for module, changes in by_module.items():
+            merged.update(_merged(module, changes))
+    return merged
+
+
+def _merged(
+    module: nn.Module, changes: Sequence[tuple[LoraModule, float, int | None]]
+) -> dict[Slot, Tensor]:
+    sums: dict[Slot, Tensor] = {}
+    places = Slot(module, "weight"), Slot(module, "bias")
+    before = cast("Tensor", module.weight)
+    for change, multiplier, ranks in changes:
+        weight = sums.get(places[0], before.detach().float())
+        deltas = weight_delta(change, weight, ranks=ranks), bias_delta(change, len(weight))
+        for place, delta in zip(places, deltas, strict=True):
+            if delta is not None:
+                start = sums.get(place, _present(place))
+                step = delta.to(weight.device) * multiplier
+                sums[place] = step if start is None else start + step
+    return {place: tensor.to(before.dtype) for place, tensor in sums.items()}
+
+
+def _present(place: Slot) -> Tensor | None:
+    parameter = cast("Tensor | None", getattr(place.module, place.name))
+    return None if parameter is None else parameter.detach().float()
+
+
+@contextmanager
+def changed(weights: ChangedWeights) -> Generator[None]:
+    """Let a model have other weights within a ``with`` block.
+
+    The weights are exchanged, not computed, which takes no time worth speaking of. When the block ends,
+    by an exception too, every weight is the very tensor that it was before. A module without a bias has
+    one within the block where a LoRA brings one.
+
+    Args:
+        weights: From :func:`merge`.
+    """
+    before: dict[Slot, Tensor | None] = {}
+    try:
+        for slot, tensor in weights.items():
+            parameter = cast("nn.Parameter | None", getattr(slot.module, slot.name))
+            before[slot] = None if parameter is None else parameter.data
+            if parameter is None:
+                setattr(slot.module, slot.name, nn.Parameter(tensor, requires_grad=False))
+            else:
+                parameter.data = tensor
+        yield
+    finally:
+        for slot, tensor in before.items():
+            if tensor is None:
+                setattr(slot.module, slot.name, None)
+            else:
+                getattr(slot.module, slot.name).data = tensor

@@ -1,0 +1,176 @@
+"""LoRA files: scales, layouts, bundled embeddings, and files that are none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from promptengine.errors import NetworkFormatError
+from promptengine.networks.lora.files import load_lora
+from tests.networks.lora.building import plain, random, write_lora
+
+KOHYA = "lora_unet_mid_block_attentions_0_proj_in"
+MODULE = "diffusion_model_middle_block_1_proj_in"
+DIFFUSERS = "unet.mid_block.attentions.0.proj_in"
+PEFT = "base_model.model.mid_block.attentions.0.proj_in"
+
+
+def peft(prefix: str, *, rank: int = 2) -> dict[str, Tensor]:
+    return {
+        f"{prefix}.lora_B.weight": random(6, rank),
+        f"{prefix}.lora_A.weight": random(rank, 5, seed=1),
+    }
+
+
+@pytest.mark.parametrize(
+    ("extra", "scale"),
+    [
+        ({}, 1.0),
+        ({"alpha": torch.tensor(3.0)}, 1.5),
+        ({"alpha": torch.tensor([3])}, 1.5),
+        ({"alpha": torch.tensor(3.0), "scale": torch.tensor(0.25)}, 0.25),
+    ],
+)
+def test_scale_is_alpha_by_rank_unless_it_is_given(
+    tmp_path: Path, extra: dict[str, Tensor], scale: float
+) -> None:
+    tensors = plain(KOHYA, 6, 5) | {f"{KOHYA}.{name}": value for name, value in extra.items()}
+    lora = load_lora(write_lora(tmp_path / "a.safetensors", tensors))
+    assert lora.modules[MODULE].scale == scale
+    assert lora.modules[MODULE].rank == 2
+
+
+def test_an_alpha_without_a_rank_means_nothing(tmp_path: Path) -> None:
+    tensors = {f"{KOHYA}.diff": random(3, 3), f"{KOHYA}.alpha": torch.tensor(8.0)}
+    tensors |= plain("lora_unet_conv_in", 3, 3, rank=0) | {
+        "lora_unet_conv_in.alpha": torch.tensor(8.0)
+    }
+    lora = load_lora(write_lora(tmp_path / "a.safetensors", tensors))
+    assert {module.scale for module in lora.modules.values()} == {1.0}
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".ckpt"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_pickles_hold_the_same_as_safetensors(tmp_path: Path, suffix: str, nested: bool) -> None:
+    tensors = plain(KOHYA, 6, 5)
+    torch.save({"state_dict": tensors} if nested else tensors, tmp_path / f"a{suffix}")
+    write_lora(tmp_path / "a.safetensors", tensors)
+    pickled, plainly = load_lora(tmp_path / f"a{suffix}"), load_lora(tmp_path / "a.safetensors")
+    assert pickled.modules.keys() == plainly.modules.keys() == {MODULE}
+    for name, tensor in plainly.modules[MODULE].tensors.items():
+        assert torch.equal(tensor, pickled.modules[MODULE].tensors[name])
+    assert pickled.nbytes == plainly.nbytes == 4 * 2 * (6 + 5)
+
+
+def test_the_file_may_vanish_once_it_is_read(tmp_path: Path) -> None:
+    path = write_lora(tmp_path / "a.safetensors", plain(KOHYA, 6, 5))
+    lora = load_lora(path)
+    path.write_bytes(b"")
+    assert torch.equal(lora.modules[MODULE].tensors["lora_up.weight"], random(6, 2))
+
+
+def test_pefts_configuration_says_the_scale(tmp_path: Path) -> None:
+    tensors = peft(PEFT) | peft("base_model.model.conv_in") | peft("base_model.model.conv_out")
+    path = write_lora(tmp_path / "adapter_model.safetensors", tensors)
+    config = {"r": 2, "lora_alpha": 3, "alpha_pattern": {"attentions.0.proj_in": 8, "in": 99}}
+    path.with_name("adapter_config.json").write_text(json.dumps(config))
+    scales = {name: module.scale for name, module in load_lora(path).modules.items()}
+    assert scales == {
+        "unet_mid_block_attentions_0_proj_in": 4.0,
+        "unet_conv_in": 1.5,
+        "unet_conv_out": 1.5,
+    }
+    path.with_name("adapter_config.json").write_text(json.dumps({**config, "use_rslora": True}))
+    assert load_lora(path).modules["unet_conv_in"].scale == pytest.approx(3 / 2**0.5)
+
+
+@pytest.mark.parametrize(
+    "config", [None, "", "[1]", "{", '{"r": 0, "lora_alpha": 3}', '{"r": "x", "lora_alpha": []}']
+)
+def test_without_a_usable_configuration_the_scale_is_1(tmp_path: Path, config: str | None) -> None:
+    path = write_lora(tmp_path / "adapter_model.safetensors", peft(PEFT))
+    if config is not None:
+        path.with_name("adapter_config.json").write_text(config)
+    (module,) = load_lora(path).modules.values()
+    assert module.scale == (1.5 if config == '{"r": 0, "lora_alpha": 3}' else 1.0)
+
+
+def test_diffusers_metadata_say_the_scale_of_each_part(tmp_path: Path) -> None:
+    text = "text_encoder.text_model.encoder.layers.0.mlp.fc1"
+    settings = {
+        "unet.r": 2,
+        "unet.lora_alpha": 6,
+        "text_encoder.r": 2,
+        "text_encoder.lora_alpha": 1,
+    }
+    path = write_lora(
+        tmp_path / "a.safetensors",
+        peft(DIFFUSERS) | peft(text),
+        {"lora_adapter_metadata": json.dumps(settings)},
+    )
+    assert {name: module.scale for name, module in load_lora(path).modules.items()} == {
+        "unet_mid_block_attentions_0_proj_in": 3.0,
+        "transformer_text_model_encoder_layers_0_mlp_fc1": 0.5,
+    }
+
+
+def test_embeddings_come_along_by_their_word(tmp_path: Path) -> None:
+    vectors = random(2, 48)
+    tensors = {
+        "bundle_emb.word.emb_params": vectors,
+        "bundle_emb.other.string_to_param.*": vectors[0].clone(),
+        "bundle_emb.other.step": torch.tensor(7),
+    }
+    lora = load_lora(write_lora(tmp_path / "a.safetensors", tensors))
+    assert lora.modules == {}
+    assert lora.ignored == ("bundle_emb.other.step",)
+    assert torch.equal(lora.embeddings["word"], vectors)
+    assert torch.equal(lora.embeddings["other"], vectors[:1])
+
+
+def test_what_means_nothing_is_listed(tmp_path: Path) -> None:
+    tensors = plain(KOHYA, 6, 5) | {"junk": random(1), f"{KOHYA}.mask": random(1)}
+    lora = load_lora(write_lora(tmp_path / "a.safetensors", tensors))
+    assert set(lora.ignored) == {"junk", f"{MODULE}.mask"}
+
+
+@pytest.mark.parametrize("extra", ["dora_scale", "lora_magnitude_vector"])
+def test_dora_is_no_plain_lora(tmp_path: Path, extra: str) -> None:
+    tensors = plain(KOHYA, 6, 5) | {f"{KOHYA}.{extra}": random(6)}
+    assert load_lora(write_lora(tmp_path / "a.safetensors", tensors)).modules[MODULE].kind is None
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"x": torch.zeros(1)}, "no LoRA"),
+        (
+            {"encoder.conv_in.weight": torch.zeros(1), "decoder.conv_in.weight": torch.zeros(1)},
+            "vae",
+        ),
+        (plain(KOHYA, 6, 5) | {f"{KOHYA}.alpha": torch.zeros(2)}, "no single number"),
+        (plain(KOHYA, 6, 5) | {f"{KOHYA}.x": torch.zeros(2, dtype=torch.complex64)}, "complex64"),
+        ({"bundle_emb.word.emb_params": torch.zeros(3, dtype=torch.int64)}, "no LoRA"),
+    ],
+)
+def test_files_that_are_no_lora_say_why(
+    tmp_path: Path, tensors: dict[str, Tensor], message: str
+) -> None:
+    for name, write in (("a.safetensors", write_lora), ("a.pt", lambda p, t: torch.save(t, p))):
+        write(tmp_path / name, tensors)
+        with pytest.raises(NetworkFormatError, match=message) as found:
+            load_lora(tmp_path / name)
+        assert "\n" not in str(found.value)
+
+
+def test_pickles_of_other_things_and_of_repeated_numbers_are_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "a.pt")
+    with pytest.raises(NetworkFormatError, match="holds a list"):
+        load_lora(tmp_path / "a.pt")
+    torch.save({f"{KOHYA}.diff": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "b.pt")
+    with pytest.raises(NetworkFormatError, match="more numbers than the file holds"):
+        load_lora(tmp_path / "b.pt")
