@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from promptengine.app.show import show_diagnostics
+from promptengine.diffusion.engine import refuse_unhonoured
 from promptengine.digests import default_cache_file
-from promptengine.errors import PictureError
+from promptengine.errors import PictureError, RequestError
 from promptengine.pictures import read_picture
 from promptengine.recipe.request import Recipe, request_from
 from promptengine.recipe.text import Infotext
 from promptengine.registry import Kind, Registry
-from promptengine.request import GenerationRequest
+from promptengine.request import GenerationRequest, with_settings
 from promptengine.syntax import Diagnostic
 
-__all__ = ["not_honoured", "read_recipe", "without_given"]
+__all__ = ["honoured", "read_recipe", "without_given"]
 
 _LABELS: Final[Mapping[str, tuple[str, ...]]] = {
     "seed": ("Seed",),
@@ -39,31 +40,13 @@ _LABELS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Entries that an option of the command line stands in for."""
 
-_ALREADY_SO: Final[Mapping[str, object]] = {
-    "always_discard_next_to_last_sigma": False,
-    "emphasis": "Original",
-    "eta_ancestral": 1.0,
-    "eta_ddim": 0.0,
-    "eta_noise_seed_delta": 0,
-    "fp8_storage": "Disable",
-    "pad_cond_uncond": False,
-    "pad_cond_uncond_v0": False,
-    "randn_source": "CPU",
-    "rho": 0.0,
-    "s_min_uncond": 0.0,
-    "sd_noise_schedule": "Default",
-    "sd_vae": "Automatic",
-    "sd_vae_decode_method": "Full",
-    "sd_vae_encode_method": "Full",
-    "sgm_noise_multiplier": False,
-    "sigma_max": 0.0,
-    "sigma_min": 0.0,
-    "subseed_strength": 0.0,
-    "tiling": False,
-    "use_downcasted_alpha_bar": False,
-    "use_old_scheduling": False,
+_FIELDS: Final[Mapping[str, str]] = {
+    "subseed": "variation_seed",
+    "subseed_strength": "variation_strength",
 }
-"""Settings of WebUI at the value by which the engine works."""
+"""Fields of WebUI's API that a request has too, under a name of its own."""
+
+_VAES: Final = frozenset({"Automatic", "None"})
 
 
 def read_recipe(
@@ -84,7 +67,8 @@ def read_recipe(
     registry = Registry.open(folders, cache_file=default_cache_file())
     recipe = request_from(without_given(found.infotext, options), registry)
     registry.digests.save()
-    diagnostics = [*recipe.diagnostics, *not_honoured(recipe)]
+    request, left_out = honoured(recipe)
+    diagnostics = [*recipe.diagnostics, *left_out]
     checkpoint = options.checkpoint
     if checkpoint is None and recipe.checkpoint is not None:
         checkpoint = str(recipe.checkpoint.path)
@@ -92,7 +76,7 @@ def read_recipe(
         message = "the checkpoint is not known, so the first of the models folder is used"
         diagnostics.append(Diagnostic("warning", message, None, "name one with --checkpoint"))
     show_diagnostics(diagnostics, "", to_stderr=True)
-    return argparse.Namespace(**{**vars(options), "checkpoint": checkpoint}), recipe.request
+    return argparse.Namespace(**{**vars(options), "checkpoint": checkpoint}), request
 
 
 def without_given(infotext: Infotext, options: argparse.Namespace) -> Infotext:
@@ -112,14 +96,29 @@ def without_given(infotext: Infotext, options: argparse.Namespace) -> Infotext:
     )
 
 
-def not_honoured(recipe: Recipe) -> list[Diagnostic]:
-    """What a recipe asks for and the engine does not do."""
-    asked = {**recipe.options, **recipe.fields}
-    found = [
-        f"{name} = {value!r} is not supported yet and is left out"
-        for name, value in asked.items()
-        if name not in _ALREADY_SO or _ALREADY_SO[name] != value
-    ]
+def honoured(recipe: Recipe) -> tuple[GenerationRequest, list[Diagnostic]]:
+    """Put a recipe's settings into its request, as far as the engine can act on them.
+
+    Returns:
+        The request, and what of the recipe is left out.
+    """
+    request, found = recipe.request, list[str]()
+    for name, value in recipe.options.items():
+        if name == "sd_vae" and value in _VAES:
+            continue
+        try:
+            changed = with_settings(request, {name: value})
+            refuse_unhonoured(changed.options)
+            request = changed
+        except RequestError as error:
+            found.append(f"{name} = {value!r} is left out: {error}")
+    for name, value in recipe.fields.items():
+        try:
+            request = replace(request, **{_FIELDS[name]: value})
+        except KeyError:
+            found.append(f"{name} = {value!r} is not supported yet and is left out")
+        except RequestError as error:
+            found.append(f"{name} = {value!r} is left out: {error}")
     if recipe.vae is not None:
         found.append(f"VAE {recipe.vae.name!r} is not used; the checkpoint's own is")
-    return [Diagnostic("warning", message) for message in found]
+    return request, [Diagnostic("warning", message) for message in found]

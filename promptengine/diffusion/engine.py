@@ -62,7 +62,7 @@ from promptengine.text.encode import (
 from promptengine.text.model import text_widths
 from promptengine.text.words import EmbeddingTable
 
-__all__ = ["Engine", "Models", "OnProgress", "Precision"]
+__all__ = ["Engine", "Models", "OnProgress", "Precision", "refuse_unhonoured"]
 
 OnProgress = Callable[[Progress], None]
 Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]]
@@ -217,7 +217,7 @@ class Engine:
 
     def _prepare(self, request: GenerationRequest, clock: _Clock) -> _Job:
         options = request.options
-        _refuse_unhonoured(options)
+        refuse_unhonoured(options)
         sampler = find_sampler(request.sampler, request.scheduler)
         request = self._with_default_networks(request)
         prompts = parse(request.prompt), parse(request.negative_prompt, negative=True)
@@ -370,7 +370,8 @@ def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
     return vae.decode(latents.float() / checkpoint.scaling_factor, return_dict=False)[0]
 
 
-def _refuse_unhonoured(options: Options) -> None:
+def refuse_unhonoured(options: Options) -> None:
+    """Raise RequestError where an option is changed that nothing here acts on."""
     for own, value in options.changed().items():
         if own in _NOT_HONOURED:
             name = Options.webui_name(own)

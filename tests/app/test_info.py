@@ -11,8 +11,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from promptengine import Infotext, Registry, read_infotext, read_picture, request_from, save_picture
-from promptengine.app.again import not_honoured, without_given
+from promptengine import (
+    Infotext,
+    Options,
+    Registry,
+    read_infotext,
+    read_picture,
+    request_from,
+    save_picture,
+)
+from promptengine.app.again import honoured, without_given
 from tests.app.test_cli import TINY, Capture, run
 from tests.conformance.golden import present
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
@@ -95,8 +103,7 @@ def test_a_picture_is_made_again_from_itself(tmp_path: Path, capsys: Capture) ->
     worst, share = differences(GOLDEN, made)
     assert worst <= 1 and share < 0.02
     assert "is found here as 'renamed', by its hash" in output.err
-    assert "use_downcasted_alpha_bar = True is not supported yet" in output.err
-    assert len(output.err.splitlines()) == 2
+    assert len(output.err.splitlines()) == 1
     # And that one again, exactly, with nothing left to say.
     assert run("txt2img", "--from", str(made), *arguments, "--format", "webp") == 0
     assert capsys.readouterr().err == ""
@@ -171,17 +178,31 @@ def test_mistakes(
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_what_the_engine_does_anyway_is_no_news(tmp_path: Path) -> None:
+def test_settings_of_a_file_reach_the_request(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path)
     usual = read_infotext(f"a\n{LINE}, Emphasis: Original, Eta: 1.0, VAE: Automatic, NGMS: 0")
-    assert not_honoured(request_from(usual, registry)) == []
+    request, left_out = honoured(request_from(usual, registry))
+    assert (request.options, left_out) == (Options(), [])
     (tmp_path / "VAE").mkdir()
     (tmp_path / "VAE" / "fine.pt").write_bytes(b"x")
-    entries = {**usual.entries, "RNG": "NV", "ENSD": "31337", "VAE": "fine.pt"}
-    other = request_from(replace(usual, entries=entries), Registry.open(tmp_path))
-    assert [d.message for d in not_honoured(other)] == [
-        "randn_source = 'NV' is not supported yet and is left out",
-        "eta_noise_seed_delta = 31337 is not supported yet and is left out",
+    entries = {
+        **usual.entries,
+        "RNG": "NV",
+        "ENSD": "31337",
+        "VAE": "fine.pt",
+        "Variation seed": "5",
+        "Variation seed strength": "0.5",
+        "Hires upscale": "2",
+        "Tiling": "True",
+    }
+    recipe = request_from(replace(usual, entries=entries), Registry.open(tmp_path))
+    request, left_out = honoured(recipe)
+    assert (request.options.noise_source, request.options.noise_seed_delta) == ("nv", 31337)
+    assert (request.variation_seed, request.variation_strength) == (5, 0.5)
+    assert request.tiling
+    assert [d.message for d in left_out] == [
+        "enable_hr = True is not supported yet and is left out",
+        "hr_scale = 2.0 is not supported yet and is left out",
         "VAE 'fine' is not used; the checkpoint's own is",
     ]
 
