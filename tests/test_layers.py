@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "promptengine"
 LAYERS: list[set[str]] = [
     {"version", "errors", "digests"},
     {"tensorfiles", "syntax", "modelfiles"},
-    {"request", "registry", "networks"},
+    {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection", "pictures"},
     {"diffusion"},
     {"training", "grid"},
@@ -27,6 +27,7 @@ NEIGHBOURS = {
     "registry": {"plan", "diffusion"},
     "syntax": {"request", "plan", "text", "diffusion", "training", "grid"},
     "plan": {"diffusion"},
+    "families": {"diffusion", "inspection"},
     "networks": {"text", "diffusion", "inspection", "training"},
 }
 """Who besides the package's face may know these."""
@@ -44,6 +45,7 @@ TORCH_FREE = {
     "inspection",
     "pictures",
     "tensorfiles",
+    "families",
 }
 
 

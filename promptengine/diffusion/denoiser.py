@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptengine.diffusion.extras import NO_EXTRAS, Extras
 from promptengine.diffusion.noise import ImageNoise
+from promptengine.diffusion.prediction import denoised_from, noise_from
 from promptengine.diffusion.sampling import OnStep, Sampler, SigmaSampler
 from promptengine.diffusion.schedules import NoiseTable
+from promptengine.families import Prediction
 from promptengine.text.encode import Conditioning
 
 __all__ = ["Guidance", "GuidedUnet", "predict_noise", "sample", "skips_resized_like_webui"]
@@ -43,11 +46,15 @@ class GuidedUnet:
     Attributes:
         unet: A diffusers ``UNet2DConditionModel``.
         guidance: What to follow; read anew at each call, because prompts are scheduled.
+        extras: What the UNet reads beside latents, timestep and text.
+        prediction: What its answers mean.
         calls: Calls so far; the counter that prompt schedules are read with.
     """
 
     unet: nn.Module
     guidance: Guidance
+    extras: Extras = NO_EXTRAS
+    prediction: Prediction = "epsilon"
     calls: int = field(default=0, init=False)
 
     def __call__(self, x: Tensor, timestep: Tensor) -> Tensor:
@@ -62,39 +69,59 @@ class GuidedUnet:
         """
         parts = _padded([c.at(self.calls) for c, _ in self.guidance.positive])
         negative = self.guidance.negative.at(self.calls)
+        asked = [*(c for c, _ in self.guidance.positive), self.guidance.negative]
+        pooled = [conditioning.pooled_at(self.calls) for conditioning in asked]
         self.calls += 1
-        *conditional, unconditional = self._predictions(x, timestep, [*parts, negative])
+        *conditional, unconditional = self._predictions(x, timestep, [*parts, negative], pooled)
         guided = unconditional
         for prediction, (_, weight) in zip(conditional, self.guidance.positive, strict=True):
             guided = guided + (prediction - unconditional) * (weight * self.guidance.scale)
         return guided
 
-    def _predictions(self, x: Tensor, timestep: Tensor, texts: Sequence[Tensor]) -> list[Tensor]:
+    def _predictions(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        texts: Sequence[Tensor],
+        pooled: Sequence[Tensor | None],
+    ) -> list[Tensor]:
         """One prediction per text; texts of equal length share a call of the UNet."""
+        x = self.extras.joined_to(x)
         answers: dict[int, Tensor] = {}
         for length in dict.fromkeys(len(text) for text in texts):
             rows = [row for row, text in enumerate(texts) if len(text) == length]
             context = torch.stack([texts[row] for row in rows]).repeat_interleave(len(x), dim=0)
             batch = x.repeat(len(rows), 1, 1, 1)
-            prediction = predict_noise(self.unet, batch, timestep.expand(len(batch)), context)
+            added = self.extras.added([pooled[row] for row in rows], len(x))
+            times = timestep.expand(len(batch))
+            prediction = predict_noise(self.unet, batch, times, context, added=added)
             answers.update(zip(rows, prediction.split(len(x)), strict=True))
         return [answers[row] for row in range(len(texts))]
 
 
-def predict_noise(unet: nn.Module, x: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
-    """Ask a UNet once.
+def predict_noise(
+    unet: nn.Module,
+    x: Tensor,
+    timestep: Tensor,
+    context: Tensor,
+    *,
+    added: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """Ask a UNet once. What it predicts is the noise or, by some models, v.
 
     Args:
         unet: A diffusers ``UNet2DConditionModel``; ``x`` and ``context`` are cast to its dtype.
         x: ``[batch, channels, height, width]``.
         timestep: ``[batch]``, integer or not.
         context: Text embeddings ``[batch, tokens, width]``.
+        added: SDXL's ``added_cond_kwargs``, see :meth:`promptengine.diffusion.extras.Extras.added`.
 
     Returns:
-        The prediction, shaped and typed like ``x``.
+        The prediction, typed like ``x`` and shaped like its latents.
     """
     dtype = next(unet.parameters()).dtype
-    answer = unet(x.to(dtype), timestep, context.to(dtype), return_dict=False)[0]
+    more = {} if added is None else {"added_cond_kwargs": added}
+    answer = unet(x.to(dtype), timestep, context.to(dtype), **more, return_dict=False)[0]
     return answer.to(x.dtype)
 
 
@@ -132,11 +159,17 @@ def sample(
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             timestep = table.timestep(sigma.cpu()).to(x.device)
-            return x - sigma * model(x / (sigma**2 + 1).sqrt(), timestep)
+            output = model(x / (sigma**2 + 1).sqrt(), timestep)
+            return denoised_from(model.prediction, output, x, sigma)
 
         return sampler.run(denoise, x * schedule[0], schedule, noise=noise.draw, on_step=on_step)
+
+    def predict(x: Tensor, timestep: Tensor) -> Tensor:
+        alpha = table.alphas_cumprod.to(x)[timestep.long()]
+        return noise_from(model.prediction, model(x, timestep), x, alpha)
+
     return sampler.run(
-        model,
+        predict,
         x,
         schedule,
         alphas=table.alphas_cumprod.to(x),

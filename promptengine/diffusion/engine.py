@@ -24,9 +24,16 @@ from promptengine.diffusion.denoiser import (
     skips_resized_like_webui,
 )
 from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics
+from promptengine.diffusion.extras import (
+    Extras,
+    inpainting_channels,
+    size_conditioning,
+    unconditional,
+)
 from promptengine.diffusion.noise import ImageNoise
 from promptengine.diffusion.sampling import OnStep, Sampler, find_sampler
 from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
+from promptengine.diffusion.vae import find_vae
 from promptengine.digests import default_cache_file
 from promptengine.errors import CheckpointError, GenerationCancelled, RequestError
 from promptengine.infotext import generation_entries, write_infotext
@@ -35,7 +42,7 @@ from promptengine.plan import make_plan
 from promptengine.registry import Kind, Registry
 from promptengine.request import GenerationRequest, GenerationResult, Progress
 from promptengine.syntax import Diagnostic, parse
-from promptengine.text.encode import clip_text_model, embedding_hashes, encode_schedule
+from promptengine.text.encode import embedding_hashes, encode_schedule
 from promptengine.text.model import text_widths
 
 __all__ = ["Engine", "Models", "OnProgress", "Precision"]
@@ -86,6 +93,7 @@ class Engine:
         checkpoint: str | Path | None = None,
         models: Models = "models",
         config: str | Path | None = None,
+        vae: str | Path | None = "Automatic",
         device: str = "auto",
         dtype: torch.dtype | Precision = "auto",
     ) -> Engine:
@@ -97,12 +105,15 @@ class Engine:
             models: WebUI's models folder, or a mapping of kinds to folders.
             config: A folder of configurations in diffusers' form, for what the weights and a
                 ``.yaml`` beside them leave open, such as the number of text attention heads.
+            vae: ``Automatic`` takes one of the checkpoint's name from beside it or from ``models``,
+                as WebUI does; else a file, a diffusers folder or a name, or None for the
+                checkpoint's own.
             device: As torch names it; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
             dtype: Of UNet and text model; ``auto`` is float16 on CUDA and float32 elsewhere, as in
                 WebUI.
 
         Raises:
-            CheckpointError: No checkpoint found, or it cannot be loaded.
+            CheckpointError: No checkpoint or VAE found, or it cannot be loaded.
             RequestError: No such device or dtype.
         """
         registry = Registry.open(models, cache_file=default_cache_file())
@@ -110,7 +121,10 @@ class Engine:
         place = _device(device)
         kind = dtype if isinstance(dtype, torch.dtype) else _dtype(dtype, place)
         configurations = None if config is None else Path(config)
-        parts = open_checkpoint(path, config=configurations, device=place, dtype=kind)
+        separate = find_vae(vae, path, registry)
+        parts = open_checkpoint(
+            path, config=configurations, vae=separate, device=place, dtype=kind
+        )
         return cls(parts, registry, place)
 
     def generate(
@@ -174,13 +188,17 @@ class Engine:
             stack = prepare_stack(
                 plan, self.checkpoint.unet, self.registry, self._networks, policy=request.policy
             )
-            words = self._embeddings.words(text_widths(self.checkpoint.text_encoder))
+            words = self._embeddings.words(text_widths(*self.checkpoint.text_encoders))
         with clock.measuring("encode"):
-            model = clip_text_model(self.checkpoint.text_encoder, clip_skip=request.clip_skip)
+            model = self.checkpoint.text_model(clip_skip=request.clip_skip)
             encode = partial(encode_schedule, model=model, embeddings=words.table)
             guidance = Guidance(
                 positive=[(encode(part.schedule), part.weight) for part in plan.positive],
-                negative=encode(plan.negative),
+                negative=unconditional(
+                    self.checkpoint,
+                    encode(plan.negative),
+                    [segment.text for segment in plan.negative.segments],
+                ),
                 scale=request.cfg_scale,
             )
         seed = request.seed if request.seed >= 0 else secrets.randbelow(2**32 - 1)
@@ -205,17 +223,25 @@ class Engine:
     def _sample(self, job: _Job, batch: int, on_step: OnStep) -> Tensor:
         size = job.request.batch_size
         seeds = job.seeds[batch * size : (batch + 1) * size]
-        unet: Any = self.checkpoint.unet
-        shape = (unet.config.in_channels, job.height // 8, job.width // 8)
+        unet = self.checkpoint.unet
+        shape = (self.checkpoint.latent_channels, job.height // 8, job.width // 8)
+        extras = self._extras(job, size)
         with injected(unet, job.stack.uses), skips_resized_like_webui(unet):
             return sample(
                 job.sampler,
-                GuidedUnet(unet, job.guidance),
+                GuidedUnet(unet, job.guidance, extras, self.checkpoint.prediction),
                 self.checkpoint.noise_table,
                 ImageNoise.seeded(seeds, shape, self.device),
                 steps=job.request.steps,
                 on_step=on_step,
             )
+
+    def _extras(self, job: _Job, images: int) -> Extras:
+        size = {"width": job.width, "height": job.height}
+        return Extras(
+            sizes=size_conditioning(self.checkpoint, **size),
+            channels=inpainting_channels(self.checkpoint, images=images, **size),
+        )
 
     def _decode(self, latents: Tensor) -> Image.Image:
         pixels = decode_latents(self.checkpoint, latents[None])[0]
