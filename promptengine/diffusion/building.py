@@ -6,11 +6,11 @@ stay mapped from the file, the others are converted one by one.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Builder", "read_weights"]
 
 Weights = Mapping[str, Tensor]
+_LARGEST_SIZE: Final = 1_000_000
+_MOST_LAYERS: Final = 200
 _M = TypeVar("_M", bound=nn.Module)
 
 
@@ -66,6 +68,7 @@ class Builder:
         """Build a ``UNet2DConditionModel`` from weights under its own names."""
         from diffusers import UNet2DConditionModel
 
+        self._require_sane(config)
         with self._empty("UNet"):
             unet = cast("nn.Module", UNet2DConditionModel.from_config(dict(config)))
         return self._filled(unet, weights, self.dtype, "UNet")
@@ -74,6 +77,7 @@ class Builder:
         """Build an ``AutoencoderKL`` from weights under its own names."""
         from diffusers import AutoencoderKL
 
+        self._require_sane(config)
         with self._empty("VAE"):
             vae = cast("nn.Module", AutoencoderKL.from_config(dict(config)))
         return self._filled(vae, weights, torch.float32, "VAE")
@@ -90,6 +94,7 @@ class Builder:
         """
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
+        self._require_sane(config)
         kind = CLIPTextModelWithProjection if projected else CLIPTextModel
         with self._empty("text encoder"):
             encoder = kind(CLIPTextConfig(**config))
@@ -99,6 +104,24 @@ class Builder:
             weights = {n: t for n, t in weights.items() if n != "text_projection.weight"}
         named = {n if n.startswith("text_pro") else wrapper + n: t for n, t in weights.items()}
         return self._filled(encoder, named, self.dtype, "text encoder")
+
+    def _require_sane(self, config: Config) -> None:
+        """Refuse sizes that would keep the libraries busy for hours before they found a fault."""
+        for key, value in config.items():
+            most = _MOST_LAYERS if "layers" in key else _LARGEST_SIZE
+            if any(number > most for number in _numbers(value)):
+                message = f"its configuration says {key} is {value!s:.40}, more than any model has"
+                raise CheckpointError(message, path=self.path)
+
+    @contextmanager
+    def renaming(self) -> Generator[None]:
+        """Say in one line that weights have shapes that no known model has."""
+        try:
+            yield
+        except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+            detail = " ".join(str(error).split())[:200]
+            message = f"its weights do not have the shapes of a Stable Diffusion model ({detail})"
+            raise CheckpointError(message, path=self.path) from None
 
     @contextmanager
     def _empty(self, part: str) -> Generator[None]:
@@ -144,6 +167,14 @@ class Builder:
 
     def _placed(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         return tensor.to(self.device, dtype if tensor.is_floating_point() else None)
+
+
+def _numbers(value: object) -> Iterator[float]:
+    if isinstance(value, int | float):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in cast("Sequence[object]", value):
+            yield from _numbers(item)
 
 
 def _listed(names: Sequence[str]) -> str:

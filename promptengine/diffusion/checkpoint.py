@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from promptengine.diffusion.building import Builder, read_weights
 from promptengine.diffusion.folders import part_config, part_weights, read_folder
-from promptengine.diffusion.layout import Layout, infer_layout
+from promptengine.diffusion.layout import Layout, infer_layout, vae_facts
 from promptengine.diffusion.original_names import (
     clip_weights,
     open_clip_weights,
@@ -52,6 +52,7 @@ __all__ = ["Checkpoint", "open_checkpoint"]
 
 _NATIVE_SIZES = {"SD1": 512, "SD2": 512, "SDXL": 1024}
 _NATIVE_SIZE_OF_SD2_V = 768
+_USUAL_SCALING = 0.18215
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,10 +149,21 @@ def open_checkpoint(
         checkpoint = _open_file(builder, config, vae)
     else:
         raise CheckpointError("no such checkpoint", path=path)
-    if checkpoint.inpainting or checkpoint.unet.config.in_channels == checkpoint.latent_channels:  # type: ignore[union-attr]
-        return checkpoint
-    message = f"its UNet does not fit its VAE of {checkpoint.latent_channels} latent channels"
-    raise CheckpointError(message, path=vae or path)
+    _require_whole(checkpoint)
+    return checkpoint
+
+
+def _require_whole(checkpoint: Checkpoint) -> None:
+    """Check that UNet and VAE belong together, and that the latents' scale is a number."""
+    unet: Any = checkpoint.unet
+    path = checkpoint.vae_path or checkpoint.path
+    if not checkpoint.inpainting and unet.config.in_channels != checkpoint.latent_channels:
+        message = f"its VAE's {checkpoint.latent_channels} latent channels do not fit the UNet"
+        raise CheckpointError(message, path=path)
+    scaling: object = checkpoint.scaling_factor
+    if not isinstance(scaling, int | float) or not 0 < scaling < float("inf"):
+        message = f"its VAE's scaling factor is {scaling!r}, not a number above 0"
+        raise CheckpointError(message, path=path)
 
 
 def _open_file(builder: Builder, config: Path | None, vae_path: Path | None) -> Checkpoint:
@@ -160,13 +172,12 @@ def _open_file(builder: Builder, config: Path | None, vae_path: Path | None) -> 
         own = {name: t for name, t in weights.items() if not name.startswith(VAE_PREFIX)}
         weights = own | read_vae(vae_path)
     layout = infer_layout(weights, builder.path, metadata=metadata, config=config)
-    renamed = unet_weights(weights, UNET_PREFIX, layers_per_block=layout.unet["layers_per_block"])
-    unet = builder.unet(layout.unet, renamed)
+    per_level = layout.unet["layers_per_block"]
+    unet = builder.unet(layout.unet, unet_weights(weights, UNET_PREFIX, layers_per_block=per_level))
     if vae_path is not None and vae_path.is_dir():
         vae = _folder_vae(builder, vae_path, layout.vae)
     else:
-        levels = len(layout.vae["block_out_channels"])
-        vae = builder.vae(layout.vae, vae_weights(weights, VAE_PREFIX, levels=levels))
+        vae = _original_vae(builder, layout.vae, weights)
     parts: Parts = {"unet": layout.unet, "scheduler": layout.scheduler}
     return _checkpoint(
         builder,
@@ -183,12 +194,14 @@ def _text_encoders(
 ) -> tuple[PreTrainedModel, ...]:
     first, prefix = layout.text_encoder, text_prefix(layout.family)
     if layout.family == "SD2":
-        renamed = open_clip_weights(weights, prefix, layers=first["num_hidden_layers"])
+        with builder.renaming():
+            renamed = open_clip_weights(weights, prefix, layers=first["num_hidden_layers"])
         return (builder.text_encoder(first, renamed),)
     encoders = [builder.text_encoder(first, clip_weights(weights, prefix))]
     if layout.family == "SDXL":
         second, prefix = layout.text_encoder_2, second_encoder_prefix()
-        renamed = open_clip_weights(weights, prefix, layers=second["num_hidden_layers"])
+        with builder.renaming():
+            renamed = open_clip_weights(weights, prefix, layers=second["num_hidden_layers"])
         encoders.append(builder.text_encoder(second, renamed, projected=True))
     return tuple(encoders)
 
@@ -203,8 +216,10 @@ def _open_folder(builder: Builder, vae_path: Path | None) -> Checkpoint:
     elif vae_path.is_dir():
         vae = _folder_vae(builder, vae_path, parts["vae"])
     else:
-        levels = len(parts["vae"]["block_out_channels"])
-        vae = builder.vae(parts["vae"], vae_weights(read_vae(vae_path), VAE_PREFIX, levels=levels))
+        separate = read_vae(vae_path)
+        with builder.renaming():
+            config = {**parts["vae"], **vae_facts(separate)}
+        vae = _original_vae(builder, config, separate)
     encoders = [builder.text_encoder(parts["text_encoder"], part_weights(path / "text_encoder"))]
     if folder.family == "SDXL":
         second = part_weights(path / "text_encoder_2")
@@ -214,9 +229,17 @@ def _open_folder(builder: Builder, vae_path: Path | None) -> Checkpoint:
     )
 
 
+def _original_vae(builder: Builder, config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
+    with builder.renaming():
+        levels = len(config["block_out_channels"])
+        renamed = vae_weights(weights, VAE_PREFIX, levels=levels)
+    return builder.vae(config, renamed)
+
+
 def _folder_vae(builder: Builder, folder: Path, usual: Config) -> nn.Module:
     """A diffusers VAE from a folder of its own; the scaling stays the model's."""
-    config = {**part_config(folder), "scaling_factor": usual["scaling_factor"]}
+    scaling = usual.get("scaling_factor", _USUAL_SCALING)
+    config = {**part_config(folder), "scaling_factor": scaling}
     return builder.vae(config, part_weights(folder))
 
 
@@ -231,7 +254,10 @@ def _checkpoint(
 ) -> Checkpoint:
     unet, vae, encoders = modules
     scheduler = parts.get("scheduler", {})
-    prediction = stated_prediction(scheduler, builder.path) or _tried(family, unet)
+    prediction = stated_prediction(scheduler, builder.path)
+    if prediction is None:
+        with builder.renaming():
+            prediction = _tried(family, unet)
     try:
         table = noise_table(stored_alphas, scheduler)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:

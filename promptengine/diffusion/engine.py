@@ -93,9 +93,10 @@ class Engine:
         checkpoint: str | Path | None = None,
         models: Models = "models",
         config: str | Path | None = None,
-        vae: str | Path | None = "Automatic",
         device: str = "auto",
         dtype: torch.dtype | Precision = "auto",
+        *,
+        vae: str | Path | None = "Automatic",
     ) -> Engine:
         """Load a checkpoint and scan the folders of networks.
 
@@ -105,12 +106,12 @@ class Engine:
             models: WebUI's models folder, or a mapping of kinds to folders.
             config: A folder of configurations in diffusers' form, for what the weights and a
                 ``.yaml`` beside them leave open, such as the number of text attention heads.
-            vae: ``Automatic`` takes one of the checkpoint's name from beside it or from ``models``,
-                as WebUI does; else a file, a diffusers folder or a name, or None for the
-                checkpoint's own.
             device: As torch names it; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
             dtype: Of UNet and text model; ``auto`` is float16 on CUDA and float32 elsewhere, as in
                 WebUI.
+            vae: ``Automatic`` takes one of the checkpoint's name from beside it or from ``models``,
+                as WebUI does; else a file, a diffusers folder or a name, or None for the
+                checkpoint's own.
 
         Raises:
             CheckpointError: No checkpoint or VAE found, or it cannot be loaded.
@@ -122,9 +123,7 @@ class Engine:
         kind = dtype if isinstance(dtype, torch.dtype) else _dtype(dtype, place)
         configurations = None if config is None else Path(config)
         separate = find_vae(vae, path, registry)
-        parts = open_checkpoint(
-            path, config=configurations, vae=separate, device=place, dtype=kind
-        )
+        parts = open_checkpoint(path, config=configurations, vae=separate, device=place, dtype=kind)
         return cls(parts, registry, place)
 
     def generate(

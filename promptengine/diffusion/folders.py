@@ -55,7 +55,9 @@ def read_folder(path: Path) -> Folder:
     missing = [part for part in ("unet", "vae", "text_encoder") if part not in parts]
     if missing:
         what = f" of {name}" if name else ""
-        message = f"a diffusers model{what} without {missing[0]}/config.json, which is not supported"
+        message = (
+            f"a diffusers model{what} without {missing[0]}/config.json, which is not supported"
+        )
         raise CheckpointError(message, path=path)
     unet = parts["unet"]
     if unet.get("in_channels", 4) not in (4, 9) or unet.get("class_embed_type"):
@@ -92,15 +94,16 @@ def part_weights(folder: Path) -> dict[str, Tensor]:
     """
     for stem in _STEMS:
         if (folder / f"{stem}{_INDEX}").is_file():
-            shards = _json(folder / f"{stem}{_INDEX}").get("weight_map", {})
-            return _named(_joined(folder, cast("Mapping[str, str]", shards)))
+            shards = _json(folder / f"{stem}{_INDEX}").get("weight_map")
+            named = cast("dict[str, Any]", shards) if isinstance(shards, dict) else {}
+            return _named(_joined(folder, named))
         for end in _ENDS:
             if (folder / f"{stem}{end}").is_file():
                 return _named(read_weights(folder / f"{stem}{end}")[0])
     raise CheckpointError(f"holds none of {_STEMS[0]}.safetensors and its like", path=folder)
 
 
-def _joined(folder: Path, shards: Mapping[str, str]) -> dict[str, Tensor]:
+def _joined(folder: Path, shards: Mapping[str, Any]) -> dict[str, Tensor]:
     # Only the names of files count: an index must not lead out of its folder.
     files = sorted({Path(str(shard)).name for shard in shards.values()})
     joined: dict[str, Tensor] = {}

@@ -16,10 +16,6 @@ from torch import Tensor
 
 from promptengine.errors import CheckpointError
 from promptengine.families import (
-    CLIP_PREFIX as TEXT_PREFIX,
-)
-from promptengine.families import (
-    METADATA_KEY,
     PARTS,
     UNET_PREFIX,
     VAE_PREFIX,
@@ -27,23 +23,13 @@ from promptengine.families import (
     Family,
     Parts,
     foreign,
-    parts_in_folder,
-    parts_in_metadata,
-    parts_in_yaml,
     recognise,
     second_encoder_prefix,
+    stated_parts,
     text_prefix,
 )
 
-__all__ = [
-    "METADATA_KEY",
-    "TEXT_PREFIX",
-    "UNET_PREFIX",
-    "VAE_PREFIX",
-    "Layout",
-    "infer_layout",
-    "vae_facts",
-]
+__all__ = ["Layout", "infer_layout", "vae_facts"]
 
 Weights = Mapping[str, Tensor]
 
@@ -105,16 +91,8 @@ def infer_layout(
     except (IndexError, ValueError, ZeroDivisionError):
         message = "its weights do not have the shapes of a Stable Diffusion model"
         raise CheckpointError(message, path=path) from None
-    layout = _usual(family, facts)
-    for source in (
-        _marks(weights),
-        parts_in_metadata(metadata, path),
-        {} if config is None else parts_in_folder(config),
-        parts_in_yaml(path.with_suffix(".yaml")),
-        facts,
-    ):
-        layout = layout.overridden(source)
-    return layout
+    stated = stated_parts(weights, path, metadata=metadata, config=config)
+    return _usual(family, facts).overridden(stated).overridden(facts)
 
 
 def _usual(family: Family, facts: Parts) -> Layout:
@@ -123,7 +101,9 @@ def _usual(family: Family, facts: Parts) -> Layout:
     return Layout(
         family=family,
         unet={
-            "attention_head_dim": 8 if family == "SD1" else [max(width // 64, 1) for width in widths],
+            "attention_head_dim": 8
+            if family == "SD1"
+            else [max(width // 64, 1) for width in widths],
         },
         vae={"scaling_factor": 0.13025 if family == "SDXL" else 0.18215},
         text_encoder=_usual_text(facts["text_encoder"], clip=family != "SD2"),
@@ -142,18 +122,8 @@ def _usual_text(facts: Config, *, clip: bool) -> Config:
     }
 
 
-def _marks(weights: Weights) -> Parts:
-    """Empty tensors by which later SDXL models say how they were trained, as WebUI reads them."""
-    marks: dict[str, object] = {}
-    if "v_pred" in weights:
-        marks["prediction_type"] = "v_prediction"
-    if "ztsnr" in weights:
-        marks["rescale_betas_zero_snr"] = True
-    return {"scheduler": marks}
-
-
 def _facts(weights: Weights, family: Family) -> dict[str, Config]:
-    facts = {"unet": _unet_facts(weights), "vae": vae_facts(weights, VAE_PREFIX)}
+    facts = {"unet": _unet_facts(weights), "vae": vae_facts(weights)}
     if family == "SD2":
         encoder = dict(_open_clip_facts(weights, text_prefix(family)))
         encoder["num_hidden_layers"] = _layers_read(encoder["num_hidden_layers"])
@@ -225,26 +195,26 @@ def _unet_facts(weights: Weights) -> Config:
         "use_linear_projection": linear,
     }
     added = weights.get(UNET_PREFIX + "label_emb.0.0.weight")
-    return facts if added is None else {**facts, "projection_class_embeddings_input_dim": added.shape[1]}
+    return (
+        facts
+        if added is None
+        else {**facts, "projection_class_embeddings_input_dim": added.shape[1]}
+    )
 
 
-def vae_facts(weights: Weights, prefix: str) -> Config:
-    """Read a VAE's configuration off its weights.
-
-    Args:
-        weights: Names to tensors in the original layout.
-        prefix: What the names of the VAE's weights begin with.
+def vae_facts(weights: Weights) -> Config:
+    """Read a VAE's configuration off its weights, named as a checkpoint has them.
 
     Raises:
         KeyError: A weight is missing.
     """
-    encoder = prefix + "encoder."
+    encoder = VAE_PREFIX + "encoder."
     levels = _count(weights, encoder + "down.{}.block.0.conv1.weight")
     widths = [len(weights[f"{encoder}down.{i}.block.0.conv2.weight"]) for i in range(levels)]
     return {
         "in_channels": weights[encoder + "conv_in.weight"].shape[1],
-        "out_channels": len(weights[prefix + "decoder.conv_out.weight"]),
-        "latent_channels": weights[prefix + "post_quant_conv.weight"].shape[1],
+        "out_channels": len(weights[VAE_PREFIX + "decoder.conv_out.weight"]),
+        "latent_channels": weights[VAE_PREFIX + "post_quant_conv.weight"].shape[1],
         "block_out_channels": widths,
         "layers_per_block": _count(weights, encoder + "down.0.block.{}.conv1.weight"),
         "down_block_types": ["DownEncoderBlock2D"] * levels,

@@ -24,7 +24,7 @@ _UNET_ENDS: Final = {
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
 }
-_MIDDLE: Final = ("resnets.0", "attentions.0", "resnets.1")
+_MIDDLE: Final = {"0.": "resnets.0", "1.": "attentions.0", "2.": "resnets.1"}
 _RESNET: Final = {
     "in_layers.0": "norm1",
     "in_layers.2": "conv1",
@@ -69,22 +69,20 @@ def unet_weights(weights: Weights, prefix: str, *, layers_per_block: int) -> dic
         prefix: What the names of the UNet's weights begin with; others are left out.
         layers_per_block: Resnets of each level on the way down.
     """
-    return {
-        _unet_name(name, layers_per_block): tensor for name, tensor in _below(weights, prefix)
-    }
+    return {_unet_name(name, layers_per_block): tensor for name, tensor in _below(weights, prefix)}
 
 
 def _unet_name(name: str, per_level: int) -> str:
     for original, ours in _UNET_ENDS.items():
         if name.startswith(original + "."):
             return ours + name.removeprefix(original)
-    side, *numbers = name.split(".", 3)
-    if side == "middle_block" and numbers[0] in ("0", "1", "2"):
-        part = _MIDDLE[int(numbers[0])]
-        return f"mid_block.{part}.{_resnet_name('.'.join(numbers[1:]))}"
-    if side not in ("input_blocks", "output_blocks") or len(numbers) < 3 or not numbers[0].isdigit():
+    side, _, inner = name.partition(".")
+    if side == "middle_block" and inner[:2] in _MIDDLE:
+        return f"mid_block.{_MIDDLE[inner[:2]]}.{_resnet_name(inner[2:])}"
+    parts = inner.split(".", 2)
+    if side not in ("input_blocks", "output_blocks") or len(parts) < 3 or not _is_index(parts[0]):
         return name
-    block, place, rest = int(numbers[0]), numbers[1], numbers[2]
+    block, place, rest = int(parts[0]), parts[1], parts[2]
     if side == "input_blocks":
         level, index = divmod(block - 1, per_level + 1)
         if rest.startswith("op."):
@@ -102,6 +100,10 @@ def _unet_name(name: str, per_level: int) -> str:
 def _resnet_name(name: str) -> str:
     """A resnet's own parts; those of attention have the same names in both layouts."""
     return _renamed(name, _RESNET)
+
+
+def _is_index(text: str) -> bool:
+    return text.isdecimal() and len(text) < 5
 
 
 def _renamed(name: str, names: Mapping[str, str]) -> str:
@@ -135,7 +137,7 @@ def _vae_name(name: str, levels: int) -> str:
     if part == "mid" and rest[0] in _VAE_MIDDLE:
         names = _VAE_ATTENTION if rest[0] == "attn_1" else {"nin_shortcut": "conv_shortcut"}
         return f"{side}.mid_block.{_VAE_MIDDLE[rest[0]]}.{_renamed('.'.join(rest[1:]), names)}"
-    if part not in ("down", "up") or len(rest) < 3 or not rest[0].isdigit():
+    if part not in ("down", "up") or len(rest) < 3 or not _is_index(rest[0]):
         return name
     level = int(rest[0]) if part == "down" else levels - 1 - int(rest[0])
     if rest[1] in ("downsample", "upsample"):
@@ -174,7 +176,7 @@ def open_clip_weights(weights: Weights, prefix: str, *, layers: int) -> dict[str
             named["text_projection.weight"] = tensor.T.contiguous()
         elif name.startswith("transformer.resblocks."):
             layer, _, rest = name.removeprefix("transformer.resblocks.").partition(".")
-            if int(layer) < layers:
+            if _is_index(layer) and int(layer) < layers:
                 named.update(_open_clip_layer(f"encoder.layers.{layer}.", rest, tensor))
         elif name not in _OPEN_CLIP_UNUSED:
             named[_OPEN_CLIP_ENDS.get(name, name)] = tensor

@@ -23,6 +23,8 @@ __all__ = [
     "zero_terminal",
 ]
 
+_MOST_TIMESTEPS = 100_000
+
 _LAST_ALPHA = 4.8973451890853435e-08
 """Stands for a last alpha of 0, whose sigma would be infinite; WebUI and its kin use this number."""
 
@@ -89,10 +91,10 @@ def predicts_v(ask: Callable[[Tensor, Tensor, Tensor], Tensor], width: int) -> b
 def noise_table(stored: Tensor | None, scheduler: Config) -> NoiseTable:
     """Return the noise levels of a model.
 
-    Levels stored with the weights hold before those of the configuration, so that a model of zero
-    terminal signal to noise keeps its own. Two repairs: a last alpha of 0 becomes
-    4.9e-8, since its sigma would be infinite; and levels that were rounded to half precision with
-    the rest of a file, where neighbours fall together, are computed anew.
+    Levels stored with the weights hold before those of the configuration, as in WebUI, so that a
+    model of zero terminal signal to noise keeps its own. Two repairs: a last alpha of 0 becomes
+    4.9e-8, since its sigma would be infinite; and levels that were rounded with the rest of a file
+    until neighbours fell together, which no sampler can tell apart, are computed anew.
 
     Args:
         stored: ``alphas_cumprod`` ``[timesteps]`` from the file, or None.
@@ -100,8 +102,10 @@ def noise_table(stored: Tensor | None, scheduler: Config) -> NoiseTable:
             ``rescale_betas_zero_snr``.
 
     Raises:
-        ValueError: The stored levels do not fall from at most 1 to at least 0.
+        ValueError: The stored levels do not fall, each below the last, within 1 and 0.
     """
+    if not 1 < scheduler["num_train_timesteps"] <= _MOST_TIMESTEPS:
+        raise ValueError(f"{scheduler['num_train_timesteps']} timesteps; 1000 are usual")
     computed = scaled_linear_alphas(
         scheduler["beta_start"], scheduler["beta_end"], scheduler["num_train_timesteps"]
     )
@@ -112,13 +116,22 @@ def noise_table(stored: Tensor | None, scheduler: Config) -> NoiseTable:
 
 def _usable(stored: Tensor, computed: Tensor) -> Tensor:
     alphas = stored.float()
-    falling = alphas.ndim == 1 and len(alphas) > 1 and bool((alphas.diff() <= 0).all())
-    if not falling or not 1 >= float(alphas[0]) or not float(alphas[-1]) >= 0:
+    # Comparisons with NaN fail, so it gets no further.
+    if not (
+        alphas.ndim == 1
+        and len(alphas) > 1
+        and bool((alphas.diff() <= 0).all())
+        and float(alphas[0]) <= 1
+        and float(alphas[-1]) >= 0
+    ):
         raise ValueError("its noise levels (alphas_cumprod) do not fall from 1 to 0")
-    if stored.dtype.itemsize < alphas.dtype.itemsize and alphas.shape == computed.shape:
-        rounding = torch.finfo(stored.dtype).eps
-        if torch.allclose(alphas, computed.float(), rtol=0, atol=rounding):
+    if bool((alphas.diff() == 0).any()):
+        rounding = torch.finfo(stored.dtype).eps if stored.is_floating_point() else 0.0
+        if alphas.shape == computed.shape and torch.allclose(
+            alphas, computed.float(), rtol=0, atol=rounding
+        ):
             return computed
+        raise ValueError("some of its noise levels (alphas_cumprod) are the same")
     if float(alphas[-1]) == 0:
         alphas = torch.cat([alphas[:-1], alphas.new_tensor([_LAST_ALPHA])])
     return alphas

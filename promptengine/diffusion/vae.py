@@ -10,19 +10,12 @@ from torch import Tensor
 
 from promptengine.diffusion.building import read_weights
 from promptengine.errors import CheckpointError
-from promptengine.families import VAE_PREFIX
+from promptengine.families import VAE_PREFIX, vae_beside
 from promptengine.registry import Registry
 
-__all__ = ["find_vae", "read_vae", "vae_beside"]
+__all__ = ["find_vae", "read_vae"]
 
-_BESIDE: Final = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
 _PREFIXED: Final = VAE_PREFIX + "decoder."
-
-
-def vae_beside(checkpoint: Path) -> Path | None:
-    """Return the VAE beside a checkpoint: ``stem.vae.safetensors``, else ``.vae.pt``, ``.vae.ckpt``."""
-    beside = (checkpoint.with_name(checkpoint.stem + end) for end in _BESIDE)
-    return next((path for path in beside if path.is_file()), None)
 
 
 def find_vae(choice: str | Path | None, checkpoint: Path, registry: Registry) -> Path | None:

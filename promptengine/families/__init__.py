@@ -13,6 +13,7 @@ from promptengine.families.recognise import (
     Prediction,
     Shapes,
     foreign,
+    foreign_family,
     input_channels,
     recognise,
     second_encoder_prefix,
@@ -24,9 +25,9 @@ from promptengine.families.sidefiles import (
     Config,
     Parts,
     parts_in_folder,
-    parts_in_metadata,
-    parts_in_yaml,
+    stated_parts,
     stated_prediction,
+    vae_beside,
 )
 
 __all__ = [
@@ -41,12 +42,13 @@ __all__ = [
     "Prediction",
     "Shapes",
     "foreign",
+    "foreign_family",
     "input_channels",
     "parts_in_folder",
-    "parts_in_metadata",
-    "parts_in_yaml",
     "recognise",
     "second_encoder_prefix",
+    "stated_parts",
     "stated_prediction",
     "text_prefix",
+    "vae_beside",
 ]

@@ -24,6 +24,7 @@ __all__ = [
     "Prediction",
     "Shapes",
     "foreign",
+    "foreign_family",
     "input_channels",
     "recognise",
     "second_encoder_prefix",
@@ -84,13 +85,11 @@ def recognise(shapes: Shapes) -> Family | None:
 
 def foreign(shapes: Shapes) -> str | None:
     """Tell why weights are no checkpoint that can be opened, naming what was found, or None."""
-    for prefix, name in _FOREIGN:
-        if _any(shapes, prefix):
-            return f"it is {name}, which is not supported; {_SUPPORTED}"
+    name = foreign_family(shapes)
+    if name is not None:
+        return f"it is {name}, which is not supported; {_SUPPORTED}"
     if not _any(shapes, UNET_PREFIX):
         return _no_unet(shapes)
-    if _any(shapes, "conditioner.embedders.0.model.") and not _any(shapes, _ENCODERS["SDXL"][1]):
-        return f"it is the SDXL refiner, which is not supported; {_SUPPORTED}"
     if _FIRST_WEIGHT not in shapes:
         return f"it has no weight {_FIRST_WEIGHT!r}; {_SUPPORTED}"
     if input_channels(shapes) not in (4, 9):
@@ -102,6 +101,16 @@ def foreign(shapes: Shapes) -> str | None:
     if _family(shapes) is None:
         return "it holds a UNet without its text encoder; a complete checkpoint is needed"
     return None
+
+
+def foreign_family(names: Iterable[str]) -> str | None:
+    """Return what model of a family that is not supported weights belong to, or None."""
+    names = list(names)
+    for prefix, family in _FOREIGN:
+        if _any(names, prefix):
+            return family
+    refiner, base = "conditioner.embedders.0.model.", _ENCODERS["SDXL"][1]
+    return "the SDXL refiner" if _any(names, refiner) and not _any(names, base) else None
 
 
 def input_channels(shapes: Shapes) -> int:

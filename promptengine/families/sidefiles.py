@@ -6,7 +6,7 @@ All are read into one form: configurations by part, in diffusers' and transforme
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -21,7 +21,9 @@ __all__ = [
     "parts_in_folder",
     "parts_in_metadata",
     "parts_in_yaml",
+    "stated_parts",
     "stated_prediction",
+    "vae_beside",
 ]
 
 METADATA_KEY: Final = "promptengine.config"
@@ -35,10 +37,51 @@ _PREDICTIONS: Final[Mapping[str, Prediction]] = {
     "v": "v",
 }
 
+_VAE_ENDS: Final = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
+
 PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler")
 
 Config = Mapping[str, Any]
 Parts = Mapping[str, Config]
+
+
+def stated_parts(
+    names: Container[str],
+    path: Path,
+    *,
+    metadata: Mapping[str, str],
+    config: Path | None = None,
+) -> Parts:
+    """Gather what is said of a checkpoint beside its weights.
+
+    The first that says something holds: ``stem.yaml`` beside it, the folder of configurations, its
+    metadata, and last the empty tensors ``v_pred`` and ``ztsnr`` by which later SDXL models mark
+    themselves, as WebUI reads them.
+
+    Args:
+        names: Of its weights.
+        path: The checkpoint.
+        metadata: The safetensors file's metadata, or empty.
+        config: A folder in the form of a diffusers model (``unet/config.json``, …) or None.
+
+    Raises:
+        CheckpointError: A side file or entry is broken.
+    """
+    marks: dict[str, Any] = {}
+    if "v_pred" in names:
+        marks["prediction_type"] = "v_prediction"
+    if "ztsnr" in names:
+        marks["rescale_betas_zero_snr"] = True
+    sources: tuple[Parts, ...] = (
+        {"scheduler": marks},
+        parts_in_metadata(metadata, path),
+        {} if config is None else parts_in_folder(config),
+        parts_in_yaml(path.with_suffix(".yaml")),
+    )
+    return {
+        part: {key: value for source in sources for key, value in source.get(part, {}).items()}
+        for part in PARTS
+    }
 
 
 def stated_prediction(scheduler: Config, path: Path) -> Prediction | None:
@@ -170,3 +213,9 @@ def _checked(document: object) -> dict[str, Config]:
         entries = cast("dict[str, Any]", config).items()
         parts[part] = {key: value for key, value in entries if not key.startswith("_")}
     return parts
+
+
+def vae_beside(checkpoint: Path) -> Path | None:
+    """Return the VAE beside a checkpoint: ``stem.vae.safetensors``, else ``.vae.pt``, ``.vae.ckpt``."""
+    beside = (checkpoint.with_name(checkpoint.stem + end) for end in _VAE_ENDS)
+    return next((path for path in beside if path.is_file()), None)

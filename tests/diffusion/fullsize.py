@@ -26,7 +26,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from promptengine import Engine, GenerationRequest
 from promptengine.networks.files import save_hypernetwork
 from tests.diffusion.original import Original
-from tests.networks.building import building
+from tests.networks.building import random_network
 
 WIDTHS = {
     "sd15": (320, 640, 768, 1280),
@@ -102,7 +102,7 @@ def write_random(shapes: Mapping[str, Tensor], path: Path, dtype: torch.dtype) -
     with path.open("wb") as file:
         file.write(len(head).to_bytes(8, "little") + head)
         for name, tensor in shapes.items():
-            if tensor.ndim == 1:
+            if tensor.ndim < 2:
                 level = 1.0 if re.search(r"(norm\w*|ln_\w+|\.0)\.weight$", name) else 0.0
                 file.write(numpy.full(tensor.shape, level, kind).tobytes())
                 continue
@@ -126,7 +126,9 @@ def check(model: str, folder: Path) -> None:
     write_random(configured(model).weights(), path, dtype)
     (folder / "hypernetworks").mkdir()
     for name in ("one", "two"):
-        network = building(widths=WIDTHS[model])
+        network = random_network(WIDTHS[model], name=name)
+        for tensor in network.parameters():
+            tensor.mul_(0.05)
         save_hypernetwork(network, folder / "hypernetworks" / f"{name}.safetensors")
     size = path.stat().st_size
     before = memory("VmRSS")
@@ -135,7 +137,9 @@ def check(model: str, folder: Path) -> None:
     opened = time.perf_counter()
     peak = memory("VmHWM") - before
     parts = engine.checkpoint
-    print(f"{model}: {parts.family}, {parts.prediction}, {parts.native_size} px, {size / 1e9:.2f} GB")
+    print(
+        f"{model}: {parts.family}, {parts.prediction}, {parts.native_size} px, {size / 1e9:.2f} GB"
+    )
     print(f"opened in {opened - start:.1f} s, peak {peak / size:.3f} of the file's size")
     request = GenerationRequest(
         prompt="a cat <hypernet:one:0.5> <hypernet:two:0.5>",

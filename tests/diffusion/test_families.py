@@ -66,7 +66,10 @@ def test_all_parts_compute_what_they_did_before_they_were_written(
     original, opened = originals[family], open_checkpoint(files[family])
     assert (opened.family, opened.prediction, opened.inpainting) == (family, "epsilon", False)
     torch.manual_seed(1)
-    x, context = torch.randn(1, 4, 8, 8), torch.randn(1, 77, original.unet.config.cross_attention_dim)
+    x, context = (
+        torch.randn(1, 4, 8, 8),
+        torch.randn(1, 77, original.unet.config.cross_attention_dim),
+    )
     more = added(original)
     ours: Any = opened
     with torch.no_grad():
@@ -188,18 +191,20 @@ def expected(made: Any, *, negative: str | None, **more: Any) -> Tensor:
     )[0]
 
 
+WAYS = [(prediction, negative) for prediction in ("epsilon", "v") for negative in ("", "a dog")]
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("prediction", ["epsilon", "v"])
-@pytest.mark.parametrize("negative", ["", "a dog"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_whole_generation_is_that_of_diffusers(
     family: Family,
-    prediction: str,
-    negative: str,
+    way: tuple[str, str],
     originals: dict[str, Original],
     files: dict[str, Path],
     tmp_path: Path,
 ) -> None:
     """Two Euler steps stand at the timesteps 999 and 0, where both schedules agree exactly."""
+    prediction, negative = way
     stated = {"modelspec.prediction_type": prediction}
     path = write(load_file(files[family]), tmp_path / "model.safetensors", metadata=stated)
     name = {"v": "v_prediction"}.get(prediction, prediction)
@@ -207,3 +212,140 @@ def test_a_whole_generation_is_that_of_diffusers(
     # No negative prompt is what diffusers calls an SDXL negative prompt of zeros.
     other = expected(made, negative=None if family == "SDXL" and not negative else negative)
     torch.testing.assert_close(generated(path, negative=negative), other, atol=2e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_inpainting_model_paints_as_in_diffusers(family: Family, tmp_path: Path) -> None:
+    """A mask over everything and a grey picture, which is what txt2img asks for."""
+    original = tiny(family, channels=9)
+    path = write(original.weights(), tmp_path / "inpaint.safetensors")
+    opened = open_checkpoint(path)
+    assert (opened.inpainting, opened.prediction, opened.latent_channels) == (True, "epsilon", 4)
+    options = {"image": torch.zeros(1, 3, SIZE, SIZE), "mask_image": torch.ones(1, 1, SIZE, SIZE)}
+    made = pipeline(original, inpainting=True)
+    draw_modes(made.vae)
+    other = expected(made, negative="a dog", strength=1.0, **options)
+    torch.testing.assert_close(generated(path, negative="a dog"), other, atol=2e-4, rtol=1e-4)
+
+
+def draw_modes(vae: Any) -> None:
+    """Let a VAE's posterior have no spread, so that what is drawn from it is its mode."""
+    convolution = vae.quant_conv
+    convolution.weight[4:] = 0
+    convolution.bias[4:] = -100.0
+
+
+def checkpoint_of(family: Family, *, channels: int, folder: Path) -> Checkpoint:
+    original = tiny(family, channels=channels)
+    return open_checkpoint(write(original.weights(), folder / f"{family}.safetensors"))
+
+
+def test_what_is_masked_is_grey_to_the_unet(tmp_path: Path) -> None:
+    opened = checkpoint_of("SD1", channels=9, folder=tmp_path)
+    vae: Any = opened.vae
+    picture = torch.rand(1, 3, SIZE, SIZE) * 2 - 1
+    mask = torch.zeros(1, 1, SIZE, SIZE)
+    mask[..., :32] = 0.7
+    found = inpainting_channels(
+        opened, images=2, width=SIZE, height=SIZE, picture=picture, mask=mask
+    )
+    assert found is not None and found.shape == (2, 5, 8, 8)
+    assert found[:, 0, :, :4].eq(1).all() and found[:, 0, :, 4:].eq(0).all()
+    seen = picture.clone()
+    seen[..., :32] = 0
+    with torch.no_grad():
+        posterior = vae.encode(seen).latent_dist
+    torch.testing.assert_close(found[1:, 1:], posterior.mean * 0.18215)
+    noise = torch.randn(1, 4, 8, 8)
+    drawn = inpainting_channels(
+        opened, images=1, width=SIZE, height=SIZE, picture=picture, mask=mask, noise=noise
+    )
+    expected_latents = (posterior.mean + posterior.std * noise) * 0.18215
+    torch.testing.assert_close(drawn[:, 1:], expected_latents)
+    half = inpainting_channels(
+        opened, images=1, width=SIZE, height=SIZE, picture=picture, mask=mask, mask_strength=0.0
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(half[:, 1:], vae.encode(picture).latent_dist.mean * 0.18215)
+    plain = checkpoint_of("SD1", channels=4, folder=tmp_path)
+    assert inpainting_channels(plain, images=1, width=SIZE, height=SIZE) is None
+
+
+def test_sdxl_alone_is_told_sizes(tmp_path: Path) -> None:
+    sdxl = checkpoint_of("SDXL", channels=4, folder=tmp_path)
+    sizes = size_conditioning(sdxl, width=832, height=1216)
+    assert sizes is not None
+    assert sizes.tolist() == [1216, 832, 0, 0, 1216, 832]
+    assert (
+        size_conditioning(checkpoint_of("SD2", channels=4, folder=tmp_path), width=8, height=8)
+        is None
+    )
+
+
+def test_native_sizes(tmp_path: Path) -> None:
+    for family, prediction, size in (
+        ("SD1", "epsilon", 512),
+        ("SD1", "v", 512),
+        ("SD2", "epsilon", 512),
+        ("SD2", "v", 768),
+        ("SDXL", "epsilon", 1024),
+    ):
+        stated = {"modelspec.prediction_type": prediction}
+        path = write(tiny(family).weights(), tmp_path / "m.safetensors", metadata=stated)
+        opened = open_checkpoint(path)
+        assert (opened.prediction, opened.native_size) == (prediction, size)
+
+
+def test_sd2_without_its_unused_layer_says_the_same(tmp_path: Path) -> None:
+    """Known sizes only: of the real encoder's 24 layers some files keep 23."""
+    from promptengine.diffusion.layout import _layers_read
+
+    assert [_layers_read(stored) for stored in (24, 23, 3)] == [23, 23, 2]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("variant", ["", ".fp16"])
+def test_a_diffusers_folder(
+    family: Family,
+    variant: str,
+    originals: dict[str, Original],
+    files: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    made = pipeline(originals[family])
+    # Tokenizers are our own; diffusers would write them into the folder.
+    made.register_modules(tokenizer=None)
+    if family == "SDXL":
+        made.register_modules(tokenizer_2=None)
+    made.save_pretrained(tmp_path, variant=variant.removeprefix(".") or None)
+    assert bool(list(tmp_path.rglob(f"*{variant}.safetensors")))
+    opened, single = open_checkpoint(tmp_path), open_checkpoint(files[family])
+    assert (opened.family, opened.prediction) == (single.family, single.prediction)
+    assert opened.native_size == 64
+    torch.testing.assert_close(opened.noise_table.sigmas, single.noise_table.sigmas)
+    pairs = zip(
+        (opened.unet, opened.vae, *opened.text_encoders),
+        (single.unet, single.vae, *single.text_encoders),
+        strict=True,
+    )
+    for one, other in pairs:
+        states = one.state_dict(), other.state_dict()
+        assert states[0].keys() == states[1].keys()
+        assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_any_precision_of_file_and_model(
+    dtype: torch.dtype, originals: dict[str, Original], tmp_path: Path
+) -> None:
+    weights = {n: t.to(dtype) for n, t in originals["SD2"].weights().items()}
+    path = write(weights, tmp_path / "m.safetensors")
+    for wanted in (torch.float32, torch.bfloat16):
+        opened = open_checkpoint(path, dtype=wanted)
+        for module in (opened.unet, opened.text_encoder):
+            assert {tensor.dtype for tensor in module.parameters()} == {wanted}
+        assert {tensor.dtype for tensor in opened.vae.parameters()} == {torch.float32}
+    name = "time_embedding.linear_1.weight"
+    held = dict(open_checkpoint(path, dtype=dtype).unet.named_parameters())[name]
+    original = dict(originals["SD2"].unet.named_parameters())[name]
+    assert torch.equal(held, original.to(dtype))
