@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from promptengine.digests import sha256
-from promptengine.errors import NetworkFormatError
+from promptengine.errors import CheckpointError, NetworkFormatError
+from promptengine.families import (
+    VAE_PREFIX,
+    foreign,
+    foreign_family,
+    input_channels,
+    recognise,
+    stated_parts,
+    stated_prediction,
+    vae_beside,
+)
 from promptengine.modelfiles import read_header
 from promptengine.networks.lora.kinds import LoraSummary, summarise
 from promptengine.tensorfiles import (
@@ -36,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["FileReport", "LoraSummary", "inspect_file", "summarise_lora"]
 
 _DIGEST_LENGTH: Final = 10
+_LATENT_CHANNELS: Final = 4
 _MOST_BYTES_LOOKED_AT: Final = 1 << 30
 _LONGEST_METADATA: Final = 400
 
@@ -56,6 +67,9 @@ class FileReport:
         layers: Of a hypernetwork its layers by width, such as ``768: Linear 768→1536, …``; key and
             value network have the same. Of a LoRA its modules by part of the model, such as ``UNet:
             192 modules, LoRA of rank 8``.
+        family: Of a checkpoint, such as ``SDXL`` or ``SD1 for inpainting``, else empty.
+        prediction: What a checkpoint's UNet predicts, ``epsilon`` or ``v``, else empty.
+        vae: Of a checkpoint, whether it holds a VAE or which lies beside it, else empty.
         vectors: Of an embedding, such as ``3 of width 768``, else empty.
         metadata: Text by name: of safetensors its header's, of pickles their simple entries. Long
             values are cut.
@@ -75,6 +89,9 @@ class FileReport:
     parameters: int = 0
     dtypes: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
     layers: tuple[str, ...] = ()
+    family: str = ""
+    prediction: str = ""
+    vae: str = ""
     vectors: str = ""
     metadata: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
     safe: bool = True
@@ -153,10 +170,53 @@ def _describe(
     )
     if report.kind == "embedding":
         return _describe_embedding(report)
+    if report.kind == "hypernetwork":
+        return _describe_network(report)
+    shapes = {name.removeprefix("state_dict."): tuple(t.shape) for name, t in tensors.items()}
     if report.kind == "lora":
-        shapes = {name.removeprefix("state_dict."): tuple(t.shape) for name, t in tensors.items()}
         return _describe_lora(report, summarise(shapes, metadata))
-    return _describe_network(report) if report.kind == "hypernetwork" else report
+    if report.kind == "checkpoint":
+        return _describe_checkpoint(report, shapes, metadata)
+    stranger = foreign_family(shapes) if report.kind == "unknown" else None
+    if stranger is None:
+        return report
+    note = f"it is {stranger}, which is not supported"
+    return dataclasses.replace(report, notes=(*report.notes, note))
+
+
+def _describe_checkpoint(
+    report: FileReport, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
+) -> FileReport:
+    family, prediction = recognise(shapes), ""
+    notes = list(report.notes)
+    if family is None:
+        notes.append(f"it cannot be used: {foreign(shapes)}")
+        return dataclasses.replace(report, notes=tuple(notes))
+    inpainting = input_channels(shapes) != _LATENT_CHANNELS
+    try:
+        parts = stated_parts(shapes, report.path, metadata=metadata)
+        stated = stated_prediction(parts["scheduler"], report.path)
+        silent = family == "SD2" and not inpainting
+        prediction = stated or (
+            "epsilon or v: found out when it is opened" if silent else "epsilon"
+        )
+    except CheckpointError as failure:
+        notes.append(f"it cannot be used: {failure}")
+    return dataclasses.replace(
+        report,
+        family=f"{family} for inpainting" if inpainting else family,
+        prediction=prediction,
+        vae=_vae(report.path, shapes),
+        notes=tuple(notes),
+    )
+
+
+def _vae(path: Path, names: Iterable[str]) -> str:
+    beside = vae_beside(path)
+    if beside is not None:
+        return f"{beside.name} beside it"
+    own = any(name.startswith(VAE_PREFIX) for name in names)
+    return "its own" if own else "none: it needs one of its own name beside it"
 
 
 def summarise_lora(path: Path) -> LoraSummary:

@@ -198,3 +198,43 @@ def test_containers_within_themselves_and_repeated_numbers_do_no_harm(tmp_path: 
     report = inspect_file(tmp_path / "a.pt")
     assert report.parameters == 10**12
     assert report.notes == ("its tensors claim more numbers than the file holds",)
+
+
+def test_checkpoints_say_what_they_are(tmp_path: Path) -> None:
+    from tests.diffusion.original import tiny
+
+    path = tmp_path / "m.safetensors"
+    for family, channels, metadata, expected in (
+        ("SD1", 4, {}, ("SD1", "epsilon")),
+        ("SD1", 9, {}, ("SD1 for inpainting", "epsilon")),
+        ("SD2", 4, {}, ("SD2", "epsilon or v: found out when it is opened")),
+        ("SD2", 4, {"modelspec.prediction_type": "v"}, ("SD2", "v")),
+        ("SD2", 9, {}, ("SD2 for inpainting", "epsilon")),
+        ("SDXL", 4, {}, ("SDXL", "epsilon")),
+    ):
+        weights = tiny(family, channels=channels).weights()
+        save_file(weights, path, metadata=metadata or None)
+        report = inspect_file(path)
+        assert (report.kind, report.family, report.prediction) == ("checkpoint", *expected)
+        assert report.vae == "its own"
+    torch.save({"state_dict": weights}, tmp_path / "m.ckpt")
+    assert inspect_file(tmp_path / "m.ckpt").family == "SDXL"
+    save_file({n: t for n, t in weights.items() if not n.startswith("first_stage")}, path)
+    assert inspect_file(path).vae.startswith("none")
+    (tmp_path / "m.vae.pt").touch()
+    assert inspect_file(path).vae == "m.vae.pt beside it"
+    (tmp_path / "m.yaml").write_text("model: [")
+    assert any("m.yaml" in note for note in inspect_file(path).notes)
+
+
+def test_checkpoints_of_other_families_are_named(tmp_path: Path) -> None:
+    for name, called in (
+        ("model.diffusion_model.joint_blocks.0.x", "Stable Diffusion 3"),
+        ("double_blocks.0.x", "Flux"),
+        ("conditioner.embedders.0.model.x", "SDXL refiner"),
+    ):
+        tensors = {name: torch.zeros(1), f"{name}.y": torch.zeros(1)}
+        save_file(tensors, tmp_path / "m.safetensors")
+        report = inspect_file(tmp_path / "m.safetensors")
+        assert any(called in note for note in report.notes)
+        assert (report.family, report.prediction, report.vae) == ("", "", "")

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "promptengine"
 LAYERS: list[set[str]] = [
     {"version", "errors", "digests"},
     {"tensorfiles", "syntax", "modelfiles", "options"},
-    {"request", "registry", "networks"},
+    {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
     {"recipe"},
     {"pictures"},
@@ -29,6 +29,7 @@ NEIGHBOURS = {
     "registry": {"plan", "recipe", "diffusion"},
     "syntax": {"request", "plan", "recipe", "text", "diffusion", "training", "grid"},
     "plan": {"diffusion"},
+    "families": {"diffusion", "inspection"},
     "networks": {"text", "diffusion", "inspection", "training"},
 }
 """Who besides the package's face may know these."""
@@ -48,6 +49,7 @@ TORCH_FREE = {
     "pictures",
     "recipe",
     "tensorfiles",
+    "families",
 }
 
 

@@ -21,7 +21,7 @@ from models.starter.diffusion import Diffusion, train_diffusion
 from models.starter.original_layout import text_weights, unet_weights, vae_weights
 from models.starter.pictures import draw_all
 from models.starter.recipe import Recipe
-from promptengine.diffusion.layout import METADATA_KEY
+from promptengine.families import METADATA_KEY
 from promptengine.tensorfiles import replacing
 
 __all__ = ["export", "main", "make"]

@@ -330,7 +330,11 @@ def show_file(report: FileReport) -> None:
         *(() if report.base_model is None else (("made for", report.base_model),)),
         ("tensors", f"{report.tensors} ({report.parameters:,} numbers; {dtypes or 'none'})"),
         *(("layers", layer) for layer in report.layers),
-        *([("vectors", report.vectors)] if report.vectors else []),
+        *(
+            (name, value)
+            for name in ("family", "prediction", "vae", "vectors")
+            if (value := getattr(report, name))
+        ),
         *((f"metadata {key}", value) for key, value in report.metadata.items()),
         *(("note", note) for note in report.notes),
     ]

@@ -1,35 +1,58 @@
 """A file or folder to the parts of a pipeline, without asking any hub.
 
-Single files in the original layout go through diffusers' own key converter. Pickled files load with
-``weights_only`` and never otherwise. A folder is a diffusers model.
+Stable Diffusion 1 and 2 and SDXL, each also for inpainting. Pickled files load with ``weights_only``
+and never otherwise. A folder is a diffusers model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from promptengine.diffusion.layout import (
-    TEXT_PREFIX,
+from promptengine.diffusion.building import Builder, read_weights
+from promptengine.diffusion.folders import part_config, part_weights, read_folder
+from promptengine.diffusion.layout import Layout, infer_layout, vae_facts
+from promptengine.diffusion.original_names import (
+    clip_weights,
+    open_clip_weights,
+    unet_weights,
+    vae_weights,
+)
+from promptengine.diffusion.prediction import noise_table, predicts_v
+from promptengine.diffusion.schedules import NoiseTable
+from promptengine.diffusion.vae import read_vae
+from promptengine.errors import CheckpointError
+from promptengine.families import (
     UNET_PREFIX,
     VAE_PREFIX,
-    Layout,
-    infer_layout,
+    Config,
+    Family,
+    Parts,
+    Prediction,
+    second_encoder_prefix,
+    stated_prediction,
+    text_prefix,
 )
-from promptengine.diffusion.schedules import NoiseTable, scaled_linear_alphas
-from promptengine.errors import CheckpointError
-from promptengine.tensorfiles import file_format, read_pickled, read_safetensors
+from promptengine.text.model import (
+    TextModel,
+    clip_text_model,
+    sd2_text_model,
+    sdxl_text_model,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = ["Checkpoint", "open_checkpoint"]
+
+_NATIVE_SIZES = {"SD1": 512, "SD2": 512, "SDXL": 1024}
+_NATIVE_SIZE_OF_SD2_V = 768
+_USUAL_SCALING = 0.18215
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,186 +63,237 @@ class Checkpoint:
         path: Where it came from.
         unet: diffusers ``UNet2DConditionModel``.
         vae: diffusers ``AutoencoderKL``.
-        text_encoder: transformers ``CLIPTextModel``.
+        text_encoders: transformers ``CLIPTextModel``; SDXL's second is one with a projection.
         noise_table: The noise levels it was trained on.
         native_size: Pixels of a side it was trained at.
+        family: Which it belongs to.
+        prediction: What its UNet's output means.
+        vae_path: Where the VAE came from, if not from ``path``.
     """
 
     path: Path
     unet: nn.Module
     vae: nn.Module
-    text_encoder: PreTrainedModel
+    text_encoders: tuple[PreTrainedModel, ...]
     noise_table: NoiseTable
     native_size: int
+    family: Family = "SD1"
+    prediction: Prediction = "epsilon"
+    vae_path: Path | None = None
+
+    @property
+    def text_encoder(self) -> PreTrainedModel:
+        """The first text encoder; the only one but in SDXL."""
+        return self.text_encoders[0]
 
     @property
     def scaling_factor(self) -> float:
         """What VAE latents are multiplied with for the UNet."""
         return self.vae.config.scaling_factor  # type: ignore[union-attr, return-value]
 
+    @property
+    def latent_channels(self) -> int:
+        """Channels of the latents, whatever more the UNet reads."""
+        return self.vae.config.latent_channels  # type: ignore[union-attr, return-value]
+
+    @property
+    def inpainting(self) -> bool:
+        """Whether the UNet also reads a mask and the picture around it."""
+        unet: Any = self.unet
+        return unet.config.in_channels == 2 * self.latent_channels + 1
+
+    def text_model(self, *, clip_skip: int = 1) -> TextModel:
+        """Return all text encoders as one function; clip skip counts for SD1 alone, as in WebUI.
+
+        Raises:
+            RequestError: ``clip_skip`` is larger than the number of SD1's layers.
+        """
+        if self.family == "SDXL":
+            return sdxl_text_model(*self.text_encoders)
+        if self.family == "SD2":
+            return sd2_text_model(self.text_encoder)
+        return clip_text_model(self.text_encoder, clip_skip=clip_skip)
+
 
 def open_checkpoint(
     path: Path,
     *,
     config: Path | None = None,
+    vae: Path | None = None,
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Checkpoint:
-    """Open a Stable Diffusion 1 model.
+    """Open a model.
+
+    What its UNet predicts is read, the first that says it, from a ``.yaml`` beside it, from
+    ``config``, from metadata, or from a marker among its weights; of a Stable Diffusion 2 model that
+    says nothing it is found out by one small question to the UNet, as in WebUI; else it is epsilon.
 
     Args:
         path: A ``.safetensors`` or ``.ckpt`` file in the original layout, or a diffusers folder.
         config: A folder of configurations in diffusers' form, for what weights and side file leave
             open.
+        vae: A file with a VAE in the original layout, or a diffusers VAE's folder, to use in place
+            of the model's own. Its scaling is the model's.
         device: Where the model shall live.
-        dtype: Of UNet and text encoder. The VAE is float32 always: it overflows in float16.
+        dtype: Of UNet and text encoders. The VAE is float32 always: it overflows in float16.
 
     Raises:
-        CheckpointError: Missing, unreadable, unsafe, or of another family; names the file.
+        CheckpointError: Missing, unreadable, unsafe, or of a family that is not supported; names
+            the file.
     """
+    builder = Builder(path, torch.device(device), dtype)
     if path.is_dir():
-        checkpoint = _open_folder(path, dtype)
+        checkpoint = _open_folder(builder, vae)
     elif path.is_file():
-        checkpoint = _open_file(path, config, dtype)
+        checkpoint = _open_file(builder, config, vae)
     else:
         raise CheckpointError("no such checkpoint", path=path)
-    modules: list[nn.Module] = [checkpoint.unet, checkpoint.text_encoder, checkpoint.vae]
-    for module in modules:
-        module.to(device).eval().requires_grad_(False)
+    _require_whole(checkpoint)
     return checkpoint
 
 
-def _open_file(path: Path, config: Path | None, dtype: torch.dtype) -> Checkpoint:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from diffusers.loaders.single_file_utils import (
-        convert_ldm_unet_checkpoint,
-        convert_ldm_vae_checkpoint,
-    )
-    from transformers import CLIPTextConfig, CLIPTextModel
+def _require_whole(checkpoint: Checkpoint) -> None:
+    """Check that UNet and VAE belong together, and that the latents' scale is a number."""
+    unet: Any = checkpoint.unet
+    path = checkpoint.vae_path or checkpoint.path
+    if not checkpoint.inpainting and unet.config.in_channels != checkpoint.latent_channels:
+        message = f"its VAE's {checkpoint.latent_channels} latent channels do not fit the UNet"
+        raise CheckpointError(message, path=path)
+    scaling: object = checkpoint.scaling_factor
+    if not isinstance(scaling, int | float) or not 0 < scaling < float("inf"):
+        message = f"its VAE's scaling factor is {scaling!r}, not a number above 0"
+        raise CheckpointError(message, path=path)
 
-    weights, metadata = _read(path)
-    layout = infer_layout(weights, path, metadata=metadata, config=config)
-    with _part_errors(path), torch.device("meta"):
-        unet = cast("nn.Module", UNet2DConditionModel.from_config(dict(layout.unet)))
-        vae = cast("nn.Module", AutoencoderKL.from_config(dict(layout.vae)))
-        text_encoder = CLIPTextModel(CLIPTextConfig(**layout.text_encoder))
-    with _part_errors(path):
-        unet_weights = convert_ldm_unet_checkpoint(_under(weights, UNET_PREFIX), layout.unet)
-        vae_weights = convert_ldm_vae_checkpoint(_under(weights, VAE_PREFIX), layout.vae)
-    text_weights = _text_weights(weights, text_encoder)
-    _fill(unet, unet_weights, dtype, path=path, part="UNet")
-    _fill(vae, vae_weights, torch.float32, path=path, part="VAE")
-    _fill(text_encoder, text_weights, dtype, path=path, part="text encoder")
+
+def _open_file(builder: Builder, config: Path | None, vae_path: Path | None) -> Checkpoint:
+    weights, metadata = read_weights(builder.path)
+    if vae_path is not None and not vae_path.is_dir():
+        own = {name: t for name, t in weights.items() if not name.startswith(VAE_PREFIX)}
+        weights = own | read_vae(vae_path)
+    layout = infer_layout(weights, builder.path, metadata=metadata, config=config)
+    per_level = layout.unet["layers_per_block"]
+    unet = builder.unet(layout.unet, unet_weights(weights, UNET_PREFIX, layers_per_block=per_level))
+    if vae_path is not None and vae_path.is_dir():
+        vae = _folder_vae(builder, vae_path, layout.vae)
+    else:
+        vae = _original_vae(builder, layout.vae, weights)
+    parts: Parts = {"unet": layout.unet, "scheduler": layout.scheduler}
+    return _checkpoint(
+        builder,
+        parts,
+        layout.family,
+        modules=(unet, vae, _text_encoders(builder, layout, weights)),
+        stored_alphas=weights.get("alphas_cumprod"),
+        vae_path=vae_path,
+    )
+
+
+def _text_encoders(
+    builder: Builder, layout: Layout, weights: Mapping[str, Tensor]
+) -> tuple[PreTrainedModel, ...]:
+    first, prefix = layout.text_encoder, text_prefix(layout.family)
+    if layout.family == "SD2":
+        with builder.renaming():
+            renamed = open_clip_weights(weights, prefix, layers=first["num_hidden_layers"])
+        return (builder.text_encoder(first, renamed),)
+    encoders = [builder.text_encoder(first, clip_weights(weights, prefix))]
+    if layout.family == "SDXL":
+        second, prefix = layout.text_encoder_2, second_encoder_prefix()
+        with builder.renaming():
+            renamed = open_clip_weights(weights, prefix, layers=second["num_hidden_layers"])
+        encoders.append(builder.text_encoder(second, renamed, projected=True))
+    return tuple(encoders)
+
+
+def _open_folder(builder: Builder, vae_path: Path | None) -> Checkpoint:
+    path = builder.path
+    folder = read_folder(path)
+    parts = folder.parts
+    unet = builder.unet(parts["unet"], part_weights(path / "unet"))
+    if vae_path is None:
+        vae = builder.vae(parts["vae"], part_weights(path / "vae"))
+    elif vae_path.is_dir():
+        vae = _folder_vae(builder, vae_path, parts["vae"])
+    else:
+        separate = read_vae(vae_path)
+        with builder.renaming():
+            config = {**parts["vae"], **vae_facts(separate)}
+        vae = _original_vae(builder, config, separate)
+    encoders = [builder.text_encoder(parts["text_encoder"], part_weights(path / "text_encoder"))]
+    if folder.family == "SDXL":
+        second = part_weights(path / "text_encoder_2")
+        encoders.append(builder.text_encoder(parts["text_encoder_2"], second, projected=True))
+    return _checkpoint(
+        builder, parts, folder.family, modules=(unet, vae, tuple(encoders)), vae_path=vae_path
+    )
+
+
+def _original_vae(builder: Builder, config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
+    with builder.renaming():
+        levels = len(config["block_out_channels"])
+        renamed = vae_weights(weights, VAE_PREFIX, levels=levels)
+    return builder.vae(config, renamed)
+
+
+def _folder_vae(builder: Builder, folder: Path, usual: Config) -> nn.Module:
+    """A diffusers VAE from a folder of its own; the scaling stays the model's."""
+    scaling = usual.get("scaling_factor", _USUAL_SCALING)
+    config = {**part_config(folder), "scaling_factor": scaling}
+    return builder.vae(config, part_weights(folder))
+
+
+def _checkpoint(
+    builder: Builder,
+    parts: Parts,
+    family: Family,
+    *,
+    modules: tuple[nn.Module, nn.Module, tuple[PreTrainedModel, ...]],
+    stored_alphas: Tensor | None = None,
+    vae_path: Path | None,
+) -> Checkpoint:
+    unet, vae, encoders = modules
+    scheduler = parts.get("scheduler", {})
+    prediction = stated_prediction(scheduler, builder.path)
+    if prediction is None:
+        with builder.renaming():
+            prediction = _tried(family, unet)
+    try:
+        table = noise_table(stored_alphas, scheduler)
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        message = f"its noise schedule cannot be used: {error}"
+        raise CheckpointError(message, path=builder.path) from None
     return Checkpoint(
-        path=path,
+        path=builder.path,
         unet=unet,
         vae=vae,
-        text_encoder=text_encoder,
-        noise_table=NoiseTable(_alphas(weights, layout)),
-        native_size=layout.unet["sample_size"] * 8,
+        text_encoders=encoders,
+        noise_table=table,
+        native_size=_native_size(parts["unet"], family, prediction),
+        family=family,
+        prediction=prediction,
+        vae_path=vae_path,
     )
 
 
-def _read(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
-    if file_format(path, error=CheckpointError) == "safetensors":
-        return read_safetensors(path, error=CheckpointError)
-    document = read_pickled(path, error=CheckpointError)
-    if isinstance(document, dict):
-        entries = cast("dict[str, Any]", document)
-        entries = entries.get("state_dict", entries)
-        return {name: value for name, value in entries.items() if isinstance(value, Tensor)}, {}
-    raise CheckpointError("holds no weights by name", path=path)
+def _native_size(unet: Config, family: Family, prediction: Prediction) -> int:
+    cells = unet.get("sample_size")
+    if isinstance(cells, int) and cells > 0:
+        return cells * 8
+    if family == "SD2" and prediction == "v":
+        return _NATIVE_SIZE_OF_SD2_V
+    return _NATIVE_SIZES[family]
 
 
-def _under(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in weights.items() if name.startswith(prefix)}
+def _tried(family: Family, unet: nn.Module) -> Prediction:
+    """What a model predicts that says nothing: only those of SD2 without inpainting differ."""
+    config: Any = unet.config
+    if family != "SD2" or config.in_channels != 4:
+        return "epsilon"
+    weight = next(unet.parameters())
 
+    def ask(x: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
+        inputs = x.to(weight), timestep.to(weight.device), context.to(weight)
+        return unet(*inputs, return_dict=False)[0]
 
-def _text_weights(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Names as this release of transformers has them: with or without ``text_model.``."""
-    wrapper = "text_model." if hasattr(model, "text_model") else ""
-    found = _under(weights, TEXT_PREFIX)
-    return {
-        wrapper + name.removeprefix(TEXT_PREFIX).removeprefix("text_model."): tensor
-        for name, tensor in found.items()
-    }
-
-
-def _alphas(weights: Mapping[str, Tensor], layout: Layout) -> Tensor:
-    stored = weights.get("alphas_cumprod")
-    if stored is not None:
-        return stored.float()
-    schedule = layout.scheduler
-    return scaled_linear_alphas(
-        schedule["beta_start"], schedule["beta_end"], schedule["num_train_timesteps"]
-    )
-
-
-@contextmanager
-def _part_errors(path: Path) -> Generator[None]:
-    """Say in one line what diffusers and transformers find wrong with inferred settings."""
-    try:
-        yield
-    except (KeyError, ValueError, TypeError, IndexError, NotImplementedError) as error:
-        message = f"its configuration and weights do not make a Stable Diffusion 1 model ({error})"
-        raise CheckpointError(message, path=path) from error
-
-
-def _fill(
-    module: nn.Module, weights: Mapping[str, Tensor], dtype: torch.dtype, *, path: Path, part: str
-) -> None:
-    """Give a module built on the meta device its weights, copied only where the dtype differs."""
-    cast_weights = {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in weights.items()
-    }
-    try:
-        missing = module.load_state_dict(cast_weights, strict=False, assign=True).missing_keys
-    except RuntimeError as error:
-        detail = str(error).splitlines()[-1].strip()
-        message = f"the {part}'s weights do not fit its configuration: {detail}"
-        raise CheckpointError(message, path=path) from None
-    if missing:
-        named = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
-        message = f"the {part} lacks {len(missing)} weights ({named}); is the file complete?"
-        raise CheckpointError(message, path=path)
-    for name, buffer in list(module.named_buffers()):
-        if buffer.is_meta and name.endswith("position_ids"):
-            owner = module.get_submodule(name.rpartition(".")[0])
-            owner.register_buffer("position_ids", torch.arange(77)[None], persistent=False)
-
-
-def _open_folder(path: Path, dtype: torch.dtype) -> Checkpoint:
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextModel
-
-    if not (path / "model_index.json").is_file():
-        message = "a folder without model_index.json is not a diffusers model"
-        raise CheckpointError(message, path=path)
-    try:
-        unet = UNet2DConditionModel.from_pretrained(
-            path, subfolder="unet", local_files_only=True, torch_dtype=dtype
-        )
-        vae = AutoencoderKL.from_pretrained(
-            path, subfolder="vae", local_files_only=True, torch_dtype=torch.float32
-        )
-        text_encoder = CLIPTextModel.from_pretrained(
-            path, subfolder="text_encoder", local_files_only=True, dtype=dtype
-        )
-        settings, _ = DDIMScheduler.load_config(
-            path, subfolder="scheduler", local_files_only=True, return_unused_kwargs=True
-        )
-        alphas = scaled_linear_alphas(
-            settings["beta_start"], settings["beta_end"], settings["num_train_timesteps"]
-        )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        detail = str(error).splitlines()[0]
-        raise CheckpointError(f"not a readable diffusers model: {detail}", path=path) from None
-    return Checkpoint(
-        path=path,
-        unet=cast("nn.Module", unet),
-        vae=cast("nn.Module", vae),
-        text_encoder=text_encoder,
-        noise_table=NoiseTable(alphas),
-        native_size=cast("Any", unet).config.sample_size * 8,
-    )
+    return "v" if predicts_v(ask, config.cross_attention_dim) else "epsilon"

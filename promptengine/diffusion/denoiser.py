@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptengine.diffusion.extras import NO_EXTRAS, Extras
+from promptengine.families import Prediction
 from promptengine.options import Options
 from promptengine.text.encode import Conditioning
 
@@ -51,12 +53,16 @@ class GuidedUnet:
         guidance: What to follow; read anew at each call, because prompts are scheduled.
         options: How prompts of different length are evened out, how many are asked at once, and
             below which noise level the negative prompt is left out at every second call.
+        extras: What the UNet reads beside latents, timestep and text.
+        prediction: What its answers mean.
         calls: Calls so far; the counter that prompt schedules are read with.
     """
 
     unet: nn.Module
     guidance: Guidance
     options: Options = field(default_factory=Options)
+    extras: Extras = NO_EXTRAS
+    prediction: Prediction = "epsilon"
     calls: int = field(default=0, init=False)
 
     def __call__(
@@ -84,9 +90,11 @@ class GuidedUnet:
         negative = self.guidance.negative.at(self.calls)
         parts, negative = self._evened(parts, negative)
         unguided = self.calls % 2 == 1 and level is not None and self._is_low(level)
+        asked = [*(c for c, _ in self.guidance.positive), self.guidance.negative]
+        pooled = [conditioning.pooled_at(self.calls) for conditioning in asked]
         self.calls += 1
         texts = parts if unguided else [*parts, negative]
-        answers = self._predictions(x, timestep, texts)
+        answers = self._predictions(x, timestep, texts, pooled)
         if reading is not None:
             answers = [reading(answer) for answer in answers]
         conditional = answers[: len(parts)]
@@ -113,13 +121,22 @@ class GuidedUnet:
             return parts, torch.cat([negative, filling])
         return [torch.cat([part, filling]) for part in parts], negative
 
-    def _predictions(self, x: Tensor, timestep: Tensor, texts: Sequence[Tensor]) -> list[Tensor]:
+    def _predictions(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        texts: Sequence[Tensor],
+        pooled: Sequence[Tensor | None],
+    ) -> list[Tensor]:
         """One prediction per text; texts of equal length share a call of the UNet."""
+        x = self.extras.joined_to(x)
         answers: dict[int, Tensor] = {}
         for rows in self._calls_for(texts):
             context = torch.stack([texts[row] for row in rows]).repeat_interleave(len(x), dim=0)
             batch = x.repeat(len(rows), 1, 1, 1)
-            prediction = predict_noise(self.unet, batch, timestep.expand(len(batch)), context)
+            added = self.extras.added([pooled[row] for row in rows], len(x))
+            times = timestep.expand(len(batch))
+            prediction = predict_noise(self.unet, batch, times, context, added=added)
             answers.update(zip(rows, prediction.split(len(x)), strict=True))
         return [answers[row] for row in range(len(texts))]
 
@@ -131,20 +148,29 @@ class GuidedUnet:
         return [[row for row, t in enumerate(texts) if len(t) == length] for length in lengths]
 
 
-def predict_noise(unet: nn.Module, x: Tensor, timestep: Tensor, context: Tensor) -> Tensor:
-    """Ask a UNet once.
+def predict_noise(
+    unet: nn.Module,
+    x: Tensor,
+    timestep: Tensor,
+    context: Tensor,
+    *,
+    added: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """Ask a UNet once. What it predicts is the noise or, by some models, v.
 
     Args:
         unet: A diffusers ``UNet2DConditionModel``; ``x`` and ``context`` are cast to its dtype.
         x: ``[batch, channels, height, width]``.
         timestep: ``[batch]``, integer or not.
         context: Text embeddings ``[batch, tokens, width]``.
+        added: SDXL's ``added_cond_kwargs``, see :meth:`promptengine.diffusion.extras.Extras.added`.
 
     Returns:
-        The prediction, shaped and typed like ``x``.
+        The prediction, typed like ``x`` and shaped like its latents.
     """
     dtype = next(unet.parameters()).dtype
-    answer = unet(x.to(dtype), timestep, context.to(dtype), return_dict=False)[0]
+    more = {} if added is None else {"added_cond_kwargs": added}
+    answer = unet(x.to(dtype), timestep, context.to(dtype), **more, return_dict=False)[0]
     return answer.to(x.dtype)
 
 

@@ -19,6 +19,12 @@ from torch import Tensor
 from promptengine.diffusion.checkpoint import Checkpoint, open_checkpoint
 from promptengine.diffusion.denoiser import Guidance, GuidedUnet, skips_resized_like_webui
 from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics, with_bundled
+from promptengine.diffusion.extras import (
+    Extras,
+    inpainting_channels,
+    size_conditioning,
+    unconditional,
+)
 from promptengine.diffusion.noise import ImageNoise, Seeding
 from promptengine.diffusion.opening import (
     Precision,
@@ -39,6 +45,7 @@ from promptengine.diffusion.sampling import Sampler, SigmaSampler, find_sampler
 from promptengine.diffusion.schedules import NoiseTable, find_scheduler
 from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
 from promptengine.diffusion.tiling import tiled
+from promptengine.diffusion.vae import find_vae
 from promptengine.digests import default_cache_file
 from promptengine.errors import GenerationCancelled, RequestError
 from promptengine.infotext import generation_entries, write_infotext
@@ -55,7 +62,6 @@ from promptengine.request import (
 from promptengine.syntax import Diagnostic, Schedule, parse, schedule
 from promptengine.text.encode import (
     Conditioning,
-    clip_text_model,
     embedding_hashes,
     encode_schedule,
 )
@@ -141,6 +147,8 @@ class Engine:
         config: str | Path | None = None,
         device: str = "auto",
         dtype: torch.dtype | Precision = "auto",
+        *,
+        vae: str | Path | None = "Automatic",
     ) -> Engine:
         """Load a checkpoint and scan the folders of networks.
 
@@ -153,9 +161,12 @@ class Engine:
             device: As torch names it; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
             dtype: Of UNet and text model; ``auto`` is float16 on CUDA and float32 elsewhere, as in
                 WebUI.
+            vae: ``Automatic`` takes one of the checkpoint's name from beside it or from ``models``,
+                as WebUI does; else a file, a diffusers folder or a name, or None for the
+                checkpoint's own.
 
         Raises:
-            CheckpointError: No checkpoint found, or it cannot be loaded.
+            CheckpointError: No checkpoint or VAE found, or it cannot be loaded.
             RequestError: No such device or dtype.
         """
         registry = Registry.open(models, cache_file=default_cache_file())
@@ -163,7 +174,8 @@ class Engine:
         place = usable_device(device)
         kind = dtype if isinstance(dtype, torch.dtype) else usable_dtype(dtype, place)
         configurations = None if config is None else Path(config)
-        parts = open_checkpoint(path, config=configurations, device=place, dtype=kind)
+        separate = find_vae(vae, path, registry)
+        parts = open_checkpoint(path, config=configurations, vae=separate, device=place, dtype=kind)
         return cls(parts, registry, place)
 
     def generate(
@@ -233,7 +245,7 @@ class Engine:
             )
         with clock.measuring("load"):
             stack = prepare_stack(plan, self.registry, self._networks, policy=request.policy)
-            widths = text_widths(self.checkpoint.text_encoder)
+            widths = text_widths(*self.checkpoint.text_encoders)
             words = with_bundled(self._embeddings.words(widths), stack.embeddings, widths)
         with clock.measuring("encode"), stack.merged():
             guidance = self._encode(plan, request, words.table)
@@ -268,7 +280,7 @@ class Engine:
         return replace(request, prompt=prompt)
 
     def _encode(self, plan: Plan, request: GenerationRequest, words: EmbeddingTable) -> Guidance:
-        model = clip_text_model(self.checkpoint.text_encoder, clip_skip=request.clip_skip)
+        model = self.checkpoint.text_model(clip_skip=request.clip_skip)
         options = request.options
 
         def encode(timeline: Schedule) -> Conditioning:
@@ -283,7 +295,11 @@ class Engine:
         nothing = parse("", negative=True).parts[0]
         return Guidance(
             positive=[(encode(part.schedule), part.weight) for part in plan.positive],
-            negative=encode(plan.negative),
+            negative=unconditional(
+                self.checkpoint,
+                encode(plan.negative),
+                [segment.text for segment in plan.negative.segments],
+            ),
             scale=request.cfg_scale,
             empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
         )
@@ -294,7 +310,7 @@ class Engine:
         unet: Any = self.checkpoint.unet
         noise = ImageNoise(
             _seeding(request, job.seeds[images], job.variation_seeds[images]),
-            (unet.config.in_channels, job.height // 8, job.width // 8),
+            (self.checkpoint.latent_channels, job.height // 8, job.width // 8),
             self.device,
         )
         with (
@@ -305,7 +321,7 @@ class Engine:
         ):
             return run_pass(
                 job.sampler,
-                GuidedUnet(unet, job.guidance, options),
+                self._guided(job, len(noise.seeding.seeds)),
                 job.table,
                 first_latents(job.sampler, job.schedule, noise, options),
                 job.schedule,
@@ -313,6 +329,20 @@ class Engine:
                 options=options,
                 on_step=on_step,
             )
+
+    def _guided(self, job: _Job, images: int) -> GuidedUnet:
+        size = {"width": job.width, "height": job.height}
+        extras = Extras(
+            sizes=size_conditioning(self.checkpoint, **size),
+            channels=inpainting_channels(self.checkpoint, images=images, **size),
+        )
+        return GuidedUnet(
+            self.checkpoint.unet,
+            job.guidance,
+            job.request.options,
+            extras,
+            self.checkpoint.prediction,
+        )
 
     def _decode(self, latents: Tensor, *, tiling: bool) -> Image.Image:
         with tiled(*[self.checkpoint.vae] * tiling):

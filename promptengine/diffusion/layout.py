@@ -1,34 +1,39 @@
-"""What a single-file checkpoint is, read off its weights' names and shapes.
+"""How the parts of a single-file checkpoint are built, read off its weights' names and shapes.
 
-The original (CompVis) layout carries no configuration. Almost all of it can be inferred. What cannot
-(attention heads, the noise schedule, the native size) comes, the first that says it, from a ``.yaml``
-beside the file, from a folder of configurations, from safetensors metadata, or else is what Stable
-Diffusion 1 has.
+The original layout carries no configuration. Almost all of it can be inferred. What cannot (heads of
+attention, the noise schedule, the native size, what is predicted) comes, the first that says it, from
+a ``.yaml`` beside the file, from a folder of configurations, from safetensors metadata, or else is
+what the family has.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
-import yaml
 from torch import Tensor
 
 from promptengine.errors import CheckpointError
+from promptengine.families import (
+    PARTS,
+    UNET_PREFIX,
+    VAE_PREFIX,
+    Config,
+    Family,
+    Parts,
+    foreign,
+    recognise,
+    second_encoder_prefix,
+    stated_parts,
+    text_prefix,
+)
 
-__all__ = ["METADATA_KEY", "TEXT_PREFIX", "UNET_PREFIX", "VAE_PREFIX", "Layout", "infer_layout"]
+__all__ = ["Layout", "infer_layout", "vae_facts"]
 
-UNET_PREFIX = "model.diffusion_model."
-VAE_PREFIX = "first_stage_model."
-TEXT_PREFIX = "cond_stage_model.transformer."
-METADATA_KEY = "promptengine.config"
-"""Safetensors metadata: JSON in the form of :class:`Layout`, any part left out."""
-
-Config = Mapping[str, Any]
 Weights = Mapping[str, Tensor]
+
+_OPEN_CLIP_H_READ = 23  # layers of SD2's encoder that are read; whole files hold one more
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +41,33 @@ class Layout:
     """Configurations of a checkpoint's parts, in diffusers' and transformers' words.
 
     Attributes:
+        family: Of the model.
         unet: Of ``UNet2DConditionModel``.
         vae: Of ``AutoencoderKL``.
         text_encoder: Of ``CLIPTextConfig``.
-        scheduler: ``beta_start``, ``beta_end``, ``num_train_timesteps``.
+        text_encoder_2: Of SDXL's second encoder, else empty.
+        scheduler: ``beta_start``, ``beta_end``, ``num_train_timesteps`` and, where known,
+            ``prediction_type`` and ``rescale_betas_zero_snr``.
     """
 
+    family: Family
     unet: Config
     vae: Config
     text_encoder: Config
+    text_encoder_2: Config
     scheduler: Config
 
-    def overridden(self, other: Mapping[str, Config]) -> Layout:
+    def overridden(self, other: Parts) -> Layout:
         """Return a copy in which ``other``'s values, part by part, take precedence."""
         return replace(
-            self,
-            **{
-                part: {**getattr(self, part), **other.get(part, {})}
-                for part in ("unet", "vae", "text_encoder", "scheduler")
-            },
+            self, **{part: {**getattr(self, part), **other.get(part, {})} for part in PARTS}
         )
 
 
 def infer_layout(
     weights: Weights, path: Path, *, metadata: Mapping[str, str], config: Path | None = None
 ) -> Layout:
-    """Work out the configuration of a Stable Diffusion 1 checkpoint.
+    """Work out the configuration of a checkpoint.
 
     Args:
         weights: Names to tensors in the original layout.
@@ -70,40 +76,74 @@ def infer_layout(
         config: A folder in the form of a diffusers model (``unet/config.json``, …) or None.
 
     Raises:
-        CheckpointError: The weights are no Stable Diffusion 1 model, or a side file is broken.
+        CheckpointError: The weights are of no supported family or incomplete, or a side file is
+            broken.
     """
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    family = recognise(shapes)
+    if family is None:
+        raise CheckpointError(foreign(shapes) or "of an unknown family", path=path)
     try:
-        facts = {
-            "unet": _unet_facts(weights),
-            "vae": _vae_facts(weights),
-            "text_encoder": _text_facts(weights),
-        }
+        facts = _facts(weights, family)
     except KeyError as missing:
-        message = f"not a Stable Diffusion 1 checkpoint: it has no weight {missing}"
+        message = f"not a complete checkpoint: it has no weight {missing}"
         raise CheckpointError(message, path=path) from None
-    layout = _stable_diffusion_1(text_width=facts["text_encoder"]["hidden_size"])
-    for source in (
-        _from_metadata(metadata, path),
-        {} if config is None else _from_folder(config),
-        _from_yaml(path.with_suffix(".yaml")),
-        facts,
-    ):
-        layout = layout.overridden(source)
-    return layout
+    except (IndexError, ValueError, ZeroDivisionError):
+        message = "its weights do not have the shapes of a Stable Diffusion model"
+        raise CheckpointError(message, path=path) from None
+    stated = stated_parts(weights, path, metadata=metadata, config=config)
+    return _usual(family, facts).overridden(stated).overridden(facts)
 
 
-def _stable_diffusion_1(*, text_width: int) -> Layout:
-    """What weights do not show, as Stable Diffusion 1 has it; CLIP's heads are 64 wide."""
+def _usual(family: Family, facts: Parts) -> Layout:
+    """What weights do not show, as the family has it. SD1 counts heads, the others their width."""
+    widths = facts["unet"]["block_out_channels"]
     return Layout(
-        unet={"attention_head_dim": 8, "sample_size": 64},
-        vae={"scaling_factor": 0.18215},
-        text_encoder={
-            "num_attention_heads": max(text_width // 64, 1),
-            "hidden_act": "quick_gelu",
-            "projection_dim": text_width,
+        family=family,
+        unet={
+            "attention_head_dim": 8
+            if family == "SD1"
+            else [max(width // 64, 1) for width in widths],
         },
+        vae={"scaling_factor": 0.13025 if family == "SDXL" else 0.18215},
+        text_encoder=_usual_text(facts["text_encoder"], clip=family != "SD2"),
+        text_encoder_2=_usual_text(facts["text_encoder_2"], clip=False) if family == "SDXL" else {},
         scheduler={"beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000},
     )
+
+
+def _usual_text(facts: Config, *, clip: bool) -> Config:
+    """CLIP's and OpenCLIP's heads are 64 wide; their activations differ."""
+    width = facts["hidden_size"]
+    return {
+        "num_attention_heads": max(width // 64, 1),
+        "hidden_act": "quick_gelu" if clip else "gelu",
+        "projection_dim": width,
+    }
+
+
+def _facts(weights: Weights, family: Family) -> dict[str, Config]:
+    facts = {"unet": _unet_facts(weights), "vae": vae_facts(weights)}
+    if family == "SD2":
+        encoder = dict(_open_clip_facts(weights, text_prefix(family)))
+        encoder["num_hidden_layers"] = _layers_read(encoder["num_hidden_layers"])
+        return {**facts, "text_encoder": encoder}
+    facts["text_encoder"] = _clip_facts(weights, text_prefix(family))
+    if family == "SD1":
+        return facts
+    second = _open_clip_facts(weights, second_encoder_prefix())
+    added = facts["unet"].get("projection_class_embeddings_input_dim", 0)
+    # The rest of the vector are six sizes: original, crop and target, two of each.
+    of_sizes = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": (added - second["projection_dim"]) // 6,
+    }
+    return {**facts, "unet": {**facts["unet"], **of_sizes}, "text_encoder_2": second}
+
+
+def _layers_read(stored: int) -> int:
+    """SD2 reads the last layer but one; a file may have dropped the unused last one already."""
+    return stored if stored == _OPEN_CLIP_H_READ else stored - 1
 
 
 def _count(weights: Weights, pattern: str) -> int:
@@ -114,42 +154,60 @@ def _count(weights: Weights, pattern: str) -> int:
     return index
 
 
+@dataclass(frozen=True, slots=True)
+class _Level:
+    """One input block of a UNet: its width, and its transformer blocks (0 without attention)."""
+
+    width: int
+    depth: int
+
+
 def _unet_facts(weights: Weights) -> Config:
-    first = weights[UNET_PREFIX + "input_blocks.0.0.weight"]
-    widths: list[int] = []
-    attended: list[bool] = []
+    blocks: list[_Level] = []
     context, linear, block = 0, False, 1
     while True:
         resnet = weights.get(f"{UNET_PREFIX}input_blocks.{block}.0.out_layers.3.weight")
         if resnet is not None:
             attention = f"{UNET_PREFIX}input_blocks.{block}.1."
-            keys = weights.get(attention + "transformer_blocks.0.attn2.to_k.weight")
-            widths.append(len(resnet))
-            attended.append(keys is not None)
-            if keys is not None:
-                context = keys.shape[1]
+            keys = attention + "transformer_blocks.{}.attn2.to_k.weight"
+            blocks.append(_Level(len(resnet), _count(weights, keys)))
+            if blocks[-1].depth:
+                context = weights[keys.format(0)].shape[1]
                 linear = weights[attention + "proj_in.weight"].ndim == 2
         elif f"{UNET_PREFIX}input_blocks.{block}.0.op.weight" not in weights:
             break
         block += 1
-    downsamplers = block - 1 - len(widths)
-    per_level = len(widths) // (downsamplers + 1)
-    levels = attended[::per_level]
-    down = ["CrossAttnDownBlock2D" if level else "DownBlock2D" for level in levels]
-    up = ["CrossAttnUpBlock2D" if level else "UpBlock2D" for level in reversed(levels)]
-    return {
-        "in_channels": first.shape[1],
+    downsamplers = block - 1 - len(blocks)
+    per_level = len(blocks) // (downsamplers + 1)
+    levels = blocks[::per_level]
+    attended = [level.depth > 0 for level in levels]
+    down = ["CrossAttnDownBlock2D" if level else "DownBlock2D" for level in attended]
+    up = ["CrossAttnUpBlock2D" if level else "UpBlock2D" for level in reversed(attended)]
+    facts = {
+        "in_channels": weights[UNET_PREFIX + "input_blocks.0.0.weight"].shape[1],
         "out_channels": len(weights[UNET_PREFIX + "out.2.weight"]),
-        "block_out_channels": widths[::per_level],
+        "block_out_channels": [level.width for level in levels],
         "layers_per_block": per_level,
+        "transformer_layers_per_block": [max(level.depth, 1) for level in levels],
         "down_block_types": down,
         "up_block_types": up,
         "cross_attention_dim": context,
         "use_linear_projection": linear,
     }
+    added = weights.get(UNET_PREFIX + "label_emb.0.0.weight")
+    return (
+        facts
+        if added is None
+        else {**facts, "projection_class_embeddings_input_dim": added.shape[1]}
+    )
 
 
-def _vae_facts(weights: Weights) -> Config:
+def vae_facts(weights: Weights) -> Config:
+    """Read a VAE's configuration off its weights, named as a checkpoint has them.
+
+    Raises:
+        KeyError: A weight is missing.
+    """
     encoder = VAE_PREFIX + "encoder."
     levels = _count(weights, encoder + "down.{}.block.0.conv1.weight")
     widths = [len(weights[f"{encoder}down.{i}.block.0.conv2.weight"]) for i in range(levels)]
@@ -164,8 +222,7 @@ def _vae_facts(weights: Weights) -> Config:
     }
 
 
-def _text_facts(weights: Weights) -> Config:
-    root = TEXT_PREFIX
+def _clip_facts(weights: Weights, root: str) -> Config:
     if root + "text_model.final_layer_norm.weight" in weights:
         root += "text_model."
     vocabulary, width = weights[root + "embeddings.token_embedding.weight"].shape
@@ -178,70 +235,14 @@ def _text_facts(weights: Weights) -> Config:
     }
 
 
-def _from_yaml(path: Path) -> Mapping[str, Config]:
-    """The overrides that an original (CompVis) configuration beside a checkpoint holds."""
-    if not path.is_file():
-        return {}
-    try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
-        unet = params["unet_config"]["params"]
-        parts: dict[str, dict[str, Any]] = {
-            "unet": {"sample_size": params.get("image_size", 64)},
-            "vae": {"scaling_factor": params.get("scale_factor", 0.18215)},
-            "scheduler": {
-                "beta_start": params["linear_start"],
-                "beta_end": params["linear_end"],
-                "num_train_timesteps": params.get("timesteps", 1000),
-            },
-        }
-        heads, width = unet.get("num_heads", -1), unet.get("num_head_channels", -1)
-        if heads > 0:
-            parts["unet"]["attention_head_dim"] = heads
-        elif width > 0:
-            channels = [unet["model_channels"] * factor for factor in unet["channel_mult"]]
-            parts["unet"]["attention_head_dim"] = [channel // width for channel in channels]
-    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        message = f"not a configuration of Stable Diffusion ({error!r}); mend or remove it"
-        raise CheckpointError(message, path=path) from None
-    return parts
-
-
-def _from_metadata(metadata: Mapping[str, str], path: Path) -> Mapping[str, Config]:
-    try:
-        return _parts(json.loads(metadata.get(METADATA_KEY, "{}")))
-    except ValueError as error:
-        message = f"its metadata entry {METADATA_KEY!r} is not readable: {error}"
-        raise CheckpointError(message, path=path) from None
-
-
-def _from_folder(folder: Path) -> Mapping[str, Config]:
-    if not folder.is_dir():
-        raise CheckpointError("no such folder of configurations", path=folder)
-    parts: dict[str, Config] = {}
-    names = {
-        "unet": "config.json",
-        "vae": "config.json",
-        "text_encoder": "config.json",
-        "scheduler": "scheduler_config.json",
+def _open_clip_facts(weights: Weights, root: str) -> Config:
+    vocabulary, width = weights[root + "token_embedding.weight"].shape
+    facts = {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": len(weights[root + "transformer.resblocks.0.mlp.c_fc.weight"]),
+        "num_hidden_layers": _count(weights, root + "transformer.resblocks.{}.mlp.c_fc.weight"),
+        "max_position_embeddings": len(weights[root + "positional_embedding"]),
     }
-    for part, name in names.items():
-        file = folder / part / name
-        try:
-            if file.is_file():
-                parts |= _parts({part: json.loads(file.read_text(encoding="utf-8"))})
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"not readable as JSON: {error}", path=file) from None
-    return parts
-
-
-def _parts(document: object) -> Mapping[str, Config]:
-    """Check that a JSON document maps parts to configurations, and drop private keys."""
-    if not isinstance(document, dict):
-        raise ValueError("not a JSON object")
-    parts: dict[str, Config] = {}
-    for part, config in cast("dict[str, object]", document).items():
-        if not isinstance(config, dict):
-            raise ValueError(f"{part!r} is not a JSON object")
-        entries = cast("dict[str, Any]", config).items()
-        parts[part] = {key: value for key, value in entries if not key.startswith("_")}
-    return parts
+    projection = weights.get(root + "text_projection")
+    return facts if projection is None else {**facts, "projection_dim": projection.shape[1]}

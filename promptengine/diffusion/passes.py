@@ -11,6 +11,7 @@ from torch import Tensor
 from promptengine.diffusion.brownian import brownian_noise
 from promptengine.diffusion.denoiser import GuidedUnet
 from promptengine.diffusion.noise import ImageNoise
+from promptengine.diffusion.prediction import denoised_from, noise_from
 from promptengine.diffusion.samplers.shape import Denoise, OnStep, StepNoise
 from promptengine.diffusion.sampling import Sampler, SigmaSampler, settings_of
 from promptengine.diffusion.schedules import NoiseTable
@@ -80,17 +81,24 @@ def run_pass(
             on_step=on_step,
             **settings,
         )
+    alphas = table.alphas_cumprod.to(x)
     if sampler.respaces:
         settings["whole"] = part is None
 
     def predict(x: Tensor, timestep: Tensor) -> Tensor:
-        return model(x, timestep, level=timestep)
+        alpha = alphas[timestep.long()]
+        return model(
+            x,
+            timestep,
+            level=timestep,
+            reading=lambda output: noise_from(model.prediction, output, x, alpha),
+        )
 
     return sampler.run(
         predict,
         x,
         levels,
-        alphas=table.alphas_cumprod.to(x),
+        alphas=alphas,
         noise=noise.draw,
         on_step=on_step,
         **settings,
@@ -107,7 +115,7 @@ def _denoiser(model: GuidedUnet, table: NoiseTable, *, quantised: bool) -> Denoi
             x * (1 / (sigma**2 + 1).sqrt()),
             timestep.to(x.device),
             level=sigma,
-            reading=lambda noise: x - sigma * noise,
+            reading=lambda output: denoised_from(model.prediction, output, x, sigma),
         )
 
     return denoise

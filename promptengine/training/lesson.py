@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.denoiser import predict_noise, skips_resized_like_webui
+from promptengine.diffusion.prediction import model_target
 from promptengine.networks.hypernetwork import Hypernetwork
 from promptengine.networks.inject import injected
 from promptengine.training.config import TrainingConfig
@@ -113,7 +114,8 @@ class Lesson:
         noisy = kept.sqrt() * latents + (1 - kept).sqrt() * noise
         unet, context = self.checkpoint.unet, inputs.context.to(device)
         predicted = predict_noise(unet, noisy.to(device), timesteps.to(device), context)
-        return ((predicted - noise.to(device)).square() * inputs.weights.to(device)).mean()
+        target = model_target(self.checkpoint.prediction, latents, noise, kept)
+        return ((predicted - target.to(device)).square() * inputs.weights.to(device)).mean()
 
     @contextmanager
     def _in_place(self) -> Generator[None]:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from promptengine.diffusion.checkpoint import Checkpoint
+from promptengine.errors import TrainingError
 from promptengine.syntax import parse, schedule
-from promptengine.text.encode import TextModel, clip_text_model, encode_schedule
+from promptengine.text.encode import TextModel, encode_schedule
 from promptengine.training.captions import filled, template_lines, with_varied_tags
 from promptengine.training.config import TrainingConfig
 from promptengine.training.draws import generator
@@ -116,10 +117,15 @@ def prepare_material(
         name: What ``[name]`` stands for in templates.
 
     Raises:
-        TrainingError: A picture or the template cannot be used.
+        TrainingError: A picture or the template cannot be used, or the model is SDXL or one for
+            inpainting.
         RequestError: ``clip_skip`` is more than the text model's layers.
     """
-    model = clip_text_model(checkpoint.text_encoder, clip_skip=config.clip_skip)
+    if checkpoint.family == "SDXL" or checkpoint.inpainting:
+        kind = "SDXL" if checkpoint.family == "SDXL" else "inpainting"
+        message = f"training on {kind} models is not supported; take one of Stable Diffusion 1 or 2"
+        raise TrainingError(message)
+    model = checkpoint.text_model(clip_skip=config.clip_skip)
     prompts = _Prompts(config, name, template_lines(config.template), model)
     examples = tuple(
         _example(checkpoint, config, picture, index, prompts)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from promptengine import CheckpointError, Engine, GenerationRequest, RequestError
 from promptengine.diffusion.checkpoint import open_checkpoint
-from promptengine.diffusion.layout import METADATA_KEY, TEXT_PREFIX
+from promptengine.families import CLIP_PREFIX as TEXT_PREFIX
+from promptengine.families import METADATA_KEY
 from tests.conftest import CHECKPOINT, CONFIG
 
 REQUEST = GenerationRequest(prompt="a cat", seed=7, steps=2, width=64, height=64, sampler="Euler")

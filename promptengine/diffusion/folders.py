@@ -1,0 +1,133 @@
+"""Diffusers folders: configurations and weights of each part, read as every other file is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from torch import Tensor
+
+from promptengine.diffusion.building import read_weights
+from promptengine.errors import CheckpointError
+from promptengine.families import Config, Family, Parts, parts_in_folder
+
+__all__ = ["Folder", "part_config", "part_weights", "read_folder"]
+
+_STEMS: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
+_ENDS: Final = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
+_INDEX: Final = ".safetensors.index.json"
+_OLD_ATTENTION: Final = {
+    ".query.": ".to_q.",
+    ".key.": ".to_k.",
+    ".value.": ".to_v.",
+    ".proj_attn.": ".to_out.0.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What a diffusers folder says of itself.
+
+    Attributes:
+        family: Of the model.
+        parts: Configurations.
+    """
+
+    family: Family
+    parts: Parts
+
+
+def read_folder(path: Path) -> Folder:
+    """Read a diffusers folder's configurations and tell its family.
+
+    Raises:
+        CheckpointError: Not such a folder, or of a family that is not supported.
+    """
+    index = path / "model_index.json"
+    if not index.is_file():
+        message = "a folder without model_index.json is not a diffusers model"
+        raise CheckpointError(message, path=path)
+    name = str(_json(index).get("_class_name", ""))
+    parts = parts_in_folder(path)
+    missing = [part for part in ("unet", "vae", "text_encoder") if part not in parts]
+    if missing:
+        what = f" of {name}" if name else ""
+        message = (
+            f"a diffusers model{what} without {missing[0]}/config.json, which is not supported"
+        )
+        raise CheckpointError(message, path=path)
+    unet = parts["unet"]
+    if unet.get("in_channels", 4) not in (4, 9) or unet.get("class_embed_type"):
+        message = f"a diffusers model of {name or 'an unknown kind'}, which is not supported"
+        raise CheckpointError(message, path=path)
+    return Folder(_family(parts), parts)
+
+
+def _family(parts: Parts) -> Family:
+    """Both of SDXL's marks are in its UNet; SD2's text encoder is OpenCLIP's, with plain GELU."""
+    if "text_encoder_2" in parts and parts["unet"].get("addition_embed_type") == "text_time":
+        return "SDXL"
+    return "SD2" if parts["text_encoder"].get("hidden_act") == "gelu" else "SD1"
+
+
+def part_config(folder: Path) -> Config:
+    """Read the configuration of one part.
+
+    Raises:
+        CheckpointError: It is missing or no JSON object.
+    """
+    config = _json(folder / "config.json")
+    return {name: value for name, value in config.items() if not name.startswith("_")}
+
+
+def part_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the weights of one part, in one file or several; safetensors before pickles.
+
+    Returns:
+        Weights under today's names of diffusers and transformers, without ``text_model.``.
+
+    Raises:
+        CheckpointError: No weights, or weights that cannot be read.
+    """
+    for stem in _STEMS:
+        if (folder / f"{stem}{_INDEX}").is_file():
+            shards = _json(folder / f"{stem}{_INDEX}").get("weight_map")
+            named = cast("dict[str, Any]", shards) if isinstance(shards, dict) else {}
+            return _named(_joined(folder, named))
+        for end in _ENDS:
+            if (folder / f"{stem}{end}").is_file():
+                return _named(read_weights(folder / f"{stem}{end}")[0])
+    raise CheckpointError(f"holds none of {_STEMS[0]}.safetensors and its like", path=folder)
+
+
+def _joined(folder: Path, shards: Mapping[str, Any]) -> dict[str, Tensor]:
+    # Only the names of files count: an index must not lead out of its folder.
+    files = sorted({Path(str(shard)).name for shard in shards.values()})
+    joined: dict[str, Tensor] = {}
+    for file in files:
+        joined |= read_weights(folder / file)[0]
+    return joined
+
+
+def _named(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    named: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if name.endswith("position_ids"):
+            continue
+        new = name.removeprefix("text_model.")
+        if ".mid_block.attentions." in new:
+            for old, today in _OLD_ATTENTION.items():
+                new = new.replace(old, today)
+        named[new] = tensor
+    return named
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document: object = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"not readable as JSON: {error}", path=path) from None
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}

@@ -1,0 +1,221 @@
+"""What stands beside a checkpoint's weights: a ``.yaml``, metadata, a folder of configurations.
+
+All are read into one form: configurations by part, in diffusers' and transformers' words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from promptengine.errors import CheckpointError
+from promptengine.families.recognise import Prediction
+
+__all__ = [
+    "METADATA_KEY",
+    "PARTS",
+    "Config",
+    "Parts",
+    "parts_in_folder",
+    "parts_in_metadata",
+    "parts_in_yaml",
+    "stated_parts",
+    "stated_prediction",
+    "vae_beside",
+]
+
+METADATA_KEY: Final = "promptengine.config"
+"""Safetensors metadata: JSON of configurations by part, any of :data:`PARTS`."""
+
+_STANDARD_KEY: Final = "modelspec.prediction_type"  # Stability AI's metadata standard
+_PREDICTIONS: Final[Mapping[str, Prediction]] = {
+    "epsilon": "epsilon",
+    "eps": "epsilon",
+    "v_prediction": "v",
+    "v": "v",
+}
+
+_VAE_ENDS: Final = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
+
+PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler")
+
+Config = Mapping[str, Any]
+Parts = Mapping[str, Config]
+
+
+def stated_parts(
+    names: Container[str],
+    path: Path,
+    *,
+    metadata: Mapping[str, str],
+    config: Path | None = None,
+) -> Parts:
+    """Gather what is said of a checkpoint beside its weights.
+
+    The first that says something holds: ``stem.yaml`` beside it, the folder of configurations, its
+    metadata, and last the empty tensors ``v_pred`` and ``ztsnr`` by which later SDXL models mark
+    themselves, as WebUI reads them.
+
+    Args:
+        names: Of its weights.
+        path: The checkpoint.
+        metadata: The safetensors file's metadata, or empty.
+        config: A folder in the form of a diffusers model (``unet/config.json``, …) or None.
+
+    Raises:
+        CheckpointError: A side file or entry is broken.
+    """
+    marks: dict[str, Any] = {}
+    if "v_pred" in names:
+        marks["prediction_type"] = "v_prediction"
+    if "ztsnr" in names:
+        marks["rescale_betas_zero_snr"] = True
+    sources: tuple[Parts, ...] = (
+        {"scheduler": marks},
+        parts_in_metadata(metadata, path),
+        {} if config is None else parts_in_folder(config),
+        parts_in_yaml(path.with_suffix(".yaml")),
+    )
+    return {
+        part: {key: value for source in sources for key, value in source.get(part, {}).items()}
+        for part in PARTS
+    }
+
+
+def stated_prediction(scheduler: Config, path: Path) -> Prediction | None:
+    """Return what a scheduler's configuration says the UNet predicts, or None where it is silent.
+
+    Raises:
+        CheckpointError: It says something that is not supported.
+    """
+    stated = scheduler.get("prediction_type")
+    if stated is None:
+        return None
+    prediction = _PREDICTIONS.get(str(stated))
+    if prediction is None:
+        message = f"prediction type {str(stated)!r} is not supported; epsilon and v are"
+        raise CheckpointError(message, path=path)
+    return prediction
+
+
+def parts_in_yaml(path: Path) -> Parts:
+    """Read an original configuration (CompVis' or, for SDXL, Stability AI's form).
+
+    Its ``parameterization`` (SDXL: the denoiser's scaling) says what the UNet predicts; silence
+    means epsilon. An ``image_size`` of 64 is passed over: the files of all models say so, those of
+    768 pixels too.
+
+    Returns:
+        The parts, none where there is no such file.
+
+    Raises:
+        CheckpointError: The file cannot be read as such a configuration.
+    """
+    if not path.is_file():
+        return {}
+    import yaml
+
+    try:
+        params = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
+        original = "network_config" not in params
+        unet = params["unet_config" if original else "network_config"]["params"]
+        scheduler = _ddpm(params) if original else _stability(params)
+        size = params.get("image_size", 64)
+        return {
+            "unet": _heads(unet) | ({} if size == 64 else {"sample_size": size}),
+            "vae": {"scaling_factor": params["scale_factor"]} if "scale_factor" in params else {},
+            "scheduler": scheduler,
+        }
+    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        message = f"not a configuration of Stable Diffusion ({error!r}); mend or remove it"
+        raise CheckpointError(message.replace("\n", " "), path=path) from None
+
+
+def _ddpm(params: Config) -> Config:
+    return {
+        "beta_start": params["linear_start"],
+        "beta_end": params["linear_end"],
+        "num_train_timesteps": params.get("timesteps", 1000),
+        "prediction_type": params.get("parameterization", "epsilon"),
+    }
+
+
+def _stability(params: Config) -> Config:
+    denoiser = params.get("denoiser_config", {}).get("params", {})
+    table = denoiser.get("discretization_config", {}).get("params") or {}
+    target = denoiser.get("scaling_config", {}).get("target", "EpsScaling").rpartition(".")[2]
+    return {
+        "beta_start": table.get("linear_start", 0.00085),
+        "beta_end": table.get("linear_end", 0.012),
+        "num_train_timesteps": table.get("num_timesteps", 1000),
+        "prediction_type": {"EpsScaling": "epsilon", "VScaling": "v"}.get(target, target),
+    }
+
+
+def _heads(unet: Config) -> dict[str, Any]:
+    heads, width = unet.get("num_heads", -1), unet.get("num_head_channels", -1)
+    if heads > 0:
+        return {"attention_head_dim": heads}
+    if width > 0:
+        channels = [unet["model_channels"] * factor for factor in unet["channel_mult"]]
+        return {"attention_head_dim": [max(channel // width, 1) for channel in channels]}
+    return {}
+
+
+def parts_in_metadata(metadata: Mapping[str, str], path: Path) -> Parts:
+    """Read a safetensors file's metadata: :data:`METADATA_KEY`, and ``modelspec.prediction_type``.
+
+    Raises:
+        CheckpointError: The entry is broken.
+    """
+    try:
+        parts = _checked(json.loads(metadata.get(METADATA_KEY, "{}")))
+    except (ValueError, RecursionError) as error:
+        message = f"its metadata entry {METADATA_KEY!r} is not readable: {error}"
+        raise CheckpointError(message, path=path) from None
+    stated = metadata.get(_STANDARD_KEY)
+    if stated is not None:
+        scheduler = {"prediction_type": stated, **parts.get("scheduler", {})}
+        parts = {**parts, "scheduler": scheduler}
+    return parts
+
+
+def parts_in_folder(folder: Path) -> Parts:
+    """Read the configurations in a diffusers folder.
+
+    Raises:
+        CheckpointError: No such folder, or a configuration in it is broken.
+    """
+    if not folder.is_dir():
+        raise CheckpointError("no such folder of configurations", path=folder)
+    parts: dict[str, Config] = {}
+    for part in PARTS:
+        name = "scheduler_config.json" if part == "scheduler" else "config.json"
+        file = folder / part / name
+        try:
+            if file.is_file():
+                parts |= _checked({part: json.loads(file.read_text(encoding="utf-8"))})
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"not readable as JSON: {error}", path=file) from None
+    return parts
+
+
+def _checked(document: object) -> dict[str, Config]:
+    """Check that a JSON document maps parts to configurations, and drop private keys."""
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")
+    parts: dict[str, Config] = {}
+    for part, config in cast("dict[str, object]", document).items():
+        if not isinstance(config, dict):
+            raise ValueError(f"{part!r} is not a JSON object")
+        entries = cast("dict[str, Any]", config).items()
+        parts[part] = {key: value for key, value in entries if not key.startswith("_")}
+    return parts
+
+
+def vae_beside(checkpoint: Path) -> Path | None:
+    """Return the VAE beside a checkpoint: ``stem.vae.safetensors``, else ``.vae.pt``, ``.vae.ckpt``."""
+    beside = (checkpoint.with_name(checkpoint.stem + end) for end in _VAE_ENDS)
+    return next((path for path in beside if path.is_file()), None)

@@ -1,0 +1,83 @@
+"""Families told by names and shapes alone, and what is refused, by its name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from promptengine.families import (
+    Family,
+    Shapes,
+    foreign,
+    foreign_family,
+    input_channels,
+    recognise,
+)
+
+UNET = "model.diffusion_model."
+FIRST = UNET + "input_blocks.0.0.weight"
+CLIP = "cond_stage_model.transformer.text_model.final_layer_norm.weight"
+OPEN_CLIP = "cond_stage_model.model.ln_final.weight"
+XL = (
+    "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight",
+    "conditioner.embedders.1.model.ln_final.weight",
+)
+
+
+def shapes(*names: str, channels: int = 4) -> Shapes:
+    return {FIRST: (320, channels, 3, 3), **dict.fromkeys(names, (1,))}
+
+
+@pytest.mark.parametrize(
+    ("names", "family"), [((CLIP,), "SD1"), ((OPEN_CLIP,), "SD2"), (XL, "SDXL")]
+)
+@pytest.mark.parametrize("channels", [4, 9])
+def test_families_by_their_text_encoders(
+    names: tuple[str, ...], family: Family, channels: int
+) -> None:
+    found = shapes(*names, channels=channels)
+    assert (recognise(found), foreign(found)) == (family, None)
+    assert input_channels(found) == channels
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        ([UNET + "joint_blocks.0.x"], "Stable Diffusion 3"),
+        ([UNET + "double_blocks.0.img_attn.qkv.weight"], "Flux"),
+        (["double_blocks.0.img_attn.qkv.weight"], "Flux"),
+        ([FIRST, "conditioner.embedders.0.model.ln_final.weight"], "SDXL refiner"),
+        ([FIRST, CLIP, "control_model.input_blocks.0.0.weight"], "ControlNet"),
+        ([FIRST, OPEN_CLIP, "depth_model.model.x"], "depth"),
+        ([FIRST, "embedder.model.visual.x"], "unCLIP"),
+        ([FIRST, "cond_stage_model.roberta.x"], "AltDiffusion"),
+        ([FIRST], "without its text encoder"),
+        ([UNET + "out.2.weight", CLIP], "input_blocks.0.0.weight"),
+        (["down_blocks.0.x", "time_embedding.linear_1.weight"], "diffusers"),
+        (["lora_unet_x.lora_down.weight"], "a LoRA"),
+        (["first_stage_model.decoder.conv_in.weight"], "a VAE"),
+        (["clip_l"], "an embedding"),
+        (["nothing"], "no UNet"),
+        ([], "no UNet"),
+    ],
+)
+def test_what_is_no_checkpoint_is_called_by_its_name(names: list[str], named: str) -> None:
+    found = dict.fromkeys(names, (320, 4, 3, 3))
+    assert recognise(found) is None
+    assert named in (foreign(found) or "")
+
+
+@pytest.mark.parametrize(("channels", "named"), [(8, "InstructPix2Pix"), (7, "7 channels")])
+def test_other_inputs_of_the_unet_are_refused(channels: int, named: str) -> None:
+    found = shapes(CLIP, channels=channels)
+    assert recognise(found) is None and named in (foreign(found) or "")
+
+
+PIECES = st.sampled_from([FIRST, CLIP, OPEN_CLIP, *XL, "double_blocks.0", "x", "encoder.x"])
+
+
+@given(st.dictionaries(PIECES | st.text(), st.lists(st.integers(0, 9), max_size=5)))
+def test_any_names_and_shapes_get_a_family_or_a_reason(found: dict[str, list[int]]) -> None:
+    assert (recognise(found) is None) == bool(foreign(found))
+    assert foreign_family(found) is None or recognise(found) is None
