@@ -27,6 +27,7 @@ from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics
 from promptengine.diffusion.extras import (
     Extras,
     inpainting_channels,
+    posterior_noise,
     size_conditioning,
     unconditional,
 )
@@ -224,7 +225,7 @@ class Engine:
         seeds = job.seeds[batch * size : (batch + 1) * size]
         unet = self.checkpoint.unet
         shape = (self.checkpoint.latent_channels, job.height // 8, job.width // 8)
-        extras = self._extras(job, size)
+        extras = self._extras(job, seeds, shape)
         with injected(unet, job.stack.uses), skips_resized_like_webui(unet):
             return sample(
                 job.sampler,
@@ -235,11 +236,17 @@ class Engine:
                 on_step=on_step,
             )
 
-    def _extras(self, job: _Job, images: int) -> Extras:
-        size = {"width": job.width, "height": job.height}
+    def _extras(self, job: _Job, seeds: Sequence[int], shape: tuple[int, int, int]) -> Extras:
+        images, width, height = len(seeds), job.width, job.height
         return Extras(
-            sizes=size_conditioning(self.checkpoint, **size),
-            channels=inpainting_channels(self.checkpoint, images=images, **size),
+            sizes=size_conditioning(self.checkpoint, width=width, height=height),
+            channels=inpainting_channels(
+                self.checkpoint,
+                images=images,
+                width=width,
+                height=height,
+                noise=posterior_noise(seeds[-1], images, shape),
+            ),
         )
 
     def _decode(self, latents: Tensor) -> Image.Image:
