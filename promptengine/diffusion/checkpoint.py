@@ -160,7 +160,8 @@ def _require_whole(checkpoint: Checkpoint) -> None:
     if not checkpoint.inpainting and unet.config.in_channels != checkpoint.latent_channels:
         message = f"its VAE's {checkpoint.latent_channels} latent channels do not fit the UNet"
         raise CheckpointError(message, path=path)
-    scaling: object = checkpoint.scaling_factor
+    vae: Any = checkpoint.vae
+    scaling: object = vae.config.scaling_factor
     if not isinstance(scaling, int | float) or not 0 < scaling < float("inf"):
         message = f"its VAE's scaling factor is {scaling!r}, not a number above 0"
         raise CheckpointError(message, path=path)

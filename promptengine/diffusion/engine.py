@@ -22,6 +22,7 @@ from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics
 from promptengine.diffusion.extras import (
     Extras,
     inpainting_channels,
+    posterior_noise,
     size_conditioning,
     unconditional,
 )
@@ -321,7 +322,7 @@ class Engine:
         ):
             return run_pass(
                 job.sampler,
-                self._guided(job, len(noise.seeding.seeds)),
+                self._guided(job, noise),
                 job.table,
                 first_latents(job.sampler, job.schedule, noise, options),
                 job.schedule,
@@ -330,11 +331,17 @@ class Engine:
                 on_step=on_step,
             )
 
-    def _guided(self, job: _Job, images: int) -> GuidedUnet:
-        size = {"width": job.width, "height": job.height}
+    def _guided(self, job: _Job, noise: ImageNoise) -> GuidedUnet:
+        seeds, width, height = noise.seeding.seeds, job.width, job.height
         extras = Extras(
-            sizes=size_conditioning(self.checkpoint, **size),
-            channels=inpainting_channels(self.checkpoint, images=images, **size),
+            sizes=size_conditioning(self.checkpoint, width=width, height=height),
+            channels=inpainting_channels(
+                self.checkpoint,
+                images=len(seeds),
+                width=width,
+                height=height,
+                noise=posterior_noise(seeds[-1], len(seeds), noise.shape),
+            ),
         )
         return GuidedUnet(
             self.checkpoint.unet,

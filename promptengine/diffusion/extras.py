@@ -17,6 +17,7 @@ __all__ = [
     "NO_EXTRAS",
     "Extras",
     "inpainting_channels",
+    "posterior_noise",
     "size_conditioning",
     "unconditional",
 ]
@@ -92,6 +93,22 @@ def unconditional(
     )
 
 
+def posterior_noise(seed: int, images: int, shape: tuple[int, int, int]) -> Tensor:
+    """Draw what WebUI encodes the pictures of a batch with: ``[images, channels, height, width]``.
+
+    It takes torch's global generator, which drawing the first noise on the CPU has just seeded with
+    the seed of the batch's last image. (With Philox noise WebUI leaves it unseeded, and the result
+    to chance; one rule for both repeats.)
+
+    Args:
+        seed: Of the last image.
+        images: Of the batch.
+        shape: ``(channels, height, width)`` of one image's latents.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.cat([torch.randn(1, *shape, generator=generator) for _ in range(images)])
+
+
 def inpainting_channels(
     checkpoint: Checkpoint,
     *,
@@ -120,7 +137,7 @@ def inpainting_channels(
         mask_strength: How much of what is covered becomes grey, 0 to 1 ("inpainting conditioning
             mask strength").
         noise: Standard normal ``[1 or images, 4, height / 8, width / 8]`` for drawing from the VAE's
-            posterior as WebUI does; None takes the posterior's mode.
+            posterior as WebUI does, see :func:`posterior_noise`; None takes the posterior's mode.
 
     Returns:
         ``[images, 5, height / 8, width / 8]``, float32, on the model's device.

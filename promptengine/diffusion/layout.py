@@ -88,7 +88,7 @@ def infer_layout(
     except KeyError as missing:
         message = f"not a complete checkpoint: it has no weight {missing}"
         raise CheckpointError(message, path=path) from None
-    except (IndexError, ValueError, ZeroDivisionError):
+    except (IndexError, TypeError, ValueError, ZeroDivisionError):
         message = "its weights do not have the shapes of a Stable Diffusion model"
         raise CheckpointError(message, path=path) from None
     stated = stated_parts(weights, path, metadata=metadata, config=config)

@@ -42,10 +42,11 @@ VAE_PREFIX: Final = "first_stage_model."
 CLIP_PREFIX: Final = "cond_stage_model.transformer."
 _FIRST_WEIGHT: Final = UNET_PREFIX + "input_blocks.0.0.weight"
 
+_SECOND: Final = "conditioner.embedders.1.model."
 _ENCODERS: Final[Mapping[Family, tuple[str, ...]]] = {
     "SD1": (CLIP_PREFIX,),
     "SD2": ("cond_stage_model.model.",),
-    "SDXL": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
+    "SDXL": ("conditioner.embedders.0.transformer.", _SECOND),
 }
 # Where several hold, the first tells most.
 _FOREIGN: Final = (
@@ -109,8 +110,8 @@ def foreign_family(names: Iterable[str]) -> str | None:
     for prefix, family in _FOREIGN:
         if _any(names, prefix):
             return family
-    refiner, base = "conditioner.embedders.0.model.", _ENCODERS["SDXL"][1]
-    return "the SDXL refiner" if _any(names, refiner) and not _any(names, base) else None
+    refined = _any(names, "conditioner.embedders.0.model.")
+    return "the SDXL refiner" if refined and not _any(names, _SECOND) else None
 
 
 def input_channels(shapes: Shapes) -> int:
@@ -126,7 +127,7 @@ def text_prefix(family: Family) -> str:
 
 def second_encoder_prefix() -> str:
     """Return what the names of the weights of SDXL's second text encoder begin with."""
-    return _ENCODERS["SDXL"][1]
+    return _SECOND
 
 
 def _family(names: Iterable[str]) -> Family | None:

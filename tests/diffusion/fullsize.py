@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
@@ -34,7 +33,7 @@ WIDTHS = {
     "sdxl": (640, 1280, 2048),
 }
 FAMILY = {"sd15": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
-DTYPE = {"sd15": torch.float32, "sd2": torch.float32, "sdxl": torch.float16}
+DTYPE = {"sd15": torch.float32, "sd2": torch.float32, "sdxl": torch.bfloat16}
 
 
 def text(width: int, layers: int, *, clip: bool) -> CLIPTextConfig:
@@ -89,29 +88,29 @@ def configured(model: str) -> Original:
 
 def write_random(shapes: Mapping[str, Tensor], path: Path, dtype: torch.dtype) -> None:
     """Write a safetensors file tensor by tensor, from one block of random numbers."""
-    kind = numpy.float16 if dtype == torch.float16 else numpy.float32
+    letters = {torch.float32: "F32", torch.bfloat16: "BF16"}[dtype]
     header: dict[str, object] = {}
     end = 0
     for name, tensor in shapes.items():
-        begin, end = end, end + tensor.numel() * kind().itemsize
-        shape, letter = list(tensor.shape), "F16" if kind is numpy.float16 else "F32"
-        header[name] = {"dtype": letter, "shape": shape, "data_offsets": [begin, end]}
+        begin, end = end, end + tensor.numel() * dtype.itemsize
+        shape = list(tensor.shape)
+        header[name] = {"dtype": letters, "shape": shape, "data_offsets": [begin, end]}
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
-    block = numpy.random.default_rng(0).standard_normal(1 << 20, dtype=numpy.float32)
+    block = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
     with path.open("wb") as file:
         file.write(len(head).to_bytes(8, "little") + head)
         for name, tensor in shapes.items():
             if tensor.ndim < 2:
                 level = 1.0 if re.search(r"(norm\w*|ln_\w+|\.0)\.weight$", name) else 0.0
-                file.write(numpy.full(tensor.shape, level, kind).tobytes())
-                continue
-            scale = 0.5 / math.sqrt(max(tensor[0].numel(), 1))
-            scaled = (block * scale).astype(kind)
-            left = tensor.numel()
+                values = torch.full((max(tensor.numel(), 1),), level)
+            else:
+                values = block * (0.5 / math.sqrt(max(tensor[0].numel(), 1)))
+            content = values.to(dtype).view(torch.uint8).numpy()
+            left = tensor.numel() * dtype.itemsize
             while left:
-                file.write(scaled[:left].tobytes())
-                left -= min(left, len(scaled))
+                file.write(content[:left].tobytes())
+                left -= min(left, len(content))
 
 
 def memory(name: str) -> int:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from promptengine import Engine, GenerationRequest
 from promptengine.diffusion.checkpoint import Checkpoint, open_checkpoint
-from promptengine.diffusion.extras import inpainting_channels, size_conditioning
+from promptengine.diffusion.extras import inpainting_channels, posterior_noise, size_conditioning
 from promptengine.diffusion.original_names import unet_weights, vae_weights
 from promptengine.families import UNET_PREFIX, VAE_PREFIX, Family
 from promptengine.text.tokenizer import clip_tokenizer
@@ -218,12 +218,12 @@ def test_a_whole_generation_is_that_of_diffusers(
 def test_an_inpainting_model_paints_as_in_diffusers(family: Family, tmp_path: Path) -> None:
     """A mask over everything and a grey picture, which is what txt2img asks for."""
     original = tiny(family, channels=9)
+    draw_modes(original.vae)
     path = write(original.weights(), tmp_path / "inpaint.safetensors")
     opened = open_checkpoint(path)
     assert (opened.inpainting, opened.prediction, opened.latent_channels) == (True, "epsilon", 4)
     options = {"image": torch.zeros(1, 3, SIZE, SIZE), "mask_image": torch.ones(1, 1, SIZE, SIZE)}
     made = pipeline(original, inpainting=True)
-    draw_modes(made.vae)
     other = expected(made, negative="a dog", strength=1.0, **options)
     torch.testing.assert_close(generated(path, negative="a dog"), other, atol=2e-4, rtol=1e-4)
 
@@ -262,6 +262,7 @@ def test_what_is_masked_is_grey_to_the_unet(tmp_path: Path) -> None:
     )
     expected_latents = (posterior.mean + posterior.std * noise) * 0.18215
     torch.testing.assert_close(drawn[:, 1:], expected_latents)
+    assert torch.equal(posterior_noise(3, 2, (4, 8, 8))[0], start_noise(3)[0])
     half = inpainting_channels(
         opened, images=1, width=SIZE, height=SIZE, picture=picture, mask=mask, mask_strength=0.0
     )

@@ -14,6 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from promptengine import CheckpointError
+from promptengine.diffusion import checkpoint
+from promptengine.diffusion.building import read_weights
 from promptengine.diffusion.checkpoint import open_checkpoint
 from promptengine.diffusion.original_names import (
     clip_weights,
@@ -129,13 +131,18 @@ def test_odd_settings_are_one_clear_line(
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_what_needs_no_change_stays_in_the_file(weights: dict[str, Tensor], tmp_path: Path) -> None:
-    """No copy is made of weights whose precision is wanted: they are views of the mapped file."""
+def test_what_needs_no_change_stays_in_the_file(
+    weights: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No copy is made of weights whose precision is wanted: they are those mapped from the file."""
     path = write({n: t.half() for n, t in weights.items()}, tmp_path / "m.safetensors")
+    mapped, metadata = read_weights(path)
+    monkeypatch.setattr(checkpoint, "read_weights", lambda _path: (mapped, metadata))
     opened = open_checkpoint(path, dtype=torch.float16)
-    places = {
-        parameter.untyped_storage().data_ptr()
-        for module in (opened.unet, opened.text_encoder)
-        for parameter in module.parameters()
-    }
-    assert len(places) == 1
+    spans = {(t.data_ptr(), t.data_ptr() + t.nbytes) for t in mapped.values()}
+    for module in (opened.unet, opened.text_encoder):
+        for name, parameter in module.named_parameters():
+            place = parameter.data_ptr()
+            assert any(begin <= place < end for begin, end in spans), name
+    copied = {parameter.data_ptr() for parameter in opened.vae.parameters()}
+    assert not copied & {begin for begin, _ in spans}
