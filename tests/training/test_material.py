@@ -227,3 +227,12 @@ def test_a_name_must_be_one_that_tags_and_files_can_have(tmp_path: Path, name: s
         TrainingFiles(output=tmp_path / "ink.pt", folder=tmp_path, name=name)
     with pytest.raises(RequestError, match=r"output suffix '.ckpt' is none of .pt, .safetensors"):
         TrainingFiles(output=tmp_path / "ink.ckpt", folder=tmp_path)
+
+
+def test_models_that_training_does_not_know_are_refused(
+    tmp_path: Path, tiny_engine: Engine
+) -> None:
+    asked = config(tmp_path)
+    sdxl = replace(tiny_engine.checkpoint, family="SDXL")
+    with pytest.raises(TrainingError, match="SDXL"):
+        prepare_material(sdxl, asked, find_pictures(asked), name="ink")
