@@ -51,7 +51,12 @@ def text_entries(
 
 
 def pass_entries(
-    sampler: Sampler, guidance: Guidance, table: NoiseTable, options: Options
+    sampler: Sampler,
+    guidance: Guidance,
+    table: NoiseTable,
+    options: Options,
+    *,
+    starts_late: bool = False,
 ) -> dict[str, object]:
     """How latents were sampled.
 
@@ -60,6 +65,7 @@ def pass_entries(
         guidance: By what; padding is told only where it did something.
         table: The model's noise levels; a limit that equals the model's is not told.
         options: The request's.
+        starts_late: Whether the pass starts from a picture and not from pure noise.
     """
     entries: dict[str, object] = {}
     if isinstance(sampler, SigmaSampler):
@@ -67,7 +73,9 @@ def pass_entries(
         entries["Discard penultimate sigma"] = discards or None
         if sampler.picks_schedule(options):
             entries |= _schedule_entries(sampler, table, options)
-        entries["SGM noise multiplier"] = options.sgm_noise or None
+        entries["SGM noise multiplier"] = (options.sgm_noise and not starts_late) or None
+    if starts_late:
+        entries["Extra noise"] = options.extra_noise or None
     entries |= _setting_entries(sampler, options)
     if guidance.uneven:
         last = options.pad_with_last

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -146,7 +147,8 @@ def picture(name: str) -> Image.Image:
 def without_own_keys(infotext: str) -> str:
     """An infotext less what WebUI does not write, and less the version's value."""
     infotext = re.sub(
-        r', (Hypernet hashes|Hypernet skipped|Lora skipped): ("(?:[^"\\]|\\.)*"|[^,]*)',
+        r", (Hires hypernet hashes|Hires hypernet skipped|Hires lora skipped|"
+        r'Hypernet hashes|Hypernet skipped|Lora skipped): ("(?:[^"\\]|\\.)*"|[^,]*)',
         "",
         infotext,
     )
@@ -165,13 +167,15 @@ def test_generation(engine: Engine, case: dict[str, Any]) -> None:
     compare_pixels(case["id"], result)
 
 
-def compare_pixels(name: str, result: GenerationResult) -> None:
+def compare_pixels(
+    name: str, result: GenerationResult, pictures: Mapping[str, Tensor] | None = None
+) -> None:
     """Compare 8-bit pictures, where the data has them: one level off on rare pixels is rounding."""
     import numpy as np
 
-    pictures = (
-        golden("txt2img_images") if TABLE.with_name("txt2img_images.safetensors").is_file() else {}
-    )
+    if pictures is None:
+        has_pictures = TABLE.with_name("txt2img_images.safetensors").is_file()
+        pictures = golden("txt2img_images") if has_pictures else {}
     for index, image in enumerate(result.images):
         expected = pictures.get(f"{name}/uint8/{index}")
         if expected is not None:
