@@ -110,9 +110,13 @@ class Job:
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """Of both passes; what both have to say is said once."""
-        passes = [self.first, *([self.second] if self.second else [])]
-        return tuple(dict.fromkeys(one for each in passes for one in each.diagnostics))
+        """Of both passes. What the second repeats is left out, and a place in its prompt unnamed."""
+        own = self.first.diagnostics
+        later = [
+            replace(one, span=None) for one in (self.second.diagnostics if self.second else ())
+        ]
+        known = {replace(one, span=None) for one in own}
+        return *own, *(one for one in dict.fromkeys(later) if one not in known)
 
     @property
     def steps(self) -> int:
@@ -208,16 +212,17 @@ def _prepare_pass(
         words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
     with clock.measuring("encode"), stack.merged():
         guidance = _encode(parts.checkpoint, plan, request, words.table)
-    whole = walk is None
+    if walk is None:
+        levels = sampler.schedule(table, request.steps, options)
+    else:
+        levels = whole_schedule(sampler, table, walk, options)
     return PreparedPass(
         sampler=sampler,
-        schedule=sampler.schedule(table, request.steps, options)
-        if whole
-        else whole_schedule(sampler, table, walk, options),
+        schedule=levels,
         walk=walk,
         stack=stack,
         guidance=guidance,
-        entries=text_entries(prompts, plan, calls[0], options),
+        entries=text_entries(prompts, plan, options, steps=calls[0], hires_steps=calls[1]),
         diagnostics=(
             *plan.diagnostics,
             *stack.diagnostics,

@@ -6,6 +6,7 @@ Keys, their order and the forms of numbers are WebUI's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from promptengine.diffusion.denoiser import Guidance
 from promptengine.diffusion.sampling import Sampler, SigmaSampler
@@ -27,20 +28,27 @@ def level_entries(options: Options) -> dict[str, object]:
 
 
 def text_entries(
-    prompts: Sequence[Prompt], plan: Plan, steps: int, options: Options
+    prompts: Sequence[Prompt],
+    plan: Plan,
+    options: Options,
+    *,
+    steps: int,
+    hires_steps: int | None = None,
 ) -> dict[str, object]:
     """How prompts were read.
 
     Args:
         prompts: Prompt and negative prompt.
         plan: What was made of them.
-        steps: What their schedules were computed for.
         options: The request's.
+        steps: What their schedules were computed for.
+        hires_steps: Likewise, of the second pass, where they are that one's.
     """
     entries: dict[str, object] = {}
     if options.old_timelines:
         parts = [part for prompt in prompts for part in prompt.parts]
-        if any(schedule(part, steps, old=True) != schedule(part, steps) for part in parts):
+        timeline = partial(schedule, steps=steps, hires_steps=hires_steps)
+        if any(timeline(part, old=True) != timeline(part) for part in parts):
             entries["Old prompt editing timelines"] = True
     if options.emphasis != "Original":
         schedules = [plan.negative, *(part.schedule for part in plan.positive)]

@@ -43,11 +43,18 @@ def sample_batch(parts: Parts, job: Job, batch: int, on_step: OnStep) -> Tensor:
     if job.start is None:
         options = job.request.options
         x = first_latents(job.first.sampler, job.first.schedule, noise, options)
-        x = _run(parts, job, job.first, x, noise, on_step)
+        x = _run(parts, job, job.first, x, noise=noise, on_step=on_step)
     else:
         first = noise.first() * job.request.options.initial_noise_multiplier
         x = _run_from(
-            parts, job, job.first, job.start.latents, first, noise, on_step, job.start.blend
+            parts,
+            job,
+            job.first,
+            job.start.latents,
+            first=first,
+            noise=noise,
+            on_step=on_step,
+            blend=job.start.blend,
         )
     if job.second is None or job.larger is None:
         return x
@@ -57,7 +64,9 @@ def sample_batch(parts: Parts, job: Job, batch: int, on_step: OnStep) -> Tensor:
     def on_later_step(step: int, denoised: Tensor) -> None:
         on_step(job.first_steps + step, denoised)
 
-    return _run_from(parts, job, job.second, x, noise.first(), noise, on_later_step)
+    return _run_from(
+        parts, job, job.second, x, first=noise.first(), noise=noise, on_step=on_later_step
+    )
 
 
 def _run_from(
@@ -65,6 +74,7 @@ def _run_from(
     job: Job,
     prepared: PreparedPass,
     start: Tensor,
+    *,
     first: Tensor,
     noise: ImageNoise,
     on_step: OnStep,
@@ -80,7 +90,7 @@ def _run_from(
     )
     part = walked(sampler, prepared.schedule, walk)
     if isinstance(sampler, SigmaSampler) or len(part) > 1:
-        x = _run(parts, job, prepared, x, noise, on_step, part=part, blend=blend)
+        x = _run(parts, job, prepared, x, noise=noise, on_step=on_step, part=part, blend=blend)
     return x if blend is None else blend(x)
 
 
@@ -89,9 +99,9 @@ def _run(
     job: Job,
     prepared: PreparedPass,
     x: Tensor,
+    *,
     noise: ImageNoise,
     on_step: OnStep,
-    *,
     part: Tensor | None = None,
     blend: Blend | None = None,
 ) -> Tensor:

@@ -53,16 +53,14 @@ def _sampling_entries(job: Job) -> dict[str, object]:
     """How prompts were read and latents sampled; of the second pass what the first does not say."""
     options = job.request.options
     multiplier = options.initial_noise_multiplier
-    entries: dict[str, object] = {**job.first.entries}
+    passes = [job.first, *([job.second] if job.second else [])]
+    entries = {key: value for one in passes for key, value in one.entries.items()}
     if job.start is not None and multiplier != 1:
         entries["Noise multiplier"] = multiplier
-    for one in (job.first, job.second):
-        if one is not None:
-            starts_late = one.walk is not None
-            told = pass_entries(
-                one.sampler, one.guidance, job.table, options, starts_late=starts_late
-            )
-            entries |= {key: value for key, value in told.items() if value is not None}
+    for one in passes:
+        late = one.walk is not None
+        told = pass_entries(one.sampler, one.guidance, job.table, options, starts_late=late)
+        entries |= {key: value for key, value in told.items() if value is not None}
     return entries
 
 
