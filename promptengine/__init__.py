@@ -48,7 +48,15 @@ if TYPE_CHECKING:
     from promptengine.recipe.request import Recipe, request_from
     from promptengine.recipe.text import Infotext, read_infotext
     from promptengine.registry import Registry
-    from promptengine.request import GenerationRequest, GenerationResult, NetworkReport, Progress
+    from promptengine.request import (
+        GenerationRequest,
+        GenerationResult,
+        HiresPass,
+        ImageStart,
+        Inpainting,
+        NetworkReport,
+        Progress,
+    )
     from promptengine.syntax import Prompt, Schedule, parse, schedule
     from promptengine.training.config import TrainingConfig, TrainingFiles
     from promptengine.training.loop import TrainingProgress, TrainingResult, train_hypernetwork
@@ -61,9 +69,12 @@ __all__ = [
     "GenerationRequest",
     "GenerationResult",
     "GridResult",
+    "HiresPass",
     "Hypernetwork",
+    "ImageStart",
     "IncompatibleNetworkError",
     "Infotext",
+    "Inpainting",
     "NetworkFormatError",
     "NetworkReport",
     "Options",
@@ -116,7 +127,15 @@ _HOMES = {
     "recipe.request": ["Recipe", "request_from"],
     "recipe.text": ["Infotext", "read_infotext"],
     "registry": ["Registry"],
-    "request": ["GenerationRequest", "GenerationResult", "NetworkReport", "Progress"],
+    "request": [
+        "GenerationRequest",
+        "GenerationResult",
+        "HiresPass",
+        "ImageStart",
+        "Inpainting",
+        "NetworkReport",
+        "Progress",
+    ],
     "syntax": ["Prompt", "Schedule", "parse", "schedule"],
     "training.config": ["TrainingConfig", "TrainingFiles"],
     "training.loop": ["TrainingProgress", "TrainingResult", "train_hypernetwork"],

@@ -52,6 +52,8 @@ def generation_entries(
     model: str,
     model_digest: str | None,
     networks: Sequence[NetworkReport],
+    hires_sampler: str | None = None,
+    hires_networks: Sequence[NetworkReport] = (),
     embedding_hashes: str | None = None,
     scheduler: str | None = None,
     variation_seed: int | None = None,
@@ -69,6 +71,8 @@ def generation_entries(
         model: The checkpoint's name without suffix.
         model_digest: Its SHA-256 in hex, or None for a folder.
         networks: What became of the tags.
+        hires_sampler: Name of the second pass's sampler, where there is such a pass.
+        hires_networks: What became of the tags there.
         embedding_hashes: See :func:`promptengine.text.encode.embedding_hashes`.
         scheduler: The label of a schedule type that was asked for beside the sampler, as WebUI 1.10
             writes it.
@@ -96,13 +100,17 @@ def generation_entries(
         "Variation seed": variation_seed,
         "Variation seed strength": None if variation_seed is None else request.variation_strength,
         "Seed resize from": None if resized is None else f"{resized[0]}x{resized[1]}",
+        "Denoising strength": _strength(request),
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
         "ENSD": seed_delta,
         "RNG": source,
         "NGMS": options.unguided_below or None,
         "Tiling": request.tiling or None,
+        **_hires_entries(request, None if hires_sampler == sampler else hires_sampler),
+        **_inpainting_entries(request),
         **(levels or {}),
-        **_network_entries(networks, embedding_hashes),
+        **_network_entries(networks, hires_networks, embedding_hashes),
+        **(_hires_network_entries(hires_networks) if _other_prompt(request) else {}),
         **{key: value for key, value in (sampling or {}).items() if value is not None},
         "Version": f"promptengine {__version__}" if options.name_version else None,
     }
@@ -111,29 +119,94 @@ def generation_entries(
 _SOURCES = {"cpu": "CPU", "nv": "NV", "gpu": None}
 
 
+def _strength(request: GenerationRequest) -> float | None:
+    changing = request.hires or request.start
+    return None if changing is None else float(changing.denoising_strength)
+
+
+def _other_prompt(request: GenerationRequest) -> bool:
+    """Whether the second pass has a prompt of its own, and so networks."""
+    return request.hires is not None and request.hires.prompt not in ("", request.prompt)
+
+
+def _hires_entries(request: GenerationRequest, sampler: str | None) -> dict[str, object]:
+    """What WebUI tells about a high-resolution pass; ``sampler`` is told where it is another one."""
+    hires = request.hires
+    if hires is None:
+        return {}
+    negative = hires.negative_prompt
+    other_negative = negative not in ("", request.negative_prompt)
+    sides = f"{hires.resize_x}x{hires.resize_y}" if hires.resize_x or hires.resize_y else None
+    return {
+        "Hires sampler": sampler,
+        "Hires prompt": hires.prompt if _other_prompt(request) else None,
+        "Hires negative prompt": negative if other_negative else None,
+        "Hires upscale": None if sides else float(hires.scale),
+        "Hires resize": sides,
+        "Hires steps": hires.steps or None,
+        "Hires upscaler": hires.upscaler,
+    }
+
+
+def _inpainting_entries(request: GenerationRequest) -> dict[str, object]:
+    """What WebUI tells about a mask: a blur only where it is the same along both axes."""
+    inpainting = None if request.start is None else request.start.inpainting
+    if inpainting is None:
+        return {}
+    across, down = inpainting.blur
+    blur = int(across) if across == int(across) else across
+    area = inpainting.only_masked
+    return {
+        "Mask mode": "Inpaint not masked" if inpainting.inverted else None,
+        "Mask blur": blur if across == down and across > 0 else None,
+        "Inpaint area": "Only masked" if area else None,
+        "Masked area padding": inpainting.padding if area else None,
+        "Masked content": None if inpainting.content == "original" else inpainting.content,
+    }
+
+
 def _network_entries(
-    reports: Sequence[NetworkReport], embedding_hashes: str | None
+    reports: Sequence[NetworkReport],
+    hires_reports: Sequence[NetworkReport],
+    embedding_hashes: str | None,
 ) -> dict[str, str]:
     """The entries that tell which networks really ran, and which tags did nothing.
 
-    ``Lora hashes`` is WebUI's: every LoRA that was found, by the name in its tag. ``Hypernet hashes``
-    lists what was applied in order, each with the first ten digits of its file's SHA-256. ``Lora
-    skipped`` and ``Hypernet skipped`` list what was not applied, and why.
+    ``Lora hashes`` is WebUI's: every LoRA that was found, by the name in its tag; those of the second
+    pass where that has any. ``Hypernet hashes`` lists what was applied in order, each with the first
+    ten digits of its file's SHA-256. ``Lora skipped`` and ``Hypernet skipped`` list what was not
+    applied, and why.
     """
-    applied = [
-        f"{_list_name(r.name)}: {r.digest[:10]}"
-        for r in reports
-        if r.kind == "hypernet" and r.applied and r.digest
-    ]
-    loras = [f"{_list_name(r.name)}: {r.lora_hash}" for r in reports if r.lora_hash]
     entries = {
-        "Lora hashes": ", ".join(loras),
+        "Lora hashes": _lora_hashes(hires_reports) or _lora_hashes(reports),
         "TI hashes": embedding_hashes,
         "Lora skipped": _skipped(reports, "lora", "lyco"),
-        "Hypernet hashes": ", ".join(applied),
+        "Hypernet hashes": _hypernet_hashes(reports),
         "Hypernet skipped": _skipped(reports, "hypernet"),
     }
     return {key: value for key, value in entries.items() if value}
+
+
+def _hires_network_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:
+    """The same of a second pass with tags of its own, but for ``Lora hashes``."""
+    entries = {
+        "Hires lora skipped": _skipped(reports, "lora", "lyco"),
+        "Hires hypernet hashes": _hypernet_hashes(reports),
+        "Hires hypernet skipped": _skipped(reports, "hypernet"),
+    }
+    return {key: value for key, value in entries.items() if value}
+
+
+def _lora_hashes(reports: Sequence[NetworkReport]) -> str:
+    return ", ".join(f"{_list_name(r.name)}: {r.lora_hash}" for r in reports if r.lora_hash)
+
+
+def _hypernet_hashes(reports: Sequence[NetworkReport]) -> str:
+    return ", ".join(
+        f"{_list_name(r.name)}: {r.digest[:10]}"
+        for r in reports
+        if r.kind == "hypernet" and r.applied and r.digest
+    )
 
 
 def _skipped(reports: Sequence[NetworkReport], *kinds: str) -> str:

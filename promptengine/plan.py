@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError, RequestError
@@ -130,6 +131,7 @@ def make_plan(
     registry: Registry,
     *,
     steps: int,
+    hires_steps: int | None = None,
     policy: Policy = "warn",
     old_timelines: bool = False,
 ) -> Plan:
@@ -140,6 +142,7 @@ def make_plan(
         negative: The parsed negative prompt (``parse(text, negative=True)``).
         registry: Where names are looked up.
         steps: What schedules are computed for: denoiser calls as WebUI counts them.
+        hires_steps: Likewise of the second pass, where the plan is for that one.
         policy: ``strict`` raises for the first tag that cannot be applied, ``warn`` skips it with a
             diagnostic, ``ignore`` skips it and only lists it.
         old_timelines: Count steps in prompts as old versions of WebUI did.
@@ -148,6 +151,7 @@ def make_plan(
         PromptSyntaxError: ``strict``, and a tag's kind or multiplier is not usable.
         UnknownNetworkError: ``strict``, and a name is in no folder.
     """
+    timeline = partial(schedule, steps=steps, hires_steps=hires_steps, old=old_timelines)
     uses: list[NetworkUse] = []
     loras: list[LoraUse] = []
     skipped: list[SkippedTag] = []
@@ -168,10 +172,8 @@ def make_plan(
                 diagnostics.append(Diagnostic("warning", outcome.problem, tag.span, hint))
     diagnostics += _repetitions([*uses, *loras])
     return Plan(
-        positive=tuple(
-            WeightedSchedule(schedule(p, steps, old=old_timelines), p.weight) for p in prompt.parts
-        ),
-        negative=schedule(negative.parts[0], steps, old=old_timelines),
+        positive=tuple(WeightedSchedule(timeline(p), p.weight) for p in prompt.parts),
+        negative=timeline(negative.parts[0]),
         networks=tuple(uses),
         loras=tuple(loras),
         skipped=tuple(skipped),

@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 __all__ = [
     "GenerationRequest",
     "GenerationResult",
+    "HiresPass",
+    "ImageStart",
+    "Inpainting",
+    "MaskedContent",
     "NetworkReport",
     "Policy",
     "Progress",
+    "ResizeMode",
     "one_batch",
     "with_default_hypernetwork",
     "with_hypernetwork",
@@ -31,13 +36,122 @@ __all__ = [
 Policy = Literal["strict", "warn", "ignore"]
 """What to do with a network that cannot be applied: refuse, report with a diagnostic, or only report."""
 
+ResizeMode = Literal["stretch", "crop", "pad", "latent"]
+"""How a picture is brought to size: its proportions ignored, its sides cut, its edges continued, or not
+at all but by resizing its latents. WebUI's modes 0 to 3."""
+
+MaskedContent = Literal["fill", "original", "latent noise", "latent nothing"]
+"""What stands under a mask at first: the colours around it, the picture itself, noise, or nothing."""
+
 MAX_SEED = 2**64 - 1
 LATENT_SCALE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HiresPass:
+    """A second pass over an enlarged first picture: WebUI's "hires. fix". Defaults are WebUI's.
+
+    Attributes:
+        scale: How much larger each side gets; not heeded where a side is given.
+        resize_x: Width in pixels, or 0. Of two sides given, one is met and the other one cut to size.
+        resize_y: Height likewise.
+        upscaler: What enlarges: one of :data:`promptengine.diffusion.picture.latents.LATENT_UPSCALERS`
+            or of :data:`promptengine.diffusion.picture.resize.UPSCALERS`; None is ``Latent``.
+        steps: Steps of the second pass, all of which are walked; 0 for as many as in the first.
+        sampler: Name of another sampler, or None for the same.
+        prompt: Another prompt, or empty for the same. Its tags replace all of the first pass's.
+        negative_prompt: Likewise.
+        denoising_strength: How much may change, 0 (nothing) to 1.
+
+    Raises:
+        RequestError: On creation, if a value is out of its range; names the field and the range.
+    """
+
+    scale: float = 2.0
+    resize_x: int = 0
+    resize_y: int = 0
+    upscaler: str | None = None
+    steps: int = 0
+    sampler: str | None = None
+    prompt: str = ""
+    negative_prompt: str = ""
+    denoising_strength: float = 0.75
+
+    def __post_init__(self) -> None:
+        _check_range("hires.scale", self.scale, 0.01, 100)
+        _check_range("hires.resize_x", self.resize_x, 0, 16384)
+        _check_range("hires.resize_y", self.resize_y, 0, 16384)
+        _check_range("hires.steps", self.steps, 0, 1000)
+        _check_range("hires.denoising_strength", self.denoising_strength, 0, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inpainting:
+    """Which part of a picture is painted anew. Defaults are those of WebUI's page.
+
+    Attributes:
+        mask: White where to paint. The alpha channel counts instead if there is one that says
+            anything.
+        inverted: Paint what the mask leaves out.
+        blur: Sigma of the mask's blur, across and down, in pixels, 0 to 256.
+        content: What stands under the mask at first.
+        only_masked: Work on the part around the masked area alone, at full resolution.
+        padding: Pixels around that area.
+        hard: Decide each latent cell to be painted or not; soft masks blend in every step.
+
+    Raises:
+        RequestError: On creation, if a value is out of its range; names the field and the range.
+    """
+
+    mask: Image
+    inverted: bool = False
+    blur: tuple[float, float] = (4, 4)
+    content: MaskedContent = "original"
+    only_masked: bool = False
+    padding: int = 32
+    hard: bool = True
+
+    def __post_init__(self) -> None:
+        for sigma in self.blur:
+            _check_range("inpainting.blur", sigma, 0, 256)
+        _check_range("inpainting.padding", self.padding, 0, 16384)
+        _check_choice("inpainting.content", self.content, get_args(MaskedContent))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageStart:
+    """Pictures to start from instead of pure noise: WebUI's img2img. Defaults are WebUI's.
+
+    Attributes:
+        images: One for all pictures of a batch, or one for each.
+        denoising_strength: How much may change, 0 (almost nothing) to 1.
+        resize_mode: How they are brought to the request's size.
+        inpainting: Which part is painted anew, or None for all.
+        noise_seed: Seed of the encoder's noise for the first picture, n + i for the i-th; None for
+            the seeds of the first batch. It is noise for ``latent noise`` too.
+
+    Raises:
+        RequestError: On creation, if a value is out of its range; names the field and the range.
+    """
+
+    images: tuple[Image, ...]
+    denoising_strength: float = 0.75
+    resize_mode: ResizeMode = "stretch"
+    inpainting: Inpainting | None = None
+    noise_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise RequestError("there is no image to start from", field="start.images")
+        _check_range("start.denoising_strength", self.denoising_strength, 0, 1)
+        _check_choice("start.resize_mode", self.resize_mode, get_args(ResizeMode))
+        if self.noise_seed is not None:
+            _check_range("start.noise_seed", self.noise_seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One text-to-image job. Defaults are WebUI's.
+    """One job. Defaults are WebUI's.
 
     Attributes:
         prompt: WebUI prompt, tags included.
@@ -49,9 +163,10 @@ class GenerationRequest:
         scheduler: A schedule type from :data:`promptengine.diffusion.schedules.SCHEDULERS`;
             ``automatic`` is the sampler's own.
         cfg_scale: Guidance; 1 follows the prompt alone.
-        width: Pixels, a multiple of 8, or None for the checkpoint's own size.
+        width: Pixels, a multiple of 8, or None for the checkpoint's own size; where there is an image
+            to start from, for the image's, cut to a multiple of 8.
         height: Likewise.
-        batch_size: Images made at once.
+        batch_size: Images made at once; but see :attr:`images_at_once`.
         batch_count: Batches made one after another.
         clip_skip: 1 reads CLIP's last layer, n the n-th from the end.
         variation_seed: Seed of the noise to move towards, or -1 to have one drawn. Image i then has
@@ -60,6 +175,8 @@ class GenerationRequest:
         seed_resize_from: Width and height in pixels of a picture whose composition the seed shall
             keep at this size, or None.
         tiling: Let opposite edges fit.
+        hires: A second pass at a higher resolution, or None.
+        start: What to start from instead of noise, or None.
         options: Everything else.
         policy: What to do with a network that cannot be applied.
 
@@ -83,6 +200,8 @@ class GenerationRequest:
     variation_strength: float = 0.0
     seed_resize_from: tuple[int, int] | None = None
     tiling: bool = False
+    hires: HiresPass | None = None
+    start: ImageStart | None = None
     options: Options = field(default_factory=Options)
     policy: Policy = "warn"
 
@@ -105,14 +224,32 @@ class GenerationRequest:
             if value is not None:
                 _check_range(name, value, LATENT_SCALE, 16384)
                 _check_multiple(name, value)
-        if self.policy not in get_args(Policy):
-            choices = ", ".join(get_args(Policy))
-            raise RequestError(f"policy {self.policy!r} is none of {choices}", field="policy")
+        _check_choice("policy", self.policy, get_args(Policy))
+        if self.hires and self.start:
+            message = (
+                "the high-resolution pass goes with a prompt alone, not with an image to start from"
+            )
+            raise RequestError(message, field="hires")
+        if self.start and len(self.start.images) > self.batch_size:
+            count = len(self.start.images)
+            message = f"there are {count} images to start from, but batch_size is {self.batch_size}"
+            raise RequestError(f"{message}; make it {count}", field="batch_size")
+
+    @property
+    def images_at_once(self) -> int:
+        """Pictures of a batch: fewer than asked for where there are fewer images to start from."""
+        given = len(self.start.images) if self.start else 1
+        return self.batch_size if given == 1 else given
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise RequestError(f"{name} is {value}; it must be {low} to {high}", field=name)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise RequestError(f"{name} {value!r} is none of {', '.join(choices)}", field=name)
 
 
 def _check_multiple(name: str, value: int) -> None:
@@ -129,7 +266,11 @@ def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:
         request: With seeds that are drawn already.
         batch: Counted from 0.
     """
-    images = batch * request.batch_size
+    images = batch * request.images_at_once
+    start = request.start
+    if start is not None and start.noise_seed is None:
+        # All batches of one request start from the same latents.
+        request = replace(request, start=replace(start, noise_seed=request.seed))
     if request.variation_strength > 0:
         return replace(request, variation_seed=request.variation_seed + images, batch_count=1)
     return replace(request, seed=request.seed + images, batch_count=1)
@@ -226,7 +367,7 @@ class Progress:
         batches: Batches in all.
         step: Steps done in this batch, from 1. Samplers that pick their own steps (DPM fast, DPM
             adaptive) make fewer or more than were asked for.
-        steps: Steps of a batch, as asked for.
+        steps: Steps of a batch as planned, both passes together.
     """
 
     batch: int
@@ -246,6 +387,7 @@ class GenerationResult:
         seeds: Of each image.
         variation_seeds: Of each image where there is a variation, else empty.
         networks: Every tag of the prompt: applied or not, and why.
+        hires_networks: Likewise in the high-resolution pass; empty where there is none.
         diagnostics: What a person would want to know about the prompts and files.
         timings: Seconds by stage: plan, load, encode, sample, decode.
     """
@@ -258,3 +400,4 @@ class GenerationResult:
     diagnostics: tuple[Diagnostic, ...]
     timings: Mapping[str, float] = field(default_factory=dict[str, float])
     variation_seeds: tuple[int, ...] = ()
+    hires_networks: tuple[NetworkReport, ...] = ()

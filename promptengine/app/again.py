@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from promptengine.app.show import show_diagnostics
-from promptengine.diffusion.engine import refuse_unhonoured
+from promptengine.diffusion.preparing import refuse_unhonoured
 from promptengine.digests import default_cache_file
 from promptengine.errors import PictureError, RequestError
 from promptengine.pictures import read_picture

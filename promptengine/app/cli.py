@@ -13,7 +13,13 @@ from promptengine.app import commands
 from promptengine.errors import PromptEngineError
 from promptengine.grid.axes import AxisKind
 from promptengine.options import NoiseSource
-from promptengine.request import GenerationRequest, Policy
+from promptengine.request import (
+    GenerationRequest,
+    HiresPass,
+    MaskedContent,
+    Policy,
+    ResizeMode,
+)
 from promptengine.version import __version__
 
 __all__ = ["main"]
@@ -59,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"promptengine {__version__}")
     commands_ = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_txt2img(commands_.add_parser("txt2img", help="make pictures from a prompt"))
+    _add_img2img(commands_.add_parser("img2img", help="make pictures from a picture"))
     _add_grid(commands_.add_parser("grid", help="compare settings on one labelled picture"))
     _add_train(commands_.add_parser("train", help="train a hypernetwork on pictures"))
     _add_parse(commands_.add_parser("parse", help="show how a prompt is read; needs no model"))
@@ -100,13 +107,56 @@ def _add_txt2img(parser: argparse.ArgumentParser) -> None:
         help="make the picture (or infotext) of this file again; what else is given goes before it",
     )
     _add_request(parser)
+    _add_hires(parser)
+    _add_pictures(parser)
+    parser.set_defaults(run=commands.txt2img)
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at once")
     parser.add_argument("--batch-count", type=int, metavar="N", help="batches in a row")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the pictures"
     )
     parser.add_argument("--format", choices=["png", "jpg", "webp"], default="png")
-    parser.set_defaults(run=commands.txt2img)
+
+
+def _add_hires(parser: argparse.ArgumentParser) -> None:
+    """The high-resolution pass; any of these options asks for it."""
+    usual = HiresPass()
+    add = parser.add_argument_group("high-resolution pass").add_argument
+    add("--hires-scale", type=float, metavar="X", help=f"default: {usual.scale}")
+    add("--hires-width", dest="hires_resize_x", type=int, metavar="PX", help="instead of a scale")
+    add("--hires-height", dest="hires_resize_y", type=int, metavar="PX")
+    add("--hires-upscaler", metavar="NAME", help="Latent (the default), Lanczos, …")
+    add("--hires-steps", type=int, metavar="N", help="default: as many as in the first pass")
+    add("--hires-sampler", metavar="NAME", help="default: the same")
+    add("--hires-prompt", metavar="TEXT", help="default: the same")
+    add("--hires-negative-prompt", metavar="TEXT", help="default: the same")
+    add(
+        "--hires-denoising",
+        dest="hires_denoising_strength",
+        type=float,
+        metavar="X",
+        help=f"how much may change, 0 to 1; default: {usual.denoising_strength}",
+    )
+
+
+def _add_img2img(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="to start from")
+    parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
+    add = parser.add_argument_group("picture and mask").add_argument
+    add("--denoising", type=float, default=0.75, metavar="X", help="how much may change, 0 to 1")
+    add("--resize-mode", choices=get_args(ResizeMode), default="stretch")
+    add("--mask", type=Path, metavar="FILE", help="paint only where this is white")
+    add("--mask-invert", action="store_true", help="paint where it is not")
+    add("--mask-blur", type=float, default=4, metavar="PX")
+    add("--mask-content", choices=get_args(MaskedContent), default="original")
+    add("--only-masked", action="store_true", help="paint the masked area at full resolution")
+    add("--mask-padding", type=int, default=32, metavar="PX", help="around that area")
+    _add_request(parser)
+    _add_pictures(parser)
+    parser.set_defaults(run=commands.img2img)
 
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:

@@ -262,7 +262,7 @@ def info(options: argparse.Namespace) -> int:
 
 def txt2img(options: argparse.Namespace) -> int:
     """``promptengine txt2img``: make pictures, and say which networks really ran."""
-    from promptengine.app.txt2img import request_of, run
+    from promptengine.app.start import hires_of
 
     folders = _folders(options)
     if options.origin is not None:
@@ -274,10 +274,34 @@ def txt2img(options: argparse.Namespace) -> int:
     else:
         message = "PROMPT is missing; write one, or name a file with --from"
         raise RequestError(message, field="prompt")
+    hires = hires_of(options)
+    return _generate(options, request if hires is None else replace(request, hires=hires), folders)
+
+
+def img2img(options: argparse.Namespace) -> int:
+    """``promptengine img2img``: the same, from a picture, in whole or where a mask is white."""
+    from promptengine.app.start import start_of
+
+    request = GenerationRequest(prompt=options.prompt)
+    request = replace(request, start=start_of(options))
+    return _generate(options, request, _folders(options))
+
+
+def _generate(
+    options: argparse.Namespace,
+    request: GenerationRequest,
+    folders: Path | Mapping[Kind, list[Path]],
+) -> int:
+    from promptengine.app.txt2img import request_of, run
+
     request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
     result = run(options, request, folders)
     show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)
     show_reports(result.networks)
+    hires = request.hires
+    if hires is not None and hires.prompt not in ("", request.prompt):
+        print("in the high-resolution pass:")
+        show_reports(result.hires_networks)
     return 0
 
 

@@ -49,7 +49,7 @@ _GIVEN: Final = (
 )
 """Options that a request has too, by the same name."""
 
-__all__ = ["free_path", "open_engine", "progress_bar", "request_of", "run"]
+__all__ = ["free_path", "open_engine", "planned_steps", "progress_bar", "request_of", "run"]
 
 
 def run(
@@ -73,7 +73,7 @@ def run(
     options.output.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     result: GenerationResult | None = None
-    with progress_bar(request.steps * request.batch_count) as on_progress:
+    with progress_bar(planned_steps(request) * request.batch_count) as on_progress:
         for batch in range(request.batch_count):
             result = engine.generate(one_batch(request, batch), on_progress=on_progress)
             for image, infotext, seed in zip(
@@ -103,6 +103,16 @@ def request_of(options: argparse.Namespace, request: GenerationRequest) -> Gener
     return replace(
         request, seed=_drawn(request.seed), variation_seed=_drawn(request.variation_seed)
     )
+
+
+def planned_steps(request: GenerationRequest) -> int:
+    """About how many steps a batch takes, both passes together."""
+    hires, start = request.hires, request.start
+    if hires is not None:
+        return request.steps + (hires.steps or request.steps)
+    if start is None or request.options.img2img_exact_steps:
+        return request.steps
+    return int(start.denoising_strength * request.steps) + 1
 
 
 def _drawn(seed: int) -> int:

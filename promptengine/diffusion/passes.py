@@ -6,6 +6,8 @@ smaller picture is a pass over the end of one, from latents with noise on them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from promptengine.diffusion.brownian import brownian_noise
@@ -17,7 +19,24 @@ from promptengine.diffusion.sampling import Sampler, SigmaSampler, settings_of
 from promptengine.diffusion.schedules import NoiseTable
 from promptengine.options import Options
 
-__all__ = ["first_latents", "noise_table", "run_pass"]
+__all__ = ["Blend", "first_latents", "noise_table", "run_pass"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blend:
+    """A part of latents that stays as it was.
+
+    Attributes:
+        start: The latents, without noise ``[images, channels, height, width]``.
+        mask: ``[1, height, width]``, 1 where they may change, 0 where they stay.
+    """
+
+    start: Tensor
+    mask: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Put what stays into ``x``, shaped like ``start``."""
+        return x * self.mask + self.start * (1 - self.mask)
 
 
 def noise_table(table: NoiseTable, options: Options) -> NoiseTable:
@@ -51,6 +70,7 @@ def run_pass(
     options: Options,
     on_step: OnStep,
     part: Tensor | None = None,
+    blend: Blend | None = None,
 ) -> Tensor:
     """Sample.
 
@@ -64,6 +84,8 @@ def run_pass(
         options: What the sampler's settings are read from.
         on_step: Called after each step; may raise to stop.
         part: The levels to visit, where these are only the end of ``schedule``.
+        blend: What stays as it was. As in WebUI, samplers over sigmas see it in every x0; samplers
+            over timesteps show it to the model and step on without it.
 
     Returns:
         Latents ``[images, channels, height, width]``, float32.
@@ -74,7 +96,7 @@ def run_pass(
         if sampler.spans and part is None:
             settings["span"] = table.lowest, table.highest
         return sampler.run(
-            _denoiser(model, table, quantised=options.quantise_timesteps),
+            _denoiser(model, table, blend, quantised=options.quantise_timesteps),
             x,
             levels,
             noise=_step_noise(sampler, schedule, noise, options),
@@ -86,12 +108,13 @@ def run_pass(
         settings["whole"] = part is None
 
     def predict(x: Tensor, timestep: Tensor) -> Tensor:
+        seen = x if blend is None else blend(x)
         alpha = alphas[timestep.long()]
         return model(
-            x,
+            seen,
             timestep,
             level=timestep,
-            reading=lambda output: noise_from(model.prediction, output, x, alpha),
+            reading=lambda output: noise_from(model.prediction, output, seen, alpha),
         )
 
     return sampler.run(
@@ -105,18 +128,21 @@ def run_pass(
     )
 
 
-def _denoiser(model: GuidedUnet, table: NoiseTable, *, quantised: bool) -> Denoise:
+def _denoiser(
+    model: GuidedUnet, table: NoiseTable, blend: Blend | None, *, quantised: bool
+) -> Denoise:
     """The guided UNet as a function of sigma that answers with x0."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         level = sigma.cpu()
         timestep = table.nearest_timestep(level) if quantised else table.timestep(level)
-        return model(
+        denoised = model(
             x * (1 / (sigma**2 + 1).sqrt()),
             timestep.to(x.device),
             level=sigma,
             reading=lambda output: denoised_from(model.prediction, output, x, sigma),
         )
+        return denoised if blend is None else blend(denoised)
 
     return denoise
 

@@ -6,6 +6,7 @@ Keys, their order and the forms of numbers are WebUI's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from promptengine.diffusion.denoiser import Guidance
 from promptengine.diffusion.sampling import Sampler, SigmaSampler
@@ -27,20 +28,27 @@ def level_entries(options: Options) -> dict[str, object]:
 
 
 def text_entries(
-    prompts: Sequence[Prompt], plan: Plan, steps: int, options: Options
+    prompts: Sequence[Prompt],
+    plan: Plan,
+    options: Options,
+    *,
+    steps: int,
+    hires_steps: int | None = None,
 ) -> dict[str, object]:
     """How prompts were read.
 
     Args:
         prompts: Prompt and negative prompt.
         plan: What was made of them.
-        steps: What their schedules were computed for.
         options: The request's.
+        steps: What their schedules were computed for.
+        hires_steps: Likewise, of the second pass, where they are that one's.
     """
     entries: dict[str, object] = {}
     if options.old_timelines:
         parts = [part for prompt in prompts for part in prompt.parts]
-        if any(schedule(part, steps, old=True) != schedule(part, steps) for part in parts):
+        timeline = partial(schedule, steps=steps, hires_steps=hires_steps)
+        if any(timeline(part, old=True) != timeline(part) for part in parts):
             entries["Old prompt editing timelines"] = True
     if options.emphasis != "Original":
         schedules = [plan.negative, *(part.schedule for part in plan.positive)]
@@ -51,7 +59,12 @@ def text_entries(
 
 
 def pass_entries(
-    sampler: Sampler, guidance: Guidance, table: NoiseTable, options: Options
+    sampler: Sampler,
+    guidance: Guidance,
+    table: NoiseTable,
+    options: Options,
+    *,
+    starts_late: bool = False,
 ) -> dict[str, object]:
     """How latents were sampled.
 
@@ -60,6 +73,7 @@ def pass_entries(
         guidance: By what; padding is told only where it did something.
         table: The model's noise levels; a limit that equals the model's is not told.
         options: The request's.
+        starts_late: Whether the pass starts from a picture and not from pure noise.
     """
     entries: dict[str, object] = {}
     if isinstance(sampler, SigmaSampler):
@@ -67,7 +81,9 @@ def pass_entries(
         entries["Discard penultimate sigma"] = discards or None
         if sampler.picks_schedule(options):
             entries |= _schedule_entries(sampler, table, options)
-        entries["SGM noise multiplier"] = options.sgm_noise or None
+        entries["SGM noise multiplier"] = (options.sgm_noise and not starts_late) or None
+    if starts_late:
+        entries["Extra noise"] = options.extra_noise or None
     entries |= _setting_entries(sampler, options)
     if guidance.uneven:
         last = options.pad_with_last

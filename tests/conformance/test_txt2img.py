@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from promptengine import Engine, GenerationRequest, GenerationResult
-from promptengine.request import with_settings
+from promptengine.request import (
+    HiresPass,
+    ImageStart,
+    Inpainting,
+    MaskedContent,
+    ResizeMode,
+    with_settings,
+)
 from promptengine.syntax import parse
 from tests.conformance.golden import difference, folder, rows, tensors
 
@@ -85,14 +94,61 @@ def request_of(case: dict[str, Any]) -> GenerationRequest:
         if resized
         else None,
         tiling=case.get("tiling", False),
+        hires=hires_of(case) if case.get("enable_hr") else None,
+        start=start_of(case) if case.get("init_images") else None,
     )
-    return with_settings(request, case.get("opts", {}))
+    settings = dict(case.get("opts", {}))
+    if "initial_noise_multiplier" in case:
+        settings["initial_noise_multiplier"] = case["initial_noise_multiplier"]
+    return with_settings(request, settings)
+
+
+def hires_of(case: dict[str, Any]) -> HiresPass:
+    return HiresPass(
+        scale=case.get("hr_scale", 2.0),
+        resize_x=case.get("hr_resize_x", 0),
+        resize_y=case.get("hr_resize_y", 0),
+        upscaler=case["hr_upscaler"],
+        steps=case.get("hr_second_pass_steps", 0),
+        sampler=case.get("hr_sampler_name"),
+        prompt=case.get("hr_prompt", ""),
+        negative_prompt=case.get("hr_negative_prompt", ""),
+        denoising_strength=case["denoising_strength"],
+    )
+
+
+def start_of(case: dict[str, Any]) -> ImageStart:
+    return ImageStart(
+        images=tuple(picture(name) for name in case["init_images"]),
+        denoising_strength=case["denoising_strength"],
+        resize_mode=get_args(ResizeMode)[case["resize_mode"]],
+        inpainting=inpainting_of(case) if "mask" in case else None,
+    )
+
+
+def inpainting_of(case: dict[str, Any]) -> Inpainting:
+    return Inpainting(
+        mask=picture(case["mask"]),
+        inverted=bool(case["inpainting_mask_invert"]),
+        blur=(case["mask_blur_x"], case["mask_blur_y"]),
+        content=get_args(MaskedContent)[case["inpainting_fill"]],
+        only_masked=case["inpaint_full_res"],
+        padding=case["inpaint_full_res_padding"],
+        hard=case.get("mask_round", True),
+    )
+
+
+def picture(name: str) -> Image.Image:
+    with Image.open(folder() / "webui-2" / "images" / name) as image:
+        image.load()
+        return image
 
 
 def without_own_keys(infotext: str) -> str:
     """An infotext less what WebUI does not write, and less the version's value."""
     infotext = re.sub(
-        r', (Hypernet hashes|Hypernet skipped|Lora skipped): ("(?:[^"\\]|\\.)*"|[^,]*)',
+        r", (Hires hypernet hashes|Hires hypernet skipped|Hires lora skipped|"
+        r'Hypernet hashes|Hypernet skipped|Lora skipped): ("(?:[^"\\]|\\.)*"|[^,]*)',
         "",
         infotext,
     )
@@ -111,13 +167,15 @@ def test_generation(engine: Engine, case: dict[str, Any]) -> None:
     compare_pixels(case["id"], result)
 
 
-def compare_pixels(name: str, result: GenerationResult) -> None:
+def compare_pixels(
+    name: str, result: GenerationResult, pictures: Mapping[str, Tensor] | None = None
+) -> None:
     """Compare 8-bit pictures, where the data has them: one level off on rare pixels is rounding."""
     import numpy as np
 
-    pictures = (
-        golden("txt2img_images") if TABLE.with_name("txt2img_images.safetensors").is_file() else {}
-    )
+    if pictures is None:
+        has_pictures = TABLE.with_name("txt2img_images.safetensors").is_file()
+        pictures = golden("txt2img_images") if has_pictures else {}
     for index, image in enumerate(result.images):
         expected = pictures.get(f"{name}/uint8/{index}")
         if expected is not None:

@@ -303,8 +303,6 @@ def test_no_prompt_crashes_a_generation(tiny_engine: Engine, prompt: str, negati
 @pytest.mark.parametrize(
     "changed",
     [
-        {"img2img_extra_noise": 0.5},
-        {"overlay_inpaint": False},
         {"use_old_emphasis_implementation": True},
     ],
 )

@@ -1,0 +1,331 @@
+"""A request made ready: every prompt encoded, every network loaded, every level known."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from promptengine.diffusion.checkpoint import Checkpoint
+from promptengine.diffusion.clock import StageClock
+from promptengine.diffusion.denoiser import Guidance
+from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics, with_bundled
+from promptengine.diffusion.extras import unconditional
+from promptengine.diffusion.passes import noise_table
+from promptengine.diffusion.picture.latents import LATENT_UPSCALERS, Enlargement, enlargement
+from promptengine.diffusion.picture.resize import UPSCALERS
+from promptengine.diffusion.record import text_entries
+from promptengine.diffusion.sampling import Sampler, SigmaSampler, find_sampler
+from promptengine.diffusion.schedules import NoiseTable, find_scheduler
+from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
+from promptengine.diffusion.starting import StartLatents, encode_start
+from promptengine.diffusion.walk import Walk, exact_walk, plain_walk, walked, whole_schedule
+from promptengine.errors import RequestError
+from promptengine.options import Options
+from promptengine.plan import Plan, make_plan, with_default_lora
+from promptengine.registry import Registry
+from promptengine.request import GenerationRequest, HiresPass, with_default_hypernetwork
+from promptengine.syntax import Diagnostic, Schedule, parse, schedule
+from promptengine.text.encode import Conditioning, encode_schedule
+from promptengine.text.model import text_widths
+from promptengine.text.words import EmbeddingTable
+
+__all__ = ["Job", "Parts", "PreparedPass", "prepare_job", "refuse_unhonoured"]
+
+_NOT_HONOURED = ("old_emphasis",)
+"""Options that nothing here acts on; they are refused where they are changed."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What an engine works with.
+
+    Attributes:
+        checkpoint: The model's parts.
+        registry: Where tag names are looked up.
+        networks: Networks used of late.
+        embeddings: Likewise.
+        device: Where the model lives.
+    """
+
+    checkpoint: Checkpoint
+    registry: Registry
+    networks: NetworkCache
+    embeddings: EmbeddingCache
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedPass:
+    """One sampling pass, ready to be run.
+
+    Attributes:
+        sampler: With its schedule type.
+        schedule: All levels.
+        walk: How much of them is walked; None for all, from pure noise.
+        stack: The networks.
+        guidance: The encoded prompts.
+        entries: How prompts were read, for the infotext.
+        diagnostics: Of prompts and files.
+    """
+
+    sampler: Sampler
+    schedule: Tensor
+    walk: Walk | None
+    stack: NetworkStack
+    guidance: Guidance
+    entries: Mapping[str, object]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A request with everything worked out that does not change from batch to batch.
+
+    Attributes:
+        request: As it came, but for tags that an option appends to the prompt.
+        table: The noise levels in force.
+        first: The first pass.
+        second: The high-resolution pass, or None.
+        larger: What that one enlarges to; given with it.
+        start: What the first pass starts from, or None for pure noise.
+        seeds: Of all images.
+        variation_seeds: Likewise, or empty where there is no variation.
+        width: Pixels.
+        height: Likewise.
+    """
+
+    request: GenerationRequest
+    table: NoiseTable
+    first: PreparedPass
+    second: PreparedPass | None
+    larger: Enlargement | None
+    start: StartLatents | None
+    seeds: Sequence[int]
+    variation_seeds: Sequence[int]
+    width: int
+    height: int
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Of both passes. What the second repeats is left out, and a place in its prompt unnamed."""
+        own = self.first.diagnostics
+        later = [
+            replace(one, span=None) for one in (self.second.diagnostics if self.second else ())
+        ]
+        known = {replace(one, span=None) for one in own}
+        return *own, *(one for one in dict.fromkeys(later) if one not in known)
+
+    @property
+    def steps(self) -> int:
+        """The sampler's updates in both passes, as planned."""
+        return self.first_steps + (_updates(self.second, 0) if self.second else 0)
+
+    @property
+    def first_steps(self) -> int:
+        """The sampler's updates in the first pass, as planned."""
+        return _updates(self.first, self.request.steps)
+
+
+def _updates(prepared: PreparedPass, steps: int) -> int:
+    if prepared.walk is None:
+        return steps
+    return max(len(walked(prepared.sampler, prepared.schedule, prepared.walk)) - 1, 0)
+
+
+def prepare_job(
+    parts: Parts, request: GenerationRequest, encoder_noise: Tensor | None, clock: StageClock
+) -> Job:
+    """Work a request out; see :meth:`promptengine.diffusion.engine.Engine.generate` for errors."""
+    options, start = request.options, request.start
+    refuse_unhonoured(options)
+    if start is not None and parts.checkpoint.inpainting:
+        message = "inpainting models cannot start from a picture yet; use a model of another kind"
+        raise RequestError(message, field="start")
+    seeds, variation_seeds = _drawn_seeds(request)
+    width, height = _size(parts.checkpoint, request)
+    table = noise_table(parts.checkpoint.noise_table, options)
+    sampler = find_sampler(request.sampler, request.scheduler)
+    calls = _calls(sampler, request.steps, options)
+    walk = None
+    if start is not None:
+        rule = exact_walk if options.img2img_exact_steps else plain_walk
+        walk = rule(request.steps, start.denoising_strength)
+    hires, second, larger = request.hires, None, None
+    if hires is not None:
+        larger = _enlargement(hires, width, height)
+        other = find_sampler(hires.sampler) if hires.sampler else sampler
+        steps = hires.steps or request.steps
+        second = _prepare_pass(
+            parts,
+            _with_default_networks(parts.registry, _with_prompts_of(hires, request)),
+            other,
+            clock,
+            table=table,
+            walk=exact_walk(steps, hires.denoising_strength),
+            calls=(calls, _calls(other, steps, options)),
+        )
+    request = _with_default_networks(parts.registry, request)
+    first = _prepare_pass(
+        parts, request, sampler, clock, table=table, walk=walk, calls=(calls, None)
+    )
+    with clock.measuring("encode"):
+        latents = encode_start(parts.checkpoint, request, (width, height), seeds, encoder_noise)
+    return Job(
+        request=request,
+        table=table,
+        first=first,
+        second=second,
+        larger=larger,
+        start=latents,
+        seeds=seeds,
+        variation_seeds=variation_seeds,
+        width=width,
+        height=height,
+    )
+
+
+def _prepare_pass(
+    parts: Parts,
+    request: GenerationRequest,
+    sampler: Sampler,
+    clock: StageClock,
+    *,
+    table: NoiseTable,
+    walk: Walk | None,
+    calls: tuple[int, int | None],
+) -> PreparedPass:
+    """Prepare a pass; ``calls`` are what prompt schedules count, in the first and the second pass."""
+    options = request.options
+    prompts = parse(request.prompt), parse(request.negative_prompt, negative=True)
+    with clock.measuring("plan"):
+        plan = make_plan(
+            *prompts,
+            parts.registry,
+            steps=calls[0],
+            hires_steps=calls[1],
+            policy=request.policy,
+            old_timelines=options.old_timelines,
+        )
+    with clock.measuring("load"):
+        stack = prepare_stack(plan, parts.registry, parts.networks, policy=request.policy)
+        widths = text_widths(*parts.checkpoint.text_encoders)
+        words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
+    with clock.measuring("encode"), stack.merged():
+        guidance = _encode(parts.checkpoint, plan, request, words.table)
+    if walk is None:
+        levels = sampler.schedule(table, request.steps, options)
+    else:
+        levels = whole_schedule(sampler, table, walk, options)
+    return PreparedPass(
+        sampler=sampler,
+        schedule=levels,
+        walk=walk,
+        stack=stack,
+        guidance=guidance,
+        entries=text_entries(prompts, plan, options, steps=calls[0], hires_steps=calls[1]),
+        diagnostics=(
+            *plan.diagnostics,
+            *stack.diagnostics,
+            *misfit_diagnostics(words, plan.texts),
+            *_idle_scheduler(request, sampler),
+        ),
+    )
+
+
+def _calls(sampler: Sampler, steps: int, options: Options) -> int:
+    """What prompt schedules count as the calls of a pass."""
+    doubled = sampler.second_order and not options.undoubled_timelines
+    return steps * 2 if doubled else steps
+
+
+def _size(checkpoint: Checkpoint, request: GenerationRequest) -> tuple[int, int]:
+    native = (checkpoint.native_size, checkpoint.native_size)
+    if request.start is not None:
+        width, height = request.start.images[0].size
+        native = max(width // 8 * 8, 8), max(height // 8 * 8, 8)
+    return request.width or native[0], request.height or native[1]
+
+
+def _enlargement(hires: HiresPass, width: int, height: int) -> Enlargement:
+    known = [*LATENT_UPSCALERS, *UPSCALERS]
+    if hires.upscaler is not None and hires.upscaler not in known:
+        message = f"unknown upscaler {hires.upscaler!r}; there are {', '.join(known)}"
+        raise RequestError(message, field="hires.upscaler")
+    return enlargement(hires, width, height)
+
+
+def _with_prompts_of(hires: HiresPass, request: GenerationRequest) -> GenerationRequest:
+    return replace(
+        request,
+        prompt=hires.prompt or request.prompt,
+        negative_prompt=hires.negative_prompt or request.negative_prompt,
+    )
+
+
+def _with_default_networks(registry: Registry, request: GenerationRequest) -> GenerationRequest:
+    """Append the tags of the networks that the options name, as WebUI's settings do."""
+    request, options = with_default_hypernetwork(request), request.options
+    if registry.find("lora", options.lora) is None:
+        return request
+    prompt = with_default_lora(request.prompt, options.lora, options.default_multiplier)
+    return replace(request, prompt=prompt)
+
+
+def _encode(
+    checkpoint: Checkpoint, plan: Plan, request: GenerationRequest, words: EmbeddingTable
+) -> Guidance:
+    model = checkpoint.text_model(clip_skip=request.clip_skip)
+    options = request.options
+
+    def encode(timeline: Schedule) -> Conditioning:
+        return encode_schedule(
+            timeline,
+            model,
+            embeddings=words,
+            emphasis=options.emphasis,
+            comma_backtrack=options.comma_backtrack,
+        )
+
+    nothing = parse("", negative=True).parts[0]
+    return Guidance(
+        positive=[(encode(part.schedule), part.weight) for part in plan.positive],
+        negative=unconditional(
+            checkpoint, encode(plan.negative), [one.text for one in plan.negative.segments]
+        ),
+        scale=request.cfg_scale,
+        empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
+    )
+
+
+def refuse_unhonoured(options: Options) -> None:
+    """Raise RequestError where an option is changed that nothing here acts on."""
+    for own, value in options.changed().items():
+        if own in _NOT_HONOURED:
+            name = Options.webui_name(own)
+            message = f"option {name} cannot be {value!r}: this version does not honour it yet"
+            raise RequestError(message, field=name)
+
+
+def _drawn_seeds(request: GenerationRequest) -> tuple[Sequence[int], Sequence[int]]:
+    """Seeds and variation seeds of all images, drawn where the request leaves them open."""
+    images = request.images_at_once * request.batch_count
+    seed, variation = (
+        value if value >= 0 else secrets.randbelow(2**32 - 1)
+        for value in (request.seed, request.variation_seed)
+    )
+    if request.variation_strength > 0:
+        return [seed] * images, range(variation, variation + images)
+    return range(seed, seed + images), ()
+
+
+def _idle_scheduler(request: GenerationRequest, sampler: Sampler) -> list[Diagnostic]:
+    if isinstance(sampler, SigmaSampler) or find_scheduler(request.scheduler) is None:
+        return []
+    message = (
+        f"{sampler.name} has a schedule of its own; {request.scheduler!r} does nothing with it"
+    )
+    return [Diagnostic("warning", message, None, "leave the scheduler at automatic")]
