@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from promptengine import Engine
-from promptengine.diffusion import engine as engine_module
+from promptengine.diffusion import preparing
 from promptengine.diffusion.sampling import find_sampler
 from tests.conformance.golden import difference, folder, rows, tensors
 from tests.conformance.test_txt2img import CASES, TABLE, request_of
@@ -36,7 +36,7 @@ def calls_of(engine: Engine, case: dict[str, Any], monkeypatch: pytest.MonkeyPat
         return sampler.run(asked, *arguments, **settings)
 
     recording = replace(sampler, run=run)
-    monkeypatch.setattr(engine_module, "find_sampler", lambda *_: recording)
+    monkeypatch.setattr(preparing, "find_sampler", lambda *_: recording)
     engine.generate(request_of(case))
     return calls
 
