@@ -63,7 +63,8 @@ def sample_batch(parts: Parts, job: Job, batch: int, on_step: OnStep) -> Tensor:
     if job.second is None or job.larger is None:
         return x
     x = _enlarged(parts.checkpoint, job, x, job.larger, seeding.seeds)
-    noise = ImageNoise(seeding, (channels, *x.shape[-2:]), parts.device)
+    height, width = x.shape[-2:]
+    noise = ImageNoise(seeding, (channels, height, width), parts.device)
 
     def on_later_step(step: int, denoised: Tensor) -> None:
         on_step(job.first_steps + step, denoised)
