@@ -86,8 +86,6 @@ def generation_entries(
         GPU's, which is what its absence means to WebUI.
     """
     options, scale = request.options, request.cfg_scale
-    resized = request.seed_resize_from
-    source = _SOURCES[options.noise_source]
     return {
         "Steps": request.steps,
         "Sampler": sampler,
@@ -97,13 +95,11 @@ def generation_entries(
         "Size": f"{size[0]}x{size[1]}",
         "Model hash": model_digest[:10] if model_digest and options.hash_model else None,
         "Model": model if options.name_model else None,
-        "Variation seed": variation_seed,
-        "Variation seed strength": None if variation_seed is None else request.variation_strength,
-        "Seed resize from": None if resized is None else f"{resized[0]}x{resized[1]}",
+        **_variation_entries(request, variation_seed),
         "Denoising strength": _strength(request),
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
         "ENSD": seed_delta,
-        "RNG": source,
+        "RNG": _SOURCES[options.noise_source],
         "NGMS": options.unguided_below or None,
         "Tiling": request.tiling or None,
         **_hires_entries(request, None if hires_sampler == sampler else hires_sampler),
@@ -117,6 +113,15 @@ def generation_entries(
 
 
 _SOURCES = {"cpu": "CPU", "nv": "NV", "gpu": None}
+
+
+def _variation_entries(request: GenerationRequest, variation_seed: int | None) -> dict[str, object]:
+    resized = request.seed_resize_from
+    return {
+        "Variation seed": variation_seed,
+        "Variation seed strength": None if variation_seed is None else request.variation_strength,
+        "Seed resize from": None if resized is None else f"{resized[0]}x{resized[1]}",
+    }
 
 
 def _strength(request: GenerationRequest) -> float | None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError, RequestError
 from promptengine.registry import Kind, Registry, RegistryEntry
-from promptengine.request import Policy
+from promptengine.request import Policy, with_tag
 from promptengine.syntax import Diagnostic, Prompt, Schedule, Span, Tag, parse, schedule
 
 __all__ = [
@@ -198,9 +198,7 @@ def with_default_lora(prompt: str, name: str, multiplier: float = 1.0) -> str:
     if any(mark in name for mark in "<>:=\r\n"):
         message = f"{name!r} is no name of a LoRA that a tag can hold"
         raise RequestError(message, field="sd_lora")
-    # On the line of a comment the tag would be part of it.
-    line_break = "\n" if "#" in prompt.rpartition("\n")[2] else ""
-    return f"{prompt}{line_break}<lora:{name}:{multiplier}>"
+    return with_tag(prompt, f"<lora:{name}:{multiplier}>")
 
 
 @dataclass(frozen=True, slots=True)

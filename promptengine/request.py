@@ -31,6 +31,7 @@ __all__ = [
     "with_default_hypernetwork",
     "with_hypernetwork",
     "with_settings",
+    "with_tag",
 ]
 
 Policy = Literal["strict", "warn", "ignore"]
@@ -309,9 +310,13 @@ def with_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
     if not name or any(mark in name for mark in "<>:\r\n"):
         message = f"{name!r} is no name of a hypernetwork that a tag can hold"
         raise RequestError(message, field="hypernetwork")
-    # On the line of a comment the tag would be part of it.
+    return with_tag(prompt, f"<hypernet:{name}:{multiplier}>")
+
+
+def with_tag(prompt: str, tag: str) -> str:
+    """Append a tag; behind a comment on a new line, since it would be part of that."""
     line_break = "\n" if "#" in prompt.rpartition("\n")[2] else ""
-    return f"{prompt}{line_break}<hypernet:{name}:{multiplier}>"
+    return f"{prompt}{line_break}{tag}"
 
 
 def with_default_hypernetwork(request: GenerationRequest) -> GenerationRequest:

@@ -8,9 +8,9 @@ from typing import Literal, get_args
 import torch
 
 from promptengine.errors import CheckpointError, RequestError
-from promptengine.registry import Registry
+from promptengine.registry import Kind, Registry
 
-__all__ = ["Precision", "checkpoint_path", "usable_device", "usable_dtype"]
+__all__ = ["Precision", "checkpoint_path", "path_or_named", "usable_device", "usable_dtype"]
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -27,15 +27,25 @@ def checkpoint_path(checkpoint: str | Path | None, registry: Registry) -> Path:
             return known[0].path
         message = "no checkpoint found; put one into models/Stable-diffusion or name a file"
         raise CheckpointError(message)
-    path = Path(checkpoint)
+    return path_or_named(checkpoint, "checkpoint", registry)
+
+
+def path_or_named(choice: str | Path, kind: Kind, registry: Registry) -> Path:
+    """A path that exists, or the file of a name among the scanned ones of a kind.
+
+    Raises:
+        CheckpointError: Neither.
+    """
+    path = Path(choice)
     if path.exists():
         return path
-    entry = registry.find("checkpoint", str(checkpoint))
+    entry = registry.find(kind, str(choice))
     if entry is not None:
         return entry.path
-    near = registry.near("checkpoint", path.stem)
+    near = registry.near(kind, path.stem)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise CheckpointError(f"no such file, and no checkpoint of that name{hint}", path=path)
+    noun = "VAE" if kind == "vae" else kind
+    raise CheckpointError(f"no such file, and no {noun} of that name{hint}", path=path)
 
 
 def usable_device(name: str) -> torch.device:

@@ -9,6 +9,7 @@ from typing import Final
 from torch import Tensor
 
 from promptengine.diffusion.building import read_weights
+from promptengine.diffusion.opening import path_or_named
 from promptengine.errors import CheckpointError
 from promptengine.families import VAE_PREFIX, vae_beside
 from promptengine.registry import Registry
@@ -40,15 +41,7 @@ def find_vae(choice: str | Path | None, checkpoint: Path, registry: Registry) ->
         return None
     if choice == "Automatic":
         return None if checkpoint.is_dir() else _automatic(checkpoint, registry)
-    path = Path(choice)
-    if path.exists():
-        return path
-    entry = registry.find("vae", str(choice))
-    if entry is not None:
-        return entry.path
-    near = registry.near("vae", path.stem)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise CheckpointError(f"no such file, and no VAE of that name{hint}", path=path)
+    return path_or_named(choice, "vae", registry)
 
 
 def _automatic(checkpoint: Path, registry: Registry) -> Path | None:
