@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from promptengine.request import GenerationRequest, NetworkReport
 from promptengine.version import __version__
 
-__all__ = ["generation_entries", "write_entries", "write_infotext"]
+__all__ = ["Making", "generation_entries", "write_entries", "write_infotext"]
 
 
 def write_infotext(prompt: str, negative_prompt: str, entries: Mapping[str, object]) -> str:
@@ -43,73 +44,94 @@ def _pair(key: str, value: object) -> str:
     return f"{key}: {text}"
 
 
-def generation_entries(
-    request: GenerationRequest,
-    *,
-    sampler: str,
-    seed: int,
-    size: tuple[int, int],
-    model: str,
-    model_digest: str | None,
-    networks: Sequence[NetworkReport],
-    hires_sampler: str | None = None,
-    hires_networks: Sequence[NetworkReport] = (),
-    embedding_hashes: str | None = None,
-    scheduler: str | None = None,
-    variation_seed: int | None = None,
-    seed_delta: int | None = None,
-    levels: Mapping[str, object] | None = None,
-    sampling: Mapping[str, object] | None = None,
-) -> dict[str, object]:
-    """The entries of one picture, in WebUI's order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Making:
+    """What the pictures of a job were made with, beside what was asked for.
 
-    Args:
-        request: What was asked for.
+    Attributes:
         sampler: The sampler's own name.
-        seed: Of this picture.
         size: Width and height in pixels.
         model: The checkpoint's name without suffix.
         model_digest: Its SHA-256 in hex, or None for a folder.
+        vae: Name of a separate VAE's file, or None.
+        vae_digest: Its SHA-256 in hex.
         networks: What became of the tags.
         hires_sampler: Name of the second pass's sampler, where there is such a pass.
         hires_networks: What became of the tags there.
         embedding_hashes: See :func:`promptengine.text.encode.embedding_hashes`.
         scheduler: The label of a schedule type that was asked for beside the sampler, as WebUI 1.10
             writes it.
-        variation_seed: Of this picture, where there is a variation.
+        mask_strength: "Conditional mask weight", where an inpainting model saw a picture.
         seed_delta: ENSD, where it is to be told.
         levels: What was done to the model's noise levels.
         sampling: Entries of prompts and sampling that stand behind those of networks.
+    """
+
+    sampler: str
+    size: tuple[int, int]
+    model: str
+    model_digest: str | None = None
+    vae: str | None = None
+    vae_digest: str | None = None
+    networks: Sequence[NetworkReport] = ()
+    hires_sampler: str | None = None
+    hires_networks: Sequence[NetworkReport] = ()
+    embedding_hashes: str | None = None
+    scheduler: str | None = None
+    mask_strength: float | None = None
+    seed_delta: int | None = None
+    levels: Mapping[str, object] = field(default_factory=dict[str, object])
+    sampling: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+def generation_entries(
+    request: GenerationRequest, making: Making, *, seed: int, variation_seed: int | None = None
+) -> dict[str, object]:
+    """The entries of one picture, in WebUI's order.
+
+    Args:
+        request: What was asked for.
+        making: What it was made with.
+        seed: Of this picture.
+        variation_seed: Of this picture, where there is a variation.
 
     Returns:
         Keys and values; None where an entry does not apply. ``RNG`` is absent only where noise is a
         GPU's, which is what its absence means to WebUI.
     """
-    options, scale = request.options, request.cfg_scale
+    options, scale, size = request.options, request.cfg_scale, making.size
+    hires_sampler = None if making.hires_sampler == making.sampler else making.hires_sampler
     return {
         "Steps": request.steps,
-        "Sampler": sampler,
-        **({} if scheduler is None else {"Schedule type": scheduler}),
+        "Sampler": making.sampler,
+        "Schedule type": making.scheduler,
         "CFG scale": int(scale) if scale == int(scale) else scale,
         "Seed": seed,
         "Size": f"{size[0]}x{size[1]}",
-        "Model hash": model_digest[:10] if model_digest and options.hash_model else None,
-        "Model": model if options.name_model else None,
+        "Model hash": _short(making.model_digest) if options.hash_model else None,
+        "Model": making.model if options.name_model else None,
+        "VAE hash": _short(making.vae_digest) if options.hash_vae else None,
+        "VAE": making.vae if options.name_vae else None,
         **_variation_entries(request, variation_seed),
         "Denoising strength": _strength(request),
+        "Conditional mask weight": making.mask_strength,
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
-        "ENSD": seed_delta,
+        "ENSD": making.seed_delta,
         "RNG": _SOURCES[options.noise_source],
         "NGMS": options.unguided_below or None,
         "Tiling": request.tiling or None,
-        **_hires_entries(request, None if hires_sampler == sampler else hires_sampler),
+        **_hires_entries(request, hires_sampler),
         **_inpainting_entries(request),
-        **(levels or {}),
-        **_network_entries(networks, hires_networks, embedding_hashes),
-        **(_hires_network_entries(hires_networks) if _other_prompt(request) else {}),
-        **{key: value for key, value in (sampling or {}).items() if value is not None},
+        **making.levels,
+        **_network_entries(making.networks, making.hires_networks, making.embedding_hashes),
+        **(_hires_network_entries(making.hires_networks) if _other_prompt(request) else {}),
+        **{key: value for key, value in making.sampling.items() if value is not None},
         "Version": f"promptengine {__version__}" if options.name_version else None,
     }
+
+
+def _short(digest: str | None) -> str | None:
+    return None if digest is None else digest[:10]
 
 
 _SOURCES = {"cpu": "CPU", "nv": "NV", "gpu": None}

@@ -200,12 +200,15 @@ class Options:
         functional_lora: Apply LoRAs beside the weights in place of changing these.
         img2img_exact_steps: Image to image takes as many steps as asked for, whatever the strength.
         overlay_original: After inpainting, put the untouched part of the original on top.
+        mask_strength: How much of what is to be painted anew inpainting models do not see, 0 to 1.
         image_upscaler: What enlarges images to start from; ``None`` is Lanczos.
         background_colour: Put behind transparent images, as ``#rrggbb``.
         extra_noise: Further noise on an image to start from.
         initial_noise_multiplier: Scale of the noise on an image to start from.
         name_model: Write the model's name into the infotext.
         hash_model: Write the model's hash.
+        name_vae: Write the name of a VAE of its own.
+        hash_vae: Write its hash.
         name_version: Write this program's version.
         hash_embeddings: Write the hashes of textual inversions.
 
@@ -272,6 +275,7 @@ class Options:
 
     img2img_exact_steps: bool = field(default=False, metadata=_flag("img2img_fix_steps"))
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
+    mask_strength: float = field(default=1.0, metadata=_number("inpainting_mask_weight", 0, 1))
     image_upscaler: str = field(default="None", metadata=_text("upscaler_for_img2img"))
     background_colour: str = field(default="#ffffff", metadata=_text("img2img_background_color"))
     extra_noise: float = field(default=0.0, metadata=_number("img2img_extra_noise", 0, 100))
@@ -281,6 +285,8 @@ class Options:
 
     name_model: bool = field(default=True, metadata=_flag("add_model_name_to_info"))
     hash_model: bool = field(default=True, metadata=_flag("add_model_hash_to_info"))
+    name_vae: bool = field(default=True, metadata=_flag("add_vae_name_to_info"))
+    hash_vae: bool = field(default=True, metadata=_flag("add_vae_hash_to_info"))
     name_version: bool = field(default=True, metadata=_flag("add_version_to_infotext"))
     hash_embeddings: bool = field(
         default=True, metadata=_flag("textual_inversion_add_hashes_to_infotext")

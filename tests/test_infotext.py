@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from promptengine import GenerationRequest, NetworkReport, __version__, save_png
-from promptengine.infotext import generation_entries, write_infotext
+from promptengine.infotext import Making, generation_entries, write_infotext
+from promptengine.options import Options
 from promptengine.syntax import Span
 
 
@@ -17,16 +19,11 @@ def report(name: str, *, applied: bool, reason: str = "", kind: str = "hypernet"
     return NetworkReport(kind, name, 1.0, applied, reason, Span(0, 1), digest=digest)
 
 
-def entries(**changes: object) -> dict[str, object]:
-    options = {
-        "sampler": "Euler a",
-        "seed": 5,
-        "size": (64, 96),
-        "model": "tiny",
-        "model_digest": "f" * 64,
-        "networks": (),
-    }
-    return generation_entries(GenerationRequest(prompt="a"), **{**options, **changes})  # type: ignore[arg-type]
+MAKING = Making(sampler="Euler a", size=(64, 96), model="tiny", model_digest="f" * 64)
+
+
+def entries(**changes: Any) -> dict[str, object]:
+    return generation_entries(GenerationRequest(prompt="a"), replace(MAKING, **changes), seed=5)
 
 
 def test_the_parameter_line() -> None:
@@ -73,11 +70,18 @@ def test_only_what_ran_is_listed_as_applied() -> None:
 
 def test_fractions_stay_and_defaults_are_left_out() -> None:
     request = GenerationRequest(prompt="a", cfg_scale=7.5, clip_skip=2)
-    listed = generation_entries(
-        request, sampler="Euler", seed=0, size=(8, 8), model="m", model_digest=None, networks=()
-    )
+    listed = generation_entries(request, replace(MAKING, model_digest=None), seed=0)
     assert (listed["CFG scale"], listed["Clip skip"], listed["Model hash"]) == (7.5, 2, None)
     assert entries()["Clip skip"] is None
+
+
+def test_a_vae_of_its_own_is_told_unless_options_say_no() -> None:
+    making = replace(MAKING, vae="fine.vae.pt", vae_digest="e" * 64)
+    told = generation_entries(GenerationRequest(prompt="a"), making, seed=5)
+    assert (told["VAE hash"], told["VAE"]) == ("e" * 10, "fine.vae.pt")
+    quiet = GenerationRequest(prompt="a", options=Options(name_vae=False, hash_vae=False))
+    told = generation_entries(quiet, making, seed=5)
+    assert (told["VAE hash"], told["VAE"]) == (None, None)
 
 
 def test_any_text_can_stand_in_a_picture(tmp_path: Path) -> None:

@@ -46,12 +46,12 @@ class Recipe:
     vae_batch: int = 8
     vae_crop: int = 64
     vae_rate: float = 1.5e-3
-    polish_steps: int = 6_000
+    polish_steps: int = 3_000
     unet_widths: tuple[int, ...] = (64, 128, 160)
     unet_heads: int = 4
     text_width: int = 80
     text_layers: int = 4
-    unet_steps: int = 10_000
+    unet_steps: int = 7_000
     unet_batch: int = 32
     unet_rate: float = 1e-3
     unconditional: float = 0.1

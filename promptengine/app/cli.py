@@ -96,6 +96,14 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_txt2img(parser: argparse.ArgumentParser) -> None:
+    _add_prompt(parser, "make the picture (or infotext) of this file again")
+    _add_request(parser)
+    _add_hires(parser)
+    _add_pictures(parser)
+    parser.set_defaults(run=commands.txt2img)
+
+
+def _add_prompt(parser: argparse.ArgumentParser, again: str) -> None:
     parser.add_argument(
         "prompt", nargs="?", metavar="PROMPT", help="in WebUI's syntax, tags included"
     )
@@ -104,12 +112,8 @@ def _add_txt2img(parser: argparse.ArgumentParser) -> None:
         dest="origin",
         type=Path,
         metavar="FILE",
-        help="make the picture (or infotext) of this file again; what else is given goes before it",
+        help=f"{again}; what else is given goes before it",
     )
-    _add_request(parser)
-    _add_hires(parser)
-    _add_pictures(parser)
-    parser.set_defaults(run=commands.txt2img)
 
 
 def _add_pictures(parser: argparse.ArgumentParser) -> None:
@@ -144,16 +148,16 @@ def _add_hires(parser: argparse.ArgumentParser) -> None:
 
 def _add_img2img(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="to start from")
-    parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
+    _add_prompt(parser, "take prompts and settings of this picture (or infotext)")
     add = parser.add_argument_group("picture and mask").add_argument
-    add("--denoising", type=float, default=0.75, metavar="X", help="how much may change, 0 to 1")
-    add("--resize-mode", choices=get_args(ResizeMode), default="stretch")
+    add("--denoising", type=float, metavar="X", help="how much may change, 0 to 1; default: 0.75")
+    add("--resize-mode", choices=get_args(ResizeMode), help="default: stretch")
     add("--mask", type=Path, metavar="FILE", help="paint only where this is white")
-    add("--mask-invert", action="store_true", help="paint where it is not")
-    add("--mask-blur", type=float, default=4, metavar="PX")
-    add("--mask-content", choices=get_args(MaskedContent), default="original")
-    add("--only-masked", action="store_true", help="paint the masked area at full resolution")
-    add("--mask-padding", type=int, default=32, metavar="PX", help="around that area")
+    add("--mask-invert", action="store_true", default=None, help="paint where it is not")
+    add("--mask-blur", type=float, metavar="PX", help="default: 4")
+    add("--mask-content", choices=get_args(MaskedContent), help="default: original")
+    add("--only-masked", action="store_true", default=None, help="paint that at full resolution")
+    add("--mask-padding", type=int, metavar="PX", help="around that area; default: 32")
     _add_request(parser)
     _add_pictures(parser)
     parser.set_defaults(run=commands.img2img)
@@ -236,6 +240,9 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", metavar="FILE|NAME", help="default: the first there is")
     parser.add_argument(
         "--config", type=Path, metavar="DIR", help="diffusers configurations for the checkpoint"
+    )
+    parser.add_argument(
+        "--vae", metavar="FILE|NAME", help="default: one of the checkpoint's name; None: its own"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, …")
     parser.add_argument(

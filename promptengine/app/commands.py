@@ -265,26 +265,32 @@ def txt2img(options: argparse.Namespace) -> int:
     from promptengine.app.start import hires_of
 
     folders = _folders(options)
-    if options.origin is not None:
-        from promptengine.app.again import read_recipe
-
-        options, request = read_recipe(options, folders)
-    elif options.prompt is not None:
-        request = GenerationRequest(prompt=options.prompt)
-    else:
-        message = "PROMPT is missing; write one, or name a file with --from"
-        raise RequestError(message, field="prompt")
-    hires = hires_of(options)
-    return _generate(options, request if hires is None else replace(request, hires=hires), folders)
+    options, request = _begun(options, folders)
+    request = replace(request, hires=hires_of(options, request.hires))
+    return _generate(options, request, folders)
 
 
 def img2img(options: argparse.Namespace) -> int:
     """``promptengine img2img``: the same, from a picture, in whole or where a mask is white."""
     from promptengine.app.start import start_of
 
-    request = GenerationRequest(prompt=options.prompt)
-    request = replace(request, start=start_of(options))
-    return _generate(options, request, _folders(options))
+    folders = _folders(options)
+    options, request = _begun(options, folders)
+    return _generate(options, replace(request, start=start_of(options)), folders)
+
+
+def _begun(
+    options: argparse.Namespace, folders: Path | Mapping[Kind, list[Path]]
+) -> tuple[argparse.Namespace, GenerationRequest]:
+    """Options and request to go on with: those of the file of ``--from``, or the prompt alone."""
+    if options.origin is not None:
+        from promptengine.app.again import read_recipe
+
+        return read_recipe(options, folders)
+    if options.prompt is None:
+        message = "PROMPT is missing; write one, or name a file with --from"
+        raise RequestError(message, field="prompt")
+    return options, GenerationRequest(prompt=options.prompt)
 
 
 def _generate(

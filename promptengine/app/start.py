@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -14,15 +16,19 @@ from promptengine.request import HiresPass, ImageStart, Inpainting
 __all__ = ["hires_of", "open_image", "start_of"]
 
 
-def hires_of(options: argparse.Namespace) -> HiresPass | None:
-    """The second pass, if any of its options is given.
+def hires_of(options: argparse.Namespace, usual: HiresPass | None = None) -> HiresPass | None:
+    """The second pass, if there is one or any of its options is given.
+
+    Args:
+        options: Of the command line.
+        usual: The pass that there is, with what options leave open.
 
     Raises:
         RequestError: A value out of its range.
     """
     named = {own.name: getattr(options, f"hires_{own.name}") for own in fields(HiresPass)}
-    given = {name: value for name, value in named.items() if value is not None}
-    return HiresPass(**given) if given else None
+    given = _given(named)
+    return replace(usual or HiresPass(), **given) if given else usual
 
 
 def start_of(options: argparse.Namespace) -> ImageStart:
@@ -32,22 +38,27 @@ def start_of(options: argparse.Namespace) -> ImageStart:
         PictureError: A file is no picture.
         RequestError: A value out of its range.
     """
-    inpainting = None
+    inpainting, blur = None, options.mask_blur
     if options.mask is not None:
-        inpainting = Inpainting(
-            mask=open_image(options.mask),
-            inverted=options.mask_invert,
-            blur=(options.mask_blur, options.mask_blur),
-            content=options.mask_content,
-            only_masked=options.only_masked,
-            padding=options.mask_padding,
-        )
-    return ImageStart(
-        images=(open_image(options.image),),
-        denoising_strength=options.denoising,
-        resize_mode=options.resize_mode,
-        inpainting=inpainting,
-    )
+        treatment = {
+            "inverted": options.mask_invert,
+            "blur": None if blur is None else (blur, blur),
+            "content": options.mask_content,
+            "only_masked": options.only_masked,
+            "padding": options.mask_padding,
+        }
+        inpainting = Inpainting(mask=open_image(options.mask), **_given(treatment))
+    treatment = {
+        "denoising_strength": options.denoising,
+        "resize_mode": options.resize_mode,
+        "inpainting": inpainting,
+    }
+    return ImageStart(images=(open_image(options.image),), **_given(treatment))
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is left to the defaults."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def open_image(path: Path) -> Image.Image:

@@ -168,4 +168,5 @@ def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precisio
         config=options.config,
         device=options.device,
         dtype=dtype,
+        vae="Automatic" if options.vae is None else options.vae,
     )

@@ -142,9 +142,6 @@ def prepare_job(
     """Work a request out; see :meth:`promptengine.diffusion.engine.Engine.generate` for errors."""
     options, start = request.options, request.start
     refuse_unhonoured(options)
-    if start is not None and parts.checkpoint.inpainting:
-        message = "inpainting models cannot start from a picture yet; use a model of another kind"
-        raise RequestError(message, field="start")
     seeds, variation_seeds = _drawn_seeds(request)
     width, height = _size(parts.checkpoint, request)
     table = noise_table(parts.checkpoint.noise_table, options)

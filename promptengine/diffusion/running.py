@@ -119,7 +119,7 @@ def _run(
     ):
         return run_pass(
             prepared.sampler,
-            _guided(parts.checkpoint, prepared, request, noise),
+            _guided(parts.checkpoint, job, prepared, noise),
             job.table,
             x,
             prepared.schedule,
@@ -132,23 +132,26 @@ def _run(
 
 
 def _guided(
-    checkpoint: Checkpoint, prepared: PreparedPass, request: GenerationRequest, noise: ImageNoise
+    checkpoint: Checkpoint, job: Job, prepared: PreparedPass, noise: ImageNoise
 ) -> GuidedUnet:
     """The UNet, with what it reads beside text, sized as the pass is."""
     seeds, (_, rows, columns) = noise.seeding.seeds, noise.shape
     width, height = columns * 8, rows * 8
-    channels = inpainting_channels(
-        checkpoint,
-        images=len(seeds),
-        width=width,
-        height=height,
-        noise=posterior_noise(seeds[-1], len(seeds), noise.shape),
-    )
+    if job.start is None:
+        channels = inpainting_channels(
+            checkpoint,
+            images=len(seeds),
+            width=width,
+            height=height,
+            noise=posterior_noise(seeds[-1], len(seeds), noise.shape),
+        )
+    else:
+        channels = job.start.channels
     sizes = size_conditioning(checkpoint, width=width, height=height)
     return GuidedUnet(
         checkpoint.unet,
         prepared.guidance,
-        request.options,
+        job.request.options,
         Extras(sizes, channels),
         checkpoint.prediction,
     )

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from promptengine.diffusion.checkpoint import Checkpoint
+from promptengine.diffusion.extras import inpainting_channels, posterior_noise
 from promptengine.diffusion.noise import ImageNoise, stream
 from promptengine.diffusion.passes import Blend
 from promptengine.diffusion.picture.latents import upscaled
 from promptengine.diffusion.picture.masks import latent_mask
-from promptengine.diffusion.picture.pixels import Posterior, encode
+from promptengine.diffusion.picture.pixels import Posterior, encode, pixels_of
+from promptengine.diffusion.picture.resize import resized
 from promptengine.diffusion.picture.start import (
     Masks,
     PreparedPicture,
@@ -21,6 +23,7 @@ from promptengine.diffusion.picture.start import (
     prepared_picture,
 )
 from promptengine.errors import RequestError
+from promptengine.options import Options
 from promptengine.request import GenerationRequest, ImageStart
 
 __all__ = ["StartLatents", "encode_start"]
@@ -34,11 +37,14 @@ class StartLatents:
         latents: ``[images, 4, height / 8, width / 8]``, float32, scaled as the UNet has them.
         blend: What of them stays, or None where all may change.
         pictures: Of each image.
+        channels: What an inpainting model reads beside them, see
+            :func:`promptengine.diffusion.extras.inpainting_channels`; None for other models.
     """
 
     latents: Tensor
     blend: Blend | None
     pictures: tuple[PreparedPicture, ...]
+    channels: Tensor | None
 
 
 def encode_start(
@@ -83,7 +89,38 @@ def encode_start(
     if start.resize_mode == "latent":
         latents = upscaled(latents, (size[1] // 8, size[0] // 8))
     latents, blend = _masked(latents, start, masks, request, seeds)
-    return StartLatents(latents, blend, tuple(pictures))
+    channels = _channels(
+        checkpoint, request.options, size=size, pictures=pictures, masks=masks, seeds=seeds
+    )
+    return StartLatents(latents, blend, tuple(pictures), channels)
+
+
+def _channels(
+    checkpoint: Checkpoint,
+    options: Options,
+    *,
+    size: tuple[int, int],
+    pictures: Sequence[PreparedPicture],
+    masks: Masks | None,
+    seeds: Sequence[int],
+) -> Tensor | None:
+    """What an inpainting model is shown: the picture but for what is to be painted."""
+    if not checkpoint.inpainting:
+        return None
+    width, height = size
+    # Where latents are enlarged and not the picture, it still has to be seen at their size.
+    seen = torch.cat([pixels_of(resized(one.encoded, width, height)) for one in pictures])
+    shape = (checkpoint.latent_channels, height // 8, width // 8)
+    return inpainting_channels(
+        checkpoint,
+        images=len(pictures),
+        width=width,
+        height=height,
+        picture=seen,
+        mask=None if masks is None else latent_mask(masks.painted, width, height, hard=False)[None],
+        mask_strength=options.mask_strength,
+        noise=posterior_noise(seeds[-1], len(pictures), shape),
+    )
 
 
 def _encoder_noise(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from pathlib import Path
 
 from promptengine.diffusion.preparing import Job, Parts
 from promptengine.diffusion.record import (
@@ -11,7 +11,7 @@ from promptengine.diffusion.record import (
     schedule_type_told,
     seed_delta_told,
 )
-from promptengine.infotext import generation_entries, write_infotext
+from promptengine.infotext import Making, generation_entries, write_infotext
 from promptengine.text.encode import embedding_hashes
 
 __all__ = ["infotexts"]
@@ -19,34 +19,43 @@ __all__ = ["infotexts"]
 
 def infotexts(parts: Parts, job: Job) -> tuple[str, ...]:
     """WebUI's ``parameters`` text of each picture."""
-    request, path, sampler = job.request, parts.checkpoint.path, job.first.sampler
-    options = request.options
-    told = seed_delta_told(sampler, options)
-    entries = partial(
-        generation_entries,
-        request,
-        sampler=sampler.name,
-        hires_sampler=job.second.sampler.name if job.second else None,
-        size=(job.width, job.height),
-        model=path.stem,
-        model_digest=None if path.is_dir() else parts.registry.digests.of(path),
-        networks=job.first.stack.reports,
-        hires_networks=job.second.stack.reports if job.second else (),
-        embedding_hashes=_embedding_hashes(job) if options.hash_embeddings else None,
-        scheduler=schedule_type_told(sampler),
-        seed_delta=(options.noise_seed_delta or None) if told else None,
-        levels=level_entries(options),
-        sampling=_sampling_entries(job),
-    )
+    request, making = job.request, _making(parts, job)
     variations = job.variation_seeds or [None] * len(job.seeds)
     return tuple(
         write_infotext(
             request.prompt,
             request.negative_prompt,
-            entries(seed=seed, variation_seed=variation),
+            generation_entries(request, making, seed=seed, variation_seed=variation),
         )
         for seed, variation in zip(job.seeds, variations, strict=True)
     )
+
+
+def _making(parts: Parts, job: Job) -> Making:
+    checkpoint, sampler, options = parts.checkpoint, job.first.sampler, job.request.options
+    told = seed_delta_told(sampler, options)
+    vae, sees = checkpoint.vae_path, job.start is not None and job.start.channels is not None
+    return Making(
+        sampler=sampler.name,
+        hires_sampler=job.second.sampler.name if job.second else None,
+        size=(job.width, job.height),
+        model=checkpoint.path.stem,
+        model_digest=_digest(parts, checkpoint.path),
+        vae=None if vae is None else vae.name,
+        vae_digest=None if vae is None else _digest(parts, vae),
+        networks=job.first.stack.reports,
+        hires_networks=job.second.stack.reports if job.second else (),
+        embedding_hashes=_embedding_hashes(job) if options.hash_embeddings else None,
+        scheduler=schedule_type_told(sampler),
+        mask_strength=options.mask_strength if sees else None,
+        seed_delta=(options.noise_seed_delta or None) if told else None,
+        levels=level_entries(options),
+        sampling=_sampling_entries(job),
+    )
+
+
+def _digest(parts: Parts, path: Path) -> str | None:
+    return None if path.is_dir() else parts.registry.digests.of(path)
 
 
 def _sampling_entries(job: Job) -> dict[str, object]:

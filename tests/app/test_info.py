@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from promptengine import (
+    HiresPass,
     Infotext,
     Options,
     Registry,
@@ -113,7 +114,7 @@ def test_a_picture_is_made_again_from_itself(tmp_path: Path, capsys: Capture) ->
 
 def test_the_command_line_wins_over_the_file(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "a.txt").write_text(
-        f"a cat\nNegative prompt: b\n{LINE}, Model: gone, CFG scale: 3, Hires upscale: 2"
+        f"a cat\nNegative prompt: b\n{LINE}, Model: gone, CFG scale: 3, Refiner: other"
     )
     out = tmp_path / "out"
     arguments = ["txt2img", "--from", str(tmp_path / "a.txt"), *TINY, "-o", str(out)]
@@ -123,7 +124,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path, capsys: Capture) ->
     assert "applied hypernet hn-relu × 0.5" in output.out
     # The checkpoint was named, so nothing is said about the one in the file.
     assert "gone" not in output.err
-    assert "hr_scale = 2.0 is not supported yet" in output.err
+    assert "refiner_checkpoint = 'other' means nothing here" in output.err
     infotext = read_picture(out / "00002-8.jpg").infotext
     assert infotext is not None
     assert (infotext.prompt, infotext.negative_prompt) == ("a cat<hypernet:hn-relu:0.5>", "b")
@@ -192,19 +193,63 @@ def test_settings_of_a_file_reach_the_request(tmp_path: Path) -> None:
         "VAE": "fine.pt",
         "Variation seed": "5",
         "Variation seed strength": "0.5",
-        "Hires upscale": "2",
+        "Hires upscale": "1.5",
+        "Hires upscaler": "R-ESRGAN 4x+",
+        "Hires sampler": "Euler",
+        "Hires schedule type": "Karras",
+        "Hires steps": "7",
+        "Denoising strength": "0.4",
+        "Seed resize from": "64x128",
+        "Refiner": "other",
         "Tiling": "True",
     }
     recipe = request_from(replace(usual, entries=entries), Registry.open(tmp_path))
     request, left_out = honoured(recipe)
     assert (request.options.noise_source, request.options.noise_seed_delta) == ("nv", 31337)
     assert (request.variation_seed, request.variation_strength) == (5, 0.5)
-    assert request.tiling
+    assert request.tiling and request.seed_resize_from == (64, 128)
+    assert request.hires == HiresPass(
+        scale=1.5, upscaler="Lanczos", steps=7, sampler="Euler Karras", denoising_strength=0.4
+    )
     assert [d.message for d in left_out] == [
-        "enable_hr = True is not supported yet and is left out",
-        "hr_scale = 2.0 is not supported yet and is left out",
-        "VAE 'fine' is not used; the checkpoint's own is",
+        "upscaler 'R-ESRGAN 4x+' is not here, so Lanczos is used",
+        "refiner_checkpoint = 'other' means nothing here and is left out",
     ]
+
+
+def test_a_second_pass_out_of_range_is_left_out(tmp_path: Path) -> None:
+    infotext = read_infotext(f"a\n{LINE}, Hires upscale: 2, Denoising strength: 7")
+    request, left_out = honoured(request_from(infotext, Registry.open(tmp_path)))
+    assert request.hires is None
+    assert "denoising_strength is 7" in left_out[0].message
+
+
+def test_a_picture_of_two_passes_is_made_again(tmp_path: Path) -> None:
+    again = ("--checkpoint", str(CHECKPOINT), *OPENED, "-o", str(tmp_path))
+    hires = ("--hires-scale", "1.5", "--hires-steps", "2", "--hires-upscaler", "Nearest")
+    assert run("txt2img", "a cat", *TINY, "--seed", "1", *hires, "-o", str(tmp_path)) == 0
+    first = tmp_path / "00001-1.png"
+    assert run("txt2img", "--from", str(first), *again) == 0
+    assert (tmp_path / "00002-1.png").read_bytes() == first.read_bytes()
+    assert run("txt2img", "--from", str(first), *again, "--hires-steps", "3") == 0
+    other = read_picture(tmp_path / "00003-1.png").infotext
+    assert other is not None and other.entries["Hires steps"] == "3"
+    assert other.entries["Hires upscale"] == "1.5"
+
+
+def test_a_picture_from_a_picture_is_made_again(tmp_path: Path) -> None:
+    start, mask = tmp_path / "start.png", tmp_path / "mask.png"
+    Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(start)
+    Image.new("L", (64, 64), 255).save(mask)
+    how = ("--denoising", "0.6", "--mask", str(mask), "--mask-blur", "2", "--mask-content", "fill")
+    out = ("-o", str(tmp_path))
+    assert run("img2img", str(start), "a cat", *TINY, "--seed", "1", *how, *out) == 0
+    first = tmp_path / "00001-1.png"
+    given = ("--mask", str(mask), "--checkpoint", str(CHECKPOINT), *OPENED, *out)
+    assert run("img2img", str(start), "--from", str(first), *given) == 0
+    assert (tmp_path / "00002-1.png").read_bytes() == first.read_bytes()
+    assert run("img2img", str(start), "--from", str(first), *given, "--denoising", "0.9") == 0
+    assert (tmp_path / "00003-1.png").read_bytes() != first.read_bytes()
 
 
 def test_given_options_take_the_place_of_entries() -> None:

@@ -101,7 +101,12 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert run(*text.split(), *lists) == 0
     (arguments, options), config, files, restart = asked
     assert arguments[0] == "some.ckpt"
-    assert options == {"config": Path("configs"), "device": "cpu", "dtype": "bfloat16"}
+    assert options == {
+        "config": Path("configs"),
+        "device": "cpu",
+        "dtype": "bfloat16",
+        "vae": "Automatic",
+    }
     assert restart is True
     assert config == TrainingConfig(
         data=Path("pictures"),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import (
@@ -19,13 +23,15 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
 )
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from promptengine import Engine, GenerationRequest
+from promptengine import Engine, GenerationRequest, ImageStart, Inpainting, Options
 from promptengine.diffusion.checkpoint import Checkpoint, open_checkpoint
 from promptengine.diffusion.extras import inpainting_channels, posterior_noise, size_conditioning
 from promptengine.diffusion.original_names import unet_weights, vae_weights
+from promptengine.diffusion.picture.pixels import pixels_of
 from promptengine.families import UNET_PREFIX, VAE_PREFIX, Family
 from promptengine.text.tokenizer import clip_tokenizer
 from tests.conftest import CHECKPOINT
@@ -270,6 +276,51 @@ def test_what_is_masked_is_grey_to_the_unet(tmp_path: Path) -> None:
         torch.testing.assert_close(half[:, 1:], vae.encode(picture).latent_dist.mean * 0.18215)
     plain = checkpoint_of("SD1", channels=4, folder=tmp_path)
     assert inpainting_channels(plain, images=1, width=SIZE, height=SIZE) is None
+
+
+def test_an_inpainting_model_is_shown_the_picture_around_the_mask(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    original = tiny("SD1", channels=9)
+    draw_modes(original.vae)
+    path = write(original.weights(), tmp_path / "inpaint.safetensors")
+    engine = Engine.open(path, models=tmp_path / "none", device="cpu")
+    picture = Image.linear_gradient("L").resize((SIZE, SIZE)).convert("RGB")
+    mask = Image.new("L", (SIZE, SIZE))
+    mask.paste(255, (0, 0, 32, SIZE))
+    start = ImageStart(images=(picture,), inpainting=Inpainting(mask=mask, blur=(0, 0)))
+    request = GenerationRequest(prompt="a", seed=5, steps=3, sampler="Euler", start=start)
+    noise = torch.zeros(1, 4, 8, 8)
+    shown = inpainting_channels(
+        engine.checkpoint,
+        images=1,
+        width=SIZE,
+        height=SIZE,
+        picture=pixels_of(picture),
+        mask=torch.from_numpy(np.asarray(mask, np.float32))[None, None] / 255,
+    )
+    seen: list[Tensor] = []
+    unet: Any = engine.checkpoint.unet
+    with watched(unet, seen):
+        result = engine.generate(request, encoder_noise=noise)
+    assert shown is not None and seen
+    for x in seen:
+        torch.testing.assert_close(x[:1, 4:], shown)
+    assert "Conditional mask weight: 1.0" in result.infotexts[0]
+    whole = replace(request, options=Options(mask_strength=0.0))
+    assert not torch.equal(engine.generate(whole, encoder_noise=noise).latents, result.latents)
+    latent = replace(start, images=(picture.resize((32, 32)),), inpainting=None)
+    latent = replace(request, start=replace(latent, resize_mode="latent"), width=SIZE, height=SIZE)
+    assert engine.generate(latent).latents.shape == (1, 4, 8, 8)
+
+
+@contextmanager
+def watched(unet: Any, seen: list[Tensor]) -> Iterator[None]:
+    """Keep what the UNet reads."""
+    handle = unet.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].clone()))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def test_sdxl_alone_is_told_sizes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.tiling import tiled
 from promptengine.errors import RequestError
 
-__all__ = ["Posterior", "decode_latents", "decoded", "encode", "flattened"]
+__all__ = ["Posterior", "decode_latents", "decoded", "encode", "flattened", "pixels_of"]
 
 
 def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
@@ -60,10 +60,15 @@ def encode(checkpoint: Checkpoint, image: Image.Image, *, tiling: bool = False) 
     """Encode an RGB picture."""
     vae: Any = checkpoint.vae
     weight = next(vae.parameters())
-    pixels = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None] / 255
     with tiled(*[vae] * tiling):
-        told = vae.encode((2 * pixels - 1).to(weight), return_dict=False)[0]
+        told = vae.encode(pixels_of(image).to(weight), return_dict=False)[0]
     return Posterior(told.mean, told.std, checkpoint.scaling_factor)
+
+
+def pixels_of(image: Image.Image) -> Tensor:
+    """An RGB picture as ``[1, 3, height, width]``, float32, -1 to 1."""
+    pixels = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None] / 255
+    return 2 * pixels - 1
 
 
 def flattened(image: Image.Image, background: str) -> Image.Image:
