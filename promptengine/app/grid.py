@@ -13,6 +13,7 @@ from promptengine.app.txt2img import free_path, open_engine, progress_bar, reque
 from promptengine.grid.axes import Axis
 from promptengine.grid.plot import plan_grid, plot_grid
 from promptengine.pictures import save_png
+from promptengine.recipe.text import Infotext, infotext_of
 from promptengine.registry import Kind
 from promptengine.request import GenerationRequest, GenerationResult
 
@@ -40,15 +41,21 @@ def run(
     engine = open_engine(options, folders, dtype=options.dtype)
     requests = plan_grid(engine, request, x, y, z)
     options.output.mkdir(parents=True, exist_ok=True)
+    planned = iter(requests)
 
     def keep(result: GenerationResult) -> None:
+        one = next(planned)
         if options.keep_pictures:
             path = free_path(options.output, result.seeds[0])
-            save_png(result.images[0], path, result.infotexts[0])
+            save_png(result.images[0], path, _told(result.infotexts[0], one))
 
     with progress_bar(sum(one.steps for one in requests)) as on_progress:
         grid = plot_grid(engine, request, x, y, z, on_progress=on_progress, on_picture=keep)
     path = free_path(options.output, request.seed, prefix="grid-")
-    save_png(grid.image, path, grid.infotext)
+    save_png(grid.image, path, _told(grid.infotext, requests[0]))
     Console(highlight=False).print(printable(str(path)), markup=False, soft_wrap=True)
     return grid.results
+
+
+def _told(infotext: str, request: GenerationRequest) -> Infotext:
+    return infotext_of(infotext, request.prompt, request.negative_prompt)

@@ -61,6 +61,8 @@ def blurred(mask: Image.Image, across: float, down: float) -> Image.Image:
 def _weights(sigma: float) -> list[int]:
     """The Gaussian from the outside to the centre, in 256ths that add up to 256 over both sides."""
     reach = int(2.5 * sigma + 0.5)
+    if reach == 0:
+        return [256]
     bell = [math.exp(-(x * x) / (2 * sigma * sigma)) for x in range(-reach, 1)]
     whole = 2 * sum(bell[:-1]) + bell[-1]
     weights: list[int] = []
