@@ -104,7 +104,8 @@ def generation_entries(
     return {
         "Steps": request.steps,
         "Sampler": making.sampler,
-        "Schedule type": making.scheduler,
+        # An absent key, since the same one may stand further behind.
+        **({} if making.scheduler is None else {"Schedule type": making.scheduler}),
         "CFG scale": int(scale) if scale == int(scale) else scale,
         "Seed": seed,
         "Size": f"{size[0]}x{size[1]}",

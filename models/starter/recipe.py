@@ -51,7 +51,7 @@ class Recipe:
     unet_heads: int = 4
     text_width: int = 80
     text_layers: int = 4
-    unet_steps: int = 7_000
+    unet_steps: int = 11_000
     unet_batch: int = 32
     unet_rate: float = 1e-3
     unconditional: float = 0.1
