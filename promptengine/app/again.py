@@ -103,7 +103,7 @@ def read_recipe(
     registry = Registry.open(folders, cache_file=default_cache_file())
     recipe = request_from(without_given(found.infotext, options), registry)
     registry.digests.save()
-    found = {name: value for name, value in _found(recipe).items() if hasattr(options, name)}
+    told = {name: value for name, value in _told(recipe).items() if hasattr(options, name)}
     request, left_out = honoured(recipe, starts=hasattr(options, "image"))
     diagnostics = [*recipe.diagnostics, *left_out]
     if options.checkpoint is None and recipe.checkpoint is None:
@@ -111,20 +111,20 @@ def read_recipe(
         diagnostics.append(Diagnostic("warning", message, None, "name one with --checkpoint"))
     show_diagnostics(diagnostics, "", to_stderr=True)
     given = {name: value for name, value in vars(options).items() if value is not None}
-    return argparse.Namespace(**{**vars(options), **found, **given}), request
+    return argparse.Namespace(**{**vars(options), **told, **given}), request
 
 
-def _found(recipe: Recipe) -> dict[str, object]:
+def _told(recipe: Recipe) -> dict[str, object]:
     """What a recipe says that options of the command line say too, by their names."""
-    found = {
+    told = {
         own: recipe.fields[name] for name, own in _START_OPTIONS.items() if name in recipe.fields
     }
-    if (content := found.get("mask_content")) is not None:
-        found["mask_content"] = get_args(MaskedContent)[cast("int", content)]
+    if (content := told.get("mask_content")) is not None:
+        told["mask_content"] = get_args(MaskedContent)[cast("int", content)]
     if recipe.checkpoint is not None:
-        found["checkpoint"] = str(recipe.checkpoint.path)
+        told["checkpoint"] = str(recipe.checkpoint.path)
     vae = recipe.options.get("sd_vae") if recipe.vae is None else str(recipe.vae.path)
-    return found if vae is None else {**found, "vae": vae}
+    return told if vae is None else {**told, "vae": vae}
 
 
 def without_given(infotext: Infotext, options: argparse.Namespace) -> Infotext:
