@@ -8,7 +8,7 @@ from math import atan, isfinite
 import torch
 from torch import Tensor
 
-from promptengine.diffusion.samplers.euler import churned
+from promptengine.diffusion.samplers.euler import churning
 from promptengine.diffusion.samplers.shape import (
     Denoise,
     OnStep,
@@ -20,27 +20,21 @@ from promptengine.diffusion.samplers.shape import (
 __all__ = ["sample_dpm2", "sample_dpm2_ancestral", "sample_dpm_adaptive", "sample_dpm_fast"]
 
 
-def sample_dpm2(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    *,
-    noise: StepNoise,
-    on_step: OnStep,
-    churn: float = 0.0,
-    churn_from: float = 0.0,
-    churn_to: float = 0.0,
-    noise_scale: float = 1.0,
-) -> Tensor:
-    """DPM-Solver-2: the slope is taken in the middle of the step, in log sigma."""
-    settings = {"churn": churn, "churn_from": churn_from, "churn_to": churn_to}
-    for step, (sigma, target) in enumerate(pairwise(sigmas), start=1):
-        x, raised = churned(
-            x, sigma, target, len(sigmas) - 1, noise, noise_scale=noise_scale, **settings
-        )
-        x, denoised = _midpoint_step(denoise, x, raised, target)
-        on_step(step, denoised)
-    return x
+def _midpoint_step(
+    denoise: Denoise, x: Tensor, sigma: Tensor, target: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One step with the slope of its middle, or of Euler's where it ends at 0: latents, first x0."""
+    denoised = denoise(x, sigma)
+    slope = derivative(x, sigma, denoised)
+    if target > 0:
+        middle = torch.lerp(sigma.log(), target.log(), 0.5).exp()
+        there = x + slope * (middle - sigma)
+        slope = derivative(there, middle, denoise(there, middle))
+    return x + slope * (target - sigma), denoised
+
+
+sample_dpm2 = churning(_midpoint_step)
+"""DPM-Solver-2: the slope is taken in the middle of the step, in log sigma."""
 
 
 def sample_dpm2_ancestral(
@@ -61,19 +55,6 @@ def sample_dpm2_ancestral(
             x = x + noise(sigma, target) * noise_scale * up
         on_step(step, denoised)
     return x
-
-
-def _midpoint_step(
-    denoise: Denoise, x: Tensor, sigma: Tensor, target: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One step with the slope of its middle, or of Euler's where it ends at 0: latents, first x0."""
-    denoised = denoise(x, sigma)
-    slope = derivative(x, sigma, denoised)
-    if target > 0:
-        middle = torch.lerp(sigma.log(), target.log(), 0.5).exp()
-        there = x + slope * (middle - sigma)
-        slope = derivative(there, middle, denoise(there, middle))
-    return x + slope * (target - sigma), denoised
 
 
 class _Solver:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from math import inf
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,7 +22,9 @@ from promptengine.diffusion.samplers.shape import (
 from promptengine.diffusion.schedules import karras_levels
 
 __all__ = [
-    "churned",
+    "ChurningSampler",
+    "Step",
+    "churning",
     "restarted",
     "sample_euler",
     "sample_euler_ancestral",
@@ -32,65 +36,94 @@ __all__ = [
 _MOST_CHURN = 2**0.5 - 1
 
 
-def churned(
-    x: Tensor,
-    sigma: Tensor,
-    target: Tensor,
-    steps: int,
-    noise: StepNoise,
-    *,
-    churn: float,
-    churn_from: float,
-    churn_to: float,
-    noise_scale: float,
+Step = Callable[[Denoise, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""``(denoise, x, sigma, target) -> (latents at target, x0)``: a step without fresh noise."""
+
+
+class ChurningSampler(Protocol):
+    """What :func:`churning` makes of a step."""
+
+    def __call__(
+        self,
+        denoise: Denoise,
+        x: Tensor,
+        sigmas: Tensor,
+        *,
+        noise: StepNoise,
+        on_step: OnStep,
+        churn: float = 0.0,
+        churn_from: float = 0.0,
+        churn_to: float = 0.0,
+        noise_scale: float = 1.0,
+    ) -> Tensor:
+        """Walk down the sigmas.
+
+        Args:
+            denoise: The model.
+            x: Latents at the first sigma.
+            sigmas: Falling.
+            noise: Drawn from at each step once ``churn`` is above 0, whatever the sigma.
+            on_step: Called after each step.
+            churn: How much noise to add over the pass.
+            churn_from: Least sigma at which noise is added.
+            churn_to: Greatest sigma at which it is; 0 is no limit.
+            noise_scale: Standard deviation of the noise.
+        """
+        ...
+
+
+def churning(step: Step) -> ChurningSampler:
+    """The sampler that raises the noise level before each step (arXiv:2206.00364, algorithm 2)."""
+
+    def sample(
+        denoise: Denoise,
+        x: Tensor,
+        sigmas: Tensor,
+        *,
+        noise: StepNoise,
+        on_step: OnStep,
+        churn: float = 0.0,
+        churn_from: float = 0.0,
+        churn_to: float = 0.0,
+        noise_scale: float = 1.0,
+    ) -> Tensor:
+        steps = len(sigmas) - 1
+        for done, (sigma, target) in enumerate(pairwise(sigmas), start=1):
+            raised = sigma
+            if churn > 0:
+                fresh = noise(sigma, target)
+                if churn_from <= float(sigma) <= (churn_to or inf):
+                    raised = sigma * (1 + min(churn / steps, _MOST_CHURN))
+                    x = x + fresh * noise_scale * (raised**2 - sigma**2).sqrt()
+            x, denoised = step(denoise, x, raised, target)
+            on_step(done, denoised)
+        return x
+
+    return sample
+
+
+def _euler_step(
+    denoise: Denoise, x: Tensor, sigma: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Raise the noise level before a step (Karras et al., arXiv:2206.00364, algorithm 2).
-
-    Args:
-        x: Latents at ``sigma``.
-        sigma: Where the step starts.
-        target: Where it leads.
-        steps: Of the whole pass; ``churn`` is spread over them.
-        noise: Drawn from at each step once ``churn`` is above 0, whatever the sigma.
-        churn: How much noise to add over the pass.
-        churn_from: Least sigma at which noise is added.
-        churn_to: Greatest sigma at which it is; 0 is no limit.
-        noise_scale: Standard deviation of the noise.
-
-    Returns:
-        Latents and sigma after.
-    """
-    if churn == 0:
-        return x, sigma
-    fresh = noise(sigma, target)
-    if not churn_from <= float(sigma) <= (churn_to or inf):
-        return x, sigma
-    raised = sigma * (1 + min(churn / steps, _MOST_CHURN))
-    return x + fresh * noise_scale * (raised**2 - sigma**2).sqrt(), raised
+    denoised = denoise(x, sigma)
+    return x + derivative(x, sigma, denoised) * (target - sigma), denoised
 
 
-def sample_euler(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    *,
-    noise: StepNoise,
-    on_step: OnStep,
-    churn: float = 0.0,
-    churn_from: float = 0.0,
-    churn_to: float = 0.0,
-    noise_scale: float = 1.0,
-) -> Tensor:
-    """Euler's method on the probability-flow ODE (Karras et al., arXiv:2206.00364, algorithm 1)."""
-    settings = {"churn": churn, "churn_from": churn_from, "churn_to": churn_to}
-    for step, (sigma, target) in enumerate(pairwise(sigmas), start=1):
-        x, raised = churned(
-            x, sigma, target, len(sigmas) - 1, noise, noise_scale=noise_scale, **settings
-        )
-        denoised = denoise(x, raised)
-        x = x + derivative(x, raised, denoised) * (target - raised)
-        on_step(step, denoised)
-    return x
+def _heun_step(denoise: Denoise, x: Tensor, sigma: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of Heun's method, or of Euler's where it ends at 0: latents and first x0."""
+    denoised = denoise(x, sigma)
+    slope = derivative(x, sigma, denoised)
+    if target > 0:
+        guess = x + slope * (target - sigma)
+        slope = (slope + derivative(guess, target, denoise(guess, target))) / 2
+    return x + slope * (target - sigma), denoised
+
+
+sample_euler = churning(_euler_step)
+"""Euler's method on the probability-flow ODE (Karras et al., arXiv:2206.00364, algorithm 1)."""
+
+sample_heun = churning(_heun_step)
+"""Heun's method (Karras et al., arXiv:2206.00364, algorithm 2): two calls a step, the last one."""
 
 
 def sample_euler_ancestral(
@@ -111,39 +144,6 @@ def sample_euler_ancestral(
             x = x + noise(sigma, target) * up
         on_step(step, denoised)
     return x
-
-
-def sample_heun(
-    denoise: Denoise,
-    x: Tensor,
-    sigmas: Tensor,
-    *,
-    noise: StepNoise,
-    on_step: OnStep,
-    churn: float = 0.0,
-    churn_from: float = 0.0,
-    churn_to: float = 0.0,
-    noise_scale: float = 1.0,
-) -> Tensor:
-    """Heun's method (Karras et al., arXiv:2206.00364, algorithm 2): two calls a step, the last one."""
-    settings = {"churn": churn, "churn_from": churn_from, "churn_to": churn_to}
-    for step, (sigma, target) in enumerate(pairwise(sigmas), start=1):
-        x, raised = churned(
-            x, sigma, target, len(sigmas) - 1, noise, noise_scale=noise_scale, **settings
-        )
-        x, denoised = _heun_step(denoise, x, raised, target)
-        on_step(step, denoised)
-    return x
-
-
-def _heun_step(denoise: Denoise, x: Tensor, sigma: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of Heun's method, or of Euler's where it ends at 0: latents and first x0."""
-    denoised = denoise(x, sigma)
-    slope = derivative(x, sigma, denoised)
-    if target > 0:
-        guess = x + slope * (target - sigma)
-        slope = (slope + derivative(guess, target, denoise(guess, target))) / 2
-    return x + slope * (target - sigma), denoised
 
 
 def sample_lms(
