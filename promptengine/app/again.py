@@ -165,14 +165,13 @@ def honoured(recipe: Recipe, *, starts: bool = False) -> tuple[GenerationRequest
             request = changed
         except RequestError as error:
             found.append(f"{name} = {value!r} is left out: {error}")
-    fields = {
-        name: value
-        for name, value in recipe.fields.items()
-        if not (starts and name in _START_OPTIONS)
-    }
-    if fields.pop("enable_hr", False) and not starts:
+    fields = recipe.fields
+    if fields.get("enable_hr", False) and not starts:
         request, fields, remarks = _with_hires(request, fields)
         found += remarks
+    # What treats a start picture is used elsewhere, or left out with it, as the recipe says itself.
+    treating = {"enable_hr", *_START_OPTIONS}
+    fields = {name: value for name, value in fields.items() if name not in treating}
     size = fields.pop("seed_resize_from_w", 0), fields.pop("seed_resize_from_h", 0)
     if all(size):
         fields["seed_resize_from"] = size

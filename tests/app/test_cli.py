@@ -290,5 +290,6 @@ def test_grid_writes_one_labelled_sheet_and_says_what_ran(tmp_path: Path, capsys
     with Image.open(out / "grid-00001-5.png") as sheet:
         assert sheet.width > 2 * 64 and sheet.height > 2 * 64
         assert "X Type: multiplier" in sheet.info["parameters"]
+        assert json.loads(sheet.info["promptengine"])["prompt"] == "a cat <lora:b:1>"
     assert run(*arguments[:2], "-x", "seed=x", *TINY) == 2
     assert "axis seed: 'x' is no whole number" in capsys.readouterr().err

@@ -237,7 +237,7 @@ def test_a_picture_of_two_passes_is_made_again(tmp_path: Path) -> None:
     assert other.entries["Hires upscale"] == "1.5"
 
 
-def test_a_picture_from_a_picture_is_made_again(tmp_path: Path) -> None:
+def test_a_picture_from_a_picture_is_made_again(tmp_path: Path, capsys: Capture) -> None:
     start, mask = tmp_path / "start.png", tmp_path / "mask.png"
     Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(start)
     Image.new("L", (64, 64), 255).save(mask)
@@ -250,6 +250,12 @@ def test_a_picture_from_a_picture_is_made_again(tmp_path: Path) -> None:
     assert (tmp_path / "00002-1.png").read_bytes() == first.read_bytes()
     assert run("img2img", str(start), "--from", str(first), *given, "--denoising", "0.9") == 0
     assert (tmp_path / "00003-1.png").read_bytes() != first.read_bytes()
+    capsys.readouterr()
+    checkpoint = ("--checkpoint", str(CHECKPOINT), *OPENED)
+    assert run("txt2img", "--from", str(first), *checkpoint, *out) == 0
+    said = capsys.readouterr().err
+    assert said.count("made from another one (img2img)") == 1
+    assert "means nothing here" not in said
 
 
 def test_given_options_take_the_place_of_entries() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from promptengine import CheckpointError, Engine
+from promptengine import CheckpointError, Engine, GenerationRequest
 from promptengine.diffusion.checkpoint import open_checkpoint
 from promptengine.diffusion.vae import find_vae, read_vae
+from promptengine.recipe.text import read_infotext
 from promptengine.registry import Registry
 from tests.conftest import CHECKPOINT, CONFIG
 
@@ -67,6 +69,11 @@ def test_a_checkpoint_without_a_vae_needs_one(
         tmp_path / "bare.safetensors", models=tmp_path, config=CONFIG, device="cpu"
     )
     assert engine.checkpoint.vae_path == tmp_path / "bare.vae.safetensors"
+    request = GenerationRequest(prompt="a cat", seed=1, steps=1, width=32, height=32)
+    (text,) = engine.generate(request).infotexts
+    digest = sha256((tmp_path / "bare.vae.safetensors").read_bytes()).hexdigest()[:10]
+    assert read_infotext(text).entries["VAE"] == "bare.vae.safetensors"
+    assert read_infotext(text).entries["VAE hash"] == digest
 
 
 def test_which_vae_is_meant(tmp_path: Path) -> None:
