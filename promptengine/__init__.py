@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from promptengine.networks.inject import injected
     from promptengine.options import Options
     from promptengine.pictures import read_picture, save_picture, save_png
+    from promptengine.pipelines.attaching import Attachment, attach, detach
+    from promptengine.pipelines.processor import PromptProcessor
     from promptengine.plan import Plan, make_plan
     from promptengine.recipe.request import Recipe, request_from
     from promptengine.recipe.text import Infotext, read_infotext
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from promptengine.training.loop import TrainingProgress, TrainingResult, train_hypernetwork
 
 __all__ = [
+    "Attachment",
     "Axis",
     "CheckpointError",
     "Engine",
@@ -83,6 +86,7 @@ __all__ = [
     "Progress",
     "Prompt",
     "PromptEngineError",
+    "PromptProcessor",
     "PromptSyntaxError",
     "Recipe",
     "Registry",
@@ -95,7 +99,9 @@ __all__ = [
     "TrainingResult",
     "UnknownNetworkError",
     "__version__",
+    "attach",
     "convert",
+    "detach",
     "injected",
     "inspect_file",
     "load_hypernetwork",
@@ -123,6 +129,8 @@ _HOMES = {
     "networks.inject": ["injected"],
     "options": ["Options"],
     "pictures": ["read_picture", "save_picture", "save_png"],
+    "pipelines.attaching": ["Attachment", "attach", "detach"],
+    "pipelines.processor": ["PromptProcessor"],
     "plan": ["Plan", "make_plan"],
     "recipe.request": ["Recipe", "request_from"],
     "recipe.text": ["Infotext", "read_infotext"],

@@ -11,6 +11,7 @@ import promptengine
 
 def test_exports() -> None:
     assert promptengine.__all__ == [
+        "Attachment",
         "Axis",
         "CheckpointError",
         "Engine",
@@ -32,6 +33,7 @@ def test_exports() -> None:
         "Progress",
         "Prompt",
         "PromptEngineError",
+        "PromptProcessor",
         "PromptSyntaxError",
         "Recipe",
         "Registry",
@@ -44,7 +46,9 @@ def test_exports() -> None:
         "TrainingResult",
         "UnknownNetworkError",
         "__version__",
+        "attach",
         "convert",
+        "detach",
         "injected",
         "inspect_file",
         "load_hypernetwork",

@@ -19,18 +19,18 @@ LAYERS: list[set[str]] = [
     {"recipe"},
     {"pictures"},
     {"diffusion"},
-    {"training", "grid"},
+    {"training", "grid", "pipelines"},
     {"app"},
 ]
 """What may import what: a module imports only from layers above its own (here: earlier ones)."""
 
 NEIGHBOURS = {
     "modelfiles": {"registry", "inspection"},
-    "registry": {"plan", "recipe", "diffusion"},
+    "registry": {"plan", "recipe", "diffusion", "pipelines"},
     "syntax": {"request", "plan", "recipe", "text", "diffusion", "training", "grid"},
     "plan": {"diffusion"},
-    "families": {"diffusion", "inspection"},
-    "networks": {"text", "diffusion", "inspection", "training"},
+    "families": {"diffusion", "inspection", "pipelines"},
+    "networks": {"text", "diffusion", "inspection", "training", "pipelines"},
 }
 """Who besides the package's face may know these."""
 

@@ -11,34 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.diffusion.extras import NO_EXTRAS, Extras
+from promptengine.diffusion.guidance import Guidance, TextBatch, TextBatches
 from promptengine.families import Prediction
+from promptengine.networks.inject import Injection
 from promptengine.options import Options
-from promptengine.text.encode import Conditioning
 
-__all__ = ["Guidance", "GuidedUnet", "predict_noise", "skips_resized_like_webui"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Guidance:
-    """What steers a pass, and how hard.
-
-    Attributes:
-        positive: The prompt's parts with their weights (one part without ``AND``).
-        negative: The negative prompt.
-        scale: CFG scale; 1 follows the prompt alone, higher exaggerates it.
-        empty: The encoded empty prompt ``[77, width]``; needed for ``Options.pad_with_empty`` only.
-    """
-
-    positive: Sequence[tuple[Conditioning, float]]
-    negative: Conditioning
-    scale: float
-    empty: Tensor | None = None
-
-    @property
-    def uneven(self) -> bool:
-        """Whether prompt and negative prompt are of different length."""
-        longest = max(part.embeddings.shape[1] for part, _ in self.positive)
-        return longest != self.negative.embeddings.shape[1]
+__all__ = ["GuidedUnet", "predict_noise", "skips_resized_like_webui"]
 
 
 @dataclass(slots=True, eq=False)
@@ -46,24 +24,31 @@ class GuidedUnet:
     """A UNet with classifier-free guidance, counting its own calls.
 
     The result is ``U + sum(weight * scale * (C - U))`` over the prompt's parts (composable diffusion,
-    arXiv:2206.01714). U is asked for at scale 1 too, as in WebUI.
+    arXiv:2206.01714). U is asked for at scale 1 too, as in WebUI. All images and all their texts are
+    one batch, texts of different length too: the shorter are filled up, and a mask hides the filling.
 
     Attributes:
         unet: A diffusers ``UNet2DConditionModel``.
-        guidance: What to follow; read anew at each call, because prompts are scheduled.
+        guidance: What to follow: for each image, or once for all.
         options: How prompts of different length are evened out, how many are asked at once, and
             below which noise level the negative prompt is left out at every second call.
         extras: What the UNet reads beside latents, timestep and text.
         prediction: What its answers mean.
+        injection: Where networks are chosen; None for a UNet that none are injected into.
         calls: Calls so far; the counter that prompt schedules are read with.
     """
 
     unet: nn.Module
-    guidance: Guidance
+    guidance: Sequence[Guidance]
     options: Options = field(default_factory=Options)
     extras: Extras = NO_EXTRAS
     prediction: Prediction = "epsilon"
+    injection: Injection | None = None
     calls: int = field(default=0, init=False)
+    _texts: TextBatches = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._texts = TextBatches(self.guidance, self.options)
 
     def __call__(
         self,
@@ -86,66 +71,44 @@ class GuidedUnet:
         Returns:
             The prediction, shaped and typed like ``x``.
         """
-        parts = _padded([c.at(self.calls) for c, _ in self.guidance.positive])
-        negative = self.guidance.negative.at(self.calls)
-        parts, negative = self._evened(parts, negative)
         unguided = self.calls % 2 == 1 and level is not None and self._is_low(level)
-        asked = [*(c for c, _ in self.guidance.positive), self.guidance.negative]
-        pooled = [conditioning.pooled_at(self.calls) for conditioning in asked]
+        dtype = next(self.unet.parameters()).dtype
+        batch = self._texts.at(self.calls, len(x), dtype, unguided=unguided)
         self.calls += 1
-        texts = parts if unguided else [*parts, negative]
-        answers = self._predictions(x, timestep, texts, pooled)
+        rows = self._predictions(x, timestep, batch)
+        conditional = [rows[index] for index in batch.parts]
+        unconditional = rows[batch.negative]
         if reading is not None:
-            answers = [reading(answer) for answer in answers]
-        conditional = answers[: len(parts)]
-        unconditional = answers[0] if unguided else answers[-1]
-        scale = 1.0 if unguided else self.guidance.scale
+            conditional = [reading(answer) for answer in conditional]
+            unconditional = conditional[0] if unguided else reading(unconditional)
         guided = unconditional
-        for prediction, (_, weight) in zip(conditional, self.guidance.positive, strict=True):
-            guided = guided + (prediction - unconditional) * (weight * scale)
+        for prediction, weight in zip(conditional, batch.weights, strict=True):
+            pull = weight.to(x) if isinstance(weight, Tensor) else weight
+            guided = guided + (prediction - unconditional) * pull
         return guided
 
     def _is_low(self, level: Tensor) -> bool:
         return bool(level < self.options.unguided_below)
 
-    def _evened(self, parts: list[Tensor], negative: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Give prompt and negative prompt one length, where an option wants that."""
-        missing = len(parts[0]) - len(negative)
-        if self.options.pad_with_last:
-            return parts, _padded([negative], len(parts[0]))[0][: len(parts[0])]
-        empty = self.guidance.empty
-        if not self.options.pad_with_empty or empty is None:
-            return parts, negative
-        filling = empty.repeat(abs(missing) // len(empty), 1)
-        if missing > 0:
-            return parts, torch.cat([negative, filling])
-        return [torch.cat([part, filling]) for part in parts], negative
-
-    def _predictions(
-        self,
-        x: Tensor,
-        timestep: Tensor,
-        texts: Sequence[Tensor],
-        pooled: Sequence[Tensor | None],
-    ) -> list[Tensor]:
-        """One prediction per text; texts of equal length share a call of the UNet."""
+    def _predictions(self, x: Tensor, timestep: Tensor, batch: TextBatch) -> Tensor:
+        """One prediction per text, ``[texts, channels, height, width]``."""
         x = self.extras.joined_to(x)
-        answers: dict[int, Tensor] = {}
-        for rows in self._calls_for(texts):
-            context = torch.stack([texts[row] for row in rows]).repeat_interleave(len(x), dim=0)
-            batch = x.repeat(len(rows), 1, 1, 1)
-            added = self.extras.added([pooled[row] for row in rows], len(x))
-            times = timestep.expand(len(batch))
-            prediction = predict_noise(self.unet, batch, times, context, added=added)
-            answers.update(zip(rows, prediction.split(len(x)), strict=True))
-        return [answers[row] for row in range(len(texts))]
-
-    def _calls_for(self, texts: Sequence[Tensor]) -> list[list[int]]:
-        """Which texts go into one call of the UNet, by their index."""
-        if not self.options.batch_guidance:
-            return [[row] for row in range(len(texts))]
-        lengths = dict.fromkeys(len(text) for text in texts)
-        return [[row for row, t in enumerate(texts) if len(t) == length] for length in lengths]
+        answers: list[Tensor] = []
+        for call in batch.calls:
+            if self.injection is not None:
+                self.injection.choose(*(self._texts.of(image).networks for image in call.images))
+            images = x[call.images]
+            answers.append(
+                predict_noise(
+                    self.unet,
+                    images,
+                    timestep.expand(len(images)),
+                    call.context,
+                    mask=call.mask,
+                    added=self.extras.added(call.pooled),
+                )
+            )
+        return torch.cat(answers) if len(answers) > 1 else answers[0]
 
 
 def predict_noise(
@@ -154,6 +117,7 @@ def predict_noise(
     timestep: Tensor,
     context: Tensor,
     *,
+    mask: Tensor | None = None,
     added: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """Ask a UNet once. What it predicts is the noise or, by some models, v.
@@ -163,21 +127,18 @@ def predict_noise(
         x: ``[batch, channels, height, width]``.
         timestep: ``[batch]``, integer or not.
         context: Text embeddings ``[batch, tokens, width]``.
+        mask: ``[batch, tokens]``, true where there is text; None where there is nothing else.
         added: SDXL's ``added_cond_kwargs``, see :meth:`promptengine.diffusion.extras.Extras.added`.
 
     Returns:
         The prediction, typed like ``x`` and shaped like its latents.
     """
     dtype = next(unet.parameters()).dtype
-    more = {} if added is None else {"added_cond_kwargs": added}
+    more: dict[str, Any] = {} if added is None else {"added_cond_kwargs": added}
+    if mask is not None:
+        more["encoder_attention_mask"] = mask
     answer = unet(x.to(dtype), timestep, context.to(dtype), **more, return_dict=False)[0]
     return answer.to(x.dtype)
-
-
-def _padded(texts: Sequence[Tensor], length: int = 0) -> list[Tensor]:
-    """Lengthen each ``[tokens, width]`` to the longest, or to ``length``, by its own last vector."""
-    longest = max(length, *(len(text) for text in texts))
-    return [torch.cat([text, text[-1:].expand(longest - len(text), -1)]) for text in texts]
 
 
 @contextmanager

@@ -40,19 +40,20 @@ class Extras:
         """Return the UNet's input: latents ``[images, 4, height, width]`` and the channels."""
         return x if self.channels is None else torch.cat([x, self.channels.to(x)], dim=1)
 
-    def added(self, pooled: Sequence[Tensor | None], images: int) -> Mapping[str, Tensor] | None:
+    def added(self, pooled: Sequence[Tensor | None]) -> Mapping[str, Tensor] | None:
         """Return diffusers' ``added_cond_kwargs`` for a batch, or None where the UNet takes none.
 
         Args:
-            pooled: The pooled vector ``[width]`` of each text.
-            images: How many rows of the batch follow each text.
+            pooled: The pooled vector ``[width]`` of each row.
         """
         vectors = [vector for vector in pooled if vector is not None]
         if self.sizes is None or not vectors:
             return None
-        texts = torch.stack(vectors).repeat_interleave(images, dim=0)
-        sizes = self.sizes.to(texts.device).expand(len(texts), -1)
-        return {"text_embeds": texts, "time_ids": sizes}
+        texts = torch.stack(vectors)
+        return {
+            "text_embeds": texts,
+            "time_ids": self.sizes.to(texts.device).expand(len(texts), -1),
+        }
 
 
 NO_EXTRAS = Extras()

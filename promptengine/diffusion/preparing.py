@@ -3,59 +3,48 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.clock import StageClock
-from promptengine.diffusion.denoiser import Guidance
-from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics, with_bundled
-from promptengine.diffusion.extras import unconditional
+from promptengine.diffusion.guidance import Guidance
 from promptengine.diffusion.passes import noise_table
 from promptengine.diffusion.picture.latents import LATENT_UPSCALERS, Enlargement, enlargement
 from promptengine.diffusion.picture.resize import UPSCALERS
+from promptengine.diffusion.prompting import Parts, prepare_prompts
 from promptengine.diffusion.record import text_entries
+from promptengine.diffusion.samplers.dpm import sample_dpm_adaptive
 from promptengine.diffusion.sampling import Sampler, SigmaSampler, find_sampler
 from promptengine.diffusion.schedules import NoiseTable, find_scheduler
-from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
+from promptengine.diffusion.stack import NetworkStack
 from promptengine.diffusion.starting import StartLatents, encode_start
 from promptengine.diffusion.walk import Walk, exact_walk, plain_walk, walked, whole_schedule
 from promptengine.errors import RequestError
 from promptengine.options import Options
-from promptengine.plan import Plan, make_plan, with_default_lora
+from promptengine.plan import with_default_lora
 from promptengine.registry import Registry
 from promptengine.request import GenerationRequest, HiresPass, with_default_hypernetwork
-from promptengine.syntax import Diagnostic, Schedule, parse, schedule
-from promptengine.text.encode import Conditioning, encode_schedule
-from promptengine.text.model import text_widths
-from promptengine.text.words import EmbeddingTable
+from promptengine.syntax import Diagnostic
 
-__all__ = ["Job", "Parts", "PreparedPass", "prepare_job", "refuse_unhonoured"]
+__all__ = ["Job", "PreparedPass", "prepare_job", "refuse_unhonoured", "with_networks_of"]
+
+_OWN: Mapping[str, Any] = {
+    "prompt": "",
+    "negative_prompt": "",
+    "seed": 0,
+    "variation_seed": 0,
+    "cfg_scale": 1.0,
+    "clip_skip": 1,
+    "batch_size": 1,
+}
+"""What requests of one batch may have of their own."""
 
 _NOT_HONOURED = ("old_emphasis",)
 """Options that nothing here acts on; they are refused where they are changed."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Parts:
-    """What an engine works with.
-
-    Attributes:
-        checkpoint: The model's parts.
-        registry: Where tag names are looked up.
-        networks: Networks used of late.
-        embeddings: Likewise.
-        device: Where the model lives.
-    """
-
-    checkpoint: Checkpoint
-    registry: Registry
-    networks: NetworkCache
-    embeddings: EmbeddingCache
-    device: torch.device
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +107,27 @@ class Job:
         ]
         known = {replace(one, span=None) for one in own}
         return *own, *(one for one in dict.fromkeys(later) if one not in known)
+
+    @property
+    def shared(self) -> Hashable:
+        """What must be equal for jobs to be sampled as one batch.
+
+        Nothing is equal to it where the images of a batch depend on each other: where a sampler picks
+        its steps by all of them, where they share noise, and where they start from pictures.
+        """
+        request, options = self.request, self.request.options
+        passes = [self.first, *([self.second] if self.second else [])]
+        if (
+            self.start is not None
+            or options.sde_noise_per_batch
+            or any(one.sampler.run is sample_dpm_adaptive for one in passes)
+        ):
+            return object()
+        hires = request.hires and replace(request.hires, prompt="", negative_prompt="")
+        return (
+            replace(request, **_OWN, hires=hires),
+            *(id(one.stack.weights) if one.stack.weights else None for one in passes),
+        )
 
     @property
     def steps(self) -> int:
@@ -185,6 +195,27 @@ def prepare_job(
     )
 
 
+def with_networks_of(first: Job, job: Job) -> Job:
+    """A job under the networks of another one's prompt, as the later rows of WebUI's batches are.
+
+    Its own networks are reported as not applied.
+    """
+
+    def changed(own: PreparedPass, other: PreparedPass) -> PreparedPass:
+        idle = [
+            replace(report, applied=False, reason="the batch has the first prompt's networks")
+            for report in own.stack.reports
+        ]
+        stack = replace(other.stack, reports=(*other.stack.reports, *idle))
+        return replace(own, stack=stack, guidance=replace(own.guidance, networks=stack.uses))
+
+    return replace(
+        job,
+        first=changed(job.first, first.first),
+        second=changed(job.second, first.second) if job.second and first.second else job.second,
+    )
+
+
 def _prepare_pass(
     parts: Parts,
     request: GenerationRequest,
@@ -197,22 +228,7 @@ def _prepare_pass(
 ) -> PreparedPass:
     """Prepare a pass; ``calls`` are what prompt schedules count, in the first and the second pass."""
     options = request.options
-    prompts = parse(request.prompt), parse(request.negative_prompt, negative=True)
-    with clock.measuring("plan"):
-        plan = make_plan(
-            *prompts,
-            parts.registry,
-            steps=calls[0],
-            hires_steps=calls[1],
-            policy=request.policy,
-            old_timelines=options.old_timelines,
-        )
-    with clock.measuring("load"):
-        stack = prepare_stack(plan, parts.registry, parts.networks, policy=request.policy)
-        widths = text_widths(*parts.checkpoint.text_encoders)
-        words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
-    with clock.measuring("encode"), stack.merged():
-        guidance = _encode(parts.checkpoint, plan, request, words.table)
+    read = prepare_prompts(parts, request, clock, calls=calls)
     if walk is None:
         levels = sampler.schedule(table, request.steps, options)
     else:
@@ -221,15 +237,12 @@ def _prepare_pass(
         sampler=sampler,
         schedule=levels,
         walk=walk,
-        stack=stack,
-        guidance=guidance,
-        entries=text_entries(prompts, plan, options, steps=calls[0], hires_steps=calls[1]),
-        diagnostics=(
-            *plan.diagnostics,
-            *stack.diagnostics,
-            *misfit_diagnostics(words, plan.texts),
-            *_idle_scheduler(request, sampler),
+        stack=read.stack,
+        guidance=read.guidance,
+        entries=text_entries(
+            read.prompts, read.plan, options, steps=calls[0], hires_steps=calls[1]
         ),
+        diagnostics=(*read.diagnostics, *_idle_scheduler(request, sampler)),
     )
 
 
@@ -270,32 +283,6 @@ def _with_default_networks(registry: Registry, request: GenerationRequest) -> Ge
         return request
     prompt = with_default_lora(request.prompt, options.lora, options.default_multiplier)
     return replace(request, prompt=prompt)
-
-
-def _encode(
-    checkpoint: Checkpoint, plan: Plan, request: GenerationRequest, words: EmbeddingTable
-) -> Guidance:
-    model = checkpoint.text_model(clip_skip=request.clip_skip)
-    options = request.options
-
-    def encode(timeline: Schedule) -> Conditioning:
-        return encode_schedule(
-            timeline,
-            model,
-            embeddings=words,
-            emphasis=options.emphasis,
-            comma_backtrack=options.comma_backtrack,
-        )
-
-    nothing = parse("", negative=True).parts[0]
-    return Guidance(
-        positive=[(encode(part.schedule), part.weight) for part in plan.positive],
-        negative=unconditional(
-            checkpoint, encode(plan.negative), [one.text for one in plan.negative.segments]
-        ),
-        scale=request.cfg_scale,
-        empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
-    )
 
 
 def refuse_unhonoured(options: Options) -> None:

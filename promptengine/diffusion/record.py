@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from promptengine.diffusion.denoiser import Guidance
+from promptengine.diffusion.guidance import Guidance
 from promptengine.diffusion.sampling import Sampler, SigmaSampler
 from promptengine.diffusion.schedules import SCHEDULERS, NoiseTable
 from promptengine.options import Options

@@ -1,8 +1,12 @@
-"""A job carried out, batch by batch: sampled, enlarged and sampled again, decoded."""
+"""Jobs carried out, batch by batch: sampled, enlarged and sampled again, decoded.
+
+Jobs that agree in everything but prompts, networks, seeds and CFG scale are sampled as one batch.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from PIL import Image
@@ -22,70 +26,114 @@ from promptengine.diffusion.picture.latents import LATENT_UPSCALERS, Enlargement
 from promptengine.diffusion.picture.pixels import decoded, encode
 from promptengine.diffusion.picture.resize import find_upscaler, resized
 from promptengine.diffusion.picture.start import finished
-from promptengine.diffusion.preparing import Job, Parts, PreparedPass
+from promptengine.diffusion.preparing import Job, PreparedPass
+from promptengine.diffusion.prompting import Parts
 from promptengine.diffusion.samplers.shape import OnStep
 from promptengine.diffusion.sampling import SigmaSampler
 from promptengine.diffusion.tiling import tiled
 from promptengine.diffusion.walk import noised, walked
-from promptengine.networks.inject import injected
-from promptengine.request import GenerationRequest
+from promptengine.networks.inject import Injection, injected
 
 __all__ = ["decode_batch", "sample_batch"]
 
 
-def sample_batch(parts: Parts, job: Job, batch: int, on_step: OnStep) -> Tensor:
+def sample_batch(parts: Parts, jobs: Sequence[Job], batch: int, on_step: OnStep) -> list[Tensor]:
     """Sample the latents of one batch, counted from 0.
 
+    Args:
+        parts: The engine's.
+        jobs: One, or several whose :attr:`~promptengine.diffusion.preparing.Job.shared` is equal.
+        batch: Which of their batches.
+        on_step: Called after every step.
+
     Returns:
-        ``[images, 4, height / 8, width / 8]``, float32.
+        For each job ``[images, 4, height / 8, width / 8]``, float32.
     """
-    count = job.request.images_at_once
-    images = slice(batch * count, (batch + 1) * count)
-    channels = parts.checkpoint.latent_channels
-    seeding = _seeding(job.request, job.seeds[images], job.variation_seeds[images])
-    noise = ImageNoise(seeding, (channels, job.height // 8, job.width // 8), parts.device)
-    if job.start is None:
-        options = job.request.options
-        x = first_latents(job.first.sampler, job.first.schedule, noise, options)
-        x = _run(parts, job, job.first, x, noise=noise, on_step=on_step)
-    else:
-        first = noise.first() * job.request.options.initial_noise_multiplier
-        x = _run_from(
-            parts,
-            job,
-            job.first,
-            job.start.latents,
-            first=first,
-            noise=noise,
-            on_step=on_step,
-            blend=job.start.blend,
+    first = _Pass.of(parts, jobs, batch)
+    start = jobs[0].start
+    if start is None:
+        prepared, options = jobs[0].first, jobs[0].request.options
+        x = _run(
+            first, first_latents(prepared.sampler, prepared.schedule, first.noise, options), on_step
         )
-    if job.second is None or job.larger is None:
-        return x
-    x = _enlarged(parts.checkpoint, job, x, job.larger, seeding.seeds)
+    else:
+        noise = first.noise.first() * jobs[0].request.options.initial_noise_multiplier
+        x = _run_from(first, start.latents, first=noise, on_step=on_step, blend=start.blend)
+    if jobs[0].second is None or jobs[0].larger is None:
+        return list(x.split(first.counts))
+    x = torch.cat(
+        [
+            _enlarged(parts.checkpoint, job, one, jobs[0].larger, seeding.seeds)
+            for job, one, seeding in zip(jobs, x.split(first.counts), first.seedings, strict=True)
+        ]
+    )
     height, width = x.shape[-2:]
-    noise = ImageNoise(seeding, (channels, height, width), parts.device)
+    second = _Pass.of(parts, jobs, batch, enlarged=(height, width))
 
     def on_later_step(step: int, denoised: Tensor) -> None:
-        on_step(job.first_steps + step, denoised)
+        on_step(jobs[0].first_steps + step, denoised)
 
-    return _run_from(
-        parts, job, job.second, x, first=noise.first(), noise=noise, on_step=on_later_step
-    )
+    x = _run_from(second, x, first=second.noise.first(), on_step=on_later_step)
+    return list(x.split(second.counts))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pass:
+    """One pass of some jobs together.
+
+    Attributes:
+        parts: The engine's.
+        jobs: The jobs; what they share is read from the first.
+        prepared: Their passes.
+        seedings: What random numbers the images of each job get.
+        noise: The same of all images.
+    """
+
+    parts: Parts
+    jobs: Sequence[Job]
+    prepared: Sequence[PreparedPass]
+    seedings: Sequence[Seeding]
+    noise: ImageNoise
+
+    @classmethod
+    def of(
+        cls,
+        parts: Parts,
+        jobs: Sequence[Job],
+        batch: int,
+        *,
+        enlarged: tuple[int, int] | None = None,
+    ) -> _Pass:
+        """The first pass of a batch, or the second where latents of ``enlarged`` size come in."""
+        lead = jobs[0]
+        height, width = enlarged or (lead.height // 8, lead.width // 8)
+        seedings = [_seeding(job, batch) for job in jobs]
+        together = replace(
+            seedings[0],
+            seeds=tuple(seed for one in seedings for seed in one.seeds),
+            variation_seeds=tuple(seed for one in seedings for seed in one.variation_seeds),
+        )
+        return cls(
+            parts=parts,
+            jobs=jobs,
+            prepared=[job.first if enlarged is None else job.second or job.first for job in jobs],
+            seedings=seedings,
+            noise=ImageNoise(
+                together, (parts.checkpoint.latent_channels, height, width), parts.device
+            ),
+        )
+
+    @property
+    def counts(self) -> list[int]:
+        """How many images belong to each job."""
+        return [job.request.images_at_once for job in self.jobs]
 
 
 def _run_from(
-    parts: Parts,
-    job: Job,
-    prepared: PreparedPass,
-    start: Tensor,
-    *,
-    first: Tensor,
-    noise: ImageNoise,
-    on_step: OnStep,
-    blend: Blend | None = None,
+    this: _Pass, start: Tensor, *, first: Tensor, on_step: OnStep, blend: Blend | None = None
 ) -> Tensor:
     """Run a pass from latents without noise; ``first`` is the noise they get."""
+    prepared, job = this.prepared[0], this.jobs[0]
     walk, sampler = prepared.walk, prepared.sampler
     if walk is None or walk.total == 0:
         return start
@@ -95,65 +143,79 @@ def _run_from(
     )
     part = walked(sampler, prepared.schedule, walk)
     if isinstance(sampler, SigmaSampler) or len(part) > 1:
-        x = _run(parts, job, prepared, x, noise=noise, on_step=on_step, part=part, blend=blend)
+        x = _run(this, x, on_step, part=part, blend=blend)
     return x if blend is None else blend(x)
 
 
 def _run(
-    parts: Parts,
-    job: Job,
-    prepared: PreparedPass,
+    this: _Pass,
     x: Tensor,
-    *,
-    noise: ImageNoise,
     on_step: OnStep,
+    *,
     part: Tensor | None = None,
     blend: Blend | None = None,
 ) -> Tensor:
-    request, unet = job.request, parts.checkpoint.unet
+    job, prepared = this.jobs[0], this.prepared[0]
+    unet = this.parts.checkpoint.unet
     with (
         prepared.stack.merged(),
-        injected(unet, prepared.stack.uses),
+        injected(unet, folder=this.parts.networks.folder) as injection,
         skips_resized_like_webui(unet),
-        tiled(*[unet] * request.tiling),
+        tiled(*[unet] * job.request.tiling),
     ):
         return run_pass(
             prepared.sampler,
-            _guided(parts.checkpoint, job, prepared, noise),
+            _guided(this, injection),
             job.table,
             x,
             prepared.schedule,
-            noise=noise,
-            options=request.options,
+            noise=this.noise,
+            options=job.request.options,
             on_step=on_step,
             part=part,
             blend=blend,
         )
 
 
-def _guided(
-    checkpoint: Checkpoint, job: Job, prepared: PreparedPass, noise: ImageNoise
-) -> GuidedUnet:
+def _guided(this: _Pass, injection: Injection) -> GuidedUnet:
     """The UNet, with what it reads beside text, sized as the pass is."""
-    seeds, (_, rows, columns) = noise.seeding.seeds, noise.shape
+    checkpoint = this.parts.checkpoint
+    _, rows, columns = this.noise.shape
     width, height = columns * 8, rows * 8
-    if job.start is None:
+    if start := this.jobs[0].start:
+        channels = start.channels
+    elif checkpoint.inpainting:
+        noises = [
+            posterior_noise(one.seeds[-1], len(one.seeds), this.noise.shape)
+            for one in this.seedings
+        ]
         channels = inpainting_channels(
-            checkpoint,
-            images=len(seeds),
-            width=width,
-            height=height,
-            noise=posterior_noise(seeds[-1], len(seeds), noise.shape),
+            checkpoint, images=sum(this.counts), width=width, height=height, noise=torch.cat(noises)
         )
     else:
-        channels = job.start.channels
-    sizes = size_conditioning(checkpoint, width=width, height=height)
+        channels = None
+    pairs = zip(this.prepared, this.counts, strict=True)
     return GuidedUnet(
         checkpoint.unet,
-        prepared.guidance,
-        job.request.options,
-        Extras(sizes, channels),
+        [prepared.guidance for prepared, count in pairs for _ in range(count)],
+        this.jobs[0].request.options,
+        Extras(size_conditioning(checkpoint, width=width, height=height), channels),
         checkpoint.prediction,
+        injection,
+    )
+
+
+def _seeding(job: Job, batch: int) -> Seeding:
+    request = job.request
+    images = slice(batch * request.images_at_once, (batch + 1) * request.images_at_once)
+    width, height = request.seed_resize_from or (0, 0)
+    return Seeding(
+        seeds=tuple(job.seeds[images]),
+        variation_seeds=tuple(job.variation_seeds[images]),
+        strength=request.variation_strength,
+        resize_from=(height // 8, width // 8) if request.seed_resize_from else None,
+        delta=request.options.noise_seed_delta,
+        source=request.options.noise_source,
     )
 
 
@@ -185,17 +247,3 @@ def decode_batch(checkpoint: Checkpoint, job: Job, latents: Tensor) -> list[Imag
         return images
     pairs = zip(images, job.start.pictures, strict=True)
     return [finished(image, picture, job.request.options) for image, picture in pairs]
-
-
-def _seeding(
-    request: GenerationRequest, seeds: Sequence[int], variation_seeds: Sequence[int]
-) -> Seeding:
-    width, height = request.seed_resize_from or (0, 0)
-    return Seeding(
-        seeds=tuple(seeds),
-        variation_seeds=tuple(variation_seeds),
-        strength=request.variation_strength,
-        resize_from=(height // 8, width // 8) if request.seed_resize_from else None,
-        delta=request.options.noise_seed_delta,
-        source=request.options.noise_source,
-    )

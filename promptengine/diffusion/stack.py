@@ -12,9 +12,10 @@ from typing import Final
 from torch import Tensor, nn
 
 from promptengine.errors import IncompatibleNetworkError, NetworkFormatError, PromptEngineError
+from promptengine.networks.attention import attention_widths, refuse_fused, require_fit
 from promptengine.networks.files import load_hypernetwork
+from promptengine.networks.folding import Folder
 from promptengine.networks.hypernetwork import Hypernetwork
-from promptengine.networks.inject import attention_widths, refuse_fused, require_fit
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.merge import (
     Application,
@@ -55,12 +56,14 @@ class NetworkCache:
     Attributes:
         unet: As given.
         widths: What its attentions read.
+        folder: Folds networks into its projections.
     """
 
     def __init__(self, unet: nn.Module, text_encoder: nn.Module, capacity: int = 16) -> None:
         weight = next(unet.parameters())
         self.unet = unet
         self.widths = attention_widths(unet)
+        self.folder = Folder()
         self._place = (weight.device, weight.dtype)
         self._capacity = capacity
         self._kept: OrderedDict[_FileState, Hypernetwork] = OrderedDict()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from promptengine.diffusion.preparing import Job, Parts
+from promptengine.diffusion.preparing import Job
+from promptengine.diffusion.prompting import Parts
 from promptengine.diffusion.record import (
     level_entries,
     pass_entries,

@@ -24,11 +24,16 @@ class Recent(Generic[_Key, _Value]):
         self._room = room
         self._size_of = size_of
         self._kept: OrderedDict[_Key, _Value] = OrderedDict()
+        self._taken = 0
 
     def get(self, key: _Key, make: Callable[[], _Value]) -> _Value:
         """Return the value of a key, made now if it is not kept."""
-        value = self._kept.pop(key) if key in self._kept else make()
-        self._kept[key] = value
-        while sum(map(self._size_of, self._kept.values())) > self._room:
-            self._kept.popitem(last=False)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        value = self._kept[key] = make()
+        self._taken += self._size_of(value)
+        while self._taken > self._room:
+            _, forgotten = self._kept.popitem(last=False)
+            self._taken -= self._size_of(forgotten)
         return value

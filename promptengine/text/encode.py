@@ -62,13 +62,14 @@ class Conditioning:
 
         A segment serves every call up to its ``until_step``; past the last one the first holds.
         """
-        return self.embeddings[self._segment(call)]
+        return self.embeddings[self.segment_at(call)]
 
     def pooled_at(self, call: int) -> Tensor | None:
         """Return the pooled vector ``[width]`` at a call, where the family uses it."""
-        return None if self.pooled is None else self.pooled[self._segment(call)]
+        return None if self.pooled is None else self.pooled[self.segment_at(call)]
 
-    def _segment(self, call: int) -> int:
+    def segment_at(self, call: int) -> int:
+        """Return which segment serves a call."""
         ends = enumerate(self.until_step)
         return next((index for index, until in ends if call <= until), 0)
 

@@ -21,10 +21,11 @@ from torch import Tensor
 from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.engine import Engine
 from promptengine.errors import RequestError, TrainingError
+from promptengine.networks.attention import attention_widths
 from promptengine.networks.files import load_hypernetwork, require_writable
 from promptengine.networks.hypernetwork import Hypernetwork
 from promptengine.networks.initialise import initialise
-from promptengine.networks.inject import attention_widths, injected
+from promptengine.networks.inject import injected
 from promptengine.pictures import draw_sheet, save_png
 from promptengine.request import GenerationRequest
 from promptengine.training.captions import filled, template_lines

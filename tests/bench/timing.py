@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median, quantiles
 
 
 def timed(
@@ -29,3 +29,34 @@ def calibration() -> float:
         return total
 
     return median(timed(loop, 9)) * 1e3
+
+
+def interleaved(
+    actions: Mapping[str, Callable[[], object]], rounds: int, *, warm: int = 1
+) -> dict[str, list[float]]:
+    """Return the seconds of each action in each round, all actions taking turns.
+
+    Turns keep a machine that grows slower or faster from favouring one of them; what is compared should
+    come from one call.
+
+    Args:
+        actions: By name.
+        rounds: How often each is timed.
+        warm: Rounds before that, which do not count.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in actions}
+    for turn in range(warm + rounds):
+        for name, action in actions.items():
+            (spent,) = timed(action, 1)
+            if turn >= warm:
+                seconds[name].append(spent)
+    return seconds
+
+
+def ratio(seconds: Mapping[str, Sequence[float]], name: str, base: str) -> tuple[float, float]:
+    """Return the median of the rounds' ratios of two actions, and half the width of their middle half."""
+    ratios = [one / other for one, other in zip(seconds[name], seconds[base], strict=True)]
+    if len(ratios) < 2:
+        return ratios[0], 0.0
+    low, middle, high = quantiles(ratios, n=4)
+    return middle, (high - low) / 2

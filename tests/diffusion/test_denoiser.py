@@ -5,12 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from promptengine.diffusion.denoiser import (
-    Guidance,
-    GuidedUnet,
-    predict_noise,
-    skips_resized_like_webui,
-)
+from promptengine.diffusion.denoiser import GuidedUnet, predict_noise, skips_resized_like_webui
+from promptengine.diffusion.guidance import Guidance
 from promptengine.diffusion.tiling import tiled
 from promptengine.options import Options
 from promptengine.text.encode import Conditioning
@@ -25,10 +21,19 @@ class MeanUnet(nn.Module):
         self.batches: list[tuple[int, int]] = []
 
     def forward(
-        self, x: Tensor, timestep: Tensor, context: Tensor, return_dict: bool
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        return_dict: bool,
+        encoder_attention_mask: Tensor | None = None,
     ) -> list[Tensor]:
         self.batches.append((len(x), context.shape[1]))
-        return [context.mean(dim=(1, 2))[:, None, None, None].expand_as(x)]
+        means = context.mean(dim=(1, 2))
+        if encoder_attention_mask is not None:
+            assert not context[~encoder_attention_mask].any()
+            means = means / encoder_attention_mask.float().mean(dim=1)
+        return [means[:, None, None, None].expand_as(x)]
 
 
 def said(*values: float, tokens: int = 77, until: tuple[int, ...] = (10,)) -> Conditioning:
@@ -38,7 +43,7 @@ def said(*values: float, tokens: int = 77, until: tuple[int, ...] = (10,)) -> Co
 def ask(
     unet: MeanUnet, *positive: tuple[Conditioning, float], negative: Conditioning, scale: float
 ):
-    guided = GuidedUnet(unet, Guidance(positive, negative, scale))
+    guided = GuidedUnet(unet, [Guidance(positive, negative, scale)])
     with torch.no_grad():
         return guided, guided(torch.zeros(2, 4, 1, 1), torch.tensor(500.0))[:, 0, 0, 0].tolist()
 
@@ -60,14 +65,15 @@ def test_the_negative_prompt_counts_at_scale_1_too() -> None:
 def test_parts_are_lengthened_but_not_the_negative_prompt() -> None:
     unet = MeanUnet()
     long, short = said(3.0, tokens=154), said(3.0, tokens=77)
-    ask(unet, (long, 1.0), (short, 1.0), negative=said(1.0), scale=7.0)
-    assert unet.batches == [(4, 154), (2, 77)]
+    _, answer = ask(unet, (long, 1.0), (short, 1.0), negative=said(1.0), scale=7.0)
+    assert unet.batches == [(6, 154)]
+    torch.testing.assert_close(answer, [1.0 + 2 * 7 * (3.0 - 1.0)] * 2)
 
 
 def test_every_second_call_below_a_level_leaves_the_negative_prompt_out() -> None:
     unet = MeanUnet()
     guidance = Guidance([(said(3.0), 0.5), (said(5.0), 1.0)], said(1.0), 7.0)
-    guided = GuidedUnet(unet, guidance, Options(unguided_below=2.0))
+    guided = GuidedUnet(unet, [guidance], Options(unguided_below=2.0))
     x, timestep = torch.zeros(1, 4, 1, 1), torch.tensor(1.0)
     answers = [float(guided(x, timestep, level=torch.tensor(v)).mean()) for v in (1, 1, 1, 2.0)]
     full = 1.0 + 0.5 * 7 * 2.0 + 7 * 4.0
@@ -84,11 +90,11 @@ def test_options_even_out_prompts_of_different_length() -> None:
         unet = MeanUnet()
         guidance = Guidance([(positive, 1.0)], negative, 1.0, empty)
         assert guidance.uneven
-        guided = GuidedUnet(unet, guidance, Options(**options))  # type: ignore[arg-type]
+        guided = GuidedUnet(unet, [guidance], Options(**options))  # type: ignore[arg-type]
         answer = float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean())
         return unet.batches, answer
 
-    assert batches(long, short)[0] == [(1, 154), (1, 77)]
+    assert batches(long, short) == ([(2, 154)], 3.0)
     # With empty chunks a prompt's mean halves; with its own last vector it stays.
     assert batches(short, long, pad_with_empty=True) == ([(2, 154)], 0.5)
     assert batches(long, short, pad_with_empty=True)[0] == [(2, 154)]
@@ -97,10 +103,28 @@ def test_options_even_out_prompts_of_different_length() -> None:
     assert batches(short, long, pad_with_last=True, pad_with_empty=True)[0] == [(2, 77)]
 
 
+def test_every_image_follows_its_own_prompt() -> None:
+    unet = MeanUnet()
+    one = Guidance([(said(3.0), 0.5), (said(5.0), 1.0)], said(1.0), 7.0)
+    other = Guidance([(said(2.0, tokens=154), 1.0)], said(4.0), 3.0)
+    guided = GuidedUnet(unet, [one, other])
+    x, timestep = torch.zeros(2, 4, 1, 1), torch.tensor(1.0)
+    answers = guided(x, timestep)[:, 0, 0, 0].tolist()
+    torch.testing.assert_close(answers, [1 + 3.5 * 2 + 7 * 4, 4 + 3.0 * (2 - 4)])
+    assert unet.batches == [(5, 154)]
+    apart = GuidedUnet(unet, [one, other], Options(batch_guidance=False))
+    torch.testing.assert_close(apart(x, timestep)[:, 0, 0, 0].tolist(), answers)
+    assert unet.batches[1:] == [(2, 154), (2, 77), (1, 77)]
+    halved = GuidedUnet(unet, [one, other], Options(unguided_below=9.0))
+    halved.calls = 1
+    answers = halved(x, timestep, level=torch.tensor(1.0))[:, 0, 0, 0].tolist()
+    torch.testing.assert_close(answers, [3.0 + 5.0 - 3.0, 2.0])
+
+
 def test_prompts_can_be_asked_for_one_by_one() -> None:
     unet = MeanUnet()
     guidance = Guidance([(said(3.0), 1.0)], said(1.0), 7.0)
-    guided = GuidedUnet(unet, guidance, Options(batch_guidance=False))
+    guided = GuidedUnet(unet, [guidance], Options(batch_guidance=False))
     assert float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean()) == 15.0
     assert unet.batches == [(1, 77), (1, 77)]
 
@@ -108,7 +132,7 @@ def test_prompts_can_be_asked_for_one_by_one() -> None:
 def test_the_call_counter_reads_the_schedule() -> None:
     unet = MeanUnet()
     scheduled = said(2.0, 4.0, until=(1, 10))
-    guided = GuidedUnet(unet, Guidance([(scheduled, 1.0)], said(0.0), 1.0))
+    guided = GuidedUnet(unet, [Guidance([(scheduled, 1.0)], said(0.0), 1.0)])
     answers = [float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean()) for _ in range(4)]
     assert answers == [2.0, 2.0, 4.0, 4.0]
     assert guided.calls == 4

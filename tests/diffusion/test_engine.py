@@ -135,6 +135,64 @@ def test_a_batch_equals_its_images_alone(tiny_engine: Engine) -> None:
     torch.testing.assert_close(batch, torch.stack(alone), atol=1e-3, rtol=0)
 
 
+# Rounding depends on a batch's size, and guidance multiplies it; on a random model by a lot.
+GENTLE = replace(BASE, cfg_scale=2.0)
+MIXED = (
+    replace(GENTLE, prompt="a cat<hypernet:hn-relu:1>"),
+    replace(GENTLE, prompt="a [dog:cat:0.5]", seed=11, cfg_scale=3.0),
+    replace(GENTLE, prompt="a cat AND a dog:0.5<hypernet:hn-linear:0.7>", seed=12),
+    replace(
+        GENTLE, prompt=" ".join(["cat"] * 90) + "<hypernet:hn-relu:0.4>", seed=13, batch_size=2
+    ),
+    replace(GENTLE, prompt="a cat", negative_prompt="dog " * 160, seed=14),
+)
+
+
+def test_different_requests_run_as_one_batch(tiny_engine: Engine) -> None:
+    calls: list[int] = []
+    unet = tiny_engine.checkpoint.unet
+    handle = unet.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    try:
+        together = tiny_engine.generate_batch(MIXED)
+        assert calls == [13] * BASE.steps
+    finally:
+        handle.remove()
+    for request, result in zip(MIXED, together, strict=True):
+        alone = tiny_engine.generate(request)
+        torch.testing.assert_close(result.latents, alone.latents, atol=1e-4, rtol=1e-5)
+        assert result.infotexts == alone.infotexts
+        assert result.networks == alone.networks
+        assert result.seeds == alone.seeds
+
+
+def test_requests_that_share_too_little_follow_one_another(tiny_engine: Engine) -> None:
+    requests = [
+        replace(BASE, sampler="Euler"),
+        replace(BASE, sampler="DPM adaptive"),
+        replace(BASE, sampler="DPM adaptive", seed=9),
+        replace(BASE, width=64, batch_count=2),
+        replace(BASE, sampler="Euler", seed=3),
+    ]
+    seen: list[int] = []
+    together = tiny_engine.generate_batch(requests, on_progress=lambda p: seen.append(p.step))
+    assert seen.count(1) == 5
+    for request, result in zip(requests, together, strict=True):
+        torch.testing.assert_close(
+            result.latents, tiny_engine.generate(request).latents, atol=1e-4, rtol=1e-5
+        )
+
+
+def test_the_first_prompts_networks_can_act_on_all(tiny_engine: Engine) -> None:
+    first, second = MIXED[0], MIXED[2]
+    results = tiny_engine.generate_batch([first, second], networks="first-prompt")
+    expected = replace(second, prompt="a cat AND a dog:0.5<hypernet:hn-relu:1>")
+    alone = tiny_engine.generate(expected)
+    torch.testing.assert_close(results[1].latents, alone.latents, atol=1e-4, rtol=1e-5)
+    told = [(report.name, report.applied) for report in results[1].networks]
+    assert told == [("hn-relu", True), ("hn-linear", False)]
+    assert "Hypernet skipped: hn-linear (the batch has" in results[1].infotexts[0]
+
+
 def test_a_drawn_seed_is_reported_and_reproduces(tiny_engine: Engine) -> None:
     drawn = tiny_engine.generate(replace(BASE, seed=-1))
     again = tiny_engine.generate(replace(BASE, seed=drawn.seeds[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,13 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import (
-    EulerDiscreteScheduler,
-    StableDiffusionInpaintPipeline,
-    StableDiffusionPipeline,
-    StableDiffusionXLInpaintPipeline,
-    StableDiffusionXLPipeline,
-)
 from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
@@ -33,8 +25,8 @@ from promptengine.diffusion.extras import inpainting_channels, posterior_noise, 
 from promptengine.diffusion.original_names import unet_weights, vae_weights
 from promptengine.diffusion.picture.pixels import pixels_of
 from promptengine.families import UNET_PREFIX, VAE_PREFIX, Family
-from promptengine.text.tokenizer import clip_tokenizer
 from tests.conftest import CHECKPOINT
+from tests.diffusion.diffusers_pipelines import pipeline
 from tests.diffusion.original import FAMILIES, Original, tiny, write
 
 SIZE = 64
@@ -121,47 +113,6 @@ def test_names_are_those_of_diffusers_own_converter(
     for ours, theirs in pairs:
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(tensor, theirs[name]) for name, tensor in ours.items())
-
-
-def pipeline(original: Original, *, prediction: str = "epsilon", inpainting: bool = False):
-    scheduler = EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type=prediction,
-        timestep_spacing="linspace",
-    )
-    first, last = (with_padding(token) for token in ("<|endoftext|>", "!"))
-    parts = {"unet": original.unet, "vae": original.vae, "scheduler": scheduler}
-    if original.family == "SDXL":
-        kind: Any = StableDiffusionXLInpaintPipeline if inpainting else StableDiffusionXLPipeline
-        made = kind(
-            text_encoder=original.encoders[0],
-            text_encoder_2=original.encoders[1],
-            tokenizer=first,
-            tokenizer_2=last,
-            add_watermarker=False,
-            **parts,
-        )
-    else:
-        kind = StableDiffusionInpaintPipeline if inpainting else StableDiffusionPipeline
-        made = kind(
-            text_encoder=original.encoders[0],
-            tokenizer=first if original.family == "SD1" else last,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-            **parts,
-        )
-    made.set_progress_bar_config(disable=True)
-    return made
-
-
-def with_padding(token: str):
-    own = copy.deepcopy(clip_tokenizer())
-    own.pad_token = token
-    own.model_max_length = 77
-    return own
 
 
 def start_noise(seed: int) -> Tensor:

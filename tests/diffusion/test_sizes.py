@@ -10,8 +10,8 @@ import pytest
 from promptengine import Engine, GenerationRequest
 from promptengine.diffusion.layout import infer_layout
 from promptengine.errors import IncompatibleNetworkError
+from promptengine.networks.attention import attention_widths, misfit
 from promptengine.networks.files import save_hypernetwork
-from promptengine.networks.inject import attention_widths, misfit
 from tests.diffusion.fullsize import FAMILY, WIDTHS, configured
 from tests.diffusion.original import Original, tiny, write
 from tests.networks.building import random_network

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
 from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
+from promptengine.networks.inject import injected
 
 RELU = HypernetworkSettings(activation="relu", activate_output=False)
 
@@ -34,6 +36,20 @@ def random_network(
         for tensor in network.parameters():
             tensor.copy_(torch.randn(tensor.shape, generator=generator) * 0.2)
     return network.eval().requires_grad_(False)
+
+
+def projections_reached(unet: nn.Module, stack: Sequence[tuple[Hypernetwork, float]]) -> set[str]:
+    """Names of the attention projections that answer differently while a stack is injected."""
+    projections = {
+        name: module
+        for name, module in unet.named_modules()
+        if name.endswith((".to_k", ".to_v", ".to_q")) and isinstance(module, nn.Linear)
+    }
+    read = {name: torch.ones(1, 3, module.in_features) for name, module in projections.items()}
+    before = {name: module(read[name]) for name, module in projections.items()}
+    with injected(unet, stack):
+        after = {name: module(read[name]) for name, module in projections.items()}
+    return {name for name in projections if not torch.equal(before[name], after[name])}
 
 
 def assert_same(first: Hypernetwork, second: Hypernetwork) -> None:

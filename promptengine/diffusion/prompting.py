@@ -1,0 +1,140 @@
+"""Prompts made ready for a model: parsed, planned, their networks loaded, their texts encoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from promptengine.diffusion.checkpoint import Checkpoint
+from promptengine.diffusion.clock import StageClock
+from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics, with_bundled
+from promptengine.diffusion.extras import unconditional
+from promptengine.diffusion.guidance import Guidance
+from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
+from promptengine.networks.inject import Stack
+from promptengine.plan import Plan, make_plan
+from promptengine.registry import Registry
+from promptengine.request import GenerationRequest
+from promptengine.syntax import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.text.encode import Conditioning, encode_schedule
+from promptengine.text.model import text_widths
+from promptengine.text.words import EmbeddingTable
+
+__all__ = ["Parts", "PreparedPrompts", "prepare_prompts"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What an engine works with.
+
+    Attributes:
+        checkpoint: The model's parts.
+        registry: Where tag names are looked up.
+        networks: Networks used of late.
+        embeddings: Likewise.
+        device: Where the model lives.
+    """
+
+    checkpoint: Checkpoint
+    registry: Registry
+    networks: NetworkCache
+    embeddings: EmbeddingCache
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedPrompts:
+    """A prompt and a negative prompt, ready for a pass.
+
+    Attributes:
+        prompts: Both as parsed.
+        plan: What they ask for.
+        stack: The networks.
+        guidance: The encoded texts.
+        diagnostics: Of prompts and files.
+    """
+
+    prompts: tuple[Prompt, Prompt]
+    plan: Plan
+    stack: NetworkStack
+    guidance: Guidance
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def prepare_prompts(
+    parts: Parts,
+    request: GenerationRequest,
+    clock: StageClock,
+    *,
+    calls: tuple[int, int | None],
+) -> PreparedPrompts:
+    """Parse, plan, load and encode the prompts of a request.
+
+    Args:
+        parts: The engine's.
+        request: Prompts, CFG scale, clip skip, options and policy count.
+        clock: Takes the time of the stages.
+        calls: What prompt schedules count, in the first and the second pass.
+
+    Raises:
+        PromptEngineError: As :meth:`promptengine.diffusion.engine.Engine.generate` says of prompts.
+    """
+    prompts = parse(request.prompt), parse(request.negative_prompt, negative=True)
+    with clock.measuring("plan"):
+        plan = make_plan(
+            *prompts,
+            parts.registry,
+            steps=calls[0],
+            hires_steps=calls[1],
+            policy=request.policy,
+            old_timelines=request.options.old_timelines,
+        )
+    with clock.measuring("load"):
+        stack = prepare_stack(plan, parts.registry, parts.networks, policy=request.policy)
+        widths = text_widths(*parts.checkpoint.text_encoders)
+        words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
+    with clock.measuring("encode"), stack.merged():
+        guidance = _encode(parts.checkpoint, plan, request, words.table, stack.uses)
+    return PreparedPrompts(
+        prompts=prompts,
+        plan=plan,
+        stack=stack,
+        guidance=guidance,
+        diagnostics=(
+            *plan.diagnostics,
+            *stack.diagnostics,
+            *misfit_diagnostics(words, plan.texts),
+        ),
+    )
+
+
+def _encode(
+    checkpoint: Checkpoint,
+    plan: Plan,
+    request: GenerationRequest,
+    words: EmbeddingTable,
+    networks: Stack,
+) -> Guidance:
+    model = checkpoint.text_model(clip_skip=request.clip_skip)
+    options = request.options
+
+    def encode(timeline: Schedule) -> Conditioning:
+        return encode_schedule(
+            timeline,
+            model,
+            embeddings=words,
+            emphasis=options.emphasis,
+            comma_backtrack=options.comma_backtrack,
+        )
+
+    nothing = parse("", negative=True).parts[0]
+    return Guidance(
+        positive=[(encode(part.schedule), part.weight) for part in plan.positive],
+        negative=unconditional(
+            checkpoint, encode(plan.negative), [one.text for one in plan.negative.segments]
+        ),
+        scale=request.cfg_scale,
+        empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
+        networks=networks,
+    )

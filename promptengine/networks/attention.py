@@ -1,0 +1,138 @@
+"""The attentions of a diffusers UNet: what they read, and which networks fit them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple, cast
+
+from torch import nn
+
+from promptengine.errors import IncompatibleNetworkError, PromptEngineError
+from promptengine.networks.hypernetwork import Hypernetwork
+
+__all__ = [
+    "Attention",
+    "AttentionWidths",
+    "attention_widths",
+    "attentions",
+    "misfit",
+    "refuse_fused",
+    "require_fit",
+]
+
+_PROJECTIONS: Final = {"key": "to_k", "value": "to_v", "query": "to_q"}
+# Text widths by which a network shows what it was made for.
+_TEXT_WIDTHS: Final = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
+
+
+@dataclass(frozen=True)
+class AttentionWidths:
+    """Widths of what the attentions of a UNet read for keys and values.
+
+    Attributes:
+        text: Width of the text context, or None where the UNet takes no text.
+        image: Widths of self-attention.
+    """
+
+    text: int | None
+    image: frozenset[int]
+
+    @property
+    def all(self) -> frozenset[int]:
+        """All widths that a network can act on."""
+        return self.image if self.text is None else self.image | {self.text}
+
+
+def attention_widths(unet: nn.Module) -> AttentionWidths:
+    """Finds what widths the attentions of any diffusers UNet read for keys and values."""
+    text: set[int] = set()
+    image: set[int] = set()
+    for attention in attentions(unet):
+        (text if attention.reads_text else image).add(attention.width)
+    return AttentionWidths(text=max(text, default=None), image=frozenset(image))
+
+
+def misfit(widths: AttentionWidths, network: Hypernetwork) -> str | None:
+    """Tells why a network does not fit a model, or returns None where it does.
+
+    A network misfits when the model reads none of its widths, or when it lacks the model's text
+    width but holds that of another family: of a network for Stable Diffusion 1, an SDXL model
+    would run the self-attention half only. A network that merely holds some of the widths fits.
+    """
+    held = ", ".join(map(str, sorted(network.widths)))
+    read = ", ".join(map(str, sorted(widths.all)))
+    if not widths.all & set(network.widths):
+        return f"it holds widths {held}, and this model reads {read}"
+    if widths.text is None or widths.text in network.widths:
+        return None
+    foreign = sorted(set(network.widths) & _TEXT_WIDTHS.keys() - widths.all)
+    if not foreign:
+        return None
+    return (
+        f"it was made for {_TEXT_WIDTHS[foreign[0]]} (text width {foreign[0]}): it holds widths "
+        f"{held}, and this model reads text of width {widths.text}"
+    )
+
+
+def require_fit(widths: AttentionWidths, network: Hypernetwork, *, name: str | None = None) -> None:
+    """Refuses a network that does not fit, by the rule of :func:`misfit`.
+
+    Args:
+        widths: What the model reads.
+        network: The network.
+        name: What the user calls it; by default the name written inside its file.
+
+    Raises:
+        IncompatibleNetworkError: With the widths found and needed.
+    """
+    reason = misfit(widths, network)
+    if reason is not None:
+        raise IncompatibleNetworkError(
+            f"hypernetwork {(name or network.name)!r} does not fit: {reason}",
+            found=sorted(network.widths),
+            needed=sorted(widths.all),
+        )
+
+
+class Attention(NamedTuple):
+    """What matters of an attention module.
+
+    Attributes:
+        projections: Its projections by what they make: ``key``, ``value`` and ``query``.
+        width: Of what key and value read.
+        reads_text: Whether that is text.
+    """
+
+    projections: dict[str, nn.Module]
+    width: int
+    reads_text: bool
+
+
+def attentions(unet: nn.Module) -> Iterator[Attention]:
+    """Yield every attention of a UNet that has a key and a value projection."""
+    for module in unet.modules():
+        projections = {
+            part: projection
+            for part, name in _PROJECTIONS.items()
+            if isinstance(projection := getattr(module, name, None), nn.Module)
+        }
+        if projections.keys() >= {"key", "value"}:
+            width = cast("int", projections["key"].in_features)
+            reads_text = bool(getattr(module, "is_cross_attention", False))
+            yield Attention(projections, width, reads_text)
+
+
+def refuse_fused(unet: nn.Module) -> None:
+    """Refuses a UNet whose attentions compute key, value and query at once, past their projections.
+
+    Raises:
+        PromptEngineError: It is fused, with the call that unfuses it.
+    """
+    # The flag on attentions stays set when diffusers unfuses a UNet; the processors tell the truth.
+    processors = (getattr(module, "processor", None) for module in unet.modules())
+    if any(type(processor).__name__.startswith("Fused") for processor in processors):
+        raise PromptEngineError(
+            "the UNet's attention projections are fused, which bypasses networks; "
+            "call unet.unfuse_qkv_projections() first"
+        )

@@ -1,0 +1,210 @@
+"""What hypernetworks cost a call of the UNet: ``python -m tests.bench.bench_unet``.
+
+Times calls of a UNet of Stable Diffusion 1's shape (random weights, batch 2, as one guided step has it),
+taking turns: diffusers' own call, the same with hooks in WebUI's manner (every network at every attention,
+text included, at every call), and ours. Prints median ratios to diffusers' call of the same round.
+
+The floor. Text costs nothing once it is read, nor do linear networks once they are folded; without
+networks ours saves the projections of the text, 5 to 7 % of a call at 256×256. A ``[1, 2, 1]`` network with
+an activation cannot avoid its own products in self-attention: 4 × width² multiply-adds for each token
+and each of key and value, 12.7 thousand million per network and image at 256×256 (51 at 512×512). The
+line "products alone" times just these matrix products in the same turns; the rest of the overhead is
+the activation and one addition.
+
+Tried and left out, on two cores with and without bfloat16 instructions:
+
+- One matrix product for the two first layers (keys' and values') of a network: no faster, since the products
+  are large enough to keep both cores busy, and the halves of the result are no longer contiguous.
+- Both layers as batched products of two: 3 % slower to 8 % faster by width, nothing on the whole.
+- The second layer folded into the projection (``W x + (W B) relu(A x)``): as many products, no gain.
+- oneDNN's fused linear layer with activation and addition (a private call of torch): 1 to 2 % of the
+  network, too little for a private call.
+
+What paid: reading text once, folding, activation in place, one fused multiply and addition.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from promptengine.networks.attention import attentions
+from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
+from promptengine.networks.inject import Injection, injected
+from tests.bench.timing import calibration, interleaved, ratio
+from tests.diffusion.fullsize import configured
+
+DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+WIDTHS = (320, 640, 768, 1280)
+KINDS: Mapping[str, tuple[Sequence[int], str | None]] = {
+    "relu": (WIDTHS, "relu"),
+    "linear": (WIDTHS, None),
+    "text-only": ((768,), "relu"),
+}
+Stack = Sequence[tuple[Hypernetwork, float]]
+
+
+def random_unet(dtype: torch.dtype, device: str) -> nn.Module:
+    """A UNet of Stable Diffusion 1's shape whose numbers stay in range."""
+    unet: nn.Module = configured("sd15").unet
+    unet = unet.to(dtype).to_empty(device=device).eval().requires_grad_(False)
+    for name, tensor in unet.named_parameters():
+        if tensor.ndim == 1:
+            tensor.fill_(1.0 if name.endswith("weight") else 0.0)
+        else:
+            tensor.uniform_(-1, 1).mul_((3 / tensor[0].numel()) ** 0.5)
+    return unet
+
+
+def networks(kind: str, count: int, dtype: torch.dtype, device: str) -> Stack:
+    """Networks of one kind, small enough to leave the UNet's numbers in range."""
+    widths, activation = KINDS[kind]
+    settings = HypernetworkSettings(activation=activation, activate_output=False)
+    made: list[tuple[Hypernetwork, float]] = []
+    for _ in range(count):
+        network = Hypernetwork(widths, name=kind, settings=settings, device=device)
+        for tensor in network.to(dtype).eval().requires_grad_(False).parameters():
+            tensor.uniform_(-0.01, 0.01)
+        made.append((network, 0.8))
+    return made
+
+
+class HookedLikeWebui:
+    """Networks before every key and value projection, run anew at every call."""
+
+    def __init__(self, unet: nn.Module, stack: Stack) -> None:
+        self._handles = [
+            attention.projections[part].register_forward_pre_hook(
+                partial(
+                    self._change, [(network.part(attention.width, part), m) for network, m in stack]
+                )
+            )
+            for attention in attentions(unet)
+            for part in ("key", "value")
+        ]
+
+    @staticmethod
+    def _change(chain: Sequence[Any], _: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        (x,) = inputs
+        for network, multiplier in chain:
+            if network is not None:
+                x = x + network.linear(x) * multiplier
+        return (x,)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+class Calls:
+    """Two UNets with the same weights: one for diffusers and hooks, one that networks are injected into."""
+
+    def __init__(self, dtype: torch.dtype, device: str) -> None:
+        self.dtype, self.device = dtype, device
+        self.plain = random_unet(dtype, device)
+        self.ours = copy.deepcopy(self.plain, {id(p): p for p in self.plain.parameters()})
+
+    def call(self, unet: nn.Module, x: Tensor, text: Tensor) -> None:
+        """Ask once, and wait for the answer."""
+        with torch.no_grad():
+            unet(x, 500, text, return_dict=False)
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+    def products(self, stack: Stack, pixels: int) -> None:
+        """The matrix products that a stack's self-attention networks consist of."""
+        for attention in attentions(self.plain):
+            if attention.reads_text:
+                continue
+            cells = (pixels // 8) // {320: 1, 640: 2}.get(attention.width, 4)
+            tokens = torch.ones(2, cells**2, attention.width, dtype=self.dtype, device=self.device)
+            for network, _ in stack:
+                for part in ("key", "value"):
+                    residual = network.part(attention.width, part)
+                    x = tokens
+                    for layer in residual.linear if residual else ():
+                        x = layer(x) if isinstance(layer, nn.Linear) else x
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+
+
+def measure(
+    calls: Calls, pixels: int, cases: Sequence[tuple[str, int]], rounds: int
+) -> dict[str, dict[str, float]]:
+    """Time all cases of one size in turns; returns seconds, ratios to diffusers and spreads."""
+    x = torch.randn(2, 4, pixels // 8, pixels // 8).to(calls.device, calls.dtype)
+    text = torch.randn(2, 77, 768).to(calls.device, calls.dtype)
+    actions: dict[str, Callable[[], object]] = {
+        "diffusers": partial(calls.call, calls.plain, x, text)
+    }
+
+    def hooked(stack: Stack) -> None:
+        with HookedLikeWebui(calls.plain, stack):
+            calls.call(calls.plain, x, text)
+
+    def ours(injection: Injection, stack: Stack, own_text: Tensor) -> None:
+        injection.choose(stack)
+        calls.call(calls.ours, x, own_text)
+
+    with injected(calls.ours) as injection, torch.no_grad():
+        for kind, count in cases:
+            stack = networks(kind, count, calls.dtype, calls.device)
+            name = f"{count} {kind}" if count else "none"
+            if count:
+                actions[f"{name}, hooks"] = partial(hooked, stack)
+            # A text of its own for each case, since only the last networks' keys and values are kept.
+            actions[f"{name}, ours"] = partial(ours, injection, stack, text.clone())
+            if kind == "relu" and count:
+                actions[f"{name}, products alone"] = partial(calls.products, stack, pixels)
+        seconds = interleaved(actions, rounds)
+    found: dict[str, dict[str, float]] = {}
+    for name in actions:
+        middle, spread = ratio(seconds, name, "diffusers")
+        found[name] = {"seconds": median(seconds[name]), "ratio": middle, "spread": spread}
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--sizes", type=int, nargs="*", default=[256, 512])
+    options.add_argument("--dtypes", nargs="*", choices=DTYPES, default=["bfloat16", "float32"])
+    options.add_argument("--counts", type=int, nargs="*", default=[0, 1, 3, 5])
+    options.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--json", type=Path)
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    cases = [(kind, count) for count in given.counts if count for kind in given.kinds]
+    cases = [("relu", 0)] * (0 in given.counts) + cases
+    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
+    tables: dict[str, dict[str, dict[str, float]]] = {}
+    for dtype in given.dtypes:
+        calls = Calls(DTYPES[dtype], given.device)
+        for pixels in given.sizes:
+            title = f"{dtype}, {pixels}×{pixels}"
+            tables[title] = measure(calls, pixels, cases, given.rounds)
+            print(f"\n{title:<36}{'seconds':>9}{'ratio':>8}")
+            for name, row in tables[title].items():
+                figures = f"{row['seconds']:9.3f}{row['ratio']:8.3f} ± {row['spread']:.3f}"
+                print(f"  {name:<34}{figures}")
+    if given.json:
+        given.json.write_text(json.dumps(tables, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
