@@ -28,9 +28,9 @@ FIRST = 10**6
 
 PREVIEW = "a red house and two green trees, lake, sunset"
 SETTINGS = (
-    '--layer-structure "1, 2, 1" --activation relu --init KaimingNormal --template none '
-    "--steps 1500 --learning-rate 1e-3:1000,2e-4 --batch-size 8 --latent-sampling deterministic "
-    "--seed 1 --preview-count 0"
+    '--layer-structure "1, 2, 1" --activation relu --init Normal --steps 1500 '
+    "--learning-rate 2e-3:300,1e-3:900,3e-4:1300,1e-4 --batch-size 8 "
+    "--latent-sampling deterministic --seed 1 --preview-count 0"
 )
 
 
