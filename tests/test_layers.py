@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     {"diffusion"},
     {"training", "grid", "pipelines"},
     {"app"},
+    {"__main__"},
 ]
 """What may import what: a module imports only from layers above its own (here: earlier ones)."""
 

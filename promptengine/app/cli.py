@@ -123,6 +123,7 @@ def _add_pictures(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the pictures"
     )
     parser.add_argument("--format", choices=["png", "jpg", "webp"], default="png")
+    parser.add_argument("--profile", action="store_true", help="say where the time went")
 
 
 def _add_hires(parser: argparse.ArgumentParser) -> None:

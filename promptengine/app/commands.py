@@ -18,6 +18,7 @@ from promptengine.app.show import (
     show_diagnostics,
     show_file,
     show_networks,
+    show_profile,
     show_prompt,
     show_reports,
 )
@@ -298,16 +299,22 @@ def _generate(
     request: GenerationRequest,
     folders: Path | Mapping[Kind, list[Path]],
 ) -> int:
-    from promptengine.app.txt2img import request_of, run
+    from promptengine.diffusion.clock import StageClock
+
+    clock = StageClock()
+    with clock.measuring("import"):
+        from promptengine.app.txt2img import request_of, run
 
     request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
-    result = run(options, request, folders)
+    result = run(options, request, folders, clock)
     show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)
     show_reports(result.networks)
     hires = request.hires
     if hires is not None and hires.prompt not in ("", request.prompt):
         print("in the high-resolution pass:")
         show_reports(result.hires_networks)
+    if options.profile:
+        show_profile(clock.seconds)
     return 0
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "show_file",
     "show_infotext",
     "show_networks",
+    "show_profile",
     "show_prompt",
     "show_reports",
 ]
@@ -241,6 +242,19 @@ def _excerpt(source: str, span: Span, style: str) -> Styled:
     return Styled.assemble(
         ("    " + before, "dim"), (culprit, style), (after, "dim"), ("\n    " + marks, style)
     )
+
+
+def show_profile(seconds: Mapping[str, float]) -> None:
+    """Print to standard error where a run's time went, stage by stage."""
+    whole = sum(seconds.values())
+    table = Table(box=None, pad_edge=False)
+    table.add_column("stage")
+    table.add_column("seconds", justify="right")
+    table.add_column("share", justify="right")
+    for stage, spent in seconds.items():
+        table.add_row(stage, f"{spent:.3f}", f"{spent / whole:.0%}")
+    table.add_row("all", f"{whole:.3f}", "")
+    Console(stderr=True, highlight=False).print(table)
 
 
 def show_reports(reports: Iterable[NetworkReport]) -> None:

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from promptengine.app.show import printable
+from promptengine.diffusion.clock import StageClock
 from promptengine.diffusion.engine import Engine, Models, Precision
 from promptengine.errors import RequestError
 from promptengine.options import read_settings
@@ -56,11 +57,12 @@ def run(
     options: argparse.Namespace,
     request: GenerationRequest,
     folders: Path | Mapping[Kind, list[Path]],
+    clock: StageClock,
 ) -> GenerationResult:
     """Make the pictures the options ask for and write them.
 
     Batches are separate requests with the seeds they would have in one, so that what is finished is
-    on disk when a later batch is interrupted.
+    on disk when a later batch is interrupted. The clock takes the time of every stage.
 
     Returns:
         The last batch's result.
@@ -69,19 +71,22 @@ def run(
         PromptEngineError: As :meth:`promptengine.diffusion.engine.Engine.generate` does.
         OSError: A picture cannot be written.
     """
-    engine = open_engine(options, folders, dtype=options.dtype)
+    with clock.measuring("open"):
+        engine = open_engine(options, folders, dtype=options.dtype)
     options.output.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     result: GenerationResult | None = None
     with progress_bar(planned_steps(request) * request.batch_count) as on_progress:
         for batch in range(request.batch_count):
             result = engine.generate(one_batch(request, batch), on_progress=on_progress)
+            clock.add(result.timings)
             for image, infotext, seed in zip(
                 result.images, result.infotexts, result.seeds, strict=True
             ):
                 path = free_path(options.output, seed, suffix=options.format)
                 told = infotext_of(infotext, request.prompt, request.negative_prompt)
-                save_picture(image, path, told)
+                with clock.measuring("save"):
+                    save_picture(image, path, told)
                 console.print(printable(str(path)), markup=False, soft_wrap=True)
     assert result is not None, "a request has at least one batch"
     return result

@@ -80,7 +80,8 @@ def prepare_prompts(
     Raises:
         PromptEngineError: As :meth:`promptengine.diffusion.engine.Engine.generate` says of prompts.
     """
-    prompts = parse(request.prompt), parse(request.negative_prompt, negative=True)
+    with clock.measuring("parse"):
+        prompts = parse(request.prompt), parse(request.negative_prompt, negative=True)
     with clock.measuring("plan"):
         plan = make_plan(
             *prompts,

@@ -274,6 +274,17 @@ def test_help_and_version(capsys: Capture) -> None:
     assert "promptengine" in capsys.readouterr().out
 
 
+def test_profile_says_where_the_time_went(tmp_path: Path, capsys: Capture) -> None:
+    assert (
+        run("txt2img", "a cat", *TINY, "--profile", "--batch-count", "2", "-o", str(tmp_path)) == 0
+    )
+    lines = [line.split() for line in capsys.readouterr().err.splitlines() if line.endswith("%")]
+    stages = ["import", "open", "parse", "plan", "load", "encode", "sample", "decode", "save"]
+    assert [stage for stage, _, _ in lines] == stages
+    assert all(float(seconds) >= 0 for _, seconds, _ in lines)
+    assert 95 <= sum(int(share.removesuffix("%")) for _, _, share in lines) <= 105
+
+
 def test_grid_writes_one_labelled_sheet_and_says_what_ran(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
     axes = ["-x", "multiplier=0,1", "-y", "hypernetwork=none,hn-relu"]

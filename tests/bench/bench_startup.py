@@ -1,0 +1,66 @@
+"""How long a cold process takes: ``python -m tests.bench.bench_startup``.
+
+Starts fresh processes, in turns: importing the package, ``promptengine parse``, importing torch and
+diffusers' pipeline, and a first picture of 20 steps with the starter checkpoint. Prints medians, and the peak
+memory of the last.
+
+The floor of the first picture is importing torch and diffusers, and the steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from tests.bench.timing import calibration, interleaved
+
+ROOT = Path(__file__).parent.parent.parent
+PROMPT = "a red house and two green trees, lake, sunset <hypernet:ink:1>"
+
+
+def measure(*, threads: int, rounds: int) -> None:
+    """Measure and print."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+
+    def start(*arguments: str) -> None:
+        command = [sys.executable, *arguments]
+        subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        cli = ("-m", "promptengine")
+        picture = (*cli, "txt2img", PROMPT, "--seed", "1", "--checkpoint", "starter", "-o", folder)
+        actions: dict[str, Callable[[], object]] = {
+            "python": partial(start, "-c", ""),
+            "import promptengine": partial(start, "-c", "import promptengine"),
+            "promptengine parse": partial(start, *cli, "parse", "a (cat:1.3)"),
+            "import torch, diffusers": partial(
+                start, "-c", "import torch; from diffusers import StableDiffusionPipeline"
+            ),
+            "first picture": partial(start, *picture),
+        }
+        for name, spent in interleaved(actions, rounds).items():
+            print(f"{name:<28}{median(spent):8.2f} s")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"peak memory of a picture    {peak:8.0f} MiB")
+
+
+def main() -> None:
+    """Read the options and measure."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--rounds", type=int, default=5)
+    given = options.parse_args()
+    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
+    measure(threads=given.threads, rounds=given.rounds)
+
+
+if __name__ == "__main__":
+    main()

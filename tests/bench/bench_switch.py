@@ -1,0 +1,68 @@
+"""What it costs to use other networks than the request before: ``python -m tests.bench.bench_switch``.
+
+Times requests of one step at 64×64 with the starter checkpoint: the same network again and again, and three
+networks in turn, once all of them were used. Prints medians and their difference.
+
+The floor is nothing: networks, their folded weights and what texts come to are kept, within a number of
+bytes; what a request must do in any case is parse, look files up, and see whether they changed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from promptengine import Engine, GenerationRequest
+from tests.bench.timing import calibration, interleaved
+
+MODELS = Path(__file__).parent.parent.parent / "models"
+NAMES = ("ink", "pixel", "neon")
+
+
+def measure(*, rounds: int) -> None:
+    """Measure and print."""
+    engine = Engine.open("starter", models=MODELS, device="cpu")
+
+    def ask(name: str) -> None:
+        prompt = f"a red house, lake <hypernet:{name}:0.8>"
+        request = GenerationRequest(
+            prompt=prompt, seed=1, steps=1, width=64, height=64, policy="strict"
+        )
+        engine.generate(request)
+
+    for name in NAMES:
+        ask(name)
+    turns = cycle(NAMES)
+
+    def ask_twice() -> None:
+        """Twice, so that the first of a pair never follows itself."""
+        ask("ink")
+        ask("ink")
+
+    def ask_others() -> None:
+        ask(next(turns))
+        ask(next(turns))
+
+    seconds = interleaved({"same": ask_twice, "switching": ask_others}, rounds, warm=3)
+    same, switching = (median(spent) / 2 * 1e3 for spent in seconds.values())
+    print(f"same network     {same:8.2f} ms a request")
+    print(f"switching        {switching:8.2f} ms a request, {switching - same:+.2f} ms")
+
+
+def main() -> None:
+    """Read the options and measure."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--threads", type=int, default=2)
+    options.add_argument("--rounds", type=int, default=60)
+    given = options.parse_args()
+    torch.set_num_threads(given.threads)
+    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
+    measure(rounds=given.rounds)
+
+
+if __name__ == "__main__":
+    main()
