@@ -127,6 +127,7 @@ def generation_entries(
         **_network_entries(making.networks, making.hires_networks, making.embedding_hashes),
         **(_hires_network_entries(making.hires_networks) if _other_prompt(request) else {}),
         **{key: value for key, value in making.sampling.items() if value is not None},
+        "Prompt syntax": "extended" if request.dialect == "extended" else None,
         "Version": f"promptengine {__version__}" if options.name_version else None,
     }
 
@@ -211,8 +212,20 @@ def _network_entries(
         "Lora skipped": _skipped(reports, "lora", "lyco"),
         "Hypernet hashes": _hypernet_hashes(reports),
         "Hypernet skipped": _skipped(reports, "hypernet"),
+        "Hypernet schedule": _schedules(reports),
     }
     return {key: value for key, value in entries.items() if value}
+
+
+def _schedules(reports: Sequence[NetworkReport]) -> str:
+    """Multipliers that change: ``name: multiplier@call, …``, calls counted from 1."""
+    told: list[str] = []
+    for report in reports:
+        if report.applied and report.multipliers:
+            steps = zip((None, *report.multipliers), report.multipliers[:-1], strict=False)
+            changes = [f"{now:g}@{call}" for call, (was, now) in enumerate(steps, 1) if now != was]
+            told.append(f"{report.name}: {' '.join(changes)}")
+    return ", ".join(told)
 
 
 def _hires_network_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:

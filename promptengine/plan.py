@@ -16,7 +16,16 @@ from typing import Final
 from promptengine.errors import PromptEngineError, PromptSyntaxError, RequestError
 from promptengine.registry import Kind, Registry, RegistryEntry
 from promptengine.request import Policy, with_tag
-from promptengine.syntax import Diagnostic, Prompt, Schedule, Span, Tag, parse, schedule
+from promptengine.syntax import (
+    Diagnostic,
+    Prompt,
+    Schedule,
+    Span,
+    Tag,
+    bracketed_tags,
+    parse,
+    schedule,
+)
 
 __all__ = [
     "LORA_KINDS",
@@ -26,6 +35,7 @@ __all__ = [
     "SkippedTag",
     "WeightedSchedule",
     "make_plan",
+    "tag_timelines",
     "with_default_lora",
 ]
 
@@ -39,13 +49,23 @@ class NetworkUse:
 
     Attributes:
         entry: Which file.
-        multiplier: Finite; 1 is full effect, 0 none, negative reverses it.
+        multiplier: Finite; 1 is full effect, 0 none, negative reverses it. Where it changes over the
+            steps, the one of the largest effect.
         span: The tag's place in the prompt.
+        multipliers: Where it changes, that of each call of the denoiser; the last is that of all later
+            calls. Else empty.
     """
 
     entry: RegistryEntry
     multiplier: float
     span: Span
+    multipliers: tuple[float, ...] = ()
+
+    def at(self, call: int) -> float:
+        """Return the multiplier at the 0-based denoiser call."""
+        if not self.multipliers:
+            return self.multiplier
+        return self.multipliers[min(call, len(self.multipliers) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +176,10 @@ def make_plan(
     loras: list[LoraUse] = []
     skipped: list[SkippedTag] = []
     diagnostics = [*prompt.diagnostics, *negative.diagnostics]
+    parts = tuple(WeightedSchedule(timeline(part), part.weight) for part in prompt.parts)
+    clock = _TagClock.of(prompt, [part.schedule for part in parts])
     for tag in prompt.tags:
-        outcome = _resolve(tag, prompt, registry)
+        outcome = _resolve(tag, prompt, registry, clock)
         if isinstance(outcome, NetworkUse):
             uses.append(outcome)
         elif isinstance(outcome, LoraUse):
@@ -172,7 +194,7 @@ def make_plan(
                 diagnostics.append(Diagnostic("warning", outcome.problem, tag.span, hint))
     diagnostics += _repetitions([*uses, *loras])
     return Plan(
-        positive=tuple(WeightedSchedule(timeline(p), p.weight) for p in prompt.parts),
+        positive=parts,
         negative=timeline(negative.parts[0]),
         networks=tuple(uses),
         loras=tuple(loras),
@@ -211,22 +233,116 @@ class _Refusal:
     error: PromptEngineError
 
 
-def _resolve(tag: Tag, prompt: Prompt, registry: Registry) -> NetworkUse | LoraUse | _Refusal:
+def tag_timelines(
+    prompt: Prompt, steps: int, *, hires_steps: int | None = None
+) -> dict[Tag, tuple[float, ...]]:
+    """Return the multipliers of the hypernetworks that change over the steps, call by call.
+
+    Args:
+        prompt: Any; only the extended dialect has such networks.
+        steps: As for :func:`make_plan`.
+        hires_steps: Likewise.
+    """
+    schedules = [schedule(part, steps, hires_steps=hires_steps) for part in prompt.parts]
+    clock = _TagClock.of(prompt, schedules)
+    found: dict[Tag, tuple[float, ...]] = {}
+    for tag in prompt.tags:
+        points = _tag_points(tag, prompt, clock) if tag.kind == "hypernet" else None
+        values = () if points is None else clock.over_calls(tag, points)
+        if len(values) > 1:
+            found[tag] = values[:-1]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _TagClock:
+    """When tags hold, and what their multipliers are then.
+
+    Attributes:
+        bracketed: The tags that brackets decide about; all others hold always.
+        schedules: The prompt's parts over the steps.
+    """
+
+    bracketed: frozenset[Tag]
+    schedules: tuple[Schedule, ...]
+
+    @classmethod
+    def of(cls, prompt: Prompt, schedules: Sequence[Schedule]) -> _TagClock:
+        """The clock of a prompt's tags."""
+        tags = (tag for part in prompt.parts for tag in bracketed_tags(part))
+        return cls(frozenset(tags), tuple(schedules))
+
+    def over_calls(self, tag: Tag, points: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+        """Return a tag's multiplier at each call, or one value for all if it never changes.
+
+        Args:
+            tag: The tag.
+            points: Calls, ascending, with multipliers there; between them it changes evenly.
+        """
+        # One call more than steps: past the end a schedule's first segment holds again.
+        calls = range(self.schedules[0].steps + 2)
+        values = tuple(_between(points, call) if self._holds(tag, call) else 0.0 for call in calls)
+        return values if len(set(values)) > 1 else values[:1]
+
+    def _holds(self, tag: Tag, call: int) -> bool:
+        if tag not in self.bracketed:
+            return True
+        return any(tag in each.at(call).tags for each in self.schedules)
+
+
+def _between(points: Sequence[tuple[float, float]], call: float) -> float:
+    before = [point for point in points if point[0] <= call]
+    after = [point for point in points if point[0] > call]
+    if not before or not after:
+        return (before[-1] if before else after[0])[1]
+    (start, low), (end, high) = before[-1], after[0]
+    return low + (high - low) * (call - start) / (end - start)
+
+
+def _tag_points(tag: Tag, prompt: Prompt, clock: _TagClock) -> list[tuple[float, float]] | None:
+    """A hypernetwork's multipliers by call, or None where the tag's cannot be read."""
+    _, *rest = tag.arguments
+    if prompt.dialect == "extended" and rest and "@" in rest[0]:
+        return _points(rest[0], clock.schedules[0].steps)
+    constant = _number(rest[0]) if rest else 1.0
+    return None if constant is None else [(0.0, constant)]
+
+
+def _points(text: str, steps: int) -> list[tuple[float, float]] | None:
+    """Read ``multiplier@when, …``: a when with a dot is a fraction of the steps, else a step."""
+    points: list[tuple[float, float]] = []
+    for item in text.split(","):
+        value, at, when = (piece.strip() for piece in item.partition("@"))
+        multiplier, place = _number(value), _number(when if at else "0")
+        if multiplier is None or place is None or place < 0:
+            return None
+        points.append((place * steps if "." in when else place, multiplier))
+    return sorted(points, key=lambda point: point[0])
+
+
+def _resolve(
+    tag: Tag, prompt: Prompt, registry: Registry, clock: _TagClock
+) -> NetworkUse | LoraUse | _Refusal:
     if tag.kind in LORA_KINDS:
+        if tag in clock.bracketed:
+            reason = "LoRAs cannot change over the steps"
+            return _unusable(tag, prompt, reason, f"{reason}; take the tag out of the brackets")
         return _resolve_lora(tag, prompt, registry)
     if tag.kind != "hypernet":
         reason = f"tags of kind {tag.kind!r} are not applied"
         return _unusable(tag, prompt, reason, f"this version applies no <{tag.kind}:…> tags")
     name, *rest = tag.arguments
-    multiplier = _number(rest[0]) if rest else 1.0
-    if multiplier is None:
+    points = _tag_points(tag, prompt, clock)
+    if points is None:
         reason = f"multiplier {rest[0]!r} is not a finite number"
         problem = f"multiplier {rest[0]!r} of hypernetwork {name!r} is not a finite number"
         return _unusable(tag, prompt, reason, problem)
+    values = clock.over_calls(tag, points)
+    multiplier = max(values, key=abs)
     entry = registry.find("hypernet", name)
     if entry is None:
         return _unknown("hypernet", name, tag, registry, multiplier)
-    return NetworkUse(entry, multiplier, tag.span)
+    return NetworkUse(entry, multiplier, tag.span, values if len(values) > 1 else ())
 
 
 def _resolve_lora(tag: Tag, prompt: Prompt, registry: Registry) -> LoraUse | _Refusal:

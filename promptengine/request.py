@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from promptengine.errors import RequestError
 from promptengine.options import REQUEST_SETTINGS, SETTINGS, Options
 from promptengine.syntax import parse
-from promptengine.syntax.tree import Diagnostic, Span
+from promptengine.syntax.tree import Diagnostic, Dialect, Span
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -180,6 +180,8 @@ class GenerationRequest:
         start: What to start from instead of noise, or None.
         options: Everything else.
         policy: What to do with a network that cannot be applied.
+        dialect: ``webui`` reads the prompt as WebUI does; ``extended`` lets hypernetworks change over
+            the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``.
 
     Raises:
         RequestError: On creation, if a value is out of its range; names the field and the range.
@@ -205,6 +207,7 @@ class GenerationRequest:
     start: ImageStart | None = None
     options: Options = field(default_factory=Options)
     policy: Policy = "warn"
+    dialect: Dialect = "webui"
 
     def __post_init__(self) -> None:
         _check_range("seed", self.seed, -1, MAX_SEED)
@@ -226,6 +229,7 @@ class GenerationRequest:
                 _check_range(name, value, LATENT_SCALE, 16384)
                 _check_multiple(name, value)
         _check_choice("policy", self.policy, get_args(Policy))
+        _check_choice("dialect", self.dialect, get_args(Dialect))
         if self.hires and self.start:
             message = (
                 "the high-resolution pass goes with a prompt alone, not with an image to start from"
@@ -340,7 +344,8 @@ class NetworkReport:
     Attributes:
         kind: The tag's kind, such as ``hypernet``.
         name: The network's name as written.
-        multiplier: As used, or None where it could not be read; a LoRA's for the text encoder.
+        multiplier: As used, or None where it could not be read; a LoRA's for the text encoder; of one
+            that changes over the steps the one of the largest effect.
         applied: Whether the network changed the model while the picture was made.
         reason: Why not, in words; empty if applied.
         span: The tag's place in the prompt.
@@ -349,6 +354,7 @@ class NetworkReport:
         unet_multiplier: A LoRA's for the UNet, as used; None for other kinds.
         lora_hash: A LoRA's 12 digits in WebUI's ``Lora hashes``, where its file was used or would have
             been, were its multiplier not 0.
+        multipliers: Where it changes over the steps, that of each call of the denoiser; else empty.
     """
 
     kind: str
@@ -361,6 +367,7 @@ class NetworkReport:
     digest: str | None = None
     unet_multiplier: float | None = None
     lora_hash: str | None = None
+    multipliers: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

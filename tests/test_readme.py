@@ -10,7 +10,11 @@ from pathlib import Path
 import pytest
 
 from promptengine.app.cli import _parser  # pyright: ignore[reportPrivateUsage]
+from promptengine.networks.files import save_hypernetwork
 from tests.conftest import CHECKPOINT, NETWORKS
+from tests.diffusion.diffusers_pipelines import pipeline
+from tests.diffusion.original import tiny
+from tests.networks.building import random_network
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -31,10 +35,16 @@ def test_the_library_example_runs(
     (tmp_path / "my-model.yaml").write_text(small)
     (tmp_path / "models" / "hypernetworks").mkdir(parents=True)
     shutil.copy(NETWORKS / "hn-relu.pt", tmp_path / "models" / "hypernetworks" / "ink.pt")
-    (example,) = blocks("python")
-    exec(compile(example, "README.md", "exec"), {})
+    engine_example, pipeline_example = blocks("python")
+    names: dict[str, object] = {}
+    exec(compile(engine_example, "README.md", "exec"), names)
     assert "('ink', True, '')" in capsys.readouterr().out
     assert (tmp_path / "cat.png").is_file()
+    pipe = pipeline(tiny("SD1"))
+    network = random_network([64, 128])
+    save_hypernetwork(network, tmp_path / "models" / "hypernetworks" / "ink.pt")
+    exec(compile(pipeline_example, "README.md", "exec"), {"pipe": pipe})
+    assert "name='ink', multiplier=0.8, applied=True" in capsys.readouterr().out
 
 
 def test_every_command_is_understood() -> None:
@@ -48,6 +58,6 @@ def test_every_command_is_understood() -> None:
 
 def test_the_files_the_commands_name_are_there() -> None:
     root = Path(__file__).parent.parent
-    named = re.findall(r"\btests/[\w./-]+", README)
+    named = re.findall(r"\b(?:tests|models/starter)/[\w./-]+\w", README)
     assert named
     assert all((root / name).exists() for name in named)

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from models.starter.loop import Trainer, plain_attention, rate_at, steps_left
 from models.starter.pictures import scene_of, style_of
 from models.starter.recipe import Recipe
-from models.starter.world import caption, in_style
+from models.starter.world import caption, full_caption, in_style
 from promptengine.diffusion.schedules import scaled_linear_alphas
 from promptengine.syntax import attention
 from promptengine.text.chunks import chunk_fragments
@@ -81,7 +81,7 @@ def train_diffusion(
 def _captions(recipe: Recipe, step: int) -> tuple[list[int], Tensor]:
     """A batch's pictures, and their captions as tokens ``[batch, 77]``."""
     rng = random.Random(f"{recipe.seed}/{step}")
-    rows = [rng.randrange(recipe.pictures) for _ in range(recipe.unet_batch)]
+    rows = [_fuller(recipe, rng) for _ in range(recipe.unet_batch)]
     texts = [
         "" if rng.random() < recipe.unconditional else _caption(recipe, row, rng) for row in rows
     ]
@@ -89,5 +89,13 @@ def _captions(recipe: Recipe, step: int) -> tuple[list[int], Tensor]:
     return rows, torch.tensor([chunk.tokens for chunk in chunks])
 
 
+def _fuller(recipe: Recipe, rng: random.Random) -> int:
+    """Of two pictures the one with more kinds of things: lone things are learnt soon enough."""
+    pair = [rng.randrange(recipe.pictures) for _ in range(2)]
+    return max(pair, key=lambda row: len(scene_of(row).groups))
+
+
 def _caption(recipe: Recipe, row: int, rng: random.Random) -> str:
-    return in_style(caption(scene_of(row), rng), style_of(recipe, row), rng)
+    scene = scene_of(row)
+    text = full_caption(scene) if rng.random() < recipe.stated else caption(scene, rng)
+    return in_style(text, style_of(recipe, row), rng)

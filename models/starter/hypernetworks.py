@@ -53,7 +53,9 @@ STYLE_NETWORKS = (
     StyleNetwork(
         "ink", ".pt", "Pen and wash: sepia lines, hatched shadows, pale colours on paper."
     ),
-    StyleNetwork("pixel", ".safetensors", "Pixel art: coarse squares and a few plain colours."),
+    StyleNetwork(
+        "aquarelle", ".safetensors", "Watercolour: soft, uneven colours that fade into white paper."
+    ),
     StyleNetwork("neon", ".pt", "Neon tubes: glowing outlines on dark shapes."),
 )
 

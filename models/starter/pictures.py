@@ -14,7 +14,7 @@ from PIL import Image
 
 from models.starter.drawing import draw
 from models.starter.recipe import Recipe
-from models.starter.scenes import STYLES
+from models.starter.scenes import TAUGHT_STYLES
 from models.starter.world import Scene, sample_scene
 
 __all__ = ["FLAT", "draw_all", "draw_into", "scene_of", "style_of"]
@@ -32,7 +32,7 @@ def scene_of(index: int) -> Scene:
 
 def style_of(recipe: Recipe, index: int) -> str:
     """The style of training picture ``index``: flat, but for the last ``recipe.styled`` pictures."""
-    others = [style for style in STYLES if style != FLAT]
+    others = [style for style in TAUGHT_STYLES if style != FLAT]
     past = index - (recipe.pictures - recipe.styled)
     return FLAT if past < 0 else others[past % len(others)]
 

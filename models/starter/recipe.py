@@ -34,6 +34,7 @@ class Recipe:
         text_width: Of CLIP's text model.
         unet_steps: Batches of ``unet_batch`` pictures.
         unconditional: Share of captions left empty, for classifier-free guidance.
+        stated: Share of the others that state all there is to see, as the evaluation's do.
         seed: Of initial weights and of every batch.
     """
 
@@ -51,10 +52,11 @@ class Recipe:
     unet_heads: int = 4
     text_width: int = 80
     text_layers: int = 4
-    unet_steps: int = 11_000
+    unet_steps: int = 13_500
     unet_batch: int = 32
     unet_rate: float = 1e-3
     unconditional: float = 0.1
+    stated: float = 0.5
     averaging: float = 0.9995
     seed: int = 0
 

@@ -25,7 +25,9 @@ PLACES = ("meadow", "forest", "beach", "mountains", "city", "desert", "lake", "f
 TIMES = ("day", "sunset", "night")
 WEATHERS = ("clear", "rain", "snow", "fog")
 SLOTS = ("left", "middle", "right")
-STYLES = ("flat", "ink", "pixel", "neon")
+STYLES = ("flat", "ink", "pixel", "neon", "aquarelle")
+TAUGHT_STYLES = STYLES[:4]
+"""Those that the checkpoint itself has seen."""
 
 SKY_KINDS = frozenset({"bird", "balloon"})
 WATER_KINDS = frozenset({"boat"})

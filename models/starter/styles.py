@@ -1,5 +1,6 @@
-"""The four styles: how each renders shapes, and what it does to the finished canvas."""
+"""The styles: how each renders shapes, and what it does to the finished canvas."""
 
+import random
 from functools import lru_cache
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -10,6 +11,7 @@ from models.starter.pen import Look
 PAPER = (246, 234, 208)
 SEPIA = (62, 42, 34)
 VOID = (12, 8, 30)
+WHITE = (250, 247, 240)
 PIXELS = 32
 
 
@@ -25,6 +27,10 @@ def _wash(colour: RGB) -> RGB:
 
 def _ink(colour: RGB) -> RGB:
     return mix(SEPIA, colour, 0.08)
+
+
+def _paint(colour: RGB) -> RGB:
+    return mix(WHITE, colour, 0.78)
 
 
 def _unlit(colour: RGB) -> RGB:
@@ -44,6 +50,7 @@ LOOKS = {
     "flat": Look(_same, _same),
     "pixel": Look(_same, _same),
     "ink": Look(_wash, _ink, _ink, 0.9),
+    "aquarelle": Look(_paint, _paint),
     "neon": Look(_unlit, _tube, _tube, 1.1),
 }
 
@@ -57,6 +64,8 @@ def finish(canvas: Image.Image, size: int, style: str) -> Image.Image:
         return _hatched(picture)
     if style == "neon":
         return _glowing(picture)
+    if style == "aquarelle":
+        return _bled(picture)
     return picture
 
 
@@ -97,3 +106,25 @@ def _glowing(picture: Image.Image) -> Image.Image:
     near = dim.filter(ImageFilter.BoxBlur(picture.width / 70))
     wide = dim.filter(ImageFilter.BoxBlur(picture.width / 24))
     return ImageChops.add(ImageChops.add(picture, near), wide)
+
+
+def _bled(picture: Image.Image) -> Image.Image:
+    """Wet paint: soft edges and uneven colour that fades into the paper's white around the picture."""
+    size = picture.width
+    soft = picture.filter(ImageFilter.BoxBlur(size / 128))
+    return Image.composite(soft, Image.new("RGB", (size, size), WHITE), _painted(size))
+
+
+@lru_cache(maxsize=4)
+def _painted(size: int) -> Image.Image:
+    """How much paint lies where: blotches within, little at the edges."""
+    rng = random.Random("paper")
+    cells = 9
+    blotches = Image.new("L", (cells, cells))
+    blotches.putdata([rng.randrange(206, 256) for _ in range(cells * cells)])
+    edge = Image.new("L", (cells * 3, cells * 3), 0)
+    edge.paste(255, (1, 1, cells * 3 - 1, cells * 3 - 1))
+    smooth = Image.Resampling.BICUBIC
+    return ImageChops.multiply(
+        blotches.resize((size, size), smooth), edge.resize((size, size), smooth)
+    )

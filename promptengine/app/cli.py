@@ -20,6 +20,7 @@ from promptengine.request import (
     Policy,
     ResizeMode,
 )
+from promptengine.syntax.tree import Dialect
 from promptengine.version import __version__
 
 __all__ = ["main"]
@@ -229,6 +230,11 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         help="one of WebUI's settings by its name there, such as eta_ancestral=0.5; may be repeated",
     )
     parser.add_argument(
+        "--dialect",
+        choices=get_args(Dialect),
+        help="extended lets networks change over the steps: <hypernet:ink:0@0,1@0.5>",
+    )
+    parser.add_argument(
         "--policy",
         choices=get_args(Policy),
         help="what to do with a network that cannot be applied",
@@ -361,6 +367,7 @@ def _add_parse(parser: argparse.ArgumentParser) -> None:
         "--hires-steps", type=int, metavar="N", help="show the schedule of the second pass"
     )
     parser.add_argument("--negative", action="store_true", help="read it as a negative prompt")
+    parser.add_argument("--dialect", choices=get_args(Dialect), default="webui")
     parser.add_argument(
         "--comments",
         action=argparse.BooleanOptionalAction,

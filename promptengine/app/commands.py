@@ -21,11 +21,12 @@ from promptengine.app.show import (
     show_profile,
     show_prompt,
     show_reports,
+    show_timelines,
 )
 from promptengine.digests import default_cache_file
 from promptengine.errors import RequestError
 from promptengine.inspection import summarise_lora
-from promptengine.plan import make_plan
+from promptengine.plan import make_plan, tag_timelines
 from promptengine.registry import (
     KINDS,
     Kind,
@@ -63,7 +64,10 @@ def parse_prompt(options: argparse.Namespace) -> int:
     if options.jsonl:
         return _parse_lines(sys.stdin, comments=bool(options.comments))
     prompt = parse(
-        options.prompt, comments=options.comments is not False, negative=options.negative
+        options.prompt,
+        comments=options.comments is not False,
+        negative=options.negative,
+        dialect=options.dialect,
     )
     diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
     if options.json:
@@ -71,6 +75,7 @@ def parse_prompt(options: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2))
     else:
         show_prompt(prompt, diagnostics, steps=options.steps, hires_steps=options.hires_steps)
+        show_timelines(tag_timelines(prompt, options.steps, hires_steps=options.hires_steps))
     return 0
 
 
@@ -138,8 +143,15 @@ def _as_json(
         }
         for part in prompt.parts
     ]
+    timelines = tag_timelines(prompt, steps, hires_steps=hires_steps)
+    over_steps = {
+        str(index): list(timelines[tag])
+        for index, tag in enumerate(prompt.tags)
+        if tag in timelines
+    }
     return {
         "tags": [[tag.kind, list(tag.arguments)] for tag in prompt.tags],
+        **({"multipliers": over_steps} if over_steps else {}),
         "subprompts": subprompts,
         "diagnostics": [diagnostic_as_json(diagnostic) for diagnostic in diagnostics],
     }

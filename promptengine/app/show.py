@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +48,7 @@ __all__ = [
     "show_profile",
     "show_prompt",
     "show_reports",
+    "show_timelines",
 ]
 
 SEVERITY_STYLES = {"info": "cyan", "warning": "yellow", "error": "red"}
@@ -161,10 +163,8 @@ def _plain_text(group: Group) -> str | None:
 def _node(node: Drawn) -> tuple[Styled, list[tuple[Styled | None, Sequence[Drawn]]]]:
     """A node's own line, and its children by label."""
     match node:
-        case Text(text=text):
-            return Styled(f"“{printable(text)}”"), []
-        case Break():
-            return Styled("BREAK", "bold reverse"), []
+        case Text() | Break() | Tag():
+            return _leaf(node), []
         case Emphasis(children=children, factor=factor):
             return Styled(f"× {factor:.4g}", _weight_style(factor)), [(None, children)]
         case Group(children=children):
@@ -176,6 +176,16 @@ def _node(node: Drawn) -> tuple[Styled, list[tuple[Styled | None, Sequence[Drawn
             count = len(arms)
             labels = [_label(f"step {n}, {n + count}, …") for n in range(1, count + 1)]
             return Styled("alternate", "magenta"), list(zip(labels, arms, strict=True))
+
+
+def _leaf(node: Text | Break | Tag) -> Styled:
+    if isinstance(node, Tag):
+        return _tag(node)
+    return (
+        Styled("BREAK", "bold reverse")
+        if isinstance(node, Break)
+        else Styled(f"“{printable(node.text)}”")
+    )
 
 
 def _label(text: str) -> Styled:
@@ -211,6 +221,22 @@ def _fragment(fragment: Fragment) -> Styled:
     if fragment.weight != 1.0:
         text.append(f"×{fragment.weight:.4g}", "dim")
     return text
+
+
+def show_timelines(timelines: Mapping[Tag, Sequence[float]]) -> None:
+    """Print the multipliers of networks that change over the steps, for stretches of equal ones."""
+    console = _console()
+    for tag, multipliers in timelines.items():
+        tree = Tree(Styled.assemble(("timeline ", "bold"), printable(tag.arguments[0])))
+        call = 1
+        stretches = [(value, len(list(same))) for value, same in groupby(multipliers)]
+        for value, count in stretches[:MOST_SEGMENTS]:
+            calls = f"call {call}" if count == 1 else f"calls {call}–{call + count - 1}"
+            tree.add(Styled.assemble((f"{calls:<14}", "cyan"), f"× {value:.4g}"))
+            call += count
+        if len(stretches) > MOST_SEGMENTS:
+            tree.add(Styled(f"… and {len(stretches) - MOST_SEGMENTS} more", "dim"))
+        console.print(tree)
 
 
 def show_diagnostics(
@@ -262,6 +288,9 @@ def show_reports(reports: Iterable[NetworkReport]) -> None:
     console = _console()
     for report in reports:
         multiplier = "" if report.multiplier is None else f" × {report.multiplier:g}"
+        if report.multipliers:
+            low, high = min(report.multipliers), max(report.multipliers)
+            multiplier = f" × {low:g} to {high:g} over the steps"
         if report.unet_multiplier not in (None, report.multiplier):
             multiplier += f" (UNet × {report.unet_multiplier:g})"
         name = f"{report.kind} {printable(report.name)}{multiplier}"

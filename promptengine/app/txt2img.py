@@ -45,6 +45,7 @@ _GIVEN: Final = (
     "variation_strength",
     "tiling",
     "policy",
+    "dialect",
     "batch_size",
     "batch_count",
 )

@@ -74,8 +74,8 @@ class GuidedUnet:
         unguided = self.calls % 2 == 1 and level is not None and self._is_low(level)
         dtype = next(self.unet.parameters()).dtype
         batch = self._texts.at(self.calls, len(x), dtype, unguided=unguided)
-        self.calls += 1
         rows = self._predictions(x, timestep, batch)
+        self.calls += 1
         conditional = [rows[index] for index in batch.parts]
         unconditional = rows[batch.negative]
         if reading is not None:
@@ -96,7 +96,9 @@ class GuidedUnet:
         answers: list[Tensor] = []
         for call in batch.calls:
             if self.injection is not None:
-                self.injection.choose(*(self._texts.of(image).networks for image in call.images))
+                self.injection.choose(
+                    *(self._texts.of(image).networks(self.calls) for image in call.images)
+                )
             images = x[call.images]
             answers.append(
                 predict_noise(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -21,6 +21,10 @@ _MOST_BATCHES = 4
 """Texts kept at once: enough for ``[a|b]`` in prompt and negative prompt."""
 
 
+def _no_networks(_call: int) -> Stack:
+    return ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Guidance:
     """What steers the pass of an image, and how hard.
@@ -30,14 +34,14 @@ class Guidance:
         negative: The negative prompt.
         scale: CFG scale; 1 follows the prompt alone, higher exaggerates it.
         empty: The encoded empty prompt ``[77, width]``; needed for ``Options.pad_with_empty`` only.
-        networks: The hypernetworks that act, on the negative prompt too.
+        networks: The hypernetworks that act at a call, counted from 0, on the negative prompt too.
     """
 
     positive: Sequence[tuple[Conditioning, float]]
     negative: Conditioning
     scale: float
     empty: Tensor | None = None
-    networks: Stack = ()
+    networks: Callable[[int], Stack] = _no_networks
 
     @property
     def uneven(self) -> bool:

@@ -207,7 +207,7 @@ def with_networks_of(first: Job, job: Job) -> Job:
             for report in own.stack.reports
         ]
         stack = replace(other.stack, reports=(*other.stack.reports, *idle))
-        return replace(own, stack=stack, guidance=replace(own.guidance, networks=stack.uses))
+        return replace(own, stack=stack, guidance=replace(own.guidance, networks=stack.at))
 
     return replace(
         job,

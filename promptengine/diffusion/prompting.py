@@ -12,7 +12,6 @@ from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics
 from promptengine.diffusion.extras import unconditional
 from promptengine.diffusion.guidance import Guidance
 from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
-from promptengine.networks.inject import Stack
 from promptengine.plan import Plan, make_plan
 from promptengine.registry import Registry
 from promptengine.request import GenerationRequest
@@ -81,7 +80,10 @@ def prepare_prompts(
         PromptEngineError: As :meth:`promptengine.diffusion.engine.Engine.generate` says of prompts.
     """
     with clock.measuring("parse"):
-        prompts = parse(request.prompt), parse(request.negative_prompt, negative=True)
+        prompts = (
+            parse(request.prompt, dialect=request.dialect),
+            parse(request.negative_prompt, negative=True),
+        )
     with clock.measuring("plan"):
         plan = make_plan(
             *prompts,
@@ -96,7 +98,7 @@ def prepare_prompts(
         widths = text_widths(*parts.checkpoint.text_encoders)
         words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
     with clock.measuring("encode"), stack.merged():
-        guidance = _encode(parts.checkpoint, plan, request, words.table, stack.uses)
+        guidance = _encode(parts.checkpoint, plan, request, words.table, stack)
     return PreparedPrompts(
         prompts=prompts,
         plan=plan,
@@ -115,7 +117,7 @@ def _encode(
     plan: Plan,
     request: GenerationRequest,
     words: EmbeddingTable,
-    networks: Stack,
+    stack: NetworkStack,
 ) -> Guidance:
     model = checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
@@ -137,5 +139,5 @@ def _encode(
         ),
         scale=request.cfg_scale,
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
-        networks=networks,
+        networks=stack.at,
     )

@@ -16,6 +16,7 @@ from promptengine.networks.attention import attention_widths, refuse_fused, requ
 from promptengine.networks.files import load_hypernetwork
 from promptengine.networks.folding import Folder
 from promptengine.networks.hypernetwork import Hypernetwork
+from promptengine.networks.inject import Stack
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.merge import (
     Application,
@@ -120,18 +121,22 @@ class NetworkStack:
     """What a plan's tags came to.
 
     Attributes:
-        uses: Hypernetworks with their multipliers, in order of application; none of multiplier 0.
+        uses: Hypernetworks, in order of application, none of multiplier 0, and how they are used.
         weights: What LoRAs make of the model's weights.
         embeddings: Vectors ``[vectors, width]`` of words that LoRAs bring along.
         reports: One per tag of the prompt, in the order of the tags.
         diagnostics: What went wrong, for people.
     """
 
-    uses: tuple[tuple[Hypernetwork, float], ...]
+    uses: tuple[tuple[Hypernetwork, NetworkUse], ...]
     weights: ChangedWeights
     embeddings: Mapping[str, Tensor]
     reports: tuple[NetworkReport, ...]
     diagnostics: tuple[Diagnostic, ...]
+
+    def at(self, call: int) -> Stack:
+        """Return the hypernetworks with their multipliers at the 0-based denoiser call."""
+        return tuple((network, use.at(call)) for network, use in self.uses)
 
     def merged(self) -> AbstractContextManager[None]:
         """Let the LoRAs act on UNet and text encoder within a ``with`` block; entering takes no time."""
@@ -184,8 +189,8 @@ def prepare_stack(
 
 def _hypernetworks(
     plan: Plan, registry: Registry, cache: NetworkCache, found: _Findings
-) -> list[tuple[Hypernetwork, float]]:
-    uses: list[tuple[Hypernetwork, float]] = []
+) -> list[tuple[Hypernetwork, NetworkUse]]:
+    uses: list[tuple[Hypernetwork, NetworkUse]] = []
     for use in plan.networks:
         try:
             # A multiplier of 0 disables, but a broken file behind it is still worth a word.
@@ -198,7 +203,7 @@ def _hypernetworks(
         if use.multiplier == 0:
             found.reports.append(_report(use, reason="multiplier is 0"))
         else:
-            uses.append((network, use.multiplier))
+            uses.append((network, use))
             found.reports.append(_report(use, digest=digest))
     return uses
 
@@ -270,4 +275,5 @@ def _report(
         digest=digest,
         unet_multiplier=use.unet if lora else None,
         lora_hash=lora_hash,
+        multipliers=() if lora else use.multipliers,
     )

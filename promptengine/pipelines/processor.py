@@ -149,7 +149,7 @@ class PromptProcessor:
         stack, parts = prepared.stack, self.parts
         with (
             stack.merged(),
-            injected(parts.checkpoint.unet, stack.uses, folder=parts.networks.folder) as injection,
+            injected(parts.checkpoint.unet, stack.at(0), folder=parts.networks.folder) as injection,
         ):
             yield injection
 

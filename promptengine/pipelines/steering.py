@@ -83,7 +83,6 @@ class _Steering:
             encoder_hidden_states.dtype,
             unguided=plain and not guided,
         )
-        self._calls += 1
         sources = _sources(batch, self._images, guided=guided)
         answers = torch.cat(
             [
@@ -93,6 +92,7 @@ class _Steering:
                 for start, call in _with_starts(batch.calls)
             ]
         )
+        self._calls += 1
         found = _combined(answers, batch, guided=guided, plain=plain)
         if not return_dict:
             return (found,)
@@ -109,7 +109,9 @@ class _Steering:
         more: Mapping[str, Any],
     ) -> Tensor:
         """Ask with the texts of one call; ``sources`` are the pipeline's rows that ours stand for."""
-        self._injection.choose(*(self._texts.of(image).networks for image in call.images))
+        self._injection.choose(
+            *(self._texts.of(image).networks(self._calls) for image in call.images)
+        )
         rows = torch.tensor(sources, device=sample.device)
         chosen = {name: _chosen(value, rows, len(sample)) for name, value in more.items()}
         if call.pooled[0] is not None:

@@ -130,6 +130,7 @@ RECORDS: Final = frozenset(
         "Batch size",
         "Hashes",
         "Hypernet hashes",
+        "Hypernet schedule",
         "Init image hash",
         "Lora hashes",
         "Prompt syntax",

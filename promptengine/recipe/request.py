@@ -395,7 +395,9 @@ def _report_rest(draft: _Draft, infotext: Infotext) -> None:
     if draft.left.get("Version") == MADE_BY_NOVELAI:
         draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
     for key, value in draft.left.items():
-        if key == "Prompt syntax" and value != "pe1":
+        if key == "Prompt syntax" and value == "extended":
+            draft.set(dialect="extended")
+        elif key == "Prompt syntax" and value != "pe1":
             draft.say(f"prompt syntax {_shown(value)} is not known; pe1 is used")
         elif key not in RECORDS:
             draft.say(f"the key {key!r} is not understood and is left out: {_shown(value)}")

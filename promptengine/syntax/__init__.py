@@ -6,11 +6,12 @@ Text only: nothing here needs torch, and Lark is imported by the first prompt th
 from promptengine.syntax.attention import attention, emphasis
 from promptengine.syntax.excerpt import Excerpt
 from promptengine.syntax.parse import parse
-from promptengine.syntax.schedule import schedule
+from promptengine.syntax.schedule import bracketed_tags, schedule
 from promptengine.syntax.tree import (
     Alternating,
     Break,
     Diagnostic,
+    Dialect,
     Emphasis,
     Fragment,
     Group,
@@ -30,6 +31,7 @@ __all__ = [
     "Alternating",
     "Break",
     "Diagnostic",
+    "Dialect",
     "Emphasis",
     "Excerpt",
     "Fragment",
@@ -45,6 +47,7 @@ __all__ = [
     "Tag",
     "Text",
     "attention",
+    "bracketed_tags",
     "emphasis",
     "parse",
     "schedule",

@@ -68,7 +68,7 @@ def balance(lexemes: list[Lexeme]) -> Balanced:
     constructs = 0
     for lexeme in lexemes:
         match lexeme.type:
-            case "TEXT":
+            case "TEXT" | "TAG":
                 pass
             case "LPAR" | "LSQB":
                 stack.append([lexeme])

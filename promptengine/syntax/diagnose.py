@@ -274,6 +274,8 @@ def _texts(nodes: tuple[Node, ...]) -> Iterator[Text]:
                 pending += reversed((*before, *after))
             case Alternating(arms):
                 pending += reversed([node for arm in arms for node in arm])
+            case Tag():
+                pass
 
 
 def _quoted(text: str) -> str:

@@ -8,6 +8,8 @@ of the text, at any depth of nesting.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, cast
 
@@ -19,6 +21,7 @@ from promptengine.syntax.grammar import Language, Lexeme, language, place
 from promptengine.syntax.tree import (
     Alternating,
     Diagnostic,
+    Dialect,
     Group,
     Node,
     Part,
@@ -31,18 +34,26 @@ from promptengine.syntax.tree import (
 
 __all__ = ["parse"]
 
+_UNASSIGNED = (*range(0xFDD0, 0xFDF0), *range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE))
+"""Code points that Unicode will never assign: the noncharacters first, then those of private use."""
+
+_SQUARE = re.compile(r"\\.|[\[\]]", re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*")
 _SCHEDULE_SPECIAL = re.compile(r"[\\\[\]():|]")
 
 
 @uncollected
-def parse(text: str, *, comments: bool = True, negative: bool = False) -> Prompt:
+def parse(
+    text: str, *, comments: bool = True, negative: bool = False, dialect: Dialect = "webui"
+) -> Prompt:
     """Read a prompt.
 
     Args:
         text: Any string; lone surrogates and NULs are characters like others.
         comments: Whether ``#`` begins a comment that reaches to the end of its line.
         negative: Read as a negative prompt: tags stay words, there is one part, of weight 1.
+        dialect: In the ``extended`` one a tag within ``[before:after:when]`` or ``[a|b]`` holds at the
+            steps at which text in its place would; all else is the same.
 
     Returns:
         The tree, and what a person would want to know about it. Never raises.
@@ -51,23 +62,24 @@ def parse(text: str, *, comments: bool = True, negative: bool = False) -> Prompt
     if comments and "#" in text:
         rest = _without_comments(rest)
     tags: tuple[Tag, ...] = ()
+    marks = _Marks("", {})
     if negative:
         diagnostics = diagnose.tags_in_negative(rest)
         operands = [(rest, 1.0)]
     else:
-        tags, rest = _without_tags(rest)
+        tags, rest, marks = _without_tags(rest, dialect)
         operands = _operands(rest)
-        diagnostics = [*diagnose.tags(tags), *diagnose.almost_tags(rest)]
+        diagnostics = [*diagnose.tags(tags), *diagnose.almost_tags(marks.cleared(rest))]
         if len(operands) == 1:
             diagnostics += diagnose.weight_without_and(rest, *operands[0])
     parts: list[Part] = []
     for operand, weight in operands:
-        nodes, found = _read(operand)
+        nodes, found = _read(operand, marks)
         span = operand.span(0, len(operand.text))
-        parts.append(Part(operand.text, weight, nodes, span))
+        parts.append(Part(marks.cleared(operand).text, weight, nodes, span))
         diagnostics += found
     diagnostics.sort(key=_place_of)
-    return Prompt(text, tags, tuple(parts), tuple(diagnostics))
+    return Prompt(text, tags, tuple(parts), tuple(diagnostics), dialect)
 
 
 def _place_of(diagnostic: Diagnostic) -> int:
@@ -88,24 +100,94 @@ def _without_comments(excerpt: Excerpt) -> Excerpt:
     return take(Excerpt(text, excerpt.starts, excerpt.origins), [*ranges, (kept, len(text))])
 
 
-def _without_tags(excerpt: Excerpt) -> tuple[tuple[Tag, ...], Excerpt]:
-    """Take the tags out."""
-    text = excerpt.text
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """Where tags stand that a bracket may schedule.
+
+    Attributes:
+        mark: The character that stands for each of them in the text; empty where there is none.
+        tags: By their place in the source.
+    """
+
+    mark: str
+    tags: Mapping[int, Tag]
+
+    def cleared(self, excerpt: Excerpt) -> Excerpt:
+        """Return an excerpt without marks."""
+        if not self.mark or self.mark not in excerpt.text:
+            return excerpt
+        pieces = re.finditer(f"[^{self.mark}]+", excerpt.text)
+        return take(excerpt, [piece.span() for piece in pieces] or [(0, 0)])
+
+    def split(self, lexemes: list[Lexeme], excerpt: Excerpt) -> list[Lexeme]:
+        """Return lexemes with each mark as one of its own, which says the tag."""
+        if not self.mark:
+            return lexemes
+        found: list[Lexeme] = []
+        for lexeme in lexemes:
+            start = lexeme.start
+            for piece in re.split(f"({self.mark})", lexeme.text):
+                end = start + len(piece)
+                if piece == self.mark:
+                    tag = self.tags[excerpt.locate(start)]
+                    text = f"<{':'.join((tag.kind, *tag.arguments))}>"
+                    found.append(Lexeme("TAG", text, start, end))
+                elif piece:
+                    found.append(Lexeme(lexeme.type, piece, start, end))
+                start = end
+        return found
+
+
+def _without_tags(excerpt: Excerpt, dialect: Dialect) -> tuple[tuple[Tag, ...], Excerpt, _Marks]:
+    """Take the tags out, but for a mark where one stands in square brackets and may be scheduled."""
+    text, no_marks = excerpt.text, _Marks("", {})
     # Past the last ">" there is no tag, and looking for its end from each "<" would be quadratic.
     end = text.rfind(">") + 1
     if not end or "<" not in text:
-        return (), excerpt
+        return (), excerpt, no_marks
     tongue = _tags()
     lexemes: list[Lexeme] = tongue.parse(tongue.lex(text, end))
+    mark = _free_character(text) if dialect == "extended" else ""
     tags: list[Tag] = []
     kept: list[tuple[int, int]] = []
+    marked: dict[int, Tag] = {}
+    depth, pieces = 0, list[str]()
     for lexeme in lexemes:
-        if lexeme.type == "TAG":
-            kind, *arguments = lexeme.text[1:-1].split(":")
-            tags.append(Tag(kind, tuple(arguments), excerpt.span(lexeme.start, lexeme.end)))
-        else:
+        if lexeme.type != "TAG":
             kept.append((lexeme.start, lexeme.end))
-    return tuple(tags), take(excerpt, [*kept, (end, len(text))]) if tags else excerpt
+            pieces.append(lexeme.text)
+            depth = _depth(depth, lexeme.text) if mark else 0
+            continue
+        tag = _tag(lexeme.text, excerpt.span(lexeme.start, lexeme.end))
+        tags.append(tag)
+        if depth and mark:
+            marked[tag.span.start] = tag
+            kept.append((lexeme.start, lexeme.start + 1))
+            pieces.append(mark)
+    if not tags:
+        return (), excerpt, no_marks
+    rest = take(excerpt, [*kept, (end, len(text))])
+    if marked:
+        rest = replace(rest, text="".join([*pieces, text[end:]]))
+    return tuple(tags), rest, _Marks(mark if marked else "", marked)
+
+
+def _tag(text: str, span: Span) -> Tag:
+    kind, *arguments = text[1:-1].split(":")
+    return Tag(kind, tuple(arguments), span)
+
+
+def _depth(depth: int, text: str) -> int:
+    """How many square brackets are open after a text; a closer without a partner counts for nothing."""
+    for bracket in _SQUARE.finditer(text):
+        depth = max(0, depth + {"[": 1, "]": -1}.get(bracket[0], 0))
+    return depth
+
+
+def _free_character(text: str) -> str:
+    """A character that a text does not hold, and that is no letter, blank or bracket."""
+    used = set(text)
+    return next((c for c in map(chr, _UNASSIGNED) if c not in used), "")
 
 
 def _operands(excerpt: Excerpt) -> list[tuple[Excerpt, float]]:
@@ -132,14 +214,16 @@ def _operands(excerpt: Excerpt) -> list[tuple[Excerpt, float]]:
     return found
 
 
-def _read(excerpt: Excerpt) -> tuple[tuple[Node, ...], list[Diagnostic]]:
+def _read(excerpt: Excerpt, marks: _Marks) -> tuple[tuple[Node, ...], list[Diagnostic]]:
     """Read the bracket language of one part."""
     if not _SCHEDULE_SPECIAL.search(excerpt.text):
-        return _literal(excerpt), []
+        return _literal(marks.cleared(excerpt)), []
     tongue = _schedule()
-    lexemes = tongue.lex(excerpt.text)
+    lexemes = marks.split(tongue.lex(excerpt.text), excerpt)
     balanced = balance(lexemes)
     found = list(diagnose.brackets(excerpt, lexemes, balanced))
+    if balanced.raw is not None:
+        excerpt = marks.cleared(excerpt)
     lexemes = place(lexemes if balanced.raw is None else [], excerpt)
     nodes = tongue.parse(lexemes)
     breaks = diagnose.weighted_breaks(nodes) if "BREAK" in excerpt.text else ()
@@ -171,11 +255,16 @@ def _schedule() -> Language:
         "scheduled": _scheduled,
         "alternating": _alternating,
     }
-    return language("schedule", {**dict.fromkeys(terminals, _leaf), **functions})
+    leaves = {**dict.fromkeys(terminals, _leaf), "TAG": _tag_leaf}
+    return language("schedule", {**leaves, **functions})
 
 
 def _leaf(lexeme: Lexeme) -> Text:
     return Text(lexeme.text, Span(lexeme.start, lexeme.end))
+
+
+def _tag_leaf(lexeme: Lexeme) -> Tag:
+    return _tag(lexeme.text, Span(lexeme.start, lexeme.start + len(lexeme.text)))
 
 
 def _group(children: list[Node]) -> Group:

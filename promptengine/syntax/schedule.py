@@ -21,10 +21,11 @@ from promptengine.syntax.tree import (
     Schedule,
     Scheduled,
     Segment,
+    Tag,
     Text,
 )
 
-__all__ = ["schedule"]
+__all__ = ["bracketed_tags", "schedule"]
 
 
 @uncollected
@@ -51,12 +52,34 @@ def schedule(
     known: dict[str, tuple[Fragment, ...]] = {}
     segments: list[Segment] = []
     for end in ends:
-        pieces = ((leaf.text, leaf.span.start) for leaf in _leaves(part.nodes, end, count))
+        leaves = list(_leaves(part.nodes, end, count))
+        pieces = ((leaf.text, leaf.span.start) for leaf in leaves if isinstance(leaf, Text))
         excerpt = join(pieces, origin=part.span.start)
+        tags = tuple(leaf for leaf in leaves if isinstance(leaf, Tag))
         if excerpt.text not in known:
             known[excerpt.text] = attention(excerpt)
-        segments.append(Segment(end, excerpt.text, known[excerpt.text]))
+        segments.append(Segment(end, excerpt.text, known[excerpt.text], tags))
     return Schedule(count.steps, tuple(segments))
+
+
+def bracketed_tags(part: Part) -> frozenset[Tag]:
+    """Return the tags of a part whose brackets may decide when they hold (``Segment.tags``)."""
+    found: set[Tag] = set()
+    pending = [part.nodes]
+    while pending:
+        for node in pending.pop():
+            match node:
+                case Tag():
+                    found.add(node)
+                case Group(children):
+                    pending.append(children)
+                case Scheduled(before, after):
+                    pending += before, after
+                case Alternating(arms):
+                    pending += arms
+                case Text():
+                    pass
+    return frozenset(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +123,7 @@ def _ends(nodes: tuple[Node, ...], count: _Count) -> list[int]:
     while pending:
         for node in pending.pop():
             match node:
-                case Text():
+                case Text() | Tag():
                     pass
                 case Group(children):
                     pending.append(children)
@@ -113,13 +136,13 @@ def _ends(nodes: tuple[Node, ...], count: _Count) -> list[int]:
     return sorted(end for end in ends if end >= 1)
 
 
-def _leaves(nodes: tuple[Node, ...], step: int, count: _Count) -> Iterator[Text]:
-    """Yield the text that holds at ``step``."""
+def _leaves(nodes: tuple[Node, ...], step: int, count: _Count) -> Iterator[Text | Tag]:
+    """Yield the text and the tags that hold at ``step``."""
     pending: list[Iterator[Node]] = [iter(nodes)]
     while pending:
         for node in pending[-1]:
             match node:
-                case Text():
+                case Text() | Tag():
                     yield node
                     continue
                 case Group(children):

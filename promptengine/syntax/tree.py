@@ -14,6 +14,7 @@ __all__ = [
     "Alternating",
     "Break",
     "Diagnostic",
+    "Dialect",
     "Emphasis",
     "Fragment",
     "Group",
@@ -28,6 +29,9 @@ __all__ = [
     "Tag",
     "Text",
 ]
+
+Dialect = Literal["webui", "extended"]
+"""``webui`` is WebUI's language to the letter; ``extended`` lets networks change over the steps."""
 
 Severity = Literal["info", "warning", "error"]
 
@@ -105,9 +109,6 @@ class Alternating:
     span: Span
 
 
-Node = Text | Group | Scheduled | Alternating
-
-
 @dataclass(frozen=True, slots=True)
 class Emphasis:
     """Brackets that weight the text inside: ``(a:1.2)``, ``(a)`` = 1.1, ``[a]`` = 1/1.1."""
@@ -131,6 +132,10 @@ class Tag:
     kind: str
     arguments: tuple[str, ...]
     span: Span
+
+
+Node = Text | Group | Scheduled | Alternating | Tag
+"""Of the bracket language; tags stand there in the extended dialect only, and only in brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,7 @@ class Prompt:
     tags: tuple[Tag, ...]
     parts: tuple[Part, ...]
     diagnostics: tuple[Diagnostic, ...]
+    dialect: Dialect = "webui"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +188,13 @@ class Segment:
         until_step: Last step, counted from 1, at which ``text`` holds.
         text: The scheduled text, brackets of emphasis included.
         fragments: ``text`` with its weights worked out; never empty.
+        tags: The tags in brackets that hold, in the extended dialect.
     """
 
     until_step: int
     text: str
     fragments: tuple[Fragment, ...]
+    tags: tuple[Tag, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -274,6 +274,19 @@ def test_help_and_version(capsys: Capture) -> None:
     assert "promptengine" in capsys.readouterr().out
 
 
+def test_parse_draws_networks_over_the_steps(capsys: Capture) -> None:
+    prompt = "[<hypernet:ink:1>:fox:2] <hypernet:neon:0@0,1@2>"
+    assert run("parse", prompt, "--dialect", "extended", "--steps", "4") == 0
+    drawn = capsys.readouterr().out
+    assert "timeline ink" in drawn and "calls 1–3" in drawn
+    assert "timeline neon" in drawn and "× 0.5" in drawn
+    assert run("parse", prompt, "--dialect", "extended", "--steps", "4", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["multipliers"] == {"0": [1, 1, 1, 0, 0], "1": [0, 0.5, 1, 1, 1]}
+    assert run("parse", prompt, "--steps", "4") == 0
+    assert "timeline" not in capsys.readouterr().out
+
+
 def test_profile_says_where_the_time_went(tmp_path: Path, capsys: Capture) -> None:
     assert (
         run("txt2img", "a cat", *TINY, "--profile", "--batch-count", "2", "-o", str(tmp_path)) == 0

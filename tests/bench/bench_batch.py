@@ -20,7 +20,7 @@ from promptengine import Engine, GenerationRequest
 from tests.bench.timing import calibration, interleaved, ratio
 
 MODELS = Path(__file__).parent.parent.parent / "models"
-NAMES = ("ink", "pixel", "neon")
+NAMES = ("ink", "aquarelle", "neon")
 PROMPTS = ("a red house, lake", "a blue boat, sea", "two green trees, meadow", "a yellow car, city")
 
 

@@ -20,7 +20,7 @@ from promptengine import Engine, GenerationRequest
 from tests.bench.timing import calibration, interleaved
 
 MODELS = Path(__file__).parent.parent.parent / "models"
-NAMES = ("ink", "pixel", "neon")
+NAMES = ("ink", "aquarelle", "neon")
 
 
 def measure(*, rounds: int) -> None:

@@ -18,6 +18,7 @@ from promptengine import (
     Engine,
     GenerationCancelled,
     GenerationRequest,
+    GenerationResult,
     Hypernetwork,
     IncompatibleNetworkError,
     NetworkFormatError,
@@ -30,8 +31,12 @@ from promptengine import (
 from promptengine.diffusion.denoiser import predict_noise
 from promptengine.diffusion.sampling import SAMPLERS
 from promptengine.networks.hypernetwork import HypernetworkSettings
+from promptengine.networks.inject import Injection, Stack
 from promptengine.options import Options
+from promptengine.recipe.request import request_from
+from promptengine.recipe.text import read_infotext
 from promptengine.request import with_settings
+from promptengine.syntax.tree import Dialect
 from tests.conftest import NETWORKS, WEBUI
 
 BASE = GenerationRequest(prompt="a cat", seed=7, steps=2, width=64, height=64, sampler="Euler")
@@ -163,6 +168,42 @@ def test_different_requests_run_as_one_batch(tiny_engine: Engine) -> None:
         assert result.infotexts == alone.infotexts
         assert result.networks == alone.networks
         assert result.seeds == alone.seeds
+
+
+def test_networks_can_change_over_the_steps(
+    tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[list[tuple[str, float]]] = []
+    choose = Injection.choose
+
+    def recorded(injection: Injection, *stacks: Stack) -> None:
+        chosen.append([(network.name, multiplier) for network, multiplier in stacks[0]])
+        choose(injection, *stacks)
+
+    monkeypatch.setattr(Injection, "choose", recorded)
+
+    def run(prompt: str, dialect: Dialect = "extended") -> GenerationResult:
+        chosen.clear()
+        return tiny_engine.generate(replace(GENTLE, prompt=prompt, steps=4, dialect=dialect))
+
+    always = run("a cat<hypernet:hn-relu:1>", "webui")
+    names = {name for stack in chosen for name, _ in stack}
+    constant = run("a cat<hypernet:hn-relu:1@0,1@3>")
+    assert torch.equal(constant.latents, always.latents)
+    moving = run("a cat<hypernet:hn-relu:0@0,1@0.5>")
+    (name,) = names
+    assert chosen[1:] == [[(name, value)] for value in (0, 0.5, 1, 1)]
+    assert not torch.allclose(moving.latents, always.latents, atol=1e-3)
+    assert moving.networks[0].multipliers[:4] == (0, 0.5, 1, 1)
+    infotext = read_infotext(moving.infotexts[0])
+    assert infotext.entries["Hypernet schedule"] == "hn-relu: 0@1 0.5@2 1@3"
+    again = request_from(infotext, tiny_engine.registry).request
+    assert (again.prompt, again.dialect) == (infotext.prompt, "extended")
+    run("[<hypernet:hn-relu:1>:<hypernet:hn-linear:0.5>:2] a cat")
+    told = [[multiplier for _, multiplier in stack] for stack in chosen[1:]]
+    assert told == [[1, 0], [1, 0], [1, 0], [0, 0.5]]
+    assert "unknown" not in str(run("a [b<lora:x:1>:c:2]").diagnostics)
+    assert "cannot change over the steps" in run("a [b<lora:x:1>:c:2]").networks[0].reason
 
 
 def test_requests_that_share_too_little_follow_one_another(tiny_engine: Engine) -> None:
