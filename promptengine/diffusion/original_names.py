@@ -134,7 +134,7 @@ def _vae_name(name: str, levels: int) -> str:
     if inner.startswith("norm_out."):
         return f"{side}.conv_{inner}"
     part, *rest = inner.split(".")
-    if part == "mid" and rest[0] in _VAE_MIDDLE:
+    if part == "mid" and rest and rest[0] in _VAE_MIDDLE:
         names = _VAE_ATTENTION if rest[0] == "attn_1" else {"nin_shortcut": "conv_shortcut"}
         return f"{side}.mid_block.{_VAE_MIDDLE[rest[0]]}.{_renamed('.'.join(rest[1:]), names)}"
     if part not in ("down", "up") or len(rest) < 3 or not _is_index(rest[0]):

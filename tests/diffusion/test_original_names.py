@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
@@ -45,6 +45,7 @@ NAMES = st.lists(st.sampled_from(PIECES), max_size=7).map(".".join)
 
 
 @given(st.sets(NAMES, max_size=8))
+@example({"encoder.mid"})
 def test_no_name_is_too_odd_and_none_is_lost(names: set[str]) -> None:
     weights = {f"p.{name}": torch.zeros(3, 1, 1, 1) for name in names}
     for renamed in (
