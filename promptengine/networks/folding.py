@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from promptengine.networks.hypernetwork import ResidualNetwork
 from promptengine.networks.recent import Recent
 
-__all__ = ["Chain", "Folder", "Projection", "is_affine"]
+__all__ = ["Chain", "Folder", "Projection", "is_affine", "is_zero"]
 
 Chain = Sequence[tuple[ResidualNetwork, float]]
 """Networks with their multipliers, each reading what the one before leaves."""
@@ -58,6 +58,14 @@ def is_affine(network: ResidualNetwork) -> bool:
     )
 
 
+def is_zero(network: ResidualNetwork) -> bool:
+    """Whether a network ends in a linear layer of zeros and so changes nothing, as new ones may."""
+    last = next(layer for layer in reversed(network.linear) if not isinstance(layer, nn.Dropout))
+    if not isinstance(last, nn.Linear):
+        return False
+    return not any(bool(tensor.any()) for tensor in last.parameters())
+
+
 class Folder:
     """Folded projections, and the products that they are sums of, within a number of bytes.
 
@@ -72,10 +80,10 @@ class Folder:
     """
 
     def __init__(self, room: int = 1 << 30) -> None:
-        self._matrices: Recent[ResidualNetwork, Tensor] = Recent(room, _nbytes)
-        self._products: Recent[tuple[object, ...], Tensor] = Recent(room, _nbytes)
+        self._matrices: Recent[ResidualNetwork, Tensor] = Recent(room // 4, _nbytes)
+        self._products: Recent[tuple[object, ...], Tensor] = Recent(room // 4, _nbytes)
         self._folded: Recent[tuple[object, ...], Projection] = Recent(
-            room, lambda projection: sum(tensor.nbytes for tensor in projection)
+            room // 2, lambda projection: sum(tensor.nbytes for tensor in projection)
         )
 
     def fold(self, weight: Tensor, bias: Tensor | None, chain: Chain) -> Projection:

@@ -14,7 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from promptengine.errors import PromptEngineError
 from promptengine.networks.attention import refuse_fused
-from promptengine.networks.folding import Chain, Folder, is_affine
+from promptengine.networks.folding import Chain, Folder, is_affine, is_zero
 from promptengine.networks.hypernetwork import Hypernetwork, ResidualNetwork
 
 __all__ = ["Injection", "Site", "Stack"]
@@ -86,6 +86,7 @@ class Injection:
         self.folder = folder
         self._copies = copies
         self._cast: dict[tuple[Hypernetwork, torch.device, torch.dtype], Hypernetwork] = {}
+        self._zero: dict[ResidualNetwork, bool] = {}
         self._texts = WeakIdKeyDictionary()
         self.rows: tuple[tuple[tuple[Hypernetwork, float], ...], ...] = ((),)
 
@@ -106,12 +107,22 @@ class Injection:
             self.rows = rows
 
     def chain(self, stack: Stack, site: Site) -> Chain:
-        """The networks of a stack that act at a site, in its projection's device and dtype."""
-        return tuple(
-            (residual, multiplier)
-            for network, multiplier in stack
-            if (residual := self._at(site.weight, network).part(site.width, site.part)) is not None
-        )
+        """The networks of a stack that act at a site, in its projection's device and dtype.
+
+        Those that add nothing are left out, but for what a gradient may reach.
+        """
+        chain: list[tuple[ResidualNetwork, float]] = []
+        for network, multiplier in stack:
+            residual = self._at(site.weight, network).part(site.width, site.part)
+            if residual is not None and not self._adds_nothing(residual):
+                chain.append((residual, multiplier))
+        return tuple(chain)
+
+    def _adds_nothing(self, network: ResidualNetwork) -> bool:
+        if network not in self._zero:
+            learns = any(tensor.requires_grad for tensor in network.parameters())
+            self._zero[network] = not learns and is_zero(network)
+        return self._zero[network]
 
     def _at(self, weight: Tensor, network: Hypernetwork) -> Hypernetwork:
         if not self._copies:
@@ -144,8 +155,8 @@ class Site:
         )
         self._injection = injection
         self.part = part
-        self.width: int = module.in_features  # pyright: ignore
-        self.weight: Tensor = module.weight  # pyright: ignore
+        self.width = cast("int", module.in_features)
+        self.weight = cast("Tensor", module.weight)
         plain = type(module) is nn.Linear and (before is None or self._outer is not None)
         self._plain = plain and self.weight.device.type != "meta"
         self._reads_text = reads_text

@@ -187,6 +187,28 @@ def test_texts_are_read_once_and_again_when_they_change() -> None:
         assert len(reads) == 3
 
 
+def test_a_network_of_zeros_is_never_asked() -> None:
+    unet = copy.deepcopy(tiny_unet_bare())
+    x, text = torch.randn(1, 4, 8, 8), torch.randn(1, 5, TEXT)
+    zero, asked = copy.deepcopy(network("relu", 0)), list[nn.Module]()
+    for width in (TEXT, 16, 32):
+        for part in ("key", "value"):
+            residual = zero.part(width, part)
+            assert residual is not None
+            for tensor in residual.linear[2].parameters():
+                tensor.zero_()
+            residual.linear[0].register_forward_hook(lambda module, *_: asked.append(module))
+    with torch.no_grad():
+        before = unet(x, 1, text).sample
+        with injected(unet, [(zero, 1.0)]):
+            assert torch.equal(unet(x, 1, text).sample, before)
+            assert not asked
+    zero.requires_grad_(True)
+    with injected(unet, [(zero, 1.0)]):
+        unet(x, 1, text)
+    assert asked
+
+
 def test_rows_and_stacks_must_be_as_many() -> None:
     unet, stack = copy.deepcopy(tiny_unet_bare()), [(network("relu", 0), 1.0)]
     with torch.no_grad(), injected(unet) as injection:
