@@ -34,7 +34,8 @@ def one_thread() -> Iterator[None]:
 
 
 @cache
-def tiny_unet() -> UNet2DConditionModel:
+def tiny_unet(name: str = "injected") -> UNet2DConditionModel:
+    """The same model for every name."""
     torch.manual_seed(0)
     unet = UNet2DConditionModel(
         sample_size=8,
@@ -114,15 +115,9 @@ def test_any_mixture_over_any_calls(calls: list[list[Stack]]) -> None:
             for row, stack in enumerate(rows):
                 with torch.no_grad():
                     expected = slow(
-                        copy.deepcopy(tiny_unet_bare()), stack, x[row, None], text[row, None]
+                        copy.deepcopy(tiny_unet("bare")), stack, x[row, None], text[row, None]
                     )
                 torch.testing.assert_close(found[row, None], expected, atol=2e-5, rtol=2e-5)
-
-
-@cache
-def tiny_unet_bare() -> UNet2DConditionModel:
-    """The same model, which nothing is ever injected into."""
-    return copy.deepcopy(tiny_unet())
 
 
 @settings(deadline=None)
@@ -168,7 +163,7 @@ def test_folded_weights_are_found_again_until_the_weight_changes() -> None:
 
 
 def test_texts_are_read_once_and_again_when_they_change() -> None:
-    unet = copy.deepcopy(tiny_unet_bare())
+    unet = copy.deepcopy(tiny_unet("bare"))
     x, text = torch.zeros(1, 4, 8, 8), torch.randn(1, 5, TEXT)
     reads: list[nn.Module] = []
     relu = copy.deepcopy(network("relu", 0))
@@ -188,7 +183,7 @@ def test_texts_are_read_once_and_again_when_they_change() -> None:
 
 
 def test_a_network_of_zeros_is_never_asked() -> None:
-    unet = copy.deepcopy(tiny_unet_bare())
+    unet = copy.deepcopy(tiny_unet("bare"))
     x, text = torch.randn(1, 4, 8, 8), torch.randn(1, 5, TEXT)
     zero, asked = copy.deepcopy(network("relu", 0)), list[nn.Module]()
     for width in (TEXT, 16, 32):
@@ -210,7 +205,7 @@ def test_a_network_of_zeros_is_never_asked() -> None:
 
 
 def test_rows_and_stacks_must_be_as_many() -> None:
-    unet, stack = copy.deepcopy(tiny_unet_bare()), [(network("relu", 0), 1.0)]
+    unet, stack = copy.deepcopy(tiny_unet("bare")), [(network("relu", 0), 1.0)]
     with torch.no_grad(), injected(unet) as injection:
         injection.choose(stack, [], stack)
         with pytest.raises(PromptEngineError, match=r"3 stacks .* batch of 2 rows"):
