@@ -7,6 +7,7 @@ what was asked for and will not happen, because nothing may be dropped without a
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -260,17 +261,23 @@ class _TagClock:
 
     Attributes:
         bracketed: The tags that brackets decide about; all others hold always.
-        schedules: The prompt's parts over the steps.
+        holding: For each call those of them that hold; the last is for all later calls.
+        steps: Of the pass.
     """
 
     bracketed: frozenset[Tag]
-    schedules: tuple[Schedule, ...]
+    holding: tuple[frozenset[Tag], ...]
+    steps: int
 
     @classmethod
     def of(cls, prompt: Prompt, schedules: Sequence[Schedule]) -> _TagClock:
         """The clock of a prompt's tags."""
-        tags = (tag for part in prompt.parts for tag in bracketed_tags(part))
-        return cls(frozenset(tags), tuple(schedules))
+        tags = frozenset(tag for part in prompt.parts for tag in bracketed_tags(part))
+        steps = schedules[0].steps
+        # One call more than steps: past the end a schedule's first segment holds again.
+        calls = range(steps + 2) if tags else ()
+        holding = (frozenset(t for s in schedules for t in s.at(call).tags) for call in calls)
+        return cls(tags, tuple(holding), steps)
 
     def over_calls(self, tag: Tag, points: Sequence[tuple[float, float]]) -> tuple[float, ...]:
         """Return a tag's multiplier at each call, or one value for all if it never changes.
@@ -279,23 +286,25 @@ class _TagClock:
             tag: The tag.
             points: Calls, ascending, with multipliers there; between them it changes evenly.
         """
-        # One call more than steps: past the end a schedule's first segment holds again.
-        calls = range(self.schedules[0].steps + 2)
-        values = tuple(_between(points, call) if self._holds(tag, call) else 0.0 for call in calls)
+        always = tag not in self.bracketed
+        if always and len(points) == 1:
+            return (points[0][1],)
+        values = tuple(
+            _between(points, call) if always or tag in self.holding[call] else 0.0
+            for call in range(self.steps + 2)
+        )
         return values if len(set(values)) > 1 else values[:1]
 
-    def _holds(self, tag: Tag, call: int) -> bool:
-        if tag not in self.bracketed:
-            return True
-        return any(tag in each.at(call).tags for each in self.schedules)
+
+def _place(point: tuple[float, float]) -> float:
+    return point[0]
 
 
 def _between(points: Sequence[tuple[float, float]], call: float) -> float:
-    before = [point for point in points if point[0] <= call]
-    after = [point for point in points if point[0] > call]
-    if not before or not after:
-        return (before[-1] if before else after[0])[1]
-    (start, low), (end, high) = before[-1], after[0]
+    after = bisect_right(points, call, key=_place)
+    if after in (0, len(points)):
+        return points[max(after - 1, 0)][1]
+    (start, low), (end, high) = points[after - 1], points[after]
     return low + (high - low) * (call - start) / (end - start)
 
 
@@ -303,7 +312,7 @@ def _tag_points(tag: Tag, prompt: Prompt, clock: _TagClock) -> list[tuple[float,
     """A hypernetwork's multipliers by call, or None where the tag's cannot be read."""
     _, *rest = tag.arguments
     if prompt.dialect == "extended" and rest and "@" in rest[0]:
-        return _points(rest[0], clock.schedules[0].steps)
+        return _points(rest[0], clock.steps)
     constant = _number(rest[0]) if rest else 1.0
     return None if constant is None else [(0.0, constant)]
 
@@ -317,7 +326,7 @@ def _points(text: str, steps: int) -> list[tuple[float, float]] | None:
         if multiplier is None or place is None or place < 0:
             return None
         points.append((place * steps if "." in when else place, multiplier))
-    return sorted(points, key=lambda point: point[0])
+    return sorted(points, key=_place)
 
 
 def _resolve(
