@@ -5,12 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from diffusers import UNet2DConditionModel
 from torch import nn
 
 from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
 from promptengine.networks.inject import injected
 
+TEXT = 24
+"""Width of the text that :func:`tiny_unet` reads."""
+
 RELU = HypernetworkSettings(activation="relu", activate_output=False)
+
+
+def tiny_unet(text: int = TEXT) -> UNet2DConditionModel:
+    """A model whose self-attention has the widths 16 and 32; the same at every call."""
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        cross_attention_dim=text,
+        norm_num_groups=8,
+        attention_head_dim=8,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    ).eval()
 
 
 def random_network(

@@ -17,9 +17,8 @@ from promptengine.errors import PromptEngineError
 from promptengine.networks.folding import Folder
 from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
 from promptengine.networks.inject import injected
-from tests.networks.building import random_network
+from tests.networks.building import TEXT, random_network, tiny_unet
 
-TEXT = 24
 PARTS = {"to_k": "key", "to_v": "value", "to_q": "query"}
 Stack = Sequence[tuple[Hypernetwork, float]]
 
@@ -34,20 +33,9 @@ def one_thread() -> Iterator[None]:
 
 
 @cache
-def tiny_unet(name: str = "injected") -> UNet2DConditionModel:
-    """The same model for every name."""
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        cross_attention_dim=TEXT,
-        norm_num_groups=8,
-        attention_head_dim=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    )
-    return unet.eval().requires_grad_(False)
+def unet_of(name: str) -> UNet2DConditionModel:
+    """A model of its own, with the same weights, for every name."""
+    return tiny_unet().requires_grad_(False)
 
 
 @cache
@@ -104,7 +92,7 @@ stacks = st.lists(
 @settings(deadline=None, max_examples=40)
 @given(calls=st.lists(st.lists(stacks, min_size=3, max_size=3), min_size=1, max_size=3))
 def test_any_mixture_over_any_calls(calls: list[list[Stack]]) -> None:
-    unet = tiny_unet()
+    unet = unet_of("injected")
     generator = torch.Generator().manual_seed(3)
     x, text = torch.randn(3, 4, 8, 8, generator=generator), torch.randn(3, 5, TEXT)
     with torch.no_grad(), injected(unet) as injection:
@@ -115,7 +103,7 @@ def test_any_mixture_over_any_calls(calls: list[list[Stack]]) -> None:
             for row, stack in enumerate(rows):
                 with torch.no_grad():
                     expected = slow(
-                        copy.deepcopy(tiny_unet("bare")), stack, x[row, None], text[row, None]
+                        copy.deepcopy(unet_of("bare")), stack, x[row, None], text[row, None]
                     )
                 torch.testing.assert_close(found[row, None], expected, atol=2e-5, rtol=2e-5)
 
@@ -163,7 +151,7 @@ def test_folded_weights_are_found_again_until_the_weight_changes() -> None:
 
 
 def test_texts_are_read_once_and_again_when_they_change() -> None:
-    unet = copy.deepcopy(tiny_unet("bare"))
+    unet = copy.deepcopy(unet_of("bare"))
     x, text = torch.zeros(1, 4, 8, 8), torch.randn(1, 5, TEXT)
     reads: list[nn.Module] = []
     relu = copy.deepcopy(network("relu", 0))
@@ -183,7 +171,7 @@ def test_texts_are_read_once_and_again_when_they_change() -> None:
 
 
 def test_a_network_of_zeros_is_never_asked() -> None:
-    unet = copy.deepcopy(tiny_unet("bare"))
+    unet = copy.deepcopy(unet_of("bare"))
     x, text = torch.randn(1, 4, 8, 8), torch.randn(1, 5, TEXT)
     zero, asked = copy.deepcopy(network("relu", 0)), list[nn.Module]()
     for width in (TEXT, 16, 32):
@@ -205,7 +193,7 @@ def test_a_network_of_zeros_is_never_asked() -> None:
 
 
 def test_rows_and_stacks_must_be_as_many() -> None:
-    unet, stack = copy.deepcopy(tiny_unet("bare")), [(network("relu", 0), 1.0)]
+    unet, stack = copy.deepcopy(unet_of("bare")), [(network("relu", 0), 1.0)]
     with torch.no_grad(), injected(unet) as injection:
         injection.choose(stack, [], stack)
         with pytest.raises(PromptEngineError, match=r"3 stacks .* batch of 2 rows"):

@@ -17,24 +17,9 @@ from promptengine.networks.attention import (
 )
 from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
 from promptengine.networks.inject import injected
-from tests.networks.building import RELU, projections_reached, random_network
+from tests.networks.building import RELU, TEXT, projections_reached, random_network, tiny_unet
 
-TEXT = 24
 Stack = Sequence[tuple[Hypernetwork, float]]
-
-
-def tiny_unet(text: int = TEXT) -> UNet2DConditionModel:
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        cross_attention_dim=text,
-        norm_num_groups=8,
-        attention_head_dim=8,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    ).eval()
 
 
 @pytest.fixture(scope="module", autouse=True)
