@@ -10,6 +10,7 @@
     ├── CheckpointError         a checkpoint that is missing, unreadable or of an unknown family
     ├── PictureError            a picture that cannot be read or written, or whose text cannot
     ├── RequestError            an option outside its range: which one, and what is allowed
+    ├── OutOfMemoryError        a device has no room for what was asked
     ├── TrainingError           a training that cannot begin, go on or be resumed
     └── GenerationCancelled     the caller asked to stop between two steps
 
@@ -27,6 +28,7 @@ __all__ = [
     "GenerationCancelled",
     "IncompatibleNetworkError",
     "NetworkFormatError",
+    "OutOfMemoryError",
     "PictureError",
     "PromptEngineError",
     "PromptSyntaxError",
@@ -134,6 +136,10 @@ class RequestError(PromptEngineError):
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class OutOfMemoryError(PromptEngineError):
+    """A device has no room for what was asked. The engine can be used again."""
 
 
 class TrainingError(PromptEngineError):

@@ -26,6 +26,7 @@ def test_exports() -> None:
         "Infotext",
         "Inpainting",
         "NetworkFormatError",
+        "OutOfMemoryError",
         "NetworkReport",
         "Options",
         "PictureError",

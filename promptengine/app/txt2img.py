@@ -175,4 +175,5 @@ def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precisio
         device=options.device,
         dtype=dtype,
         vae="Automatic" if options.vae is None else options.vae,
+        compile=getattr(options, "compile", False),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from promptengine.diffusion.checkpoint import Checkpoint, open_checkpoint
 from promptengine.diffusion.clock import StageClock
+from promptengine.diffusion.compiling import compile_regions, running_compiled
 from promptengine.diffusion.embeddings import EmbeddingCache
+from promptengine.diffusion.memory import in_tiles, memory_errors
 from promptengine.diffusion.opening import (
     Precision,
     checkpoint_path,
@@ -22,7 +25,7 @@ from promptengine.diffusion.opening import (
 )
 from promptengine.diffusion.picture.pixels import decode_latents
 from promptengine.diffusion.preparing import Job, prepare_job, with_networks_of
-from promptengine.diffusion.prompting import Parts
+from promptengine.diffusion.prompting import Parts, encodings
 from promptengine.diffusion.running import decode_batch, sample_batch
 from promptengine.diffusion.samplers.shape import OnStep
 from promptengine.diffusion.stack import NetworkCache
@@ -50,14 +53,24 @@ class Engine:
         checkpoint: The model's parts. Between requests they are exactly as loaded.
         registry: Where tag names are looked up.
         device: Where the model lives.
+        compiled: Whether regions of the UNet are compiled.
     """
 
-    def __init__(self, checkpoint: Checkpoint, registry: Registry, device: torch.device) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        registry: Registry,
+        device: torch.device,
+        *,
+        compiled: bool = False,
+    ) -> None:
         self.checkpoint = checkpoint
         self.registry = registry
         self.device = device
+        self.compiled = compiled
         networks = NetworkCache(checkpoint.unet, checkpoint.text_encoder)
-        self._parts = Parts(checkpoint, registry, networks, EmbeddingCache(registry), device)
+        words = EmbeddingCache(registry)
+        self._parts = Parts(checkpoint, registry, networks, words, encodings(), device)
         self._busy = threading.Lock()
 
     @classmethod
@@ -70,6 +83,7 @@ class Engine:
         dtype: torch.dtype | Precision = "auto",
         *,
         vae: str | Path | None = "Automatic",
+        compile: bool = False,
     ) -> Engine:
         """Load a checkpoint and scan the folders of networks.
 
@@ -85,6 +99,8 @@ class Engine:
             vae: ``Automatic`` takes one of the checkpoint's name from beside it or from ``models``,
                 as WebUI does; else a file, a diffusers folder or a name, or None for the
                 checkpoint's own.
+            compile: Let ``torch.compile`` make the UNet faster. The first picture of a size takes a
+                minute or more for that, and results move within the rounding of the dtype.
 
         Raises:
             CheckpointError: No checkpoint or VAE found, or it cannot be loaded.
@@ -97,7 +113,9 @@ class Engine:
         configurations = None if config is None else Path(config)
         separate = find_vae(vae, path, registry)
         parts = open_checkpoint(path, config=configurations, vae=separate, device=place, dtype=kind)
-        return cls(parts, registry, place)
+        if compile:
+            compile_regions(parts.unet)
+        return cls(parts, registry, place, compiled=compile)
 
     def generate(
         self,
@@ -122,15 +140,16 @@ class Engine:
 
         Raises:
             GenerationCancelled: ``cancel`` was set.
-            RequestError: An unknown sampler or schedule type, more steps than the sampler can take, or
-                an option that cannot be honoured.
+            RequestError: An unknown sampler or schedule type, more steps than the sampler can take, an
+                option that cannot be honoured, or a UNet that cannot be compiled here.
             PromptSyntaxError: ``strict``, and a tag's kind or multiplier cannot be used.
             UnknownNetworkError: ``strict``, and a network is in no folder.
             NetworkFormatError: ``strict``, and a network's file cannot be read.
             IncompatibleNetworkError: ``strict``, and a network does not fit the model.
+            OutOfMemoryError: The device has no room for the pictures.
         """
         clock = StageClock()
-        with self._busy, torch.no_grad():
+        with self._busy, torch.no_grad(), memory_errors(self.device):
             job = prepare_job(self._parts, request, encoder_noise, clock)
             return self._carried_out([job], clock, on_progress, cancel)[0]
 
@@ -163,7 +182,7 @@ class Engine:
             PromptEngineError: As :meth:`generate`, before any picture is made unless it is cancelled.
         """
         clock = StageClock()
-        with self._busy, torch.no_grad():
+        with self._busy, torch.no_grad(), memory_errors(self.device):
             jobs = [prepare_job(self._parts, request, None, clock) for request in requests]
             if networks == "first-prompt":
                 jobs = [*jobs[:1], *(with_networks_of(jobs[0], job) for job in jobs[1:])]
@@ -187,14 +206,16 @@ class Engine:
         """Run jobs that may share batches."""
         latents: list[list[Tensor]] = [[] for _ in jobs]
         images: list[list[Image.Image]] = [[] for _ in jobs]
-        for batch in range(jobs[0].request.batch_count):
-            on_step = _step_reporter(jobs[0], batch, on_progress, cancel)
-            with clock.measuring("sample"):
-                sampled = sample_batch(self._parts, jobs, batch, on_step)
-            with clock.measuring("decode"):
-                for number, (job, x) in enumerate(zip(jobs, sampled, strict=True)):
-                    latents[number].append(x)
-                    images[number] += decode_batch(self.checkpoint, job, x)
+        compiled = running_compiled() if self.compiled else nullcontext()
+        with compiled, in_tiles(*[self.checkpoint.vae] * jobs[0].tiles):
+            for batch in range(jobs[0].request.batch_count):
+                on_step = _step_reporter(jobs[0], batch, on_progress, cancel)
+                with clock.measuring("sample"):
+                    sampled = sample_batch(self._parts, jobs, batch, on_step)
+                with clock.measuring("decode"):
+                    for number, (job, x) in enumerate(zip(jobs, sampled, strict=True)):
+                        latents[number].append(x)
+                        images[number] += decode_batch(self.checkpoint, job, x)
         return [
             self._result(job, torch.cat(x).cpu(), pictures, clock)
             for job, x, pictures in zip(jobs, latents, images, strict=True)

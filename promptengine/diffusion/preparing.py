@@ -12,6 +12,7 @@ from torch import Tensor
 from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.clock import StageClock
 from promptengine.diffusion.guidance import Guidance
+from promptengine.diffusion.memory import in_tiles, needs_tiles
 from promptengine.diffusion.passes import noise_table
 from promptengine.diffusion.picture.latents import LATENT_UPSCALERS, Enlargement, enlargement
 from promptengine.diffusion.picture.resize import UPSCALERS
@@ -45,6 +46,14 @@ _OWN: Mapping[str, Any] = {
 
 _NOT_HONOURED = ("old_emphasis",)
 """Options that nothing here acts on; they are refused where they are changed."""
+
+
+_IN_TILES = Diagnostic(
+    "warning",
+    "memory is short, so the VAE works in tiles, which may show faintly",
+    None,
+    "ask for a smaller picture, or free memory",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,6 +94,7 @@ class Job:
         variation_seeds: Likewise, or empty where there is no variation.
         width: Pixels.
         height: Likewise.
+        tiles: Whether the VAE works in tiles, for want of memory.
     """
 
     request: GenerationRequest
@@ -97,16 +107,18 @@ class Job:
     variation_seeds: Sequence[int]
     width: int
     height: int
+    tiles: bool
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Of both passes. What the second repeats is left out, and a place in its prompt unnamed."""
+        tiles = [_IN_TILES] if self.tiles else []
         own = self.first.diagnostics
         later = [
             replace(one, span=None) for one in (self.second.diagnostics if self.second else ())
         ]
         known = {replace(one, span=None) for one in own}
-        return *own, *(one for one in dict.fromkeys(later) if one not in known)
+        return *own, *(one for one in dict.fromkeys(later) if one not in known), *tiles
 
     @property
     def shared(self) -> Hashable:
@@ -126,6 +138,7 @@ class Job:
         hires = request.hires and replace(request.hires, prompt="", negative_prompt="")
         return (
             replace(request, **_OWN, hires=hires),
+            self.tiles,
             *(id(one.stack.weights) if one.stack.weights else None for one in passes),
         )
 
@@ -179,7 +192,10 @@ def prepare_job(
     first = _prepare_pass(
         parts, request, sampler, clock, table=table, walk=walk, calls=(calls, None)
     )
-    with clock.measuring("encode"):
+    largest = (larger.width, larger.height) if larger else (width, height)
+    # Tiles do not know of each other's far edge, which circular pictures depend on.
+    tiles = not request.tiling and needs_tiles(parts.checkpoint.vae, parts.device, *largest)
+    with clock.measuring("encode"), in_tiles(*[parts.checkpoint.vae] * tiles):
         latents = encode_start(parts.checkpoint, request, (width, height), seeds, encoder_noise)
     return Job(
         request=request,
@@ -192,6 +208,7 @@ def prepare_job(
         variation_seeds=variation_seeds,
         width=width,
         height=height,
+        tiles=tiles,
     )
 
 

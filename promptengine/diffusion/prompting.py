@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 
@@ -12,6 +14,7 @@ from promptengine.diffusion.embeddings import EmbeddingCache, misfit_diagnostics
 from promptengine.diffusion.extras import unconditional
 from promptengine.diffusion.guidance import Guidance
 from promptengine.diffusion.stack import NetworkCache, NetworkStack, prepare_stack
+from promptengine.networks.recent import Recent
 from promptengine.plan import Plan, make_plan
 from promptengine.registry import Registry
 from promptengine.request import GenerationRequest
@@ -20,7 +23,25 @@ from promptengine.text.encode import Conditioning, encode_schedule
 from promptengine.text.model import text_widths
 from promptengine.text.words import EmbeddingTable
 
-__all__ = ["Parts", "PreparedPrompts", "prepare_prompts"]
+__all__ = ["Encodings", "Parts", "PreparedPrompts", "encodings", "prepare_prompts"]
+
+_ENCODING_BYTES: Final = 256 << 20  # a thousand prompts of one chunk for SD1, three hundred for SDXL
+
+Encodings = Recent[Hashable, Conditioning]
+"""What texts came to, by the text and by all else that counts."""
+
+
+def encodings(room: int = _ENCODING_BYTES) -> Encodings:
+    """Return a memory of encoded texts.
+
+    Args:
+        room: Bytes it may take; 0 keeps nothing, for text encoders that others may change.
+    """
+    return Recent(room, _nbytes)
+
+
+def _nbytes(text: Conditioning) -> int:
+    return text.embeddings.nbytes + (0 if text.pooled is None else text.pooled.nbytes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +53,7 @@ class Parts:
         registry: Where tag names are looked up.
         networks: Networks used of late.
         embeddings: Likewise.
+        encodings: Texts encoded of late.
         device: Where the model lives.
     """
 
@@ -39,6 +61,7 @@ class Parts:
     registry: Registry
     networks: NetworkCache
     embeddings: EmbeddingCache
+    encodings: Encodings
     device: torch.device
 
 
@@ -98,7 +121,7 @@ def prepare_prompts(
         widths = text_widths(*parts.checkpoint.text_encoders)
         words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
     with clock.measuring("encode"), stack.merged():
-        guidance = _encode(parts.checkpoint, plan, request, words.table, stack)
+        guidance = _encode(parts, plan, request, words.table, stack)
     return PreparedPrompts(
         prompts=prompts,
         plan=plan,
@@ -113,30 +136,33 @@ def prepare_prompts(
 
 
 def _encode(
-    checkpoint: Checkpoint,
+    parts: Parts,
     plan: Plan,
     request: GenerationRequest,
     words: EmbeddingTable,
     stack: NetworkStack,
 ) -> Guidance:
-    model = checkpoint.text_model(clip_skip=request.clip_skip)
+    model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
+    reading = (request.clip_skip, options.emphasis, options.comma_backtrack, words, stack.loras)
 
     def encode(timeline: Schedule) -> Conditioning:
-        return encode_schedule(
-            timeline,
-            model,
-            embeddings=words,
-            emphasis=options.emphasis,
-            comma_backtrack=options.comma_backtrack,
+        return parts.encodings.get(
+            (timeline, *reading),
+            lambda: encode_schedule(
+                timeline,
+                model,
+                embeddings=words,
+                emphasis=options.emphasis,
+                comma_backtrack=options.comma_backtrack,
+            ),
         )
 
     nothing = parse("", negative=True).parts[0]
+    texts = [one.text for one in plan.negative.segments]
     return Guidance(
         positive=[(encode(part.schedule), part.weight) for part in plan.positive],
-        negative=unconditional(
-            checkpoint, encode(plan.negative), [one.text for one in plan.negative.segments]
-        ),
+        negative=unconditional(parts.checkpoint, encode(plan.negative), texts),
         scale=request.cfg_scale,
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
         networks=stack.at,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -35,6 +34,7 @@ from promptengine.syntax import Diagnostic
 
 __all__ = ["NetworkCache", "NetworkStack", "prepare_stack"]
 
+_NETWORK_BYTES: Final = 1 << 30  # three to ten large hypernetworks in float32
 _FILE_BYTES: Final = 1 << 30
 _MERGED_BYTES: Final = 4 << 30  # a Stable Diffusion 1 model in float32 takes 3.7 of these GiB
 _NAMED_MODULES: Final = 3
@@ -47,12 +47,12 @@ class NetworkCache:
 
     Never by the name inside the file: a training snapshot carries its parent's name, and a changed
     file is another network. Weights that LoRAs were merged into are found again by the LoRAs' digests
-    and multipliers; both stay within a fixed number of bytes.
+    and multipliers. All stay within a fixed number of bytes.
 
     Args:
         unet: The model the networks are for; they are cast to its device and dtype once.
         text_encoder: Its text encoder.
-        capacity: How many hypernetworks to keep.
+        room: Bytes that hypernetworks may take together; the longest unused goes first.
 
     Attributes:
         unet: As given.
@@ -60,14 +60,13 @@ class NetworkCache:
         folder: Folds networks into its projections.
     """
 
-    def __init__(self, unet: nn.Module, text_encoder: nn.Module, capacity: int = 16) -> None:
+    def __init__(self, unet: nn.Module, text_encoder: nn.Module, room: int = _NETWORK_BYTES) -> None:
         weight = next(unet.parameters())
         self.unet = unet
         self.widths = attention_widths(unet)
         self.folder = Folder()
         self._place = (weight.device, weight.dtype)
-        self._capacity = capacity
-        self._kept: OrderedDict[_FileState, Hypernetwork] = OrderedDict()
+        self._networks: Recent[_FileState, Hypernetwork] = Recent(room, _network_bytes)
         self._targets = targets(unet, text_encoder)
         self._fits: Recent[_FileState, Fit] = Recent(_FILE_BYTES, lambda fit: fit.lora.nbytes)
         self._merged: Recent[tuple[object, ...], ChangedWeights] = Recent(_MERGED_BYTES, _nbytes)
@@ -78,15 +77,11 @@ class NetworkCache:
         Raises:
             NetworkFormatError: The file is gone, damaged, unsafe or no hypernetwork.
         """
-        key = (entry.path, entry.mtime_ns, entry.size)
-        network = self._kept.pop(key, None)
-        if network is None:
-            device, dtype = self._place
-            network = load_hypernetwork(entry.path).cast_to(device=device, dtype=dtype)
-        self._kept[key] = network
-        if len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
-        return network
+        device, dtype = self._place
+        return self._networks.get(
+            (entry.path, entry.mtime_ns, entry.size),
+            lambda: load_hypernetwork(entry.path).cast_to(device=device, dtype=dtype),
+        )
 
     def fit_lora(self, entry: RegistryEntry) -> Fit:
         """Return the LoRA of a file, fitted to the model, from memory if the file is unchanged.
@@ -112,6 +107,10 @@ class NetworkCache:
         return self._merged.get(tuple(loras), lambda: merge(tuple(loras.values())))
 
 
+def _network_bytes(network: Hypernetwork) -> int:
+    return sum(tensor.nbytes for tensor in network.parameters())
+
+
 def _nbytes(weights: ChangedWeights) -> int:
     return sum(tensor.nbytes for tensor in weights.values())
 
@@ -122,13 +121,15 @@ class NetworkStack:
 
     Attributes:
         uses: Hypernetworks, in order of application, none of multiplier 0, and how they are used.
-        weights: What LoRAs make of the model's weights.
+        loras: What distinguishes the LoRAs that act: files and multipliers, in order.
+        weights: What they make of the model's weights.
         embeddings: Vectors ``[vectors, width]`` of words that LoRAs bring along.
         reports: One per tag of the prompt, in the order of the tags.
         diagnostics: What went wrong, for people.
     """
 
     uses: tuple[tuple[Hypernetwork, NetworkUse], ...]
+    loras: tuple[object, ...]
     weights: ChangedWeights
     embeddings: Mapping[str, Tensor]
     reports: tuple[NetworkReport, ...]
@@ -180,6 +181,7 @@ def prepare_stack(
     embeddings = (use.fit.lora.embeddings for use in loras.values())
     return NetworkStack(
         uses=tuple(uses),
+        loras=tuple(loras),
         weights=cache.merge(loras),
         embeddings={word: vectors for words in embeddings for word, vectors in words.items()},
         reports=tuple(found.reports),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.clock import StageClock
 from promptengine.diffusion.embeddings import EmbeddingCache
-from promptengine.diffusion.prompting import Parts, PreparedPrompts, prepare_prompts
+from promptengine.diffusion.prompting import Parts, PreparedPrompts, encodings, prepare_prompts
 from promptengine.diffusion.schedules import NoiseTable
 from promptengine.diffusion.stack import NetworkCache
 from promptengine.digests import default_cache_file
@@ -73,7 +73,11 @@ class PromptProcessor:
             networks = NetworkCache(unet, checkpoint.text_encoder)
             device = torch.device(self.pipe._execution_device)
             self._modules = modules
-            self._parts = Parts(checkpoint, self._registry, networks, self._embeddings, device)
+            # The pipeline's own LoRAs may change its text encoders at any time.
+            kept = encodings(room=0)
+            self._parts = Parts(
+                checkpoint, self._registry, networks, self._embeddings, kept, device
+            )
         return self._parts
 
     @torch.no_grad()

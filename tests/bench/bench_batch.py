@@ -1,7 +1,7 @@
 """What different networks in one batch cost: ``python -m tests.bench.bench_batch``.
 
 Eight rows with eight different stacks against eight rows with one, and against eight runs, in turns, with
-the starter checkpoint. Prints throughputs as ratios.
+the starter checkpoint. Prints times as ratios to that of the different stacks: a ratio above 1 is slower.
 
 The floor. Rows with stacks of their own share convolutions, feed-forward layers and attention; only key
 and value projections of self-attention, and the networks before them, run group by group, on an eighth of
@@ -10,14 +10,20 @@ the rows each. Their arithmetic is the same; what is left is the smaller product
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from statistics import median
 
 import torch
 
 from promptengine import Engine, GenerationRequest
-from tests.bench.timing import calibration, interleaved, ratio
+from tests.bench.timing import (
+    Rows,
+    calibration,
+    compared,
+    interleaved,
+    options,
+    print_table,
+    write_json,
+)
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 NAMES = ("ink", "aquarelle", "neon")
@@ -35,8 +41,8 @@ def requests(*, steps: int, different: bool) -> list[GenerationRequest]:
     return made
 
 
-def measure(*, steps: int, rounds: int) -> None:
-    """Measure and print."""
+def measure(*, steps: int, rounds: int) -> Rows:
+    """Time batches and single runs in turns; returns seconds, ratios to the mixed batch and spreads."""
     engine = Engine.open("starter", models=MODELS, device="cpu")
     mixed, equal = requests(steps=steps, different=True), requests(steps=steps, different=False)
     seconds = interleaved(
@@ -47,22 +53,19 @@ def measure(*, steps: int, rounds: int) -> None:
         },
         rounds,
     )
-    for name, spent in seconds.items():
-        middle, spread = ratio(seconds, name, "eight different rows")
-        rate = 8 / median(spent)
-        print(f"{name:<24}{rate:7.3f} pictures/s {middle:8.3f} ± {spread:.3f} x the time")
+    return compared(seconds, "eight different rows")
 
 
 def main() -> None:
-    """Read the options and measure."""
-    options = argparse.ArgumentParser()
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--steps", type=int, default=10)
-    options.add_argument("--rounds", type=int, default=5)
-    given = options.parse_args()
+    """Read the options, measure and print."""
+    parser = options(rounds=5)
+    parser.add_argument("--steps", type=int, default=10)
+    given = parser.parse_args()
     torch.set_num_threads(given.threads)
     print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
-    measure(steps=given.steps, rounds=given.rounds)
+    rows = measure(steps=given.steps, rounds=given.rounds)
+    print_table(f"eight pictures of {given.steps} steps", rows)
+    write_json(given.json, rows)
 
 
 if __name__ == "__main__":

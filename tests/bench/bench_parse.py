@@ -1,6 +1,6 @@
 """How long reading a prompt takes, and how that grows with its length.
 
-Run as ``python -m tests.bench.bench_parse [--json] [--runs N] [--growth-runs N]``. Two things are
+Run as ``python -m tests.bench.bench_parse [--json FILE] [--runs N] [--growth-runs N]``. Two things are
 measured, both over the whole of reading: ``parse``, ``schedule`` of every part, and with it the
 weights of every text.
 
@@ -27,7 +27,7 @@ from statistics import linear_regression, median
 from typing import Any
 
 from promptengine.syntax import parse, schedule
-from tests.bench.timing import calibration, timed
+from tests.bench.timing import calibration, timed, write_json
 
 STEPS = 20
 SIZES = (1_000, 10_000, 100_000)
@@ -98,7 +98,7 @@ def fit(make: Callable[[int], str], runs: int) -> dict[str, Any]:
 def main() -> None:
     """Print the figures."""
     options = argparse.ArgumentParser(description="Measure how long reading prompts takes.")
-    options.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options.add_argument("--runs", type=int, default=5, help="runs of each measurement (5)")
     options.add_argument("--growth-runs", type=int, default=3, help="runs at each size (3)")
     chosen = options.parse_args()
@@ -111,9 +111,7 @@ def main() -> None:
         "classes": classes(chosen.runs),
         "growth": growth(chosen.growth_runs),
     }
-    if chosen.json:
-        print(json.dumps(figures, indent=1))
-        return
+    write_json(chosen.json, figures)
     print(f"calibration {figures['calibration_ms']:.2f} ms (100,000 turns of a plain loop)")
     print(f"Lark and all parsers built in {build:.0f} ms\n")
     print(f"{'class':12}{'prompts':>8}{'median ms':>11}{'p95 ms':>9}")

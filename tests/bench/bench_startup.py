@@ -9,7 +9,6 @@ The floor of the first picture is importing torch and diffusers, and the steps.
 
 from __future__ import annotations
 
-import argparse
 import os
 import resource
 import subprocess
@@ -20,14 +19,14 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from tests.bench.timing import calibration, interleaved
+from tests.bench.timing import calibration, interleaved, options, write_json
 
 ROOT = Path(__file__).parent.parent.parent
 PROMPT = "a red house and two green trees, lake, sunset <hypernet:ink:1>"
 
 
-def measure(*, threads: int, rounds: int) -> None:
-    """Measure and print."""
+def measure(*, threads: int, rounds: int) -> dict[str, float]:
+    """Return the median seconds of each kind of process, and the peak memory of a picture in MiB."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
 
     def start(*arguments: str) -> None:
@@ -46,20 +45,22 @@ def measure(*, threads: int, rounds: int) -> None:
             ),
             "first picture": partial(start, *picture),
         }
-        for name, spent in interleaved(actions, rounds).items():
-            print(f"{name:<28}{median(spent):8.2f} s")
+        seconds = interleaved(actions, rounds)
+    found = {name: median(spent) for name, spent in seconds.items()}
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    print(f"peak memory of a picture    {peak:8.0f} MiB")
+    return found | {"peak_mib": peak}
 
 
 def main() -> None:
-    """Read the options and measure."""
-    options = argparse.ArgumentParser()
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--rounds", type=int, default=5)
-    given = options.parse_args()
+    """Read the options, measure and print."""
+    given = options(rounds=5).parse_args()
     print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
-    measure(threads=given.threads, rounds=given.rounds)
+    found = measure(threads=given.threads, rounds=given.rounds)
+    *seconds, (_, peak) = found.items()
+    for name, spent in seconds:
+        print(f"{name:<28}{spent:8.2f} s")
+    print(f"peak memory of a picture    {peak:8.0f} MiB")
+    write_json(given.json, found)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ bytes; what a request must do in any case is parse, look files up, and see wheth
 
 from __future__ import annotations
 
-import argparse
 from itertools import cycle
 from pathlib import Path
 from statistics import median
@@ -17,14 +16,14 @@ from statistics import median
 import torch
 
 from promptengine import Engine, GenerationRequest
-from tests.bench.timing import calibration, interleaved
+from tests.bench.timing import calibration, interleaved, options, write_json
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 NAMES = ("ink", "aquarelle", "neon")
 
 
-def measure(*, rounds: int) -> None:
-    """Measure and print."""
+def measure(*, rounds: int) -> dict[str, float]:
+    """Return the milliseconds that a request takes, with the same network and with another one."""
     engine = Engine.open("starter", models=MODELS, device="cpu")
 
     def ask(name: str) -> None:
@@ -49,19 +48,19 @@ def measure(*, rounds: int) -> None:
 
     seconds = interleaved({"same": ask_twice, "switching": ask_others}, rounds, warm=3)
     same, switching = (median(spent) / 2 * 1e3 for spent in seconds.values())
-    print(f"same network     {same:8.2f} ms a request")
-    print(f"switching        {switching:8.2f} ms a request, {switching - same:+.2f} ms")
+    return {"same_ms": same, "switching_ms": switching}
 
 
 def main() -> None:
-    """Read the options and measure."""
-    options = argparse.ArgumentParser()
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--rounds", type=int, default=60)
-    given = options.parse_args()
+    """Read the options, measure and print."""
+    given = options(rounds=60).parse_args()
     torch.set_num_threads(given.threads)
     print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
-    measure(rounds=given.rounds)
+    found = measure(rounds=given.rounds)
+    same, switching = found.values()
+    print(f"same network     {same:8.2f} ms a request")
+    print(f"switching        {switching:8.2f} ms a request, {switching - same:+.2f} ms")
+    write_json(given.json, found)
 
 
 if __name__ == "__main__":

@@ -25,13 +25,9 @@ What paid: reading text once, folding, activation in place, one fused multiply a
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -40,7 +36,15 @@ from torch import Tensor, nn
 from promptengine.networks.attention import attentions
 from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
 from promptengine.networks.inject import Injection, injected
-from tests.bench.timing import calibration, interleaved, ratio
+from tests.bench.timing import (
+    Rows,
+    calibration,
+    compared,
+    interleaved,
+    options,
+    print_table,
+    write_json,
+)
 from tests.diffusion.fullsize import configured
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
@@ -142,7 +146,7 @@ class Calls:
 
 def measure(
     calls: Calls, pixels: int, cases: Sequence[tuple[str, int]], rounds: int
-) -> dict[str, dict[str, float]]:
+) -> Rows:
     """Time all cases of one size in turns; returns seconds, ratios to diffusers and spreads."""
     x = torch.randn(2, 4, pixels // 8, pixels // 8).to(calls.device, calls.dtype)
     text = torch.randn(2, 77, 768).to(calls.device, calls.dtype)
@@ -169,41 +173,30 @@ def measure(
             if kind == "relu" and count:
                 actions[f"{name}, products alone"] = partial(calls.products, stack, pixels)
         seconds = interleaved(actions, rounds)
-    found: dict[str, dict[str, float]] = {}
-    for name in actions:
-        middle, spread = ratio(seconds, name, "diffusers")
-        found[name] = {"seconds": median(seconds[name]), "ratio": middle, "spread": spread}
-    return found
+    return compared(seconds, "diffusers")
 
 
 def main() -> None:
     """Measure and print."""
-    options = argparse.ArgumentParser()
-    options.add_argument("--threads", type=int, default=2)
-    options.add_argument("--sizes", type=int, nargs="*", default=[256, 512])
-    options.add_argument("--dtypes", nargs="*", choices=DTYPES, default=["bfloat16", "float32"])
-    options.add_argument("--counts", type=int, nargs="*", default=[0, 1, 3, 5])
-    options.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
-    options.add_argument("--rounds", type=int, default=5)
-    options.add_argument("--device", default="cpu")
-    options.add_argument("--json", type=Path)
-    given = options.parse_args()
+    parser = options(rounds=5)
+    parser.add_argument("--sizes", type=int, nargs="*", default=[256, 512])
+    parser.add_argument("--dtypes", nargs="*", choices=DTYPES, default=["bfloat16", "float32"])
+    parser.add_argument("--counts", type=int, nargs="*", default=[0, 1, 3, 5])
+    parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--device", default="cpu")
+    given = parser.parse_args()
     torch.set_num_threads(given.threads)
     cases = [(kind, count) for count in given.counts if count for kind in given.kinds]
     cases = [("relu", 0)] * (0 in given.counts) + cases
     print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
-    tables: dict[str, dict[str, dict[str, float]]] = {}
+    tables: dict[str, Rows] = {}
     for dtype in given.dtypes:
         calls = Calls(DTYPES[dtype], given.device)
         for pixels in given.sizes:
             title = f"{dtype}, {pixels}×{pixels}"
             tables[title] = measure(calls, pixels, cases, given.rounds)
-            print(f"\n{title:<36}{'seconds':>9}{'ratio':>8}")
-            for name, row in tables[title].items():
-                figures = f"{row['seconds']:9.3f}{row['ratio']:8.3f} ± {row['spread']:.3f}"
-                print(f"  {name:<34}{figures}")
-    if given.json:
-        given.json.write_text(json.dumps(tables, indent=1) + "\n")
+            print_table(title, tables[title])
+    write_json(given.json, tables)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import median, quantiles
+
+Rows = dict[str, dict[str, float]]
+"""Figures by what was measured."""
 
 
 def timed(
@@ -60,3 +66,39 @@ def ratio(seconds: Mapping[str, Sequence[float]], name: str, base: str) -> tuple
         return ratios[0], 0.0
     low, middle, high = quantiles(ratios, n=4)
     return middle, (high - low) / 2
+
+
+def compared(seconds: Mapping[str, Sequence[float]], base: str) -> Rows:
+    """Return each action's median seconds, its ratio to the action ``base``, and that one's spread."""
+    rows: Rows = {}
+    for name, spent in seconds.items():
+        middle, spread = ratio(seconds, name, base)
+        rows[name] = {"seconds": median(spent), "ratio": middle, "spread": spread}
+    return rows
+
+
+def print_table(title: str, rows: Rows) -> None:
+    """Print what :func:`compared` found."""
+    print(f"\n{title:<36}{'seconds':>9}{'ratio':>8}")
+    for name, row in rows.items():
+        figures = f"{row['seconds']:9.3f}{row['ratio']:8.3f} ± {row['spread']:.3f}"
+        print(f"  {name:<34}{figures}")
+
+
+def options(*, rounds: int) -> argparse.ArgumentParser:
+    """Return the options that all benchmarks of the engine have.
+
+    Args:
+        rounds: How often things are timed by default.
+    """
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    return parser
+
+
+def write_json(path: Path | None, figures: Mapping[str, object]) -> None:
+    """Write figures to a file, if one is given."""
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

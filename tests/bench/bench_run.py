@@ -1,0 +1,117 @@
+"""What a whole run costs beside diffusers' own pipeline: ``python -m tests.bench.bench_run``.
+
+Text to picture with ``StableDiffusionPipeline`` and with our engine, in turns, on the very same modules:
+Euler, CFG 7, 256×256, float32, another prompt each time so that no memory of texts helps. Models are the
+starter checkpoint and one of Stable Diffusion 1.5's shape with random weights. Ours runs without networks,
+with one ``[1, 2, 1]`` relu network, and with a linear one. Prints median ratios to the pipeline without any.
+
+The floor is that of ``bench_unet``: one relu network's products in self-attention, less the projections of the
+text, which are computed once and not at every step. Both sides decode with the same VAE.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from promptengine import Engine, GenerationRequest, save_hypernetwork
+from promptengine.networks.attention import attention_widths
+from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
+from tests.bench.timing import (
+    Rows,
+    calibration,
+    compared,
+    interleaved,
+    options,
+    print_table,
+    write_json,
+)
+from tests.diffusion.diffusers_pipelines import pipeline
+from tests.diffusion.fullsize import configured, write_random
+from tests.diffusion.original import Original
+
+STARTER = Path(__file__).parent.parent.parent / "models" / "Stable-diffusion" / "starter.safetensors"
+NETWORKS: Mapping[str, str | None] = {"relu": "relu", "linear": None}
+PIXELS = 256
+
+
+def opened(model: str, folder: Path) -> Engine:
+    """An engine for a model, with a relu and a linear network for its widths."""
+    path = STARTER
+    if model == "sd15":
+        path = folder / "sd15.safetensors"
+        write_random(configured("sd15").weights(), path, torch.float32)
+    engine = Engine.open(path, models=folder, device="cpu")
+    (folder / "hypernetworks").mkdir(exist_ok=True)
+    for name, activation in NETWORKS.items():
+        settings = HypernetworkSettings(activation=activation, activate_output=False)
+        widths = attention_widths(engine.checkpoint.unet).all
+        network = Hypernetwork(widths, name=name, settings=settings)
+        with torch.no_grad():
+            for tensor in network.parameters():
+                tensor.uniform_(-0.01, 0.01)
+        save_hypernetwork(network, folder / "hypernetworks" / f"{name}.safetensors")
+    return engine
+
+
+def actions(engine: Engine, steps: int) -> dict[str, Callable[[], object]]:
+    """Whole runs, by name."""
+    parts = engine.checkpoint
+    modules: Any = parts.unet, parts.vae
+    pipe = pipeline(Original("SD1", *modules, parts.text_encoders))
+    numbers = count()
+
+    def diffusers() -> None:
+        pipe(f"a cat, {next(numbers)}", width=PIXELS, height=PIXELS, num_inference_steps=steps)
+
+    def ours(tag: str) -> Callable[[], object]:
+        def run() -> None:
+            request = GenerationRequest(
+                prompt=f"a cat, {next(numbers)}{tag}",
+                cfg_scale=7.5,
+                sampler="Euler",
+                steps=steps,
+                width=PIXELS,
+                height=PIXELS,
+                policy="strict",
+            )
+            engine.generate(request)
+
+        return run
+
+    tags = {"none": "", **{name: f" <hypernet:{name}:0.8>" for name in NETWORKS}}
+    return {"diffusers": diffusers} | {f"ours, {name}": ours(tag) for name, tag in tags.items()}
+
+
+def measure(model: str, *, steps: int, rounds: int) -> Rows:
+    """Time whole runs in turns; returns seconds, ratios to diffusers and spreads."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = opened(model, Path(folder))
+        seconds = interleaved(actions(engine, steps), rounds)
+    return compared(seconds, "diffusers")
+
+
+def main() -> None:
+    """Read the options, measure and print."""
+    parser = options(rounds=5)
+    parser.add_argument(
+        "--models", nargs="*", choices=["starter", "sd15"], default=["starter", "sd15"]
+    )
+    parser.add_argument("--steps", type=int, default=20)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
+    tables: dict[str, Rows] = {}
+    for model in given.models:
+        tables[model] = measure(model, steps=given.steps, rounds=given.rounds)
+        print_table(f"{model}, {given.steps} steps", tables[model])
+    write_json(given.json, tables)
+
+
+if __name__ == "__main__":
+    main()
