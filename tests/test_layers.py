@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"pictures"},
     {"diffusion"},
     {"training", "grid", "pipelines"},
+    {"web"},
     {"app"},
     {"__main__"},
 ]
@@ -28,7 +29,7 @@ LAYERS: list[set[str]] = [
 NEIGHBOURS = {
     "modelfiles": {"registry", "inspection"},
     "registry": {"plan", "recipe", "diffusion", "pipelines"},
-    "syntax": {"request", "plan", "recipe", "text", "diffusion", "training", "grid"},
+    "syntax": {"request", "plan", "recipe", "text", "diffusion", "training", "grid", "web"},
     "plan": {"diffusion"},
     "families": {"diffusion", "inspection", "pipelines"},
     "networks": {"text", "diffusion", "inspection", "training", "pipelines"},
