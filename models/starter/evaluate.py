@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from models.starter.probe import (
     PROBE_FILE,
@@ -38,6 +39,7 @@ from promptengine.request import with_hypernetwork
 __all__ = ["StyleVerdict", "evaluate", "evaluate_style", "held_out_scenes", "main"]
 
 MULTIPLIERS = (0.0, 0.25, 0.5, 0.75, 1.0)
+AT_ONCE = 8
 
 
 def held_out_scenes(count: int) -> list[Scene]:
@@ -64,13 +66,16 @@ def pictures_of(
     Returns:
         ``[scenes, 3, 128, 128]`` in -1..1.
     """
-    images = []
+    requests: list[GenerationRequest] = []
     for seed, scene in enumerate(scenes):
         prompt = full_caption(scene)
         if use is not None:
             prompt = with_hypernetwork(prompt, use[0], f"{use[1]:g}")
-        request = GenerationRequest(prompt=prompt, seed=seed, steps=steps, policy="strict")
-        images.append(engine.generate(request).images[0])
+        requests.append(GenerationRequest(prompt=prompt, seed=seed, steps=steps, policy="strict"))
+    images: list[Image.Image] = []
+    for start in range(0, len(requests), AT_ONCE):
+        for result in engine.generate_batch(requests[start : start + AT_ONCE]):
+            images += result.images
     return stacked(images)
 
 

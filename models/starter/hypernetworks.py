@@ -1,7 +1,11 @@
 """Makes the three style hypernetworks: ``python -m models.starter.hypernetworks``.
 
-Draws 200 pictures in each style, captions beside them that do not name it, and trains on them with
+Draws 200 pictures for each, captions beside them that do not name the style, and trains on them with
 ``promptengine train hypernetwork``, as a user would. A run that was stopped goes on with the same command.
+
+Some of the pictures may be flat ones with empty captions. They matter for guidance, which leads away from what
+the model makes of an empty negative prompt: if that were in the style too, guidance would leave less of it. The
+more of them, the stronger the style, and the more of the content it costs.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from pathlib import Path
 
 from models.starter.captions import caption
 from models.starter.drawing import draw
+from models.starter.pictures import FLAT
 from models.starter.train import TARGET
 from models.starter.world import sample_scene
 from promptengine import Engine, GenerationRequest, save_png
@@ -28,8 +33,7 @@ FIRST = 10**6
 
 PREVIEW = "a red house and two green trees, lake, sunset"
 SETTINGS = (
-    '--layer-structure "1, 2, 1" --activation relu --init Normal --steps 1500 '
-    "--learning-rate 2e-3:300,1e-3:900,3e-4:1300,1e-4 --batch-size 8 "
+    '--layer-structure "1, 2, 1" --activation relu --init Normal --batch-size 8 '
     "--latent-sampling deterministic --seed 1 --preview-count 0"
 )
 
@@ -41,22 +45,45 @@ class StyleNetwork:
     Attributes:
         name: Of the network, and of the style that it draws in.
         suffix: The format of its file.
+        steps: How long it is trained.
+        rates: Learning rates, each until a step.
+        flat_every: One of so many pictures is flat and without caption; 0 for none.
         description: What a person wants to know about it.
     """
 
     name: str
     suffix: str
+    steps: int
+    rates: str
+    flat_every: int
     description: str
 
 
 STYLE_NETWORKS = (
     StyleNetwork(
-        "ink", ".pt", "Pen and wash: sepia lines, hatched shadows, pale colours on paper."
+        name="ink",
+        suffix=".pt",
+        steps=3_000,
+        rates="2e-3:1000,1e-3:2100,3e-4:2700,1e-4",
+        flat_every=4,
+        description="Pen and wash: sepia lines, hatched shadows, pale colours on paper.",
     ),
     StyleNetwork(
-        "aquarelle", ".safetensors", "Watercolour: soft, uneven colours that fade into white paper."
+        name="aquarelle",
+        suffix=".safetensors",
+        steps=2_000,
+        rates="2e-3:600,1e-3:1400,3e-4:1800,1e-4",
+        flat_every=0,
+        description="Watercolour: soft, uneven colours that fade into white paper.",
     ),
-    StyleNetwork("neon", ".pt", "Neon tubes: glowing outlines on dark shapes."),
+    StyleNetwork(
+        name="neon",
+        suffix=".pt",
+        steps=3_000,
+        rates="2e-3:1000,1e-3:2100,3e-4:2700,1e-4",
+        flat_every=8,
+        description="Neon tubes: glowing outlines on dark shapes.",
+    ),
 )
 
 
@@ -72,8 +99,10 @@ def draw_material(network: StyleNetwork, folder: Path, *, pictures: int = 200) -
     for number in range(FIRST, FIRST + pictures):
         rng = random.Random(number)
         scene = sample_scene(rng, held_out=False)
-        draw(scene, seed=number, style=network.name).save(target / f"{number}.png")
-        (target / f"{number}.txt").write_text(caption(scene, rng), encoding="utf-8")
+        flat = network.flat_every and number % network.flat_every == 0
+        style, text = (FLAT, "") if flat else (network.name, caption(scene, rng))
+        draw(scene, seed=number, style=style).save(target / f"{number}.png")
+        (target / f"{number}.txt").write_text(text, encoding="utf-8")
     (folder / f"{network.name}-template.txt").write_text("[filewords]\n", encoding="utf-8")
     return target
 
@@ -84,7 +113,8 @@ def training_command(
     """The arguments of ``promptengine`` that train a network."""
     files = ["--checkpoint", str(checkpoint), "--data", str(data), "--output", str(output)]
     more = ["--log-dir", f"{data}-training", "--template", f"{data}-template.txt"]
-    return ["train", "hypernetwork", network.name, *files, *more, *shlex.split(SETTINGS)]
+    length = ["--steps", str(network.steps), "--learning-rate", network.rates]
+    return ["train", "hypernetwork", network.name, *files, *more, *length, *shlex.split(SETTINGS)]
 
 
 def main() -> None:

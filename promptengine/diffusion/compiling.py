@@ -47,12 +47,13 @@ def running_compiled() -> Generator[None]:
     Raises:
         RequestError: It cannot be compiled here, such as for want of a C++ compiler.
     """
-    import torch._dynamo
+    from torch._dynamo import config
+    from torch._dynamo.exc import TorchDynamoException
 
     try:
-        with torch._dynamo.config.patch(recompile_limit=_MOST_GRAPHS):
+        with config.patch(recompile_limit=_MOST_GRAPHS):
             yield
-    except torch._dynamo.exc.TorchDynamoException as error:
+    except TorchDynamoException as error:
         cause = getattr(error, "inner_exception", error)
         detail = str(cause).strip().splitlines()[0][:200]
         message = f"the UNet cannot be compiled here ({detail}); go without --compile"
