@@ -16,7 +16,7 @@ LAYERS: list[set[str]] = [
     {"tensorfiles", "syntax", "modelfiles", "options"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
-    {"recipe"},
+    {"recipe", "documents"},
     {"pictures"},
     {"diffusion"},
     {"training", "grid", "pipelines"},
@@ -27,9 +27,12 @@ LAYERS: list[set[str]] = [
 
 NEIGHBOURS = {
     "modelfiles": {"registry", "inspection"},
-    "registry": {"plan", "recipe", "diffusion", "pipelines"},
-    "syntax": {"request", "plan", "recipe", "text", "diffusion", "training", "grid"},
-    "plan": {"diffusion"},
+    "registry": {"plan", "recipe", "diffusion", "pipelines", "server"},
+    "syntax": {
+        *{"request", "plan", "recipe", "documents", "text", "diffusion", "training", "grid"},
+        "server",
+    },
+    "plan": {"documents", "diffusion", "server"},
     "families": {"diffusion", "inspection", "pipelines"},
     "networks": {"text", "diffusion", "inspection", "training", "pipelines"},
 }
@@ -46,6 +49,7 @@ TORCH_FREE = {
     "registry",
     "infotext",
     "plan",
+    "documents",
     "inspection",
     "pictures",
     "recipe",

@@ -24,6 +24,7 @@ from promptengine.app.show import (
     show_timelines,
 )
 from promptengine.digests import default_cache_file
+from promptengine.documents import prompt_document
 from promptengine.errors import RequestError
 from promptengine.inspection import summarise_lora
 from promptengine.plan import make_plan, tag_timelines
@@ -42,7 +43,7 @@ from promptengine.request import (
     NetworkReport,
     with_hypernetwork,
 )
-from promptengine.syntax import Diagnostic, Prompt, parse, schedule
+from promptengine.syntax import Diagnostic, Prompt, parse
 
 __all__ = [
     "convert",
@@ -71,7 +72,7 @@ def parse_prompt(options: argparse.Namespace) -> int:
     )
     diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
     if options.json:
-        answer = _as_json(prompt, diagnostics, options.steps, options.hires_steps)
+        answer = prompt_document(prompt, diagnostics, options.steps, options.hires_steps)
         print(json.dumps(answer, indent=2))
     else:
         show_prompt(prompt, diagnostics, steps=options.steps, hires_steps=options.hires_steps)
@@ -120,53 +121,7 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
     prompt = parse(question["prompt"], comments=comments)
     return {
         "id": question.get("id"),
-        **_as_json(prompt, prompt.diagnostics, steps, hires_steps),
-    }
-
-
-def _as_json(
-    prompt: Prompt, diagnostics: Iterable[Diagnostic], steps: int, hires_steps: int | None
-) -> dict[str, Any]:
-    """Tags, sub-prompts and diagnostics in the form of the conformance data."""
-    subprompts = [
-        {
-            "text": part.text,
-            "weight": part.weight,
-            "schedule": [
-                {
-                    "until": segment.until_step,
-                    "text": segment.text,
-                    "attention": [[f.text, f.weight] for f in segment.fragments],
-                }
-                for segment in schedule(part, steps, hires_steps=hires_steps).segments
-            ],
-        }
-        for part in prompt.parts
-    ]
-    timelines = tag_timelines(prompt, steps, hires_steps=hires_steps)
-    over_steps = {
-        str(index): list(timelines[tag])
-        for index, tag in enumerate(prompt.tags)
-        if tag in timelines
-    }
-    return {
-        "tags": [[tag.kind, list(tag.arguments)] for tag in prompt.tags],
-        **({"multipliers": over_steps} if over_steps else {}),
-        "subprompts": subprompts,
-        "diagnostics": [diagnostic_as_json(diagnostic) for diagnostic in diagnostics],
-    }
-
-
-def diagnostic_as_json(diagnostic: Diagnostic) -> dict[str, Any]:
-    """A diagnostic in JSON's types; ``start`` and ``end`` count characters from 0."""
-    span = diagnostic.span
-    return {
-        "severity": diagnostic.severity,
-        "message": diagnostic.message,
-        "hint": diagnostic.hint,
-        "column": None if span is None else span.column,
-        "start": None if span is None else span.start,
-        "end": None if span is None else span.end,
+        **prompt_document(prompt, prompt.diagnostics, steps, hires_steps),
     }
 
 
