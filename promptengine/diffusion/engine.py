@@ -246,9 +246,9 @@ def _step_reporter(
     on_progress: OnProgress | None,
     cancel: threading.Event | None,
 ) -> OnStep:
-    def on_step(step: int, _denoised: Tensor) -> None:
+    def on_step(step: int, denoised: Tensor) -> None:
         if on_progress is not None:
-            on_progress(Progress(batch, job.request.batch_count, step, job.steps))
+            on_progress(Progress(batch, job.request.batch_count, step, job.steps, denoised))
         if cancel is not None and cancel.is_set():
             raise GenerationCancelled(f"cancelled after step {step} of {job.steps}")
 
