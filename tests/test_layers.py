@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"pictures"},
     {"diffusion"},
     {"training", "grid", "pipelines"},
+    {"server"},
     {"app"},
     {"__main__"},
 ]
@@ -33,8 +34,8 @@ NEIGHBOURS = {
         "server",
     },
     "plan": {"documents", "diffusion", "server"},
-    "families": {"diffusion", "inspection", "pipelines"},
-    "networks": {"text", "diffusion", "inspection", "training", "pipelines"},
+    "families": {"diffusion", "inspection", "pipelines", "server"},
+    "networks": {"text", "diffusion", "inspection", "training", "pipelines", "server"},
 }
 """Who besides the package's face may know these."""
 

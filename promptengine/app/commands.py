@@ -47,6 +47,7 @@ from promptengine.syntax import Diagnostic, Prompt, parse
 
 __all__ = [
     "convert",
+    "folders_of",
     "grid",
     "info",
     "inspect",
@@ -89,7 +90,7 @@ def _lookups(prompt: Prompt, options: argparse.Namespace) -> tuple[Diagnostic, .
     """What the models folder says about the tags; nothing where there is no such folder."""
     if options.hypernetwork_dir is None and not options.models.is_dir():
         return ()
-    registry = Registry.open(_folders(options))
+    registry = Registry.open(folders_of(options))
     nothing = parse("", negative=True)
     plan = make_plan(prompt, nothing, registry, steps=1)
     return plan.diagnostics[len(prompt.diagnostics) :]
@@ -127,7 +128,7 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
 
 def networks(options: argparse.Namespace) -> int:
     """``promptengine networks``: list what the models folder holds."""
-    registry = Registry.open(_folders(options), cache_file=default_cache_file())
+    registry = Registry.open(folders_of(options), cache_file=default_cache_file())
     words = _words(registry)
     entries = [
         entry
@@ -185,8 +186,12 @@ def _entry_as_json(
     return fields | words.get(entry.path, {})
 
 
-def _folders(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
-    """The models folder, with ``--hypernetwork-dir`` searched first where it is given."""
+def folders_of(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
+    """The models folder, with ``--hypernetwork-dir`` searched first where it is given.
+
+    Raises:
+        RequestError: There is no such folder.
+    """
     if options.hypernetwork_dir is None:
         return options.models
     if not options.hypernetwork_dir.is_dir():
@@ -232,7 +237,7 @@ def txt2img(options: argparse.Namespace) -> int:
     """``promptengine txt2img``: make pictures, and say which networks really ran."""
     from promptengine.app.start import hires_of
 
-    folders = _folders(options)
+    folders = folders_of(options)
     options, request = _begun(options, folders)
     request = replace(request, hires=hires_of(options, request.hires))
     return _generate(options, request, folders)
@@ -242,7 +247,7 @@ def img2img(options: argparse.Namespace) -> int:
     """``promptengine img2img``: the same, from a picture, in whole or where a mask is white."""
     from promptengine.app.start import start_of
 
-    folders = _folders(options)
+    folders = folders_of(options)
     options, request = _begun(options, folders)
     return _generate(options, replace(request, start=start_of(options)), folders)
 
@@ -289,7 +294,7 @@ def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.app.grid import run
 
-    results = run(options, _prompt(options, options.prompt), _folders(options))
+    results = run(options, _prompt(options, options.prompt), folders_of(options))
     diagnostics = dict.fromkeys(found for result in results for found in result.diagnostics)
     # A column means nothing across prompts that differ.
     show_diagnostics([replace(found, span=None) for found in diagnostics], "", to_stderr=True)

@@ -1,0 +1,70 @@
+"""The server's process: it listens, and ends in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+
+from promptengine.server.config import ServerConfig
+from promptengine.server.operations import JsonLines
+
+__all__ = ["serve"]
+
+_log = logging.getLogger("promptengine.server")
+
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(config: ServerConfig) -> None:
+    """Serve until the process is told to end (SIGINT, SIGTERM).
+
+    Then nothing new is taken, what waits is answered with 503, and what runs may finish within the
+    configuration's grace.
+
+    Args:
+        config: The server's settings.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or none of the name.
+        OSError: The address cannot be listened at.
+    """
+    import uvicorn
+
+    from promptengine.server.app import create_app
+
+    _log_to_stderr()
+    app = create_app(config)
+    if config.host not in _LOCAL and not config.users:
+        _log.warning("anybody who reaches this address may use the server; see --api-auth")
+    settings = uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(config.grace_s) + 5,
+    )
+    server = uvicorn.Server(settings)
+    usual = server.shutdown
+
+    async def shutdown(sockets: list[socket.socket] | None = None) -> None:
+        # uvicorn waits for open requests first, and these wait for their jobs.
+        closing = asyncio.create_task(asyncio.to_thread(queue.close, config.grace_s))
+        await usual(sockets)
+        await closing
+
+    queue = app.state.service.queue
+    server.shutdown = shutdown
+    server.run()
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    logging.getLogger("promptengine").setLevel(logging.INFO)
+    logging.getLogger("uvicorn").setLevel(logging.INFO)
