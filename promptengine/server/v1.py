@@ -62,7 +62,7 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
     ]
     for diagnostic in told["diagnostics"]:
         diagnostic["message"] = service.shown.text(diagnostic["message"])
-    text = " AND ".join(part.text for part in prompt.parts)
+    text = " AND ".join(part.text.strip() for part in prompt.parts)
     return ReadPrompt(text=text, networks=found, **told)
 
 

@@ -167,13 +167,13 @@ def test_8_info_is_a_text_of_json_with_all_keys(live: Live) -> None:
     assert isinstance(answer.json()["info"], str)
     info = info_of(answer)
     types: dict[str, type | tuple[type, ...]] = {
-        **{name: str for name in ("prompt", "negative_prompt", "sampler_name", "sd_model_name")},
-        **{name: str for name in ("sd_model_hash", "job_timestamp", "version")},
-        **{name: int for name in ("seed", "subseed", "width", "height", "steps", "batch_size")},
-        **{name: int for name in ("seed_resize_from_w", "seed_resize_from_h", "clip_skip")},
-        **{name: list for name in ("all_prompts", "all_negative_prompts", "all_seeds")},
-        **{name: list for name in ("all_subseeds", "infotexts", "styles", "networks", "warnings")},
-        **{name: bool for name in ("restore_faces", "is_using_inpainting_conditioning")},
+        **dict.fromkeys(("prompt", "negative_prompt", "sampler_name", "sd_model_name"), str),
+        **dict.fromkeys(("sd_model_hash", "job_timestamp", "version"), str),
+        **dict.fromkeys(("seed", "subseed", "width", "height", "steps", "batch_size"), int),
+        **dict.fromkeys(("seed_resize_from_w", "seed_resize_from_h", "clip_skip"), int),
+        **dict.fromkeys(("all_prompts", "all_negative_prompts", "all_seeds"), list),
+        **dict.fromkeys(("all_subseeds", "infotexts", "styles", "networks", "warnings"), list),
+        **dict.fromkeys(("restore_faces", "is_using_inpainting_conditioning"), bool),
         "subseed_strength": float,
         "cfg_scale": float,
         "denoising_strength": (float, type(None)),
