@@ -117,6 +117,7 @@ def _entry(service: Service, entry: RegistryEntry) -> dict[str, Any]:
 @router.post("/jobs", status_code=202)
 async def submit(service: Served, client: Client, form: JobForm) -> JobStatus:
     """Queue a job; a network that is not here is refused at once unless the policy says otherwise."""
+    service.queue.check_room()
     work = await run_in_threadpool(
         ordered, form, service.settings, service.registry, service.config.limits
     )
