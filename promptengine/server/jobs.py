@@ -379,8 +379,9 @@ class JobQueue:
                 job.stop.set()
             self._ended[job.id] = job
             self._evict()
-        _tell(job)
+        # Those who listen may let go of the pictures at once.
         self._on_end(job)
+        _tell(job)
         return True
 
     def _evict(self) -> None:

@@ -194,9 +194,9 @@ def extra_single_image(service: Served, sent: Upscaling) -> answers.Upscaled:
 def extra_batch_images(service: Served, sent: BatchUpscaling) -> answers.UpscaledBatch:
     """Enlarge pictures."""
     limits = service.config.limits
-    if len(sent.images) > limits.images:
+    if len(sent.imageList) > limits.images:
         raise Refusal(f"more than the {limits.images} images allowed", status=413)
-    images = enlarged([image.data for image in sent.images], sent, limits)
+    images = enlarged([image.data for image in sent.imageList], sent, limits)
     return answers.UpscaledBatch(html_info="", images=images)
 
 

@@ -74,7 +74,7 @@ def networks(service: Served, kind: Kind | None = None) -> list[NetworkEntry]:
     return [NetworkEntry(**_entry(service, entry)) for entry in entries]
 
 
-@router.post("/networks/refresh", status_code=204, response_class=Response)
+@router.post("/networks/refresh", status_code=204, response_class=Response, response_model=None)
 def refresh(service: Served) -> None:
     """Scan the folders again; files that come or go are noticed without it."""
     service.registry.refresh()
