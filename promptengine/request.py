@@ -380,12 +380,15 @@ class Progress:
         step: Steps done in this batch, from 1. Samplers that pick their own steps (DPM fast, DPM
             adaptive) make fewer or more than were asked for.
         steps: Steps of a batch as planned, both passes together.
+        denoised: What the latents would be without noise, ``[images, 4, height / 8, width / 8]`` on
+            the device, of all pictures of the batch. To be read during the call only.
     """
 
     batch: int
     batches: int
     step: int
     steps: int
+    denoised: Tensor | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

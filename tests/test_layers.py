@@ -16,10 +16,11 @@ LAYERS: list[set[str]] = [
     {"tensorfiles", "syntax", "modelfiles", "options"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
-    {"recipe"},
+    {"recipe", "documents"},
     {"pictures"},
     {"diffusion"},
     {"training", "grid", "pipelines"},
+    {"server"},
     {"web"},
     {"app"},
     {"__main__"},
@@ -28,11 +29,14 @@ LAYERS: list[set[str]] = [
 
 NEIGHBOURS = {
     "modelfiles": {"registry", "inspection"},
-    "registry": {"plan", "recipe", "diffusion", "pipelines"},
-    "syntax": {"request", "plan", "recipe", "text", "diffusion", "training", "grid", "web"},
-    "plan": {"diffusion"},
-    "families": {"diffusion", "inspection", "pipelines"},
-    "networks": {"text", "diffusion", "inspection", "training", "pipelines"},
+    "registry": {"plan", "recipe", "diffusion", "grid", "pipelines", "server", "web"},
+    "syntax": {
+        *{"request", "plan", "recipe", "documents", "text", "diffusion", "training", "grid"},
+        *{"server", "web"},
+    },
+    "plan": {"documents", "diffusion", "server", "web"},
+    "families": {"diffusion", "inspection", "pipelines", "server"},
+    "networks": {"text", "diffusion", "inspection", "training", "pipelines", "server", "web"},
 }
 """Who besides the package's face may know these."""
 
@@ -47,6 +51,7 @@ TORCH_FREE = {
     "registry",
     "infotext",
     "plan",
+    "documents",
     "inspection",
     "pictures",
     "recipe",

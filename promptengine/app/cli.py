@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-from promptengine.app import commands
+from promptengine.app import commands, serve
 from promptengine.errors import PromptEngineError
 from promptengine.grid.axes import AxisKind
 from promptengine.options import NoiseSource
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_img2img(commands_.add_parser("img2img", help="make pictures from a picture"))
     _add_grid(commands_.add_parser("grid", help="compare settings on one labelled picture"))
     _add_train(commands_.add_parser("train", help="train a hypernetwork on pictures"))
+    _add_serve(commands_.add_parser("serve", help="answer WebUI's clients over HTTP"))
     _add_parse(commands_.add_parser("parse", help="show how a prompt is read; needs no model"))
     _add_networks(commands_.add_parser("networks", help="list the networks in the models folder"))
     inspect = commands_.add_parser(
@@ -355,6 +356,12 @@ def _add_training_files(parser: argparse.ArgumentParser) -> None:
     add("--preview-steps", type=int, default=20, metavar="N")
     add("--preview-count", type=int, default=2, metavar="N", help="pictures; 0 for no previews")
     add("--restart", action="store_true", help="begin anew, and replace what there is")
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    serve.add_options(parser)
+    _add_models(parser)
+    _add_checkpoint(parser)
 
 
 def _add_parse(parser: argparse.ArgumentParser) -> None:

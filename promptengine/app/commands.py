@@ -24,6 +24,7 @@ from promptengine.app.show import (
     show_timelines,
 )
 from promptengine.digests import default_cache_file
+from promptengine.documents import prompt_document
 from promptengine.errors import RequestError
 from promptengine.inspection import summarise_lora
 from promptengine.plan import make_plan, tag_timelines
@@ -42,10 +43,11 @@ from promptengine.request import (
     NetworkReport,
     with_hypernetwork,
 )
-from promptengine.syntax import Diagnostic, Prompt, parse, schedule
+from promptengine.syntax import Diagnostic, Prompt, parse
 
 __all__ = [
     "convert",
+    "folders_of",
     "grid",
     "info",
     "inspect",
@@ -71,7 +73,7 @@ def parse_prompt(options: argparse.Namespace) -> int:
     )
     diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
     if options.json:
-        answer = _as_json(prompt, diagnostics, options.steps, options.hires_steps)
+        answer = prompt_document(prompt, diagnostics, options.steps, options.hires_steps)
         print(json.dumps(answer, indent=2))
     else:
         show_prompt(prompt, diagnostics, steps=options.steps, hires_steps=options.hires_steps)
@@ -88,7 +90,7 @@ def _lookups(prompt: Prompt, options: argparse.Namespace) -> tuple[Diagnostic, .
     """What the models folder says about the tags; nothing where there is no such folder."""
     if options.hypernetwork_dir is None and not options.models.is_dir():
         return ()
-    registry = Registry.open(_folders(options))
+    registry = Registry.open(folders_of(options))
     nothing = parse("", negative=True)
     plan = make_plan(prompt, nothing, registry, steps=1)
     return plan.diagnostics[len(prompt.diagnostics) :]
@@ -120,59 +122,13 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
     prompt = parse(question["prompt"], comments=comments)
     return {
         "id": question.get("id"),
-        **_as_json(prompt, prompt.diagnostics, steps, hires_steps),
-    }
-
-
-def _as_json(
-    prompt: Prompt, diagnostics: Iterable[Diagnostic], steps: int, hires_steps: int | None
-) -> dict[str, Any]:
-    """Tags, sub-prompts and diagnostics in the form of the conformance data."""
-    subprompts = [
-        {
-            "text": part.text,
-            "weight": part.weight,
-            "schedule": [
-                {
-                    "until": segment.until_step,
-                    "text": segment.text,
-                    "attention": [[f.text, f.weight] for f in segment.fragments],
-                }
-                for segment in schedule(part, steps, hires_steps=hires_steps).segments
-            ],
-        }
-        for part in prompt.parts
-    ]
-    timelines = tag_timelines(prompt, steps, hires_steps=hires_steps)
-    over_steps = {
-        str(index): list(timelines[tag])
-        for index, tag in enumerate(prompt.tags)
-        if tag in timelines
-    }
-    return {
-        "tags": [[tag.kind, list(tag.arguments)] for tag in prompt.tags],
-        **({"multipliers": over_steps} if over_steps else {}),
-        "subprompts": subprompts,
-        "diagnostics": [diagnostic_as_json(diagnostic) for diagnostic in diagnostics],
-    }
-
-
-def diagnostic_as_json(diagnostic: Diagnostic) -> dict[str, Any]:
-    """A diagnostic in JSON's types; ``start`` and ``end`` count characters from 0."""
-    span = diagnostic.span
-    return {
-        "severity": diagnostic.severity,
-        "message": diagnostic.message,
-        "hint": diagnostic.hint,
-        "column": None if span is None else span.column,
-        "start": None if span is None else span.start,
-        "end": None if span is None else span.end,
+        **prompt_document(prompt, prompt.diagnostics, steps, hires_steps),
     }
 
 
 def networks(options: argparse.Namespace) -> int:
     """``promptengine networks``: list what the models folder holds."""
-    registry = Registry.open(_folders(options), cache_file=default_cache_file())
+    registry = Registry.open(folders_of(options), cache_file=default_cache_file())
     words = _words(registry)
     entries = [
         entry
@@ -230,8 +186,12 @@ def _entry_as_json(
     return fields | words.get(entry.path, {})
 
 
-def _folders(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
-    """The models folder, with ``--hypernetwork-dir`` searched first where it is given."""
+def folders_of(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
+    """The models folder, with ``--hypernetwork-dir`` searched first where it is given.
+
+    Raises:
+        RequestError: There is no such folder.
+    """
     if options.hypernetwork_dir is None:
         return options.models
     if not options.hypernetwork_dir.is_dir():
@@ -277,7 +237,7 @@ def txt2img(options: argparse.Namespace) -> int:
     """``promptengine txt2img``: make pictures, and say which networks really ran."""
     from promptengine.app.start import hires_of
 
-    folders = _folders(options)
+    folders = folders_of(options)
     options, request = _begun(options, folders)
     request = replace(request, hires=hires_of(options, request.hires))
     return _generate(options, request, folders)
@@ -287,7 +247,7 @@ def img2img(options: argparse.Namespace) -> int:
     """``promptengine img2img``: the same, from a picture, in whole or where a mask is white."""
     from promptengine.app.start import start_of
 
-    folders = _folders(options)
+    folders = folders_of(options)
     options, request = _begun(options, folders)
     return _generate(options, replace(request, start=start_of(options)), folders)
 
@@ -334,7 +294,7 @@ def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.app.grid import run
 
-    results = run(options, _prompt(options, options.prompt), _folders(options))
+    results = run(options, _prompt(options, options.prompt), folders_of(options))
     diagnostics = dict.fromkeys(found for result in results for found in result.diagnostics)
     # A column means nothing across prompts that differ.
     show_diagnostics([replace(found, span=None) for found in diagnostics], "", to_stderr=True)

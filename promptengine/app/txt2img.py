@@ -51,7 +51,15 @@ _GIVEN: Final = (
 )
 """Options that a request has too, by the same name."""
 
-__all__ = ["free_path", "open_engine", "planned_steps", "progress_bar", "request_of", "run"]
+__all__ = [
+    "free_path",
+    "open_engine",
+    "planned_steps",
+    "progress_bar",
+    "quiet_libraries",
+    "request_of",
+    "run",
+]
 
 
 def run(
@@ -162,12 +170,7 @@ def free_path(folder: Path, seed: int, prefix: str = "", suffix: str = "png") ->
 
 def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precision) -> Engine:
     """Open the engine that a command's options name, with the libraries' own output turned off."""
-    import diffusers
-    import transformers
-
-    for library in (diffusers, transformers):
-        library.logging.set_verbosity_error()
-        library.logging.disable_progress_bar()
+    quiet_libraries()
     return Engine.open(
         options.checkpoint,
         folders,
@@ -177,3 +180,13 @@ def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precisio
         vae="Automatic" if options.vae is None else options.vae,
         compile=getattr(options, "compile", False),
     )
+
+
+def quiet_libraries() -> None:
+    """Turn the libraries' own output off."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.logging.set_verbosity_error()
+        library.logging.disable_progress_bar()

@@ -40,7 +40,7 @@ from promptengine.syntax import Diagnostic
 __all__ = ["Engine", "Models", "OnProgress", "Precision", "decode_latents"]
 
 OnProgress = Callable[[Progress], None]
-Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]]
+Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]] | Registry
 
 
 class Engine:
@@ -90,7 +90,8 @@ class Engine:
         Args:
             checkpoint: A file, a diffusers folder, or a name in ``models``; by default the first
                 checkpoint there.
-            models: WebUI's models folder, or a mapping of kinds to folders.
+            models: WebUI's models folder, a mapping of kinds to folders, or a registry of them, which
+                engines may share.
             config: A folder of configurations in diffusers' form, for what the weights and a
                 ``.yaml`` beside them leave open, such as the number of text attention heads.
             device: As torch names it; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
@@ -106,7 +107,9 @@ class Engine:
             CheckpointError: No checkpoint or VAE found, or it cannot be loaded.
             RequestError: No such device or dtype.
         """
-        registry = Registry.open(models, cache_file=default_cache_file())
+        registry = models
+        if not isinstance(registry, Registry):
+            registry = Registry.open(registry, cache_file=default_cache_file())
         path = checkpoint_path(checkpoint, registry)
         place = usable_device(device)
         kind = dtype if isinstance(dtype, torch.dtype) else usable_dtype(dtype, place)
@@ -243,9 +246,9 @@ def _step_reporter(
     on_progress: OnProgress | None,
     cancel: threading.Event | None,
 ) -> OnStep:
-    def on_step(step: int, _denoised: Tensor) -> None:
+    def on_step(step: int, denoised: Tensor) -> None:
         if on_progress is not None:
-            on_progress(Progress(batch, job.request.batch_count, step, job.steps))
+            on_progress(Progress(batch, job.request.batch_count, step, job.steps, denoised))
         if cancel is not None and cancel.is_set():
             raise GenerationCancelled(f"cancelled after step {step} of {job.steps}")
 

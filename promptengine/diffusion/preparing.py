@@ -31,7 +31,14 @@ from promptengine.registry import Registry
 from promptengine.request import GenerationRequest, HiresPass, with_default_hypernetwork
 from promptengine.syntax import Diagnostic
 
-__all__ = ["Job", "PreparedPass", "prepare_job", "refuse_unhonoured", "with_networks_of"]
+__all__ = [
+    "Job",
+    "PreparedPass",
+    "prepare_job",
+    "refuse_unhonoured",
+    "shared_settings",
+    "with_networks_of",
+]
 
 _OWN: Mapping[str, Any] = {
     "prompt": "",
@@ -122,22 +129,15 @@ class Job:
 
     @property
     def shared(self) -> Hashable:
-        """What must be equal for jobs to be sampled as one batch.
-
-        Nothing is equal to it where the images of a batch depend on each other: where a sampler picks
-        its steps by all of them, where they share noise, and where they start from pictures.
+        """What must be equal for jobs to be sampled as one batch; nothing is equal to it where
+        :func:`shared_settings` of the request is None.
         """
-        request, options = self.request, self.request.options
-        passes = [self.first, *([self.second] if self.second else [])]
-        if (
-            self.start is not None
-            or options.sde_noise_per_batch
-            or any(one.sampler.run is sample_dpm_adaptive for one in passes)
-        ):
+        settings = shared_settings(self.request)
+        if settings is None:
             return object()
-        hires = request.hires and replace(request.hires, prompt="", negative_prompt="")
+        passes = [self.first, *([self.second] if self.second else [])]
         return (
-            replace(request, **_OWN, hires=hires),
+            settings,
             self.tiles,
             *(id(one.stack.weights) if one.stack.weights else None for one in passes),
         )
@@ -151,6 +151,28 @@ class Job:
     def first_steps(self) -> int:
         """The sampler's updates in the first pass, as planned."""
         return _updates(self.first, self.request.steps)
+
+
+def shared_settings(request: GenerationRequest) -> Hashable | None:
+    """What requests must have in common to be sampled as one batch.
+
+    None where the images of a batch depend on each other: where a sampler picks its steps by all of
+    them, where they share noise, and where they start from pictures.
+
+    Raises:
+        RequestError: An unknown sampler or schedule type.
+    """
+    hires = request.hires
+    samplers = [find_sampler(request.sampler, request.scheduler)]
+    if hires is not None and hires.sampler:
+        samplers.append(find_sampler(hires.sampler))
+    if (
+        request.start is not None
+        or request.options.sde_noise_per_batch
+        or any(sampler.run is sample_dpm_adaptive for sampler in samplers)
+    ):
+        return None
+    return replace(request, **_OWN, hires=hires and replace(hires, prompt="", negative_prompt=""))
 
 
 def _updates(prepared: PreparedPass, steps: int) -> int:

@@ -16,7 +16,7 @@ from typing import BinaryIO, Final
 from promptengine.errors import PictureError
 from promptengine.pictures.exif import read_user_comment
 
-__all__ = ["MOST_TEXT_BYTES", "PictureTexts", "read_texts"]
+__all__ = ["MOST_TEXT_BYTES", "PictureTexts", "read_texts", "texts_of"]
 
 MOST_TEXT_BYTES: Final = 16 << 20
 
@@ -86,16 +86,29 @@ def read_texts(path: Path) -> PictureTexts | None:
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        walk = _walker(file.read(12))
-        if walk is None:
-            return None
-        file.seek(0)
-        try:
-            return walk(_Reader(file, size))
-        except _Damaged as damage:
-            raise PictureError(str(damage), path=path) from None
+        return texts_of(file, path)
+
+
+def texts_of(file: BinaryIO, name: Path) -> PictureTexts | None:
+    """The same for an open file that can be sought in.
+
+    Args:
+        file: The picture.
+        name: What errors call it.
+
+    Raises:
+        PictureError: The picture is damaged or cut off, or its text is too long.
+    """
+    size = file.seek(0, 2)
+    file.seek(0)
+    walk = _walker(file.read(12))
+    if walk is None:
+        return None
+    file.seek(0)
+    try:
+        return walk(_Reader(file, size))
+    except _Damaged as damage:
+        raise PictureError(str(damage), path=name) from None
 
 
 def _walker(start: bytes) -> Callable[[_Reader], PictureTexts] | None:

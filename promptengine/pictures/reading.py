@@ -13,7 +13,7 @@ from promptengine.pictures.saving import KEYWORD, OWN_KEYWORD, from_json
 from promptengine.recipe.novelai import read_novelai
 from promptengine.recipe.text import Infotext, read_infotext
 
-__all__ = ["PictureInfo", "read_picture"]
+__all__ = ["PictureInfo", "infotext_in", "read_picture"]
 
 _KEYWORDS: Final = (KEYWORD, "UserComment", "comment")
 _USED: Final = frozenset({*_KEYWORDS, OWN_KEYWORD})
@@ -57,14 +57,15 @@ def read_picture(path: str | Path) -> PictureInfo:
             message = "neither a picture (PNG, JPEG, WEBP, GIF) nor a text in UTF-8"
             raise PictureError(message, path=place)
         return PictureInfo(place, "text", place.name, read_infotext(text), {})
-    source, infotext = _infotext(found)
+    source, infotext = infotext_in(found)
     if infotext is None:
         source, infotext = _beside(place)
     others = {key: text for key, text in found.texts.items() if key not in _USED}
     return PictureInfo(place, found.format, source, infotext, others)
 
 
-def _infotext(found: PictureTexts) -> tuple[str, Infotext | None]:
+def infotext_in(found: PictureTexts) -> tuple[str, Infotext | None]:
+    """Where among a picture's texts its infotext is, as :class:`PictureInfo` says, and the infotext."""
     own = from_json(found.texts.get(OWN_KEYWORD, ""))
     text = found.texts.get(KEYWORD)
     # Where the two differ, another program has changed the one that it knows.

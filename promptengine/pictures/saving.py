@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -15,7 +17,15 @@ from promptengine.tensorfiles import replacing
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["KEYWORD", "OWN_KEYWORD", "from_json", "save_picture", "save_png", "to_json"]
+__all__ = [
+    "KEYWORD",
+    "OWN_KEYWORD",
+    "encode_picture",
+    "from_json",
+    "save_picture",
+    "save_png",
+    "to_json",
+]
 
 KEYWORD: Final = "parameters"
 """Of WebUI's text chunk."""
@@ -56,16 +66,8 @@ def save_picture(
     if form is None:
         message = f"cannot write this format; the name must end in {', '.join(_FORMATS)}"
         raise PictureError(message, path=target)
-    if form == "PNG":
-        save_png(image, target, infotext)
-        return
-    exif = make_exif(str(infotext)) if str(infotext) else b""
-    if form == "JPEG" and len(exif) > _LONGEST_SEGMENT:
-        message = (
-            "the infotext is too long for JPEG, which holds 32,000 characters; use PNG or WEBP"
-        )
-        raise PictureError(message, path=target)
-    _write(image, target, format=form, exif=exif, quality=quality)
+    with replacing(target) as temporary:
+        _write(image, temporary, _options(form, infotext, quality, target), target)
 
 
 def save_png(image: Image, path: str | Path, infotext: str | Infotext = "") -> None:
@@ -75,18 +77,56 @@ def save_png(image: Image, path: str | Path, infotext: str | Infotext = "") -> N
         PictureError: A text of more than 16 MiB.
         OSError: The folder is missing or not writable, or the disk is full.
     """
+    target = Path(path)
+    with replacing(target) as temporary:
+        _write(image, temporary, {"format": "PNG", **_chunks(infotext, target)}, target)
+
+
+def encode_picture(
+    image: Image, suffix: str, infotext: str | Infotext = "", *, quality: int = 80
+) -> bytes:
+    """The bytes of the file that :func:`save_picture` would write.
+
+    Args:
+        image: The picture, RGB.
+        suffix: ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``.
+        infotext: As text or as structure; empty for none.
+        quality: Of JPEG and WEBP, 1 to 100.
+
+    Raises:
+        PictureError: A picture too large for the format, or a text too long for it.
+    """
+    name, file = Path(f"picture{suffix}"), BytesIO()
+    _write(image, file, _options(_FORMATS[suffix], infotext, quality, name), name)
+    return file.getvalue()
+
+
+def _options(form: str, infotext: str | Infotext, quality: int, name: Path) -> dict[str, Any]:
+    """What Pillow is told when it writes a format."""
+    if form == "PNG":
+        return {"format": form, **_chunks(infotext, name)}
+    exif = make_exif(str(infotext)) if str(infotext) else b""
+    if form == "JPEG" and len(exif) > _LONGEST_SEGMENT:
+        message = (
+            "the infotext is too long for JPEG, which holds 32,000 characters; use PNG or WEBP"
+        )
+        raise PictureError(message, path=name)
+    return {"format": form, "exif": exif, "quality": quality}
+
+
+def _chunks(infotext: str | Infotext, name: Path) -> dict[str, Any]:
     from PIL.PngImagePlugin import PngInfo
 
     chunks = PngInfo()
     text = _encodable(str(infotext))
     own = _encodable(to_json(infotext)) if isinstance(infotext, Infotext) else ""
     if len(text.encode()) + len(own.encode()) > MOST_TEXT_BYTES:
-        raise PictureError("the infotext is longer than a picture may hold", path=Path(path))
+        raise PictureError("the infotext is longer than a picture may hold", path=name)
     if text:
         chunks.add_text(KEYWORD, text)
     if own:
         chunks.add_itxt(OWN_KEYWORD, own)
-    _write(image, Path(path), format="PNG", pnginfo=chunks)
+    return {"pnginfo": chunks}
 
 
 def to_json(infotext: Infotext) -> str:
@@ -137,10 +177,9 @@ def _encodable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _write(image: Image, path: Path, **options: Any) -> None:
-    with replacing(path) as temporary:
-        try:
-            image.save(temporary, **options)
-        except ValueError as error:
-            # Pillow has no error of its own for what a format cannot hold.
-            raise PictureError(f"cannot be written: {error}", path=path) from error
+def _write(image: Image, file: Path | BytesIO, options: Mapping[str, Any], name: Path) -> None:
+    try:
+        image.save(file, **options)
+    except ValueError as error:
+        # Pillow has no error of its own for what a format cannot hold.
+        raise PictureError(f"cannot be written: {error}", path=name) from error

@@ -1,0 +1,157 @@
+"""The application: routes, the layers around them, and errors as answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import cast
+
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from promptengine.errors import PromptEngineError
+from promptengine.server import operations, sdapi, sdlists, v1
+from promptengine.server.config import ServerConfig
+from promptengine.server.failures import Refusal, document, status_of
+from promptengine.server.jobs import Run
+from promptengine.server.security import BodyLimit, PasswordWall
+from promptengine.server.service import Service, open_service
+from promptengine.version import __version__
+
+__all__ = ["create_app"]
+
+_log = logging.getLogger("promptengine.server")
+
+
+def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastAPI:
+    """Build the application of a server.
+
+    Its jobs run as soon as it is built; they end when it is shut down.
+
+    Args:
+        config: The server's settings.
+        runs: What makes the pictures, in place of the engines of the devices.
+
+    Raises:
+        CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
+        RequestError: There is no such device.
+    """
+    service = open_service(config, runs)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        yield
+        await run_in_threadpool(service.queue.close, config.grace_s)
+        service.registry.digests.save()
+
+    app = FastAPI(
+        title="promptengine",
+        description="Stable Diffusion with WebUI's prompts and hypernetworks.",
+        version=__version__,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    for router in (sdapi.router, sdlists.router, sdapi.internal, v1.router, operations.router):
+        app.include_router(router)
+    _add_errors(app)
+    _add_layers(app, service)
+    return app
+
+
+def _add_layers(app: FastAPI, service: Service) -> None:
+    """What stands around the routes; the last one added is met first."""
+    config = service.config
+    app.add_middleware(BodyLimit, most=config.limits.body_bytes)
+    if config.users:
+        app.add_middleware(PasswordWall, users=config.users)
+        _declare_passwords(app)
+    app.add_middleware(_OneSpelling)
+    if config.cors_origins or config.cors_origins_regex:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.rstrip("/") for origin in config.cors_origins],
+            allow_origin_regex=config.cors_origins_regex,
+            allow_methods=["*"],
+            allow_headers=["*"],
+            # Not with any origin: a browser would lend its passwords to every page.
+            allow_credentials="*" not in config.cors_origins,
+        )
+    app.add_middleware(operations.Timed, metrics=service.metrics)
+
+
+class _OneSpelling:
+    """Lets a path with a slash at its end mean the one without, also for requests from other pages,
+    which browsers do not let follow a redirection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/") and scope["path"] != "/":
+            scope["path"] = scope["path"].rstrip("/") or "/"
+        await self._app(scope, receive, send)
+
+
+def _declare_passwords(app: FastAPI) -> None:
+    """Let the OpenAPI document say that names and passwords are asked for."""
+    plain = app.openapi
+
+    def with_passwords() -> dict[str, object]:
+        described = plain()
+        parts = cast("dict[str, object]", described.setdefault("components", {}))
+        parts["securitySchemes"] = {"password": {"type": "http", "scheme": "basic"}}
+        described["security"] = [{"password": []}]
+        return described
+
+    app.openapi = with_passwords
+
+
+def _add_errors(app: FastAPI) -> None:
+    app.add_exception_handler(RequestValidationError, _unfit)
+    app.add_exception_handler(StarletteHTTPException, _refused)
+    app.add_exception_handler(PromptEngineError, _failed)
+    app.add_exception_handler(Exception, _failed)
+
+
+async def _unfit(_request: Request, error: Exception) -> JSONResponse:
+    """A body that does not fit: where and why, but not what it holds."""
+    assert isinstance(error, RequestValidationError)
+    faults = [
+        {"loc": [_part(part) for part in fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
+        for fault in error.errors()
+    ]
+    return JSONResponse({"detail": faults}, status_code=422)
+
+
+def _part(part: object) -> str | int:
+    return part if isinstance(part, int) else str(part)[:100]
+
+
+async def _refused(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, StarletteHTTPException)
+    content = document("HTTPException", str(error.detail))
+    return JSONResponse(content, status_code=error.status_code, headers=error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    """An error of the package's in its own words, any other one without them."""
+    service: Service = request.app.state.service
+    status = status_of(error)
+    name, headers = type(error).__name__, dict[str, str]()
+    if isinstance(error, PromptEngineError):
+        detail = service.shown.text(str(error))
+    else:
+        _log.error("a request failed", exc_info=error)
+        name, detail = "InternalError", "something went wrong in the server; its log says what"
+    if isinstance(error, Refusal):
+        name = HTTPException.__name__
+        if error.retry_after_s is not None:
+            headers["Retry-After"] = str(error.retry_after_s)
+    return JSONResponse(document(name, detail), status_code=status, headers=headers)

@@ -1,0 +1,90 @@
+"""What a server is started with, and what it lets its clients ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from promptengine.registry import Kind
+
+__all__ = ["Limits", "ServerConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The most that one request may ask for. What is above is refused with a status of 4xx.
+
+    Attributes:
+        body_bytes: Of a request as sent.
+        json_depth: Lists and objects inside each other.
+        prompt_characters: Of each prompt.
+        steps: Of each pass.
+        pixels: Of each picture made, after the high-resolution pass.
+        pictures_at_once: Of a batch.
+        pictures: Of all batches together.
+        image_pixels: Of a picture sent, or of all that are sent to start from.
+        images: Pictures sent.
+        joined: Pictures of several jobs that may become one batch.
+    """
+
+    body_bytes: int = 64 << 20
+    json_depth: int = 32
+    prompt_characters: int = 20_000
+    steps: int = 150
+    pixels: int = 2048 * 2048
+    pictures_at_once: int = 16
+    pictures: int = 100
+    image_pixels: int = 4096 * 4096
+    images: int = 16
+    joined: int = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """A server's settings.
+
+    Attributes:
+        host: Address to listen at; only this machine reaches the default.
+        port: 0 lets the system pick one.
+        models: WebUI's models folder, or folders by kind.
+        checkpoint: The one to begin with, a file or a name; None for the first there is.
+        model_config: Configurations in diffusers' form for the checkpoint.
+        vae: As for :meth:`promptengine.diffusion.engine.Engine.open`.
+        devices: One worker for each.
+        dtype: Of UNet and text model.
+        compile: Whether regions of the UNet are compiled.
+        output: The only folder that pictures are written to.
+        styles: WebUI's ``styles.csv``, or None.
+        users: Names and passwords; empty lets everybody in.
+        cors_origins: Origins of pages that may use the server; ``*`` is any.
+        cors_origins_regex: The same as a regular expression, or None.
+        hide_paths: Tell clients paths below the models folder only.
+        queue: Jobs that may wait.
+        kept_jobs: Finished jobs whose results stay for those who ask later.
+        kept_bytes: What these may take.
+        grace_s: Seconds that running jobs get to finish when the server stops.
+        limits: What clients may ask for.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    models: Path | Mapping[Kind, list[Path]] = Path("models")
+    checkpoint: str | None = None
+    model_config: Path | None = None
+    vae: str = "Automatic"
+    devices: tuple[str, ...] = ("auto",)
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    compile: bool = False
+    output: Path = Path("outputs")
+    styles: Path | None = None
+    users: tuple[tuple[str, str], ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    cors_origins_regex: str | None = None
+    hide_paths: bool = False
+    queue: int = 64
+    kept_jobs: int = 256
+    kept_bytes: int = 256 << 20
+    grace_s: float = 30.0
+    limits: Limits = field(default_factory=Limits)

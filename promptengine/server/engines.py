@@ -1,0 +1,106 @@
+"""Which model a device holds, and batches made with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptengine.diffusion.engine import Engine
+from promptengine.diffusion.picture.preview import rough_pictures
+from promptengine.registry import Registry
+from promptengine.request import GenerationResult, Progress, one_batch
+from promptengine.server.config import ServerConfig
+from promptengine.server.jobs import OnStep, Run, Work
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Device", "Model", "runner"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a job is made with.
+
+    Attributes:
+        checkpoint: Its file or folder.
+        vae: ``Automatic``, ``None``, a name or a path.
+    """
+
+    checkpoint: Path
+    vae: str
+
+
+class Device:
+    """A device and the engine on it. One thread at a time uses it.
+
+    Args:
+        name: As torch names it.
+        config: The server's.
+        registry: Shared by all devices.
+    """
+
+    def __init__(self, name: str, config: ServerConfig, registry: Registry) -> None:
+        self._name, self._config, self._registry = name, config, registry
+        self._model: Model | None = None
+        self._engine: Engine | None = None
+
+    def engine(self, model: Model) -> Engine:
+        """The engine of a model; one that is not here takes the place of the one that is.
+
+        Raises:
+            CheckpointError: It cannot be loaded; the device is then empty.
+            RequestError: There is no such device.
+        """
+        if self._engine is None or model != self._model:
+            # Two models may be more than a device has room for.
+            self._engine = self._model = None
+            self._engine = Engine.open(
+                model.checkpoint,
+                self._registry,
+                config=self._config.model_config,
+                device=self._name,
+                dtype=self._config.dtype,
+                vae=model.vae,
+                compile=self._config.compile,
+            )
+            self._model = model
+        return self._engine
+
+
+def runner(device: Device) -> Run:
+    """What a queue runs jobs with on a device."""
+
+    def run(
+        works: Sequence[Work], batch: int, on_step: OnStep, stop: threading.Event
+    ) -> list[list[GenerationResult]]:
+        model = works[0].model
+        assert isinstance(model, Model)
+        engine = device.engine(model)
+        requests = [one_batch(request, batch) for work in works for request in work.requests]
+        counts = [work.pictures_at_once for work in works]
+
+        def on_progress(progress: Progress) -> None:
+            on_step(progress.step, progress.steps, _previews(engine, progress, counts))
+
+        made = iter(engine.generate_batch(requests, on_progress=on_progress, cancel=stop))
+        return [[_light(next(made)) for _ in work.requests] for work in works]
+
+    return run
+
+
+def _previews(engine: Engine, progress: Progress, counts: Sequence[int]) -> Sequence[Image]:
+    """The first picture of each work, unless the engine has split what it was given."""
+    x = progress.denoised
+    if x is None or len(x) != sum(counts):
+        return ()
+    firsts = [sum(counts[:number]) for number in range(len(counts))]
+    return rough_pictures(x[firsts], engine.checkpoint.family)
+
+
+def _light(result: GenerationResult) -> GenerationResult:
+    """A result without its latents, which nobody asks a server for."""
+    return replace(result, latents=result.latents.new_empty(0))

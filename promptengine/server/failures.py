@@ -1,0 +1,70 @@
+"""Errors as answers: which status each has, and the JSON that WebUI's clients expect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from promptengine.errors import (
+    CheckpointError,
+    GenerationCancelled,
+    IncompatibleNetworkError,
+    NetworkFormatError,
+    OutOfMemoryError,
+    PictureError,
+    PromptEngineError,
+    PromptSyntaxError,
+    RequestError,
+    TrainingError,
+    UnknownNetworkError,
+)
+
+__all__ = ["STATUSES", "Refusal", "document", "status_of"]
+
+STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
+    PromptSyntaxError: 422,
+    UnknownNetworkError: 404,
+    NetworkFormatError: 422,
+    IncompatibleNetworkError: 422,
+    CheckpointError: 422,
+    PictureError: 422,
+    RequestError: 422,
+    TrainingError: 422,
+    GenerationCancelled: 409,
+    OutOfMemoryError: 503,
+    PromptEngineError: 422,
+}
+"""HTTP status of every error of the package."""
+
+_INTERNAL: Final = 500
+
+
+class Refusal(PromptEngineError):
+    """A request that is answered with an error of its own status.
+
+    Attributes:
+        status: Of HTTP.
+        retry_after_s: When to try again, or None.
+    """
+
+    def __init__(self, message: str, *, status: int, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status that tells of an error; 500 for one that nobody foresaw."""
+    if isinstance(error, Refusal):
+        return error.status
+    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), _INTERNAL)
+
+
+def document(name: str, detail: str) -> dict[str, str]:
+    """The four keys of WebUI's errors.
+
+    Args:
+        name: The class of the error.
+        detail: One line that says what is wrong.
+    """
+    return {"error": name, "detail": detail, "body": "", "errors": detail}

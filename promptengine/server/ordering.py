@@ -1,0 +1,125 @@
+"""Our own form of a job as what the queue takes."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+
+from promptengine.diffusion.preparing import refuse_unhonoured
+from promptengine.diffusion.sampling import find_sampler
+from promptengine.errors import RequestError
+from promptengine.plan import make_plan
+from promptengine.registry import Registry
+from promptengine.request import (
+    GenerationRequest,
+    HiresPass,
+    ImageStart,
+    Inpainting,
+    with_default_hypernetwork,
+    with_settings,
+)
+from promptengine.server.bounds import check_pictures, check_second_size, check_size, check_texts
+from promptengine.server.config import Limits
+from promptengine.server.forms import JobForm, StartForm
+from promptengine.server.images import open_all, open_sent
+from promptengine.server.jobs import Work
+from promptengine.server.requesting import known_upscaler, together
+from promptengine.server.settings import ServerSettings
+from promptengine.syntax import parse
+
+__all__ = ["ordered"]
+
+_SEEDS = 2**32 - 2
+
+
+def ordered(form: JobForm, settings: ServerSettings, registry: Registry, limits: Limits) -> Work:
+    """Make of a form what the queue takes; whatever can be refused without the model is.
+
+    Raises:
+        PromptEngineError: A value that cannot be used, or with the policy ``strict`` a network that
+            is not here.
+        Refusal: 404, for a checkpoint or VAE that is not here.
+    """
+    _check(form, limits)
+    choice = {"sd_model_checkpoint": form.checkpoint, "sd_vae": form.vae}
+    _, model = settings.merged({name: value for name, value in choice.items() if value is not None})
+    request = _request(form)
+    request = with_settings(request, form.options)
+    refuse_unhonoured(request.options)
+    find_sampler(request.sampler, request.scheduler)
+    if form.hires is not None:
+        hires = HiresPass(**form.hires.model_dump())
+        known_upscaler(hires.upscaler)
+        if hires.sampler:
+            find_sampler(hires.sampler)
+        request = replace(request, hires=hires)
+    if form.start is not None:
+        request = replace(request, start=_start(form.start, limits))
+    _plan(request, registry)
+    return Work((request,), model, together((request,)))
+
+
+def _check(form: JobForm, limits: Limits) -> None:
+    hires = form.hires
+    texts = {"prompt": form.prompt, "negative_prompt": form.negative_prompt}
+    if hires is not None:
+        texts |= {"hires.prompt": hires.prompt, "hires.negative_prompt": hires.negative_prompt}
+    check_texts(texts, limits)
+    check_pictures(form.steps, form.batch_size, form.batch_count, limits)
+    check_size(form.width, form.height, limits)
+    if hires is not None:
+        check_pictures(max(hires.steps, 1), 1, 1, limits)
+        sides = (hires.resize_x, hires.resize_y)
+        check_second_size((form.width, form.height), hires.scale, sides, limits)
+    if form.start is not None and len(form.start.images) > limits.images:
+        message = f"more than the {limits.images} images allowed"
+        raise RequestError(message, field="start.images")
+
+
+def _request(form: JobForm) -> GenerationRequest:
+    seed, variation = (
+        secrets.randbelow(_SEEDS) if drawn == -1 else drawn
+        for drawn in (form.seed, form.variation_seed)
+    )
+    return GenerationRequest(
+        prompt=form.prompt,
+        negative_prompt=form.negative_prompt,
+        seed=seed,
+        steps=form.steps,
+        sampler=form.sampler,
+        scheduler=form.scheduler,
+        cfg_scale=form.cfg_scale,
+        width=form.width,
+        height=form.height,
+        batch_size=form.batch_size,
+        batch_count=form.batch_count,
+        clip_skip=form.clip_skip,
+        variation_seed=variation,
+        variation_strength=form.variation_strength,
+        seed_resize_from=form.seed_resize_from,
+        tiling=form.tiling,
+        policy=form.policy,
+        dialect=form.dialect,
+    )
+
+
+def _start(form: StartForm, limits: Limits) -> ImageStart:
+    inpainting, given = None, form.inpainting
+    if given is not None:
+        facts = given.model_dump(exclude={"mask"})
+        inpainting = Inpainting(mask=open_sent(given.mask, limits), **facts)
+    return ImageStart(
+        images=open_all(form.images, limits),
+        denoising_strength=form.denoising_strength,
+        resize_mode=form.resize_mode,
+        inpainting=inpainting,
+    )
+
+
+def _plan(request: GenerationRequest, registry: Registry) -> None:
+    """Look all networks up, so that a request that cannot be met need not wait to be refused."""
+    request = with_default_hypernetwork(request)
+    nothing = parse("", negative=True)
+    for text in (request.prompt, request.hires.prompt if request.hires else ""):
+        prompt = parse(text, dialect=request.dialect)
+        make_plan(prompt, nothing, registry, steps=request.steps, policy=request.policy)
