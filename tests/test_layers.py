@@ -21,6 +21,7 @@ LAYERS: list[set[str]] = [
     {"diffusion"},
     {"training", "grid", "pipelines"},
     {"server"},
+    {"web"},
     {"app"},
     {"__main__"},
 ]
@@ -28,12 +29,12 @@ LAYERS: list[set[str]] = [
 
 NEIGHBOURS = {
     "modelfiles": {"registry", "inspection"},
-    "registry": {"plan", "recipe", "diffusion", "pipelines", "server"},
+    "registry": {"plan", "recipe", "diffusion", "pipelines", "server", "web"},
     "syntax": {
         *{"request", "plan", "recipe", "documents", "text", "diffusion", "training", "grid"},
-        "server",
+        *{"server", "web"},
     },
-    "plan": {"documents", "diffusion", "server"},
+    "plan": {"documents", "diffusion", "server", "web"},
     "families": {"diffusion", "inspection", "pipelines", "server"},
     "networks": {"text", "diffusion", "inspection", "training", "pipelines", "server"},
 }

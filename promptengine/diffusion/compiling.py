@@ -18,7 +18,9 @@ from promptengine.errors import RequestError
 
 __all__ = ["compile_regions", "running_compiled"]
 
-_MOST_GRAPHS: Final = 256  # regions of one kind share their place, and there are some 15 shapes of them
+_MOST_GRAPHS: Final = (
+    256  # regions of one kind share their place, and there are some 15 shapes of them
+)
 
 
 def compile_regions(unet: nn.Module, *, backend: str | Callable[..., Any] = "inductor") -> None:

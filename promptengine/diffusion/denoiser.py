@@ -81,11 +81,7 @@ class GuidedUnet:
         if reading is not None:
             conditional = [reading(answer) for answer in conditional]
             unconditional = conditional[0] if unguided else reading(unconditional)
-        guided = unconditional
-        for prediction, weight in zip(conditional, batch.weights, strict=True):
-            pull = weight.to(x) if isinstance(weight, Tensor) else weight
-            guided = guided + (prediction - unconditional) * pull
-        return guided
+        return batch.guided(conditional, unconditional)
 
     def _is_low(self, level: Tensor) -> bool:
         return bool(level < self.options.unguided_below)

@@ -90,6 +90,19 @@ class TextBatch:
     weights: tuple[float | Tensor, ...]
     negative: list[int]
 
+    def guided(self, conditional: Sequence[Tensor], unconditional: Tensor) -> Tensor:
+        """Combine answers: ``U + sum(weight * (C - U))`` over the prompts' parts.
+
+        Args:
+            conditional: C of each part, ``[images, channels, height, width]``.
+            unconditional: U, shaped alike.
+        """
+        found = unconditional
+        for answer, weight in zip(conditional, self.weights, strict=True):
+            pull = weight.to(unconditional) if isinstance(weight, Tensor) else weight
+            found = found + (answer - unconditional) * pull
+        return found
+
 
 class TextBatches:
     """The batches of a pass: the very same tensors for as long as no schedule changes the texts.

@@ -25,7 +25,9 @@ from promptengine.text.words import EmbeddingTable
 
 __all__ = ["Encodings", "Parts", "PreparedPrompts", "encodings", "prepare_prompts"]
 
-_ENCODING_BYTES: Final = 256 << 20  # a thousand prompts of one chunk for SD1, three hundred for SDXL
+_ENCODING_BYTES: Final = (
+    256 << 20
+)  # a thousand prompts of one chunk for SD1, three hundred for SDXL
 
 Encodings = Recent[Hashable, Conditioning]
 """What texts came to, by the text and by all else that counts."""

@@ -60,7 +60,9 @@ class NetworkCache:
         folder: Folds networks into its projections.
     """
 
-    def __init__(self, unet: nn.Module, text_encoder: nn.Module, room: int = _NETWORK_BYTES) -> None:
+    def __init__(
+        self, unet: nn.Module, text_encoder: nn.Module, room: int = _NETWORK_BYTES
+    ) -> None:
         weight = next(unet.parameters())
         self.unet = unet
         self.widths = attention_widths(unet)

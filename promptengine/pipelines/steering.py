@@ -152,10 +152,7 @@ def _combined(answers: Tensor, batch: TextBatch, *, guided: bool, plain: bool) -
     negative = answers[batch.negative]
     if plain:
         return torch.cat([negative, answers[batch.parts[0]]])
-    steered = negative
-    for rows, weight in zip(batch.parts, batch.weights, strict=True):
-        pull = weight.to(answers) if isinstance(weight, Tensor) else weight
-        steered = steered + (answers[rows] - negative) * pull
+    steered = batch.guided([answers[rows] for rows in batch.parts], negative)
     return torch.cat([negative, steered]) if guided else steered
 
 

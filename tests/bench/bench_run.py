@@ -35,7 +35,9 @@ from tests.diffusion.diffusers_pipelines import pipeline
 from tests.diffusion.fullsize import configured, write_random
 from tests.diffusion.original import Original
 
-STARTER = Path(__file__).parent.parent.parent / "models" / "Stable-diffusion" / "starter.safetensors"
+STARTER = (
+    Path(__file__).parent.parent.parent / "models" / "Stable-diffusion" / "starter.safetensors"
+)
 NETWORKS: Mapping[str, str | None] = {"relu": "relu", "linear": None}
 PIXELS = 256
 

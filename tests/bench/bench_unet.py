@@ -144,9 +144,7 @@ class Calls:
             torch.cuda.synchronize()
 
 
-def measure(
-    calls: Calls, pixels: int, cases: Sequence[tuple[str, int]], rounds: int
-) -> Rows:
+def measure(calls: Calls, pixels: int, cases: Sequence[tuple[str, int]], rounds: int) -> Rows:
     """Time all cases of one size in turns; returns seconds, ratios to diffusers and spreads."""
     x = torch.randn(2, 4, pixels // 8, pixels // 8).to(calls.device, calls.dtype)
     text = torch.randn(2, 77, 768).to(calls.device, calls.dtype)
