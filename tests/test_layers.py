@@ -29,14 +29,14 @@ LAYERS: list[set[str]] = [
 
 NEIGHBOURS = {
     "modelfiles": {"registry", "inspection"},
-    "registry": {"plan", "recipe", "diffusion", "pipelines", "server", "web"},
+    "registry": {"plan", "recipe", "diffusion", "grid", "pipelines", "server", "web"},
     "syntax": {
         *{"request", "plan", "recipe", "documents", "text", "diffusion", "training", "grid"},
         *{"server", "web"},
     },
     "plan": {"documents", "diffusion", "server", "web"},
     "families": {"diffusion", "inspection", "pipelines", "server"},
-    "networks": {"text", "diffusion", "inspection", "training", "pipelines", "server"},
+    "networks": {"text", "diffusion", "inspection", "training", "pipelines", "server", "web"},
 }
 """Who besides the package's face may know these."""
 

@@ -6,9 +6,14 @@ import asyncio
 import logging
 import socket
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from promptengine.server.config import ServerConfig
 from promptengine.server.operations import JsonLines
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 __all__ = ["serve"]
 
@@ -17,7 +22,7 @@ _log = logging.getLogger("promptengine.server")
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(config: ServerConfig) -> None:
+def serve(config: ServerConfig, extend: Callable[[FastAPI], None] | None = None) -> None:
     """Serve until the process is told to end (SIGINT, SIGTERM).
 
     Then nothing new is taken, what waits is answered with 503, and what runs may finish within the
@@ -25,6 +30,7 @@ def serve(config: ServerConfig) -> None:
 
     Args:
         config: The server's settings.
+        extend: Adds to the application before it is served.
 
     Raises:
         CheckpointError: There is no checkpoint, or none of the name.
@@ -36,6 +42,8 @@ def serve(config: ServerConfig) -> None:
 
     _log_to_stderr()
     app = create_app(config)
+    if extend is not None:
+        extend(app)
     if config.host not in _LOCAL and not config.users:
         _log.warning("anybody who reaches this address may use the server; see --api-auth")
     settings = uvicorn.Config(

@@ -66,7 +66,10 @@ def reading_html(
     pieces = [
         *(_tag(tag) for tag in prompt.tags if tag not in changing),
         *(_tag_row(tag, multipliers) for tag, multipliers in changing.items()),
-        *(_part(part, number, len(prompt.parts), steps) for number, part in enumerate(prompt.parts)),
+        *(
+            _part(part, number, len(prompt.parts), steps)
+            for number, part in enumerate(prompt.parts)
+        ),
         *(_note(diagnostic) for diagnostic in diagnostics),
     ]
     return f'<div class="pe-reading">{"".join(pieces)}</div>'
