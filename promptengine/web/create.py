@@ -73,7 +73,7 @@ def create_tab(service: Service, controls: Controls, size: int) -> Controls:
         prompts, reading = prompt_boxes()
         with gr.Column(elem_id="pe-output"):
             outputs = _outputs()
-        with gr.Column(elem_id="pe-settings"), gr.Tabs(elem_id="pe-side"):
+        with gr.Column(elem_id="pe-settings"), gr.Tabs(elem_id="pe-side", overflow_behavior="wrap"):
             with gr.Tab("Settings"):
                 chosen = mode_choice()
                 mode = chosen["mode"]
@@ -116,9 +116,7 @@ def _outputs() -> _Outputs:
 
 def _let_generate(service: Service, controls: Controls, outputs: _Outputs) -> None:
     maker = _Maker(service, controls, outputs)
-    asked: set[Block] = {
-        control for name, control in controls.items() if name not in ("picked", "last_seed")
-    }
+    asked: set[Block] = {control for name, control in controls.items() if name != "last_seed"}
     outputs.generate.click(
         maker.generate,
         asked,

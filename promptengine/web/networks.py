@@ -56,7 +56,7 @@ def _folder(service: Service, kind: Kind) -> str:
 
 
 def checkpoint_choice(service: Service) -> Controls:
-    """Lay out the choice of the checkpoint, and a box that cards write their names into."""
+    """Lay out the choice of the checkpoint."""
     checkpoint = gr.Dropdown(
         _choices(service),
         value="",
@@ -65,15 +65,14 @@ def checkpoint_choice(service: Service) -> Controls:
         min_width=180,
         interactive=True,
     )
-    picked = gr.Textbox(elem_id="pe-picked", elem_classes="pe-hidden", show_label=False)
-    return {"checkpoint": checkpoint, "picked": picked}
+    return {"checkpoint": checkpoint}
 
 
 def _choices(service: Service) -> list[tuple[str, str]]:
     """The checkpoints in the folders, and first the server's own, which may change or lie elsewhere."""
     current = service.settings.model.checkpoint
     return [
-        (f"{current.stem} (the server's)", ""),
+        (f"{current.stem} (default)", ""),
         *((name, name) for name in _checkpoints(service)),
     ]
 
@@ -84,9 +83,10 @@ def _checkpoints(service: Service) -> dict[str, Path]:
 
 def choose_by_card(service: Service, controls: Controls) -> None:
     """Let a card choose its checkpoint, and a checkpoint the size that it is best at."""
-    checkpoint, picked = controls["checkpoint"], controls["picked"]
+    checkpoint = controls["checkpoint"]
     assert isinstance(checkpoint, gr.Dropdown)
-    assert isinstance(picked, gr.Textbox)
+    # Cards write their names into a box that nobody sees.
+    picked = gr.Textbox(elem_id="pe-picked", elem_classes="pe-hidden", show_label=False)
 
     def pick(name: str) -> gr.Dropdown:
         return gr.Dropdown(choices=_choices(service), value=name)

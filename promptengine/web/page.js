@@ -64,7 +64,7 @@
     for (const card of all(".pe-card")) {
       const on =
         card.dataset.kind === "checkpoint"
-          ? chosen !== null && chosen.value.replace(" (the server's)", "") === card.dataset.name
+          ? chosen !== null && chosen.value.replace(" (default)", "") === card.dataset.name
           : box !== null && card.dataset.insert !== "" && pattern(card).test(box.value);
       const said = String(on);
       if (card.getAttribute("aria-pressed") !== said) card.setAttribute("aria-pressed", said);

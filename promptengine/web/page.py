@@ -31,6 +31,16 @@ _POLICY: Final = (
 )
 """Lets browsers load and ask nothing from anywhere else."""
 
+_ICON: Final = (
+    "<link rel='icon' href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>"
+    "<path fill='%238b5cf6' d='M12 1c1 7 4 10 11 11-7 1-10 4-11 11-1-7-4-10-11-11 7-1 10-4 11-11z'/></svg>\">"
+)
+_MANIFEST: Final[dict[str, str]] = {
+    "name": "promptengine",
+    "start_url": PAGE,
+    "display": "standalone",
+}
+
 _TITLE: Final = (
     '<div class="pe-title"><span class="pe-mark" aria-hidden="true">✦</span>'
     "<h1>promptengine</h1></div>"
@@ -49,6 +59,10 @@ def add_page(app: FastAPI) -> None:
     async def root() -> RedirectResponse:  # pyright: ignore[reportUnusedFunction]
         return RedirectResponse(PAGE)
 
+    @app.get("/manifest.json", include_in_schema=False)
+    async def manifest() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        return _MANIFEST
+
     app.include_router(router)
     app.add_middleware(_OwnThingsOnly)
     own = files("promptengine.web")
@@ -65,7 +79,7 @@ def add_page(app: FastAPI) -> None:
         pwa=False,
         theme=_theme(),
         css=own.joinpath("page.css").read_text(encoding="utf-8"),
-        head=f"<script>{script}</script>",
+        head=f"{_ICON}<script>{script}</script>",
     )
 
 

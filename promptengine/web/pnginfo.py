@@ -171,16 +171,16 @@ def info_tab(service: Service, controls: Controls, tabs: gr.Tabs) -> None:
                 elem_id="pe-info-picture",
                 height=420,
             )
-            with gr.Row():
-                text = gr.Button("Send to text to image", variant="primary", elem_id="pe-send-text")
-                image = gr.Button("… image to image", elem_id="pe-send-image")
-                inpaint = gr.Button("… inpaint", elem_id="pe-send-inpaint")
+            with gr.Row(elem_id="pe-send"):
+                text = gr.Button("→ Text to image", variant="primary", elem_id="pe-send-text")
+                image = gr.Button("→ Image to image", elem_id="pe-send-image")
+                inpaint = gr.Button("→ Inpaint", elem_id="pe-send-inpaint")
         with gr.Column():
             told = gr.HTML(
                 message_html("Its prompt and settings will stand here."), elem_id="pe-info-told"
             )
     picture.change(sender.read, picture, told, **QUICK)
-    taken = [control for name, control in controls.items() if name not in ("picked", "last_seed")]
+    taken = [control for name, control in controls.items() if name != "last_seed"]
     for button, send in (
         (text, sender.as_text),
         (image, sender.as_image),

@@ -40,16 +40,18 @@ def _sampling(limits: Limits) -> Controls:
             min_width=140,
         )
     with gr.Row():
-        steps = gr.Slider(1, limits.steps, 20, step=1, label="Steps", min_width=200)
-        cfg_scale = gr.Slider(1, 30, 7, step=0.5, label="CFG scale", min_width=200)
+        steps = gr.Slider(1, limits.steps, 20, step=1, label="Steps", min_width=200, buttons=[])
+        cfg_scale = gr.Slider(1, 30, 7, step=0.5, label="CFG scale", min_width=200, buttons=[])
     return {"sampler": sampler, "scheduler": scheduler, "steps": steps, "cfg_scale": cfg_scale}
 
 
 def _size(size: int) -> Controls:
     with gr.Row(elem_classes="pe-size"):
-        width = gr.Slider(64, _LARGEST_SIDE, size, step=8, label="Width", min_width=180)
+        width = gr.Slider(64, _LARGEST_SIDE, size, step=8, label="Width", min_width=180, buttons=[])
         swap = gr.Button("⇄", elem_classes="pe-tool", min_width=40, scale=0)
-        height = gr.Slider(64, _LARGEST_SIDE, size, step=8, label="Height", min_width=180)
+        height = gr.Slider(
+            64, _LARGEST_SIDE, size, step=8, label="Height", min_width=180, buttons=[]
+        )
     swap.click(
         None,
         [width, height],
@@ -63,9 +65,9 @@ def _size(size: int) -> Controls:
 def _seed(limits: Limits) -> Controls:
     last = gr.State(-1)
     with gr.Row(elem_classes="pe-seed"):
-        seed = gr.Number(-1, label="Seed (−1 draws one)", precision=0, min_width=150, scale=2)
-        draw = gr.Button("🎲", elem_id="pe-draw", elem_classes="pe-tool", min_width=40, scale=0)
-        again = gr.Button("♻", elem_id="pe-again", elem_classes="pe-tool", min_width=40, scale=0)
+        seed = gr.Number(-1, label="Seed", precision=0, min_width=150, scale=2)
+        draw = gr.Button("Random", elem_id="pe-draw", elem_classes="pe-tool", min_width=74, scale=0)
+        again = gr.Button("Last", elem_id="pe-again", elem_classes="pe-tool", min_width=54, scale=0)
         count = gr.Number(
             1, label="Batches", precision=0, minimum=1, maximum=limits.pictures, min_width=80
         )
@@ -91,15 +93,23 @@ def hires_settings(limits: Limits) -> Controls:
     with gr.Accordion("High-resolution pass", open=False):
         on = gr.Checkbox(False, label="Enlarge the picture and paint over it")
         with gr.Row():
-            scale = gr.Slider(1, 4, 2, step=0.05, label="Enlarge by", min_width=160)
+            scale = gr.Slider(1, 4, 2, step=0.05, label="Enlarge by", min_width=160, buttons=[])
             upscaler = gr.Dropdown(
                 [*LATENT_UPSCALERS, *UPSCALERS], value="Latent", label="Upscaler", min_width=160
             )
         with gr.Row():
             steps = gr.Slider(
-                0, limits.steps, 0, step=1, label="Steps (0: as many as before)", min_width=160
+                0,
+                limits.steps,
+                0,
+                step=1,
+                label="Steps (0: as many as before)",
+                min_width=160,
+                buttons=[],
             )
-            denoising = gr.Slider(0, 1, 0.7, step=0.01, label="Denoising strength", min_width=160)
+            denoising = gr.Slider(
+                0, 1, 0.7, step=0.01, label="Denoising strength", min_width=160, buttons=[]
+            )
     return {
         "hires": on,
         "hires_scale": scale,
@@ -113,7 +123,7 @@ def rare_settings() -> Controls:
     """Lay out what is seldom changed."""
     with gr.Accordion("More", open=False):
         with gr.Row():
-            clip_skip = gr.Slider(1, 12, 1, step=1, label="Clip skip", min_width=160)
+            clip_skip = gr.Slider(1, 12, 1, step=1, label="Clip skip", min_width=160, buttons=[])
             dialect = gr.Dropdown(
                 [("WebUI's", "webui"), ("Extended", "extended")],
                 value="webui",

@@ -87,14 +87,14 @@ def _inpainting() -> Controls:
         elem_id="pe-drawing",
     )
     with gr.Row():
-        blur = gr.Slider(0, 64, 4, step=1, label="Mask blur", min_width=160)
+        blur = gr.Slider(0, 64, 4, step=1, label="Mask blur", min_width=160, buttons=[])
         content = gr.Dropdown(
             list(get_args(MaskedContent)), value="original", label="Under the mask", min_width=160
         )
     with gr.Row():
         inverted = gr.Checkbox(False, label="Paint what the mask leaves out", min_width=160)
         only_masked = gr.Checkbox(False, label="Work on the masked part alone", min_width=160)
-    padding = gr.Slider(0, 256, 32, step=4, label="Pixels around the masked part")
+    padding = gr.Slider(0, 256, 32, step=4, label="Pixels around the masked part", buttons=[])
     return {
         "drawing": drawing,
         "mask_blur": blur,
@@ -107,7 +107,9 @@ def _inpainting() -> Controls:
 
 def _treatment() -> Controls:
     with gr.Row():
-        denoising = gr.Slider(0, 1, 0.75, step=0.01, label="Denoising strength", min_width=160)
+        denoising = gr.Slider(
+            0, 1, 0.75, step=0.01, label="Denoising strength", min_width=160, buttons=[]
+        )
         resize = gr.Dropdown(
             list(get_args(ResizeMode)), value="stretch", label="To bring it to size", min_width=160
         )
