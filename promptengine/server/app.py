@@ -42,7 +42,8 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
         runs: What makes the pictures, in place of the engines of the devices.
 
     Raises:
-        CheckpointError: There is no checkpoint, or none of the name.
+        CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
+        RequestError: There is no such device.
     """
     service = open_service(config, runs)
 
@@ -81,7 +82,8 @@ def _add_layers(app: FastAPI, service: Service) -> None:
             allow_origin_regex=config.cors_origins_regex,
             allow_methods=["*"],
             allow_headers=["*"],
-            allow_credentials=True,
+            # Not with any origin: a browser would lend its passwords to every page.
+            allow_credentials="*" not in config.cors_origins,
         )
     app.add_middleware(operations.Timed, metrics=service.metrics)
 

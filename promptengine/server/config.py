@@ -24,7 +24,7 @@ class Limits:
         pixels: Of each picture made, after the high-resolution pass.
         pictures_at_once: Of a batch.
         pictures: Of all batches together.
-        image_pixels: Of each picture sent.
+        image_pixels: Of a picture sent, or of all that are sent to start from.
         images: Pictures sent.
         joined: Pictures of several jobs that may become one batch.
     """

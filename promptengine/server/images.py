@@ -6,6 +6,8 @@ import base64
 import binascii
 import re
 import warnings
+from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -16,7 +18,15 @@ from promptengine.errors import PictureError, RequestError
 from promptengine.pictures.chunks import PictureTexts, texts_of
 from promptengine.server.config import Limits
 
-__all__ = ["data_url", "decode_base64", "in_base64", "open_sent", "small_png", "texts_sent"]
+__all__ = [
+    "data_url",
+    "decode_base64",
+    "in_base64",
+    "open_all",
+    "open_sent",
+    "small_png",
+    "texts_sent",
+]
 
 _DATA_URL: Final = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _URL: Final = re.compile(r"\s*(https?|ftp|file):", re.IGNORECASE)
@@ -37,6 +47,16 @@ def decode_base64(text: str) -> bytes:
         return base64.b64decode(text[start.end() :] if start else text, validate=False)
     except (binascii.Error, ValueError):
         raise RequestError("Invalid encoded image: no base64", field="image") from None
+
+
+def open_all(texts: Sequence[str], limits: Limits) -> tuple[Image.Image, ...]:
+    """Pictures that were sent together, which share what one alone may have.
+
+    Raises:
+        RequestError: As :func:`open_sent`.
+    """
+    share = replace(limits, image_pixels=limits.image_pixels // max(len(texts), 1))
+    return tuple(open_sent(text, share) for text in texts)
 
 
 def open_sent(text: str, limits: Limits) -> Image.Image:

@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from promptengine.errors import GenerationCancelled, PromptEngineError
@@ -57,6 +57,14 @@ class Work:
     def pictures_at_once(self) -> int:
         """Pictures of one batch."""
         return sum(request.images_at_once for request in self.requests)
+
+    def without_starts(self) -> Work:
+        """The same without the pictures to start from, which take more room than all else."""
+        requests = (
+            r if r.start is None else replace(r, start=None, batch_size=r.images_at_once)
+            for r in self.requests
+        )
+        return replace(self, requests=tuple(requests))
 
 
 OnStep = Callable[[int, int, "Sequence[Image]"], None]
@@ -179,17 +187,25 @@ class JobQueue:
         """
         job = Job(secrets.token_hex(8), client, work, label)
         with self._changed:
-            if self._closed:
-                raise Refusal("the server is stopping", status=503, retry_after_s=30)
-            waiting = sum(map(len, self._turns.values()))
-            if waiting >= self._room:
-                seconds = waiting * self._seconds / max(len(self._threads), 1)
-                wait = min(max(int(seconds), 1), _LONGEST_WAIT_S)
-                message = f"{waiting} jobs are waiting, which is all there is room for; try later"
-                raise Refusal(message, status=503, retry_after_s=wait)
+            self.check_room()
             self._turns.setdefault(client, []).append(job)
             self._changed.notify()
         return job
+
+    def check_room(self) -> None:
+        """Refuse a job that would not be taken, before it is worked out what it is to make.
+
+        Raises:
+            Refusal: As :meth:`submit`.
+        """
+        if self._closed:
+            raise Refusal("the server is stopping", status=503, retry_after_s=30)
+        waiting = sum(map(len, list(self._turns.values())))
+        if waiting >= self._room:
+            seconds = waiting * self._seconds / max(len(self._threads), 1)
+            wait = min(max(int(seconds), 1), _LONGEST_WAIT_S)
+            message = f"{waiting} jobs are waiting, which is all there is room for; try later"
+            raise Refusal(message, status=503, retry_after_s=wait)
 
     @property
     def waiting(self) -> list[Job]:
@@ -357,14 +373,15 @@ class JobQueue:
                 self._running.remove(job)
                 self._seconds += (time.monotonic() - job.started - self._seconds) / 8
             job.state, job.error, job.ended = state, error, time.monotonic()
-            job.preview = None
+            job.preview, job.work = None, job.work.without_starts()
             job.changes += 1
             if job.stop is not None and all(one.stop is not job.stop for one in self._running):
                 job.stop.set()
             self._ended[job.id] = job
             self._evict()
-        _tell(job)
+        # Those who listen may let go of the pictures at once.
         self._on_end(job)
+        _tell(job)
         return True
 
     def _evict(self) -> None:

@@ -21,7 +21,7 @@ from promptengine.request import (
 from promptengine.server.bounds import check_pictures, check_second_size, check_size, check_texts
 from promptengine.server.config import Limits
 from promptengine.server.forms import JobForm, StartForm
-from promptengine.server.images import open_sent
+from promptengine.server.images import open_all, open_sent
 from promptengine.server.jobs import Work
 from promptengine.server.requesting import known_upscaler, together
 from promptengine.server.settings import ServerSettings
@@ -109,7 +109,7 @@ def _start(form: StartForm, limits: Limits) -> ImageStart:
         facts = given.model_dump(exclude={"mask"})
         inpainting = Inpainting(mask=open_sent(given.mask, limits), **facts)
     return ImageStart(
-        images=tuple(open_sent(image, limits) for image in form.images),
+        images=open_all(form.images, limits),
         denoising_strength=form.denoising_strength,
         resize_mode=form.resize_mode,
         inpainting=inpainting,

@@ -29,7 +29,7 @@ from promptengine.request import (
 from promptengine.server.bounds import check_bounds
 from promptengine.server.config import Limits
 from promptengine.server.failures import Refusal
-from promptengine.server.images import open_sent
+from promptengine.server.images import open_all, open_sent
 from promptengine.server.jobs import Work
 from promptengine.server.schema import GenerationFields, Image2Image, Text2Image
 from promptengine.server.settings import ServerSettings, known_settings
@@ -350,7 +350,7 @@ def _start(fields: Image2Image, limits: Limits) -> ImageStart:
             hard=fields.mask_round,
         )
     return ImageStart(
-        images=tuple(open_sent(image, limits) for image in fields.init_images),
+        images=open_all(fields.init_images, limits),
         denoising_strength=fields.denoising_strength,
         resize_mode=modes[fields.resize_mode],
         inpainting=inpainting,

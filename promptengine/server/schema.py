@@ -212,7 +212,7 @@ class NamedImage(Loose):
 class BatchUpscaling(_UpscalingFields):
     """A request of ``extra-batch-images``."""
 
-    images: Annotated[list[NamedImage], Field(alias="imageList")] = []
+    imageList: list[NamedImage] = []  # noqa: N815 - the clients' name for it
 
 
 class TaskQuestion(Loose):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Request, Response
@@ -48,6 +49,7 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 """What routes answer beside success."""
 
 _LONGEST_LABEL: Final = 200
+_log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/sdapi/v1", tags=["WebUI"], route_class=BoundedRoute, responses=ERRORS)
 internal = APIRouter(prefix="/internal", tags=["WebUI"], route_class=BoundedRoute, responses=ERRORS)
@@ -66,6 +68,7 @@ async def img2img(service: Served, request: Request, fields: Image2Image) -> Res
 
 
 async def _made(service: Service, request: Request, fields: GenerationFields) -> Response:
+    service.queue.check_room()
     asked = await run_in_threadpool(_understood, service, fields)
     label = (fields.force_task_id or fields.genkey or "")[:_LONGEST_LABEL]
     # Where the pictures go to the disk, the client need not wait for them.
@@ -191,9 +194,9 @@ def extra_single_image(service: Served, sent: Upscaling) -> answers.Upscaled:
 def extra_batch_images(service: Served, sent: BatchUpscaling) -> answers.UpscaledBatch:
     """Enlarge pictures."""
     limits = service.config.limits
-    if len(sent.images) > limits.images:
+    if len(sent.imageList) > limits.images:
         raise Refusal(f"more than the {limits.images} images allowed", status=413)
-    images = enlarged([image.data for image in sent.images], sent, limits)
+    images = enlarged([image.data for image in sent.imageList], sent, limits)
     return answers.UpscaledBatch(html_info="", images=images)
 
 
@@ -208,7 +211,9 @@ async def options(service: Served) -> dict[str, Any]:
 @router.post("/options")
 def set_options(service: Served, changes: Annotated[dict[str, Any], Body()]) -> None:
     """Change settings for all requests that follow."""
-    service.settings.change(changes)
+    unknown = service.settings.change(changes)
+    if unknown:
+        _log.warning("options ignored", extra={"facts": {"unknown": unknown}})
 
 
 @router.get("/memory")

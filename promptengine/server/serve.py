@@ -19,6 +19,7 @@ __all__ = ["serve"]
 
 _log = logging.getLogger("promptengine.server")
 
+_SWITCH_S = 0.0005
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -33,17 +34,21 @@ def serve(config: ServerConfig, extend: Callable[[FastAPI], None] | None = None)
         extend: Adds to the application before it is served.
 
     Raises:
-        CheckpointError: There is no checkpoint, or none of the name.
+        CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
+        RequestError: There is no such device.
         OSError: The address cannot be listened at.
     """
     import uvicorn
 
     from promptengine.server.app import create_app
 
-    _log_to_stderr()
+    # A thread that waits for the interpreter gets it after this time; the loop that answers clients
+    # waits at every read and write while another thread makes pictures.
+    sys.setswitchinterval(_SWITCH_S)
     app = create_app(config)
     if extend is not None:
         extend(app)
+    _log_to_stderr()
     if config.host not in _LOCAL and not config.users:
         _log.warning("anybody who reaches this address may use the server; see --api-auth")
     settings = uvicorn.Config(
@@ -53,6 +58,8 @@ def serve(config: ServerConfig, extend: Callable[[FastAPI], None] | None = None)
         log_config=None,
         access_log=False,
         server_header=False,
+        # Above what clients and proxies keep idle connections for, so that they close them first.
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=int(config.grace_s) + 5,
     )
     server = uvicorn.Server(settings)

@@ -52,19 +52,23 @@ class Service:
 
 
 def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Service:
-    """Scan the folders and start a worker for each device; models are loaded when they are needed.
+    """Scan the folders, load the checkpoint on every device and start its worker.
 
     Args:
         config: The server's settings.
         runs: What makes the pictures, in place of the devices' engines.
 
     Raises:
-        CheckpointError: There is no checkpoint, or none of the name.
+        CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
+        RequestError: There is no such device.
     """
     registry = Registry.open(config.models, cache_file=default_cache_file())
     model = Model(checkpoint_path(config.checkpoint, registry).absolute(), config.vae)
     if runs is None:
-        runs = [runner(Device(name, config, registry)) for name in config.devices]
+        devices = [Device(name, config, registry) for name in config.devices]
+        for device in devices:
+            device.engine(model)
+        runs = [runner(device) for device in devices]
     metrics = Metrics()
     queue = JobQueue(
         runs,

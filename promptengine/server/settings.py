@@ -51,7 +51,7 @@ class ServerSettings:
             **Options().to_webui(),
             **{name: _default_of(field) for name, field in REQUEST_SETTINGS.items()},
             **OWN_SETTINGS,
-            "sd_vae": model.vae,
+            "sd_vae": Path(model.vae).name,
         }
         self._model = model
 

@@ -62,7 +62,7 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
     ]
     for diagnostic in told["diagnostics"]:
         diagnostic["message"] = service.shown.text(diagnostic["message"])
-    text = " AND ".join(part.text for part in prompt.parts)
+    text = " AND ".join(part.text.strip() for part in prompt.parts)
     return ReadPrompt(text=text, networks=found, **told)
 
 
@@ -74,7 +74,7 @@ def networks(service: Served, kind: Kind | None = None) -> list[NetworkEntry]:
     return [NetworkEntry(**_entry(service, entry)) for entry in entries]
 
 
-@router.post("/networks/refresh", status_code=204, response_class=Response)
+@router.post("/networks/refresh", status_code=204, response_class=Response, response_model=None)
 def refresh(service: Served) -> None:
     """Scan the folders again; files that come or go are noticed without it."""
     service.registry.refresh()
@@ -117,6 +117,7 @@ def _entry(service: Service, entry: RegistryEntry) -> dict[str, Any]:
 @router.post("/jobs", status_code=202)
 async def submit(service: Served, client: Client, form: JobForm) -> JobStatus:
     """Queue a job; a network that is not here is refused at once unless the policy says otherwise."""
+    service.queue.check_room()
     work = await run_in_threadpool(
         ordered, form, service.settings, service.registry, service.config.limits
     )

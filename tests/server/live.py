@@ -1,0 +1,108 @@
+"""Servers on this machine for tests: with the tiny model, or with pictures that cost nothing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import httpx
+import torch
+import uvicorn
+from fastapi import FastAPI
+from PIL import Image
+
+from promptengine.errors import GenerationCancelled
+from promptengine.request import GenerationRequest, GenerationResult
+from promptengine.server.jobs import OnStep, Work
+
+SMALL = {"prompt": "a cat", "steps": 2, "width": 64, "height": 64, "seed": 7}
+"""A request that is quick to meet."""
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[str]:
+    """Serve an application on a port of its own; yields where."""
+    config = uvicorn.Config(app, port=0, log_config=None, access_log=False)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started and time.monotonic() < deadline:
+        time.sleep(0.01)
+    try:
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+@contextmanager
+def client_of(app: FastAPI, **options: object) -> Iterator[httpx.Client]:
+    """A client of an application that is served."""
+    with running(app) as url, httpx.Client(base_url=url, timeout=60, **options) as client:
+        yield client
+
+
+@dataclass
+class Painter:
+    """Makes pictures of one colour, at the pace of a test.
+
+    Attributes:
+        gate: Each step waits for it.
+        steps: Steps of each batch.
+        fails: Prompts that make a batch fail.
+        batches: The prompts of each batch that was begun.
+    """
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    steps: int = 3
+    fails: tuple[str, ...] = ()
+    batches: list[list[str]] = field(default_factory=list)
+
+    def __call__(
+        self, works: Sequence[Work], batch: int, on_step: OnStep, stop: threading.Event
+    ) -> list[list[GenerationResult]]:
+        prompts = [request.prompt for work in works for request in work.requests]
+        self.batches.append(prompts)
+        for step in range(1, self.steps + 1):
+            while not self.gate.wait(0.005):
+                if stop.is_set():
+                    raise GenerationCancelled("stopped")
+            if stop.is_set():
+                raise GenerationCancelled("stopped")
+            on_step(step, self.steps, [Image.new("RGB", (8, 8), "red") for _ in works])
+        if any(prompt in self.fails for prompt in prompts):
+            raise RuntimeError("secret words of the machine")
+        return [[painted(request, batch) for request in work.requests] for work in works]
+
+
+def painted(request: GenerationRequest, batch: int) -> GenerationResult:
+    """A result whose infotexts name prompt and seed."""
+    count = request.images_at_once
+    seeds = tuple(request.seed + batch * count + number for number in range(count))
+    size = (request.width or 64, request.height or 64)
+    infotexts = tuple(
+        f"{request.prompt}\nSteps: {request.steps}, Sampler: Euler, CFG scale: 7, Seed: {seed}, "
+        "Size: 64x64, Version: test"
+        for seed in seeds
+    )
+    return GenerationResult(
+        images=tuple(Image.new("RGB", size, "blue") for _ in seeds),
+        latents=torch.empty(0),
+        infotexts=infotexts,
+        seeds=seeds,
+        networks=(),
+        diagnostics=(),
+    )
+
+
+def until(condition: object, seconds: float = 10) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
