@@ -57,7 +57,7 @@ class Page:
         )
         self.driver.execute_script(script, part)
 
-    def one(self, css: str, seconds: float = 20) -> WebElement:
+    def one(self, css: str, seconds: float = 90) -> WebElement:
         """The first visible element that a selector finds, once there is one."""
         return self.until(
             lambda: next((e for e in self.all(css) if e.is_displayed()), None), seconds
@@ -76,7 +76,7 @@ class Page:
             lambda: next((e for e in self.all(tabs) if e.text == name and e.is_displayed()), None)
         ).click()
 
-    def until(self, condition: Callable[[], _Found], seconds: float = 20) -> _Found:
+    def until(self, condition: Callable[[], _Found], seconds: float = 90) -> _Found:
         """Wait for something, and return it."""
         deadline = time.monotonic() + seconds
         while True:
@@ -120,7 +120,7 @@ def opened(url: str, width: int = 1280, height: int = 900) -> Iterator[Page]:
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
     driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
     try:
-        driver.set_page_load_timeout(60)
+        driver.set_page_load_timeout(180)
         yield Page(driver, url)
     finally:
         driver.quit()

@@ -9,7 +9,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-import pytest
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -17,14 +16,11 @@ from promptengine.pictures import read_picture
 from tests.web.browser import Page
 from tests.web.conftest import Live
 
-pytestmark = pytest.mark.xdist_group("page")
-
-
 def generate(page: Page) -> str:
     """Make a picture; returns its address."""
     before = picture(page)
     page.one("#pe-generate:not([disabled])").click()
-    return page.until(lambda: (now := picture(page)) and now != before and now, 60)  # type: ignore[return-value]
+    return page.until(lambda: (now := picture(page)) and now != before and now)  # type: ignore[return-value]
 
 
 def picture(page: Page) -> str:
@@ -102,7 +98,7 @@ def test_pictures_are_made_and_tell_how(page: Page, tmp_path: Path) -> None:
     assert "hypernet gone × 1 not applied: not found" in page.text("#pe-applied")
     page.write("a dog")
     page.prompt.send_keys(Keys.CONTROL, Keys.ENTER)
-    second = page.until(lambda: (now := picture(page)) and now != first and now, 60)
+    second = page.until(lambda: (now := picture(page)) and now != first and now)
     file = tmp_path / "made.png"
     with urllib.request.urlopen(str(second), timeout=20) as answer:
         file.write_bytes(answer.read())
