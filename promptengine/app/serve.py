@@ -101,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _page() -> Callable[[FastAPI], None] | None:
+def _page() -> Callable[[FastAPI], Callable[[], None]] | None:
     """What adds the page to a server, or None where its extra is not installed."""
     if find_spec(_NEEDED_FOR_PAGE) is None:
         return None

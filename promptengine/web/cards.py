@@ -50,16 +50,12 @@ class Card:
 
 def card_of(entry: RegistryEntry) -> Card:
     """Make the card of a file."""
-    picture = preview(entry)
-    address = ""
-    if picture is not None:
-        place = f"preview/{entry.kind}/{quote(entry.name, safe='')}"
-        address = f"{place}?v={picture.stat().st_mtime_ns}"
+    address = f"preview/{entry.kind}/{quote(entry.name, safe='')}"
     return Card(
         kind=entry.kind,
         name=entry.name,
         insert=_insert(entry),
-        picture=address,
+        picture="" if preview(entry) is None else address,
         text=description(entry).strip(),
         modified=entry.mtime_ns,
     )

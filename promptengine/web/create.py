@@ -151,6 +151,9 @@ class _Maker:
             yield self._over(message_html(f"Cancelled: {error}" if str(error) else "Cancelled"))
         except PromptEngineError as error:
             yield self._over(message_html(self.service.shown.text(str(error)), "bad"))
+        except OSError as error:
+            told = f"the pictures cannot be kept: {error.strerror or error}"
+            yield self._over(message_html(told, "bad"))
 
     async def _made(self, asked: Values, client: str) -> AsyncGenerator[_Update]:
         form = job_form(asked)

@@ -15,7 +15,7 @@ from promptengine.server.service import Service
 from promptengine.web.cards import card_of, cards_html
 from promptengine.web.layout import QUICK, Controls
 
-__all__ = ["checkpoint_choice", "choose_by_card", "network_tabs"]
+__all__ = ["checkpoint_choice", "choose_by_card", "chosen_checkpoint", "network_tabs"]
 
 _TABS: Final[Mapping[str, Kind]] = {
     "Hypernetworks": "hypernet",
@@ -81,6 +81,11 @@ def _checkpoints(service: Service) -> dict[str, Path]:
     return {entry.name: entry.path for entry in service.registry.current_entries("checkpoint")}
 
 
+def chosen_checkpoint(service: Service, name: str = "") -> gr.Dropdown:
+    """The choice as the folders are now, with a checkpoint chosen; empty is the server's own."""
+    return gr.Dropdown(choices=_choices(service), value=name)
+
+
 def choose_by_card(service: Service, controls: Controls) -> None:
     """Let a card choose its checkpoint, and a checkpoint the size that it is best at."""
     checkpoint = controls["checkpoint"]
@@ -88,14 +93,11 @@ def choose_by_card(service: Service, controls: Controls) -> None:
     # Cards write their names into a box that nobody sees.
     picked = gr.Textbox(elem_id="pe-picked", elem_classes="pe-hidden", show_label=False)
 
-    def pick(name: str) -> gr.Dropdown:
-        return gr.Dropdown(choices=_choices(service), value=name)
-
     def size_of(name: str) -> tuple[int, int]:
         path = _checkpoints(service).get(name, service.settings.model.checkpoint)
         size = size_of_checkpoint(path, service.config.model_config)
         return size, size
 
-    picked.input(pick, picked, checkpoint, **QUICK)
+    picked.input(partial(chosen_checkpoint, service), picked, checkpoint, **QUICK)
 
     checkpoint.change(size_of, checkpoint, [controls["width"], controls["height"]], **QUICK)

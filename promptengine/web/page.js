@@ -96,6 +96,13 @@
     if (event.target.closest?.("#pe-theme")) setDark(!document.body.classList.contains("dark"));
   });
 
+  document.addEventListener("click", (event) => {
+    // On a phone the picture may be far from the button.
+    if (event.target.closest?.("#pe-generate") && window.innerWidth <= 820) {
+      one("#pe-output").scrollIntoView({ behavior: "smooth", block: "start" });
+    }
+  });
+
   for (const kind of ["input", "change"]) {
     document.addEventListener(kind, (event) => {
       const cards = event.target.closest?.(".pe-cards-bar")?.parentElement;

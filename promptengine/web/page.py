@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final
 
 import gradio as gr
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
+from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promptengine.inspection import size_of_checkpoint
 from promptengine.server.app import PAGE
 from promptengine.server.service import Service
 from promptengine.web.create import create_tab
-from promptengine.web.networks import checkpoint_choice
+from promptengine.web.layout import QUICK
+from promptengine.web.networks import checkpoint_choice, chosen_checkpoint
 from promptengine.web.pnginfo import info_tab
 from promptengine.web.routes import router
 from promptengine.web.training import train_tab
@@ -47,11 +51,14 @@ _TITLE: Final = (
 )
 
 
-def add_page(app: FastAPI) -> None:
+def add_page(app: FastAPI) -> Callable[[], None]:
     """Show the page at ``/ui/``, and lead those who ask for ``/`` there.
 
     Args:
         app: A server's, as :func:`promptengine.server.app.create_app` makes it.
+
+    Returns:
+        What to call in the server's loop when it begins to stop: it lets go of open pages.
     """
     service: Service = app.state.service
 
@@ -81,6 +88,9 @@ def add_page(app: FastAPI) -> None:
         css=own.joinpath("page.css").read_text(encoding="utf-8"),
         head=f"{_ICON}<script>{script}</script>",
     )
+    mounted = next(r for r in app.routes if isinstance(r, Mount) and r.path == PAGE.rstrip("/"))
+    toolkit: Any = mounted.app
+    return toolkit.stop_event.set
 
 
 class _OwnThingsOnly:
@@ -138,4 +148,5 @@ def _blocks(service: Service) -> gr.Blocks:
                 info_tab(service, controls, tabs)
             with gr.Tab("Train", id="train"):
                 train_tab(service, blocks)
+        blocks.load(partial(chosen_checkpoint, service), None, controls["checkpoint"], **QUICK)
     return blocks

@@ -17,6 +17,7 @@ from promptengine.request import GenerationRequest
 from promptengine.server.service import Service
 from promptengine.syntax import Diagnostic
 from promptengine.web.layout import QUICK, Controls
+from promptengine.web.networks import chosen_checkpoint
 from promptengine.web.stage import message_html
 
 __all__ = ["info_html", "info_tab", "values_of"]
@@ -138,7 +139,7 @@ class _Sender:
             request, left_out = honoured(recipe, starts=mode != "text")
             told = values_of(request)
             if recipe.checkpoint is not None:
-                told["checkpoint"] = recipe.checkpoint.name
+                told["checkpoint"] = chosen_checkpoint(self.service, recipe.checkpoint.name)
             self._say([*recipe.diagnostics, *left_out])
         update: dict[Component | gr.Tabs, Any] = {self.tabs: gr.Tabs(selected="create")}
         update |= {self.controls[name]: value for name, value in {**told, "mode": mode}.items()}

@@ -44,10 +44,11 @@ class Reader:
             read = parse(negative, negative=True)
             html = reading_html(read, read.diagnostics, steps=count)
             parts.append(("Negative", html))
-        return "".join(
+        html = "".join(
             f'<div class="pe-read">{title and f"<span>{title}</span>"}{html}</div>'
             for title, html in parts
         )
+        return self.service.shown.text(html)
 
     def _positive(self, prompt: str, steps: int, dialect: Dialect) -> str:
         read = parse(prompt, dialect=dialect)

@@ -31,9 +31,7 @@ def card_picture(service: Served, kind: Kind, name: str) -> Response:
     data = None if path is None else _small(path)
     if data is None:
         raise Refusal("no such preview", status=404)
-    return Response(
-        data, media_type="image/webp", headers={"Cache-Control": "private, max-age=3600"}
-    )
+    return Response(data, media_type="image/webp", headers={"Cache-Control": "no-cache"})
 
 
 def _small(path: Path) -> bytes | None:

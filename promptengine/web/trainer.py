@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -71,8 +72,10 @@ class Trainer:
         """Where the training is."""
         return self._view
 
-    def start(self, config: TrainingConfig, files: TrainingFiles, model: Model) -> None:
-        """Begin a training, or go on with one of that name.
+    def start(
+        self, config: TrainingConfig, files: TrainingFiles, model: Model, *, anew: bool = False
+    ) -> None:
+        """Begin a training, or go on with one of that name unless it shall begin anew.
 
         Raises:
             RequestError: Another one goes on.
@@ -83,8 +86,8 @@ class Trainer:
                 raise RequestError(message, field="train")
             self._view = TrainingView("preparing", files.name)
             self._stop = threading.Event()
-        arguments = (config, files, model, self._stop)
-        threading.Thread(target=self._train, args=arguments, name="trainer", daemon=True).start()
+        work = partial(self._train, config, files, model, self._stop, anew=anew)
+        threading.Thread(target=work, name="trainer", daemon=True).start()
 
     def stop(self) -> None:
         """Let the step end, save the state and stop; the same settings go on from there."""
@@ -94,12 +97,24 @@ class Trainer:
                 self._stop.set()
 
     def _train(
-        self, config: TrainingConfig, files: TrainingFiles, model: Model, stop: threading.Event
+        self,
+        config: TrainingConfig,
+        files: TrainingFiles,
+        model: Model,
+        stop: threading.Event,
+        *,
+        anew: bool,
     ) -> None:
         try:
             engine = self._engine(model)
             result = train_hypernetwork(
-                engine, config, files, on_step=self._on_step, on_file=self._on_file, cancel=stop
+                engine,
+                config,
+                files,
+                restart=anew,
+                on_step=self._on_step,
+                on_file=self._on_file,
+                cancel=stop,
             )
         except PromptEngineError as error:
             self._change(state="failed", told=self.service.shown.text(str(error)))

@@ -82,7 +82,8 @@ class _Desk:
             pictures = files.folder / "pictures"
             config = _config(asked, pictures)
             keep_pictures(asked["pictures"] or (), pictures)
-            self.trainer.start(config, files, self.service.settings.model)
+            model = self.service.settings.model
+            self.trainer.start(config, files, model, anew=bool(asked["anew"]))
         except PromptEngineError as error:
             said = message_html(self.service.shown.text(str(error)), "bad")
         return {self.outputs[0]: said, **self.look()}
@@ -102,6 +103,8 @@ class _Desk:
 
     def _files(self, asked: Mapping[str, Any]) -> TrainingFiles:
         name = str(asked["name"] or "").strip()
+        if not name:
+            raise RequestError("give the hypernetwork a name", field="name")
         models = self.service.config.models
         found = (
             models.get("hypernet")
@@ -195,6 +198,7 @@ def _how() -> Controls:
         structure = gr.Textbox("1, 2, 1", label="Layer structure")
         activation = gr.Dropdown(["linear", *ACTIVATIONS], value="linear", label="Activation")
         layer_norm = gr.Checkbox(False, label="Layer norm")
+    anew = gr.Checkbox(False, label="Begin anew, and replace what is there under this name")
     return {
         "steps": steps,
         "learning_rate": rate,
@@ -204,4 +208,5 @@ def _how() -> Controls:
         "structure": structure,
         "activation": activation,
         "layer_norm": layer_norm,
+        "anew": anew,
     }

@@ -16,6 +16,7 @@ from promptengine.pictures import read_picture
 from tests.web.browser import Page
 from tests.web.conftest import Live
 
+
 def generate(page: Page) -> str:
     """Make a picture; returns its address."""
     before = picture(page)
@@ -175,3 +176,9 @@ def test_it_fits_a_phone(page: Page) -> None:
         assert page.one("#pe-generate")
     finally:
         page.driver.set_window_size(size["width"], size["height"])
+
+
+def test_files_outside_are_not_served(live: Live) -> None:
+    for path in ("/etc/passwd", str(live.folder / "models" / "hypernetworks" / "ink.pt")):
+        answer = httpx.get(f"{live.url}/ui/gradio_api/file={path}")
+        assert answer.status_code in (403, 404)
