@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
@@ -72,6 +73,11 @@ def add_page(app: FastAPI) -> Callable[[], None]:
 
     app.include_router(router)
     app.add_middleware(_OwnThingsOnly)
+    # Where no event loop runs, the toolkit opens several of its own and closes none.
+    return asyncio.run(_mounted(app, service))
+
+
+async def _mounted(app: FastAPI, service: Service) -> Callable[[], None]:
     own = files("promptengine.web")
     script = own.joinpath("page.js").read_text(encoding="utf-8")
     gr.mount_gradio_app(

@@ -71,7 +71,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             thread.join(0.02)
         port = server.servers[0].sockets[0].getsockname()[1]
         yield Live(f"http://127.0.0.1:{port}", app.state.service, folder)
-        server.should_exit = server.force_exit = True
+        server.should_exit = True
         thread.join(30)
 
 
