@@ -43,7 +43,7 @@ def running(app: FastAPI) -> Iterator[str]:
 @contextmanager
 def client_of(app: FastAPI, **options: object) -> Iterator[httpx.Client]:
     """A client of an application that is served."""
-    with running(app) as url, httpx.Client(base_url=url, timeout=60, **options) as client:
+    with running(app) as url, httpx.Client(base_url=url, timeout=120, **options) as client:
         yield client
 
 
@@ -100,7 +100,7 @@ def painted(request: GenerationRequest, batch: int) -> GenerationResult:
     )
 
 
-def until(condition: object, seconds: float = 10) -> None:
+def until(condition: object, seconds: float = 60) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]

@@ -140,7 +140,7 @@ def test_interrupt_ends_the_running_job(painter: Painter, empty_models) -> None:
         thread.start()
         until(lambda: api.get_progress()["state"]["job_count"] == 1)
         api.interrupt()
-        thread.join(10)
+        thread.join(60)
         assert failures
         assert failures[0].args[0] == 409
         api.session.close()

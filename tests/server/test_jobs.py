@@ -204,7 +204,7 @@ def test_an_end_in_order(painter: Painter) -> None:
     with pytest.raises(Refusal, match="stopping"):
         queue.submit(work("z"), "a")
     painter.gate.set()
-    closing.join(10)
+    closing.join(60)
     assert first.state == "done"
 
 
