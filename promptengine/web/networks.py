@@ -30,7 +30,7 @@ def network_tabs(service: Service) -> list[gr.HTML]:
     places: list[gr.HTML] = []
     for label, kind in _TABS.items():
         with gr.Tab(label, elem_id=f"pe-tab-{kind}"):
-            refresh = gr.Button("↻ Look again", size="sm", elem_classes="pe-refresh")
+            refresh = gr.Button("↻", size="sm", elem_classes="pe-refresh")
             # Asked for whenever the page is loaded, so that it shows the folders as they are.
             draw = partial(_drawn, service, kind)
             cards = gr.HTML(draw, elem_id=f"pe-cards-{kind}")
