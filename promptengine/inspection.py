@@ -20,6 +20,8 @@ from promptengine.families import (
     foreign,
     foreign_family,
     input_channels,
+    native_size,
+    parts_in_folder,
     recognise,
     stated_parts,
     stated_prediction,
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
     from promptengine.networks.hypernetwork import Hypernetwork
 
-__all__ = ["FileReport", "LoraSummary", "inspect_file", "summarise_lora"]
+__all__ = ["FileReport", "LoraSummary", "inspect_file", "size_of_checkpoint", "summarise_lora"]
 
 _DIGEST_LENGTH: Final = 10
 _LATENT_CHANNELS: Final = 4
@@ -389,3 +391,26 @@ def _short_digest(path: Path) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST_METADATA else text[: _LONGEST_METADATA - 1] + "…"
+
+
+def size_of_checkpoint(path: Path, config: Path | None = None) -> int:
+    """Return the pixels of a side that a checkpoint was trained at, without loading it.
+
+    Where the file does not tell, as pickles do not without being read, that is 512.
+
+    Args:
+        path: Its file or folder.
+        config: A folder of configurations in diffusers' form, or None.
+    """
+    header = read_header(path)
+    family = recognise(header.shapes) or "SD1"
+    try:
+        if path.is_dir():
+            parts = parts_in_folder(path)
+        else:
+            parts = stated_parts(header.shapes, path, metadata=header.metadata, config=config)
+        prediction = stated_prediction(parts.get("scheduler", {}), path) or "epsilon"
+    except CheckpointError:
+        # Whoever loads it will say what is wrong with it.
+        return native_size({}, family, "epsilon")
+    return native_size(parts.get("unet", {}), family, prediction)

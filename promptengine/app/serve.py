@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promptengine.app.commands import folders_of
 from promptengine.errors import RequestError
 from promptengine.server.config import Limits, ServerConfig
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
 __all__ = ["add_options", "run"]
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+_NEEDED_FOR_PAGE = "gradio"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what only this command has; folders and the checkpoint are those of the others."""
     usual, limits = ServerConfig(), Limits()
-    parser.description = "Serve WebUI's HTTP API and our own; needs the extra 'server'."
+    parser.description = (
+        "Serve WebUI's HTTP API and our own, which needs the extra 'server', and with the extra "
+        "'web' a page at /ui/."
+    )
     add = parser.add_argument_group("server").add_argument
     add("--host", default=usual.host, metavar="ADDRESS", help=f"default: {usual.host}")
     add("--port", type=int, default=usual.port, metavar="N", help=f"default: {usual.port}")
@@ -41,6 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--max-pixels", type=int, default=limits.pixels, metavar="N", help="of a picture")
     add("--max-steps", type=int, default=limits.steps, metavar="N", help="of a pass")
     add("--max-pictures", type=int, default=limits.pictures, metavar="N", help="of a request")
+    add("--no-page", action="store_true", help="the API alone, also where the extra 'web' is")
     parser.set_defaults(run=run)
 
 
@@ -86,9 +95,19 @@ def run(options: argparse.Namespace) -> int:
             queue=options.queue,
             grace_s=options.grace,
             limits=limits,
-        )
+        ),
+        None if options.no_page else _page(),
     )
     return 0
+
+
+def _page() -> Callable[[FastAPI], Callable[[], None]] | None:
+    """What adds the page to a server, or None where its extra is not installed."""
+    if find_spec(_NEEDED_FOR_PAGE) is None:
+        return None
+    from promptengine.web.page import add_page
+
+    return add_page
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from promptengine.families import (
     Family,
     Parts,
     Prediction,
+    native_size,
     second_encoder_prefix,
     stated_prediction,
     text_prefix,
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "open_checkpoint"]
 
-_NATIVE_SIZES = {"SD1": 512, "SD2": 512, "SDXL": 1024}
-_NATIVE_SIZE_OF_SD2_V = 768
 _USUAL_SCALING = 0.18215
 
 
@@ -270,20 +269,11 @@ def _checkpoint(
         vae=vae,
         text_encoders=encoders,
         noise_table=table,
-        native_size=_native_size(parts["unet"], family, prediction),
+        native_size=native_size(parts["unet"], family, prediction),
         family=family,
         prediction=prediction,
         vae_path=vae_path,
     )
-
-
-def _native_size(unet: Config, family: Family, prediction: Prediction) -> int:
-    cells = unet.get("sample_size")
-    if isinstance(cells, int) and cells > 0:
-        return cells * 8
-    if family == "SD2" and prediction == "v":
-        return _NATIVE_SIZE_OF_SD2_V
-    return _NATIVE_SIZES[family]
 
 
 def _tried(family: Family, unet: nn.Module) -> Prediction:

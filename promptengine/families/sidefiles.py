@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from promptengine.errors import CheckpointError
-from promptengine.families.recognise import Prediction
+from promptengine.families.recognise import Family, Prediction
 
 __all__ = [
     "METADATA_KEY",
     "PARTS",
     "Config",
     "Parts",
+    "native_size",
     "parts_in_folder",
     "parts_in_metadata",
     "parts_in_yaml",
@@ -38,6 +39,9 @@ _PREDICTIONS: Final[Mapping[str, Prediction]] = {
 }
 
 _VAE_ENDS: Final = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
+
+_NATIVE_SIZES: Final[Mapping[Family, int]] = {"SD1": 512, "SD2": 512, "SDXL": 1024}
+_NATIVE_SIZE_OF_SD2_V: Final = 768
 
 PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler")
 
@@ -98,6 +102,22 @@ def stated_prediction(scheduler: Config, path: Path) -> Prediction | None:
         message = f"prediction type {str(stated)!r} is not supported; epsilon and v are"
         raise CheckpointError(message, path=path)
     return prediction
+
+
+def native_size(unet: Config, family: Family, prediction: Prediction) -> int:
+    """Return the pixels of a side that a model was trained at.
+
+    Args:
+        unet: Its configuration, which may say so.
+        family: Of the model.
+        prediction: What its UNet predicts.
+    """
+    cells = unet.get("sample_size")
+    if isinstance(cells, int) and cells > 0:
+        return cells * 8
+    if family == "SD2" and prediction == "v":
+        return _NATIVE_SIZE_OF_SD2_V
+    return _NATIVE_SIZES[family]
 
 
 def parts_in_yaml(path: Path) -> Parts:

@@ -17,9 +17,10 @@ from promptengine.errors import RequestError
 from promptengine.grid.axes import Axis, request_at
 from promptengine.infotext import write_entries
 from promptengine.pictures import draw_sheet, stack_sheets
+from promptengine.registry import Registry
 from promptengine.request import GenerationRequest, GenerationResult
 
-__all__ = ["GridResult", "plan_grid", "plot_grid"]
+__all__ = ["GridResult", "compose_grid", "grid_requests", "plan_grid", "plot_grid"]
 
 MOST_PIXELS: Final = 200_000_000
 """Of all pictures together; WebUI's limit for a grid."""
@@ -62,7 +63,25 @@ def plan_grid(
             several pictures, or a grid of more than 200 million pixels.
         UnknownNetworkError: A ``hypernetwork`` axis names one that is in no folder.
     """
-    axes = [axis for axis in (z, y, x) if axis is not None]
+    axes = [axis for axis in (x, y, z) if axis is not None]
+    return grid_requests(request, axes, engine.registry, engine.checkpoint.native_size)
+
+
+def grid_requests(
+    request: GenerationRequest, axes: Sequence[Axis], registry: Registry, native_size: int
+) -> tuple[GenerationRequest, ...]:
+    """As :func:`plan_grid`, for whoever makes the pictures in another way than with an engine.
+
+    Args:
+        request: What all pictures share.
+        axes: x, y and z as far as they are there.
+        registry: Where names of networks are looked up.
+        native_size: Pixels of a side that the request leaves open.
+
+    Raises:
+        RequestError: As :func:`plan_grid` does.
+        UnknownNetworkError: Likewise.
+    """
     kinds = [axis.kind for axis in axes if axis.kind != "prompt"]
     for kind in kinds:
         if kinds.count(kind) > 1:
@@ -70,19 +89,18 @@ def plan_grid(
     if request.batch_size * request.batch_count > 1:
         message = "a grid has one picture in each place; batch size and count must be 1"
         raise RequestError(message, field="batch_size")
-    _check_size(engine, request, axes)
+    _check_size(request, axes, native_size)
     if request.seed < 0:
         request = replace(request, seed=secrets.randbelow(2**32 - 1))
     if request.variation_seed < 0:
         request = replace(request, variation_seed=secrets.randbelow(2**32 - 1))
     for axis in axes:
-        _check_names(engine, request, axis)
-    places = product(*([(axis, value) for value in axis.values] for axis in axes))
+        _check_names(request, axis, registry)
+    places = product(*([(axis, value) for value in axis.values] for axis in reversed(axes)))
     return tuple(request_at(request, place) for place in places)
 
 
-def _check_size(engine: Engine, request: GenerationRequest, axes: Sequence[Axis]) -> None:
-    native = engine.checkpoint.native_size
+def _check_size(request: GenerationRequest, axes: Sequence[Axis], native: int) -> None:
     pixels = (request.width or native) * (request.height or native)
     for axis in axes:
         pixels *= len(axis.values)
@@ -91,14 +109,14 @@ def _check_size(engine: Engine, request: GenerationRequest, axes: Sequence[Axis]
         raise RequestError(message, field="axis")
 
 
-def _check_names(engine: Engine, request: GenerationRequest, axis: Axis) -> None:
+def _check_names(request: GenerationRequest, axis: Axis, registry: Registry) -> None:
     if axis.kind == "sampler":
         for name in axis.values:
             find_sampler(str(name), request.scheduler)
     if axis.kind == "hypernetwork":
         for name in map(str, axis.values):
-            if not axis.is_none(name) and engine.registry.find("hypernet", name) is None:
-                raise engine.registry.unknown("hypernet", name, place="in axis hypernetwork")
+            if not axis.is_none(name) and registry.find("hypernet", name) is None:
+                raise registry.unknown("hypernet", name, place="in axis hypernetwork")
 
 
 def plot_grid(
@@ -137,6 +155,20 @@ def plot_grid(
         results.append(engine.generate(one, on_progress=report, cancel=cancel))
         if on_picture is not None:
             on_picture(results[-1])
+    return compose_grid(results, x, y, z)
+
+
+def compose_grid(
+    results: Sequence[GenerationResult], x: Axis, y: Axis | None = None, z: Axis | None = None
+) -> GridResult:
+    """Put the pictures of a grid on its sheet.
+
+    Args:
+        results: In the order of :func:`plan_grid`, each with one picture.
+        x: Across.
+        y: Down.
+        z: Block by block.
+    """
     image = _sheet([result.images[0] for result in results], x, y or _BLANK, z or _BLANK)
     return GridResult(image, tuple(results), _infotext(results[0], x, y, z))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import cast
+from typing import Final, cast
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,7 +24,10 @@ from promptengine.server.security import BodyLimit, PasswordWall
 from promptengine.server.service import Service, open_service
 from promptengine.version import __version__
 
-__all__ = ["create_app"]
+__all__ = ["PAGE", "create_app"]
+
+PAGE: Final = "/ui/"
+"""Where the page is, if there is one; below it, paths are the page's own."""
 
 _log = logging.getLogger("promptengine.server")
 
@@ -94,7 +97,7 @@ class _OneSpelling:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"].endswith("/") and scope["path"] != "/":
+        if scope["type"] == "http" and not scope["path"].startswith(PAGE):
             scope["path"] = scope["path"].rstrip("/") or "/"
         await self._app(scope, receive, send)
 

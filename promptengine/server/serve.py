@@ -6,9 +6,16 @@ import asyncio
 import logging
 import socket
 import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from promptengine.server.config import ServerConfig
 from promptengine.server.operations import JsonLines
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    Extend = Callable[[FastAPI], Callable[[], None]]
 
 __all__ = ["serve"]
 
@@ -18,7 +25,7 @@ _SWITCH_S = 0.0005
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
-def serve(config: ServerConfig) -> None:
+def serve(config: ServerConfig, extend: Extend | None = None) -> None:
     """Serve until the process is told to end (SIGINT, SIGTERM).
 
     Then nothing new is taken, what waits is answered with 503, and what runs may finish within the
@@ -26,6 +33,8 @@ def serve(config: ServerConfig) -> None:
 
     Args:
         config: The server's settings.
+        extend: Adds to the application before it is served, and returns what to call in the loop when
+            the server begins to stop.
 
     Raises:
         CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
@@ -40,6 +49,7 @@ def serve(config: ServerConfig) -> None:
     # waits at every read and write while another thread makes pictures.
     sys.setswitchinterval(_SWITCH_S)
     app = create_app(config)
+    on_stop = None if extend is None else extend(app)
     _log_to_stderr()
     if config.host not in _LOCAL and not config.users:
         _log.warning("anybody who reaches this address may use the server; see --api-auth")
@@ -59,6 +69,8 @@ def serve(config: ServerConfig) -> None:
 
     async def shutdown(sockets: list[socket.socket] | None = None) -> None:
         # uvicorn waits for open requests first, and these wait for their jobs.
+        if on_stop is not None:
+            on_stop()
         closing = asyncio.create_task(asyncio.to_thread(queue.close, config.grace_s))
         await usual(sockets)
         await closing

@@ -12,35 +12,12 @@ from typing import Final
 
 from promptengine.syntax import Diagnostic, Fragment, Part, Prompt, Schedule, Tag, schedule
 
-__all__ = ["STYLE", "reading_html"]
+__all__ = ["reading_html"]
 
 _MOST_TEXTS: Final = 24
 _MOST_CHARACTERS: Final = 2_000
 _STRONGEST: Final = 0.6
 """The distance of a weight from 1 that is drawn in the full colour."""
-
-STYLE: Final = """
-.pe-reading { font-size: .92rem; line-height: 1.65; overflow-wrap: anywhere; }
-.pe-reading .pe-part { margin: .15rem 0 .4rem; }
-.pe-reading .pe-and { font-size: .75rem; font-weight: 600; opacity: .7; margin-right: .4rem; }
-.pe-reading .pe-up, .pe-reading .pe-down { border-radius: .25rem; padding: 0 .15rem; }
-.pe-reading .pe-up { background: color-mix(in srgb, #f59e0b calc(var(--pe) * 70%), transparent); }
-.pe-reading .pe-down { background: color-mix(in srgb, #3b82f6 calc(var(--pe) * 55%), transparent); }
-.pe-reading sup { font-size: .65rem; opacity: .75; margin-left: .1rem; }
-.pe-reading .pe-break { font-size: .7rem; font-weight: 700; border: 1px dashed currentColor;
-  border-radius: .25rem; padding: 0 .3rem; margin: 0 .3rem; opacity: .7; }
-.pe-reading .pe-tag { display: inline-block; border-radius: 1rem; padding: 0 .6rem; margin: 0 .3rem .2rem 0;
-  font-size: .8rem; background: color-mix(in srgb, #8b5cf6 22%, transparent); }
-.pe-reading .pe-row { display: grid; grid-template-columns: minmax(0, 1fr) minmax(6rem, 40%); gap: .6rem;
-  align-items: center; margin: .1rem 0; }
-.pe-reading .pe-row svg { width: 100%; height: .8rem; border-radius: .2rem; display: block;
-  background: color-mix(in srgb, currentColor 10%, transparent); }
-.pe-reading .pe-row rect { fill: #8b5cf6; }
-.pe-reading .pe-scale { font-size: .7rem; opacity: .6; display: flex; justify-content: space-between; }
-.pe-reading .pe-note { border-left: 3px solid; padding: .05rem .5rem; margin: .25rem 0; font-size: .85rem; }
-.pe-reading .pe-info { border-color: #0ea5e9; } .pe-reading .pe-warning { border-color: #f59e0b; }
-.pe-reading .pe-error { border-color: #ef4444; } .pe-reading .pe-hint { opacity: .7; }
-"""
 
 
 def reading_html(
@@ -60,13 +37,16 @@ def reading_html(
             :func:`promptengine.plan.tag_timelines`.
 
     Returns:
-        One element of class ``pe-reading``, to be styled by :data:`STYLE`.
+        One element of class ``pe-reading``, styled by ``page.css``.
     """
     changing = timelines or {}
     pieces = [
         *(_tag(tag) for tag in prompt.tags if tag not in changing),
         *(_tag_row(tag, multipliers) for tag, multipliers in changing.items()),
-        *(_part(part, number, len(prompt.parts), steps) for number, part in enumerate(prompt.parts)),
+        *(
+            _part(part, number, len(prompt.parts), steps)
+            for number, part in enumerate(prompt.parts)
+        ),
         *(_note(diagnostic) for diagnostic in diagnostics),
     ]
     return f'<div class="pe-reading">{"".join(pieces)}</div>'

@@ -21,7 +21,8 @@ from promptengine import (
     request_from,
     save_picture,
 )
-from promptengine.app.again import honoured, without_given
+from promptengine.app.again import without_given
+from promptengine.diffusion.honouring import honoured
 from tests.app.test_cli import TINY, Capture, run
 from tests.conformance.golden import present
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI

@@ -26,7 +26,9 @@ def test_weights_are_coloured_by_how_far_they_are_from_one() -> None:
 
 def test_each_text_has_a_bar_over_the_steps_it_holds_for() -> None:
     html = read("a [fox:wolf:0.5] in snow")
-    rows = re.findall(r'<span>(a \w+ in snow)</span></span><svg viewBox="0 0 10 1".*?(<rect.*?)</svg>', html)
+    rows = re.findall(
+        r'<span>(a \w+ in snow)</span></span><svg viewBox="0 0 10 1".*?(<rect.*?)</svg>', html
+    )
     # A text that holds until step 5 serves calls 0 to 5.
     assert rows == [
         ("a fox in snow", '<rect x="0" y="0" width="6" height="1"/>'),

@@ -1,0 +1,158 @@
+"""The page as a whole, mounted on the server's application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from importlib.resources import files
+from typing import Any, Final
+
+import gradio as gr
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from starlette.datastructures import MutableHeaders
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from promptengine.inspection import size_of_checkpoint
+from promptengine.server.app import PAGE
+from promptengine.server.service import Service
+from promptengine.web.create import create_tab
+from promptengine.web.layout import QUICK
+from promptengine.web.networks import checkpoint_choice, chosen_checkpoint
+from promptengine.web.pnginfo import info_tab
+from promptengine.web.routes import router
+from promptengine.web.training import train_tab
+
+__all__ = ["add_page"]
+
+_CACHE_AGE_S: Final = 24 * 3600
+_POLICY: Final = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
+    "connect-src 'self' data: blob:; worker-src 'self' blob:; media-src 'self' blob:; "
+    "frame-ancestors 'self'; base-uri 'self'; form-action 'self'"
+)
+"""Lets browsers load and ask nothing from anywhere else."""
+
+_ICON: Final = (
+    "<link rel='icon' href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>"
+    "<path fill='%238b5cf6' d='M12 1c1 7 4 10 11 11-7 1-10 4-11 11-1-7-4-10-11-11 7-1 10-4 11-11z'/></svg>\">"
+)
+_MANIFEST: Final[dict[str, str]] = {
+    "name": "promptengine",
+    "start_url": PAGE,
+    "display": "standalone",
+}
+
+_TITLE: Final = (
+    '<div class="pe-title"><span class="pe-mark" aria-hidden="true">✦</span>'
+    "<h1>promptengine</h1></div>"
+)
+
+
+def add_page(app: FastAPI) -> Callable[[], None]:
+    """Show the page at ``/ui/``, and lead those who ask for ``/`` there.
+
+    Args:
+        app: A server's, as :func:`promptengine.server.app.create_app` makes it.
+
+    Returns:
+        What to call in the server's loop when it begins to stop: it lets go of open pages.
+    """
+    service: Service = app.state.service
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:  # pyright: ignore[reportUnusedFunction]
+        return RedirectResponse(PAGE)
+
+    @app.get("/manifest.json", include_in_schema=False)
+    async def manifest() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]
+        return _MANIFEST
+
+    app.include_router(router)
+    app.add_middleware(_OwnThingsOnly)
+    # Where no event loop runs, the toolkit opens several of its own and closes none.
+    return asyncio.run(_mounted(app, service))
+
+
+async def _mounted(app: FastAPI, service: Service) -> Callable[[], None]:
+    own = files("promptengine.web")
+    script = own.joinpath("page.js").read_text(encoding="utf-8")
+    gr.mount_gradio_app(
+        app,
+        _blocks(service),
+        PAGE.rstrip("/"),
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=service.config.limits.body_bytes,
+        ssr_mode=False,
+        pwa=False,
+        theme=_theme(),
+        css=own.joinpath("page.css").read_text(encoding="utf-8"),
+        head=f"{_ICON}<script>{script}</script>",
+    )
+    mounted = next(r for r in app.routes if isinstance(r, Mount) and r.path == PAGE.rstrip("/"))
+    toolkit: Any = mounted.app
+    return toolkit.stop_event.set
+
+
+class _OwnThingsOnly:
+    """Tells browsers to keep the page to what this server sends."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(PAGE):
+            await self._app(scope, receive, send)
+            return
+
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = _POLICY
+            await send(message)
+
+        await self._app(scope, receive, with_policy)
+
+
+def _theme() -> gr.themes.Base:
+    sans = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+    mono = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+    return gr.themes.Base(
+        primary_hue="violet",
+        secondary_hue="violet",
+        neutral_hue="slate",
+        radius_size="lg",
+        font=sans,
+        font_mono=mono,
+    )
+
+
+def _blocks(service: Service) -> gr.Blocks:
+    model = service.settings.model.checkpoint
+    size = size_of_checkpoint(model, service.config.model_config)
+    with gr.Blocks(
+        title="promptengine",
+        analytics_enabled=False,
+        fill_width=True,
+        delete_cache=(3600, _CACHE_AGE_S),
+    ) as blocks:
+        with gr.Row(elem_id="pe-head"):
+            gr.HTML(_TITLE)
+            controls = checkpoint_choice(service)
+            gr.HTML(
+                '<button type="button" id="pe-theme" aria-label="light or dark" '
+                'title="light or dark">◐</button>'
+            )
+        with gr.Tabs(elem_id="pe-tabs") as tabs:
+            with gr.Tab("Create", id="create"):
+                controls = create_tab(service, controls, size)
+            with gr.Tab("PNG Info", id="info"):
+                info_tab(service, controls, tabs)
+            with gr.Tab("Train", id="train"):
+                train_tab(service, blocks)
+        blocks.load(partial(chosen_checkpoint, service), None, controls["checkpoint"], **QUICK)
+    return blocks
