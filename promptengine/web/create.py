@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -26,8 +25,6 @@ from promptengine.web.stage import applied_html, idle_html, message_html, progre
 from promptengine.web.starting import mode_choice, mode_settings, size_from_picture
 
 __all__ = ["create_tab"]
-
-_log = logging.getLogger("promptengine.web")
 
 _Update = dict[Component, Any]
 
