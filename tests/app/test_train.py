@@ -106,6 +106,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "device": "cpu",
         "dtype": "bfloat16",
         "vae": "Automatic",
+        "compile": False,
     }
     assert restart is True
     assert config == TrainingConfig(
