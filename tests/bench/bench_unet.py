@@ -9,7 +9,9 @@ networks ours saves the projections of the text, 5 to 7 % of a call at 256×256.
 an activation cannot avoid its own products in self-attention: 4 × width² multiply-adds for each token
 and each of key and value, 12.7 thousand million per network and image at 256×256 (51 at 512×512). The
 line "products alone" times just these matrix products in the same turns; the rest of the overhead is
-the activation and one addition.
+the activation and one addition. On two cores with bfloat16 instructions but no matrix units these products run
+at 110 thousand million multiply-adds a second, the UNet as a whole at 90; none 0.97, one relu network 1.13 where
+none plus products is 1.09, three 1.27 where it is 1.29.
 
 Tried and left out, on two cores with and without bfloat16 instructions:
 
