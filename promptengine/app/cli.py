@@ -241,7 +241,9 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         help="what to do with a network that cannot be applied",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="torch.compile, meant for GPUs and many pictures of one size"
+        "--compile",
+        action="store_true",
+        help="torch.compile, meant for GPUs and many pictures of one size",
     )
     _add_models(parser)
     _add_checkpoint(parser)
