@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "CheckpointError",
@@ -39,7 +40,23 @@ __all__ = [
 
 
 class PromptEngineError(Exception):
-    """Base of all errors that a user of this package can cause or meet."""
+    """Base of all errors that a user of this package can cause or meet.
+
+    They can be pickled, so that other processes may pass them on.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(
+    kind: type[PromptEngineError], args: tuple[object, ...], attributes: dict[str, object]
+) -> PromptEngineError:
+    """An error as it was; its class would word its message anew."""
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
 
 
 class PromptSyntaxError(PromptEngineError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import promptengine
 
@@ -84,6 +86,30 @@ def test_the_error_tree_is_drawn_in_full() -> None:
     for name in errors.__all__:
         assert issubclass(getattr(errors, name), errors.PromptEngineError)
         assert name in (errors.__doc__ or "")
+
+
+def test_errors_can_be_passed_on_to_other_processes() -> None:
+    from promptengine import errors
+
+    samples = [
+        errors.PromptSyntaxError("bad multiplier", source="a <hypernet:ink:x>", span=(2, 18)),
+        errors.UnknownNetworkError("unknown 'inkk'", kind="hypernet", name="inkk", near=("ink",)),
+        errors.NetworkFormatError("damaged", path=Path("ink.pt")),
+        errors.IncompatibleNetworkError("no width fits", found=(320,), needed=(640, 768)),
+        errors.CheckpointError("damaged", path=Path("model.safetensors")),
+        errors.PictureError("no picture", path=Path("a.png")),
+        errors.RequestError("too many steps", field="steps"),
+        errors.OutOfMemoryError("no room"),
+        errors.TrainingError("exploded", path=Path("ink.pt"), step=12),
+        errors.GenerationCancelled("cancelled"),
+        errors.PromptEngineError("something"),
+    ]
+    assert {type(sample).__name__ for sample in samples} == set(errors.__all__)
+    for sample in samples:
+        copy = pickle.loads(pickle.dumps(sample))
+        assert type(copy) is type(sample)
+        assert str(copy) == str(sample)
+        assert vars(copy) == vars(sample)
 
 
 def test_a_star_import_works() -> None:

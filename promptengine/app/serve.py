@@ -20,6 +20,7 @@ __all__ = ["add_options", "run"]
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client")
 _NEEDED_FOR_PAGE = "gradio"
+_NEEDED_FOR_REPLICAS = "ray"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +50,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--max-pixels", type=int, default=limits.pixels, metavar="N", help="of a picture")
     add("--max-steps", type=int, default=limits.steps, metavar="N", help="of a pass")
     add("--max-pictures", type=int, default=limits.pictures, metavar="N", help="of a request")
+    add("--ray", action="store_true", help="engines in processes of their own, by Ray Serve")
+    add("--replicas", type=int, default=1, metavar="N", help="how many of them; default: 1")
     add("--no-page", action="store_true", help="the API alone, also where the extra 'web' is")
     parser.set_defaults(run=run)
 
@@ -86,6 +89,7 @@ def run(options: argparse.Namespace) -> int:
             devices=_split(options.device),
             dtype=options.dtype,
             compile=options.compile,
+            replicas=_replicas(options),
             output=options.output,
             styles=options.styles,
             users=read_users(options.api_auth),
@@ -99,6 +103,24 @@ def run(options: argparse.Namespace) -> int:
         None if options.no_page else _page(),
     )
     return 0
+
+
+def _replicas(options: argparse.Namespace) -> int:
+    """How many engines run in processes of their own; 0 for none.
+
+    Raises:
+        RequestError: Replicas without Ray, less than one, or the extra is not installed.
+    """
+    if options.replicas < 1:
+        raise RequestError(f"--replicas {options.replicas}: at least 1", field="replicas")
+    if not options.ray:
+        if options.replicas > 1:
+            raise RequestError("--replicas is for --ray; add it", field="replicas")
+        return 0
+    if find_spec(_NEEDED_FOR_REPLICAS) is None:
+        message = "--ray needs the extra 'ray': pip install 'promptengine[ray]'"
+        raise RequestError(message, field="ray")
+    return options.replicas
 
 
 def _page() -> Callable[[FastAPI], Callable[[], None]] | None:

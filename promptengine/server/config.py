@@ -55,6 +55,7 @@ class ServerConfig:
         devices: One worker for each.
         dtype: Of UNet and text model.
         compile: Whether regions of the UNet are compiled.
+        replicas: Engines in processes of their own; 0 for one on each device in this process.
         output: The only folder that pictures are written to.
         styles: WebUI's ``styles.csv``, or None.
         users: Names and passwords; empty lets everybody in.
@@ -77,6 +78,7 @@ class ServerConfig:
     devices: tuple[str, ...] = ("auto",)
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     compile: bool = False
+    replicas: int = 0
     output: Path = Path("outputs")
     styles: Path | None = None
     users: tuple[tuple[str, str], ...] = ()

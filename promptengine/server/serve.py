@@ -6,10 +6,12 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from promptengine.server.config import ServerConfig
+from promptengine.server.jobs import Run
 from promptengine.server.operations import JsonLines
 
 if TYPE_CHECKING:
@@ -38,17 +40,31 @@ def serve(config: ServerConfig, extend: Extend | None = None) -> None:
 
     Raises:
         CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
-        RequestError: There is no such device.
+        RequestError: There is no such device, or there cannot be so many replicas.
         OSError: The address cannot be listened at.
     """
-    import uvicorn
-
     from promptengine.server.app import create_app
 
     # A thread that waits for the interpreter gets it after this time; the loop that answers clients
     # waits at every read and write while another thread makes pictures.
     sys.setswitchinterval(_SWITCH_S)
-    app = create_app(config)
+    with _replicas(config) as runs:
+        _listen(config, create_app(config, runs), extend)
+
+
+def _replicas(config: ServerConfig) -> AbstractContextManager[Sequence[Run] | None]:
+    """What makes the pictures in other processes; None where this one does."""
+    if not config.replicas:
+        return nullcontext()
+    from promptengine.server.replicas import replica_runs
+
+    return replica_runs(config)
+
+
+def _listen(config: ServerConfig, app: FastAPI, extend: Extend | None) -> None:
+    """Answer requests until the process is told to end."""
+    import uvicorn
+
     on_stop = None if extend is None else extend(app)
     _log_to_stderr()
     if config.host not in _LOCAL and not config.users:

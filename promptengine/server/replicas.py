@@ -1,0 +1,273 @@
+"""Engines in processes of their own, on this machine or on others: replicas of Ray Serve.
+
+The application, its options and its queue stay in one process. A replica holds an engine and nothing that
+cannot be made again, so a batch whose replica dies is made once more by another. Ray Serve starts the
+replicas, replaces those that die, and sends a batch to one that holds its checkpoint, if one is free; the
+networks, which are small and of which a shared batch may use many, are kept by each replica for itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import threading
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import ray
+from ray import serve
+from ray.exceptions import RayActorError, TaskCancelledError
+from ray.serve.exceptions import RequestCancelledError
+
+from promptengine.diffusion.opening import checkpoint_path
+from promptengine.digests import default_cache_file
+from promptengine.errors import (
+    GenerationCancelled,
+    PromptEngineError,
+    RequestError,
+)
+from promptengine.registry import Registry
+from promptengine.request import GenerationResult
+from promptengine.server.config import ServerConfig
+from promptengine.server.engines import Device, Model, runner
+from promptengine.server.failures import Refusal
+from promptengine.server.jobs import OnStep, Run, Work
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Failure", "Replica", "Step", "replica_runs", "share"]
+
+_log = logging.getLogger("promptengine.server")
+
+_TRIES: Final = 3
+_HEALTH_S: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a replica tells after a step; see :data:`promptengine.server.jobs.OnStep`."""
+
+    step: int
+    steps: int
+    previews: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What a batch failed with, for whom it may be shown to."""
+
+    error: PromptEngineError
+
+
+_Told = Step | Failure | Sequence[Sequence[GenerationResult]]
+
+
+class Replica:
+    """An engine on a device of its own. It makes one batch at a time.
+
+    Args:
+        config: The server's, with absolute paths.
+        model: What to load at once.
+    """
+
+    def __init__(self, config: ServerConfig, model: Model) -> None:
+        registry = Registry.open(config.models, cache_file=default_cache_file())
+        self._device = Device(config.devices[0], config, registry)
+        self._run = runner(self._device)
+        # Ray would try again and again, and then not say why.
+        with suppress(PromptEngineError):
+            self._device.engine(model)
+
+    def load(self, model: Model) -> Failure | None:
+        """Load what is not loaded yet; return why it cannot be."""
+        try:
+            self._device.engine(model)
+        except PromptEngineError as error:
+            return Failure(error)
+        return None
+
+    @serve.multiplexed(max_num_models_per_replica=1)
+    async def held(self, name: str) -> str:
+        """Let Ray Serve know which model this replica holds from now on."""
+        return name
+
+    async def make(self, works: Sequence[Work], batch: int) -> AsyncGenerator[_Told]:
+        """Make a batch: every step as it is done, then the results, or what it failed with.
+
+        Whoever stops listening stops the batch after the step that is being made.
+        """
+        await self.held(_name(works[0]))  # pyright: ignore[reportCallIssue] - Ray's hint is wrong
+        loop, stop = asyncio.get_running_loop(), threading.Event()
+        told: asyncio.Queue[Step | None] = asyncio.Queue()
+
+        def on_step(step: int, steps: int, previews: Sequence[Image]) -> None:
+            told_now = Step(step, steps, tuple(previews))
+            loop.call_soon_threadsafe(told.put_nowait, told_now)
+
+        making = loop.run_in_executor(None, self._run, works, batch, on_step, stop)
+        making.add_done_callback(lambda _: told.put_nowait(None))
+        try:
+            while (step := await told.get()) is not None:
+                yield step
+            try:
+                yield await making
+            except PromptEngineError as error:
+                yield Failure(error)
+        finally:
+            stop.set()
+            await asyncio.wait([making])
+
+
+@contextmanager
+def replica_runs(config: ServerConfig) -> Generator[list[Run]]:
+    """Start ``config.replicas`` replicas; yield what a queue runs jobs with, one for each of them.
+
+    The cluster is the one that ``RAY_ADDRESS`` names, or one on this machine alone, which ends with the
+    block. On each of its machines the models have the same paths as here.
+
+    Raises:
+        CheckpointError: There is no checkpoint, none of the name, or a replica cannot load it.
+        RequestError: The cluster lacks processors or GPUs for so many replicas, they do not start, or the
+            configuration names several devices.
+    """
+    config = _with_absolute_paths(config)
+    if len(config.devices) != 1:
+        message = "each replica has one device; name one, and the number of replicas"
+        raise RequestError(message, field="device")
+    registry = Registry.open(config.models, cache_file=default_cache_file())
+    model = Model(checkpoint_path(config.checkpoint, registry).absolute(), config.vae)
+    # Of its own name, since others may use the cluster too, this program a second time among them.
+    name = f"promptengine-{secrets.token_hex(4)}"
+    with _cluster():
+        deployment = serve.deployment(
+            num_replicas=config.replicas,
+            max_ongoing_requests=1,
+            health_check_period_s=_HEALTH_S,
+            graceful_shutdown_timeout_s=config.grace_s,
+            logging_config={"log_level": "WARNING"},
+            ray_actor_options=share(config, ray.cluster_resources()),
+        )
+        application = deployment(Replica).bind(config, model)
+        try:
+            handle = _started(application, name)
+            if failure := handle.load.remote(model).result():
+                raise failure.error
+            yield [_runner(handle) for _ in range(config.replicas)]
+        finally:
+            serve.delete(name)
+
+
+def _started(application: serve.Application, name: str) -> Any:
+    """The handle of an application of Ray Serve's, once its replicas are there."""
+    try:
+        return serve.run(application, name=name, route_prefix=None)
+    except RuntimeError as error:
+        message = f"the replicas do not start: {error} Ray's logs say why"
+        raise RequestError(message, field="ray") from None
+
+
+@contextmanager
+def _cluster() -> Generator[None]:
+    """Take part in the cluster that ``RAY_ADDRESS`` names, or start one that ends with the block.
+
+    Whoever is let in at Ray's ports can run code; a cluster that is started here asks for a token, which
+    Ray keeps in the user's own folder.
+    """
+    address = os.environ.get("RAY_ADDRESS", "local")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _with_absolute_paths(config: ServerConfig) -> ServerConfig:
+    """Replicas have a working directory of their own."""
+    models, settings = config.models, config.model_config
+    if isinstance(models, Mapping):
+        folders = {kind: [path.absolute() for path in paths] for kind, paths in models.items()}
+    else:
+        folders = models.absolute()
+    return replace(
+        config, models=folders, model_config=None if settings is None else settings.absolute()
+    )
+
+
+def share(config: ServerConfig, there: Mapping[str, float]) -> dict[str, Any]:
+    """What each replica takes of a cluster: a GPU, or where there are none its share of processors.
+
+    Args:
+        config: The server's.
+        there: What the cluster has, in Ray's words.
+
+    Returns:
+        Ray's options of an actor.
+
+    Raises:
+        RequestError: There is too little for so many replicas.
+    """
+    kind, wanted = "CPU", config.replicas
+    if config.devices[0] != "cpu" and there.get("GPU", 0) > 0:
+        kind = "GPU"
+    if there.get(kind, 0) < wanted:
+        message = f"{wanted} replicas, but the cluster has {there.get(kind, 0):g} of {kind}"
+        raise RequestError(f"{message}; ask for fewer, or add machines", field="replicas")
+    if kind == "GPU":
+        return {"num_cpus": 1, "num_gpus": 1}
+    return {"num_cpus": int(there["CPU"] // wanted)}
+
+
+def _runner(handle: Any) -> Run:
+    """What a queue runs jobs with on whichever replica is free."""
+
+    def run(
+        works: Sequence[Work], batch: int, on_step: OnStep, stop: threading.Event
+    ) -> Sequence[Sequence[GenerationResult]]:
+        asked = handle.options(stream=True, multiplexed_model_id=_name(works[0]))
+        for number in range(1, _TRIES + 1):
+            try:
+                return _made(asked.make.remote(works, batch), on_step, stop)
+            except RayActorError:
+                _log.warning("a replica died", extra={"facts": {"try": number, "of": _TRIES}})
+        message = (
+            f"the job's replica died {_TRIES} times; perhaps it needs more memory than there is"
+        )
+        raise Refusal(message, status=500)
+
+    return run
+
+
+def _made(
+    answers: Any, on_step: OnStep, stop: threading.Event
+) -> Sequence[Sequence[GenerationResult]]:
+    """Listen to a replica until it has made its batch."""
+    try:
+        for answer in answers:
+            match answer:
+                case Step():
+                    on_step(answer.step, answer.steps, answer.previews)
+                case Failure():
+                    raise answer.error
+                case _:
+                    return answer
+            if stop.is_set():
+                answers.cancel()
+    except (RequestCancelledError, TaskCancelledError):
+        pass
+    raise GenerationCancelled("stopped")
+
+
+def _name(work: Work) -> str:
+    """What a model is called between here and Ray Serve."""
+    model = work.model
+    assert isinstance(model, Model)
+    return f"{Path(model.checkpoint)}\n{model.vae}"

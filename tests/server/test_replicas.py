@@ -1,0 +1,185 @@
+"""Engines in processes of their own: the same pictures, also when a process dies over them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("ray")
+
+import torch
+
+from promptengine.errors import (
+    CheckpointError,
+    GenerationCancelled,
+    RequestError,
+    UnknownNetworkError,
+)
+from promptengine.registry import Registry
+from promptengine.request import GenerationRequest
+from promptengine.server.config import ServerConfig
+from promptengine.server.engines import Device, Model, runner
+from promptengine.server.jobs import JobQueue, Run, Work
+from promptengine.server.replicas import Replica, replica_runs, share
+from tests.conftest import CONFIG
+from tests.server.conftest import fill
+from tests.server.live import until
+
+
+def ignore(*_: object) -> None:
+    """What a caller does who is not interested in steps."""
+
+
+def work(config: ServerConfig, seed: int, *, checkpoint: str = "tiny", **more: object) -> Work:
+    assert isinstance(config.models, Path)
+    path = config.models / "Stable-diffusion" / f"{checkpoint}.safetensors"
+    settings = {"prompt": "a cat <hypernet:hn-relu>", "steps": 3, "width": 64, "height": 64, **more}
+    request = GenerationRequest(seed=seed, **settings)  # type: ignore[arg-type]
+    return Work((request,), Model(path, "Automatic"), None)
+
+
+def picture(results: Sequence[Sequence[object]]) -> bytes:
+    return results[0][0].images[0].tobytes()  # type: ignore[attr-defined]
+
+
+def replica_processes() -> list[int]:
+    """The processes of this user's replicas, by the name that Ray gives them."""
+    listed = subprocess.run(
+        ["ps", "-axo", "pid=,command="], check=False, capture_output=True, text=True
+    )
+    lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+    return [int(pid) for pid, name in lines if name.startswith("ray::ServeReplica:promptengine")]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> ServerConfig:
+    models = fill(tmp_path_factory.mktemp("replicas") / "models")
+    return ServerConfig(
+        models=models,
+        checkpoint="tiny",
+        model_config=CONFIG,
+        devices=("cpu",),
+        replicas=min(os.cpu_count() or 1, 2),
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(config: ServerConfig, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Run]]:
+    with pytest.MonkeyPatch.context() as patch:
+        # The replicas take over what is set when the cluster starts.
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        with replica_runs(config) as runs:
+            yield runs
+
+
+@pytest.fixture(scope="module")
+def here(config: ServerConfig) -> Run:
+    """What makes pictures in this process, to compare with."""
+    torch.set_num_threads(1)
+    return runner(Device("cpu", config, Registry.open(config.models)))
+
+
+def made(run: Run, work: Work) -> bytes:
+    return picture(run([work], 0, ignore, threading.Event()))
+
+
+def test_a_replica_makes_the_same_picture_and_tells_of_every_step(
+    config: ServerConfig, runs: list[Run], here: Run
+) -> None:
+    steps: list[tuple[int, int, int]] = []
+
+    def on_step(step: int, of: int, previews: Sequence[object]) -> None:
+        steps.append((step, of, len(previews)))
+
+    there = runs[0]([work(config, 5)], 0, on_step, threading.Event())
+    assert picture(there) == made(here, work(config, 5))
+    assert steps == [(1, 3, 1), (2, 3, 1), (3, 3, 1)]
+    assert [network.name for network in there[0][0].networks] == ["hn-relu"]
+
+
+def test_another_checkpoint_is_loaded_when_asked_for(
+    config: ServerConfig, runs: list[Run], here: Run
+) -> None:
+    for name in ("other", "tiny"):
+        result = runs[0]([work(config, 6, checkpoint=name)], 0, ignore, threading.Event())
+        assert f"Model: {name}" in result[0][0].infotexts[0]
+        assert picture(result) == made(here, work(config, 6))
+
+
+def test_an_error_comes_back_as_it_was(config: ServerConfig, runs: list[Run]) -> None:
+    asked = work(config, 1, prompt="a cat <hypernet:hn-rely>", policy="strict")
+    with pytest.raises(UnknownNetworkError, match=r"hn-rely.*did you mean 'hn-relu'") as caught:
+        runs[0]([asked], 0, ignore, threading.Event())
+    assert caught.value.name == "hn-rely"
+
+
+def test_a_cancelled_batch_ends_and_the_replica_goes_on(
+    config: ServerConfig, runs: list[Run], here: Run
+) -> None:
+    stop, steps = threading.Event(), []
+
+    def on_step(step: int, *_: object) -> None:
+        steps.append(step)
+        stop.set()
+
+    with pytest.raises(GenerationCancelled):
+        runs[0]([work(config, 1, steps=100)], 0, on_step, stop)
+    assert len(steps) < 50
+    assert made(runs[0], work(config, 2)) == made(here, work(config, 2))
+
+
+def test_no_job_is_lost_when_a_process_is_killed(
+    config: ServerConfig, runs: list[Run], here: Run
+) -> None:
+    queue = JobQueue(runs)
+    jobs = [queue.submit(work(config, seed, steps=40), "a") for seed in range(6)]
+    until(lambda: all(job.step > 0 for job in jobs[: len(runs)]))
+    killed = replica_processes()
+    assert len(killed) == len(runs)
+    os.kill(killed[0], signal.SIGKILL)
+    until(lambda: all(job.has_ended for job in jobs), 240)
+    queue.close(5)
+    assert [(job.state, job.error) for job in jobs] == [("done", None)] * len(jobs)
+    for job in jobs:
+        assert picture(job.results) == made(here, job.work)
+    until(lambda: len(replica_processes()) == len(runs), 120)
+    assert killed[0] not in replica_processes()
+
+
+def test_replicas_share_the_cluster(config: ServerConfig) -> None:
+    two = replace(config, replicas=2)
+    assert share(two, {"CPU": 5}) == {"num_cpus": 2}
+    assert share(two, {"CPU": 5, "GPU": 2}) == {"num_cpus": 2}
+    assert share(replace(two, devices=("auto",)), {"CPU": 5, "GPU": 2}) == {
+        "num_cpus": 1,
+        "num_gpus": 1,
+    }
+    with pytest.raises(RequestError, match="2 replicas, but the cluster has 1 of CPU; ask for few"):
+        share(two, {"CPU": 1})
+
+
+def test_one_device_is_one_replicas(config: ServerConfig) -> None:
+    with (
+        pytest.raises(RequestError, match="each replica has one device"),
+        replica_runs(replace(config, devices=("cpu", "cuda"))),
+    ):
+        pass
+
+
+def test_a_replica_says_what_it_cannot_load(config: ServerConfig, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"nothing")
+    replica = Replica(config, Model(broken, "Automatic"))
+    failure = replica.load(Model(broken, "Automatic"))
+    assert failure is not None
+    assert isinstance(failure.error, CheckpointError)
+    assert replica.load(work(config, 1).model) is None  # type: ignore[arg-type]
