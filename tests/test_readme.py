@@ -49,10 +49,11 @@ def test_the_library_example_runs(
 
 def test_every_command_is_understood() -> None:
     lines = [line for block in blocks("sh") for line in block.splitlines()]
-    commands = [line[line.index("promptengine ") :] for line in lines if "promptengine " in line]
+    found = [re.search(r"(?:^|bin/)promptengine (.*)", line) for line in lines]
+    commands = [match[1] for match in found if match]
     assert len(commands) >= 5
     for command in commands:
-        _, *arguments = shlex.split(command, comments=True)
+        arguments = shlex.split(command, comments=True)
         assert _parser().parse_args(arguments).run
 
 
