@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptengine.diffusion.engine import Engine
-from promptengine.diffusion.picture.preview import rough_pictures
+from promptengine.diffusion.picture.preview import ColourMap, colour_map, rough_pictures
 from promptengine.registry import Registry
 from promptengine.request import GenerationResult, Progress, one_batch
 from promptengine.server.config import ServerConfig
 from promptengine.server.jobs import OnStep, Run, Work
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from PIL import Image
+    from torch import Tensor
 
 __all__ = ["Device", "Model", "runner"]
 
@@ -47,6 +48,7 @@ class Device:
         self._name, self._config, self._registry = name, config, registry
         self._model: Model | None = None
         self._engine: Engine | None = None
+        self._colours: ColourMap | None = None
 
     def engine(self, model: Model) -> Engine:
         """The engine of a model; one that is not here takes the place of the one that is.
@@ -57,7 +59,7 @@ class Device:
         """
         if self._engine is None or model != self._model:
             # Two models may be more than a device has room for.
-            self._engine = self._model = None
+            self._engine = self._model = self._colours = None
             self._engine = Engine.open(
                 model.checkpoint,
                 self._registry,
@@ -69,6 +71,13 @@ class Device:
             )
             self._model = model
         return self._engine
+
+    def previews(self, latents: Tensor) -> list[Image.Image]:
+        """Small pictures of latents of the model that is held."""
+        assert self._engine is not None
+        if self._colours is None:
+            self._colours = colour_map(self._engine.checkpoint)
+        return rough_pictures(latents, self._colours)
 
 
 def runner(device: Device) -> Run:
@@ -84,7 +93,7 @@ def runner(device: Device) -> Run:
         counts = [work.pictures_at_once for work in works]
 
         def on_progress(progress: Progress) -> None:
-            on_step(progress.step, progress.steps, _previews(engine, progress, counts))
+            on_step(progress.step, progress.steps, _previews(device, progress, counts))
 
         made = iter(engine.generate_batch(requests, on_progress=on_progress, cancel=stop))
         return [[_light(next(made)) for _ in work.requests] for work in works]
@@ -92,13 +101,13 @@ def runner(device: Device) -> Run:
     return run
 
 
-def _previews(engine: Engine, progress: Progress, counts: Sequence[int]) -> Sequence[Image]:
+def _previews(device: Device, progress: Progress, counts: Sequence[int]) -> Sequence[Image.Image]:
     """The first picture of each work, unless the engine has split what it was given."""
     x = progress.denoised
     if x is None or len(x) != sum(counts):
         return ()
     firsts = [sum(counts[:number]) for number in range(len(counts))]
-    return rough_pictures(x[firsts], engine.checkpoint.family)
+    return device.previews(x[firsts])
 
 
 def _light(result: GenerationResult) -> GenerationResult:

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from promptengine.diffusion.checkpoint import Checkpoint
+from promptengine.diffusion.picture.pixels import decode_latents
 from promptengine.families import Family
 
-__all__ = ["rough_pictures"]
+__all__ = ["ColourMap", "colour_map", "rough_pictures"]
 
-_Map = tuple[tuple[tuple[float, float, float], ...], tuple[float, float, float]]
 
-_SD: Final[_Map] = (
+@dataclass(frozen=True, slots=True)
+class ColourMap:
+    """What the channels of latents mean, in red, green and blue of -1 to 1.
+
+    Attributes:
+        channels: What each adds, ``[channels, 3]``.
+        offset: What there is without, ``[3]``.
+    """
+
+    channels: tuple[tuple[float, ...], ...]
+    offset: tuple[float, ...]
+
+
+_SD: Final = ColourMap(
     (
         (0.298, 0.207, 0.208),
         (0.187, 0.286, 0.173),
@@ -24,7 +39,7 @@ _SD: Final[_Map] = (
     ),
     (0.0, 0.0, 0.0),
 )
-_SDXL: Final[_Map] = (
+_SDXL: Final = ColourMap(
     (
         (0.471, 0.471, 0.471),
         (-0.471, -0.039, 0.078),
@@ -33,19 +48,38 @@ _SDXL: Final[_Map] = (
     ),
     (0.176, 0.098, 0.02),
 )
-_MAPS: Final[Mapping[Family, _Map]] = {"SD1": _SD, "SD2": _SD, "SDXL": _SDXL}
-"""Red, green and blue of -1 to 1 for each channel, and for none; fitted by others to these VAEs."""
+_MAPS: Final[Mapping[Family, ColourMap]] = {"SD1": _SD, "SD2": _SD, "SDXL": _SDXL}
+"""Fitted by others to the VAEs that nearly all models of a family have."""
+
+_THEIR_WIDTHS: Final = (128, 256, 512, 512)
+_SAMPLES, _CELLS = 64, 4
 
 
-def rough_pictures(latents: Tensor, family: Family) -> list[Image.Image]:
+def colour_map(checkpoint: Checkpoint) -> ColourMap:
+    """What the latents of a checkpoint mean.
+
+    A VAE that is built otherwise than Stable Diffusion's is asked: it decodes small plain latents, and the
+    map is fitted to their colours.
+    """
+    if tuple(checkpoint.vae.config.block_out_channels) == _THEIR_WIDTHS:  # type: ignore[union-attr]
+        return _MAPS[checkpoint.family]
+    noise = torch.Generator().manual_seed(0)
+    plain = torch.randn(_SAMPLES, checkpoint.latent_channels, generator=noise)
+    latents = plain[..., None, None].expand(-1, -1, _CELLS, _CELLS)
+    colours = decode_latents(checkpoint, latents).clamp(-1, 1).mean((2, 3)).cpu()
+    known = torch.cat([plain, torch.ones(_SAMPLES, 1)], dim=1)
+    *channels, offset = torch.linalg.lstsq(known, colours).solution.tolist()
+    return ColourMap(tuple(map(tuple, channels)), tuple(offset))
+
+
+def rough_pictures(latents: Tensor, colours: ColourMap) -> list[Image.Image]:
     """Small pictures of latents, one pixel for each cell.
 
     Args:
-        latents: ``[images, 4, height, width]``, without noise.
-        family: Of the model, which decides what the channels mean.
+        latents: ``[images, channels, height, width]``, without noise.
+        colours: What the channels mean.
     """
-    channels, offset = _MAPS[family]
     x = latents.detach().to("cpu", torch.float32)
-    colours = torch.einsum("nchw,cr->nhwr", x, torch.tensor(channels)) + torch.tensor(offset)
-    pixels = ((colours + 1) * 127.5).nan_to_num(0).clamp(0, 255).to(torch.uint8)
-    return [Image.fromarray(one.numpy()) for one in pixels]
+    mixed = torch.einsum("nchw,cr->nhwr", x, torch.tensor(colours.channels))
+    pixels = ((mixed + torch.tensor(colours.offset) + 1) * 127.5).nan_to_num(0).clamp(0, 255)
+    return [Image.fromarray(one.numpy()) for one in pixels.to(torch.uint8)]
