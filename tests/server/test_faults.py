@@ -10,12 +10,15 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from promptengine.server import answering
 from promptengine.server.app import create_app
@@ -136,37 +139,61 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_the_process_ends_in_order(tmp_path: Path) -> None:
+@contextmanager
+def process(folder: Path, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server of its own that writes its log into a folder; yields it and its address."""
     port = free_port()
     arguments = ["--checkpoint", str(CHECKPOINT), "--config", str(CONFIG), "--device", "cpu"]
-    arguments += ["--models", str(tmp_path), "--port", str(port), "--grace", "60"]
-    with (tmp_path / "log").open("wb") as log:
+    arguments += ["--models", str(folder), "--port", str(port), *more]
+    with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "promptengine", "serve", *arguments], stderr=log
         )
     try:
         url = f"http://127.0.0.1:{port}"
         until(lambda: answers(url), 60)
-        body = {**SMALL, "steps": 60, "width": 128, "height": 128}
-        with ThreadPoolExecutor() as pool:
-            first = pool.submit(httpx.post, f"{url}{TXT2IMG}", json=body, timeout=100)
-            until(lambda: httpx.get(f"{url}/healthz").json()["running"] == 1, 60)
-            second = pool.submit(
-                httpx.post, f"{url}{TXT2IMG}", json={**body, "steps": 61}, timeout=100
-            )
-            until(lambda: httpx.get(f"{url}/healthz").json()["waiting"] == 1, 60)
-            process.send_signal(signal.SIGTERM)
-            assert second.result().status_code == 503
-            assert first.result().status_code == 200
-        assert process.wait(60) in (0, -signal.SIGTERM)
+        yield process, url
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_process_ends_in_order(tmp_path: Path) -> None:
+    with process(tmp_path, "--grace", "60") as (server, url), ThreadPoolExecutor() as pool:
+        body = {**SMALL, "steps": 60, "width": 128, "height": 128}
+        first = pool.submit(httpx.post, f"{url}{TXT2IMG}", json=body, timeout=100)
+        until(lambda: httpx.get(f"{url}/healthz").json()["running"] == 1, 60)
+        second = pool.submit(httpx.post, f"{url}{TXT2IMG}", json={**body, "steps": 61}, timeout=100)
+        until(lambda: httpx.get(f"{url}/healthz").json()["waiting"] == 1, 60)
+        server.send_signal(signal.SIGTERM)
+        assert second.result().status_code == 503
+        assert first.result().status_code == 200
+        assert server.wait(60) in (0, -signal.SIGTERM)
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     ended = [line for line in lines if line["event"] == "job ended"]
     assert {line["state"] for line in ended} == {"done", "cancelled"}
     assert all(line["job"] for line in ended)
     assert "a cat" not in (tmp_path / "log").read_text()
+
+
+def test_a_killed_process_leaves_nothing_half_written(tmp_path: Path) -> None:
+    outputs = tmp_path / "outputs"
+    saving = {**SMALL, "steps": 1, "save_images": True, "send_images": False}
+    for seed in (1, 2):
+        with process(tmp_path, "--output", str(outputs)) as (server, url):
+            told = httpx.post(f"{url}{TXT2IMG}", json={**saving, "seed": seed}, timeout=60)
+            assert told.status_code == 200
+            with ThreadPoolExecutor() as pool:
+                body = {**saving, "steps": 100, "n_iter": 4}
+                lost = pool.submit(httpx.post, f"{url}{TXT2IMG}", json=body, timeout=60)
+                until(lambda: httpx.get(f"{url}/healthz").json()["running"] == 1, 60)
+                server.kill()
+                with pytest.raises(httpx.TransportError):
+                    lost.result()
+    assert sorted(path.name for path in outputs.iterdir()) == ["00001-1.png", "00002-2.png"]
+    for path in outputs.iterdir():
+        with Image.open(path) as picture:
+            picture.load()
 
 
 def answers(url: str) -> bool:
