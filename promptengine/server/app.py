@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -62,9 +62,16 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
     app.state.service = service
     for router in (sdapi.router, sdlists.router, sdapi.internal, v1.router, operations.router):
         app.include_router(router)
+    app.add_api_route("/", _entrance, methods=["GET", "HEAD"], include_in_schema=False)
     _add_errors(app)
     _add_layers(app, service)
     return app
+
+
+async def _entrance(request: Request) -> RedirectResponse:
+    """Lead people to the page, or where there is none to the documentation of the routes."""
+    places = {getattr(route, "path", "") for route in request.app.routes}
+    return RedirectResponse(PAGE if PAGE.rstrip("/") in places else "/docs")
 
 
 def _add_layers(app: FastAPI, service: Service) -> None:

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import gradio as gr
 from fastapi import FastAPI
-from fastapi.responses import RedirectResponse
 from starlette.datastructures import MutableHeaders
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -62,10 +61,6 @@ def add_page(app: FastAPI) -> Callable[[], None]:
         What to call in the server's loop when it begins to stop: it lets go of open pages.
     """
     service: Service = app.state.service
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:  # pyright: ignore[reportUnusedFunction]
-        return RedirectResponse(PAGE)
 
     @app.get("/manifest.json", include_in_schema=False)
     async def manifest() -> dict[str, str]:  # pyright: ignore[reportUnusedFunction]

@@ -21,6 +21,12 @@ from tests.server.conftest import Live
 from tests.server.live import SMALL, Painter, client_of
 
 
+def test_the_root_leads_somewhere(live: Live) -> None:
+    for ask in (live.http.get, live.http.head):
+        answer = ask("/", follow_redirects=True)
+        assert (answer.status_code, answer.url.path) == (200, "/docs")
+
+
 def test_counters(empty_models: Path, painter: Painter) -> None:
     painter.gate.set()
     with client_of(create_app(ServerConfig(models=empty_models), [painter])) as http:

@@ -27,4 +27,6 @@ def test_nobody_sees_the_page_without_a_password(tmp_path: Path) -> None:
     for path in ("/", "/ui/", "/ui/config", "/ui/preview/hypernet/ink"):
         assert client.get(path, follow_redirects=False).status_code == 401
     assert client.get("/ui/", auth=("ann", "secret")).status_code == 200
+    at_the_root = client.head("/", auth=("ann", "secret"), follow_redirects=False)
+    assert at_the_root.headers["location"] == "/ui/"
     app.state.service.queue.close(1)
