@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
-    {"version", "errors", "digests"},
+    {"version", "errors", "digests", "onednn"},
     {"tensorfiles", "syntax", "modelfiles", "options"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
@@ -36,6 +36,7 @@ NEIGHBOURS = {
     },
     "plan": {"documents", "diffusion", "server", "web"},
     "families": {"diffusion", "inspection", "pipelines", "server"},
+    "onednn": {"networks", "diffusion", "pipelines"},
     "networks": {"text", "diffusion", "inspection", "training", "pipelines", "server", "web"},
 }
 """Who besides the package's face may know these."""

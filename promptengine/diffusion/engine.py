@@ -33,6 +33,7 @@ from promptengine.diffusion.telling import infotexts
 from promptengine.diffusion.vae import find_vae
 from promptengine.digests import default_cache_file
 from promptengine.errors import GenerationCancelled
+from promptengine.onednn import quicken
 from promptengine.registry import Kind, Registry
 from promptengine.request import GenerationRequest, GenerationResult, Progress
 from promptengine.syntax import Diagnostic
@@ -116,8 +117,12 @@ class Engine:
         configurations = None if config is None else Path(config)
         separate = find_vae(vae, path, registry)
         parts = open_checkpoint(path, config=configurations, vae=separate, device=place, dtype=kind)
+        for encoder in parts.text_encoders:
+            quicken(encoder)
         if compile:
             compile_regions(parts.unet)
+        else:
+            quicken(parts.unet)
         return cls(parts, registry, place, compiled=compile)
 
     def generate(

@@ -18,7 +18,7 @@ def tiled(*modules: nn.Module) -> Generator[None]:
     restores each convolution's own padding.
     """
     convolutions = [
-        layer for module in modules for layer in module.modules() if type(layer) is nn.Conv2d
+        layer for module in modules for layer in module.modules() if isinstance(layer, nn.Conv2d)
     ]
     before = [(layer, layer.padding_mode) for layer in convolutions]
     try:

@@ -9,13 +9,13 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.utils.weak import WeakIdKeyDictionary
 
 from promptengine.errors import PromptEngineError
 from promptengine.networks.attention import refuse_fused
 from promptengine.networks.folding import Chain, Folder, is_affine, is_zero
 from promptengine.networks.hypernetwork import Hypernetwork, ResidualNetwork
+from promptengine.onednn import QuickLinear, linear
 
 __all__ = ["Injection", "Site", "Stack"]
 
@@ -157,7 +157,9 @@ class Site:
         self.part = part
         self.width = cast("int", module.in_features)
         self.weight = cast("Tensor", module.weight)
-        plain = type(module) is nn.Linear and (before is None or self._outer is not None)
+        plain = type(module) in (nn.Linear, QuickLinear) and (
+            before is None or self._outer is not None
+        )
         self._plain = plain and self.weight.device.type != "meta"
         self._reads_text = reads_text
         self._chains: tuple[object, object, tuple[Chain, ...]] = (None, None, ())

@@ -21,6 +21,7 @@ from promptengine.digests import default_cache_file
 from promptengine.errors import PromptEngineError, RequestError
 from promptengine.families import Family
 from promptengine.networks.inject import Injection, injected
+from promptengine.onednn import quick_products
 from promptengine.registry import Kind, Registry
 from promptengine.request import GenerationRequest, NetworkReport, Policy
 from promptengine.text.encode import Conditioning
@@ -151,9 +152,11 @@ class PromptProcessor:
         """
         (prepared,) = self.prepare([(prompt, "")], steps=1, calls=1)
         stack, parts = prepared.stack, self.parts
+        unet = parts.checkpoint.unet
         with (
             stack.merged(),
-            injected(parts.checkpoint.unet, stack.at(0), folder=parts.networks.folder) as injection,
+            quick_products(unet),
+            injected(unet, stack.at(0), folder=parts.networks.folder) as injection,
         ):
             yield injection
 

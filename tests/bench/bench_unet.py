@@ -5,13 +5,26 @@ taking turns: diffusers' own call, the same with hooks in WebUI's manner (every 
 text included, at every call), and ours. Prints median ratios to diffusers' call of the same round.
 
 The floor. Text costs nothing once it is read, nor do linear networks once they are folded; without
-networks ours saves the projections of the text, 5 to 7 % of a call at 256×256. A ``[1, 2, 1]`` network with
+networks ours saves the projections of the text, 3 to 7 % of a call at 256×256, and oneDNN's ordering of the
+convolutions' weights, a fifth of it in bfloat16 (``promptengine.onednn``). A ``[1, 2, 1]`` network with
 an activation cannot avoid its own products in self-attention: 4 × width² multiply-adds for each token
 and each of key and value, 12.7 thousand million per network and image at 256×256 (51 at 512×512). The
 line "products alone" times just these matrix products in the same turns; the rest of the overhead is
-the activation and one addition. On two cores with bfloat16 instructions but no matrix units these products run
-at 110 thousand million multiply-adds a second, the UNet as a whole at 90; none 0.97, one relu network 1.13 where
-none plus products is 1.09, three 1.27 where it is 1.29.
+the activation and one addition.
+
+On two cores with bfloat16 instructions but no matrix units (AMD), ratios to diffusers, hooks in brackets:
+
+========================  ==========  ==============  ==============  ==============  ============
+bfloat16                  none        1 relu          3 relu          1 linear        1 text-only
+========================  ==========  ==============  ==============  ==============  ============
+256×256                   0.75        0.83 (1.12)     0.99 (1.38)     0.75 (1.13)     0.75 (1.05)
+512×512                   0.89        0.97 (1.07)     1.11 (1.25)     0.91 (1.06)
+float32, 256×256          0.47        0.52 (1.11)     0.64 (1.52)     0.47 (1.12)
+========================  ==========  ==============  ==============  ==============  ============
+
+The products alone run at 390 thousand million multiply-adds a second in bfloat16 and take 0.083 of diffusers' call
+at 256×256; what one relu network adds is 0.080 (0.068 and 0.079 at 512×512). Three add 0.239 where their products
+take 0.243. So nothing but the products is left to save.
 
 Tried and left out, on two cores with and without bfloat16 instructions:
 
@@ -19,10 +32,11 @@ Tried and left out, on two cores with and without bfloat16 instructions:
   are large enough to keep both cores busy, and the halves of the result are no longer contiguous.
 - Both layers as batched products of two: 3 % slower to 8 % faster by width, nothing on the whole.
 - The second layer folded into the projection (``W x + (W B) relu(A x)``): as many products, no gain.
-- oneDNN's fused linear layer with activation and addition (a private call of torch): 1 to 2 % of the
-  network, too little for a private call.
+- Weights of linear layers in oneDNN's order too: as quick as in torch's.
+- Channels-last: 4 % in bfloat16 and nothing in float32; oneDNN's order of weights brings its own.
+- Convolutions of the VAE packed: a fifth of the decoding, for 0.2 GB beside weights that were converted.
 
-What paid: reading text once, folding, activation in place, one fused multiply and addition.
+What paid: reading text once, folding, activation in place, one fused multiply and addition, and oneDNN.
 """
 
 from __future__ import annotations
@@ -38,6 +52,7 @@ from torch import Tensor, nn
 from promptengine.networks.attention import attentions
 from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
 from promptengine.networks.inject import Injection, injected
+from promptengine.onednn import quicken
 from tests.bench.timing import (
     Rows,
     calibration,
@@ -115,12 +130,13 @@ class HookedLikeWebui:
 
 
 class Calls:
-    """Two UNets with the same weights: one for diffusers and hooks, one that networks are injected into."""
+    """Two UNets with the same weights: one for diffusers and hooks, one as the engine prepares it."""
 
     def __init__(self, dtype: torch.dtype, device: str) -> None:
         self.dtype, self.device = dtype, device
         self.plain = random_unet(dtype, device)
         self.ours = copy.deepcopy(self.plain, {id(p): p for p in self.plain.parameters()})
+        quicken(self.ours)
 
     def call(self, unet: nn.Module, x: Tensor, text: Tensor) -> None:
         """Ask once, and wait for the answer."""
@@ -169,7 +185,10 @@ def measure(calls: Calls, pixels: int, cases: Sequence[tuple[str, int]], rounds:
             if count:
                 actions[f"{name}, hooks"] = partial(hooked, stack)
             # A text of its own for each case, since only the last networks' keys and values are kept.
-            actions[f"{name}, ours"] = partial(ours, injection, stack, text.clone())
+            own = [(copy.deepcopy(network), multiplier) for network, multiplier in stack]
+            for network, _ in own:
+                quicken(network)
+            actions[f"{name}, ours"] = partial(ours, injection, own, text.clone())
             if kind == "relu" and count:
                 actions[f"{name}, products alone"] = partial(calls.products, stack, pixels)
         seconds = interleaved(actions, rounds)

@@ -13,7 +13,9 @@ import torch
 from torch._dynamo.utils import counters
 
 from promptengine import Engine, GenerationRequest, RequestError
+from promptengine.diffusion.checkpoint import open_checkpoint
 from promptengine.diffusion.compiling import compile_regions
+from promptengine.registry import Registry
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
 
 BASE = GenerationRequest(
@@ -45,10 +47,10 @@ def compiled(models: Path) -> Iterator[Engine]:
 
 def opened(models: Path, *, compiled: bool, backend: Any = "eager") -> Engine:
     torch.set_num_threads(1)
-    bare = Engine.open(CHECKPOINT, models=models, config=CONFIG, device="cpu")
+    parts = open_checkpoint(CHECKPOINT, config=CONFIG)
     if compiled:
-        compile_regions(bare.checkpoint.unet, backend=backend)
-    return Engine(bare.checkpoint, bare.registry, bare.device, compiled=compiled)
+        compile_regions(parts.unet, backend=backend)
+    return Engine(parts, Registry.open(models), torch.device("cpu"), compiled=compiled)
 
 
 def graphs() -> int:
