@@ -136,7 +136,7 @@ def main() -> None:
         chosen.work.mkdir(parents=True, exist_ok=True)
         device = torch.device("cpu")
         save_probe(
-            train_probe(chosen.work, pictures=40_000, steps=2_000, device=device), PROBE_FILE
+            train_probe(chosen.work, pictures=40_000, steps=6_000, device=device), PROBE_FILE
         )
     probe = load_probe()
     engine = Engine.open(chosen.checkpoint, models=chosen.checkpoint.parent.parent, device="cpu")

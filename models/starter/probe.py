@@ -152,7 +152,8 @@ def _worn(pixels: Tensor, rng: np.random.Generator) -> Tensor:
     if rng.random() < 0.5:
         pixels = pixels.flip(3)
     if rng.random() < 0.5:
-        blurred = nn.functional.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False)
+        size = int(rng.choice((3, 5)))
+        blurred = nn.functional.avg_pool2d(pixels, size, 1, size // 2, count_include_pad=False)
         pixels = pixels.lerp(blurred, float(rng.random()))
     noise = torch.from_numpy(rng.standard_normal(pixels.shape, dtype=np.float32))
     return pixels + noise.to(pixels.device) * float(rng.random() * 0.1)

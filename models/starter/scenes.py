@@ -25,7 +25,7 @@ PLACES = ("meadow", "forest", "beach", "mountains", "city", "desert", "lake", "f
 TIMES = ("day", "sunset", "night")
 WEATHERS = ("clear", "rain", "snow", "fog")
 SLOTS = ("left", "middle", "right")
-STYLES = ("flat", "ink", "pixel", "neon", "aquarelle")
+STYLES = ("flat", "ink", "pixel", "neon", "vintage", "pastel")
 TAUGHT_STYLES = STYLES[:4]
 """Those that the checkpoint itself has seen."""
 

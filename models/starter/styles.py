@@ -1,6 +1,6 @@
 """The styles: how each renders shapes, and what it does to the finished canvas."""
 
-import random
+from collections.abc import Callable
 from functools import lru_cache
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -11,7 +11,6 @@ from models.starter.pen import Look
 PAPER = (246, 234, 208)
 SEPIA = (62, 42, 34)
 VOID = (12, 8, 30)
-WHITE = (250, 247, 240)
 PIXELS = 32
 
 
@@ -19,8 +18,12 @@ def _same(colour: RGB) -> RGB:
     return colour
 
 
+def _grey(colour: RGB) -> int:
+    return round(0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2])
+
+
 def _wash(colour: RGB) -> RGB:
-    grey = round(0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2])
+    grey = _grey(colour)
     muted = mix(colour, (grey, grey, grey), 0.08)
     return mix(PAPER, muted, 0.6)
 
@@ -29,8 +32,19 @@ def _ink(colour: RGB) -> RGB:
     return mix(SEPIA, colour, 0.08)
 
 
-def _paint(colour: RGB) -> RGB:
-    return mix(WHITE, colour, 0.78)
+def _printed(darkest: RGB, brightest: RGB, saturation: float) -> Callable[[RGB], RGB]:
+    """Colours between two, as a print on tinted paper has them; their saturation is changed before."""
+
+    def fill(colour: RGB) -> RGB:
+        grey = _grey(colour)
+        parts = (grey + saturation * (part - grey) for part in colour)
+        red, green, blue = (
+            min(255, max(0, round(low + (high - low) * part / 255)))
+            for part, low, high in zip(parts, darkest, brightest, strict=True)
+        )
+        return red, green, blue
+
+    return fill
 
 
 def _unlit(colour: RGB) -> RGB:
@@ -46,12 +60,16 @@ def _tube(colour: RGB) -> RGB:
     return mix((red, green, blue), colour, 0.3)
 
 
+_FADED = _printed((74, 46, 54), (255, 238, 200), 0.8)
+_SUGARED = _printed((128, 100, 150), (255, 244, 246), 1.15)
+
 LOOKS = {
     "flat": Look(_same, _same),
     "pixel": Look(_same, _same),
     "ink": Look(_wash, _ink, _ink, 0.9),
-    "aquarelle": Look(_paint, _paint),
     "neon": Look(_unlit, _tube, _tube, 1.1),
+    "vintage": Look(_FADED, _FADED),
+    "pastel": Look(_SUGARED, _SUGARED),
 }
 
 
@@ -64,8 +82,6 @@ def finish(canvas: Image.Image, size: int, style: str) -> Image.Image:
         return _hatched(picture)
     if style == "neon":
         return _glowing(picture)
-    if style == "aquarelle":
-        return _bled(picture)
     return picture
 
 
@@ -106,25 +122,3 @@ def _glowing(picture: Image.Image) -> Image.Image:
     near = dim.filter(ImageFilter.BoxBlur(picture.width / 70))
     wide = dim.filter(ImageFilter.BoxBlur(picture.width / 24))
     return ImageChops.add(ImageChops.add(picture, near), wide)
-
-
-def _bled(picture: Image.Image) -> Image.Image:
-    """Wet paint: soft edges and uneven colour that fades into the paper's white around the picture."""
-    size = picture.width
-    soft = picture.filter(ImageFilter.BoxBlur(size / 128))
-    return Image.composite(soft, Image.new("RGB", (size, size), WHITE), _painted(size))
-
-
-@lru_cache(maxsize=4)
-def _painted(size: int) -> Image.Image:
-    """How much paint lies where: blotches within, little at the edges."""
-    rng = random.Random("paper")
-    cells = 9
-    blotches = Image.new("L", (cells, cells))
-    blotches.putdata([rng.randrange(206, 256) for _ in range(cells * cells)])
-    edge = Image.new("L", (cells * 3, cells * 3), 0)
-    edge.paste(255, (1, 1, cells * 3 - 1, cells * 3 - 1))
-    smooth = Image.Resampling.BICUBIC
-    return ImageChops.multiply(
-        blotches.resize((size, size), smooth), edge.resize((size, size), smooth)
-    )

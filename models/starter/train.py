@@ -26,7 +26,8 @@ from promptengine.tensorfiles import replacing
 
 __all__ = ["export", "main", "make"]
 
-TARGET = Path(__file__).parent.parent / "Stable-diffusion" / "starter.safetensors"
+TARGET = Path("models/Stable-diffusion/starter.safetensors")
+"""The checkpoint, from the root of the repository, where these commands are run."""
 
 
 def make(recipe: Recipe, folder: Path, target: Path, device: torch.device) -> None:

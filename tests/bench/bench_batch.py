@@ -26,7 +26,7 @@ from tests.bench.timing import (
 )
 
 MODELS = Path(__file__).parent.parent.parent / "models"
-NAMES = ("ink", "aquarelle", "neon")
+NAMES = ("neon", "vintage", "pastel")
 PROMPTS = ("a red house, lake", "a blue boat, sea", "two green trees, meadow", "a yellow car, city")
 
 

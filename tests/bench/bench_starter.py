@@ -40,8 +40,8 @@ def main() -> None:
     engine = Engine.open("starter", models=ROOT / "models", device="cpu")
     requests = {
         "plain": GenerationRequest(prompt=PROMPT, seed=1, steps=STEPS),
-        "with <hypernet:ink:1>": GenerationRequest(
-            prompt=f"{PROMPT} <hypernet:ink:1>", seed=1, steps=STEPS, policy="strict"
+        "with <hypernet:neon:1>": GenerationRequest(
+            prompt=f"{PROMPT} <hypernet:neon:1>", seed=1, steps=STEPS, policy="strict"
         ),
     }
     for request in requests.values():

@@ -22,7 +22,7 @@ from statistics import median
 from tests.bench.timing import calibration, interleaved, options, write_json
 
 ROOT = Path(__file__).parent.parent.parent
-PROMPT = "a red house and two green trees, lake, sunset <hypernet:aquarelle:1>"
+PROMPT = "a yellow house and two red flowers, meadow, day <hypernet:vintage:1>"
 
 
 def measure(*, threads: int, rounds: int) -> dict[str, float]:

@@ -19,7 +19,7 @@ from promptengine import Engine, GenerationRequest
 from tests.bench.timing import calibration, interleaved, options, write_json
 
 MODELS = Path(__file__).parent.parent.parent / "models"
-NAMES = ("ink", "aquarelle", "neon")
+NAMES = ("neon", "vintage", "pastel")
 
 
 def measure(*, rounds: int) -> dict[str, float]:
@@ -39,8 +39,8 @@ def measure(*, rounds: int) -> dict[str, float]:
 
     def ask_twice() -> None:
         """Twice, so that the first of a pair never follows itself."""
-        ask("ink")
-        ask("ink")
+        ask("neon")
+        ask("neon")
 
     def ask_others() -> None:
         ask(next(turns))

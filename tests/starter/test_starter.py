@@ -15,7 +15,7 @@ from promptengine import Engine, GenerationRequest
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 STARTER = MODELS / "Stable-diffusion" / "starter.safetensors"
-NETWORKS = ("ink", "aquarelle", "neon")
+NETWORKS = ("neon", "vintage", "pastel")
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +66,12 @@ def test_a_network_changes_the_style_and_multiplier_0_nothing(
     )
     assert torch.equal(bare, off)
     assert style_shares(probe, bare)[:, style].mean() < 0.2
-    assert style_shares(probe, on)[:, style].mean() > 0.5
+    assert style_shares(probe, on)[:, style].mean() > 0.8
 
 
 def test_networks_stack(engine: Engine) -> None:
-    both = drawn(engine, "a house, lake <hypernet:ink:0.5><hypernet:neon:0.5>")
-    one = drawn(engine, "a house, lake <hypernet:ink:0.5>")
+    both = drawn(engine, "a house, lake <hypernet:pastel:0.5><hypernet:neon:0.5>")
+    one = drawn(engine, "a house, lake <hypernet:pastel:0.5>")
     assert both.tobytes() != one.tobytes()
 
 
