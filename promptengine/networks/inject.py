@@ -68,6 +68,7 @@ def injected(
     injection = Injection(unet, (folder or Folder()) if fold else None, copies=not training)
     injection.choose(stack)
     with ExitStack() as exits:
+        exits.callback(injection.forget)
         for attention in attentions(unet):
             for part, module in attention.projections.items():
                 reads_text = attention.reads_text and part != "query"

@@ -132,6 +132,13 @@ class Injection:
             self._cast[place] = network.cast_to(device=weight.device, dtype=weight.dtype)
         return self._cast[place]
 
+    def forget(self) -> None:
+        """Let go of what was computed at once: sites and injection know each other, so it would stay until
+        the garbage collector finds them.
+        """
+        self._texts = WeakIdKeyDictionary()
+        self._cast.clear()
+
     def text(self, context: Tensor) -> TextMemory:
         """What is known of a text, forgotten with the tensor or when that is changed in place."""
         known: TextMemory | None = self._texts.get(context)

@@ -3,8 +3,9 @@
 Starts ``promptengine serve`` with the tests' tiny checkpoint, or that of ``--models``, and lets 200 clients ask for pictures for a
 minute, each again as soon as it is answered; one that is refused waits a moment. Every request must be
 answered with 200 or 503, every picture's infotext must be that of its request, and the server must be idle
-afterwards. Prints how many were answered, the 95th percentile of ``/progress`` meanwhile, and how much the
-process grew once it was warm.
+afterwards. Prints how many were answered, the 95th percentile of ``/progress`` meanwhile, how much the
+process grew once it was warm, and how many times as fast eight jobs with different networks are when they wait
+together as one after another.
 
 The floor. Clients and server share this machine's cores, so ``/progress`` waits for both; what is left is
 the time that torch and the encoding of pictures keep the interpreter's lock.
@@ -135,6 +136,28 @@ async def load(url: str, clients: int, seconds: float) -> Findings:
     return seen
 
 
+async def joined(url: str, rounds: int) -> float:
+    """How many times as fast eight jobs with different networks are that wait together."""
+    names = [network["name"] for network in httpx.get(f"{url}/sdapi/v1/hypernetworks").json()]
+
+    async def ask(http: httpx.AsyncClient, number: int) -> None:
+        prompt = f"cat <hypernet:{names[number % len(names)]}:0.{number + 1}>"
+        body = {"prompt": prompt, "seed": number, "steps": 10, "width": 128, "height": 128}
+        (await http.post("/sdapi/v1/txt2img", json=body)).raise_for_status()
+
+    ratios: list[float] = []
+    async with httpx.AsyncClient(base_url=url, timeout=300) as http:
+        for _ in range(rounds + 1):
+            begin = time.perf_counter()
+            for number in range(8):
+                await ask(http, number)
+            apart = time.perf_counter() - begin
+            begin = time.perf_counter()
+            await asyncio.gather(*(ask(http, number) for number in range(8)))
+            ratios.append(apart / (time.perf_counter() - begin))
+    return statistics.median(ratios[1:])
+
+
 def main() -> int:
     """Read the options, load a server and print."""
     parser = argparse.ArgumentParser(description="A server under load.")
@@ -152,6 +175,7 @@ def main() -> int:
         watching = pool.submit(watch, url, pid, given.seconds)
         seen = asyncio.run(load(url, given.clients, given.seconds))
         watched = watching.result()
+        speed = asyncio.run(joined(url, rounds=5))
     # At first the server grows by what it loads.
     warm = [taken for _, taken in watched[len(watched) // 4 :]]
     part = max(len(warm) // 4, 1)
@@ -162,6 +186,7 @@ def main() -> int:
         "mixed_up": seen.mixed_up,
         "progress_p95_ms": round(1000 * statistics.quantiles(delays, n=20)[-1], 1),
         "growth_percent": round(100 * (late - early) / early, 2),
+        "joined_speed": round(speed, 2),
     }
     for name, value in figures.items():
         print(f"{name}: {value}")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from promptengine.networks.attention import (
 )
 from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
 from promptengine.networks.inject import injected
+from promptengine.networks.site import _Latest
 from tests.networks.building import RELU, TEXT, projections_reached, random_network, tiny_unet
 
 Stack = Sequence[tuple[Hypernetwork, float]]
@@ -245,6 +248,25 @@ def test_networks_are_copied_once_and_not_per_call(
         run(low, torch.bfloat16)
         run(low, torch.bfloat16)
     assert made == [networks[0]]
+
+
+def test_nothing_waits_for_the_garbage_collector(
+    unet: UNet2DConditionModel, networks: Sequence[Hypernetwork]
+) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with torch.no_grad(), injected(unet, [(networks[0], 1.0)]):
+            run(unet)
+            assert any(latest._kept for latest in latests())
+        assert not any(latest._kept for latest in latests())
+    finally:
+        gc.enable()
+
+
+def latests() -> list[_Latest[Any]]:
+    """What injections remember, as far as it is still in memory."""
+    return [found for found in gc.get_objects() if type(found) is _Latest]
 
 
 def test_gradients_reach_the_network(unet: UNet2DConditionModel) -> None:
