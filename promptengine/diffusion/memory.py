@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -11,7 +12,14 @@ from torch import nn
 
 from promptengine.errors import OutOfMemoryError
 
-__all__ = ["coding_bytes", "free_bytes", "in_tiles", "memory_errors", "needs_tiles"]
+__all__ = [
+    "coding_bytes",
+    "free_bytes",
+    "in_tiles",
+    "memory_errors",
+    "needs_tiles",
+    "release_memory",
+]
 
 _WIDEST_COPIES: Final = 4.0
 """How many activations of the VAE's second width live at once at full resolution: 3.8 by the peak memory
@@ -41,6 +49,13 @@ def free_bytes(device: torch.device) -> int | None:
 
         return psutil.virtual_memory().available
     return None
+
+
+def release_memory(device: torch.device | str) -> None:
+    """Give a device what nothing holds any more."""
+    gc.collect()
+    if torch.device(device).type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def needs_tiles(vae: nn.Module, device: torch.device, width: int, height: int) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptengine.diffusion.engine import Engine
+from promptengine.diffusion.memory import release_memory
 from promptengine.diffusion.picture.preview import ColourMap, colour_map, rough_pictures
 from promptengine.registry import Registry
 from promptengine.request import GenerationResult, Progress, one_batch
@@ -36,7 +38,7 @@ class Model:
 
 
 class Device:
-    """A device and the engine on it. One thread at a time uses it.
+    """A device and the engine on it. One thread at a time uses it, others wait.
 
     Args:
         name: As torch names it.
@@ -49,14 +51,31 @@ class Device:
         self._model: Model | None = None
         self._engine: Engine | None = None
         self._colours: ColourMap | None = None
+        self._busy = threading.Lock()
 
-    def engine(self, model: Model) -> Engine:
-        """The engine of a model; one that is not here takes the place of the one that is.
+    @contextmanager
+    def using(self, model: Model) -> Generator[Engine]:
+        """The engine of a model within a ``with`` block; one that is not here takes the place of the one that is.
 
         Raises:
             CheckpointError: It cannot be loaded; the device is then empty.
             RequestError: There is no such device.
         """
+        with self._busy:
+            yield self._loaded(model)
+
+    def load(self, model: Model) -> None:
+        """Have a model ready; raises what :meth:`using` does."""
+        with self.using(model):
+            pass
+
+    def unload(self) -> None:
+        """Give the model's memory back, after the job that uses it; the next job loads it again."""
+        with self._busy:
+            self._engine = self._model = self._colours = None
+            release_memory(self._name)
+
+    def _loaded(self, model: Model) -> Engine:
         if self._engine is None or model != self._model:
             # Two models may be more than a device has room for.
             self._engine = self._model = self._colours = None
@@ -88,14 +107,14 @@ def runner(device: Device) -> Run:
     ) -> list[list[GenerationResult]]:
         model = works[0].model
         assert isinstance(model, Model)
-        engine = device.engine(model)
         requests = [one_batch(request, batch) for work in works for request in work.requests]
         counts = [work.pictures_at_once for work in works]
 
         def on_progress(progress: Progress) -> None:
             on_step(progress.step, progress.steps, _previews(device, progress, counts))
 
-        made = iter(engine.generate_batch(requests, on_progress=on_progress, cancel=stop))
+        with device.using(model) as engine:
+            made = iter(engine.generate_batch(requests, on_progress=on_progress, cancel=stop))
         return [[_light(next(made)) for _ in work.requests] for work in works]
 
     return run

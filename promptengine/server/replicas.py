@@ -82,12 +82,12 @@ class Replica:
         self._run = runner(self._device)
         # Ray would try again and again, and then not say why.
         with suppress(PromptEngineError):
-            self._device.engine(model)
+            self._device.load(model)
 
     def load(self, model: Model) -> Failure | None:
         """Load what is not loaded yet; return why it cannot be."""
         try:
-            self._device.engine(model)
+            self._device.load(model)
         except PromptEngineError as error:
             return Failure(error)
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Request, Response
@@ -15,6 +16,7 @@ from promptengine.recipe.webui import webui_fields
 from promptengine.server import answers, listing
 from promptengine.server.answering import Made, encoded, generation, made_by, saved
 from promptengine.server.config import ServerConfig
+from promptengine.server.engines import Device
 from promptengine.server.enlarging import enlarged
 from promptengine.server.failures import Refusal
 from promptengine.server.images import texts_sent
@@ -214,6 +216,30 @@ def set_options(service: Served, changes: Annotated[dict[str, Any], Body()]) -> 
     unknown = service.settings.change(changes)
     if unknown:
         _log.warning("options ignored", extra={"facts": {"unknown": unknown}})
+
+
+@router.post("/unload-checkpoint")
+def unload_checkpoint(service: Served) -> dict[str, Any]:
+    """Give the memory of the model back until it is asked for again."""
+    for device in _devices(service):
+        device.unload()
+    return {}
+
+
+@router.post("/reload-checkpoint")
+def reload_checkpoint(service: Served) -> dict[str, Any]:
+    """Load the model again that was unloaded, or see that it is there."""
+    for device in _devices(service):
+        device.load(service.settings.model)
+    return {}
+
+
+def _devices(service: Service) -> Sequence[Device]:
+    if not service.devices:
+        raise Refusal(
+            "models lie in replicas, which load and unload them by themselves", status=501
+        )
+    return service.devices
 
 
 @router.get("/memory")

@@ -38,6 +38,7 @@ class Service:
         queue: The jobs.
         metrics: What is counted.
         shown: Which paths clients see.
+        devices: Those of this process, which hold a model each.
         saving: Held while a picture's file gets its number.
     """
 
@@ -48,6 +49,7 @@ class Service:
     queue: JobQueue
     metrics: Metrics
     shown: Shown
+    devices: tuple[Device, ...] = ()
     saving: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -64,10 +66,11 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
     """
     registry = Registry.open(config.models, cache_file=default_cache_file())
     model = Model(checkpoint_path(config.checkpoint, registry).absolute(), config.vae)
+    devices: tuple[Device, ...] = ()
     if runs is None:
-        devices = [Device(name, config, registry) for name in config.devices]
+        devices = tuple(Device(name, config, registry) for name in config.devices)
         for device in devices:
-            device.engine(model)
+            device.load(model)
         runs = [runner(device) for device in devices]
     metrics = Metrics()
     queue = JobQueue(
@@ -87,6 +90,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         queue=queue,
         metrics=metrics,
         shown=Shown.by(config),
+        devices=devices,
     )
 
 

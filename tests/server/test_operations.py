@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from promptengine import errors
 from promptengine.app.cli import main
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
-from promptengine.server.failures import STATUSES, status_of
+from promptengine.server.failures import STATUSES, Refusal, status_of
 from promptengine.server.operations import JsonLines
+from promptengine.server.sdapi import unload_checkpoint
 from tests.server.conftest import Live
 from tests.server.live import SMALL, Painter, client_of
 
@@ -95,3 +97,17 @@ def test_mistakes_on_the_command_line_are_one_line(
 def test_the_server_is_loaded_when_it_is_needed(module: str) -> None:
     code = f"import sys, {module}; sys.exit('fastapi' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_models_memory_can_be_had_back(live: Live) -> None:
+    before = live.http.post("/sdapi/v1/txt2img", json=SMALL).json()["images"]
+    (device,) = live.service.devices
+    assert live.http.post("/sdapi/v1/unload-checkpoint").json() == {}
+    assert device._engine is None
+    assert live.http.post("/sdapi/v1/txt2img", json=SMALL).json()["images"] == before
+    assert live.http.post("/sdapi/v1/unload-checkpoint").status_code == 200
+    assert live.http.post("/sdapi/v1/reload-checkpoint").json() == {}
+    assert device._engine is not None
+    elsewhere = replace(live.service, devices=())
+    with pytest.raises(Refusal, match="replicas"):
+        unload_checkpoint(elsewhere)
