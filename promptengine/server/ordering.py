@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Final
 
 from promptengine.diffusion.preparing import refuse_unhonoured
 from promptengine.diffusion.sampling import find_sampler
@@ -29,7 +30,9 @@ from promptengine.syntax import parse
 
 __all__ = ["ordered"]
 
-_SEEDS = 2**32 - 2
+_SEEDS: Final = 2**32 - 2
+_ALIKE: Final = {field.name for field in fields(GenerationRequest)} - {"hires", "start", "options"}
+"""What a form says in a request's own words."""
 
 
 def ordered(form: JobForm, settings: ServerSettings, registry: Registry, limits: Limits) -> Work:
@@ -77,30 +80,12 @@ def _check(form: JobForm, limits: Limits) -> None:
 
 
 def _request(form: JobForm) -> GenerationRequest:
-    seed, variation = (
-        secrets.randbelow(_SEEDS) if drawn == -1 else drawn
-        for drawn in (form.seed, form.variation_seed)
-    )
-    return GenerationRequest(
-        prompt=form.prompt,
-        negative_prompt=form.negative_prompt,
-        seed=seed,
-        steps=form.steps,
-        sampler=form.sampler,
-        scheduler=form.scheduler,
-        cfg_scale=form.cfg_scale,
-        width=form.width,
-        height=form.height,
-        batch_size=form.batch_size,
-        batch_count=form.batch_count,
-        clip_skip=form.clip_skip,
-        variation_seed=variation,
-        variation_strength=form.variation_strength,
-        seed_resize_from=form.seed_resize_from,
-        tiling=form.tiling,
-        policy=form.policy,
-        dialect=form.dialect,
-    )
+    """The request, but for its second pass, what it starts from and its options."""
+    given = form.model_dump(include=_ALIKE)
+    for name in ("seed", "variation_seed"):
+        if given[name] == -1:
+            given[name] = secrets.randbelow(_SEEDS)
+    return GenerationRequest(**given)
 
 
 def _start(form: StartForm, limits: Limits) -> ImageStart:

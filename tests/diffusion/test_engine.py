@@ -40,6 +40,9 @@ from promptengine.syntax.tree import Dialect
 from tests.conftest import NETWORKS, WEBUI
 
 BASE = GenerationRequest(prompt="a cat", seed=7, steps=2, width=64, height=64, sampler="Euler")
+ROWS_ALIKE = 5e-4
+"""How far a row may be from the picture made alone. Products by the oneDNN of newer torch do not depend on the batch,
+and it is 0; the rounding of others grows on its way through a random UNet at CFG 7."""
 
 
 def latents(engine: Engine, prompt: str, **changes: object) -> Tensor:
@@ -218,9 +221,8 @@ def test_requests_that_share_too_little_follow_one_another(tiny_engine: Engine) 
     together = tiny_engine.generate_batch(requests, on_progress=lambda p: seen.append(p.step))
     assert seen.count(1) == 5
     for request, result in zip(requests, together, strict=True):
-        torch.testing.assert_close(
-            result.latents, tiny_engine.generate(request).latents, atol=1e-4, rtol=1e-5
-        )
+        alone = tiny_engine.generate(request).latents
+        torch.testing.assert_close(result.latents, alone, atol=ROWS_ALIKE, rtol=1e-5)
 
 
 def test_the_first_prompts_networks_can_act_on_all(tiny_engine: Engine) -> None:
@@ -228,7 +230,7 @@ def test_the_first_prompts_networks_can_act_on_all(tiny_engine: Engine) -> None:
     results = tiny_engine.generate_batch([first, second], networks="first-prompt")
     expected = replace(second, prompt="a cat AND a dog:0.5<hypernet:hn-relu:1>")
     alone = tiny_engine.generate(expected)
-    torch.testing.assert_close(results[1].latents, alone.latents, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(results[1].latents, alone.latents, atol=ROWS_ALIKE, rtol=1e-5)
     told = [(report.name, report.applied) for report in results[1].networks]
     assert told == [("hn-relu", True), ("hn-linear", False)]
     assert "Hypernet skipped: hn-linear (the batch has" in results[1].infotexts[0]

@@ -121,7 +121,7 @@ def test_clip_skip_counts_from_the_end_and_keeps_the_norm(first: CLIPTextModel) 
     tokens = tokens_of("a cat")
     with torch.no_grad():
         output = first(input_ids=tokens, output_hidden_states=True)
-        expected = first.final_layer_norm(output.hidden_states[-2])
+        expected = getattr(first, "text_model", first).final_layer_norm(output.hidden_states[-2])
     torch.testing.assert_close(clip_text_model(first, clip_skip=2)(tokens).states[0], expected)
     torch.testing.assert_close(clip_text_model(first)(tokens).states[0], output.last_hidden_state)
     with pytest.raises(RequestError, match="3 layers"):
