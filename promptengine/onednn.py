@@ -184,8 +184,9 @@ def _free_bytes() -> int:
 
 
 def _let_go(tensor: Tensor) -> None:
-    """Ask Linux to give the memory of a tensor to others; read again, it comes back from its file."""
-    if sys.platform != "linux":
+    """Ask Linux to give the memory of a mapped tensor to others; read again, it comes back from its file."""
+    own = tensor.untyped_storage().resizable()
+    if own or sys.platform != "linux":  # what is torch's own could only go to a swap
         return
     start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
     length = tensor.data_ptr() + tensor.nbytes - start
