@@ -237,7 +237,7 @@ def reload_checkpoint(service: Served) -> dict[str, Any]:
 def _devices(service: Service) -> Sequence[Device]:
     if not service.devices:
         raise Refusal(
-            "models lie in replicas, which load and unload them by themselves", status=501
+            "models lie in replicas, which load and unload them by themselves", status=409
         )
     return service.devices
 
