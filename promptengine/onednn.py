@@ -16,7 +16,7 @@ import ctypes
 import mmap
 import platform
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, NamedTuple
@@ -25,7 +25,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["PackedConv2d", "QuickLinear", "linear", "quick_products", "quicken"]
+__all__ = [
+    "Packed",
+    "PackedConv2d",
+    "Packing",
+    "QuickLinear",
+    "linear",
+    "packed_weights",
+    "quickened",
+]
 
 _SPARE: Final = 2
 """How many times packed weights must fit into free memory: they come beside what a run takes."""
@@ -59,37 +67,37 @@ class QuickLinear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-class _Packing(NamedTuple):
+class Packing(NamedTuple):
+    """A convolution's weight as oneDNN reads it.
+
+    Attributes:
+        weight: Its numbers in oneDNN's order.
+        address: Of the weight it was made of.
+        version: Of that one.
+    """
+
+    weight: Tensor
     address: int
     version: int
-    weight: Tensor
+
+
+Packed = Mapping[nn.Conv2d, Packing]
+"""What :func:`packed_weights` made of a model."""
 
 
 class PackedConv2d(nn.Conv2d):
     """A convolution that has its weight a second time, as oneDNN reads it.
 
-    ``weight`` stays what it was, and what holds: where another tensor takes its place, such as one that a
-    LoRA changed, or it is edited, or gradients are asked for, the convolution is torch's own. So it is in
-    copies.
+    ``weight`` is what holds: where another tensor is in its place, such as one that a LoRA changed, or it
+    was edited, or gradients are asked for, the convolution is torch's own.
     """
 
-    _packing: _Packing | None = None
-
-    def pack(self) -> None:
-        """Order the weight anew."""
-        weight = self.weight.detach()
-        # The order hangs on the channels and hardly on the picture; where it does, the result does not.
-        shape = [2, self.in_channels, 32, 32]
-        ordered = torch.ops.mkldnn._reorder_convolution_weight(
-            weight, self.padding, self.stride, self.dilation, self.groups, shape
-        )
-        self._packing = _Packing(weight.data_ptr(), self.weight._version, ordered)
+    packing: Packing
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        packing = self._packing
+        packing = self.packing
         if (
-            packing is None
-            or weight.data_ptr() != packing.address
+            weight.data_ptr() != packing.address
             or weight._version != packing.version
             or self.padding_mode != "zeros"
             or input.dtype != weight.dtype
@@ -101,54 +109,63 @@ class PackedConv2d(nn.Conv2d):
             input, packing.weight, bias, *how, *_AS_IT_IS
         )
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_packing"}
+
+def packed_weights(model: nn.Module, *, room: int | None) -> Packed:
+    """Order the weights of a model's convolutions anew, where a processor gains by it and has the memory.
+
+    Convolutions of one pixel are left out: they are matrix products, and LoRAs change them often. Weights
+    that are mapped from a file need not stay in memory beside the packed ones, and do not where the system
+    can let them go. The model stays as it is.
+
+    Args:
+        model: In float32 or bfloat16 on a CPU; elsewhere and in other types nothing gains.
+        room: Bytes that are free; None where that cannot be told, and nothing is packed.
+    """
+    layers = [layer for layer in model.modules() if type(layer) is nn.Conv2d and _packs(layer)]
+    if room is None or sum(layer.weight.nbytes for layer in layers) * _SPARE > room:
+        return {}
+    packed: dict[nn.Conv2d, Packing] = {}
+    for layer in layers:
+        weight = layer.weight.detach()
+        # The order hangs on the channels and hardly on the picture; where it does, the result does not.
+        shape = [2, layer.in_channels, 32, 32]
+        ordered = torch.ops.mkldnn._reorder_convolution_weight(
+            weight, layer.padding, layer.stride, layer.dilation, layer.groups, shape
+        )
+        packed[layer] = Packing(ordered, weight.data_ptr(), layer.weight._version)
+        _let_go(weight)
+    return packed
 
 
 @contextmanager
-def quick_products(model: nn.Module) -> Generator[None]:
-    """Let the linear layers of a model use oneDNN within a ``with`` block, where a processor gains by it.
+def quickened(*models: nn.Module, packed: Packed | None = None) -> Generator[None]:
+    """Let models use oneDNN within a ``with`` block, where a processor gains by it.
 
-    It takes no memory, and the weights are the layers' own, whatever becomes of them meanwhile.
+    Args:
+        models: Their linear layers do; that takes no memory, and the weights are the layers' own, whatever
+            becomes of them meanwhile.
+        packed: Convolutions that do, with their packed weights.
     """
-    layers = _linear_layers(model)
+    layers = [
+        layer
+        for model in models
+        for layer in model.modules()
+        if type(layer) is nn.Linear and _usable(layer.weight)
+    ]
+    convolutions: Mapping[Any, Packing] = packed or {}
     try:
         for layer in layers:
             layer.__class__ = QuickLinear
+        for layer, packing in convolutions.items():
+            layer.__class__ = PackedConv2d
+            layer.packing = packing
         yield
     finally:
         for layer in layers:
             layer.__class__ = nn.Linear
-
-
-def quicken(model: nn.Module) -> None:
-    """Let the linear layers and convolutions of a model use oneDNN, in place, where a processor gains by it.
-
-    Convolutions of one pixel stay as they are: they are matrix products, and LoRAs change them often. Others
-    take memory, so they change only where there is plenty. Weights that are mapped from a file need not stay
-    in memory beside the packed ones, and do not where the system can let them go.
-
-    Args:
-        model: In float32 or bfloat16 on a CPU; elsewhere and in other types nothing happens.
-    """
-    for layer in _linear_layers(model):
-        layer.__class__ = QuickLinear
-    convolutions = [
-        layer for layer in model.modules() if type(layer) is nn.Conv2d and _packs(layer)
-    ]
-    if sum(layer.weight.nbytes for layer in convolutions) * _SPARE > _free_bytes():
-        return
-    for layer in convolutions:
-        layer.__class__ = PackedConv2d
-        packed: Any = layer
-        packed.pack()
-        _let_go(layer.weight)
-
-
-def _linear_layers(model: nn.Module) -> list[nn.Linear]:
-    return [
-        layer for layer in model.modules() if type(layer) is nn.Linear and _usable(layer.weight)
-    ]
+        for layer in convolutions:
+            layer.__class__ = nn.Conv2d
+            layer.__dict__.pop("packing", None)
 
 
 def _usable(weight: Tensor) -> bool:
@@ -175,12 +192,6 @@ def _knows(dtype: torch.dtype) -> bool:
     if not present or dtype not in (torch.float32, torch.bfloat16):
         return False
     return dtype is torch.float32 or operations._is_mkldnn_bf16_supported()
-
-
-def _free_bytes() -> int:
-    import psutil
-
-    return psutil.virtual_memory().available
 
 
 def _let_go(tensor: Tensor) -> None:

@@ -1,10 +1,8 @@
 """Tests of what oneDNN computes in torch's place: the same numbers, and never from weights that are no more."""
 
 import copy
-import io
 from typing import Any
 
-import psutil
 import pytest
 import torch
 from hypothesis import given
@@ -13,8 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from promptengine import onednn
-from promptengine.onednn import PackedConv2d, QuickLinear, linear, quicken
+from promptengine.onednn import (
+    PackedConv2d,
+    QuickLinear,
+    linear,
+    packed_weights,
+    quickened,
+)
 
+PLENTY = 1 << 30
 TYPES = [
     pytest.param(
         dtype,
@@ -75,20 +80,26 @@ def test_products_of_other_kinds_are_torchs_own() -> None:
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_quickened_models_compute_the_same(dtype: torch.dtype) -> None:
+def test_models_compute_the_same_and_are_as_before_afterwards(dtype: torch.dtype) -> None:
     model = nn.Sequential(layers(dtype), nn.Flatten(), nn.Linear(8 * 30, 5).to(dtype))
     x = numbers(2, 4, 10, 12, dtype=dtype)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    kinds = [type(layer) for layer in model.modules()]
     with torch.no_grad():
         expected = model(x)
-        quicken(model)
-        assert close(model(x), expected)
-    convolutions: Any = model[0]
-    assert [type(layer) for layer in convolutions] == [PackedConv2d, PackedConv2d, nn.Conv2d]
-    assert type(model[2]) is QuickLinear
+        packed = packed_weights(model, room=PLENTY)
+        with pytest.raises(KeyError), quickened(model, packed=packed):
+            convolutions: Any = model[0]
+            changed = [type(layer) for layer in (*convolutions, model[2])]
+            assert changed == [PackedConv2d, PackedConv2d, nn.Conv2d, QuickLinear]
+            assert close(model(x), expected)
+            raise KeyError
+        assert torch.equal(model(x), expected)
+    assert [type(layer) for layer in model.modules()] == kinds
     after = model.state_dict()
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
+    copy.deepcopy(model)
 
 
 def exchanged(layer: nn.Conv2d) -> None:
@@ -106,8 +117,8 @@ def test_other_weights_count_at_once(change: Any) -> None:
     model, x = layers(), numbers(1, 4, 8, 8)
     layer: Any = model[0]
     kept = layer.weight.data
-    quicken(model)
-    with torch.no_grad():
+    packed = packed_weights(model, room=PLENTY)
+    with torch.no_grad(), quickened(packed=packed):
         before = layer(x)
         change(layer)
         bias = layer.bias[:, None, None]
@@ -118,37 +129,28 @@ def test_other_weights_count_at_once(change: Any) -> None:
 
 
 @pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
-def test_packed_convolutions_have_gradients_edges_and_copies() -> None:
+def test_packed_convolutions_have_gradients_and_edges() -> None:
     model, plain = layers(), layers()
-    quicken(model)
-    x = numbers(1, 4, 8, 8).requires_grad_()
-    model(x).sum().backward()
-    given = x.grad
-    x.grad = None
-    plain(x).sum().backward()
-    assert given is not None and x.grad is not None and close(given, x.grad)
-    with torch.no_grad():
+    with quickened(packed=packed_weights(model, room=PLENTY)):
+        x = numbers(1, 4, 8, 8).requires_grad_()
+        model(x).sum().backward()
+        given = x.grad
+        x.grad = None
+        plain(x).sum().backward()
+        assert given is not None and x.grad is not None and close(given, x.grad)
         first: Any = (model[0], plain[0])
         for layer in first:
             layer.padding_mode = "circular"
-        assert close(model(x), plain(x))
-        for layer in first:
-            layer.padding_mode = "zeros"
-        stored = io.BytesIO()
-        torch.save(model, stored)
-        stored.seek(0)
-        for other in (copy.deepcopy(model), torch.load(stored, weights_only=False)):
-            other[0].weight.zero_()
-            assert not close(other(x), plain(x))
+        with torch.no_grad():
             assert close(model(x), plain(x))
 
 
-def test_what_does_not_gain_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    for model in (layers(torch.float64), layers().to("meta")):
-        quicken(model)
-        assert all(type(layer) is nn.Conv2d for layer in model)
-    full = psutil.virtual_memory()._replace(available=1000)
-    monkeypatch.setattr(psutil, "virtual_memory", lambda: full)
-    model = layers()
-    quicken(model)
-    assert all(type(layer) is nn.Conv2d for layer in model)
+def test_what_does_not_gain_stays() -> None:
+    whole, small = layers(), sum(layer.weight.nbytes for layer in layers())
+    for model, room in (
+        (layers(torch.float64), PLENTY),
+        (layers().to("meta"), PLENTY),
+        (whole, small),
+        (whole, None),
+    ):
+        assert packed_weights(model, room=room) == {}

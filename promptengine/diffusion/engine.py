@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ from promptengine.diffusion.checkpoint import Checkpoint, open_checkpoint
 from promptengine.diffusion.clock import StageClock
 from promptengine.diffusion.compiling import compile_regions, running_compiled
 from promptengine.diffusion.embeddings import EmbeddingCache
-from promptengine.diffusion.memory import in_tiles, memory_errors
+from promptengine.diffusion.memory import free_bytes, in_tiles, memory_errors
 from promptengine.diffusion.opening import (
     Precision,
     checkpoint_path,
@@ -33,7 +33,7 @@ from promptengine.diffusion.telling import infotexts
 from promptengine.diffusion.vae import find_vae
 from promptengine.digests import default_cache_file
 from promptengine.errors import GenerationCancelled
-from promptengine.onednn import quicken
+from promptengine.onednn import packed_weights, quickened
 from promptengine.registry import Kind, Registry
 from promptengine.request import GenerationRequest, GenerationResult, Progress
 from promptengine.syntax import Diagnostic
@@ -72,6 +72,8 @@ class Engine:
         networks = NetworkCache(checkpoint.unet, checkpoint.text_encoder)
         words = EmbeddingCache(registry)
         self._parts = Parts(checkpoint, registry, networks, words, encodings(), device)
+        room = None if compiled else free_bytes(device)
+        self._packed = packed_weights(checkpoint.unet, room=room)
         self._busy = threading.Lock()
 
     @classmethod
@@ -117,12 +119,8 @@ class Engine:
         configurations = None if config is None else Path(config)
         separate = find_vae(vae, path, registry)
         parts = open_checkpoint(path, config=configurations, vae=separate, device=place, dtype=kind)
-        for encoder in parts.text_encoders:
-            quicken(encoder)
         if compile:
             compile_regions(parts.unet)
-        else:
-            quicken(parts.unet)
         return cls(parts, registry, place, compiled=compile)
 
     def generate(
@@ -158,7 +156,7 @@ class Engine:
         """
         clock = StageClock()
         with self._busy, torch.no_grad(), memory_errors(self.device):
-            job = prepare_job(self._parts, request, encoder_noise, clock)
+            (job,) = self._prepared([request], encoder_noise, clock)
             return self._carried_out([job], clock, on_progress, cancel)[0]
 
     def generate_batch(
@@ -191,7 +189,7 @@ class Engine:
         """
         clock = StageClock()
         with self._busy, torch.no_grad(), memory_errors(self.device):
-            jobs = [prepare_job(self._parts, request, None, clock) for request in requests]
+            jobs = self._prepared(requests, None, clock)
             if networks == "first-prompt":
                 jobs = [*jobs[:1], *(with_networks_of(jobs[0], job) for job in jobs[1:])]
             groups: dict[Hashable, list[int]] = {}
@@ -204,6 +202,15 @@ class Engine:
                 results.update(zip(members, made, strict=True))
         return [results[index] for index in range(len(requests))]
 
+    def _prepared(
+        self,
+        requests: Sequence[GenerationRequest],
+        encoder_noise: Tensor | None,
+        clock: StageClock,
+    ) -> list[Job]:
+        with quickened(*self.checkpoint.text_encoders):
+            return [prepare_job(self._parts, one, encoder_noise, clock) for one in requests]
+
     def _carried_out(
         self,
         jobs: Sequence[Job],
@@ -214,8 +221,7 @@ class Engine:
         """Run jobs that may share batches."""
         latents: list[list[Tensor]] = [[] for _ in jobs]
         images: list[list[Image.Image]] = [[] for _ in jobs]
-        compiled = running_compiled() if self.compiled else nullcontext()
-        with compiled, in_tiles(*[self.checkpoint.vae] * jobs[0].tiles):
+        with self._quick(jobs[0]), in_tiles(*[self.checkpoint.vae] * jobs[0].tiles):
             for batch in range(jobs[0].request.batch_count):
                 on_step = _step_reporter(jobs[0], batch, on_progress, cancel)
                 with clock.measuring("sample"):
@@ -228,6 +234,15 @@ class Engine:
             self._result(job, torch.cat(x).cpu(), pictures, clock)
             for job, x, pictures in zip(jobs, latents, images, strict=True)
         ]
+
+    def _quick(self, job: Job) -> AbstractContextManager[None]:
+        """The UNet as quick as it gets."""
+        if self.compiled:
+            return running_compiled()
+        # Adaptive samplers magnify the last digits, and torch's own products have those of WebUI's.
+        if job.adaptive:
+            return nullcontext()
+        return quickened(self.checkpoint.unet, packed=self._packed)
 
     def _result(
         self, job: Job, latents: Tensor, images: Sequence[Image.Image], clock: StageClock

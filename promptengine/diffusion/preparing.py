@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,6 @@ from promptengine.diffusion.picture.latents import LATENT_UPSCALERS, Enlargement
 from promptengine.diffusion.picture.resize import UPSCALERS
 from promptengine.diffusion.prompting import Parts, prepare_prompts
 from promptengine.diffusion.record import text_entries
-from promptengine.diffusion.samplers.dpm import sample_dpm_adaptive
 from promptengine.diffusion.sampling import Sampler, SigmaSampler, find_sampler
 from promptengine.diffusion.schedules import NoiseTable, find_scheduler
 from promptengine.diffusion.stack import NetworkStack
@@ -128,6 +127,11 @@ class Job:
         return *own, *(one for one in dict.fromkeys(later) if one not in known), *tiles
 
     @property
+    def adaptive(self) -> bool:
+        """Whether a sampler of either pass is adaptive."""
+        return _any_adaptive(one.sampler for one in (self.first, self.second) if one)
+
+    @property
     def shared(self) -> Hashable:
         """What must be equal for jobs to be sampled as one batch; nothing is equal to it where
         :func:`shared_settings` of the request is None.
@@ -166,13 +170,13 @@ def shared_settings(request: GenerationRequest) -> Hashable | None:
     samplers = [find_sampler(request.sampler, request.scheduler)]
     if hires is not None and hires.sampler:
         samplers.append(find_sampler(hires.sampler))
-    if (
-        request.start is not None
-        or request.options.sde_noise_per_batch
-        or any(sampler.run is sample_dpm_adaptive for sampler in samplers)
-    ):
+    if request.start is not None or request.options.sde_noise_per_batch or _any_adaptive(samplers):
         return None
     return replace(request, **_OWN, hires=hires and replace(hires, prompt="", negative_prompt=""))
+
+
+def _any_adaptive(samplers: Iterable[Sampler]) -> bool:
+    return any(isinstance(sampler, SigmaSampler) and sampler.adaptive for sampler in samplers)
 
 
 def _updates(prepared: PreparedPass, steps: int) -> int:

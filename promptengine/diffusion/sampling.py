@@ -65,6 +65,7 @@ class SigmaSampler:
         discards: Whether the last sigma but one is left out.
         brownian: Whether its noise is a Brownian motion's.
         spans: Whether it picks its own sigmas between the two ends.
+        adaptive: Whether it does so by how wrong it finds its last step, which hangs on the last digits.
         delta_told: Whether WebUI writes ENSD into its infotexts.
     """
 
@@ -78,6 +79,7 @@ class SigmaSampler:
     discards: bool = False
     brownian: bool = False
     spans: bool = False
+    adaptive: bool = False
     delta_told: bool = False
 
     def schedule_type(self, options: Options) -> Scheduler:
@@ -243,7 +245,13 @@ SAMPLERS: Mapping[str, Sampler] = {
             delta_told=True,
         ),
         SigmaSampler(
-            "DPM adaptive", ("k_dpm_ad",), sample_dpm_adaptive, _ETA, spans=True, delta_told=True
+            "DPM adaptive",
+            ("k_dpm_ad",),
+            sample_dpm_adaptive,
+            _ETA,
+            spans=True,
+            adaptive=True,
+            delta_told=True,
         ),
         _karras(_LMS, "k_lms_ka"),
         replace(_karras(_DPM2, "k_dpm_2_ka"), delta_told=True),

@@ -27,7 +27,6 @@ from promptengine.networks.lora.merge import (
     targets,
 )
 from promptengine.networks.recent import Recent
-from promptengine.onednn import quicken
 from promptengine.plan import LoraUse, NetworkUse, Plan, SkippedTag
 from promptengine.registry import Registry, RegistryEntry
 from promptengine.request import NetworkReport, Policy
@@ -81,13 +80,10 @@ class NetworkCache:
             NetworkFormatError: The file is gone, damaged, unsafe or no hypernetwork.
         """
         device, dtype = self._place
-
-        def read() -> Hypernetwork:
-            network = load_hypernetwork(entry.path).cast_to(device=device, dtype=dtype)
-            quicken(network)
-            return network
-
-        return self._networks.get((entry.path, entry.mtime_ns, entry.size), read)
+        return self._networks.get(
+            (entry.path, entry.mtime_ns, entry.size),
+            lambda: load_hypernetwork(entry.path).cast_to(device=device, dtype=dtype),
+        )
 
     def fit_lora(self, entry: RegistryEntry) -> Fit:
         """Return the LoRA of a file, fitted to the model, from memory if the file is unchanged.

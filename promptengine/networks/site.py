@@ -295,6 +295,10 @@ def _changed(x: Tensor, network: ResidualNetwork, multiplier: float) -> Tensor:
     """``x + multiplier * f(x)`` without the copies that gradients would need."""
     change = x
     for layer in network.linear:
-        fresh = change is not x
-        change = change.relu_() if fresh and type(layer) is nn.ReLU else layer(change)
+        if type(layer) is nn.Linear:
+            change = linear(change, layer.weight, layer.bias)
+        elif type(layer) is nn.ReLU and change is not x:
+            change = change.relu_()
+        else:
+            change = layer(change)
     return torch.add(x, change, alpha=multiplier)

@@ -15,7 +15,7 @@ from promptengine.diffusion.guidance import TextBatches
 from promptengine.diffusion.prompting import PreparedPrompts
 from promptengine.errors import PromptEngineError, RequestError
 from promptengine.networks.inject import injected
-from promptengine.onednn import quick_products
+from promptengine.onednn import quickened
 from promptengine.options import Options
 from promptengine.pipelines.processor import Models, PromptProcessor, embedding_arguments
 from promptengine.pipelines.steering import steered
@@ -158,7 +158,7 @@ def _acting(
     guidance = [one.guidance for one in prepared for _ in range(images)]
     with (
         prepared[0].stack.merged(),
-        quick_products(unet),
+        quickened(unet),
         injected(unet, folder=parts.networks.folder) as injection,
         skips_resized_like_webui(unet),
         steered(unet, TextBatches(guidance, Options()), len(guidance), injection),

@@ -21,7 +21,7 @@ from promptengine.digests import default_cache_file
 from promptengine.errors import PromptEngineError, RequestError
 from promptengine.families import Family
 from promptengine.networks.inject import Injection, injected
-from promptengine.onednn import quick_products
+from promptengine.onednn import quickened
 from promptengine.registry import Kind, Registry
 from promptengine.request import GenerationRequest, NetworkReport, Policy
 from promptengine.text.encode import Conditioning
@@ -155,7 +155,7 @@ class PromptProcessor:
         unet = parts.checkpoint.unet
         with (
             stack.merged(),
-            quick_products(unet),
+            quickened(unet),
             injected(unet, stack.at(0), folder=parts.networks.folder) as injection,
         ):
             yield injection

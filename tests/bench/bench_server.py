@@ -121,10 +121,14 @@ def watch(url: str, pid: int, seconds: float) -> list[tuple[float, int]]:
     return found
 
 
+def names_at(url: str) -> list[str]:
+    """The hypernetworks that a server has."""
+    return [network["name"] for network in httpx.get(f"{url}/sdapi/v1/hypernetworks").json()]
+
+
 async def load(url: str, clients: int, seconds: float) -> Findings:
     """Let all clients ask at once, until the time is over and all are answered."""
-    listed = httpx.get(f"{url}/sdapi/v1/hypernetworks").json()
-    names = [network["name"] for network in listed]
+    names = names_at(url)
     seen, until = Findings(), time.monotonic() + seconds
     limits = httpx.Limits(max_connections=clients + 1, max_keepalive_connections=clients + 1)
     async with httpx.AsyncClient(base_url=url, timeout=120, limits=limits) as http:
@@ -138,7 +142,7 @@ async def load(url: str, clients: int, seconds: float) -> Findings:
 
 async def joined(url: str, rounds: int) -> float:
     """How many times as fast eight jobs with different networks are that wait together."""
-    names = [network["name"] for network in httpx.get(f"{url}/sdapi/v1/hypernetworks").json()]
+    names = names_at(url)
 
     async def ask(http: httpx.AsyncClient, number: int) -> None:
         prompt = f"cat <hypernet:{names[number % len(names)]}:0.{number + 1}>"

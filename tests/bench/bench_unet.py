@@ -49,10 +49,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptengine.diffusion.memory import free_bytes
 from promptengine.networks.attention import attentions
 from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
 from promptengine.networks.inject import Injection, injected
-from promptengine.onednn import quicken
+from promptengine.onednn import linear, packed_weights, quickened
 from tests.bench.timing import (
     Rows,
     calibration,
@@ -136,7 +137,7 @@ class Calls:
         self.dtype, self.device = dtype, device
         self.plain = random_unet(dtype, device)
         self.ours = copy.deepcopy(self.plain, {id(p): p for p in self.plain.parameters()})
-        quicken(self.ours)
+        self.packed = packed_weights(self.ours, room=free_bytes(torch.device(device)))
 
     def call(self, unet: nn.Module, x: Tensor, text: Tensor) -> None:
         """Ask once, and wait for the answer."""
@@ -145,6 +146,7 @@ class Calls:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
+    @torch.no_grad()
     def products(self, stack: Stack, pixels: int) -> None:
         """The matrix products that a stack's self-attention networks consist of."""
         for attention in attentions(self.plain):
@@ -157,7 +159,8 @@ class Calls:
                     residual = network.part(attention.width, part)
                     x = tokens
                     for layer in residual.linear if residual else ():
-                        x = layer(x) if isinstance(layer, nn.Linear) else x
+                        if isinstance(layer, nn.Linear):
+                            x = linear(x, layer.weight, layer.bias)
         if self.device == "cuda":
             torch.cuda.synchronize()
 
@@ -178,17 +181,15 @@ def measure(calls: Calls, pixels: int, cases: Sequence[tuple[str, int]], rounds:
         injection.choose(stack)
         calls.call(calls.ours, x, own_text)
 
-    with injected(calls.ours) as injection, torch.no_grad():
+    quick = quickened(calls.ours, packed=calls.packed)
+    with quick, injected(calls.ours) as injection, torch.no_grad():
         for kind, count in cases:
             stack = networks(kind, count, calls.dtype, calls.device)
             name = f"{count} {kind}" if count else "none"
             if count:
                 actions[f"{name}, hooks"] = partial(hooked, stack)
             # A text of its own for each case, since only the last networks' keys and values are kept.
-            own = [(copy.deepcopy(network), multiplier) for network, multiplier in stack]
-            for network, _ in own:
-                quicken(network)
-            actions[f"{name}, ours"] = partial(ours, injection, own, text.clone())
+            actions[f"{name}, ours"] = partial(ours, injection, stack, text.clone())
             if kind == "relu" and count:
                 actions[f"{name}, products alone"] = partial(calls.products, stack, pixels)
         seconds = interleaved(actions, rounds)

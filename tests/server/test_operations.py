@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,8 +103,11 @@ def test_the_server_is_loaded_when_it_is_needed(module: str) -> None:
 def test_a_models_memory_can_be_had_back(live: Live) -> None:
     before = live.http.post("/sdapi/v1/txt2img", json=SMALL).json()["images"]
     (device,) = live.service.devices
+    with device.using(live.service.settings.model) as engine:
+        unet = weakref.ref(engine.checkpoint.unet)
+    del engine
     assert live.http.post("/sdapi/v1/unload-checkpoint").json() == {}
-    assert device._engine is None
+    assert unet() is None
     assert live.http.post("/sdapi/v1/txt2img", json=SMALL).json()["images"] == before
     assert live.http.post("/sdapi/v1/unload-checkpoint").status_code == 200
     assert live.http.post("/sdapi/v1/reload-checkpoint").json() == {}
