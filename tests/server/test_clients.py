@@ -138,7 +138,7 @@ def test_interrupt_ends_the_running_job(painter: Painter, empty_models) -> None:
 
         thread = threading.Thread(target=ask)
         thread.start()
-        until(lambda: api.get_progress()["state"]["job_count"] == 1)
+        until(lambda: app.state.service.queue.running)
         api.interrupt()
         thread.join(60)
         assert failures

@@ -143,8 +143,9 @@ def test_a_network_that_does_not_fit_fails_its_job(live: Live) -> None:
 def test_a_job_is_followed_and_cancelled(empty_models: Path, painter: Painter) -> None:
     app = create_app(ServerConfig(models=empty_models), [painter])
     with client_of(app) as http:
-        first, second = (http.post(JOBS, json=SMALL).json() for _ in range(2))
+        first = http.post(JOBS, json=SMALL).json()
         until(lambda: http.get(f"{JOBS}/{first['id']}").json()["state"] == "running")
+        second = http.post(JOBS, json=SMALL).json()
         assert http.get(f"{JOBS}/{second['id']}").json()["position"] == 0
         assert http.get(f"{JOBS}/{first['id']}/result").status_code == 409
         assert http.delete(f"{JOBS}/{second['id']}").json()["state"] == "cancelled"
