@@ -37,7 +37,7 @@ from promptengine.tensorfiles import (
     kind_of,
     read_pickled,
     read_safetensors,
-    refused_names,
+    refusal_of,
 )
 
 if TYPE_CHECKING:
@@ -130,10 +130,15 @@ def inspect_file(path: Path) -> FileReport:
     if written_as == "safetensors":
         tensors, metadata = read_safetensors(path)
         return _describe(report, tensors, metadata, list(tensors))
-    refused = refused_names(path)
-    if refused:
+    refusal = refusal_of(path)
+    if refusal is not None:
         note = "it asks to run code when it is loaded, and is refused everywhere"
-        return dataclasses.replace(report, safe=False, unsafe_globals=refused, notes=(note,))
+        return dataclasses.replace(
+            report,
+            safe=False,
+            unsafe_globals=refusal.names,
+            notes=(note if refusal.names else str(refusal),),
+        )
     content = read_pickled(path)
     tensors = dict(_tensors(content))
     entries = cast("dict[object, object]", content) if isinstance(content, dict) else {}

@@ -1,8 +1,8 @@
 """Reads and replaces files of tensors, whatever they hold.
 
 Weights come as safetensors or as pickles that ``torch.save`` wrote. A pickle is a program, so it is
-read in one way only: ``torch.load(weights_only=True)``, which builds tensors and plain containers
-and refuses every other name. Nothing here runs what a file asks for, and nothing here imports torch
+read in one way only: :mod:`promptengine.pickles` lets it pass, and ``torch.load(weights_only=True)``
+builds tensors and plain containers and refuses every other name. Nothing here runs what a file asks for, and nothing here imports torch
 before a file is opened.
 """
 
@@ -16,10 +16,20 @@ import threading
 import zipfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Final, Literal, Protocol, TypeGuard, cast
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeGuard, cast
 
+from promptengine.archives import read_archive
 from promptengine.errors import NetworkFormatError, PromptEngineError
+from promptengine.pickles import (
+    MOST_PICKLE_BYTES,
+    PickleCheck,
+    PickleDamage,
+    PickleRefusal,
+    check_protocol,
+    follow_legacy,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +45,7 @@ __all__ = [
     "kind_of",
     "read_pickled",
     "read_safetensors",
-    "refused_names",
+    "refusal_of",
     "replacing",
 ]
 
@@ -45,9 +55,7 @@ Kind = Literal[
 ]
 
 _ANOTHER_COPY: Final = "download or copy it again"
-_SAFER_COPY: Final = "get a copy in the safetensors format"
 _LONGEST_CAUSE: Final = 160
-_TORCH_PROTOCOL: Final = 2  # what torch.save writes unless told otherwise
 
 
 class FileError(Protocol):
@@ -187,32 +195,23 @@ def read_safetensors(
         raise error(message, path=path) from failure
 
 
-def refused_names(path: Path, *, error: FileError = NetworkFormatError) -> tuple[str, ...]:
-    """Lists the names a pickle asks for beyond tensors, plain containers and known trainer state.
+def refusal_of(path: Path, *, error: FileError = NetworkFormatError) -> PickleRefusal | None:
+    """Tells why :func:`read_pickled` refuses a pickle that asks for more than weights, or None.
 
-    Nothing is run or imported. Of a zip all names are found by disassembly; of the legacy format
-    only the first one at which reading stops.
+    Nothing is run or imported. The refusal lists the names the pickle asks to run, and is worded for
+    a user; it is also for those that ask for too much memory or time.
 
     Raises:
         PromptEngineError: ``error``, where the file is damaged.
     """
-    if file_format(path, error=error) == "zip pickle":
-        from torch.serialization import get_unsafe_globals_in_checkpoint
-
-        try:
-            names = get_unsafe_globals_in_checkpoint(path)
-        # As in read_pickled: the disassembly of hostile bytes may fail in any way.
-        except Exception as failure:
-            raise error(_explain(failure), path=path) from failure
-        return tuple(sorted(set(names) - {name for _, name in _PLACEHOLDERS}))
     try:
-        read_pickled(path, error=error)
-    except PromptEngineError as failure:
-        name = _refused_name(failure.__cause__)
-        if name is None:
-            raise
-        return (name,)
-    return ()
+        _check(path, zipped=file_format(path, error=error) == "zip pickle")
+    except PickleRefusal as refusal:
+        return refusal
+    # As in read_pickled: hostile bytes may fail in any way.
+    except Exception as failure:
+        raise error(_explain(failure), path=path) from failure
+    return None
 
 
 @contextmanager
@@ -288,66 +287,45 @@ def kind_of(keys: Iterable[object]) -> Kind:
 _LORA_NAME: Final = re.compile(
     r"^lora_(te|unet)|\.(lora_(down|up|mid|A|B)|lora\.(down|up)|hada_w\d|lokr_w\d)\b"
 )
-_REFUSED_NAME: Final = re.compile(r"GLOBAL (\S+)")
 
 
 def _load(path: Path, *, zipped: bool) -> object:
+    _check(path, zipped=zipped)
     import torch
     from torch.serialization import safe_globals
 
-    if zipped:
-        _check_archive(path)
-    else:
-        with path.open("rb") as file:
-            _check_protocol(file)
     with _ALLOWED_NAMES_LOCK, safe_globals([*_PLACEHOLDERS]):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
 
 
-def _check_archive(path: Path) -> None:
-    """Refuses what torch would misread or warn about instead of giving a reason of its own."""
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if any(Path(member.filename).name == "constants.pkl" for member in members):
-            raise ValueError("a TorchScript program, not weights")
-        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            # Mapped, the compressed bytes would be taken for weights.
-            raise ValueError("its members are compressed; zip them again without compression")
-        for member in members:
-            if Path(member.filename).name == "data.pkl":
-                with archive.open(member) as pickled:
-                    _check_protocol(pickled)
-
-
-def _check_protocol(pickled: IO[bytes]) -> None:
-    head = pickled.read(2)
-    if len(head) == 2 and head[1] != _TORCH_PROTOCOL:
-        raise ValueError(
-            f"pickle protocol {head[1]}, of which PyTorch's safe reader knows only 2; "
-            "save it again with torch.save and no pickle_protocol"
-        )
+def _check(path: Path, *, zipped: bool) -> None:
+    """Refuses what asks for more than weights, and what torch would misread or warn about instead of
+    giving a reason of its own.
+    """
+    inert = frozenset(name for _, name in _PLACEHOLDERS)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if not zipped:
+            follow_legacy(file.read(MOST_PICKLE_BYTES), PickleCheck(size, inert))
+            return
+        program, storages = read_archive(file, size)
+        check_protocol(program)
+        PickleCheck(size, inert, storages).follow(BytesIO(program))
 
 
 def _explain(failure: Exception) -> str:
-    name = _refused_name(failure)
-    if name is not None:
-        return f"it asks to run {name!r}; refused. If the weights are wanted, {_SAFER_COPY}"
-    text = str(failure)
-    if "Invalid magic number" in text:
-        return "a bare pickle, which torch.save did not write; refused"
-    damage = zipfile.BadZipFile | EOFError | OSError | UnicodeDecodeError
-    if isinstance(failure, damage) or "PytorchStreamReader" in text:
+    if isinstance(failure, PickleRefusal):
+        return str(failure)
+    if isinstance(failure, PickleDamage | zipfile.BadZipFile | EOFError | OSError):
+        return f"damaged or cut short; {_ANOTHER_COPY}"
+    if isinstance(failure, UnicodeDecodeError) or "PytorchStreamReader" in str(failure):
         return f"damaged or cut short; {_ANOTHER_COPY}"
     if isinstance(failure, ValueError):
         return f"cannot be read: {_one_line(failure)}"
     # torch wraps its reason in advice to switch the protection off, which must not reach a user.
+    text = str(failure)
     reason = text.partition("WeightsUnpickler error:")[2] or text
     return f"not a pickle of weights ({_one_line(reason) or type(failure).__name__}); refused"
-
-
-def _refused_name(failure: BaseException | None) -> str | None:
-    found = _REFUSED_NAME.search(str(failure))
-    return found[1] if found else None
 
 
 def _one_line(reason: object) -> str:

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
-    {"version", "errors", "digests", "onednn"},
+    {"version", "errors", "digests", "onednn", "archives", "pickles"},
     {"tensorfiles", "syntax", "modelfiles", "options"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
@@ -36,6 +36,8 @@ NEIGHBOURS = {
     },
     "plan": {"documents", "diffusion", "server", "web"},
     "families": {"diffusion", "inspection", "pipelines", "server"},
+    "archives": {"tensorfiles"},
+    "pickles": {"tensorfiles"},
     "onednn": {"networks", "diffusion", "pipelines"},
     "networks": {"text", "diffusion", "inspection", "training", "pipelines", "server", "web"},
 }
@@ -45,6 +47,8 @@ TORCH_FREE = {
     "version",
     "errors",
     "digests",
+    "archives",
+    "pickles",
     "syntax",
     "modelfiles",
     "options",

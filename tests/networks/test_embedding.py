@@ -107,7 +107,7 @@ def test_the_vectors_are_copies_and_cannot_be_replaced(tmp_path: Path) -> None:
         ({"a": torch.zeros(76, 8)}, "76 vectors; a chunk of text holds 1 to 75"),
         ({"a": torch.zeros(2, 8, dtype=torch.int64)}, "no vectors of a word"),
         ({"a": torch.zeros(1).expand(2, 10**12)}, "claim more numbers than the file holds"),
-        ({"a": ROWS.to_sparse()}, "holds a Tensor where vectors should be"),
+        ({"a": ROWS.to_sparse()}, "_rebuild_sparse_tensor"),
         ({"clip_l": ROWS, "clip_g": vectors(2, 12)}, "3 and 2 vectors for the two text encoders"),
         ({"lora_te_x.lora_down.weight": ROWS}, "of the kind lora, not an embedding"),
         ({768: (ROWS, ROWS)}, "of the kind hypernetwork, not an embedding"),
