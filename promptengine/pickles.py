@@ -68,8 +68,19 @@ _DTYPES: Final[Mapping[str, int]] = {
 }
 
 _Kind = Literal[
-    *("text", "bytes", "number", "constant", "global"),
-    *("tuple", "list", "dict", "ordered", "set", "storage", "tensor", "object"),
+    "text",
+    "bytes",
+    "number",
+    "constant",
+    "global",
+    "tuple",
+    "list",
+    "dict",
+    "ordered",
+    "set",
+    "storage",
+    "tensor",
+    "object",
 ]
 _CONTAINERS: Final = frozenset({"list", "dict", "ordered", "set", "object"})
 _KEYS: Final = frozenset({"text", "bytes", "number", "constant", "global"})
@@ -287,7 +298,9 @@ class PickleCheck:
         word, kind, key, place, count = fields[:5]
         views = fields[5:]
         width = _STORAGES[kind.value]
-        _require(word.value == "storage" and place.kind == "text" and key.kind in ("text", "number"))
+        _require(
+            word.value == "storage" and place.kind == "text" and key.kind in ("text", "number")
+        )
         _require(count.kind == "number" and type(count.value) is int and count.value >= 0)
         name, held = str(key.value), count.value * width
         known = self._stored.setdefault(name, held)

@@ -132,7 +132,7 @@ def test_pictures_with_and_without_an_embedding(tmp_path: Path) -> None:
     report = inspect_file(tmp_path / "a.webp")
     assert (report.kind, report.notes) == ("unknown", ("a picture without an embedding in it",))
     (tmp_path / "b.png").write_bytes((tmp_path / "conan-250.png").read_bytes()[:60])
-    assert "damaged picture" in inspect_file(tmp_path / "b.png").notes[0]
+    assert "damaged image" in inspect_file(tmp_path / "b.png").notes[0]
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
-    {"version", "errors", "digests", "onednn", "archives", "pickles"},
+    {"version", "errors", "digests", "onednn", "archives", "pickles", "imagefiles"},
     {"tensorfiles", "syntax", "modelfiles", "options"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
@@ -49,6 +49,7 @@ TORCH_FREE = {
     "digests",
     "archives",
     "pickles",
+    "imagefiles",
     "syntax",
     "modelfiles",
     "options",

@@ -8,9 +8,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from promptengine.errors import PictureError
+from promptengine.imagefiles import read_image
 from promptengine.request import HiresPass, ImageStart, Inpainting
 
 __all__ = ["hires_of", "open_image", "start_of"]
@@ -68,9 +69,8 @@ def open_image(path: Path) -> Image.Image:
         PictureError: It cannot be read, or is too large to be one.
     """
     try:
-        with Image.open(path) as opened:
-            return ImageOps.exif_transpose(opened)
+        return read_image(path)
     except FileNotFoundError:
         raise PictureError("no such file", path=path) from None
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as failure:
+    except (OSError, ValueError) as failure:
         raise PictureError(f"not a readable picture ({failure})", path=path) from None

@@ -20,6 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from promptengine.imagefiles import read_image
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -59,21 +61,9 @@ def read_picture(path: Path) -> dict[object, object] | None:
     Raises:
         ValueError: The picture or what it carries is damaged, or larger than any embedding.
     """
-    from PIL import Image
-
-    try:
-        with Image.open(path, formats=("PNG", "WEBP")) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                raise ValueError(f"{picture.width} × {picture.height} pixels are too many to read")
-            picture.load()
-            text = picture.info.get(_TEXT_CHUNK)
-            document = _in_text(text) if isinstance(text, str) else _in_pixels(picture)
-    except ValueError:
-        raise
-    # Damaged pictures make Pillow's decoders fail in any way: SyntaxError, struct.error, zlib.error
-    # and more have been seen. None of it tells a user anything.
-    except Exception as failure:
-        raise ValueError("a damaged picture") from failure
+    picture = read_image(path, most_pixels=_MOST_PIXELS, formats=("PNG", "WEBP"), turn=False)
+    text = picture.info.get(_TEXT_CHUNK)
+    document = _in_text(text) if isinstance(text, str) else _in_pixels(picture)
     return None if document is None else _parsed(document)
 
 
@@ -108,7 +98,10 @@ def _in_pixels(picture: Image) -> bytes | None:
         # Two black columns and no header of zlib between them: a picture of something dark.
         return None
     unpacker = zlib.decompressobj()
-    document = unpacker.decompress(data, _LONGEST_JSON)
+    try:
+        document = unpacker.decompress(data, _LONGEST_JSON)
+    except zlib.error:
+        raise ValueError("the data in its pixels are damaged") from None
     if not unpacker.eof:
         raise ValueError("the data in its pixels are cut short, or larger than any embedding")
     return document

@@ -1,7 +1,9 @@
 """The texts inside PNG, JPEG, WEBP and GIF files, found without decoding a pixel.
 
 Walking from chunk to chunk takes no memory but for the texts, so that neither a decompression bomb
-nor a made-up length does harm. Text is limited to 16 MiB, compressed text likewise once unpacked.
+nor a made-up length does harm. All texts of a file share one budget of 16 MiB, to which compressed
+ones count as they are and once more unpacked; what is read as an infotext has one of its own. The
+number of chunks is limited by the file's size.
 """
 
 from __future__ import annotations
@@ -16,9 +18,19 @@ from typing import BinaryIO, Final
 from promptengine.errors import PictureError
 from promptengine.pictures.exif import read_user_comment
 
-__all__ = ["MOST_TEXT_BYTES", "PictureTexts", "read_texts", "texts_of"]
+__all__ = ["MOST_INFOTEXT", "MOST_TEXT_BYTES", "PictureTexts", "read_texts", "texts_of"]
 
 MOST_TEXT_BYTES: Final = 16 << 20
+"""Of all texts in a file together."""
+
+MOST_INFOTEXT: Final = 256 << 10
+"""Characters of a text that is read as an infotext or as NovelAI's: the largest known have 20,000."""
+
+_READ_TEXTS: Final = ("parameters", "UserComment", "comment", "Comment", "Description")
+_OWN_TEXT: Final = "promptengine"
+_MOST_OWN: Final = 8 * MOST_INFOTEXT
+_LEAST_STEPS: Final = 50_000
+_BYTES_A_STEP: Final = 32
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _JPEG: Final = b"\xff\xd8"
@@ -55,8 +67,12 @@ class _Reader:
         self._file = file
         self._size = size
         self._texts = 0
+        self._steps = _LEAST_STEPS + size // _BYTES_A_STEP
 
     def take(self, count: int) -> bytes:
+        self._steps -= 1
+        if self._steps < 0:
+            raise _Damaged("the picture is cut into more pieces than any program writes")
         found = self._file.read(count)
         if len(found) < count:
             raise _Damaged("the picture ends early; is it whole?")
@@ -64,10 +80,23 @@ class _Reader:
 
     def text(self, count: int) -> bytes:
         """Bytes of text, of which there may not be too many."""
+        self._spend(count)
+        return self.take(count)
+
+    def inflated(self, data: bytes) -> bytes:
+        """A compressed text unpacked, which counts as text again."""
+        stream = zlib.decompressobj()
+        try:
+            found = stream.decompress(data, MOST_TEXT_BYTES - self._texts + 1)
+        except zlib.error:
+            raise _Damaged("a compressed text in the picture is damaged") from None
+        self._spend(len(found))
+        return found
+
+    def _spend(self, count: int) -> None:
         self._texts += count
         if self._texts > MOST_TEXT_BYTES:
             raise _Damaged("the picture holds more than 16 MiB of text, which is too much")
-        return self.take(count)
 
     def skip(self, count: int) -> None:
         if self._file.tell() + count > self._size:
@@ -106,9 +135,21 @@ def texts_of(file: BinaryIO, name: Path) -> PictureTexts | None:
         return None
     file.seek(0)
     try:
-        return walk(_Reader(file, size))
+        found = walk(_Reader(file, size))
+        _check_lengths(found.texts)
+        return found
     except _Damaged as damage:
         raise PictureError(str(damage), path=name) from None
+
+
+def _check_lengths(texts: Mapping[str, str]) -> None:
+    limits = {**dict.fromkeys(_READ_TEXTS, MOST_INFOTEXT), _OWN_TEXT: _MOST_OWN}
+    for keyword, most in limits.items():
+        if len(texts.get(keyword, "")) > most:
+            raise _Damaged(
+                f"its text {keyword!r} has {len(texts[keyword])} characters, more than the {most} "
+                "that are read"
+            )
 
 
 def _walker(start: bytes) -> Callable[[_Reader], PictureTexts] | None:
@@ -139,35 +180,24 @@ def _png(reader: _Reader) -> PictureTexts:
             (checksum,) = reader.unpack(">I")
             if zlib.crc32(data, zlib.crc32(kind)) != checksum:
                 raise _Damaged("a text in the picture is damaged: its checksum is wrong")
-            keyword, text = _png_text(kind, data)
+            keyword, text = _png_text(reader, kind, data)
             texts.setdefault(keyword, text)
         else:
             reader.skip(length + 4)
 
 
-def _png_text(kind: bytes, data: bytes) -> tuple[str, str]:
+def _png_text(reader: _Reader, kind: bytes, data: bytes) -> tuple[str, str]:
     """Keyword and text of a chunk (section 11.3.3)."""
     keyword, _, rest = data.partition(b"\0")
     name = keyword.decode("latin-1")
     if kind == b"tEXt":
         return name, rest.decode("latin-1")
     if kind == b"zTXt":
-        return name, _inflated(rest[1:]).decode("latin-1")
+        return name, reader.inflated(rest[1:]).decode("latin-1")
     compressed = rest[:1] == b"\1"
     _, _, rest = rest[2:].partition(b"\0")
     _, _, body = rest.partition(b"\0")
-    return name, (_inflated(body) if compressed else body).decode("utf-8", "replace")
-
-
-def _inflated(data: bytes) -> bytes:
-    stream = zlib.decompressobj()
-    try:
-        found = stream.decompress(data, MOST_TEXT_BYTES)
-    except zlib.error:
-        raise _Damaged("a compressed text in the picture is damaged") from None
-    if stream.unconsumed_tail:
-        raise _Damaged("a compressed text in the picture unpacks to more than 16 MiB")
-    return found
+    return name, (reader.inflated(body) if compressed else body).decode("utf-8", "replace")
 
 
 def _jpeg(reader: _Reader) -> PictureTexts:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from promptengine.errors import PictureError
-from promptengine.pictures.chunks import MOST_TEXT_BYTES, PictureTexts, read_texts
+from promptengine.pictures.chunks import MOST_INFOTEXT, PictureTexts, read_texts
 from promptengine.pictures.saving import KEYWORD, OWN_KEYWORD, from_json
 from promptengine.recipe.novelai import read_novelai
 from promptengine.recipe.text import Infotext, read_infotext
@@ -82,19 +82,30 @@ def _beside(picture: Path) -> tuple[str, Infotext | None]:
     path = picture.with_suffix(".txt")
     try:
         text = _text_file(path)
-    except OSError:
+    except (OSError, PictureError):
         return "", None
     infotext = read_infotext(text or "")
     return (path.name, infotext) if infotext.entries else ("", None)
 
 
 def _text_file(path: Path) -> str | None:
-    """The content of a text file; None where it is none, or too long."""
+    """The content of a text file; None where it is none.
+
+    Raises:
+        PictureError: It is text, and longer than any infotext.
+    """
+    most = 4 * MOST_INFOTEXT
     with path.open("rb") as file:
-        content = file.read(MOST_TEXT_BYTES + 1)
-    if len(content) > MOST_TEXT_BYTES or b"\0" in content:
+        content = file.read(most + 1)
+    if b"\0" in content:
         return None
     try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError:
-        return None
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as failure:
+        if len(content) <= most or failure.start < most - 4:
+            return None
+        text = ""
+    if len(content) > most or len(text) > MOST_INFOTEXT:
+        message = f"a text of more than {MOST_INFOTEXT} characters, which is no infotext"
+        raise PictureError(message, path=path)
+    return text

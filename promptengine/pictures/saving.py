@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from promptengine.errors import PictureError
-from promptengine.pictures.chunks import MOST_TEXT_BYTES
+from promptengine.pictures.chunks import MOST_INFOTEXT
 from promptengine.pictures.exif import make_exif
 from promptengine.recipe.text import Infotext
 from promptengine.tensorfiles import replacing
@@ -74,7 +74,7 @@ def save_png(image: Image, path: str | Path, infotext: str | Infotext = "") -> N
     """Write a PNG with its infotext, whatever the suffix; see :func:`save_picture`.
 
     Raises:
-        PictureError: A text of more than 16 MiB.
+        PictureError: A text of more characters than are read again.
         OSError: The folder is missing or not writable, or the disk is full.
     """
     target = Path(path)
@@ -106,6 +106,8 @@ def _options(form: str, infotext: str | Infotext, quality: int, name: Path) -> d
     if form == "PNG":
         return {"format": form, **_chunks(infotext, name)}
     exif = make_exif(str(infotext)) if str(infotext) else b""
+    if len(str(infotext)) > MOST_INFOTEXT:
+        raise PictureError("the infotext is longer than a picture may hold", path=name)
     if form == "JPEG" and len(exif) > _LONGEST_SEGMENT:
         message = (
             "the infotext is too long for JPEG, which holds 32,000 characters; use PNG or WEBP"
@@ -120,7 +122,7 @@ def _chunks(infotext: str | Infotext, name: Path) -> dict[str, Any]:
     chunks = PngInfo()
     text = _encodable(str(infotext))
     own = _encodable(to_json(infotext)) if isinstance(infotext, Infotext) else ""
-    if len(text.encode()) + len(own.encode()) > MOST_TEXT_BYTES:
+    if len(text) > MOST_INFOTEXT:
         raise PictureError("the infotext is longer than a picture may hold", path=name)
     if text:
         chunks.add_text(KEYWORD, text)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from promptengine.errors import PictureError, RequestError
+from promptengine.imagefiles import read_image
 from promptengine.pictures.chunks import PictureTexts, texts_of
 from promptengine.server.config import Limits
 
@@ -30,7 +30,6 @@ __all__ = [
 
 _DATA_URL: Final = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _URL: Final = re.compile(r"\s*(https?|ftp|file):", re.IGNORECASE)
-_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _NAME: Final = Path("image")
 
 
@@ -67,17 +66,9 @@ def open_sent(text: str, limits: Limits) -> Image.Image:
     """
     data = decode_base64(text)
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures; the limit here is stricter.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(data), formats=_FORMATS) as opened:
-                pixels = opened.width * opened.height
-                if pixels > limits.image_pixels:
-                    message = f"the image has {pixels} pixels, more than the {limits.image_pixels} allowed"
-                    raise RequestError(message, field="image")
-                return ImageOps.exif_transpose(opened).copy()
-    except (OSError, ValueError, SyntaxError, ArithmeticError, Image.DecompressionBombError):
-        raise RequestError("Invalid encoded image: it cannot be read", field="image") from None
+        return read_image(BytesIO(data), most_pixels=limits.image_pixels)
+    except (OSError, ValueError) as failure:
+        raise RequestError(f"Invalid encoded image: {failure}", field="image") from None
 
 
 def texts_sent(text: str) -> PictureTexts | None:

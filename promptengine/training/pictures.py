@@ -10,11 +10,12 @@ from typing import Final
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from promptengine.digests import sha256
 from promptengine.errors import TrainingError
+from promptengine.imagefiles import read_image
 from promptengine.training.captions import caption_of
 from promptengine.training.config import TrainingConfig
 from promptengine.training.draws import generator
@@ -102,9 +103,8 @@ def read_picture(
         TrainingError: No readable picture, one that is too small, or one that alpha hides in whole.
     """
     try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGBA")
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as failure:
+        image = read_image(path).convert("RGBA")
+    except (OSError, ValueError) as failure:
         raise TrainingError(f"{path}: not a readable picture ({failure})") from None
     if size is None:
         size = (image.width - image.width % _GRID, image.height - image.height % _GRID)

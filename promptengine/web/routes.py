@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, Response
-from PIL import Image, ImageOps
 
+from promptengine.imagefiles import read_image
 from promptengine.registry import Kind, preview
 from promptengine.server.app import PAGE
 from promptengine.server.failures import Refusal
@@ -37,16 +36,10 @@ def card_picture(service: Served, kind: Kind, name: str) -> Response:
 def _small(path: Path) -> bytes | None:
     """A picture's file scaled down; None where it cannot be read."""
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large pictures; the limit here is stricter.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
-                if opened.width * opened.height > _MOST_PIXELS:
-                    return None
-                picture = ImageOps.exif_transpose(opened).convert("RGB")
+        picture = read_image(path, most_pixels=_MOST_PIXELS).convert("RGB")
         picture.thumbnail((_SIDE, _SIDE))
         file = BytesIO()
         picture.save(file, format="WEBP", quality=82)
         return file.getvalue()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (OSError, ValueError):
         return None

@@ -176,6 +176,7 @@ def test_canonical_json_is_a_law() -> None:
 
 
 BOMB = zlib.compress(b"a" * (17 << 20))
+HALF_BOMB = zlib.compress(b"a" * (9 << 20))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,13 @@ BOMB = zlib.compress(b"a" * (17 << 20))
     [
         (png(chunk(b"zTXt", b"parameters\0\0" + BOMB)), "more than 16 MiB"),
         (png(chunk(b"iTXt", b"parameters\0\1\0\0\0" + BOMB)), "more than 16 MiB"),
+        (png(chunk(b"tEXt", b"parameters\0" + b"a" * (300 << 10))), "307200 characters, more than"),
         (png(chunk(b"zTXt", b"parameters\0\0nonsense")), "compressed text"),
+        (png(chunk(b"zTXt", b"a\0\0" + HALF_BOMB) * 2), "more than 16 MiB of text"),
+        (png(chunk(b"abCd", b"") * 60_000), "more pieces than any program"),
+        (b"\xff\xd8" + b"\xff" * 100_000, "more pieces than any program"),
+        (b"GIF89a\1\0\1\0\0\0\0" + b"\x21\xf9\1a\0" * 60_000, "more pieces than any program"),
+        (b"a" * (2 << 20), "no infotext"),
         (png(b"\xff\xff\xff\xfftEXt"), "more than 16 MiB of text"),
         (png(b"\x7f\xff\xff\xffIDAT"), "ends early"),
         (png(b"\0\0\0\4tEXta\0bcXXXX"), "checksum"),
