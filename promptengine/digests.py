@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
+from promptengine.atomic import replacing
+
 __all__ = ["Digests", "default_cache_file", "files_below", "is_settling", "sha256"]
 
 _BLOCK_BYTES: Final = 1 << 20
@@ -216,19 +218,10 @@ def _stamp(value: object) -> _Stamp | None:
 def _write(file: Path, stamps: dict[str, _Stamp]) -> bool:
     """Replace a cache file in one step, so that no reader ever sees half of it."""
     recent = dict(list(stamps.items())[-_MOST_CACHED_FILES:])
-    scratch = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps({"version": 1, "files": recent}), encoding="ascii")
-        scratch.replace(file)
+        with replacing(file) as scratch:
+            scratch.write_text(json.dumps({"version": 1, "files": recent}), encoding="ascii")
     except OSError:
-        _discard(scratch)
         return False
     return True
-
-
-def _discard(scratch: Path) -> None:
-    try:
-        scratch.unlink(missing_ok=True)
-    except OSError:
-        return

@@ -6,7 +6,6 @@ side-cars that WebUI's users keep next to a file: a picture, a text, a JSON obje
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import stat
@@ -17,6 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, cast, get_args
 
+from promptengine.bounds import (
+    MOST_HEADER_BYTES,
+    MOST_SIDE_BYTES,
+    json_object,
+    require_few_pieces,
+)
 from promptengine.digests import files_below, is_settling
 
 __all__ = [
@@ -50,8 +55,6 @@ _SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 _DIFFUSERS_INDEX: Final = "model_index.json"
 _MISSING: Final = -1
-_LARGEST_HEADER_BYTES: Final = 16 << 20
-_LARGEST_SIDECAR_BYTES: Final = 1 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +125,7 @@ def metadata(entry: RegistryEntry) -> dict[str, Any]:
     content = _sidecar(path)
     if content is None:
         return {}
-    document = _json_object(content)
+    document = json_object(content)
     if document is None:
         _log.warning("%r holds no JSON object and is ignored", path)
         return {}
@@ -304,10 +307,11 @@ def read_header(path: Path) -> Header:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            content = file.read(length) if length <= _LARGEST_HEADER_BYTES else b""
-    except OSError:
+            content = file.read(length) if length <= MOST_HEADER_BYTES else b""
+        require_few_pieces(content, path.stat().st_size)
+    except (OSError, ValueError):
         return _NO_HEADER
-    document = _json_object(content)
+    document = json_object(content)
     if document is None:
         return _NO_HEADER
     inner = document.pop("__metadata__", None)
@@ -331,19 +335,11 @@ def _shape(entry: object) -> tuple[int, ...] | None:
 _NO_HEADER: Final = Header(0, {}, {})
 
 
-def _json_object(content: bytes) -> dict[str, Any] | None:
-    try:
-        document: object = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else None
-
-
 def _sidecar(path: str) -> bytes | None:
     """Read a file up to the largest size allowed; None where there is none."""
     try:
         with Path(path).open("rb") as file:
-            return file.read(_LARGEST_SIDECAR_BYTES)
+            return file.read(MOST_SIDE_BYTES)
     except OSError:
         return None
 

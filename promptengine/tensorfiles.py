@@ -1,4 +1,4 @@
-"""Reads and replaces files of tensors, whatever they hold.
+"""Reads files of tensors, whatever they hold.
 
 Weights come as safetensors or as pickles that ``torch.save`` wrote. A pickle is a program, so it is
 read in one way only: :mod:`promptengine.pickles` lets it pass, and ``torch.load(weights_only=True)``
@@ -8,19 +8,16 @@ before a file is opened.
 
 from __future__ import annotations
 
-import os
 import re
-import secrets
-import shutil
 import threading
 import zipfile
-from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeGuard, cast
 
 from promptengine.archives import read_archive
+from promptengine.bounds import MOST_HEADER_BYTES, require_few_pieces
 from promptengine.errors import NetworkFormatError, PromptEngineError
 from promptengine.pickles import (
     MOST_PICKLE_BYTES,
@@ -46,7 +43,6 @@ __all__ = [
     "read_pickled",
     "read_safetensors",
     "refusal_of",
-    "replacing",
 ]
 
 FileFormat = Literal["safetensors", "zip pickle", "legacy pickle"]
@@ -187,6 +183,7 @@ def read_safetensors(
     if file_format(path, error=error) != "safetensors":
         raise error("a pickle where a safetensors file was expected", path=path)
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
@@ -212,35 +209,6 @@ def refusal_of(path: Path, *, error: FileError = NetworkFormatError) -> PickleRe
     except Exception as failure:
         raise error(_explain(failure), path=path) from failure
     return None
-
-
-@contextmanager
-def replacing(path: Path) -> Generator[Path]:
-    """Writes a file so that readers see the old content or the new one, never a part.
-
-    Yields a temporary path in the same folder, of a hidden name that no scan of networks matches.
-    When the block ends, its content is forced to the disk and takes the place of ``path``; when the
-    block raises, it is removed and ``path`` stays as it was. A file that is replaced keeps its
-    permissions, a new one gets the usual ones; a symbolic link keeps pointing where it did.
-
-    Raises:
-        OSError: Where the folder does not exist or cannot be written.
-    """
-    target = path.resolve()
-    temporary = target.with_name(f".{secrets.token_hex(8)}.part")
-    # Some writers make private files. Made here first, the file shows which mode is the usual one.
-    temporary.touch(exist_ok=False)
-    try:
-        shutil.copymode(target if target.exists() else temporary, temporary)
-        mode = temporary.stat().st_mode
-        yield temporary
-        temporary.chmod(mode)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-        _sync_folder(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def is_plain_tensor(value: object) -> TypeGuard[Tensor]:
@@ -313,6 +281,16 @@ def _check(path: Path, *, zipped: bool) -> None:
         PickleCheck(size, inert, storages).follow(BytesIO(program))
 
 
+def _check_header(path: Path) -> None:
+    """Refuses a header that would take more memory or time than the file warrants."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(size, MOST_HEADER_BYTES):
+            raise ValueError(f"a header of {length} bytes")
+        require_few_pieces(file.read(length), size)
+
+
 def _explain(failure: Exception) -> str:
     if isinstance(failure, PickleRefusal):
         return str(failure)
@@ -331,14 +309,3 @@ def _explain(failure: Exception) -> str:
 def _one_line(reason: object) -> str:
     first = str(reason).strip().partition("\n")[0]
     return first if len(first) <= _LONGEST_CAUSE else first[: _LONGEST_CAUSE - 1] + "…"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut; only POSIX systems can, and only they need it."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

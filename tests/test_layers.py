@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
-    {"version", "errors", "digests", "onednn", "archives", "pickles", "imagefiles"},
+    {"atomic", "version", "errors"},
+    {"digests", "onednn", "archives", "pickles", "imagefiles", "bounds"},
     {"tensorfiles", "syntax", "modelfiles", "options"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
@@ -46,10 +47,12 @@ NEIGHBOURS = {
 TORCH_FREE = {
     "version",
     "errors",
+    "atomic",
     "digests",
     "archives",
     "pickles",
     "imagefiles",
+    "bounds",
     "syntax",
     "modelfiles",
     "options",

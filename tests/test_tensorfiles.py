@@ -24,7 +24,6 @@ from promptengine.tensorfiles import (
     read_pickled,
     read_safetensors,
     refusal_of,
-    replacing,
 )
 
 
@@ -251,46 +250,6 @@ def test_trainer_state_of_old_checkpoints_is_read_as_inert_placeholders(tmp_path
     assert refusal_of(path) is None
     assert set(torch.serialization.get_safe_globals()) == set(allowed)
     assert not {name for name in set(sys.modules) - modules if "lightning" in name}
-
-
-def test_replacing_is_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "a.pt"
-    with replacing(path) as temporary:
-        assert temporary.parent == tmp_path and temporary.name.startswith(".")
-        temporary.write_text("one")
-        assert not path.exists()
-    assert path.read_text() == "one"
-
-    def fail() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert path.read_text() == "one"
-    assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="permissions and links are POSIX's here")
-def test_replacing_keeps_permissions_and_links(tmp_path: Path) -> None:
-    plain, private, link = tmp_path / "plain", tmp_path / "private", tmp_path / "link"
-    plain.touch()
-    private.touch(mode=0o600)
-    link.symlink_to(private)
-    for path in (tmp_path / "new", link):
-        with replacing(path) as temporary:
-            # This writer makes files that only their owner can read.
-            save_file({"a": torch.zeros(1)}, temporary)
-    assert (tmp_path / "new").stat().st_mode == plain.stat().st_mode
-    assert link.is_symlink()
-    assert private.stat().st_size > 0
-    assert private.stat().st_mode & 0o777 == 0o600
-
-
-def test_replacing_needs_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "no" / "a.pt"):
-        pytest.fail("the block must not begin")
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from torch import Tensor
 
+from promptengine.bounds import read_small
 from promptengine.diffusion.building import read_weights
 from promptengine.errors import CheckpointError
 from promptengine.families import Config, Family, Parts, parts_in_folder
@@ -127,7 +128,7 @@ def _named(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        document: object = json.loads(path.read_text(encoding="utf-8"))
+        document: object = json.loads(read_small(path))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"not readable as JSON: {error}", path=path) from None
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}

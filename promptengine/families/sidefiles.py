@@ -10,6 +10,7 @@ from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
+from promptengine.bounds import read_small
 from promptengine.errors import CheckpointError
 from promptengine.families.recognise import Family, Prediction
 
@@ -42,6 +43,9 @@ _VAE_ENDS: Final = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
 
 _NATIVE_SIZES: Final[Mapping[Family, int]] = {"SD1": 512, "SD2": 512, "SDXL": 1024}
 _NATIVE_SIZE_OF_SD2_V: Final = 768
+
+_MOST_YAML_BYTES: Final = 16 << 10  # parsing takes a second for 32 KiB; such files have 3
+_LONGEST_REASON: Final = 300
 
 PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler")
 
@@ -138,7 +142,11 @@ def parts_in_yaml(path: Path) -> Parts:
     import yaml
 
     try:
-        params = yaml.safe_load(path.read_text(encoding="utf-8"))["model"]["params"]
+        content = read_small(path, _MOST_YAML_BYTES).decode()
+        # An alias may stand for as much as its file, and hold others: a page becomes gigabytes.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
+            raise ValueError("it uses aliases, which no such file does")
+        params = yaml.safe_load(content)["model"]["params"]
         original = "network_config" not in params
         unet = params["unet_config" if original else "network_config"]["params"]
         scheduler = _ddpm(params) if original else _stability(params)
@@ -148,9 +156,12 @@ def parts_in_yaml(path: Path) -> Parts:
             "vae": {"scaling_factor": params["scale_factor"]} if "scale_factor" in params else {},
             "scheduler": scheduler,
         }
-    except (OSError, ValueError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        message = f"not a configuration of Stable Diffusion ({error!r}); mend or remove it"
-        raise CheckpointError(message.replace("\n", " "), path=path) from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = repr(error)[:_LONGEST_REASON]
+    except (yaml.YAMLError, RecursionError, OverflowError) as error:
+        reason = repr(error)[:_LONGEST_REASON]
+    message = f"not a configuration of Stable Diffusion ({reason}); mend or remove it"
+    raise CheckpointError(message.replace("\n", " "), path=path)
 
 
 def _ddpm(params: Config) -> Config:
@@ -216,7 +227,7 @@ def parts_in_folder(folder: Path) -> Parts:
         file = folder / part / name
         try:
             if file.is_file():
-                parts |= _checked({part: json.loads(file.read_text(encoding="utf-8"))})
+                parts |= _checked({part: json.loads(read_small(file))})
         except (OSError, ValueError, RecursionError) as error:
             raise CheckpointError(f"not readable as JSON: {error}", path=file) from None
     return parts

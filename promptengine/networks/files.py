@@ -28,12 +28,14 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from promptengine.atomic import replacing
 from promptengine.errors import NetworkFormatError
 from promptengine.networks.hypernetwork import (
     Hypernetwork,
     HypernetworkSettings,
     Transform,
     WidthPair,
+    check_extent,
 )
 from promptengine.tensorfiles import (
     file_format,
@@ -41,7 +43,6 @@ from promptengine.tensorfiles import (
     kind_of,
     read_pickled,
     read_safetensors,
-    replacing,
 )
 
 __all__ = [
@@ -81,6 +82,8 @@ _ALIGNMENT: Final = 64
 _MEMBER_HEADER: Final = 30 + 4  # local header of a zip member, header of its extra field
 _SCALARS: Final = (str, int, float, type(None))
 _LONGEST_CAUSE: Final = 400
+_LONGEST_SHOWN: Final = 100
+_MOST_TENSORS: Final = 1_000  # of one network: 100 stages have less than 500
 
 _T = TypeVar("_T")
 _States = dict[int, tuple[dict[str, Tensor], ...]]
@@ -169,6 +172,7 @@ def _from_pickle(path: Path) -> Hypernetwork:
     kind = kind_of(payload)
     if kind != "hypernetwork":
         raise ValueError(_other_kind(kind))
+    check_extent(sum(type(width) is int for width in payload))
     states: _States = {
         width: _state_pair(width, pair) for width, pair in payload.items() if type(width) is int
     }
@@ -194,7 +198,8 @@ def _from_safetensors(path: Path) -> Hypernetwork:
         )
     widths = _from_json(metadata, "widths", list)
     if not widths or not all(type(width) is int for width in widths):
-        raise ValueError(f"its widths {widths} are no list of whole numbers")
+        raise ValueError(f"its widths {str(widths)[:_LONGEST_SHOWN]} are no list of whole numbers")
+    check_extent(len(widths))
     given = _from_json(metadata, "settings", dict)
     parts = HypernetworkSettings(transform=_transform(given)).parts
     states: _States = {width: ({}, {}) for width in widths}
@@ -275,8 +280,11 @@ def _state(width: int, state: object) -> dict[str, Tensor]:
     """Checks one state dictionary and gives layers of 2022's first files their current names."""
     if not isinstance(state, dict):
         raise ValueError(f"width {width} holds a {type(state).__name__} in place of a network")
+    entries = cast("dict[object, object]", state)
+    if len(entries) > _MOST_TENSORS:
+        raise ValueError(f"width {width} holds {len(entries)} tensors in place of a network")
     tensors: dict[str, Tensor] = {}
-    for name, tensor in cast("dict[object, object]", state).items():
+    for name, tensor in entries.items():
         if not isinstance(name, str) or not is_plain_tensor(tensor):
             raise ValueError(f"width {width}: {name!r} is no plain tensor")
         current = _OLD_LAYER_NAME.sub(lambda found: f"linear.{int(found[1]) - 1}.", name)

@@ -25,6 +25,7 @@ __all__ = [
     "ResidualNetwork",
     "Transform",
     "WidthPair",
+    "check_extent",
 ]
 
 Transform = Literal["key,value", "key,query"]
@@ -51,6 +52,8 @@ _NO_ACTIVATION: Final = frozenset({None, "linear", "none"})
 # asking for absurd ones.
 _LARGEST_WIDTH: Final = 1_000_000
 _MOST_STAGES: Final = 100
+_MOST_WIDTHS: Final = 64
+_MOST_STAGES_IN_ALL: Final = 1_000
 
 
 @dataclass(frozen=True)
@@ -200,6 +203,8 @@ class Hypernetwork(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
+        widths = tuple(widths)
+        check_extent(len(widths), settings)
         self.name = name
         self.step = step
         self.settings = settings
@@ -252,6 +257,26 @@ class Hypernetwork(nn.Module):
         if all(tensor.device == device and tensor.dtype == dtype for tensor in self.parameters()):
             return self
         return copy.deepcopy(self).to(device=device, dtype=dtype)
+
+
+def check_extent(widths: int, settings: HypernetworkSettings | None = None) -> None:
+    """Refuse more networks than any model has a use for, before there is one of them.
+
+    Args:
+        widths: How many widths there are to be networks for.
+        settings: How they are to be built, where that is known.
+
+    Raises:
+        ValueError: There are too many.
+    """
+    if widths > _MOST_WIDTHS:
+        raise ValueError(f"it claims {widths} widths; at most {_MOST_WIDTHS} are read")
+    stages = widths * len(settings.structure) if settings else 0
+    if stages > _MOST_STAGES_IN_ALL:
+        raise ValueError(
+            f"it claims {widths} widths of {stages // widths} stages each; at most "
+            f"{_MOST_STAGES_IN_ALL} stages in all are read"
+        )
 
 
 def _layers(

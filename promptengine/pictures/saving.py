@@ -8,11 +8,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from promptengine.atomic import replacing
 from promptengine.errors import PictureError
 from promptengine.pictures.chunks import MOST_INFOTEXT
 from promptengine.pictures.exif import make_exif
 from promptengine.recipe.text import Infotext
-from promptengine.tensorfiles import replacing
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -7,13 +7,13 @@ its hash then spares reading all others.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
 
+from promptengine.bounds import MOST_HEADER_BYTES, json_object
 from promptengine.errors import PromptEngineError
 from promptengine.registry import Kind, Registry, RegistryEntry
 from promptengine.syntax import Diagnostic, Tag, parse
@@ -31,7 +31,6 @@ _HASH: Final = re.compile(r"[0-9a-f]{8,64}")
 _OLD_HASH_START: Final = 0x100000
 _OLD_HASH_BYTES: Final = 0x10000
 _OLD_HASH_DIGITS: Final = 8
-_LARGEST_HEADER_BYTES: Final = 16 << 20
 _BLOCK_BYTES: Final = 1 << 20
 _SHOWN_CHARACTERS: Final = 80
 _NOT_LISTED: Final = {ord(mark): None for mark in ",:\r\n"}
@@ -192,7 +191,7 @@ def _lora_digests(path: Path) -> Iterator[str]:
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > _LARGEST_HEADER_BYTES:
+        if length > MOST_HEADER_BYTES:
             return
         written = _metadata(file.read(length)).get("sshs_model_hash")
         if isinstance(written, str) and written:
@@ -205,9 +204,5 @@ def _lora_digests(path: Path) -> Iterator[str]:
 
 
 def _metadata(header: bytes) -> dict[str, Any]:
-    try:
-        document: Any = json.loads(header)
-    except (ValueError, RecursionError):
-        return {}
-    inner = document.get("__metadata__") if isinstance(document, dict) else None
+    inner = (json_object(header) or {}).get("__metadata__")
     return cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from promptengine.atomic import replacing
 from promptengine.diffusion.sampling import find_sampler
 from promptengine.errors import PictureError
 from promptengine.pictures.saving import encode_picture
@@ -21,7 +22,6 @@ from promptengine.server.images import in_base64
 from promptengine.server.jobs import Job
 from promptengine.server.paths import Shown
 from promptengine.server.requesting import Asked
-from promptengine.tensorfiles import replacing
 from promptengine.version import __version__
 
 __all__ = [

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from promptengine.atomic import remove_parts
 from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.engine import Engine
 from promptengine.errors import RequestError, TrainingError
@@ -41,7 +42,6 @@ from promptengine.training.state import (
     Snapshot,
     discard,
     newest_snapshot,
-    remove_parts,
     restore,
     save_named,
     save_snapshot,
@@ -235,7 +235,7 @@ def _opened(
     for folder in (snapshots, files.folder / "previews", files.output.parent):
         folder.mkdir(parents=True, exist_ok=True)
     for folder in (snapshots, files.folder / "previews", files.folder):
-        remove_parts(folder)
+        remove_parts(folder, older_than=0)
     cut_losses(files.folder / "loss.csv", found.state.step if found else 0)
     write_json(files.folder / "settings.json", _told(config, engine.checkpoint, settings))
     if found is None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from promptengine.tensorfiles import replacing
+from promptengine.atomic import replacing
 
 __all__ = ["LossRow", "append_losses", "cut_losses", "draw_losses"]
 

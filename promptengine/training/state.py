@@ -20,18 +20,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from promptengine.atomic import replacing
 from promptengine.digests import sha256
 from promptengine.errors import NetworkFormatError
 from promptengine.networks.files import STATE_KEY, load_hypernetwork, save_hypernetwork
 from promptengine.networks.hypernetwork import Hypernetwork
-from promptengine.tensorfiles import read_safetensors, replacing
+from promptengine.tensorfiles import read_safetensors
 
 __all__ = [
     "RunState",
     "Snapshot",
     "discard",
     "newest_snapshot",
-    "remove_parts",
     "restore",
     "save_named",
     "save_snapshot",
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 _OPTIM: Final = ".optim.safetensors"
-_PART: Final = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +149,6 @@ def discard(folder: Path, name: str, suffix: str) -> None:
     """Remove all snapshots of a run."""
     for step in list(_steps(folder, name, suffix)):
         _remove(folder, name, suffix, step)
-
-
-def remove_parts(folder: Path) -> None:
-    """Remove the half-written files that a killed run left in its own folder."""
-    for path in list(folder.iterdir()) if folder.is_dir() else ():
-        if _PART.fullmatch(path.name):
-            path.unlink()
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

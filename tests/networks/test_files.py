@@ -73,7 +73,11 @@ def test_every_network_survives_both_formats(
     name: str,
     extra: dict[str, object],
 ) -> None:
-    known = {"step", "name", "sd_checkpoint", "sd_checkpoint_name", "activation_func"}
+    known = {
+        *("step", "name", "sd_checkpoint", "sd_checkpoint_name", "layer_structure"),
+        *("activation_func", "is_layer_norm", "weight_initialization", "activate_output"),
+        *("use_dropout", "dropout_structure", "last_layer_dropout"),
+    }
     extra = {k: v for k, v in extra.items() if k not in known and v is not None}
     extra = {"optional_info": "rate 1e-5", **extra}
     folder = tmp_path_factory.mktemp("formats")

@@ -210,7 +210,8 @@ def test_a_cancelled_run_goes_on(tiny_engine: Engine, tmp_path: Path) -> None:
         assert not broken.output.exists()
     # A step that a kill left without its state does not count.
     (tmp_path / "broken" / "snapshots" / "ink-5.pt").write_bytes(b"half")
-    (tmp_path / "broken" / "snapshots" / f".{'0' * 16}.part").write_bytes(b"half")
+    half = tmp_path / "broken" / "snapshots" / f".{'0' * 16}-{2**30}.part"
+    half.write_bytes(b"half")
     with (tmp_path / "broken" / "loss.csv").open("a") as file:
         file.write("5,2,0.1,0.1,0.001\n6,2,0.")
     told: list[int] = []
@@ -220,7 +221,7 @@ def test_a_cancelled_run_goes_on(tiny_engine: Engine, tmp_path: Path) -> None:
     assert broken.output.read_bytes() == steady.output.read_bytes()
     tables = [(tmp_path / name / "loss.csv").read_bytes() for name in ("whole", "broken")]
     assert tables[0] == tables[1]
-    assert not (tmp_path / "broken" / "snapshots" / f".{'0' * 16}.part").exists()
+    assert not half.exists()
     again = train(tiny_engine, tmp_path, files=broken, cancel=threading.Event())
     assert again == result
     longer = train(tiny_engine, tmp_path, files=broken, config=config(tmp_path, steps=8))

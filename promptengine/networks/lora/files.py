@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor
 
+from promptengine.bounds import json_object, read_small
 from promptengine.errors import NetworkFormatError
 from promptengine.networks.lora.deltas import LoraModule
 from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name
@@ -28,7 +28,6 @@ __all__ = ["Lora", "load_lora"]
 
 _PEFT_CONFIG: Final = "adapter_config.json"
 _DIFFUSERS_METADATA: Final = "lora_adapter_metadata"
-_LARGEST_CONFIG_BYTES: Final = 1 << 20
 _OTHER_WEIGHTS: Final = "dora_scale", "lora_magnitude_vector"
 
 
@@ -153,8 +152,8 @@ class _Settings:
     def read(path: Path, metadata: Mapping[str, str], *, peft: bool) -> _Settings:
         """Look beside a file of peft's, or in the metadata of one of diffusers'."""
         if peft:
-            return _Settings({"": _json_object(_small_file(path.with_name(_PEFT_CONFIG)))})
-        document = _json_object(metadata.get(_DIFFUSERS_METADATA, ""))
+            return _Settings({"": _beside(path.with_name(_PEFT_CONFIG))})
+        document = json_object(metadata.get(_DIFFUSERS_METADATA, "")) or {}
         prefixes = {
             "unet.": ("unet_",),
             "text_encoder.": ("transformer_text_",),
@@ -203,17 +202,8 @@ def _rank(tensors: Mapping[str, Tensor]) -> int | None:
     return module_rank(kind, shapes) if kind else None
 
 
-def _small_file(path: Path) -> str:
+def _beside(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return file.read(_LARGEST_CONFIG_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        document: object = json.loads(text)
-    except (ValueError, RecursionError):
+        return json_object(read_small(path)) or {}
+    except (OSError, ValueError):
         return {}
-    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
