@@ -50,6 +50,8 @@ def text_entries(
         timeline = partial(schedule, steps=steps, hires_steps=hires_steps)
         if any(timeline(part, old=True) != timeline(part) for part in parts):
             entries["Old prompt editing timelines"] = True
+    if not options.comments and any("#" in prompt.source for prompt in prompts):
+        entries["Prompt comments"] = False
     if options.emphasis != "Original":
         schedules = [plan.negative, *(part.schedule for part in plan.positive)]
         texts = [segment.text for one in schedules for segment in one.segments]

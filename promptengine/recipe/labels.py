@@ -71,6 +71,7 @@ OPTIONS: Final[Mapping[str, Label]] = {
     "Old prompt editing timelines": Label("use_old_scheduling", _truth),
     "Pad conds": Label("pad_cond_uncond", _truth),
     "Pad conds v0": Label("pad_cond_uncond_v0", _truth),
+    "Prompt comments": Label("enable_prompt_comments", _truth),
     "RNG": Label("randn_source", _noise_source),
     "SGM noise multiplier": Label("sgm_noise_multiplier", _truth),
     "Schedule max sigma": Label("sigma_max", number),

@@ -107,8 +107,12 @@ def together(requests: Sequence[GenerationRequest]) -> object:
     if len({shared_settings(request) for request in requests}) > 1:
         return None
     settings = shared_settings(requests[0])
-    prompts = {text for r in requests for text in (r.prompt, r.hires.prompt if r.hires else "")}
-    loras = frozenset(t.arguments for p in prompts for t in parse(p).tags if t.kind in LORA_KINDS)
+    prompts = [
+        parse(text, comments=r.options.comments)
+        for r in requests
+        for text in (r.prompt, r.hires.prompt if r.hires else "")
+    ]
+    loras = frozenset(t.arguments for p in prompts for t in p.tags if t.kind in LORA_KINDS)
     return None if settings is None else (settings, loras)
 
 
@@ -284,7 +288,7 @@ def _side(pixels: int) -> int:
 def _without_tags(request: GenerationRequest) -> GenerationRequest:
     """A request whose prompt is free of tags, and that has no networks by settings either."""
     prompt = request.prompt
-    for tag in reversed(parse(prompt).tags):
+    for tag in reversed(parse(prompt, comments=request.options.comments).tags):
         prompt = prompt[: tag.span.start] + prompt[tag.span.end :]
     options = replace(request.options, hypernetwork="None", lora="None")
     return replace(request, prompt=prompt, options=options)
