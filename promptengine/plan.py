@@ -244,11 +244,14 @@ def tag_timelines(
         steps: As for :func:`make_plan`.
         hires_steps: Likewise.
     """
+    tags = [tag for tag in prompt.tags if tag.kind == "hypernet"]
+    if not tags or prompt.dialect == "webui":
+        return {}
     schedules = [schedule(part, steps, hires_steps=hires_steps) for part in prompt.parts]
     clock = _TagClock.of(prompt, schedules)
     found: dict[Tag, tuple[float, ...]] = {}
-    for tag in prompt.tags:
-        points = _tag_points(tag, prompt, clock) if tag.kind == "hypernet" else None
+    for tag in tags:
+        points = _tag_points(tag, prompt, clock)
         values = () if points is None else clock.over_calls(tag, points)
         if len(values) > 1:
             found[tag] = values[:-1]

@@ -28,14 +28,14 @@ class Label(NamedTuple):
 
 def whole(text: str) -> int:
     """Read a whole number; ValueError where it is none."""
-    if _WHOLE.fullmatch(text) is None:
+    if _WHOLE.fullmatch(text.strip()) is None:
         raise ValueError("no whole number")
-    return int(text)
+    return int(text.strip())
 
 
 def number(text: str) -> float:
     """Read a finite number; ValueError where it is none."""
-    value = float(text)
+    value = float(text.strip())
     if not math.isfinite(value):
         raise ValueError("not finite")
     return value
@@ -129,6 +129,8 @@ RECORDS: Final = frozenset(
     {
         "Batch pos",
         "Batch size",
+        "Civitai metadata",
+        "Civitai resources",
         "Hashes",
         "Hypernet hashes",
         "Hypernet schedule",
