@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from promptengine.request import GenerationRequest, NetworkReport
 from promptengine.version import __version__
 
-__all__ = ["Making", "generation_entries", "write_entries", "write_infotext"]
+__all__ = ["Making", "generation_entries", "skipped_items", "write_entries", "write_infotext"]
+
+_ITEM_MARKS: Final = re.compile(r"[()\r\n]")
+_ITEM_END: Final = re.compile(r"\)\s*,")
+"""Where an item of a list of ``name (reason)`` ends: reasons hold commas, but no brackets."""
 
 
 def write_infotext(prompt: str, negative_prompt: str, entries: Mapping[str, object]) -> str:
@@ -39,7 +45,8 @@ def _pair(key: str, value: object) -> str:
     text = str(value)
     if key == text:
         return key
-    if any(mark in text for mark in ",:\n"):
+    # Beyond WebUI's rule, so that blanks at the ends and quotes of a value's own are read back.
+    if any(mark in text for mark in ",:\n") or text != text.strip() or text[:1] == '"':
         text = json.dumps(text, ensure_ascii=False)
     return f"{key}: {text}"
 
@@ -57,6 +64,7 @@ class Making:
         vae_digest: Its SHA-256 in hex.
         networks: What became of the tags.
         hires_sampler: Name of the second pass's sampler, where there is such a pass.
+        hires_scheduler: The label of its schedule type, where that does not follow from the rest.
         hires_networks: What became of the tags there.
         embedding_hashes: See :func:`promptengine.text.encode.embedding_hashes`.
         scheduler: The label of a schedule type that was asked for beside the sampler, as WebUI 1.10
@@ -75,6 +83,7 @@ class Making:
     vae_digest: str | None = None
     networks: Sequence[NetworkReport] = ()
     hires_sampler: str | None = None
+    hires_scheduler: str | None = None
     hires_networks: Sequence[NetworkReport] = ()
     embedding_hashes: str | None = None
     scheduler: str | None = None
@@ -121,12 +130,17 @@ def generation_entries(
         "RNG": _SOURCES[options.noise_source],
         "NGMS": options.unguided_below or None,
         "Tiling": request.tiling or None,
-        **_hires_entries(request, hires_sampler),
+        **_hires_entries(request, hires_sampler, making.hires_scheduler),
         **_inpainting_entries(request),
         **making.levels,
         **_network_entries(making.networks, making.hires_networks, making.embedding_hashes),
         **(_hires_network_entries(making.hires_networks) if _other_prompt(request) else {}),
-        **{key: value for key, value in making.sampling.items() if value is not None},
+        **{
+            key: value
+            for key, value in making.sampling.items()
+            # One that was asked for beside the sampler stands in front already, and holds.
+            if value is not None and (key != "Schedule type" or making.scheduler is None)
+        },
         "Prompt syntax": "extended" if request.dialect == "extended" else None,
         "Version": f"promptengine {__version__}" if options.name_version else None,
     }
@@ -158,8 +172,16 @@ def _other_prompt(request: GenerationRequest) -> bool:
     return request.hires is not None and request.hires.prompt not in ("", request.prompt)
 
 
-def _hires_entries(request: GenerationRequest, sampler: str | None) -> dict[str, object]:
-    """What WebUI tells about a high-resolution pass; ``sampler`` is told where it is another one."""
+def _hires_entries(
+    request: GenerationRequest, sampler: str | None, scheduler: str | None
+) -> dict[str, object]:
+    """What WebUI tells about a high-resolution pass.
+
+    Args:
+        request: What was asked for.
+        sampler: The pass's, where it is another one.
+        scheduler: Likewise its schedule type's label.
+    """
     hires = request.hires
     if hires is None:
         return {}
@@ -170,6 +192,7 @@ def _hires_entries(request: GenerationRequest, sampler: str | None) -> dict[str,
         "Hires sampler": sampler,
         "Hires prompt": hires.prompt if _other_prompt(request) else None,
         "Hires negative prompt": negative if other_negative else None,
+        "Hires schedule type": scheduler,
         "Hires upscale": None if sides else float(hires.scale),
         "Hires resize": sides,
         "Hires steps": hires.steps or None,
@@ -252,10 +275,20 @@ def _hypernet_hashes(reports: Sequence[NetworkReport]) -> str:
 
 def _skipped(reports: Sequence[NetworkReport], *kinds: str) -> str:
     return ", ".join(
-        f"{_list_name(r.name)} ({_list_name(r.reason)})"
+        f"{_list_name(r.name)} ({_ITEM_MARKS.sub('', r.reason)})"
         for r in reports
         if not r.applied and r.kind in kinds
     )
+
+
+def skipped_items(value: str) -> Iterator[str]:
+    """Take what stands under ``Hypernet skipped`` apart: ``name (reason)``, the reason with its commas."""
+    done = 0
+    for end in _ITEM_END.finditer(value):
+        yield value[done : end.start() + 1].strip()
+        done = end.end()
+    if rest := value[done:].strip():
+        yield rest
 
 
 def _list_name(name: str) -> str:

@@ -188,6 +188,7 @@ class Options:
         noise_schedule: ``default``, or ``zero_terminal_snr`` to let levels end in pure noise.
         emphasis: What becomes of weights in prompts.
         comma_backtrack: How many tokens back a full chunk may break at a comma.
+        comments: Leave out what stands behind a ``#`` in prompts, to the end of its line.
         old_emphasis: Weights as the first versions of WebUI applied them.
         old_timelines: ``[a:b:when]`` as old versions counted: below 1 is a fraction.
         undoubled_timelines: Do not count a second-order sampler's calls as two per step.
@@ -257,6 +258,7 @@ class Options:
 
     emphasis: Emphasis = field(default="Original", metadata=_choice("emphasis", _EMPHASES))
     comma_backtrack: int = field(default=20, metadata=_whole("comma_padding_backtrack", 0, 75))
+    comments: bool = field(default=True, metadata=_flag("enable_prompt_comments"))
     old_emphasis: bool = field(default=False, metadata=_flag("use_old_emphasis_implementation"))
     old_timelines: bool = field(default=False, metadata=_flag("use_old_scheduling"))
     undoubled_timelines: bool = field(

@@ -27,6 +27,7 @@ from promptengine.syntax import (
     parse,
     schedule,
 )
+from promptengine.syntax.diagnose import lora_items
 
 __all__ = [
     "LORA_KINDS",
@@ -185,7 +186,6 @@ def make_plan(
             uses.append(outcome)
         elif isinstance(outcome, LoraUse):
             loras.append(outcome)
-            diagnostics += _idle_items(tag)
         elif policy == "strict":
             raise outcome.error
         else:
@@ -216,7 +216,7 @@ def with_default_lora(prompt: str, name: str, multiplier: float = 1.0) -> str:
         RequestError: No tag can hold this name.
     """
     tags = [tag for tag in parse(prompt).tags if tag.kind in LORA_KINDS]
-    if name in ("", "None") or any(_items(tag)[0][:1] == [name] for tag in tags):
+    if name in ("", "None") or any(lora_items(tag)[0][:1] == [name] for tag in tags):
         return prompt
     if any(mark in name for mark in "<>:=\r\n"):
         message = f"{name!r} is no name of a LoRA that a tag can hold"
@@ -244,11 +244,14 @@ def tag_timelines(
         steps: As for :func:`make_plan`.
         hires_steps: Likewise.
     """
+    tags = [tag for tag in prompt.tags if tag.kind == "hypernet"]
+    if not tags or prompt.dialect == "webui":
+        return {}
     schedules = [schedule(part, steps, hires_steps=hires_steps) for part in prompt.parts]
     clock = _TagClock.of(prompt, schedules)
     found: dict[Tag, tuple[float, ...]] = {}
-    for tag in prompt.tags:
-        points = _tag_points(tag, prompt, clock) if tag.kind == "hypernet" else None
+    for tag in tags:
+        points = _tag_points(tag, prompt, clock)
         values = () if points is None else clock.over_calls(tag, points)
         if len(values) > 1:
             found[tag] = values[:-1]
@@ -278,6 +281,10 @@ class _TagClock:
         calls = range(steps + 2) if tags else ()
         holding = (frozenset(t for s in schedules for t in s.at(call).tags) for call in calls)
         return cls(tags, tuple(holding), steps)
+
+    def changes(self, tag: Tag) -> bool:
+        """Whether brackets let a tag hold at some calls and not at others, or at none."""
+        return tag in self.bracketed and not all(tag in held for held in self.holding)
 
     def over_calls(self, tag: Tag, points: Sequence[tuple[float, float]]) -> tuple[float, ...]:
         """Return a tag's multiplier at each call, or one value for all if it never changes.
@@ -333,9 +340,11 @@ def _resolve(
     tag: Tag, prompt: Prompt, registry: Registry, clock: _TagClock
 ) -> NetworkUse | LoraUse | _Refusal:
     if tag.kind in LORA_KINDS:
-        if tag in clock.bracketed:
+        curve = prompt.dialect == "extended" and any("@" in item for item in tag.arguments[1:])
+        if curve or clock.changes(tag):
             reason = "LoRAs cannot change over the steps"
-            return _unusable(tag, prompt, reason, f"{reason}; take the tag out of the brackets")
+            remedy = "write one number" if curve else "take the tag out of the brackets"
+            return _unusable(tag, prompt, reason, f"{reason}; {remedy}")
         return _resolve_lora(tag, prompt, registry)
     if tag.kind != "hypernet":
         reason = f"tags of kind {tag.kind!r} are not applied"
@@ -356,7 +365,7 @@ def _resolve(
 
 def _resolve_lora(tag: Tag, prompt: Prompt, registry: Registry) -> LoraUse | _Refusal:
     """Reads ``<lora:name:te:unet:dyn>``, where ``te=``, ``unet=`` and ``dyn=`` may stand anywhere."""
-    positional, named = _items(tag)
+    positional, named = lora_items(tag)
     if not positional:
         reason = f"{tag.arguments[0]!r} is no name, because of its '='"
         problem = f"in a <{tag.kind}:…> tag {tag.arguments[0]!r} is no name, because of its '='"
@@ -374,26 +383,6 @@ def _resolve_lora(tag: Tag, prompt: Prompt, registry: Registry) -> LoraUse | _Re
     if entry is None:
         return _unknown("lora", name, tag, registry, text)
     return LoraUse(entry, tag, name, text, unet, _whole_number(asked.get("dyn", "")))
-
-
-def _items(tag: Tag) -> tuple[list[str], dict[str, str]]:
-    """A LoRA tag's arguments: by position, and those of the form ``key=value``."""
-    split = [argument.split("=") for argument in tag.arguments]
-    positional = ["=".join(pieces) for pieces in split if len(pieces) != 2]
-    return positional, {pieces[0]: pieces[1] for pieces in split if len(pieces) == 2}
-
-
-def _idle_items(tag: Tag) -> list[Diagnostic]:
-    """Says which items of a LoRA tag mean nothing, as they do in WebUI."""
-    positional, named = _items(tag)
-    idle = [*positional[4:], *(f"{k}={v}" for k, v in named.items() if k not in _LORA_ITEMS)]
-    known = ", ".join(f"{key}=" for key in _LORA_ITEMS)
-    return [
-        Diagnostic(
-            "warning", f"{item!r} means nothing in a LoRA tag", tag.span, f"known are {known}"
-        )
-        for item in idle
-    ]
 
 
 def _unknown(kind: Kind, name: str, tag: Tag, registry: Registry, multiplier: float) -> _Refusal:
@@ -439,5 +428,4 @@ def _repetitions(uses: Sequence[NetworkUse | LoraUse]) -> list[Diagnostic]:
 
 
 _MOST_RANKS: Final = 1 << 31
-_LORA_ITEMS: Final = ("te", "unet", "dyn")
 _WORDS: Final = {NetworkUse: "hypernetwork", LoraUse: "LoRA"}

@@ -330,7 +330,8 @@ def with_default_hypernetwork(request: GenerationRequest) -> GenerationRequest:
         RequestError: No tag can hold the name.
     """
     name = request.options.hypernetwork
-    tags = [tag for tag in parse(request.prompt).tags if tag.kind == "hypernet"]
+    read = parse(request.prompt, comments=request.options.comments)
+    tags = [tag for tag in read.tags if tag.kind == "hypernet"]
     if name in ("", "None") or any(tag.arguments[0] == name for tag in tags):
         return request
     multiplier = str(request.options.default_multiplier)

@@ -1,4 +1,9 @@
-"""The tiny checkpoint of the golden data, for tests that need a whole model."""
+"""The tiny checkpoint of the golden data, for tests that need a whole model.
+
+Property tests draw the same examples on every run (hypothesis' profile ``fixed``), so that a run that
+passed passes again, on any machine; nor have they a deadline, since a machine may be busy. To search
+for new examples give ``--hypothesis-profile=search``, and ``--hypothesis-seed`` to repeat a search.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.conformance.golden import DATA
 
 if TYPE_CHECKING:
     from promptengine import Engine
+
+settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
+settings.register_profile("search", deadline=None)
+settings.load_profile("fixed")
 
 WEBUI = DATA / "webui"
 CHECKPOINT = WEBUI / "model" / "tiny-sd1.safetensors"

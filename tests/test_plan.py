@@ -142,6 +142,34 @@ def test_a_lora_is_found_by_stem_path_and_alias(registry: Registry) -> None:
     assert "LoRA 'wash' is named 2 times" in warning.message
 
 
+def extended(registry: Registry, prompt: str) -> Plan:
+    reading = (parse(prompt, dialect="extended"), parse("", negative=True))
+    return make_plan(*reading, registry, steps=10)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<lora:line:0@0,1@0.5>",
+        "<lora:line:1:unet=0@0,1@0.5>",
+        "[<lora:line:1>:0.5]",
+        "[<lora:line:1>|a]",
+    ],
+)
+def test_a_lora_that_would_change_over_the_steps_is_refused(
+    registry: Registry, prompt: str
+) -> None:
+    made = extended(registry, prompt)
+    assert made.loras == ()
+    (told,) = [d for d in made.diagnostics if d.hint == "it is not applied"]
+    assert told.message.startswith("LoRAs cannot change over the steps; ")
+
+
+def test_a_lora_in_brackets_that_schedule_nothing_is_applied(registry: Registry) -> None:
+    assert [use.text for use in extended(registry, "[a <lora:line:0.5>, b").loras] == [0.5]
+    assert [use.text for use in extended(registry, "[a <lora:line:0.5>]").loras] == [0.5]
+
+
 def test_items_without_meaning_are_said(registry: Registry) -> None:
     made = plan(registry, "<lora:line:1:1:2:extra:lbw=MIDD>")
     assert [d.message.split()[0] for d in made.diagnostics] == ["'extra'", "'lbw=MIDD'"]

@@ -14,6 +14,7 @@ from promptengine.digests import default_cache_file
 from promptengine.errors import PictureError
 from promptengine.pictures import read_picture
 from promptengine.recipe.request import Recipe, request_from
+from promptengine.recipe.schedules import split_name
 from promptengine.recipe.text import Infotext
 from promptengine.registry import Kind, Registry
 from promptengine.request import GenerationRequest, MaskedContent
@@ -25,6 +26,7 @@ _LABELS: Final[Mapping[str, tuple[str, ...]]] = {
     "seed": ("Seed",),
     "steps": ("Steps",),
     "sampler": ("Sampler", "Schedule type"),
+    "scheduler": ("Schedule type",),
     "cfg_scale": ("CFG scale",),
     "clip_skip": ("Clip skip",),
     "checkpoint": ("Model", "Model hash"),
@@ -75,7 +77,8 @@ def read_recipe(
     """
     found = read_picture(options.origin)
     if found.infotext is None:
-        raise PictureError("holds no infotext, so there is nothing to make again", path=found.path)
+        message = f"{found.nothing}, so there is nothing to make again"
+        raise PictureError(message, path=found.path)
     registry = Registry.open(folders, cache_file=default_cache_file())
     recipe = request_from(without_given(found.infotext, options), registry)
     registry.digests.save()
@@ -113,8 +116,8 @@ def without_given(infotext: Infotext, options: argparse.Namespace) -> Infotext:
     }
     if options.width is not None and options.height is not None:
         given.add("Size")
-    return replace(
-        infotext,
-        prompt=infotext.prompt if options.prompt is None else options.prompt,
-        entries={key: value for key, value in infotext.entries.items() if key not in given},
-    )
+    entries = {key: value for key, value in infotext.entries.items() if key not in given}
+    if getattr(options, "scheduler", None) is not None and "Sampler" in entries:
+        entries["Sampler"], _ = split_name(entries["Sampler"])
+    prompt = infotext.prompt if options.prompt is None else options.prompt
+    return replace(infotext, prompt=prompt, entries=entries)

@@ -45,8 +45,8 @@ def _read(path: Path) -> tuple[PictureInfo | None, str]:
         return None, f"{path}: {error.strerror or error}"
     except PictureError as error:
         return None, str(error)
-    if found.infotext is None and not found.texts:
-        return None, f"{path}: holds no infotext"
+    if found.infotext is None and (not found.texts or found.format == "text"):
+        return None, f"{path}: {found.nothing}"
     return found, ""
 
 
@@ -63,6 +63,7 @@ def _as_json(found: PictureInfo) -> dict[str, Any]:
         "file": str(found.path),
         "format": found.format,
         "source": found.source,
+        **({"program": found.program} if found.program else {}),
         "infotext": told,
         "texts": dict(found.texts),
     }

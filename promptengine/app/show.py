@@ -388,6 +388,8 @@ def show_infotext(info: PictureInfo, *, spaced: bool = False) -> None:
     """Print what a picture says about how it was made, below an empty line if ``spaced``."""
     console = _console()
     rows: list[tuple[str, str | Styled]] = [("file", str(info.path)), ("format", info.format)]
+    if info.program:
+        rows.append(("made by", f"{info.program}, whose metadata is not read"))
     if info.infotext is not None:
         infotext = info.infotext
         rows += [

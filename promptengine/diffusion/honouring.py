@@ -9,12 +9,13 @@ from typing import Any, Final, cast
 from promptengine.diffusion.picture.latents import LATENT_UPSCALERS
 from promptengine.diffusion.picture.resize import UPSCALERS
 from promptengine.diffusion.preparing import refuse_unhonoured
+from promptengine.diffusion.sampling import find_sampler, joined_name
 from promptengine.errors import RequestError
-from promptengine.recipe.request import Recipe
+from promptengine.recipe.request import Recipe, without
 from promptengine.request import GenerationRequest, HiresPass, with_settings
 from promptengine.syntax import Diagnostic
 
-__all__ = ["START_FIELDS", "honoured"]
+__all__ = ["START_FIELDS", "honoured", "with_known_samplers"]
 
 START_FIELDS: Final = frozenset(
     {
@@ -62,7 +63,8 @@ def honoured(recipe: Recipe, *, starts: bool = False) -> tuple[GenerationRequest
     Returns:
         The request, and what of the recipe is left out.
     """
-    request, found = recipe.request, list[str]()
+    recipe, found = with_known_samplers(recipe)
+    request = recipe.request
     for name, value in recipe.options.items():
         if name == "sd_vae":
             continue
@@ -92,6 +94,39 @@ def honoured(recipe: Recipe, *, starts: bool = False) -> tuple[GenerationRequest
     return request, [Diagnostic("warning", message) for message in found]
 
 
+def with_known_samplers(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """Put defaults in the place of samplers and schedule types that are not here.
+
+    Returns:
+        The recipe, and what to say.
+    """
+    request, fields, said = recipe.request, dict(recipe.fields), list[str]()
+    default = GenerationRequest(prompt="")
+    for name, arguments in (
+        ("sampler", (request.sampler,)),
+        ("scheduler", (default.sampler, request.scheduler)),
+    ):
+        if why := _unknown(*arguments):
+            said.append(without(name, getattr(request, name), why))
+            request = replace(request, **{name: getattr(default, name)})
+    for name, arguments in (
+        ("hr_sampler_name", (str(fields.get("hr_sampler_name", default.sampler)),)),
+        ("hr_scheduler", (default.sampler, str(fields.get("hr_scheduler", "automatic")))),
+    ):
+        if why := _unknown(*arguments):
+            said.append(f"{name} = {fields.pop(name)!r} is left out: {why}")
+    return replace(recipe, request=request, fields=fields), said
+
+
+def _unknown(sampler: str, scheduler: str = "automatic") -> str:
+    """Why a sampler with a schedule type cannot be had, or nothing."""
+    try:
+        find_sampler(sampler, scheduler)
+    except RequestError as error:
+        return str(error)
+    return ""
+
+
 def _with_hires(
     request: GenerationRequest, fields: Mapping[str, object]
 ) -> tuple[GenerationRequest, dict[str, object], list[str]]:
@@ -100,7 +135,7 @@ def _with_hires(
     left = {name: value for name, value in fields.items() if name not in _HIRES_FIELDS}
     remarks: list[str] = []
     if (scheduler := left.pop("hr_scheduler", None)) is not None:
-        own["sampler"] = f"{own.get('sampler', request.sampler)} {scheduler}"
+        own["sampler"] = joined_name(str(own.get("sampler", request.sampler)), str(scheduler))
     upscaler = own.get("upscaler")
     if upscaler is not None and upscaler not in (*LATENT_UPSCALERS, *UPSCALERS):
         remarks.append(f"upscaler {upscaler!r} is not here, so {_OTHER_UPSCALER} is used")

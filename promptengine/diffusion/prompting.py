@@ -105,9 +105,10 @@ def prepare_prompts(
         PromptEngineError: As :meth:`promptengine.diffusion.engine.Engine.generate` says of prompts.
     """
     with clock.measuring("parse"):
+        comments = request.options.comments
         prompts = (
-            parse(request.prompt, dialect=request.dialect),
-            parse(request.negative_prompt, negative=True),
+            parse(request.prompt, comments=comments, dialect=request.dialect),
+            parse(request.negative_prompt, comments=comments, negative=True),
         )
     with clock.measuring("plan"):
         plan = make_plan(

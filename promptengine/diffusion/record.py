@@ -15,7 +15,14 @@ from promptengine.options import Options
 from promptengine.plan import Plan
 from promptengine.syntax import Prompt, schedule
 
-__all__ = ["level_entries", "pass_entries", "schedule_type_told", "seed_delta_told", "text_entries"]
+__all__ = [
+    "hires_schedule_told",
+    "level_entries",
+    "pass_entries",
+    "schedule_type_told",
+    "seed_delta_told",
+    "text_entries",
+]
 
 
 def level_entries(options: Options) -> dict[str, object]:
@@ -50,6 +57,8 @@ def text_entries(
         timeline = partial(schedule, steps=steps, hires_steps=hires_steps)
         if any(timeline(part, old=True) != timeline(part) for part in parts):
             entries["Old prompt editing timelines"] = True
+    if not options.comments and any("#" in prompt.source for prompt in prompts):
+        entries["Prompt comments"] = False
     if options.emphasis != "Original":
         schedules = [plan.negative, *(part.schedule for part in plan.positive)]
         texts = [segment.text for one in schedules for segment in one.segments]
@@ -128,6 +137,23 @@ def schedule_type_told(sampler: Sampler) -> str | None:
     if isinstance(sampler, SigmaSampler) and sampler.chosen:
         return SCHEDULERS[sampler.scheduler].label
     return None
+
+
+def hires_schedule_told(first: Sampler, second: Sampler, options: Options) -> str | None:
+    """The label of the second pass's schedule type, where a reader could not tell it.
+
+    Without one a reader takes the first pass's for the same sampler, and for another one its own, or
+    that of the option, which is told if neither was asked for beside its sampler.
+    """
+    if not isinstance(second, SigmaSampler):
+        return None
+    kind = second.schedule_type(options)
+    if second.name != first.name:
+        asked = isinstance(first, SigmaSampler) and first.chosen
+        told = second.chosen or (asked and options.schedule_type != "automatic")
+    else:
+        told = isinstance(first, SigmaSampler) and kind != first.schedule_type(options)
+    return kind.label if told else None
 
 
 def seed_delta_told(sampler: Sampler, options: Options) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from promptengine.diffusion.preparing import Job
 from promptengine.diffusion.prompting import Parts
 from promptengine.diffusion.record import (
+    hires_schedule_told,
     level_entries,
     pass_entries,
     schedule_type_told,
@@ -39,6 +40,9 @@ def _making(parts: Parts, job: Job) -> Making:
     return Making(
         sampler=sampler.name,
         hires_sampler=job.second.sampler.name if job.second else None,
+        hires_scheduler=(
+            hires_schedule_told(sampler, job.second.sampler, options) if job.second else None
+        ),
         size=(job.width, job.height),
         model=checkpoint.path.stem,
         model_digest=_digest(parts, checkpoint.path),

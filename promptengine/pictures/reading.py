@@ -10,6 +10,7 @@ from typing import Final
 from promptengine.errors import PictureError
 from promptengine.pictures.chunks import MOST_INFOTEXT, PictureTexts, read_texts
 from promptengine.pictures.saving import KEYWORD, OWN_KEYWORD, from_json
+from promptengine.recipe.foreign import program_of
 from promptengine.recipe.novelai import read_novelai
 from promptengine.recipe.text import Infotext, read_infotext
 
@@ -17,6 +18,8 @@ __all__ = ["PictureInfo", "infotext_in", "read_picture"]
 
 _KEYWORDS: Final = (KEYWORD, "UserComment", "comment")
 _USED: Final = frozenset({*_KEYWORDS, OWN_KEYWORD})
+_ANYBODYS: Final = frozenset({"comment"})
+"""Where any program leaves words of its own, so that only parameters make an infotext of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class PictureInfo:
             the text file beside the picture, or ``NovelAI``; empty where there is none.
         infotext: As read, or None where the file has none.
         texts: All other texts in the file, by keyword, such as ComfyUI's ``workflow``.
+        program: The name of another program whose metadata this is, where there is no infotext; else
+            empty.
     """
 
     path: Path
@@ -37,16 +42,26 @@ class PictureInfo:
     source: str
     infotext: Infotext | None
     texts: Mapping[str, str]
+    program: str = ""
+
+    @property
+    def nothing(self) -> str:
+        """Why there is no infotext, in words that follow the file's name; empty where there is one."""
+        if self.infotext is not None:
+            return ""
+        if not self.program:
+            return "holds no infotext"
+        return f"holds metadata of {self.program}, which is not read, and no infotext"
 
 
 def read_picture(path: str | Path) -> PictureInfo:
     """Read what a picture says about itself, or what a text file says.
 
     A picture without an infotext may have it in a text file of its name beside it, which counts only
-    if it has parameters: such files often hold a caption.
+    if it has parameters: such files often hold a caption. Another program's metadata is no infotext.
 
     Raises:
-        PictureError: The file is damaged, cut off, or neither a picture nor text.
+        PictureError: The file is damaged, cut off, empty, or neither a picture nor text.
         OSError: The file cannot be read.
     """
     place = Path(path)
@@ -56,10 +71,17 @@ def read_picture(path: str | Path) -> PictureInfo:
         if text is None:
             message = "neither a picture (PNG, JPEG, WEBP, GIF) nor a text in UTF-8"
             raise PictureError(message, path=place)
+        if not text.strip():
+            raise PictureError("the file is empty: neither a picture nor an infotext", path=place)
+        if program := program_of({"": text}):
+            return PictureInfo(place, "text", "", None, {place.name: text}, program)
         return PictureInfo(place, "text", place.name, read_infotext(text), {})
     source, infotext = infotext_in(found)
     if infotext is None:
         source, infotext = _beside(place)
+    if infotext is None:
+        program = program_of(found.texts)
+        return PictureInfo(place, found.format, "", None, dict(found.texts), program)
     others = {key: text for key, text in found.texts.items() if key not in _USED}
     return PictureInfo(place, found.format, source, infotext, others)
 
@@ -72,8 +94,12 @@ def infotext_in(found: PictureTexts) -> tuple[str, Infotext | None]:
     if own is not None and text in (None, str(own)):
         return OWN_KEYWORD, own
     for keyword in _KEYWORDS:
-        if found.texts.get(keyword, "").strip():
-            return keyword, read_infotext(found.texts[keyword])
+        written = found.texts.get(keyword, "")
+        if not written.strip() or program_of({"": written}):
+            continue
+        infotext = read_infotext(written)
+        if infotext.entries or keyword not in _ANYBODYS:
+            return keyword, infotext
     novelai = read_novelai(found.texts, found.size)
     return ("", None) if novelai is None else ("NovelAI", novelai)
 

@@ -28,14 +28,14 @@ class Label(NamedTuple):
 
 def whole(text: str) -> int:
     """Read a whole number; ValueError where it is none."""
-    if _WHOLE.fullmatch(text) is None:
+    if _WHOLE.fullmatch(text.strip()) is None:
         raise ValueError("no whole number")
-    return int(text)
+    return int(text.strip())
 
 
 def number(text: str) -> float:
     """Read a finite number; ValueError where it is none."""
-    value = float(text)
+    value = float(text.strip())
     if not math.isfinite(value):
         raise ValueError("not finite")
     return value
@@ -71,6 +71,7 @@ OPTIONS: Final[Mapping[str, Label]] = {
     "Old prompt editing timelines": Label("use_old_scheduling", _truth),
     "Pad conds": Label("pad_cond_uncond", _truth),
     "Pad conds v0": Label("pad_cond_uncond_v0", _truth),
+    "Prompt comments": Label("enable_prompt_comments", _truth),
     "RNG": Label("randn_source", _noise_source),
     "SGM noise multiplier": Label("sgm_noise_multiplier", _truth),
     "Schedule max sigma": Label("sigma_max", number),
@@ -128,6 +129,8 @@ RECORDS: Final = frozenset(
     {
         "Batch pos",
         "Batch size",
+        "Civitai metadata",
+        "Civitai resources",
         "Hashes",
         "Hypernet hashes",
         "Hypernet schedule",

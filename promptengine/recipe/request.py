@@ -6,9 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Final, cast
 
 from promptengine.errors import RequestError
+from promptengine.infotext import skipped_items
+from promptengine.recipe.foreign import program_of
 from promptengine.recipe.labels import (
     FIELDS,
     OPTIONS,
@@ -20,13 +23,21 @@ from promptengine.recipe.labels import (
 )
 from promptengine.recipe.lookup import Finder, Sought, hash_list
 from promptengine.recipe.novelai import MADE_BY_NOVELAI
+from promptengine.recipe.schedules import (
+    AUTOMATIC,
+    named_schedule,
+    old_plain_list,
+    own_schedule,
+    since_1_9,
+    split_name,
+)
 from promptengine.recipe.text import Infotext
 from promptengine.recipe.webui import first_pass_size, implied_labels, size_of
 from promptengine.registry import Kind, Registry, RegistryEntry
 from promptengine.request import GenerationRequest, with_hypernetwork
 from promptengine.syntax import Diagnostic, Severity
 
-__all__ = ["Recipe", "request_from"]
+__all__ = ["Recipe", "request_from", "without"]
 
 _MOST_NETWORKS: Final = 200
 """Of one kind that are looked up; no picture has more."""
@@ -41,26 +52,10 @@ _DIRECT: Final[Mapping[str, Label]] = {
     "Seed": Label("seed", whole),
     "Clip skip": Label("clip_skip", whole),
 }
-_SCHEDULED_SAMPLERS: Final[Mapping[str, frozenset[str]]] = {
-    "Karras": frozenset(
-        {
-            "LMS",
-            "DPM2",
-            "DPM2 a",
-            "DPM++ 2S a",
-            "DPM++ 2M",
-            "DPM++ SDE",
-            "DPM++ 2M SDE",
-            "DPM++ 2M SDE Heun",
-            "DPM++ 3M SDE",
-        }
-    ),
-    "Exponential": frozenset({"DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE"}),
-}
-"""Samplers that had a name of their own with a schedule before the schedule had a key of its own."""
-
 _OLD_SCHEDULES: Final = frozenset({"karras", "exponential", "polyexponential"})
-_NO_SCHEDULES: Final = frozenset({"automatic", "uniform", "default"})
+_LACKING: Final = frozenset({"LCM", "DDIM CFG++"})
+"""Samplers of WebUI that this engine does not have."""
+
 _HASH_LISTS: Final[Mapping[str, Kind]] = {
     "Hypernet hashes": "hypernet",
     "Lora hashes": "lora",
@@ -129,14 +124,19 @@ class _Draft:
 def request_from(infotext: Infotext, registry: Registry) -> Recipe:
     """Work out what makes the picture of an infotext again.
 
-    Never raises for what an infotext says: what cannot be used is left out, and a diagnostic says so.
+    What cannot be used of an infotext is left out, and a diagnostic says so.
     Files are looked up by their hash first and then by their name, which reads the files that the
     infotext names and, where the hash is another one, all of that kind.
 
     Args:
         infotext: As read.
         registry: Where the files are.
+
+    Raises:
+        RequestError: The text is no infotext: it is empty, or another program's notes in JSON, which
+            the message names.
     """
+    _refuse_other_texts(infotext)
     draft = _Draft(
         finder=Finder(registry),
         request=GenerationRequest(
@@ -152,9 +152,9 @@ def request_from(infotext: Infotext, registry: Registry) -> Recipe:
     checkpoint = _take_file(draft, "checkpoint", "Model", hashes.pop("model", ""))
     vae = _take_file(draft, "vae", "VAE", hashes.pop("vae", ""))
     _take_numbers(draft)
-    _take_sampler(draft)
+    kind = _take_sampler(draft)
     _take_size(draft)
-    _take_hires(draft)
+    _take_hires(draft, kind)
     _take_old_networks(draft)
     _take_skipped(draft)
     _take_labels(draft, OPTIONS, draft.options)
@@ -170,6 +170,16 @@ def request_from(infotext: Infotext, registry: Registry) -> Recipe:
         fields=draft.fields,
         diagnostics=tuple(dict.fromkeys(draft.diagnostics)),
     )
+
+
+def _refuse_other_texts(infotext: Infotext) -> None:
+    if infotext.entries:
+        return
+    if not infotext.prompt and not infotext.negative_prompt:
+        raise RequestError("the infotext is empty", field="infotext")
+    if program := program_of({"": infotext.prompt}):
+        message = f"this is metadata of {program}, which is not read; it is no infotext of WebUI's"
+        raise RequestError(f"{message}: give the prompt and settings themselves", field="infotext")
 
 
 def _shown(text: str) -> str:
@@ -224,20 +234,48 @@ def _take_numbers(draft: _Draft) -> None:
             draft.refuse(key, value, why)
 
 
-def _take_sampler(draft: _Draft) -> None:
-    """The sampler, and the schedule of its steps, which 1.9 and later write by itself."""
+def _take_sampler(draft: _Draft) -> str:
+    """The sampler, and the schedule of its steps, which 1.9 and later write by itself.
+
+    Returns:
+        The schedule type as written.
+    """
     sampler = draft.left.pop("Sampler", "")
     kind = draft.left.pop("Schedule type", "")
-    joined = kind in _SCHEDULED_SAMPLERS and sampler in _SCHEDULED_SAMPLERS[kind]
-    if sampler:
-        draft.set(sampler=f"{sampler} {kind}" if joined else sampler)
-    if kind and not joined and kind.lower() not in _NO_SCHEDULES:
+    version = draft.left.get("Version", "")
+    scheduler = kind
+    if kind in _OLD_SCHEDULES:
         # Until 1.8 the schedule was a setting, in lower case.
-        lower = kind.lower()
-        draft.options["k_sched_type"] = lower if lower in _OLD_SCHEDULES else kind
+        draft.options["k_sched_type"] = kind
+        scheduler = ""
+    elif kind.lower() in AUTOMATIC:
+        scheduler = own_schedule(sampler, version)
+        if old_plain_list(sampler, version):
+            message = f"before WebUI 1.9 {sampler} alone meant the plain list of levels"
+            draft.say(f"{message}, so the scheduler is {scheduler}", "info")
+    else:
+        sampler, _ = split_name(sampler)
+    for name, value in (("sampler", sampler), ("scheduler", scheduler)):
+        if value and (why := draft.set(**{name: value})):
+            draft.say(without(name, value, why))
     if sampler == "DDIM" and "Eta" in draft.left:
         # In 2022 there was one key for both etas.
         draft.left.setdefault("Eta DDIM", draft.left.pop("Eta"))
+    return kind
+
+
+def without(name: str, value: str, why: str) -> str:
+    """Say that the default takes the place of a sampler or schedule type that is not here.
+
+    Args:
+        name: ``sampler`` or ``scheduler``, which the command line's option is called too.
+        value: What was asked for.
+        why: What is wrong with it.
+    """
+    if value in _LACKING:
+        why = f"a {name} of WebUI that is not here yet"
+    default = getattr(GenerationRequest(prompt=""), name)
+    return f"{name} {_shown(value)} is left out ({why}); {default} is used, or what --{name} says"
 
 
 def _take_size(draft: _Draft) -> None:
@@ -260,8 +298,13 @@ def _take_size(draft: _Draft) -> None:
         draft.say(f"size {size[0]}x{size[1]} makes a picture of {width}x{height}", "info")
 
 
-def _take_hires(draft: _Draft) -> None:
-    """What only makes sense together: the second pass, and sizes in one value."""
+def _take_hires(draft: _Draft, kind: str) -> None:
+    """What only makes sense together: the second pass, and sizes in one value.
+
+    Args:
+        draft: To be filled.
+        kind: The first pass's schedule type as written.
+    """
     if draft.left.keys() & {"Hires upscale", "Hires upscaler", "Hires resize"}:
         draft.fields["enable_hr"] = True
     for key, names in (
@@ -277,6 +320,24 @@ def _take_hires(draft: _Draft) -> None:
     for key in ("Hires sampler", "Hires checkpoint", "Hires schedule type"):
         if draft.left.get(key, "").startswith("Use same "):
             del draft.left[key]
+    _fill_hires_schedule(draft, kind)
+
+
+def _fill_hires_schedule(draft: _Draft, kind: str) -> None:
+    """Name the schedule type of the second pass where its sampler is named without one.
+
+    Since 1.9 it is then the first pass's, ``kind``; before it was the sampler's own.
+    """
+    version = draft.left.get("Version", "")
+    sampler = draft.left.get("Hires sampler", "")
+    named = draft.left.pop("Hires schedule type", "")
+    if named and named.lower() in AUTOMATIC:
+        named = named_schedule(sampler or draft.request.sampler, version)
+    elif not named and kind not in _OLD_SCHEDULES:
+        same = since_1_9(version) and sampler and kind.lower() not in AUTOMATIC
+        named = kind if same else own_schedule(sampler, version)
+    if named:
+        draft.left["Hires schedule type"] = named
 
 
 def _take_old_networks(draft: _Draft) -> None:
@@ -333,8 +394,8 @@ def _append_network(draft: _Draft, kind: Kind, name: str, digest: str, multiplie
 
 def _take_skipped(draft: _Draft) -> None:
     value = draft.left.pop("Hypernet skipped", "")
-    for item in filter(None, map(str.strip, value.split(",")[:_MOST_NETWORKS])):
-        name = item.partition(" (")[0]
+    for item in islice(skipped_items(value), _MOST_NETWORKS):
+        name = item.rpartition(" (")[0] or item
         message = f"the picture was made without hypernetwork {item}"
         if draft.finder.registry.find("hypernet", name) is None:
             draft.say(message, "info")
@@ -361,7 +422,11 @@ def _note_start_picture(draft: _Draft) -> None:
     strength = "denoising_strength" in draft.fields and "enable_hr" not in draft.fields
     _take_labels(draft, PICTURE_FIELDS, draft.fields)
     if changed or strength:
-        draft.say("this picture was made from another one (img2img), which its text does not hold")
+        # A strength alone may be what an extension writes, or the rest of a second pass.
+        made = "was" if changed else "may have been"
+        draft.say(
+            f"this image {made} made from another one (img2img), which its text does not hold"
+        )
 
 
 def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
@@ -392,6 +457,7 @@ def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
 
 
 def _report_rest(draft: _Draft, infotext: Infotext) -> None:
+    _report_resources(draft)
     if draft.left.get("Version") == MADE_BY_NOVELAI:
         draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
     for key, value in draft.left.items():
@@ -405,3 +471,20 @@ def _report_rest(draft: _Draft, infotext: Infotext) -> None:
         draft.say(f"{_shown(stray)} among the parameters is not understood and is left out")
     if infotext.trailing:
         draft.say(f"text after the parameters is left out: {_shown(infotext.trailing)}")
+
+
+def _report_resources(draft: _Draft) -> None:
+    """Say which models an infotext names by Civitai's numbers alone, which no file here bears."""
+    try:
+        document: Any = json.loads(draft.left.get("Civitai resources", "[]"))
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, list):
+        return
+    items = [one for one in cast("list[object]", document) if isinstance(one, dict)]
+    kinds = [str(cast("dict[str, object]", one).get("type")) for one in items]
+    if others := [kind for kind in kinds if kind not in ("checkpoint", "None")]:
+        shown = ", ".join(
+            f"{others.count(kind)} {kind[:20]}" for kind in dict.fromkeys(others[:20])
+        )
+        draft.say(f"Civitai resources are named by numbers alone and are not applied: {shown}")

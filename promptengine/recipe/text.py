@@ -6,9 +6,10 @@ without parameters is not mistaken for them. A key has two characters at least: 
 underscore, then any of those, blanks, ``-`` and ``/``. A value reaches to the next comma, or is a JSON
 string.
 
-Three things are read that WebUI passes over: lines after the parameters (extensions leave some), the
-``Hashes: {…}`` at the end that Civitai's programs write (an object, not quoted), and a key alone, which
-is how WebUI writes a key that equals its value.
+Three things are read that WebUI passes over: lines after the parameters (extensions leave some), values
+that are JSON objects or lists without quotes around them, such as the ``Hashes: {…}`` and ``Civitai
+resources: […]`` that Civitai's programs write, and a key alone, which is how WebUI writes a key that
+equals its value.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from promptengine.infotext import write_entries, write_infotext
+from promptengine.recipe.foreign import holds_json
 
 __all__ = [
     "LEAST_PAIRS",
@@ -41,6 +43,8 @@ _RUN: Final = re.compile(r"[\w \-/]+:?")
 _VALUE: Final = re.compile(r'\s*("[^\\"]*(?:\\.[^\\"]*)*"|[^,]*)(?:,|$)')
 _LONE_KEY: Final = re.compile(r"\w[\w \-/]*")
 _LEAST_KEY: Final = 2
+_BEFORE_JSON: Final = re.compile(r"\s*(?=[{\[])")
+_AFTER_JSON: Final = re.compile(r"\s*(?:,|$)")
 
 
 def _no_entries() -> Mapping[str, str]:
@@ -94,12 +98,17 @@ class Pair(NamedTuple):
 def read_infotext(text: str) -> Infotext:
     """Read any text. What is no infotext is a prompt; nothing is an error.
 
+    Another program's JSON is a prompt too as far as this goes, so that nothing of it is lost;
+    :func:`promptengine.recipe.request.request_from` refuses it.
+
     Reading takes time in proportion to the length. White space around the prompts is not part of
     them, and a prompt with a line that looks like ``Negative prompt:`` or, at the end of a text
     without parameters, like parameters cannot be told from them; see
     :func:`promptengine.pictures.save_picture` for a way around that.
     """
     lines = text.strip().split("\n")
+    if holds_json(text):
+        return Infotext(text.strip())
     place = _parameter_line(lines)
     above = lines if place is None else lines[:place]
     start = next((n for n, line in enumerate(above) if line.strip().startswith(NEGATIVE)), None)
@@ -127,12 +136,12 @@ def infotext_of(text: str, prompt: str, negative_prompt: str) -> Infotext:
     return known if str(known) == text else read_infotext(text)
 
 
-def pairs(line: str, *, civitai: bool = False) -> Iterator[Pair]:
+def pairs(line: str, *, documents: bool = False) -> Iterator[Pair]:
     """Yield the pairs of a parameter line, and at last what follows them under an empty key.
 
     Args:
         line: Without line breaks.
-        civitai: Read the first ``Hashes: {…}`` as one value. WebUI does not.
+        documents: Read a JSON object or list as one value. WebUI does not.
     """
     position = done = 0
     while (run := _RUN.search(line, position)) is not None:
@@ -142,14 +151,13 @@ def pairs(line: str, *, civitai: bool = False) -> Iterator[Pair]:
         if name is None or run[0][-1] != ":" or len(name[0]) < _LEAST_KEY:
             continue
         before = line[done : run.start() + name.start()]
-        end = _object_end(line, position) if civitai and name[0] == "Hashes" else None
-        civitai = civitai and name[0] != "Hashes"
+        end = _document_end(line, position) if documents else None
         if end is None:
             match = _VALUE.match(line, position)
             assert match is not None, "the pattern matches any text"
             value, position = match[1], match.end()
         else:
-            value, position = line[position:end].strip(), end
+            value, position = line[position:end].strip(), _after(line, end)
         done = position
         yield Pair(before, name[0], value)
     yield Pair(line[done:], "", "")
@@ -189,7 +197,7 @@ def _entries(line: str) -> tuple[dict[str, str], tuple[str, ...]]:
             strays.append(write_entries({key: entries[key]}))
         entries[key] = value
 
-    for pair in pairs(line, civitai=True):
+    for pair in pairs(line, documents=True):
         for piece in filter(None, map(str.strip, pair.before.split(","))):
             if _LONE_KEY.fullmatch(piece):
                 put(piece, piece)
@@ -200,13 +208,23 @@ def _entries(line: str) -> tuple[dict[str, str], tuple[str, ...]]:
     return entries, tuple(strays)
 
 
-def _object_end(line: str, position: int) -> int | None:
-    """Where the JSON object ends that begins after the blanks at a place, or None."""
-    start = position + len(line[position:]) - len(line[position:].lstrip())
-    if not line.startswith("{", start):
+def _document_end(line: str, position: int) -> int | None:
+    """Where the JSON object or list ends that is all of the value after a colon, or None.
+
+    What is no JSON is found out at the latest where the next key stands outside of a string, so that
+    looking at every key takes time in proportion to the line.
+    """
+    start = _BEFORE_JSON.match(line, position)
+    if start is None:
         return None
     try:
-        _, end = json.JSONDecoder().raw_decode(line, start)
+        _, end = json.JSONDecoder().raw_decode(line, start.end())
     except (ValueError, RecursionError):
         return None
-    return end
+    return end if _AFTER_JSON.match(line, end) else None
+
+
+def _after(line: str, end: int) -> int:
+    """The place behind the comma that follows a value."""
+    comma = _AFTER_JSON.match(line, end)
+    return end if comma is None else comma.end()

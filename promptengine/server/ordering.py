@@ -106,5 +106,5 @@ def _plan(request: GenerationRequest, registry: Registry) -> None:
     request = with_default_hypernetwork(request)
     nothing = parse("", negative=True)
     for text in (request.prompt, request.hires.prompt if request.hires else ""):
-        prompt = parse(text, dialect=request.dialect)
+        prompt = parse(text, comments=request.options.comments, dialect=request.dialect)
         make_plan(prompt, nothing, registry, steps=request.steps, policy=request.policy)

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, get_args
 
+from promptengine.diffusion.honouring import with_known_samplers
 from promptengine.diffusion.picture.latents import LATENT_UPSCALERS
 from promptengine.diffusion.picture.resize import UPSCALERS
 from promptengine.diffusion.preparing import refuse_unhonoured, shared_settings
-from promptengine.diffusion.sampling import find_sampler
+from promptengine.diffusion.sampling import find_sampler, joined_name
 from promptengine.errors import RequestError
 from promptengine.options import SETTINGS, Options
 from promptengine.plan import LORA_KINDS
@@ -107,8 +108,12 @@ def together(requests: Sequence[GenerationRequest]) -> object:
     if len({shared_settings(request) for request in requests}) > 1:
         return None
     settings = shared_settings(requests[0])
-    prompts = {text for r in requests for text in (r.prompt, r.hires.prompt if r.hires else "")}
-    loras = frozenset(t.arguments for p in prompts for t in parse(p).tags if t.kind in LORA_KINDS)
+    prompts = [
+        parse(text, comments=r.options.comments)
+        for r in requests
+        for text in (r.prompt, r.hires.prompt if r.hires else "")
+    ]
+    loras = frozenset(t.arguments for p in prompts for t in p.tags if t.kind in LORA_KINDS)
     return None if settings is None else (settings, loras)
 
 
@@ -129,9 +134,10 @@ def _overrides(given: Mapping[str, Any]) -> tuple[dict[str, object], list[str]]:
 
 def _with_infotext(fields: _Fields, registry: Registry) -> tuple[_Fields, list[str]]:
     """Fill from an infotext every field that is not given."""
-    if fields.infotext is None:
+    # An empty one is none, as to WebUI.
+    if not fields.infotext:
         return fields, []
-    recipe = request_from(read_infotext(fields.infotext), registry)
+    recipe, said = with_known_samplers(request_from(read_infotext(fields.infotext), registry))
     told = {
         name: value for name, value in _told(recipe).items() if name in type(fields).model_fields
     }
@@ -140,7 +146,7 @@ def _with_infotext(fields: _Fields, registry: Registry) -> tuple[_Fields, list[s
     filled = type(fields).model_validate(
         {**fields.model_dump(exclude_unset=True), **told, "override_settings": overrides}
     )
-    return filled, [diagnostic.message for diagnostic in recipe.diagnostics]
+    return filled, [*(diagnostic.message for diagnostic in recipe.diagnostics), *said]
 
 
 def _told(recipe: Recipe) -> dict[str, object]:
@@ -284,7 +290,7 @@ def _side(pixels: int) -> int:
 def _without_tags(request: GenerationRequest) -> GenerationRequest:
     """A request whose prompt is free of tags, and that has no networks by settings either."""
     prompt = request.prompt
-    for tag in reversed(parse(prompt).tags):
+    for tag in reversed(parse(prompt, comments=request.options.comments).tags):
         prompt = prompt[: tag.span.start] + prompt[tag.span.end :]
     options = replace(request.options, hypernetwork="None", lora="None")
     return replace(request, prompt=prompt, options=options)
@@ -296,10 +302,12 @@ def _hires(fields: Text2Image) -> HiresPass:
         sampler = None
     scheduler = fields.hr_scheduler
     if scheduler is not None and scheduler.lower() not in (*_NO_SCHEDULERS, "use same scheduler"):
-        sampler = f"{sampler or fields.sampler_name or fields.sampler_index or 'Euler'} {scheduler}"
+        sampler = sampler or fields.sampler_name or fields.sampler_index or "Euler"
+    else:
+        scheduler = "automatic"
     if sampler is not None:
         try:
-            find_sampler(sampler)
+            sampler = joined_name(sampler, scheduler)
         except RequestError as error:
             raise Refusal(f"Sampler not found: {error}", status=404) from None
     known_upscaler(fields.hr_upscaler)

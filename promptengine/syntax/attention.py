@@ -188,7 +188,7 @@ def _factor(closer: Lexeme) -> float | None:
     if closer.type == "RSQB":
         return _SQUARE
     try:
-        return float(closer.text[1:-1])
+        return float(closer.text[1:-1].strip())
     except ValueError:
         return None
 

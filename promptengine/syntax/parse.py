@@ -8,8 +8,9 @@ of the text, at any depth of nesting.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from promptengine.syntax import diagnose
 from promptengine.syntax.balance import balance
 from promptengine.syntax.collector import uncollected
 from promptengine.syntax.excerpt import Excerpt, take, whole
+from promptengine.syntax.foreign import foreign_syntax
 from promptengine.syntax.grammar import Language, Lexeme, language, place
 from promptengine.syntax.tree import (
     Alternating,
@@ -33,9 +35,6 @@ from promptengine.syntax.tree import (
 )
 
 __all__ = ["parse"]
-
-_UNASSIGNED = (*range(0xFDD0, 0xFDF0), *range(0xE000, 0xF900), *range(0xF0000, 0xFFFFE))
-"""Code points that Unicode will never assign: the noncharacters first, then those of private use."""
 
 _SQUARE = re.compile(r"\\.|[\[\]]", re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*")
@@ -58,26 +57,30 @@ def parse(
     Returns:
         The tree, and what a person would want to know about it. Never raises.
     """
-    rest = whole(text)
+    rest, diagnostics = whole(text), list[Diagnostic]()
     if comments and "#" in text:
-        rest = _without_comments(rest)
+        rest, diagnostics = _without_comments(text)
     tags: tuple[Tag, ...] = ()
-    marks = _Marks("", {})
+    bracketed: list[Tag] = []
     if negative:
-        diagnostics = diagnose.tags_in_negative(rest)
+        diagnostics += diagnose.tags_in_negative(rest)
         operands = [(rest, 1.0)]
     else:
-        tags, rest, marks = _without_tags(rest, dialect)
+        tags, rest = _without_tags(rest)
+        bracketed = _bracketed(tags, rest) if dialect == "extended" else []
         operands = _operands(rest)
-        diagnostics = [*diagnose.tags(tags), *diagnose.almost_tags(marks.cleared(rest))]
+        diagnostics += [*diagnose.tags(tags), *diagnose.almost_tags(rest)]
         if len(operands) == 1:
             diagnostics += diagnose.weight_without_and(rest, *operands[0])
+    foreign = foreign_syntax(rest)
     parts: list[Part] = []
     for operand, weight in operands:
-        nodes, found = _read(operand, marks)
-        span = operand.span(0, len(operand.text))
-        parts.append(Part(marks.cleared(operand).text, weight, nodes, span))
+        nodes, found = _read(operand, bracketed, foreign.choices)
+        parts.append(Part(operand.text, weight, nodes, operand.span(0, len(operand.text))))
         diagnostics += found
+    if dialect == "webui":
+        diagnostics += diagnose.scheduled_tags(tags, parts)
+    diagnostics += foreign.diagnostics
     diagnostics.sort(key=_place_of)
     return Prompt(text, tags, tuple(parts), tuple(diagnostics), dialect)
 
@@ -86,90 +89,39 @@ def _place_of(diagnostic: Diagnostic) -> int:
     return diagnostic.span.start if diagnostic.span else 0
 
 
-def _without_comments(excerpt: Excerpt) -> Excerpt:
+def _without_comments(text: str) -> tuple[Excerpt, list[Diagnostic]]:
     """Reduce each comment to the newline that ends it; one that ends the text becomes one."""
-    text, kept, ranges = excerpt.text, 0, list[tuple[int, int]]()
-    for comment in _COMMENT.finditer(text):
-        end = comment.end()
+    kept, ranges, rest = 0, list[tuple[int, int]](), text
+    comments = [comment.span() for comment in _COMMENT.finditer(text)]
+    for start, end in comments:
+        ranges.append((kept, start))
+        kept = end
         if end == len(text):
             # The newline needs a place in the source: it stands in for the comment's last character.
-            end -= 1
-            text = text[:end] + "\n"
-        ranges.append((kept, comment.start()))
-        kept = end
-    return take(Excerpt(text, excerpt.starts, excerpt.origins), [*ranges, (kept, len(text))])
+            kept -= 1
+            rest = text[:kept] + "\n"
+    found = list(diagnose.comments(text, comments))
+    return take(whole(rest), [*ranges, (kept, len(text))]), found
 
 
-@dataclass(frozen=True, slots=True)
-class _Marks:
-    """Where tags stand that a bracket may schedule.
-
-    Attributes:
-        mark: The character that stands for each of them in the text; empty where there is none.
-        tags: By their place in the source.
-    """
-
-    mark: str
-    tags: Mapping[int, Tag]
-
-    def cleared(self, excerpt: Excerpt) -> Excerpt:
-        """Return an excerpt without marks."""
-        if not self.mark or self.mark not in excerpt.text:
-            return excerpt
-        pieces = re.finditer(f"[^{self.mark}]+", excerpt.text)
-        return take(excerpt, [piece.span() for piece in pieces] or [(0, 0)])
-
-    def split(self, lexemes: list[Lexeme], excerpt: Excerpt) -> list[Lexeme]:
-        """Return lexemes with each mark as one of its own, which says the tag."""
-        if not self.mark:
-            return lexemes
-        found: list[Lexeme] = []
-        for lexeme in lexemes:
-            start = lexeme.start
-            for piece in re.split(f"({self.mark})", lexeme.text):
-                end = start + len(piece)
-                if piece == self.mark:
-                    tag = self.tags[excerpt.locate(start)]
-                    text = f"<{':'.join((tag.kind, *tag.arguments))}>"
-                    found.append(Lexeme("TAG", text, start, end))
-                elif piece:
-                    found.append(Lexeme(lexeme.type, piece, start, end))
-                start = end
-        return found
-
-
-def _without_tags(excerpt: Excerpt, dialect: Dialect) -> tuple[tuple[Tag, ...], Excerpt, _Marks]:
-    """Take the tags out, but for a mark where one stands in square brackets and may be scheduled."""
-    text, no_marks = excerpt.text, _Marks("", {})
+def _without_tags(excerpt: Excerpt) -> tuple[tuple[Tag, ...], Excerpt]:
+    """Take the tags out."""
+    text = excerpt.text
     # Past the last ">" there is no tag, and looking for its end from each "<" would be quadratic.
     end = text.rfind(">") + 1
     if not end or "<" not in text:
-        return (), excerpt, no_marks
+        return (), excerpt
     tongue = _tags()
     lexemes: list[Lexeme] = tongue.parse(tongue.lex(text, end))
-    mark = _free_character(text) if dialect == "extended" else ""
-    tags: list[Tag] = []
-    kept: list[tuple[int, int]] = []
-    marked: dict[int, Tag] = {}
-    depth, pieces = 0, list[str]()
-    for lexeme in lexemes:
-        if lexeme.type != "TAG":
-            kept.append((lexeme.start, lexeme.end))
-            pieces.append(lexeme.text)
-            depth = _depth(depth, lexeme.text) if mark else 0
-            continue
-        tag = _tag(lexeme.text, excerpt.span(lexeme.start, lexeme.end))
-        tags.append(tag)
-        if depth and mark:
-            marked[tag.span.start] = tag
-            kept.append((lexeme.start, lexeme.start + 1))
-            pieces.append(mark)
+    tags = tuple(
+        _tag(lexeme.text, excerpt.span(lexeme.start, lexeme.end))
+        for lexeme in lexemes
+        if lexeme.type == "TAG"
+    )
     if not tags:
-        return (), excerpt, no_marks
-    rest = take(excerpt, [*kept, (end, len(text))])
-    if marked:
-        rest = replace(rest, text="".join([*pieces, text[end:]]))
-    return tuple(tags), rest, _Marks(mark if marked else "", marked)
+        return (), excerpt
+    kept = [(lexeme.start, lexeme.end) for lexeme in lexemes if lexeme.type != "TAG"]
+    return tags, take(excerpt, [*kept, (end, len(text))])
 
 
 def _tag(text: str, span: Span) -> Tag:
@@ -177,17 +129,20 @@ def _tag(text: str, span: Span) -> Tag:
     return Tag(kind, tuple(arguments), span)
 
 
-def _depth(depth: int, text: str) -> int:
-    """How many square brackets are open after a text; a closer without a partner counts for nothing."""
-    for bracket in _SQUARE.finditer(text):
-        depth = max(0, depth + {"[": 1, "]": -1}.get(bracket[0], 0))
-    return depth
-
-
-def _free_character(text: str) -> str:
-    """A character that a text does not hold, and that is no letter, blank or bracket."""
-    used = set(text)
-    return next((c for c in map(chr, _UNASSIGNED) if c not in used), "")
+def _bracketed(tags: tuple[Tag, ...], rest: Excerpt) -> list[Tag]:
+    """Return the tags that stand where a square bracket is open, and so may be scheduled."""
+    found: list[Tag] = []
+    depth = 0
+    brackets = ((rest.locate(b.start()), b[0]) for b in _SQUARE.finditer(rest.text))
+    place, bracket = next(brackets, (None, ""))
+    for tag in tags:
+        while place is not None and place < tag.span.start:
+            # A closer without a partner counts for nothing; an escape is no bracket.
+            depth = max(0, depth + {"[": 1, "]": -1}.get(bracket, 0))
+            place, bracket = next(brackets, (None, ""))
+        if depth:
+            found.append(tag)
+    return found
 
 
 def _operands(excerpt: Excerpt) -> list[tuple[Excerpt, float]]:
@@ -207,32 +162,61 @@ def _operands(excerpt: Excerpt) -> list[tuple[Excerpt, float]]:
             continue
         end, weight = child.start, 1.0
         if operand and operand[-1].type == "WEIGHT":
-            end, weight = operand[-1].start, float(operand[-1].text[1:])
+            # The grammar's blanks are Unicode's, of which float() takes off some only.
+            end, weight = operand[-1].start, float(operand[-1].text[1:].strip())
         end = start + len(text[start:end].rstrip())
         found.append((take(excerpt, [(start, end)]), weight))
         start = child.end
     return found
 
 
-def _read(excerpt: Excerpt, marks: _Marks) -> tuple[tuple[Node, ...], list[Diagnostic]]:
-    """Read the bracket language of one part."""
+def _read(
+    excerpt: Excerpt, tags: list[Tag], choices: Sequence[Span]
+) -> tuple[tuple[Node, ...], list[Diagnostic]]:
+    """Read the bracket language of one part.
+
+    Args:
+        excerpt: The part's text, which holds no tag.
+        tags: Those that its brackets may schedule, and perhaps others, in their order.
+        choices: Where braces of another program's language hold bars.
+    """
     if not _SCHEDULE_SPECIAL.search(excerpt.text):
-        return _literal(marks.cleared(excerpt)), []
+        return tuple(map(_leaf, place([], excerpt))), []
     tongue = _schedule()
-    lexemes = marks.split(tongue.lex(excerpt.text), excerpt)
+    lexemes = tongue.lex(excerpt.text)
     balanced = balance(lexemes)
-    found = list(diagnose.brackets(excerpt, lexemes, balanced))
-    if balanced.raw is not None:
-        excerpt = marks.cleared(excerpt)
-    lexemes = place(lexemes if balanced.raw is None else [], excerpt)
-    nodes = tongue.parse(lexemes)
+    found = list(diagnose.brackets(excerpt, lexemes, balanced, choices))
+    raw = balanced.raw is not None
+    lexemes = place([] if raw else lexemes, excerpt)
+    nodes = tongue.parse(lexemes if raw or not tags else _with_tags(lexemes, tags))
     breaks = diagnose.weighted_breaks(nodes) if "BREAK" in excerpt.text else ()
     return nodes, [*found, *breaks]
 
 
-def _literal(excerpt: Excerpt) -> tuple[Text, ...]:
-    """Return a part's text as it is."""
-    return tuple(map(_leaf, place([], excerpt)))
+def _with_tags(lexemes: list[Lexeme], tags: list[Tag]) -> list[Lexeme]:
+    """Put tags back among the lexemes of a part, each where it stood in the source.
+
+    What is left of the text is read as if they were not there, so that none splits a word, a number
+    or an escape. One at a schedule's number is left out: no step begins or ends with it.
+    """
+    first = bisect_left(tags, lexemes[0].start, key=_tag_start)
+    last = bisect_left(tags, lexemes[-1].end, key=_tag_start)
+    waiting = deque(tags[first:last])
+    mixed: list[Lexeme] = []
+    before = ""
+    for lexeme in lexemes:
+        while waiting and waiting[0].span.start < lexeme.start:
+            tag = waiting.popleft()
+            if "NUMBER" not in (before, lexeme.type):
+                text = f"<{':'.join((tag.kind, *tag.arguments))}>"
+                mixed.append(Lexeme("TAG", text, tag.span.start, tag.span.end))
+        mixed.append(lexeme)
+        before = lexeme.type
+    return mixed
+
+
+def _tag_start(tag: Tag) -> int:
+    return tag.span.start
 
 
 @cache
@@ -264,7 +248,7 @@ def _leaf(lexeme: Lexeme) -> Text:
 
 
 def _tag_leaf(lexeme: Lexeme) -> Tag:
-    return _tag(lexeme.text, Span(lexeme.start, lexeme.start + len(lexeme.text)))
+    return _tag(lexeme.text, Span(lexeme.start, lexeme.end))
 
 
 def _group(children: list[Node]) -> Group:

@@ -10,7 +10,8 @@ import gradio as gr
 from gradio.components import Component
 
 from promptengine.diffusion.honouring import honoured
-from promptengine.errors import PictureError
+from promptengine.diffusion.schedules import find_scheduler
+from promptengine.errors import PictureError, RequestError
 from promptengine.pictures import PictureInfo, read_picture
 from promptengine.recipe.request import request_from
 from promptengine.request import GenerationRequest
@@ -69,6 +70,8 @@ def info_html(found: PictureInfo) -> str:
 def values_of(request: GenerationRequest) -> dict[str, Any]:
     """What the controls of the page are to hold for a request, by their names."""
     told = {name: getattr(request, name) for name in _TAKEN}
+    scheduler = find_scheduler(request.scheduler)
+    told["scheduler"] = "automatic" if scheduler is None else scheduler.name
     told = {name: value for name, value in told.items() if value is not None}
     hires = request.hires
     told["hires"] = hires is not None
@@ -111,6 +114,8 @@ class _Sender:
             return message_html(str(error).replace(f"{path}: ", ""), "bad")
         if found.infotext is None and not found.texts:
             return message_html("This picture says nothing about how it was made.")
+        if found.program:
+            return message_html(f"This picture {found.nothing}.") + info_html(found)
         return info_html(found)
 
     def as_text(self, path: str | None) -> dict[Component | gr.Tabs, Any]:
@@ -131,11 +136,13 @@ class _Sender:
             return {}
         told: dict[str, Any] = {}
         try:
-            infotext = read_picture(path).infotext
-        except PictureError:
-            infotext = None
-        if infotext is not None:
-            recipe = request_from(infotext, self.service.registry)
+            found = read_picture(path)
+            recipe = found.infotext and request_from(found.infotext, self.service.registry)
+            if found.program:
+                gr.Warning(f"This picture {found.nothing}.")
+        except (PictureError, RequestError):
+            recipe = None
+        if recipe is not None:
             request, left_out = honoured(recipe, starts=mode != "text")
             told = values_of(request)
             if recipe.checkpoint is not None:

@@ -60,23 +60,24 @@ def test_noise_without_a_source_came_from_a_gpu(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampler", "kind", "name", "option"),
+    ("sampler", "kind", "read"),
     [
-        ("DPM++ 2M", "Karras", "DPM++ 2M Karras", None),
-        ("DPM++ 2M SDE", "Exponential", "DPM++ 2M SDE Exponential", None),
-        ("DPM++ 2M", "Automatic", "DPM++ 2M", None),
-        ("Euler", "Uniform", "Euler", None),
-        ("Euler", "Karras", "Euler", "karras"),
-        ("DPM++ 2M", "karras", "DPM++ 2M", "karras"),
-        ("Euler", "SGM Uniform", "Euler", "SGM Uniform"),
+        ("DPM++ 2M", "Karras", ("DPM++ 2M", "Karras", None)),
+        ("DPM++ 2M Karras", "Karras", ("DPM++ 2M", "Karras", None)),
+        ("DPM++ 2M Karras", "karras", ("DPM++ 2M Karras", "automatic", "karras")),
+        ("DPM++ 2M", "Automatic", ("DPM++ 2M", "Uniform", None)),
+        ("Euler", "Automatic", ("Euler", "automatic", None)),
+        ("Euler", "Uniform", ("Euler", "Uniform", None)),
+        ("DPM++ 2M", "karras", ("DPM++ 2M", "automatic", "karras")),
+        ("Euler", "SGM Uniform", ("Euler", "SGM Uniform", None)),
     ],
 )
 def test_schedules_old_and_new(
-    sampler: str, kind: str, name: str, option: str | None, tmp_path: Path
+    sampler: str, kind: str, read: tuple[str, str, str | None], tmp_path: Path
 ) -> None:
     found = recipe(f"a\nSteps: 2, Sampler: {sampler}, Schedule type: {kind}, Seed: 1", tmp_path)
-    assert found.request.sampler == name
-    assert found.options.get("k_sched_type") == option
+    request = found.request
+    assert (request.sampler, request.scheduler, found.options.get("k_sched_type")) == read
 
 
 def test_old_versions_bring_their_settings(tmp_path: Path) -> None:

@@ -18,7 +18,13 @@ def only(text: str, *, negative: bool = False) -> Diagnostic:
         ("a (b", "(", "warning", "never closed", "\\("),
         ("a [b", "[", "warning", "never closed", "\\["),
         ("a b)", ")", "warning", "no opening bracket", "\\)"),
-        ("x [a:b] y", "[a:b]", "warning", "literal, because it does not end", "[before:after:0.5]"),
+        (
+            "x [a:b] y",
+            "[a:b]",
+            "warning",
+            "no schedule, because it does not end",
+            "[before:after:0.5]",
+        ),
         ("[a:b:c:3]", "[a:b:c:3]", "warning", "two texts", "\\:"),
         ("[a|b:3]", "[a|b:3]", "warning", "mixes : and |", "[a|b]"),
         ("(a:1.2.3)", "1.2.3)", "warning", "stays open", "1.2"),
@@ -34,7 +40,7 @@ def only(text: str, *, negative: bool = False) -> Diagnostic:
         ("<hypernet> y", "<hypernet>", "warning", "is no tag", "<kind:name>"),
         ("<hyper net:x> y", "<hyper net:x>", "warning", "is no tag", "one word"),
         ("a <hypernet:x y", "<hypernet:x y", "warning", "is no tag", "<kind:name>"),
-        ("ratio 3:2", ":2", "info", "weight of the whole prompt, 2", "comma"),
+        ("ratio 3:2", ":2", "warning", "weight of the whole prompt, 2", "comma"),
         ("(a BREAK b:1.2)", "BREAK", "info", "no new chunk", "close the brackets"),
     ],
 )

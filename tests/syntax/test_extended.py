@@ -67,16 +67,38 @@ def test_a_tag_holds_where_its_text_would(text: str, expected: list[str]) -> Non
 
 @given(PROMPTS)
 def test_texts_are_those_of_webui(text: str) -> None:
-    """Tags without a number's or a word's place taken by them leave the rest as it is."""
+    """Wherever a tag stands, what is left is read as if it were not there."""
     extended, plain = parse(text, dialect="extended"), parse(text)
     assert extended.tags == plain.tags
-    assert [part.weight for part in extended.parts] == [part.weight for part in plain.parts]
-    if "<" not in text:
-        assert extended.parts == plain.parts
-        assert texts(extended) == texts(plain)
-        assert extended.diagnostics == plain.diagnostics
-    for segment_texts in texts(extended):
-        assert not any("\ufdd0" in one for one in segment_texts) or "\ufdd0" in text
+    assert extended.parts == plain.parts
+    assert texts(extended) == texts(plain)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[AND<hypernet:a>cat",
+        "[a:b:0<hypernet:a>.5]",
+        "[a:b:<hypernet:a>0.5]",
+        "[a:b:0.5<hypernet:a>]",
+        "[\\<hypernet:a>[b:c:2]]",
+        "[BR<hypernet:a>EAK|b]",
+    ],
+)
+def test_a_tag_splits_nothing(text: str) -> None:
+    extended, plain = parse(text, dialect="extended"), parse(text)
+    assert extended.parts == plain.parts and len(plain.parts) == 1
+    assert texts(extended) == texts(plain)
+
+
+def test_a_tag_at_a_number_or_around_a_comment_holds_as_it_is() -> None:
+    for text in ("[a:b:0<hypernet:ink:1>.5]", "[a:b:<hypernet:ink:1>2]", "[<hypernet:ink:1>"):
+        assert tag_timelines(parse(text, dialect="extended"), 4) == {}
+    assert holding("[<hypernet:a# note\n>:2]") == [[], [], ["a\n"], ["a\n"]]
+    (tag,) = parse("[<hypernet:a# note\n>:2]", dialect="extended").tags
+    assert tag_timelines(parse("[<hypernet:a# note\n>:2]", dialect="extended"), 4) == {
+        tag: (0.0, 0.0, 0.0, 1.0, 1.0)
+    }
 
 
 @given(st.text(st.sampled_from("ab ()[]:|0.5\\"), max_size=12), st.text("ab, ", max_size=6))
@@ -110,10 +132,3 @@ def test_what_never_changes_is_no_timeline() -> None:
     ):
         assert tag_timelines(parse(text, dialect="extended"), 4) == {}
     assert tag_timelines(parse("[<hypernet:ink:1>:2]"), 4) == {}
-
-
-def test_a_text_with_every_free_character_is_read_all_the_same() -> None:
-    free = "".join(map(chr, range(0xFDD0, 0xFDF0)))
-    (part,) = parse(f"{free}[<hypernet:ink:1>:2]", dialect="extended").parts
-    assert [len(segment.tags) for segment in schedule(part, 4).segments] == [0, 1]
-    assert part.text == f"{free}[:2]"

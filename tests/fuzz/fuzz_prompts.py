@@ -1,0 +1,249 @@
+"""Mutated prompts through everything that reads prompts: no untyped exception, no second of CPU time.
+
+Run as ``python -m tests.fuzz.fuzz_prompts [--count N] [--seed N] [--processes N] [--first CHUNK]``.
+Prompts are grown from the grammar's pieces and then mutated. They come in chunks of a thousand, each
+with a random generator of its own, so that ``--first`` and ``--count 1000`` repeat one chunk alone.
+Every prompt is parsed in both dialects; what costs more is done with every twentieth. Time is the process's
+CPU time for one prompt, all of its reading together. Prints what failed, the slowest prompt and the
+counts; the exit status is 1 where anything failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import multiprocessing
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import get_args
+
+from promptengine.app.show import show_prompt, show_timelines
+from promptengine.documents import prompt_document
+from promptengine.errors import PromptEngineError
+from promptengine.infotext import write_infotext
+from promptengine.plan import make_plan, tag_timelines
+from promptengine.recipe.request import request_from
+from promptengine.recipe.text import infotext_of, read_infotext
+from promptengine.recipe.webui import webui_fields
+from promptengine.registry import Registry
+from promptengine.syntax import Dialect, attention, emphasis, parse
+from promptengine.web.reading import reading_html
+
+MOST_SECONDS = 1.0
+CHUNK = 1000
+ENTRIES = {"Steps": 20, "Sampler": "Euler a", "Seed": 1, "Version": "v1.7.0"}
+
+WORDS = (
+    "cat",
+    "a red house",
+    "AND",
+    "BREAK",
+    "NOT",
+    "AND_PERP",
+    "ADDCOL",
+    "1girl",
+    "10:30",
+    "",
+    "é",
+)
+NUMBERS = (
+    "0.5",
+    "1",
+    "-1",
+    "1e3",
+    ".5",
+    "1.",
+    "0",
+    "999",
+    "1.2.3",
+    "nan",
+    "inf",
+    "٣",
+    "1,2",
+    "9" * 400,
+)
+MARKS = (
+    *"()[]{}<>|:\\#@,.+-_\"'=$&%*/ \n\t\r\0\x1c\x1d\x1e\x1f\x85\xa0\u2028\u3000\ufeff\ufdd0\ud800",
+    *(
+        "::",
+        "__",
+        "--ar",
+        "++",
+        "（",
+        "）",
+        "：",
+        "$$",
+        "embedding:",
+        "\\(",
+        "\\)",
+        "Steps: 5, S",
+        "\n#",
+    ),
+)
+KINDS = ("hypernet", "lora", "lyco", "wildcard", "x", "")
+
+
+def grown(dice: random.Random, depth: int) -> str:
+    """A prompt of the grammar."""
+    if depth == 0 or dice.random() < 0.25:
+        return dice.choice(WORDS)
+    inner = [grown(dice, depth - 1) for _ in range(dice.randint(1, 3))]
+    number = dice.choice(NUMBERS)
+    name = dice.choice(("ink", "line", "none", "a b", "te=0.5"))
+    kind = dice.choice(KINDS)
+    return dice.choice(
+        (
+            " ".join(inner),
+            ", ".join(inner),
+            f"({inner[0]}:{number})",
+            f"({inner[0]})",
+            f"[{inner[0]}]",
+            f"[{':'.join(inner)}:{number}]",
+            f"[{'|'.join(inner)}]",
+            f"{{{'|'.join(inner)}}}",
+            f"{inner[0]} AND {inner[-1]}:{number}",
+            f"<{kind}:{name}:{number}>",
+            f"<{kind}:{name}:{number}@{dice.choice(NUMBERS)},{number}@0.5>",
+            f"[<{kind}:{name}:1>{inner[0]}:{inner[-1]}:{number}]",
+            f"{inner[0]} # {inner[-1]}\n",
+            f"{inner[0]}:{number}",
+        )
+    )
+
+
+def mutated(dice: random.Random, text: str) -> str:
+    """A text with a few slips; now and then a piece of it is repeated very often."""
+    for _ in range(dice.randint(0, 4)):
+        start = dice.randint(0, len(text))
+        end = min(len(text), start + dice.randint(0, 8))
+        piece = dice.choice(
+            ("", dice.choice(MARKS), dice.choice(MARKS), text[start:end] * 2, text[start:end][::-1])
+        )
+        text = text[:start] + piece + text[end:]
+    if dice.random() < 0.003:
+        start = dice.randint(0, len(text))
+        text = text[:start] + (text[start : start + 6] or "[") * dice.randint(100, 1500)
+    return text
+
+
+@cache
+def registry() -> Registry:
+    """A folder with one network of each kind, of which no prompt here asks for the content."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-prompts-"))
+    for path in (folder / "hypernetworks" / "ink.pt", folder / "Lora" / "line.pt"):
+        path.parent.mkdir()
+        path.touch()
+    return Registry.open(folder)
+
+
+def read(text: str, dice: random.Random) -> None:
+    """Read a prompt as everything does that reads prompts."""
+    steps, hires_steps = dice.choice((1, 4, 9)), dice.choice((None, None, 7))
+    comments = dice.random() < 0.8
+    prompts = [parse(text, dialect=dialect, comments=comments) for dialect in get_args(Dialect)]
+    for prompt in prompts:
+        assert all(
+            0 <= d.span.start <= d.span.end <= len(text) for d in prompt.diagnostics if d.span
+        )
+    assert prompts[0].parts == prompts[1].parts, "a dialect reads other texts"
+    prompt = dice.choice(prompts)
+    json.dumps(prompt_document(prompt, prompt.diagnostics, steps, hires_steps))
+    if prompt.tags:
+        nothing = parse("", negative=True)
+        make_plan(prompt, nothing, registry(), steps=steps, hires_steps=hires_steps)
+    if dice.random() < 0.05:
+        _read_at_length(text, steps, dice)
+
+
+def _read_at_length(text: str, steps: int, dice: random.Random) -> None:
+    attention(text)
+    emphasis(text)
+    parse(text, negative=True)
+    prompt = parse(text, dialect="extended")
+    timelines = tag_timelines(prompt, steps)
+    reading_html(prompt, prompt.diagnostics, steps=steps, timelines=timelines)
+    infotext = write_infotext(text, text, {**ENTRIES, "Hires prompt": text})
+    assert infotext_of(infotext, text, text).entries["Hires prompt"] == text
+    webui_fields(infotext)
+    request_from(read_infotext(infotext), registry())
+    if dice.random() < 0.1:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            show_prompt(prompt, prompt.diagnostics, steps=steps, hires_steps=None)
+            show_timelines(timelines)
+    try:
+        request_from(read_infotext(text), registry())
+        make_plan(prompt, parse(""), registry(), steps=steps, policy="strict")
+    except PromptEngineError:
+        pass
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a chunk: how many prompts, what failed, and the slowest."""
+
+    count: int = 0
+    failures: list[str] = field(default_factory=list[str])
+    slowest: tuple[float, str] = (0.0, "")
+
+
+def tried(
+    chunk: tuple[int, int, int], reading: Callable[[str, random.Random], None] = read
+) -> Outcome:
+    """Read the prompts of a chunk: the run's seed, the chunk's number and its size."""
+    seed, number, size = chunk
+    dice = random.Random(f"{seed} {number}")
+    outcome = Outcome()
+    for _ in range(size):
+        text = mutated(dice, grown(dice, dice.randint(0, 3)))
+        start = time.process_time()
+        try:
+            reading(text, dice)
+        except Exception:  # noqa: BLE001 - whatever it is, it is a finding
+            outcome.failures.append(f"chunk {number}: {text!r}\n{traceback.format_exc()}")
+        seconds = time.process_time() - start
+        if seconds > MOST_SECONDS:
+            outcome.failures.append(f"chunk {number}: {seconds:.2f} s of CPU time: {text!r}")
+        outcome.count += 1
+        outcome.slowest = max(outcome.slowest, (seconds, text))
+    return outcome
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Try the prompts that a command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--first", type=int, default=0, help="number of the first chunk")
+    options = parser.parse_args(arguments)
+    sizes = [CHUNK] * (options.count // CHUNK) + [options.count % CHUNK] * bool(
+        options.count % CHUNK
+    )
+    chunks = [(options.seed, options.first + n, size) for n, size in enumerate(sizes)]
+    total = Outcome()
+    with multiprocessing.Pool(options.processes) as pool:
+        for outcome in pool.imap_unordered(tried, chunks):
+            total.count += outcome.count
+            total.failures += outcome.failures
+            total.slowest = max(total.slowest, outcome.slowest)
+            for failure in outcome.failures:
+                print(failure, flush=True)
+            if total.count % (50 * CHUNK) == 0:
+                print(f"{total.count} prompts, {len(total.failures)} failures", flush=True)
+    seconds, text = total.slowest
+    print(f"slowest: {seconds:.3f} s: {text[:200]!r} ({len(text)} characters)")
+    print(f"{total.count} prompts, {len(total.failures)} failures")
+    return 1 if total.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
