@@ -259,7 +259,7 @@ def _checkpoint(
         with builder.renaming():
             prediction = _tried(family, unet)
     try:
-        table = noise_table(stored_alphas, scheduler)
+        table = noise_table(stored_alphas, scheduler, family)
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         message = f"its noise schedule cannot be used: {error}"
         raise CheckpointError(message, path=builder.path) from None

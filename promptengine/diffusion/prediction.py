@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from promptengine.diffusion.schedules import NoiseTable, scaled_linear_alphas
-from promptengine.families import Config, Prediction
+from promptengine.families import Config, Family, Prediction
 
 __all__ = [
     "denoised_from",
@@ -88,7 +88,7 @@ def predicts_v(ask: Callable[[Tensor, Tensor, Tensor], Tensor], width: int) -> b
     return float((answer.float().cpu() - x).mean()) < -1
 
 
-def noise_table(stored: Tensor | None, scheduler: Config) -> NoiseTable:
+def noise_table(stored: Tensor | None, scheduler: Config, family: Family = "SD1") -> NoiseTable:
     """Return the noise levels of a model.
 
     Levels stored with the weights hold before those of the configuration, as in WebUI, so that a
@@ -100,6 +100,7 @@ def noise_table(stored: Tensor | None, scheduler: Config) -> NoiseTable:
         stored: ``alphas_cumprod`` ``[timesteps]`` from the file, or None.
         scheduler: ``beta_start``, ``beta_end``, ``num_train_timesteps``, perhaps
             ``rescale_betas_zero_snr``.
+        family: Of the model.
 
     Raises:
         ValueError: The stored levels do not fall, each below the last, within 1 and 0.
@@ -111,7 +112,7 @@ def noise_table(stored: Tensor | None, scheduler: Config) -> NoiseTable:
     )
     if scheduler.get("rescale_betas_zero_snr"):
         computed = zero_terminal(computed)
-    return NoiseTable(computed if stored is None else _usable(stored, computed))
+    return NoiseTable(computed if stored is None else _usable(stored, computed), family)
 
 
 def _usable(stored: Tensor, computed: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class NetworkCache:
 
     Args:
         unet: The model the networks are for; they are cast to its device and dtype once.
-        text_encoder: Its text encoder.
+        text_encoders: Its text encoders, in their order.
         room: Bytes that hypernetworks may take together; the longest unused goes first.
 
     Attributes:
@@ -61,7 +61,7 @@ class NetworkCache:
     """
 
     def __init__(
-        self, unet: nn.Module, text_encoder: nn.Module, room: int = _NETWORK_BYTES
+        self, unet: nn.Module, *text_encoders: nn.Module, room: int = _NETWORK_BYTES
     ) -> None:
         weight = next(unet.parameters())
         self.unet = unet
@@ -69,7 +69,7 @@ class NetworkCache:
         self.folder = Folder()
         self._place = (weight.device, weight.dtype)
         self._networks: Recent[_FileState, Hypernetwork] = Recent(room, _network_bytes)
-        self._targets = targets(unet, text_encoder)
+        self._targets = targets(unet, *text_encoders)
         self._fits: Recent[_FileState, Fit] = Recent(_FILE_BYTES, lambda fit: fit.lora.nbytes)
         self._merged: Recent[tuple[object, ...], ChangedWeights] = Recent(_MERGED_BYTES, _nbytes)
 
@@ -142,7 +142,7 @@ class NetworkStack:
         return tuple((network, use.at(call)) for network, use in self.uses)
 
     def merged(self) -> AbstractContextManager[None]:
-        """Let the LoRAs act on UNet and text encoder within a ``with`` block; entering takes no time."""
+        """Let the LoRAs act on UNet and text encoders within a ``with`` block; entering takes no time."""
         return changed(self.weights)
 
 

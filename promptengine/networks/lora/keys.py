@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "BUNDLE_PREFIX",
+    "TEXT_PREFIXES",
     "TensorName",
     "original_name",
     "parse_name",
@@ -61,12 +62,17 @@ _UNET: Final = "unet_"
 _ORIGINAL: Final = "diffusion_model_"
 _TEXT: Final = "transformer_text_model_"
 _TEXT_2: Final = "transformer_2_text_model_"
+TEXT_PREFIXES: Final = (_TEXT, _TEXT_2)
+"""What names of the modules of text encoders begin with, in the order of a model's encoders."""
+
 _KOHYA: Final = {"te": _TEXT, "te1": _TEXT, "te2": _TEXT_2}
 _KOHYA_NAME: Final = re.compile(r"lora_(unet|te[12]?)_([^.]+)\.(.+)", re.DOTALL)
 _PREFIXES: Final = {
     "unet.": _UNET,
     "text_encoder.": _TEXT,
     "text_encoder_2.": _TEXT_2,
+    "text_encoders.clip_l.transformer.": _TEXT,
+    "text_encoders.clip_g.transformer.": _TEXT_2,
     "diffusion_model.": _ORIGINAL,
 }
 _UNET_PATH: Final = re.compile(
