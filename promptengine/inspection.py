@@ -229,9 +229,16 @@ def summarise_lora(path: Path) -> LoraSummary:
 
 def _describe_lora(report: FileReport, summary: LoraSummary) -> FileReport:
     notes = list(report.notes)
+    if summary.misfit is not None:
+        notes.append(f"it cannot be used: {summary.misfit}")
+    if summary.whole:
+        notes.append(
+            f"{summary.whole} of its weights were trained whole (modules_to_save, biases); they are not "
+            "applied"
+        )
     if summary.words:
         notes.append(f"it brings embeddings along for {', '.join(map(repr, summary.words))}")
-    if summary.foreign:
+    if summary.foreign and summary.misfit is None:
         notes.append(
             f"{len(summary.foreign)} of its modules are in no Stable Diffusion 1 model, the first "
             f"{_cut(summary.foreign[0])!r}"

@@ -92,6 +92,8 @@ _ENDS: Final = (
     (re.compile(r"_lora\.down\.weight$"), "lora_down.weight"),
     (re.compile(r"_lora\.up\.weight$"), "lora_up.weight"),
 )
+# What peft puts around modules, and names in some files.
+_WRAPPER: Final = re.compile(r"\.(?:base_layer|modules_to_save(?:\.\w+)?)$")
 # Old diffusers files name projections of the text encoder as those of the UNet.
 _OLD_PROJECTIONS: Final = {
     "to_q": "q_proj",
@@ -142,14 +144,15 @@ def _parse_dotted(name: str) -> TensorName | None:
     path, tensor = _split(rest)
     if not path or not tensor:
         return None
-    path = path.removeprefix("base_model.model.").replace(".processor", "")
+    path = _WRAPPER.sub("", path.removeprefix("base_model.model.").replace(".processor", ""))
+    spelled = path
     above, _, last = path.rpartition(".")
     if part == _UNET:
         path += ".0" if last == "to_out" else ""
     elif part != _ORIGINAL:
         path = f"{above}.{_OLD_PROJECTIONS.get(last, last)}".removeprefix(".")
         path = path.removeprefix("text_model.")
-    return TensorName(part + path.replace(".", "_"), tensor, path)
+    return TensorName(part + path.replace(".", "_"), tensor, spelled)
 
 
 def _split(name: str) -> tuple[str, str]:
