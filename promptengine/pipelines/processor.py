@@ -15,7 +15,7 @@ from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.clock import StageClock
 from promptengine.diffusion.embeddings import EmbeddingCache
 from promptengine.diffusion.prompting import Parts, PreparedPrompts, encodings, prepare_prompts
-from promptengine.diffusion.schedules import NoiseTable
+from promptengine.diffusion.schedules import NoiseTable, scaled_linear_alphas
 from promptengine.diffusion.stack import NetworkCache
 from promptengine.digests import default_cache_file
 from promptengine.errors import PromptEngineError, RequestError
@@ -195,7 +195,8 @@ def _as_checkpoint(pipe: Any) -> Checkpoint:
     # OpenCLIP's text model has another activation than CLIP's, whatever its width.
     plain: Family = "SD2" if pipe.text_encoder.config.hidden_act == "gelu" else "SD1"
     family: Family = plain if second is None else "SDXL"
-    alphas = cast("Tensor", pipe.scheduler.alphas_cumprod)
+    # The pipeline's scheduler paces the run; one of another kind of noise, as EDM's, has no alphas.
+    alphas = cast("Tensor", getattr(pipe.scheduler, "alphas_cumprod", scaled_linear_alphas()))
     return Checkpoint(
         path=Path(str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)),
         unet=pipe.unet,
