@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         RequestError,
         TrainingError,
         UnknownNetworkError,
+        UnsupportedNetworkError,
     )
     from promptengine.grid.axes import Axis
     from promptengine.grid.plot import GridResult, plot_grid
@@ -100,6 +101,7 @@ __all__ = [
     "TrainingProgress",
     "TrainingResult",
     "UnknownNetworkError",
+    "UnsupportedNetworkError",
     "__version__",
     "attach",
     "convert",

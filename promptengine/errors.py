@@ -6,6 +6,7 @@
     ├── PromptSyntaxError       an argument in a prompt that cannot be used: where, and why
     ├── UnknownNetworkError     a tag names a network that no scanned folder holds
     ├── NetworkFormatError      a network file that cannot be read, or that would run code
+    │   └── UnsupportedNetworkError  one that can be read, of a kind or family that cannot be applied
     ├── IncompatibleNetworkError  a network whose widths do not fit the model
     ├── CheckpointError         a checkpoint that is missing, unreadable or of an unknown family
     ├── PictureError            a picture that cannot be read or written, or whose text cannot
@@ -36,6 +37,7 @@ __all__ = [
     "RequestError",
     "TrainingError",
     "UnknownNetworkError",
+    "UnsupportedNetworkError",
 ]
 
 
@@ -102,6 +104,18 @@ class NetworkFormatError(PromptEngineError):
     def __init__(self, message: str, *, path: Path) -> None:
         super().__init__(f"{path}: {message}")
         self.path = path
+
+
+class UnsupportedNetworkError(NetworkFormatError):
+    """A network of a kind that cannot be applied, or for a family that is not supported.
+
+    Attributes:
+        noun: What it is, such as ``DoRA`` or ``a LoRA for Flux``.
+    """
+
+    def __init__(self, noun: str, *, path: Path) -> None:
+        super().__init__(f"{noun} is not supported", path=path)
+        self.noun = noun
 
 
 class IncompatibleNetworkError(PromptEngineError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -18,13 +18,18 @@ from promptengine.errors import CheckpointError, NetworkFormatError
 from promptengine.families import (
     VAE_PREFIX,
     foreign,
-    foreign_family,
+    grouped,
     input_channels,
     native_size,
     parts_in_folder,
+    read_structure,
+    read_vae_structure,
     recognise,
+    require_known_latents,
+    require_known_schedule,
     stated_parts,
     stated_prediction,
+    stranger,
     vae_beside,
 )
 from promptengine.modelfiles import read_header
@@ -175,20 +180,42 @@ def _describe(
         metadata={name: _cut(text) for name, text in metadata.items()},
         notes=tuple(_number_notes(report.size, tensors)),
     )
-    if report.kind == "embedding":
-        return _describe_embedding(report)
-    if report.kind == "hypernetwork":
-        return _describe_network(report)
     shapes = {name.removeprefix("state_dict."): tuple(t.shape) for name, t in tensors.items()}
-    if report.kind == "lora":
-        return _describe_lora(report, summarise(shapes, metadata))
-    if report.kind == "checkpoint":
-        return _describe_checkpoint(report, shapes, metadata)
-    stranger = foreign_family(shapes) if report.kind == "unknown" else None
-    if stranger is None:
-        return report
-    note = f"it is {stranger}, which is not supported"
-    return dataclasses.replace(report, notes=(*report.notes, note))
+    match report.kind:
+        case "embedding":
+            report = _describe_embedding(report)
+        case "hypernetwork":
+            report = _describe_network(report)
+        case "lora":
+            report = _describe_lora(report, summarise(shapes, metadata))
+        case "checkpoint":
+            report = _describe_checkpoint(report, shapes, metadata)
+        case "vae":
+            report = _describe_vae(report, shapes)
+        case _:
+            reason = stranger(shapes) if report.kind == "unknown" else None
+            notes = [] if reason is None else [f"it cannot be used: {reason}"]
+            report = dataclasses.replace(report, notes=(*report.notes, *notes))
+    return report
+
+
+def _describe_vae(report: FileReport, shapes: Mapping[str, tuple[int, ...]]) -> FileReport:
+    """A VAE's report, by the rules by which it is opened."""
+    own = any(name.startswith(VAE_PREFIX) for name in shapes)
+    named = shapes if own else {VAE_PREFIX + name: shape for name, shape in shapes.items()}
+    try:
+        left = read_vae_structure(named, report.path).left_aside
+    except CheckpointError as failure:
+        left, notes = (), [f"it cannot be used: {failure}"]
+    else:
+        notes = _left_aside(left)
+    return dataclasses.replace(report, notes=(*report.notes, *notes))
+
+
+def _left_aside(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [f"{len(names)} weights that no part reads are left aside: {grouped(names)}"]
 
 
 def _describe_checkpoint(
@@ -202,6 +229,9 @@ def _describe_checkpoint(
     inpainting = input_channels(shapes) != _LATENT_CHANNELS
     try:
         parts = stated_parts(shapes, report.path, metadata=metadata)
+        notes += _left_aside(read_structure(shapes, family, report.path).left_aside)
+        require_known_schedule(parts["scheduler"], report.path)
+        require_known_latents(parts["vae"], report.path)
         stated = stated_prediction(parts["scheduler"], report.path)
         silent = family == "SD2" and not inpainting
         prediction = stated or (
@@ -223,7 +253,7 @@ def _vae(path: Path, names: Iterable[str]) -> str:
     if beside is not None:
         return f"{beside.name} beside it"
     own = any(name.startswith(VAE_PREFIX) for name in names)
-    return "its own" if own else "none: it needs one of its own name beside it"
+    return "its own" if own else "none: it needs --vae, or one of its own name beside it"
 
 
 def summarise_lora(path: Path) -> LoraSummary:
@@ -234,9 +264,16 @@ def summarise_lora(path: Path) -> LoraSummary:
 
 def _describe_lora(report: FileReport, summary: LoraSummary) -> FileReport:
     notes = list(report.notes)
+    if summary.misfit is not None:
+        notes.append(f"it cannot be used: {summary.misfit}")
+    if summary.whole:
+        notes.append(
+            f"{summary.whole} of its weights were trained whole (modules_to_save, biases); they are not "
+            "applied"
+        )
     if summary.words:
         notes.append(f"it brings embeddings along for {', '.join(map(repr, summary.words))}")
-    if summary.foreign:
+    if summary.foreign and summary.misfit is None:
         notes.append(
             f"{len(summary.foreign)} of its modules are in no Stable Diffusion 1 model, the first "
             f"{_cut(summary.foreign[0])!r}"

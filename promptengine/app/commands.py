@@ -182,6 +182,7 @@ def _entry_as_json(
         "description": description(entry),
         "layers": [] if lora is None else list(lora.lines()),
         "base_model": None if lora is None else lora.base_model,
+        "misfit": None if lora is None else lora.misfit,
     }
     return fields | words.get(entry.path, {})
 

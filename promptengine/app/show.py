@@ -333,7 +333,7 @@ def show_networks(
                 Styled(printable(entry.name), "bold"),
                 f"{entry.size / 1e6:.1f}",
                 _holds(entry, words.get(entry.path)),
-                Styled(printable(description(entry))),
+                _lines(description(entry).replace("\r\n", "\n").strip()),
             )
         console.print(table)
     for clash in clashes:
@@ -344,6 +344,8 @@ def _holds(entry: RegistryEntry, word: Mapping[str, Any] | None) -> Styled:
     """What a LoRA changes and was made for, or the vectors of an embedding; nothing of other kinds."""
     if entry.kind == "lora":
         summary = summarise_lora(entry.path)
+        if summary.misfit is not None:
+            return Styled(printable(f"not usable: {summary.misfit}"), "yellow")
         model = () if summary.base_model is None else (f"for {summary.base_model}",)
         return Styled(printable("; ".join((*summary.lines(), *model))), "dim")
     if word is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.errors import CheckpointError
-from promptengine.families import Config
+from promptengine.families import Config, packed, require_known_latents
 from promptengine.tensorfiles import file_format, is_plain_tensor, read_pickled, read_safetensors
 
 if TYPE_CHECKING:
@@ -58,11 +58,13 @@ class Builder:
         path: Whose parts they are, for messages.
         device: Where they shall live.
         dtype: Of UNet and text encoders. The VAE is float32 always: it overflows in float16.
+        left_aside: Names of weights that found no place in what was built.
     """
 
     path: Path
     device: torch.device
     dtype: torch.dtype
+    left_aside: list[str] = field(default_factory=list[str])
 
     def unet(self, config: Config, weights: Weights) -> nn.Module:
         """Build a ``UNet2DConditionModel`` from weights under its own names."""
@@ -78,6 +80,7 @@ class Builder:
         from diffusers import AutoencoderKL
 
         self._require_sane(config)
+        require_known_latents(config, self.path)
         with self._empty("VAE"):
             vae = cast("nn.Module", AutoencoderKL.from_config(dict(config)))
         return self._filled(vae, weights, torch.float32, "VAE")
@@ -145,6 +148,9 @@ class Builder:
 
     def _filled(self, module: _M, weights: Weights, dtype: torch.dtype, part: str) -> _M:
         """Give a module built on the meta device its weights."""
+        reason = packed(weights)
+        if reason is not None:
+            raise CheckpointError(f"the {part} cannot be read: {reason}", path=self.path)
         placed = {name: self._placed(tensor, dtype) for name, tensor in weights.items()}
         try:
             keys = module.load_state_dict(placed, strict=False, assign=True)
@@ -155,9 +161,7 @@ class Builder:
         if keys.missing_keys:
             message = f"the {part} lacks {_listed(keys.missing_keys)}; is the file complete?"
             raise CheckpointError(message, path=self.path)
-        if keys.unexpected_keys:
-            message = f"the {part} has {_listed(keys.unexpected_keys)} that no known model has"
-            raise CheckpointError(message, path=self.path)
+        self.left_aside.extend(f"{part}: {name}" for name in keys.unexpected_keys)
         for name, buffer in list(module.named_buffers()):
             if name.endswith("position_ids"):
                 owner = module.get_submodule(name.rpartition(".")[0])

@@ -6,8 +6,9 @@ and never otherwise. A folder is a diffusers model.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from promptengine.diffusion.building import Builder, read_weights
 from promptengine.diffusion.folders import part_config, part_weights, read_folder
-from promptengine.diffusion.layout import Layout, infer_layout, vae_facts
+from promptengine.diffusion.layout import Layout, infer_layout
 from promptengine.diffusion.original_names import (
     clip_weights,
     open_clip_weights,
@@ -34,7 +35,10 @@ from promptengine.families import (
     Family,
     Parts,
     Prediction,
+    grouped,
     native_size,
+    read_vae_structure,
+    require_known_schedule,
     second_encoder_prefix,
     stated_prediction,
     text_prefix,
@@ -53,6 +57,8 @@ __all__ = ["Checkpoint", "open_checkpoint"]
 
 _USUAL_SCALING = 0.18215
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
@@ -68,6 +74,7 @@ class Checkpoint:
         family: Which it belongs to.
         prediction: What its UNet's output means.
         vae_path: Where the VAE came from, if not from ``path``.
+        left_aside: Names of weights in the files that no part reads.
     """
 
     path: Path
@@ -79,6 +86,7 @@ class Checkpoint:
     family: Family = "SD1"
     prediction: Prediction = "epsilon"
     vae_path: Path | None = None
+    left_aside: tuple[str, ...] = ()
 
     @property
     def text_encoder(self) -> PreTrainedModel:
@@ -149,6 +157,9 @@ def open_checkpoint(
     else:
         raise CheckpointError("no such checkpoint", path=path)
     _require_whole(checkpoint)
+    if checkpoint.left_aside:
+        count, names = len(checkpoint.left_aside), grouped(checkpoint.left_aside)
+        _log.warning("%s: %d weights that no part reads are left aside: %s", path, count, names)
     return checkpoint
 
 
@@ -157,7 +168,10 @@ def _require_whole(checkpoint: Checkpoint) -> None:
     unet: Any = checkpoint.unet
     path = checkpoint.vae_path or checkpoint.path
     if not checkpoint.inpainting and unet.config.in_channels != checkpoint.latent_channels:
-        message = f"its VAE's {checkpoint.latent_channels} latent channels do not fit the UNet"
+        message = (
+            f"its VAE's {checkpoint.latent_channels} latent channels do not fit the UNet; choose "
+            "another with --vae"
+        )
         raise CheckpointError(message, path=path)
     vae: Any = checkpoint.vae
     scaling: object = vae.config.scaling_factor
@@ -171,13 +185,24 @@ def _open_file(builder: Builder, config: Path | None, vae_path: Path | None) -> 
     if vae_path is not None and not vae_path.is_dir():
         own = {name: t for name, t in weights.items() if not name.startswith(VAE_PREFIX)}
         weights = own | read_vae(vae_path)
-    layout = infer_layout(weights, builder.path, metadata=metadata, config=config)
+    separate = vae_path if vae_path is not None and not vae_path.is_dir() else None
+    layout = infer_layout(
+        weights, builder.path, metadata=metadata, config=config, vae_path=separate
+    )
+    if vae_path is None and not any(name.startswith(VAE_PREFIX) for name in weights):
+        message = (
+            "it holds no VAE (first_stage_model); name one with --vae, or put "
+            f"{builder.path.stem}.vae.safetensors beside it"
+        )
+        raise CheckpointError(message, path=builder.path)
+    weights = {name: t for name, t in weights.items() if name not in set(layout.left_aside)}
     per_level = layout.unet["layers_per_block"]
     unet = builder.unet(layout.unet, unet_weights(weights, UNET_PREFIX, layers_per_block=per_level))
     if vae_path is not None and vae_path.is_dir():
         vae = _folder_vae(builder, vae_path, layout.vae)
     else:
-        vae = _original_vae(builder, layout.vae, weights)
+        vae = _original_vae(_of_vae(builder, vae_path), layout.vae, weights)
+    builder.left_aside.extend(layout.left_aside)
     parts: Parts = {"unet": layout.unet, "scheduler": layout.scheduler}
     return _checkpoint(
         builder,
@@ -187,6 +212,11 @@ def _open_file(builder: Builder, config: Path | None, vae_path: Path | None) -> 
         stored_alphas=weights.get("alphas_cumprod"),
         vae_path=vae_path,
     )
+
+
+def _of_vae(builder: Builder, vae_path: Path | None) -> Builder:
+    """A builder that blames a VAE of its own for its own faults."""
+    return builder if vae_path is None else replace(builder, path=vae_path)
 
 
 def _text_encoders(
@@ -217,9 +247,12 @@ def _open_folder(builder: Builder, vae_path: Path | None) -> Checkpoint:
         vae = _folder_vae(builder, vae_path, parts["vae"])
     else:
         separate = read_vae(vae_path)
-        with builder.renaming():
-            config = {**parts["vae"], **vae_facts(separate)}
-        vae = _original_vae(builder, config, separate)
+        structure = read_vae_structure({n: tuple(t.shape) for n, t in separate.items()}, vae_path)
+        config = {**parts["vae"], **structure.facts["vae"]}
+        for name in structure.left_aside:
+            del separate[name]
+        builder.left_aside.extend(structure.left_aside)
+        vae = _original_vae(_of_vae(builder, vae_path), config, separate)
     encoders = [builder.text_encoder(parts["text_encoder"], part_weights(path / "text_encoder"))]
     if folder.family == "SDXL":
         second = part_weights(path / "text_encoder_2")
@@ -240,7 +273,7 @@ def _folder_vae(builder: Builder, folder: Path, usual: Config) -> nn.Module:
     """A diffusers VAE from a folder of its own; the scaling stays the model's."""
     scaling = usual.get("scaling_factor", _USUAL_SCALING)
     config = {**part_config(folder), "scaling_factor": scaling}
-    return builder.vae(config, part_weights(folder))
+    return _of_vae(builder, folder).vae(config, part_weights(folder))
 
 
 def _checkpoint(
@@ -254,13 +287,17 @@ def _checkpoint(
 ) -> Checkpoint:
     unet, vae, encoders = modules
     scheduler = parts.get("scheduler", {})
+    require_known_schedule(scheduler, builder.path)
     prediction = stated_prediction(scheduler, builder.path)
     if prediction is None:
         with builder.renaming():
             prediction = _tried(family, unet)
     try:
-        table = noise_table(stored_alphas, scheduler)
-    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        table = noise_table(stored_alphas, scheduler, family)
+    except KeyError as missing:
+        message = f"its noise schedule cannot be used: its configuration lacks {missing}"
+        raise CheckpointError(message, path=builder.path) from None
+    except (ValueError, TypeError, RuntimeError) as error:
         message = f"its noise schedule cannot be used: {error}"
         raise CheckpointError(message, path=builder.path) from None
     return Checkpoint(
@@ -273,6 +310,7 @@ def _checkpoint(
         family=family,
         prediction=prediction,
         vae_path=vae_path,
+        left_aside=tuple(builder.left_aside),
     )
 
 

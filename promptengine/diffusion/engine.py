@@ -69,7 +69,7 @@ class Engine:
         self.registry = registry
         self.device = device
         self.compiled = compiled
-        networks = NetworkCache(checkpoint.unet, checkpoint.text_encoder)
+        networks = NetworkCache(checkpoint.unet, *checkpoint.text_encoders)
         words = EmbeddingCache(registry)
         self._parts = Parts(checkpoint, registry, networks, words, encodings(), device)
         room = None if compiled else free_bytes(device)

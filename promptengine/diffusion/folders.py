@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -18,8 +18,10 @@ from promptengine.families import Config, Family, Parts, parts_in_folder
 __all__ = ["Folder", "part_config", "part_weights", "read_folder"]
 
 _STEMS: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
-_ENDS: Final = (".safetensors", ".fp16.safetensors", ".bin", ".fp16.bin")
-_INDEX: Final = ".safetensors.index.json"
+_FORMATS: Final = ("safetensors", "bin")
+# Weights as they are come before copies of less precision, and those of a moving average (EMA), which
+# are meant for pictures, before those that are meant for going on with a training.
+_VARIANTS: Final = ("", "fp32", "fp16", "bf16", "ema", "non_ema")
 _OLD_ATTENTION: Final = {
     ".query.": ".to_q.",
     ".key.": ".to_k.",
@@ -55,12 +57,19 @@ def read_folder(path: Path) -> Folder:
     parts = parts_in_folder(path)
     missing = [part for part in ("unet", "vae", "text_encoder") if part not in parts]
     if missing:
-        what = f" of {name}" if name else ""
+        what = f" ({name})" if name else ""
         message = (
             f"a diffusers model{what} without {missing[0]}/config.json, which is not supported"
         )
         raise CheckpointError(message, path=path)
     unet = parts["unet"]
+    for part in parts:
+        if parts[part].get("quantization_config") is not None:
+            message = f"its {part} is quantised, which is not supported; get an unpacked copy"
+            raise CheckpointError(message, path=path)
+    if unet.get("encoder_hid_dim_type") or unet.get("encoder_hid_dim"):
+        message = f"a diffusers model of {name or 'another kind'} (Kolors or its like), which is not supported"
+        raise CheckpointError(message, path=path)
     if unet.get("in_channels", 4) not in (4, 9) or unet.get("class_embed_type"):
         message = f"a diffusers model of {name or 'an unknown kind'}, which is not supported"
         raise CheckpointError(message, path=path)
@@ -93,20 +102,39 @@ def part_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: No weights, or weights that cannot be read.
     """
-    for stem in _STEMS:
-        if (folder / f"{stem}{_INDEX}").is_file():
-            shards = _json(folder / f"{stem}{_INDEX}").get("weight_map")
-            named = cast("dict[str, Any]", shards) if isinstance(shards, dict) else {}
-            return _named(_joined(folder, named))
-        for end in _ENDS:
-            if (folder / f"{stem}{end}").is_file():
-                return _named(read_weights(folder / f"{stem}{end}")[0])
+    for form in _FORMATS:
+        for variant in _VARIANTS:
+            for stem in _STEMS:
+                for name in _spellings(stem, form, variant):
+                    if (folder / name).is_file():
+                        return _named(_read(folder / name))
     raise CheckpointError(f"holds none of {_STEMS[0]}.safetensors and its like", path=folder)
 
 
-def _joined(folder: Path, shards: Mapping[str, Any]) -> dict[str, Tensor]:
+def _spellings(stem: str, form: str, variant: str) -> Sequence[str]:
+    """Names of an index of several files, and of one file. Programs put the variant here and there."""
+    if not variant:
+        return f"{stem}.{form}.index.json", f"{stem}.{form}"
+    return (
+        f"{stem}.{form}.index.{variant}.json",
+        f"{stem}.{form}.{variant}.index.json",
+        f"{stem}.{variant}.{form}.index.json",
+        f"{stem}.{variant}.{form}",
+    )
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    return _joined(file) if file.suffix == ".json" else read_weights(file)[0]
+
+
+def _joined(index: Path) -> dict[str, Tensor]:
+    """Read the files that an index names."""
+    folder, shards = index.parent, _json(index).get("weight_map")
+    named = cast("dict[str, Any]", shards) if isinstance(shards, dict) else {}
     # Only the names of files count: an index must not lead out of its folder.
-    files = sorted({Path(str(shard)).name for shard in shards.values()})
+    files = sorted({Path(str(shard)).name for shard in named.values()})
+    if not files:
+        raise CheckpointError("names no files in its weight_map", path=index)
     joined: dict[str, Tensor] = {}
     for file in files:
         joined |= read_weights(folder / file)[0]

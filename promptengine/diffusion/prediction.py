@@ -6,13 +6,14 @@ With ``x = sqrt(a) * x0 + sqrt(1 - a) * noise``, a model of ``epsilon`` answers 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from promptengine.diffusion.schedules import NoiseTable, scaled_linear_alphas
-from promptengine.families import Config, Prediction
+from promptengine.families import Config, Family, Prediction
 
 __all__ = [
     "denoised_from",
@@ -88,7 +89,7 @@ def predicts_v(ask: Callable[[Tensor, Tensor, Tensor], Tensor], width: int) -> b
     return float((answer.float().cpu() - x).mean()) < -1
 
 
-def noise_table(stored: Tensor | None, scheduler: Config) -> NoiseTable:
+def noise_table(stored: Tensor | None, scheduler: Config, family: Family = "SD1") -> NoiseTable:
     """Return the noise levels of a model.
 
     Levels stored with the weights hold before those of the configuration, as in WebUI, so that a
@@ -98,20 +99,44 @@ def noise_table(stored: Tensor | None, scheduler: Config) -> NoiseTable:
 
     Args:
         stored: ``alphas_cumprod`` ``[timesteps]`` from the file, or None.
-        scheduler: ``beta_start``, ``beta_end``, ``num_train_timesteps``, perhaps
-            ``rescale_betas_zero_snr``.
+        scheduler: ``num_train_timesteps`` and ``trained_betas``, or ``beta_start``, ``beta_end`` and
+            perhaps ``beta_schedule``; perhaps ``rescale_betas_zero_snr``.
+        family: Of the model.
 
     Raises:
-        ValueError: The stored levels do not fall, each below the last, within 1 and 0.
+        ValueError: The stored levels do not fall, each below the last, within 1 and 0, or the stated
+            betas make no levels.
+        KeyError: The configuration lacks an entry.
     """
     if not 1 < scheduler["num_train_timesteps"] <= _MOST_TIMESTEPS:
         raise ValueError(f"{scheduler['num_train_timesteps']} timesteps; 1000 are usual")
-    computed = scaled_linear_alphas(
-        scheduler["beta_start"], scheduler["beta_end"], scheduler["num_train_timesteps"]
-    )
+    computed = _stated_alphas(scheduler)
     if scheduler.get("rescale_betas_zero_snr"):
         computed = zero_terminal(computed)
-    return NoiseTable(computed if stored is None else _usable(stored, computed))
+    return NoiseTable(computed if stored is None else _usable(stored, computed), family)
+
+
+def _stated_alphas(scheduler: Config) -> Tensor:
+    """The levels that a configuration states, in diffusers' words."""
+    steps, trained = scheduler["num_train_timesteps"], scheduler.get("trained_betas")
+    schedule = scheduler.get("beta_schedule", "scaled_linear")
+    if trained is not None:
+        betas = torch.as_tensor(trained, dtype=torch.float64)
+        if betas.shape != (steps,):
+            raise ValueError(f"its trained_betas are {betas.numel()}, not {steps}")
+    elif schedule == "squaredcos_cap_v2":
+        # arXiv:2102.09672, eq. 17
+        times = (torch.linspace(0, 1, steps + 1, dtype=torch.float64) + 0.008) / 1.008
+        kept = (times * math.pi / 2).cos() ** 2
+        betas = (1 - kept[1:] / kept[:-1]).clamp(max=0.999)
+    elif schedule == "linear":
+        ends = scheduler["beta_start"], scheduler["beta_end"]
+        betas = torch.linspace(*ends, steps, dtype=torch.float64)
+    else:
+        return scaled_linear_alphas(scheduler["beta_start"], scheduler["beta_end"], steps)
+    if not bool(((betas > 0) & (betas < 1)).all()):
+        raise ValueError("its betas do not lie between 0 and 1")
+    return torch.cumprod(1 - betas, dim=0)
 
 
 def _usable(stored: Tensor, computed: Tensor) -> Tensor:

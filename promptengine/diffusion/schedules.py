@@ -11,13 +11,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from promptengine.errors import RequestError
+from promptengine.families import Family
 
 __all__ = [
     "SCHEDULERS",
@@ -50,7 +50,7 @@ class NoiseTable:
     """
 
     alphas_cumprod: Tensor
-    family: Literal["sd1", "sdxl"] = "sd1"
+    family: Family = "SD1"
 
     @cached_property
     def sigmas(self) -> Tensor:
@@ -193,17 +193,16 @@ def _kl_optimal(_: NoiseTable, steps: int, lowest: float, highest: float, __: fl
 
 def _align_your_steps(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
     """The optimised levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
-    levels = np.array(_ALIGNED[table.family])
+    levels = np.array(_ALIGNED_SDXL if table.family == "SDXL" else _ALIGNED)
     places = np.linspace(0, 1, steps), np.linspace(0, 1, len(levels))
     sigmas = np.exp(np.interp(*places, np.log(levels)))
     return _ending_in_zero(torch.from_numpy(sigmas).float())
 
 
-_ALIGNED: Mapping[str, tuple[float, ...]] = {
-    "sd1": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
-    "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
-}
-"""Levels for ten steps, high to low, as their authors published them."""
+_ALIGNED = 14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029
+"""Levels for ten steps, high to low, as their authors published them for Stable Diffusion 1."""
+
+_ALIGNED_SDXL = 14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029
 
 
 def _beta(_: NoiseTable, steps: int, lowest: float, highest: float, __: float) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +10,12 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from promptengine.errors import IncompatibleNetworkError, NetworkFormatError, PromptEngineError
+from promptengine.errors import (
+    IncompatibleNetworkError,
+    NetworkFormatError,
+    PromptEngineError,
+    UnsupportedNetworkError,
+)
 from promptengine.networks.attention import attention_widths, refuse_fused, require_fit
 from promptengine.networks.files import load_hypernetwork
 from promptengine.networks.folding import Folder
@@ -51,7 +56,7 @@ class NetworkCache:
 
     Args:
         unet: The model the networks are for; they are cast to its device and dtype once.
-        text_encoder: Its text encoder.
+        text_encoders: Its text encoders, in their order.
         room: Bytes that hypernetworks may take together; the longest unused goes first.
 
     Attributes:
@@ -61,7 +66,7 @@ class NetworkCache:
     """
 
     def __init__(
-        self, unet: nn.Module, text_encoder: nn.Module, room: int = _NETWORK_BYTES
+        self, unet: nn.Module, *text_encoders: nn.Module, room: int = _NETWORK_BYTES
     ) -> None:
         weight = next(unet.parameters())
         self.unet = unet
@@ -69,7 +74,7 @@ class NetworkCache:
         self.folder = Folder()
         self._place = (weight.device, weight.dtype)
         self._networks: Recent[_FileState, Hypernetwork] = Recent(room, _network_bytes)
-        self._targets = targets(unet, text_encoder)
+        self._targets = targets(unet, *text_encoders)
         self._fits: Recent[_FileState, Fit] = Recent(_FILE_BYTES, lambda fit: fit.lora.nbytes)
         self._merged: Recent[tuple[object, ...], ChangedWeights] = Recent(_MERGED_BYTES, _nbytes)
 
@@ -142,7 +147,7 @@ class NetworkStack:
         return tuple((network, use.at(call)) for network, use in self.uses)
 
     def merged(self) -> AbstractContextManager[None]:
-        """Let the LoRAs act on UNet and text encoder within a ``with`` block; entering takes no time."""
+        """Let the LoRAs act on UNet and text encoders within a ``with`` block; entering takes no time."""
         return changed(self.weights)
 
 
@@ -233,19 +238,38 @@ def _loras(
             found.reports.append(_report(use, reason=reason, lora_hash=short))
         if fitted.unmatched or fitted.lora.ignored:
             found.diagnostics.append(_leftovers(use, fitted))
+        if fitted.lora.whole:
+            found.diagnostics.append(_whole(use, fitted.lora.whole))
     return loras
 
 
 def _leftovers(use: LoraUse, fitted: Fit) -> Diagnostic:
     """Says what of a file the model has no place for."""
     names = [*fitted.unmatched, *fitted.lora.ignored]
-    shown = ", ".join(names[:_NAMED_MODULES]) + (", …" if len(names) > _NAMED_MODULES else "")
     whole = len(fitted.lora.modules) + len(fitted.lora.ignored)
     message = f"{len(names)} of the {whole} parts of LoRA {use.name!r} have no place in this model"
-    return Diagnostic("warning", message, use.span, f"the rest is applied; ignored are {shown}")
+    return Diagnostic(
+        "warning", message, use.span, f"the rest is applied; ignored are {_listed(names)}"
+    )
+
+
+def _whole(use: LoraUse, names: Sequence[str]) -> Diagnostic:
+    message = (
+        f"LoRA {use.name!r} also holds {len(names)} weights that were trained whole (modules_to_save, "
+        "biases); they are not applied"
+    )
+    return Diagnostic(
+        "warning", message, use.span, f"the changes are; left out are {_listed(names)}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED_MODULES]) + (", …" if len(names) > _NAMED_MODULES else "")
 
 
 def _reason(error: PromptEngineError) -> str:
+    if isinstance(error, UnsupportedNetworkError):
+        return f"{error.noun} is not supported"
     return "does not fit" if isinstance(error, IncompatibleNetworkError) else "not readable"
 
 

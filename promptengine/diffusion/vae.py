@@ -72,11 +72,9 @@ def read_vae(path: Path) -> dict[str, Tensor]:
     if _any(weights, "decoder.up_blocks."):
         message = "a VAE in diffusers' form; name the folder it lies in, with its config.json"
         raise CheckpointError(message, path=path)
-    own = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
     if not _any(weights, "decoder."):
         raise CheckpointError("holds no VAE", path=path)
-    # What else lies in such files is the loss it was trained with.
-    return {VAE_PREFIX + name: t for name, t in weights.items() if name.startswith(own)}
+    return {VAE_PREFIX + name: tensor for name, tensor in weights.items()}
 
 
 def _any(names: Iterable[str], prefix: str) -> bool:

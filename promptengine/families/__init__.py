@@ -15,9 +15,16 @@ from promptengine.families.recognise import (
     foreign,
     foreign_family,
     input_channels,
+    packed,
     recognise,
     second_encoder_prefix,
+    stranger,
     text_prefix,
+)
+from promptengine.families.schedule import (
+    require_known_latents,
+    require_known_schedule,
+    stated_prediction,
 )
 from promptengine.families.sidefiles import (
     METADATA_KEY,
@@ -27,9 +34,9 @@ from promptengine.families.sidefiles import (
     native_size,
     parts_in_folder,
     stated_parts,
-    stated_prediction,
     vae_beside,
 )
+from promptengine.families.structure import Structure, grouped, read_structure, read_vae_structure
 
 __all__ = [
     "CLIP_PREFIX",
@@ -42,15 +49,23 @@ __all__ = [
     "Parts",
     "Prediction",
     "Shapes",
+    "Structure",
     "foreign",
     "foreign_family",
+    "grouped",
     "input_channels",
     "native_size",
+    "packed",
     "parts_in_folder",
+    "read_structure",
+    "read_vae_structure",
     "recognise",
+    "require_known_latents",
+    "require_known_schedule",
     "second_encoder_prefix",
     "stated_parts",
     "stated_prediction",
+    "stranger",
     "text_prefix",
     "vae_beside",
 ]

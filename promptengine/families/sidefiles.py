@@ -24,21 +24,14 @@ __all__ = [
     "parts_in_metadata",
     "parts_in_yaml",
     "stated_parts",
-    "stated_prediction",
     "vae_beside",
 ]
 
 METADATA_KEY: Final = "promptengine.config"
 """Safetensors metadata: JSON of configurations by part, any of :data:`PARTS`."""
 
+_EDM_MARKS: Final = ("edm_mean", "edm_std", "edm_vpred.sigma_max", "edm_vpred.sigma_min")
 _STANDARD_KEY: Final = "modelspec.prediction_type"  # Stability AI's metadata standard
-_PREDICTIONS: Final[Mapping[str, Prediction]] = {
-    "epsilon": "epsilon",
-    "eps": "epsilon",
-    "v_prediction": "v",
-    "v": "v",
-}
-
 _VAE_ENDS: Final = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
 
 _NATIVE_SIZES: Final[Mapping[Family, int]] = {"SD1": 512, "SD2": 512, "SDXL": 1024}
@@ -63,8 +56,9 @@ def stated_parts(
     """Gather what is said of a checkpoint beside its weights.
 
     The first that says something holds: ``stem.yaml`` beside it, the folder of configurations, its
-    metadata, and last the empty tensors ``v_pred`` and ``ztsnr`` by which later SDXL models mark
-    themselves, as WebUI reads them.
+    metadata, and last the small tensors by which later SDXL models mark themselves: ``v_pred`` and
+    ``ztsnr`` as WebUI reads them, and those of EDM's noise, which :func:`require_known_schedule`
+    refuses.
 
     Args:
         names: Of its weights.
@@ -80,6 +74,9 @@ def stated_parts(
         marks["prediction_type"] = "v_prediction"
     if "ztsnr" in names:
         marks["rescale_betas_zero_snr"] = True
+    continuous = next((name for name in _EDM_MARKS if name in names), None)
+    if continuous is not None:
+        marks["edm"] = f"its weight {continuous!r} says so"
     sources: tuple[Parts, ...] = (
         {"scheduler": marks},
         parts_in_metadata(metadata, path),
@@ -90,22 +87,6 @@ def stated_parts(
         part: {key: value for source in sources for key, value in source.get(part, {}).items()}
         for part in PARTS
     }
-
-
-def stated_prediction(scheduler: Config, path: Path) -> Prediction | None:
-    """Return what a scheduler's configuration says the UNet predicts, or None where it is silent.
-
-    Raises:
-        CheckpointError: It says something that is not supported.
-    """
-    stated = scheduler.get("prediction_type")
-    if stated is None:
-        return None
-    prediction = _PREDICTIONS.get(str(stated))
-    if prediction is None:
-        message = f"prediction type {str(stated)!r} is not supported; epsilon and v are"
-        raise CheckpointError(message, path=path)
-    return prediction
 
 
 def native_size(unet: Config, family: Family, prediction: Prediction) -> int:
@@ -165,24 +146,45 @@ def parts_in_yaml(path: Path) -> Parts:
 
 
 def _ddpm(params: Config) -> Config:
+    stated, betas = str(params.get("beta_schedule", "linear")), params.get("given_betas")
     return {
         "beta_start": params["linear_start"],
         "beta_end": params["linear_end"],
         "num_train_timesteps": params.get("timesteps", 1000),
         "prediction_type": params.get("parameterization", "epsilon"),
+        # CompVis calls "linear" what is linear in the roots.
+        "beta_schedule": {"linear": "scaled_linear", "sqrt_linear": "linear"}.get(stated, stated),
+        **({"trained_betas": betas} if betas is not None else {}),
     }
 
 
 def _stability(params: Config) -> Config:
-    denoiser = params.get("denoiser_config", {}).get("params", {})
-    table = denoiser.get("discretization_config", {}).get("params") or {}
+    whole = params.get("denoiser_config", {})
+    denoiser = whole.get("params", {})
+    levels = denoiser.get("discretization_config", {})
+    table = levels.get("params") or {}
+    kinds = [_class(whole, "DiscreteDenoiser"), _class(levels, "LegacyDDPMDiscretization")]
+    strange = [kind for kind in kinds if kind not in _DISCRETE]
     target = denoiser.get("scaling_config", {}).get("target", "EpsScaling").rpartition(".")[2]
     return {
         "beta_start": table.get("linear_start", 0.00085),
         "beta_end": table.get("linear_end", 0.012),
         "num_train_timesteps": table.get("num_timesteps", 1000),
         "prediction_type": {"EpsScaling": "epsilon", "VScaling": "v"}.get(target, target),
+        **({"edm": f"its configuration says {strange[0]}"} if strange else {}),
+        **({"rescale_betas_zero_snr": True} if "ZeroSNRDDPMDiscretization" in kinds else {}),
     }
+
+
+_DISCRETE: Final = (
+    "DiscreteDenoiser",
+    "LegacyDDPMDiscretization",
+    "ZeroSNRDDPMDiscretization",
+)
+
+
+def _class(settings: Config, usual: str) -> str:
+    return str(settings.get("target", usual)).rpartition(".")[2]
 
 
 def _heads(unet: Config) -> dict[str, Any]:
@@ -234,7 +236,10 @@ def parts_in_folder(folder: Path) -> Parts:
 
 
 def _checked(document: object) -> dict[str, Config]:
-    """Check that a JSON document maps parts to configurations, and drop private keys."""
+    """Check that a JSON document maps parts to configurations, and drop private keys.
+
+    The class of a scheduler is kept as ``class_name``: it says what kind of noise is meant.
+    """
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
     parts: dict[str, Config] = {}
@@ -243,6 +248,8 @@ def _checked(document: object) -> dict[str, Config]:
             raise ValueError(f"{part!r} is not a JSON object")
         entries = cast("dict[str, Any]", config).items()
         parts[part] = {key: value for key, value in entries if not key.startswith("_")}
+        if part == "scheduler" and "_class_name" in config:
+            parts[part] = {**parts[part], "class_name": str(config["_class_name"])}
     return parts
 
 

@@ -15,7 +15,7 @@ from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.clock import StageClock
 from promptengine.diffusion.embeddings import EmbeddingCache
 from promptengine.diffusion.prompting import Parts, PreparedPrompts, encodings, prepare_prompts
-from promptengine.diffusion.schedules import NoiseTable
+from promptengine.diffusion.schedules import NoiseTable, scaled_linear_alphas
 from promptengine.diffusion.stack import NetworkCache
 from promptengine.digests import default_cache_file
 from promptengine.errors import PromptEngineError, RequestError
@@ -71,7 +71,7 @@ class PromptProcessor:
         modules = tuple(map(id, unet.modules()))
         if self._parts is None or modules != self._modules:
             checkpoint = _as_checkpoint(self.pipe)
-            networks = NetworkCache(unet, checkpoint.text_encoder)
+            networks = NetworkCache(unet, *checkpoint.text_encoders)
             device = torch.device(self.pipe._execution_device)
             self._modules = modules
             # The pipeline's own LoRAs may change its text encoders at any time.
@@ -193,16 +193,18 @@ def _as_checkpoint(pipe: Any) -> Checkpoint:
     second = getattr(pipe, "text_encoder_2", None)
     encoders = (pipe.text_encoder,) if second is None else (pipe.text_encoder, second)
     # OpenCLIP's text model has another activation than CLIP's, whatever its width.
-    family: Family = "SD2" if pipe.text_encoder.config.hidden_act == "gelu" else "SD1"
-    alphas = cast("Tensor", pipe.scheduler.alphas_cumprod)
+    plain: Family = "SD2" if pipe.text_encoder.config.hidden_act == "gelu" else "SD1"
+    family: Family = plain if second is None else "SDXL"
+    # The pipeline's scheduler paces the run; one of another kind of noise, as EDM's, has no alphas.
+    alphas = cast("Tensor", getattr(pipe.scheduler, "alphas_cumprod", scaled_linear_alphas()))
     return Checkpoint(
         path=Path(str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)),
         unet=pipe.unet,
         vae=pipe.vae,
         text_encoders=encoders,
-        noise_table=NoiseTable(alphas.detach().cpu()),
+        noise_table=NoiseTable(alphas.detach().cpu(), family),
         native_size=pipe.unet.config.sample_size * 8,
-        family=family if second is None else "SDXL",
+        family=family,
     )
 
 

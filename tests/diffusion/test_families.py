@@ -301,9 +301,9 @@ def test_native_sizes(tmp_path: Path) -> None:
 
 def test_sd2_without_its_unused_layer_says_the_same(tmp_path: Path) -> None:
     """Known sizes only: of the real encoder's 24 layers some files keep 23."""
-    from promptengine.diffusion.layout import _layers_read
+    from promptengine.families.structure import layers_read
 
-    assert [_layers_read(stored) for stored in (24, 23, 3)] == [23, 23, 2]
+    assert [layers_read(stored) for stored in (24, 23, 3)] == [23, 23, 2]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

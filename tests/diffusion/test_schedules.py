@@ -49,7 +49,7 @@ def test_published_levels() -> None:
     torch.testing.assert_close(aligned.sigmas(TABLE, 11), torch.tensor(ten))
     between = aligned.sigmas(TABLE, 21)
     assert float(between[1]) == pytest.approx((14.615 * 6.475) ** 0.5, rel=1e-5)
-    large = NoiseTable(TABLE.alphas_cumprod, family="sdxl")
+    large = NoiseTable(TABLE.alphas_cumprod, family="SDXL")
     assert float(aligned.sigmas(large, 11)[1]) == pytest.approx(6.315)
 
 

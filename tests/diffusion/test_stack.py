@@ -39,6 +39,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {name: torch.zeros_like(tensor) for name, tensor in plain(MIDDLE, 128, 128).items()},
     )
     write_lora(folder / "Lora" / "words.safetensors", {"bundle_emb.w.emb_params": random(1, 48)})
+    write_lora(
+        folder / "Lora" / "dora.safetensors",
+        plain(MIDDLE, 128, 128) | {f"{MIDDLE}.dora_scale": random(128)},
+    )
+    whole = "base_model.model.conv_in.weight"
+    write_lora(
+        folder / "Lora" / "whole.safetensors", plain(MIDDLE, 128, 128) | {whole: random(4, 4)}
+    )
     (folder / "Lora" / "broken.safetensors").write_bytes(b"\x09\0\0\0\0\0\0\0{nonsense")
     torch.save(plain(MIDDLE, 128, 128), folder / "Lora" / "p.pt")
     return folder
@@ -173,6 +181,19 @@ def test_what_cannot_be_used_follows_the_policy(
     assert generate(engine, tags, policy="ignore").diagnostics == ()
     with pytest.raises(error):
         generate(engine, tags, policy="strict")
+
+
+def test_unsupported_kinds_and_whole_weights_are_said_truly(engine: Engine) -> None:
+    found = generate(engine, "<lora:dora:1><lora:whole:1>")
+    dora, whole = found.networks
+    assert (dora.applied, dora.reason) == (False, "DoRA is not supported")
+    assert whole.applied
+    messages = [diagnostic.message for diagnostic in found.diagnostics]
+    assert any("DoRA is not supported" in message for message in messages)
+    assert any("trained whole" in message for message in messages)
+    assert not any("no place" in message for message in messages)
+    plainly = generate(engine, "<lora:p:1>").latents
+    assert torch.equal(found.latents, plainly)
 
 
 def test_a_pickle_is_a_lora_too(engine: Engine) -> None:

@@ -47,6 +47,30 @@ def test_families_by_their_text_encoders(
         ([UNET + "joint_blocks.0.x"], "Stable Diffusion 3"),
         ([UNET + "double_blocks.0.img_attn.qkv.weight"], "Flux"),
         (["double_blocks.0.img_attn.qkv.weight"], "Flux"),
+        (["model.diffusion_model.transformer_blocks.0.attn.to_q.weight"], "diffusion transformer"),
+        (["single_transformer_blocks.0.attn.to_q.weight"], "Flux"),
+        (["t_block.1.weight", "blocks.0.attn.qkv.weight"], "PixArt"),
+        (["adaln_single.linear.weight", "transformer_blocks.0.attn1.to_q.weight"], "PixArt"),
+        (["clip_txt_mapper.weight"], "Stable Cascade"),
+        ([UNET + "clip_mapper.weight"], "Stable Cascade"),
+        (["mlp_t5.0.weight"], "HunyuanDiT"),
+        (["model.mlp_t5.0.weight"], "HunyuanDiT"),
+        (["double_layers.0.attn.w1q.weight"], "AuraFlow"),
+        ([UNET + "double_layers.0.attn.w1q.weight"], "AuraFlow"),
+        (["joint_transformer_blocks.0.x", "single_transformer_blocks.0.x"], "AuraFlow"),
+        (["head.modulation", "blocks.0.self_attn.q.weight"], "Wan"),
+        ([UNET + "head.modulation"], "Wan"),
+        (["noise_refiner.0.attention.qkv.weight", "cap_embedder.1.weight"], "Z-Image"),
+        ([UNET + "cap_embedder.1.weight"], "Z-Image"),
+        ([UNET + "encoder_hid_proj.weight", FIRST], "Kolors"),
+        (["down_blocks.0.x", "encoder_hid_proj.weight"], "Kolors"),
+        (["encoder.block.0.layer.0.SelfAttention.q.weight", "shared.weight"], "T5"),
+        (["text_model.encoder.layers.0.mlp.fc1.weight"], "a CLIP text encoder alone"),
+        (["input_blocks.0.0.weight", "middle_block.0.in_layers.0.weight"], "a UNet alone"),
+        (["down_blocks.0.motion_modules.0.temporal_transformer.x"], "a motion module"),
+        ([FIRST, CLIP, UNET + "out.2.scale_weight"], "scaled fp8"),
+        ([FIRST, CLIP, "scaled_fp8"], "scaled fp8"),
+        ([FIRST, CLIP, UNET + "out.2.weight.absmax"], "bitsandbytes"),
         ([FIRST, "conditioner.embedders.0.model.ln_final.weight"], "SDXL refiner"),
         ([FIRST, CLIP, "control_model.input_blocks.0.0.weight"], "ControlNet"),
         ([FIRST, OPEN_CLIP, "depth_model.model.x"], "depth"),
@@ -66,6 +90,13 @@ def test_what_is_no_checkpoint_is_called_by_its_name(names: list[str], named: st
     found = dict.fromkeys(names, (320, 4, 3, 3))
     assert recognise(found) is None
     assert named in (foreign(found) or "")
+
+
+def test_what_a_merge_left_in_a_whole_checkpoint_makes_it_no_other_family() -> None:
+    strangers = "double_blocks.0.x", "transformer_blocks.0.x", "text_model.encoder.layers.0.x"
+    assert recognise(shapes(CLIP, *strangers)) == "SD1"
+    added = {UNET + "label_emb.0.0.weight": (1280, 5632)}
+    assert foreign_family(dict(shapes(*XL)) | added) == "Kolors"
 
 
 @pytest.mark.parametrize(("channels", "named"), [(8, "InstructPix2Pix"), (7, "7 channels")])

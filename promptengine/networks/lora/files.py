@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from promptengine.bounds import json_object, read_small
-from promptengine.errors import NetworkFormatError
+from promptengine.errors import NetworkFormatError, UnsupportedNetworkError
 from promptengine.networks.lora.deltas import LoraModule
 from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name
-from promptengine.networks.lora.kinds import module_kind, module_rank, unused_tensors
+from promptengine.networks.lora.kinds import (
+    module_kind,
+    module_rank,
+    unused_tensors,
+    whole_tensors,
+)
+from promptengine.networks.lora.peft import PeftSettings
+from promptengine.networks.lora.unsupported import unsupported
 from promptengine.tensorfiles import (
     file_format,
     is_plain_tensor,
@@ -25,10 +30,6 @@ from promptengine.tensorfiles import (
 )
 
 __all__ = ["Lora", "load_lora"]
-
-_PEFT_CONFIG: Final = "adapter_config.json"
-_DIFFUSERS_METADATA: Final = "lora_adapter_metadata"
-_OTHER_WEIGHTS: Final = "dora_scale", "lora_magnitude_vector"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +42,8 @@ class Lora:
             it.
         embeddings: Textual-inversion vectors ``[vectors, width]`` by the word that they stand for.
         ignored: Names of tensors that mean nothing: to no module, or to their module's kind.
+        whole: Names of weights and biases that were trained whole, not as changes (``modules_to_save``
+            and ``bias`` of peft). They are not applied.
         nbytes: Memory of all tensors.
     """
 
@@ -48,6 +51,7 @@ class Lora:
     modules: Mapping[str, LoraModule]
     embeddings: Mapping[str, Tensor]
     ignored: tuple[str, ...]
+    whole: tuple[str, ...]
     nbytes: int
 
 
@@ -61,10 +65,14 @@ def load_lora(path: Path) -> Lora:
     metadata or peft's ``adapter_config.json`` beside the file says, else 1.
 
     Raises:
+        UnsupportedNetworkError: A network of a kind or for a family that cannot be applied.
         NetworkFormatError: A file that is missing, damaged, unsafe or holds no LoRA.
     """
     path = Path(path)
     tensors, metadata = _read(path)
+    noun = unsupported(tensors)
+    if noun is not None:
+        raise UnsupportedNetworkError(noun, path=path)
     modules: dict[str, dict[str, Tensor]] = {}
     paths: dict[str, str] = {}
     embeddings: dict[str, Tensor] = {}
@@ -79,20 +87,27 @@ def load_lora(path: Path) -> Lora:
         else:
             modules.setdefault(found.module, {})[found.tensor] = tensor.clone()
             paths[found.module] = found.path
+    whole = _without_whole(modules)
     for name, found in modules.items():
         kind = module_kind(found)
         ignored += [f"{name}.{tensor}" for tensor in sorted(unused_tensors(kind, found))]
+    if whole and not modules:
+        message = f"it holds nothing but {len(whole)} whole weights, which are not applied"
+        raise NetworkFormatError(message, path=path)
     if not modules and not embeddings:
         raise NetworkFormatError(f"no LoRA; it looks like: {kind_of(tensors)}", path=path)
-    trained = _Settings.read(path, metadata, peft=any(n.startswith("base_model.") for n in tensors))
+    trained = PeftSettings.read(
+        path, metadata, peft=any(n.startswith("base_model.") for n in tensors)
+    )
     return Lora(
         path=path,
         modules={
-            name: _module(path, name, found, trained.scale(name, paths[name], found))
+            name: _module(path, name, found, trained.scale(name, paths[name], _rank(found)))
             for name, found in modules.items()
         },
         embeddings=embeddings,
         ignored=tuple(ignored),
+        whole=whole,
         nbytes=sum(tensor.nbytes for tensor in tensors.values()),
     )
 
@@ -114,15 +129,24 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
     return tensors, {}
 
 
+def _without_whole(modules: dict[str, dict[str, Tensor]]) -> tuple[str, ...]:
+    """Take whole weights out of modules, and modules that hold nothing else; return their names."""
+    names: list[str] = []
+    for module, tensors in list(modules.items()):
+        for tensor in sorted(whole_tensors(tensors)):
+            del tensors[tensor]
+            names.append(f"{module}.{tensor}")
+        if not tensors:
+            del modules[module]
+    return tuple(names)
+
+
 def _module(path: Path, name: str, tensors: dict[str, Tensor], trained: float | None) -> LoraModule:
     for tensor_name, tensor in tensors.items():
         if tensor.is_complex():
             message = f"{name}: {tensor_name!r} holds {tensor.dtype}, not weights"
             raise NetworkFormatError(message, path=path)
     kind = module_kind(tensors)
-    if any(other in tensors for other in _OTHER_WEIGHTS):
-        # DoRA scales the changed weight by columns: without that it is another change altogether.
-        kind = None
     rank = _rank(tensors)
     scale = 1.0 if trained is None else trained
     if "alpha" in tensors and rank:
@@ -138,72 +162,7 @@ def _number(tensor: Tensor, name: str, path: Path) -> float:
     return float(tensor.item())
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    """How peft was told to scale, for files that do not say it by tensors.
-
-    Attributes:
-        parts: Settings by the prefix of the modules they are for.
-    """
-
-    parts: Mapping[str, Mapping[str, Any]]
-
-    @staticmethod
-    def read(path: Path, metadata: Mapping[str, str], *, peft: bool) -> _Settings:
-        """Look beside a file of peft's, or in the metadata of one of diffusers'."""
-        if peft:
-            return _Settings({"": _beside(path.with_name(_PEFT_CONFIG))})
-        document = json_object(metadata.get(_DIFFUSERS_METADATA, "")) or {}
-        prefixes = {
-            "unet.": ("unet_",),
-            "text_encoder.": ("transformer_text_",),
-            "text_encoder_2.": ("transformer_2_",),
-        }
-        return _Settings(
-            {
-                spelled: {
-                    key.removeprefix(part): value
-                    for key, value in document.items()
-                    if key.startswith(part)
-                }
-                for part, spellings in prefixes.items()
-                for spelled in spellings
-            }
-        )
-
-    def scale(self, module: str, path: str, tensors: Mapping[str, Tensor]) -> float | None:
-        """What peft scales a module's change with, or None where nothing says it."""
-        for prefix, settings in self.parts.items():
-            if module.startswith(prefix):
-                # Of LoHa and LoKr peft calls it alpha.
-                alpha = _of_module(settings, "alpha_pattern", ("lora_alpha", "alpha"), path)
-                rank = _of_module(settings, "rank_pattern", ("r",), path) or _rank(tensors)
-                if alpha is not None and rank and rank > 0:
-                    return alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
-        return None
-
-
-def _of_module(
-    settings: Mapping[str, Any], patterns: str, names: Sequence[str], path: str
-) -> float | None:
-    """A setting of a module: what a pattern says of the end of its path, else that of all modules."""
-    value = next((settings[name] for name in names if name in settings), None)
-    ends = settings.get(patterns)
-    if isinstance(ends, dict):
-        for end, special in cast("dict[str, object]", ends).items():
-            if f".{path}".endswith(f".{end}"):
-                value = special
-    return float(value) if isinstance(value, int | float) else None
-
-
 def _rank(tensors: Mapping[str, Tensor]) -> int | None:
     kind = module_kind(tensors)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     return module_rank(kind, shapes) if kind else None
-
-
-def _beside(path: Path) -> dict[str, Any]:
-    try:
-        return json_object(read_small(path)) or {}
-    except (OSError, ValueError):
-        return {}

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "BUNDLE_PREFIX",
+    "TEXT_PREFIXES",
     "TensorName",
     "original_name",
     "parse_name",
@@ -61,12 +62,17 @@ _UNET: Final = "unet_"
 _ORIGINAL: Final = "diffusion_model_"
 _TEXT: Final = "transformer_text_model_"
 _TEXT_2: Final = "transformer_2_text_model_"
+TEXT_PREFIXES: Final = (_TEXT, _TEXT_2)
+"""What names of the modules of text encoders begin with, in the order of a model's encoders."""
+
 _KOHYA: Final = {"te": _TEXT, "te1": _TEXT, "te2": _TEXT_2}
 _KOHYA_NAME: Final = re.compile(r"lora_(unet|te[12]?)_([^.]+)\.(.+)", re.DOTALL)
 _PREFIXES: Final = {
     "unet.": _UNET,
     "text_encoder.": _TEXT,
     "text_encoder_2.": _TEXT_2,
+    "text_encoders.clip_l.transformer.": _TEXT,
+    "text_encoders.clip_g.transformer.": _TEXT_2,
     "diffusion_model.": _ORIGINAL,
 }
 _UNET_PATH: Final = re.compile(
@@ -86,6 +92,8 @@ _ENDS: Final = (
     (re.compile(r"_lora\.down\.weight$"), "lora_down.weight"),
     (re.compile(r"_lora\.up\.weight$"), "lora_up.weight"),
 )
+# What peft puts around modules, and names in some files.
+_WRAPPER: Final = re.compile(r"\.(?:base_layer|modules_to_save(?:\.\w+)?)$")
 # Old diffusers files name projections of the text encoder as those of the UNet.
 _OLD_PROJECTIONS: Final = {
     "to_q": "q_proj",
@@ -136,14 +144,15 @@ def _parse_dotted(name: str) -> TensorName | None:
     path, tensor = _split(rest)
     if not path or not tensor:
         return None
-    path = path.removeprefix("base_model.model.").replace(".processor", "")
+    path = _WRAPPER.sub("", path.removeprefix("base_model.model.").replace(".processor", ""))
+    spelled = path
     above, _, last = path.rpartition(".")
     if part == _UNET:
         path += ".0" if last == "to_out" else ""
     elif part != _ORIGINAL:
         path = f"{above}.{_OLD_PROJECTIONS.get(last, last)}".removeprefix(".")
         path = path.removeprefix("text_model.")
-    return TensorName(part + path.replace(".", "_"), tensor, path)
+    return TensorName(part + path.replace(".", "_"), tensor, spelled)
 
 
 def _split(name: str) -> tuple[str, str]:

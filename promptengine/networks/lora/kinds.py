@@ -8,8 +8,17 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name, stable_diffusion_1_modules
+from promptengine.networks.lora.unsupported import unsupported
 
-__all__ = ["LoraSummary", "ModuleKind", "module_kind", "module_rank", "summarise", "unused_tensors"]
+__all__ = [
+    "LoraSummary",
+    "ModuleKind",
+    "module_kind",
+    "module_rank",
+    "summarise",
+    "unused_tensors",
+    "whole_tensors",
+]
 
 ModuleKind = Literal["LoRA", "LoHa", "LoKr", "IA3", "full", "norm"]
 """LoRA and LoCon (arXiv:2106.09685); LoHa (arXiv:2108.06098) and LoKr (arXiv:2212.10650) as in LyCORIS
@@ -57,6 +66,15 @@ def unused_tensors(kind: ModuleKind | None, names: Collection[str]) -> set[str]:
     return set() if kind is None else set(names) - _TENSORS[kind] - _COMMON
 
 
+def whole_tensors(names: Collection[str]) -> set[str]:
+    """The tensors of a module that take the place of the model's own, as peft saves them.
+
+    They are those of ``modules_to_save`` and of ``bias="lora_only"`` and ``"all"``.
+    """
+    own = {"bias"} if "on_input" in names else {"bias", "weight"}
+    return own & set(names)
+
+
 def module_rank(kind: ModuleKind, shapes: Shapes) -> int | None:
     """The rank of a module: what its alpha is divided by. None where it has no factors.
 
@@ -90,12 +108,21 @@ class LoraSummary:
         words: Words whose embeddings it brings along.
         foreign: Modules that no Stable Diffusion 1 model has. Empty where the text width is that of
             another family.
+        unsupported: What the file is called if it cannot be applied, such as ``DoRA``, else None.
+        whole: How many weights and biases it holds whole, which are not applied.
     """
 
     modules: Mapping[tuple[str, ModuleKind, int | None], int]
     base_model: str | None
     words: tuple[str, ...]
     foreign: tuple[str, ...]
+    unsupported: str | None = None
+    whole: int = 0
+
+    @property
+    def misfit(self) -> str | None:
+        """Why it cannot be applied, or None."""
+        return None if self.unsupported is None else f"{self.unsupported} is not supported"
 
     def lines(self) -> tuple[str, ...]:
         """One line for each part, such as ``UNet: 192 modules, LoRA of rank 8``."""
@@ -132,6 +159,10 @@ def summarise(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Lora
     for name, shape in shapes.items():
         if found := parse_name(name):
             modules.setdefault(found.module, {})[found.tensor] = shape
+    whole = sum(len(whole_tensors(tensors)) for tensors in modules.values())
+    modules = {
+        name: tensors for name, tensors in modules.items() if set(tensors) - whole_tensors(tensors)
+    }
     counts: Counter[tuple[str, ModuleKind, int | None]] = Counter()
     for module, tensors in modules.items():
         if kind := module_kind(tensors):
@@ -147,6 +178,8 @@ def summarise(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Lora
         foreign=()
         if width in (1024, 2048)
         else tuple(m for m in modules if m not in stable_diffusion_1_modules()),
+        unsupported=unsupported(shapes),
+        whole=whole,
     )
 
 

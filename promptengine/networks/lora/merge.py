@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from promptengine.errors import IncompatibleNetworkError, NetworkFormatError
 from promptengine.networks.lora.deltas import LoraModule, bias_delta, unshaped_delta, weight_delta
 from promptengine.networks.lora.files import Lora
-from promptengine.networks.lora.keys import original_name
+from promptengine.networks.lora.keys import TEXT_PREFIXES, original_name
 
 __all__ = [
     "Application",
@@ -97,14 +97,14 @@ class Application:
         return any(self.multiplier(target.part) != 0 for target, _ in self.fit.modules)
 
 
-def targets(unet: nn.Module, text_encoder: nn.Module) -> dict[str, Target]:
+def targets(unet: nn.Module, *text_encoders: nn.Module) -> dict[str, Target]:
     """List what LoRAs may change, by the spelling of :mod:`promptengine.networks.lora.keys`.
 
     Modules of the UNet are there twice, by their original name and by their diffusers path.
 
     Args:
         unet: A diffusers ``UNet2DConditionModel``.
-        text_encoder: A transformers ``CLIPTextModel``.
+        text_encoders: Each a transformers ``CLIPTextModel``, in the model's order: one, or SDXL's two.
     """
     found: dict[str, Target] = {}
     config = cast("Any", unet).config
@@ -116,9 +116,10 @@ def targets(unet: nn.Module, text_encoder: nn.Module) -> dict[str, Target]:
         if isinstance(layers, int):
             original = original_name(name, layers=layers, plain_up=plain_up)
             found[f"diffusion_model_{original or name}"] = target
-    for path, module in _weighted(text_encoder):
-        name = path.removeprefix("text_model.").replace(".", "_")
-        found[f"transformer_text_model_{name}"] = Target("text", path, module)
+    for prefix, encoder in zip(TEXT_PREFIXES, text_encoders, strict=False):
+        for path, module in _weighted(encoder):
+            name = path.removeprefix("text_model.").replace(".", "_")
+            found[prefix + name] = Target("text", path, module)
     return found
 
 

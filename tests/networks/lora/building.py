@@ -26,7 +26,7 @@ def checkpoint() -> Checkpoint:
 
 
 def model() -> dict[str, Target]:
-    return targets(checkpoint().unet, checkpoint().text_encoder)
+    return targets(checkpoint().unet, *checkpoint().text_encoders)
 
 
 def module_at(path: str) -> nn.Module:

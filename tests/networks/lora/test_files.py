@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from promptengine.errors import NetworkFormatError
+from promptengine.errors import NetworkFormatError, UnsupportedNetworkError
+from promptengine.inspection import inspect_file, summarise_lora
 from promptengine.networks.lora.files import load_lora
+from promptengine.networks.lora.keys import stable_diffusion_1_modules
+from promptengine.networks.lora.unsupported import unsupported
 from tests.networks.lora.building import plain, random, write_lora
 
 KOHYA = "lora_unet_mid_block_attentions_0_proj_in"
@@ -138,10 +141,125 @@ def test_what_means_nothing_is_listed(tmp_path: Path) -> None:
     assert set(lora.ignored) == {"junk", f"{MODULE}.mask"}
 
 
-@pytest.mark.parametrize("extra", ["dora_scale", "lora_magnitude_vector"])
-def test_dora_is_no_plain_lora(tmp_path: Path, extra: str) -> None:
-    tensors = plain(KOHYA, 6, 5) | {f"{KOHYA}.{extra}": random(6)}
-    assert load_lora(write_lora(tmp_path / "a.safetensors", tensors)).modules[MODULE].kind is None
+@pytest.mark.parametrize(
+    ("patterns", "scale"),
+    [
+        ({"proj_in": 8, "attentions.0.proj_in": 6}, 4.0),
+        ({r"mid_block\.attentions\.\d+\.proj_(in|out)": 8}, 4.0),
+        ({"mid.block.attentions.0.proj.in": 8}, 4.0),
+        ({r".*\.proj_\w+": 6, "proj_in": 8}, 3.0),
+        ({"roj_in": 8, "proj": 8, "attentions.0": 8, r"proj_in\.": 8}, 0.5),
+        ({"proj_out|proj_in": 8}, 4.0),
+    ],
+)
+def test_pefts_patterns_are_regular_expressions_and_the_first_holds(
+    tmp_path: Path, patterns: dict[str, int], scale: float
+) -> None:
+    path = write_lora(tmp_path / "adapter_model.safetensors", peft(PEFT))
+    # The rank is what the tensors show, whatever a pattern says of it.
+    config = {"r": 7, "lora_alpha": 1, "rank_pattern": {"proj_in": 99}, "alpha_pattern": patterns}
+    path.with_name("adapter_config.json").write_text(json.dumps(config))
+    (module,) = load_lora(path).modules.values()
+    assert module.scale == scale
+    settings = {f"unet.{name}": value for name, value in config.items()}
+    text = {"lora_adapter_metadata": json.dumps(settings)}
+    path = write_lora(tmp_path / "a.safetensors", peft(DIFFUSERS), text)
+    (module,) = load_lora(path).modules.values()
+    assert module.scale == scale
+
+
+def test_a_pattern_of_a_text_encoder_has_the_whole_path(tmp_path: Path) -> None:
+    inner = "text_model.encoder.layers.0.mlp.fc1"
+    settings = {"text_encoder_2.lora_alpha": 2, "text_encoder_2.alpha_pattern": {inner: 8}}
+    text = {"lora_adapter_metadata": json.dumps(settings)}
+    path = write_lora(tmp_path / "a.safetensors", peft(f"text_encoder_2.{inner}"), text)
+    (module,) = load_lora(path).modules.values()
+    assert module.scale == 4.0
+
+
+@pytest.mark.parametrize(
+    ("patterns", "message"),
+    [
+        ({"(": 1}, "no usable regular expression"),
+        ({"x" * 1001 + "*": 1}, "longer than 1000"),
+        ({f"a{n}": 1 for n in range(5000)}, "5000 entries"),
+        ({r"(?:\w|_|\.|[a-z])+[A-Z]": 1}, "takes too long"),
+    ],
+)
+def test_patterns_that_cannot_be_used_are_named(
+    tmp_path: Path, patterns: dict[str, int], message: str
+) -> None:
+    path = write_lora(tmp_path / "adapter_model.safetensors", peft(PEFT))
+    path.with_name("adapter_config.json").write_text(json.dumps({"alpha_pattern": patterns}))
+    with pytest.raises(NetworkFormatError, match=message):
+        load_lora(path)
+
+
+def test_weights_that_were_trained_whole_are_told_apart(tmp_path: Path) -> None:
+    root = "base_model.model."
+    whole = {
+        f"{root}conv_in.weight": random(4, 4, 3, 3),
+        f"{root}conv_out.modules_to_save.default.weight": random(4, 4),
+        f"{root}mid_block.attentions.0.proj_in.base_layer.bias": random(6),
+    }
+    path = write_lora(tmp_path / "adapter_model.safetensors", peft(PEFT) | whole)
+    lora = load_lora(path)
+    assert list(lora.modules) == ["unet_mid_block_attentions_0_proj_in"]
+    assert lora.ignored == ()
+    assert set(lora.whole) == {
+        "unet_conv_in.weight",
+        "unet_conv_out.weight",
+        "unet_mid_block_attentions_0_proj_in.bias",
+    }
+    only = write_lora(tmp_path / "only.safetensors", whole)
+    with pytest.raises(NetworkFormatError, match="nothing but 3 whole weights"):
+        load_lora(only)
+
+
+OTHERS = {
+    "DoRA": (f"{KOHYA}.dora_scale", f"{PEFT}.lora_magnitude_vector", f"{KOHYA}.alpha"),
+    "OFT": (f"{KOHYA}.oft_blocks", f"{KOHYA}.oft_diag", f"{PEFT}.oft_R.weight"),
+    "GLoRA": (f"{KOHYA}.a1.weight", f"{KOHYA}.b2.weight"),
+    "a LoRA for Flux": (
+        "lora_unet_double_blocks_0_img_attn_proj.lora_down.weight",
+        "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight",
+        "transformer.transformer_blocks.0.attn.to_q.lora_A.weight",
+        "diffusion_model.single_blocks.3.linear1.lora_A.weight",
+    ),
+    "a LoRA for Stable Diffusion 3": (
+        "lora_unet_joint_blocks_0_x_block_attn_qkv.lora_down.weight",
+        "diffusion_model.joint_blocks.0.x_block.attn.qkv.lora_A.weight",
+        "transformer.transformer_blocks.0.attn.to_q.lora_A.weight",
+    ),
+    "a LoRA for Wan": ("diffusion_model.blocks.0.self_attn.q.lora_A.weight",),
+    "a motion module": (
+        "down_blocks.0.motion_modules.0.temporal_transformer.norm.weight",
+        "unet.down_blocks.0.motion_modules.0.proj_in.lora.down.weight",
+    ),
+}
+
+
+@pytest.mark.parametrize("noun", OTHERS)
+def test_what_cannot_be_applied_is_called_by_its_name(tmp_path: Path, noun: str) -> None:
+    names = OTHERS[noun]
+    groups = [names[:1], names[1:]] if len(names) > 1 else [names]
+    for group in groups:
+        tensors = plain(KOHYA, 6, 5) if KOHYA in group[0] else {}
+        tensors |= {name: random(2) for name in group}
+        path = write_lora(tmp_path / "a.safetensors", tensors)
+        with pytest.raises(UnsupportedNetworkError, match="is not supported") as caught:
+            load_lora(path)
+        assert caught.value.noun.startswith(noun)
+        assert summarise_lora(path).misfit == f"{caught.value.noun} is not supported"
+        notes = inspect_file(path).notes
+        assert any(caught.value.noun in note for note in notes)
+
+
+def test_the_names_of_supported_modules_are_taken_for_nothing_else() -> None:
+    modules = stable_diffusion_1_modules()
+    assert unsupported(f"{name}.lora_down.weight" for name in modules) is None
+    dotted = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight"
+    assert unsupported([dotted, f"base_model.model.{dotted.removeprefix('unet.')}"]) is None
 
 
 @pytest.mark.parametrize(

@@ -168,10 +168,10 @@ def test_loras_for_other_models_misfit(
 
 
 def test_changes_of_unknown_kind_are_refused_where_they_would_act(tmp_path: Path) -> None:
-    unknown = {f"{MIDDLE}.oft_blocks": random(2, 2)}
-    with pytest.raises(NetworkFormatError, match=r"unknown kind \(oft_blocks\)"):
+    unknown = {f"{MIDDLE}.mystery": random(2, 2)}
+    with pytest.raises(NetworkFormatError, match=r"unknown kind \(mystery\)"):
         fitted(tmp_path, unknown)
-    elsewhere = plain(MIDDLE, 128, 128) | {"lora_unet_nowhere.oft_blocks": random(2, 2)}
+    elsewhere = plain(MIDDLE, 128, 128) | {"lora_unet_nowhere.mystery": random(2, 2)}
     assert len(fitted(tmp_path, elsewhere).modules) == 1
 
 
