@@ -24,10 +24,17 @@ MOST_PIXELS: Final = 50_000_000
 
 _LEAST_READS: Final = 5_000
 _BYTES_A_READ: Final = 1_000
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
+_PACKED_CHUNKS: Final = (b"iCCP", b"zTXt", b"iTXt")
+_MOST_PACKED_CHUNKS: Final = 16
 
 
 class _TooManyPieces(ValueError):
     """The decoder asked for more pieces than a whole file of its size has."""
+
+
+class _TooMuchPacked(ValueError):
+    """More texts and profiles than an image has, each of which unpacks to a megabyte."""
 
 
 class _Metered:
@@ -79,7 +86,9 @@ def _read(file: BinaryIO, most_pixels: int, formats: Sequence[str], turn: bool) 
         with warnings.catch_warnings():
             # Pillow warns of large images; the limit here is stricter.
             warnings.simplefilter("ignore")
-            with Image.open(cast("BinaryIO", _Metered(file)), formats=formats) as opened:
+            metered = cast("BinaryIO", _Metered(file))
+            _check_chunks(metered)
+            with Image.open(metered, formats=formats) as opened:
                 pixels = opened.width * opened.height
                 if pixels <= most_pixels:
                     opened.load()
@@ -90,7 +99,7 @@ def _read(file: BinaryIO, most_pixels: int, formats: Sequence[str], turn: bool) 
         raise ValueError(f"no image of a known format ({', '.join(formats)})") from None
     except Image.DecompressionBombError:
         raise ValueError(f"more pixels than the {most_pixels} allowed") from None
-    except _TooManyPieces:
+    except (_TooManyPieces, _TooMuchPacked):
         raise
     # Damaged images make Pillow's decoders fail in any way: SyntaxError, struct.error, zlib.error
     # and more have been seen. None of it tells a user anything.
@@ -98,3 +107,16 @@ def _read(file: BinaryIO, most_pixels: int, formats: Sequence[str], turn: bool) 
         raise ValueError("a damaged image") from failure
     message = f"{opened.width} × {opened.height} pixels, more than the {most_pixels} allowed"
     raise ValueError(message)
+
+
+def _check_chunks(file: BinaryIO) -> None:
+    """Refuse a PNG of many compressed chunks, which Pillow unpacks one and all before the pixels."""
+    if file.read(len(_PNG)) == _PNG:
+        packed = 0
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            packed += head[4:] in _PACKED_CHUNKS
+            if packed > _MOST_PACKED_CHUNKS:
+                message = f"it has more than {_MOST_PACKED_CHUNKS} compressed texts and profiles"
+                raise _TooMuchPacked(message)
+            file.seek(int.from_bytes(head[:4], "big") + 4, 1)
+    file.seek(0)
