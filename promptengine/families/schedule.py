@@ -74,7 +74,7 @@ def _strange_noise(scheduler: Config) -> str | None:
         return f"that of another kind of model ({name}), which is not supported"
     for key, kind in _STRANGE:
         value = scheduler.get(key)
-        if value not in (None, False, 1.0):
+        if value is True or value not in (None, False, 1.0):
             said = value if key == "edm" else f"its setting {key} is {value!s:.40}"
             return f"{kind}, which is not supported ({said})"
     if scheduler.get("timestep_type", "discrete") != "discrete":

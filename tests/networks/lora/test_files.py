@@ -245,7 +245,7 @@ def test_what_cannot_be_applied_is_called_by_its_name(tmp_path: Path, noun: str)
     groups = [names[:1], names[1:]] if len(names) > 1 else [names]
     for group in groups:
         tensors = plain(KOHYA, 6, 5) if KOHYA in group[0] else {}
-        tensors |= {name: random(2) for name in group}
+        tensors |= {name: random(2, 2, 2) for name in group}
         path = write_lora(tmp_path / "a.safetensors", tensors)
         with pytest.raises(UnsupportedNetworkError, match="is not supported") as caught:
             load_lora(path)
