@@ -12,7 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
-    {"version", "errors", "digests", "onednn"},
+    {"version", "errors", "digests", "journal"},
+    {"onednn"},
     {"tensorfiles", "syntax", "modelfiles", "options"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
@@ -36,6 +37,7 @@ NEIGHBOURS = {
     },
     "plan": {"documents", "diffusion", "server", "web"},
     "families": {"diffusion", "inspection", "pipelines", "server"},
+    "journal": {"onednn", "networks", "text", "diffusion", "training", "pipelines"},
     "onednn": {"networks", "diffusion", "pipelines"},
     "networks": {"text", "diffusion", "inspection", "training", "pipelines", "server", "web"},
 }
@@ -45,6 +47,7 @@ TORCH_FREE = {
     "version",
     "errors",
     "digests",
+    "journal",
     "syntax",
     "modelfiles",
     "options",

@@ -7,7 +7,7 @@ and never otherwise. A folder is a diffusers model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from promptengine.families import (
     stated_prediction,
     text_prefix,
 )
+from promptengine.journal import Journal
 from promptengine.text.model import (
     TextModel,
     clip_text_model,
@@ -68,6 +69,7 @@ class Checkpoint:
         family: Which it belongs to.
         prediction: What its UNet's output means.
         vae_path: Where the VAE came from, if not from ``path``.
+        journal: What a run changes in the parts above; empty between runs.
     """
 
     path: Path
@@ -79,6 +81,7 @@ class Checkpoint:
     family: Family = "SD1"
     prediction: Prediction = "epsilon"
     vae_path: Path | None = None
+    journal: Journal = field(default_factory=Journal, repr=False)
 
     @property
     def text_encoder(self) -> PreTrainedModel:

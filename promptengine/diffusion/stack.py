@@ -11,6 +11,7 @@ from typing import Final
 from torch import Tensor, nn
 
 from promptengine.errors import IncompatibleNetworkError, NetworkFormatError, PromptEngineError
+from promptengine.journal import Journal
 from promptengine.networks.attention import attention_widths, refuse_fused, require_fit
 from promptengine.networks.files import load_hypernetwork
 from promptengine.networks.folding import Folder
@@ -141,9 +142,13 @@ class NetworkStack:
         """Return the hypernetworks with their multipliers at the 0-based denoiser call."""
         return tuple((network, use.at(call)) for network, use in self.uses)
 
-    def merged(self) -> AbstractContextManager[None]:
-        """Let the LoRAs act on UNet and text encoder within a ``with`` block; entering takes no time."""
-        return changed(self.weights)
+    def merged(self, journal: Journal) -> AbstractContextManager[None]:
+        """Let the LoRAs act on UNet and text encoder within a ``with`` block; entering takes no time.
+
+        Args:
+            journal: The model's.
+        """
+        return changed(self.weights, journal=journal)
 
 
 @dataclass(slots=True, eq=False)

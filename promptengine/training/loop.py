@@ -21,6 +21,7 @@ from torch import Tensor
 from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.engine import Engine
 from promptengine.errors import RequestError, TrainingError
+from promptengine.journal import Journal
 from promptengine.networks.attention import attention_widths
 from promptengine.networks.files import load_hypernetwork, require_writable
 from promptengine.networks.hypernetwork import Hypernetwork
@@ -451,10 +452,10 @@ def _tell(run: _Run, path: Path) -> None:
 def _checkpointing(checkpoint: Checkpoint, *, enabled: bool) -> Generator[None]:
     """Let the UNet forget activations and compute them anew in the backward pass."""
     unet: Any = checkpoint.unet
-    if enabled:
-        unet.enable_gradient_checkpointing()
-    try:
-        yield
-    finally:
+    # Previews are runs of their own within this block, so it stands alone.
+    with Journal().block() as changes:
         if enabled:
-            unet.disable_gradient_checkpointing()
+            for module in unet.modules():
+                changes.note(module, "gradient_checkpointing", "_gradient_checkpointing_func")
+            unet.enable_gradient_checkpointing()
+        yield
