@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
     {"version", "errors", "digests", "journal"},
-    {"onednn"},
-    {"tensorfiles", "syntax", "modelfiles", "options"},
+    {"onednn", "fields"},
+    {"tensorfiles", "syntax", "modelfiles", "options", "sampler_names"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
     {"recipe", "documents"},
@@ -48,6 +48,8 @@ TORCH_FREE = {
     "errors",
     "digests",
     "journal",
+    "fields",
+    "sampler_names",
     "syntax",
     "modelfiles",
     "options",

@@ -142,9 +142,7 @@ def predict_noise(
 
 
 @contextmanager
-def skips_resized_like_webui(
-    unet: nn.Module, *, journal: Journal | None = None
-) -> Generator[None]:
+def skips_resized_like_webui(unet: nn.Module, *, journal: Journal | None = None) -> Generator[None]:
     """Let sizes that are not multiples of 64 pixels come out as in WebUI.
 
     Where an upsampled tensor does not match the skip it is joined with, the original UNet resizes it

@@ -129,7 +129,10 @@ def _call(pipe: Any, *args: Any, **kwargs: Any) -> Any:
     _warn(prepared)
     for name in ("self", "prompt", "negative_prompt", "clip_skip", *_SECOND_PROMPTS):
         given.pop(name, None)
-    with attachment.journal.run(), _acting(attachment, prepared, value("num_images_per_prompt") or 1):
+    with (
+        attachment.journal.run(),
+        _acting(attachment, prepared, value("num_images_per_prompt") or 1),
+    ):
         return original(pipe, **given, **embedding_arguments(prepared))
 
 
