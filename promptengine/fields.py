@@ -147,7 +147,7 @@ def _chosen(value: object, choices: tuple[object, ...], name: str) -> object:
 def _tuple(value: object, arguments: tuple[Any, ...], name: str) -> object:
     if not isinstance(value, tuple | list):
         raise _Misfit
-    items = cast("tuple[object, ...]", tuple(cast("list[object]", value)))
+    items = tuple(cast("list[object]", value))
     kinds = (arguments[0],) * len(items) if arguments[-1] is ... else arguments
     if len(kinds) != len(items):
         raise _Misfit
@@ -156,26 +156,39 @@ def _tuple(value: object, arguments: tuple[Any, ...], name: str) -> object:
     return value if unchanged and isinstance(value, tuple) else taken
 
 
-def _plain(value: object, kind: type) -> object:
-    """A value of a class; truth values are no numbers, and whole numbers are numbers."""
-    if kind in (int, float):
-        wanted = Integral if kind is int else Real
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            raise _Misfit
-        if kind is int:
-            return value if type(value) is int else int(cast("int", value))
-        try:
-            number = float(cast("float", value))
-        except OverflowError:
-            raise _Misfit from None
-        if not math.isfinite(number):
-            raise _Misfit
-        return value if type(value) in (int, float) else number
+def _plain(value: Any, kind: type) -> object:
+    if kind is int:
+        return _whole(value)
+    if kind is float:
+        return _real(value)
     if kind is Path and isinstance(value, str):
         return Path(value)
     if not isinstance(value, kind):
         raise _Misfit
     return value
+
+
+def _whole(value: Any) -> int:
+    """A whole number of any library as Python's; a truth value is none."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise _Misfit
+    return int(value)
+
+
+def _real(value: Any) -> float:
+    """A finite number of any library as Python's; whole numbers stay as they are."""
+    own = type(value) in (int, float)
+    if not own and (isinstance(value, bool) or not isinstance(value, Real)):
+        raise _Misfit
+    try:
+        number = float(value)
+    except OverflowError:
+        raise _Misfit from None
+    if not math.isfinite(number):
+        raise _Misfit
+    return value if own else number
 
 
 def _words(hint: Any) -> str:

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 from promptengine.errors import RequestError
 from promptengine.fields import check_fields
@@ -58,7 +58,7 @@ class Axis:
     def __post_init__(self) -> None:
         check_fields(self, "axis.")
         plain = str if self.kind in _WORDS else float if self.kind in _FRACTIONS else int
-        for value in self.values:
+        for value in cast("tuple[object, ...]", self.values):
             if not isinstance(value, (int, float) if plain is float else plain):
                 message = f"axis {self.kind}: {str(value)[:_SHOWN]!r} is no {_NOUNS[plain]}"
                 raise RequestError(message, field=self.kind)
