@@ -188,7 +188,7 @@ def _real(value: Any) -> float:
         raise _Misfit from None
     if not math.isfinite(number):
         raise _Misfit
-    return value if own else number
+    return cast("float", value) if own else number
 
 
 def _words(hint: Any) -> str:

@@ -67,6 +67,16 @@ def moves(run: Callable[[], object], modules: Mapping[int, nn.Module]) -> Sequen
     return found
 
 
+def lines_around(
+    run: Callable[[], object], modules: Mapping[int, nn.Module], ends: Mapping[str, Sequence[int]]
+) -> list[int]:
+    """Before and after each line that changes the first or the last module of a kind."""
+    watched = {number: modules[number] for numbers in ends.values() for number in numbers}
+    found = moves(run, watched)
+    assert {kind for kind, _ in found} == ends.keys()
+    return sorted({line for _, after in found for line in (after, after + 1)})
+
+
 def interrupted(run: Callable[[], object], at: int) -> bool:
     """Run with an interrupt before the package's line of that number; whether it came that far."""
     number = 0

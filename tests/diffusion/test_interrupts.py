@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from torch import nn
 from promptengine import Engine, GenerationRequest
 from promptengine.onednn import _knows
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
-from tests.interrupts import ends_of_changes, interrupted, modules_of, moves, state_of
+from tests.interrupts import ends_of_changes, interrupted, lines_around, modules_of, state_of
 
 REQUEST = GenerationRequest(
     prompt="a cat <lora:lo-kohya:1><hypernet:hn-relu:1>",
@@ -43,16 +42,6 @@ def ends_within(engine: Engine, modules: dict[int, nn.Module]) -> dict[str, list
     return ends_of_changes(before, within[0])
 
 
-def lines_to_interrupt(
-    run: Callable[[], object], modules: dict[int, nn.Module], ends: dict[str, list[int]]
-) -> list[int]:
-    """Before and after each line that changes the first or the last module of a kind."""
-    watched = {number: modules[number] for numbers in ends.values() for number in numbers}
-    found = moves(run, watched)
-    assert {kind for kind, _ in found} == ends.keys()
-    return sorted({line for _, after in found for line in (after, after + 1)})
-
-
 def test_a_run_interrupted_where_the_model_changes_leaves_it_as_it_was(engine: Engine) -> None:
     parts = engine.checkpoint
     modules = modules_of(parts.unet, parts.vae, *parts.text_encoders)
@@ -60,7 +49,7 @@ def test_a_run_interrupted_where_the_model_changes_leaves_it_as_it_was(engine: E
     clean = state_of(modules)
     ends = ends_within(engine, modules)
     assert ends.keys() >= KINDS
-    lines = lines_to_interrupt(lambda: engine.generate(REQUEST), modules, ends)
+    lines = lines_around(lambda: engine.generate(REQUEST), modules, ends)
     assert len(lines) >= 4 * len(KINDS)
     for line in lines:
         assert interrupted(lambda: engine.generate(REQUEST), line), line
