@@ -35,8 +35,8 @@ def state(thing: Any) -> tuple[object, ...]:
     return type(thing), dict(vars(thing))
 
 
-def interrupted(run: Callable[[], object], at: int) -> bool:
-    """Run with an interrupt at the instruction of that number; whether there was one."""
+def interrupted(run: Callable[[], object], at: int) -> KeyboardInterrupt | None:
+    """Run with an interrupt at the instruction of that number, and return it; None past the end."""
     seen = 0
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
@@ -51,11 +51,11 @@ def interrupted(run: Callable[[], object], at: int) -> bool:
     sys.settrace(trace)
     try:
         run()
-    except KeyboardInterrupt:
-        return True
+    except KeyboardInterrupt as interrupt:
+        return interrupt
     finally:
         sys.settrace(before)
-    return False
+    return None
 
 
 def numbers() -> Iterator[int]:
@@ -83,7 +83,9 @@ def test_a_run_within_a_run_is_undone_wherever_it_is_interrupted(fails: bool) ->
             run()
 
     for at in numbers():
-        if not interrupted(tolerant, at):
+        # Held, as an interactive Python does, so that nothing depends on what is forgotten.
+        interrupt = interrupted(tolerant, at)
+        if interrupt is None:
             break
         tried += 1
         if state(thing) != clean:
@@ -105,7 +107,7 @@ def test_a_block_that_stands_alone_is_undone_wherever_it_is_interrupted() -> Non
             change(changes, thing)
 
     for at in numbers():
-        if not interrupted(run, at):
+        if interrupted(run, at) is None:
             break
         tried += 1
         assert state(thing) == clean, at

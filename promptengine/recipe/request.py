@@ -230,8 +230,8 @@ def _take_sampler(draft: _Draft) -> None:
     kind = draft.left.pop("Schedule type", "")
     joined = kind in _SCHEDULED_SAMPLERS and sampler in _SCHEDULED_SAMPLERS[kind]
     if sampler:
-        joined_name = f"{sampler} {kind}" if joined else sampler
-        if why := draft.set(sampler=joined_name):
+        name = f"{sampler} {kind}" if joined else sampler
+        if why := draft.set(sampler=name):
             draft.refuse("Sampler", sampler, why)
     if kind and not joined and kind.lower() not in _NO_SCHEDULES:
         # Until 1.8 the schedule was a setting, in lower case.

@@ -185,7 +185,7 @@ def train_hypernetwork(
         start=state.batches,
     )
     begun, first = time.monotonic(), state.step
-    with _checkpointing(engine.checkpoint, enabled=config.gradient_checkpointing):
+    with _checkpointing(engine.checkpoint.unet, enabled=config.gradient_checkpointing):
         while run.state.step < config.steps:
             if cancel is not None and cancel.is_set():
                 return _stopped(run)
@@ -455,9 +455,8 @@ def _tell(run: _Run, path: Path) -> None:
 
 
 @contextmanager
-def _checkpointing(checkpoint: Checkpoint, *, enabled: bool) -> Generator[None]:
+def _checkpointing(unet: Any, *, enabled: bool) -> Generator[None]:
     """Let the UNet forget activations and compute them anew in the backward pass."""
-    unet: Any = checkpoint.unet
     # Previews are runs of their own within this block, so it stands alone.
     with Journal().block() as changes:
         if enabled:
