@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from promptengine.journal import Journal
+
 __all__ = [
     "Packed",
     "PackedConv2d",
@@ -138,13 +140,16 @@ def packed_weights(model: nn.Module, *, room: int | None) -> Packed:
 
 
 @contextmanager
-def quickened(*models: nn.Module, packed: Packed | None = None) -> Generator[None]:
+def quickened(
+    *models: nn.Module, packed: Packed | None = None, journal: Journal | None = None
+) -> Generator[None]:
     """Let models use oneDNN within a ``with`` block, where a processor gains by it.
 
     Args:
         models: Their linear layers do; that takes no memory, and the weights are the layers' own, whatever
             becomes of them meanwhile.
         packed: Convolutions that do, with their packed weights.
+        journal: Of the run that this is a part of; by default the block stands alone.
     """
     layers = [
         layer
@@ -153,19 +158,13 @@ def quickened(*models: nn.Module, packed: Packed | None = None) -> Generator[Non
         if type(layer) is nn.Linear and _usable(layer.weight)
     ]
     convolutions: Mapping[Any, Packing] = packed or {}
-    try:
+    with (journal or Journal()).block() as changes:
         for layer in layers:
-            layer.__class__ = QuickLinear
+            changes.set(layer, "__class__", QuickLinear)
         for layer, packing in convolutions.items():
-            layer.__class__ = PackedConv2d
-            layer.packing = packing
+            changes.shadow(layer, "packing", packing)
+            changes.set(layer, "__class__", PackedConv2d)
         yield
-    finally:
-        for layer in layers:
-            layer.__class__ = nn.Linear
-        for layer in convolutions:
-            layer.__class__ = nn.Conv2d
-            layer.__dict__.pop("packing", None)
 
 
 def _usable(weight: Tensor) -> bool:

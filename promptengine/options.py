@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from promptengine.errors import RequestError
+from promptengine.fields import shown
 
 __all__ = [
     "REQUEST_SETTINGS",
@@ -84,7 +85,9 @@ class Setting:
             return known[value.lower()]
         self.check(value)
         if self.only is not None and value != self.only:
-            message = f"option {self.webui} cannot be {value!r} here; leave it at {self.only!r}"
+            message = (
+                f"option {self.webui} cannot be {shown(value)} here; leave it at {self.only!r}"
+            )
             raise RequestError(message, field=self.webui)
         return float(value) if self.kind is float else value  # type: ignore[arg-type]
 
@@ -110,7 +113,7 @@ class Setting:
             raise self._refusal(text, _KINDS[self.kind]) from None
 
     def _refusal(self, value: object, allowed: str) -> RequestError:
-        message = f"option {self.webui} is {value!r}; it must be {allowed}"
+        message = f"option {self.webui} is {shown(value)}; it must be {allowed}"
         return RequestError(message, field=self.webui)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -140,11 +140,11 @@ class Plan:
     diagnostics: tuple[Diagnostic, ...]
 
     @property
-    def texts(self) -> Iterator[str]:
+    def texts(self) -> tuple[str, ...]:
         """Every text that will be encoded, piece by piece, without brackets."""
-        for each in (*(part.schedule for part in self.positive), self.negative):
-            for segment in each.segments:
-                yield from (fragment.text for fragment in segment.fragments)
+        timelines = (*(part.schedule for part in self.positive), self.negative)
+        segments = (segment for timeline in timelines for segment in timeline.segments)
+        return tuple(fragment.text for segment in segments for fragment in segment.fragments)
 
 
 def make_plan(

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from promptengine.errors import RequestError
+from promptengine.fields import Between, MultipleOf, check_fields
 from promptengine.options import REQUEST_SETTINGS, SETTINGS, Options
+from promptengine.sampler_names import choose_sampler
 from promptengine.syntax import parse
 from promptengine.syntax.tree import Diagnostic, Dialect, Span
 
@@ -46,6 +48,20 @@ MaskedContent = Literal["fill", "original", "latent noise", "latent nothing"]
 
 MAX_SEED = 2**64 - 1
 LATENT_SCALE = 8
+_LARGEST = 16384
+
+Share = Annotated[float, Between(0, 1)]
+"""How much of something: 0 is nothing, 1 all."""
+
+Pixels = Annotated[int, Between(0, _LARGEST)]
+Side = Annotated[int, Between(LATENT_SCALE, _LARGEST), MultipleOf(LATENT_SCALE)]
+"""Pixels of a picture's side."""
+
+Origin = Annotated[int, Between(LATENT_SCALE, _LARGEST)]
+Blur = Annotated[float, Between(0, 256)]
+
+Seed = Annotated[int, Between(-1, MAX_SEED)]
+"""Of random numbers; -1 has one drawn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,25 +81,27 @@ class HiresPass:
         denoising_strength: How much may change, 0 (nothing) to 1.
 
     Raises:
-        RequestError: On creation, if a value is out of its range; names the field and the range.
+        RequestError: On creation, if a value has another type or is out of its range; names the field and
+            what it must be.
     """
 
-    scale: float = 2.0
-    resize_x: int = 0
-    resize_y: int = 0
+    scale: Annotated[float, Between(0.01, 100)] = 2.0
+    resize_x: Pixels = 0
+    resize_y: Pixels = 0
     upscaler: str | None = None
-    steps: int = 0
+    steps: Annotated[int, Between(0, 1000)] = 0
     sampler: str | None = None
     prompt: str = ""
     negative_prompt: str = ""
-    denoising_strength: float = 0.75
+    denoising_strength: Share = 0.75
 
     def __post_init__(self) -> None:
-        _check_range("hires.scale", self.scale, 0.01, 100)
-        _check_range("hires.resize_x", self.resize_x, 0, 16384)
-        _check_range("hires.resize_y", self.resize_y, 0, 16384)
-        _check_range("hires.steps", self.steps, 0, 1000)
-        _check_range("hires.denoising_strength", self.denoising_strength, 0, 1)
+        check_fields(self, "hires.")
+        if self.sampler:
+            try:
+                choose_sampler(self.sampler)
+            except RequestError as error:
+                raise RequestError(str(error), field="hires.sampler") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,22 +119,22 @@ class Inpainting:
         hard: Decide each latent cell to be painted or not; soft masks blend in every step.
 
     Raises:
-        RequestError: On creation, if a value is out of its range; names the field and the range.
+        RequestError: On creation, if a value has another type or is out of its range; names the field and
+            what it must be.
     """
 
     mask: Image
     inverted: bool = False
-    blur: tuple[float, float] = (4, 4)
+    blur: tuple[Blur, Blur] = (4, 4)
     content: MaskedContent = "original"
     only_masked: bool = False
-    padding: int = 32
+    padding: Pixels = 32
     hard: bool = True
 
     def __post_init__(self) -> None:
-        for sigma in self.blur:
-            _check_range("inpainting.blur", sigma, 0, 256)
-        _check_range("inpainting.padding", self.padding, 0, 16384)
-        _check_choice("inpainting.content", self.content, get_args(MaskedContent))
+        from PIL.Image import Image
+
+        check_fields(self, "inpainting.", Image=Image)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,22 +150,22 @@ class ImageStart:
             the seeds of the first batch. It is noise for ``latent noise`` too.
 
     Raises:
-        RequestError: On creation, if a value is out of its range; names the field and the range.
+        RequestError: On creation, if a value has another type or is out of its range; names the field and
+            what it must be.
     """
 
     images: tuple[Image, ...]
-    denoising_strength: float = 0.75
+    denoising_strength: Share = 0.75
     resize_mode: ResizeMode = "stretch"
     inpainting: Inpainting | None = None
-    noise_seed: int | None = None
+    noise_seed: Annotated[int, Between(0, MAX_SEED)] | None = None
 
     def __post_init__(self) -> None:
+        from PIL.Image import Image
+
+        check_fields(self, "start.", Image=Image)
         if not self.images:
             raise RequestError("there is no image to start from", field="start.images")
-        _check_range("start.denoising_strength", self.denoising_strength, 0, 1)
-        _check_choice("start.resize_mode", self.resize_mode, get_args(ResizeMode))
-        if self.noise_seed is not None:
-            _check_range("start.noise_seed", self.noise_seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +177,9 @@ class GenerationRequest:
         negative_prompt: What to steer away from. Tags are words here, as in WebUI.
         seed: 0 to 2**64 - 1, or -1 to have one drawn and reported. Image i has ``seed + i``.
         steps: 1 to 1000.
-        sampler: A name or alias from :data:`promptengine.diffusion.sampling.SAMPLERS`; the label of a
+        sampler: A name or alias from :data:`promptengine.sampler_names.SAMPLER_NAMES`; the label of a
             schedule type may follow, such as `` Karras``.
-        scheduler: A schedule type from :data:`promptengine.diffusion.schedules.SCHEDULERS`;
+        scheduler: A schedule type from :data:`promptengine.sampler_names.SCHEDULE_TYPES`;
             ``automatic`` is the sampler's own.
         cfg_scale: Guidance; 1 follows the prompt alone.
         width: Pixels, a multiple of 8, or None for the checkpoint's own size; where there is an image
@@ -184,24 +202,25 @@ class GenerationRequest:
             the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``.
 
     Raises:
-        RequestError: On creation, if a value is out of its range; names the field and the range.
+        RequestError: On creation, if a value has another type or is out of its range; names the field and
+            what it must be.
     """
 
     prompt: str
     negative_prompt: str = ""
-    seed: int = -1
-    steps: int = 20
+    seed: Seed = -1
+    steps: Annotated[int, Between(1, 1000)] = 20
     sampler: str = "Euler a"
     scheduler: str = "automatic"
-    cfg_scale: float = 7.0
-    width: int | None = None
-    height: int | None = None
-    batch_size: int = 1
-    batch_count: int = 1
-    clip_skip: int = 1
-    variation_seed: int = -1
-    variation_strength: float = 0.0
-    seed_resize_from: tuple[int, int] | None = None
+    cfg_scale: Annotated[float, Between(-1000, 1000)] = 7.0
+    width: Side | None = None
+    height: Side | None = None
+    batch_size: Annotated[int, Between(1, 1024)] = 1
+    batch_count: Annotated[int, Between(1, 1_000_000)] = 1
+    clip_skip: Annotated[int, Between(1, 100)] = 1
+    variation_seed: Seed = -1
+    variation_strength: Share = 0.0
+    seed_resize_from: tuple[Origin, Origin] | None = None
     tiling: bool = False
     hires: HiresPass | None = None
     start: ImageStart | None = None
@@ -210,26 +229,12 @@ class GenerationRequest:
     dialect: Dialect = "webui"
 
     def __post_init__(self) -> None:
-        _check_range("seed", self.seed, -1, MAX_SEED)
-        _check_range("steps", self.steps, 1, 1000)
-        _check_range("cfg_scale", self.cfg_scale, -1000, 1000)
-        _check_range("batch_size", self.batch_size, 1, 1024)
-        _check_range("batch_count", self.batch_count, 1, 1_000_000)
-        _check_range("clip_skip", self.clip_skip, 1, 100)
-        _check_range("variation_strength", self.variation_strength, 0, 1)
+        check_fields(self)
+        choose_sampler(self.sampler, self.scheduler)
         counted = "variation_seed" if self.variation_strength > 0 else "seed"
-        _check_range("variation_seed", self.variation_seed, -1, MAX_SEED)
         last = getattr(self, counted) + self.batch_size * self.batch_count - 1
-        _check_range(counted, last, -1, MAX_SEED)
-        for side in self.seed_resize_from or ():
-            _check_range("seed_resize_from", side, LATENT_SCALE, 16384)
-        for name in ("width", "height"):
-            value = getattr(self, name)
-            if value is not None:
-                _check_range(name, value, LATENT_SCALE, 16384)
-                _check_multiple(name, value)
-        _check_choice("policy", self.policy, get_args(Policy))
-        _check_choice("dialect", self.dialect, get_args(Dialect))
+        if problem := Between(-1, MAX_SEED).problem(last):
+            raise RequestError(f"{counted} is {last} at the last picture{problem}", field=counted)
         if self.hires and self.start:
             message = (
                 "the high-resolution pass goes with a prompt alone, not with an image to start from"
@@ -245,23 +250,6 @@ class GenerationRequest:
         """Pictures of a batch: fewer than asked for where there are fewer images to start from."""
         given = len(self.start.images) if self.start else 1
         return self.batch_size if given == 1 else given
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise RequestError(f"{name} is {value}; it must be {low} to {high}", field=name)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise RequestError(f"{name} {value!r} is none of {', '.join(choices)}", field=name)
-
-
-def _check_multiple(name: str, value: int) -> None:
-    if value % LATENT_SCALE:
-        below = value - value % LATENT_SCALE
-        message = f"{name} is {value}, no multiple of 8; try {below} or {below + LATENT_SCALE}"
-        raise RequestError(message, field=name)
 
 
 def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:

@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
     {"atomic", "version", "errors"},
-    {"digests", "onednn", "archives", "pickles", "imagefiles", "bounds"},
-    {"tensorfiles", "syntax", "modelfiles", "options"},
+    {"digests", "archives", "pickles", "imagefiles", "bounds", "journal"},
+    {"onednn", "fields"},
+    {"tensorfiles", "syntax", "modelfiles", "options", "sampler_names"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
     {"recipe", "documents"},
@@ -39,6 +40,7 @@ NEIGHBOURS = {
     "families": {"diffusion", "inspection", "pipelines", "server"},
     "archives": {"tensorfiles"},
     "pickles": {"tensorfiles"},
+    "journal": {"onednn", "networks", "text", "diffusion", "training", "pipelines"},
     "onednn": {"networks", "diffusion", "pipelines"},
     "networks": {"text", "diffusion", "inspection", "training", "pipelines", "server", "web"},
 }
@@ -53,6 +55,9 @@ TORCH_FREE = {
     "pickles",
     "imagefiles",
     "bounds",
+    "journal",
+    "fields",
+    "sampler_names",
     "syntax",
     "modelfiles",
     "options",

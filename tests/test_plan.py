@@ -84,6 +84,11 @@ def test_what_cannot_be_applied_follows_the_policy(
         plan(registry, prompt, policy="strict")
 
 
+def test_texts_can_be_read_again(registry: Registry) -> None:
+    texts = plan(registry, "a [b:c:5] AND d", "e").texts
+    assert list(texts) == list(texts) == ["a b", "a c", " d", "e"]
+
+
 def test_schedules_are_planned_for_every_part(registry: Registry) -> None:
     made = plan(registry, "[a:b:0.5] AND c:0.5", "[d:e:2] AND f:2")
     assert [part.weight for part in made.positive] == [1.0, 0.5]

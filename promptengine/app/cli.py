@@ -307,6 +307,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
     add("--data", type=Path, required=True, metavar="DIR", help="pictures; captions beside them")
     add("--width", type=int, metavar="PX", help="default: the checkpoint's own")
     add("--height", type=int, metavar="PX")
+    add("--strict-data", action="store_true", help="refuse unreadable pictures, do not skip them")
     add("--no-resize", action="store_true", help="keep the pictures' own sizes")
     add("--template", default="style_filewords", metavar="NAME|FILE", help="one prompt a line")
     add("--word-pattern", default="", metavar="REGEX", help="finds the words in a file's name")

@@ -52,6 +52,7 @@ def run(options: argparse.Namespace, folders: Models) -> int:
             restart=options.restart,
             on_step=on_step,
             on_file=on_file,
+            on_warning=lambda told: print(printable(f"warning: {told}"), file=sys.stderr),
             cancel=cancel,
         )
     if result.finished:
@@ -87,6 +88,7 @@ def _config(options: argparse.Namespace) -> TrainingConfig:
         clip_skip=options.clip_skip,
         seed=options.seed,
         gradient_checkpointing=options.gradient_checkpointing,
+        strict_data=options.strict_data,
     )
 
 

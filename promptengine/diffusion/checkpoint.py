@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ from promptengine.families import (
     stated_prediction,
     text_prefix,
 )
+from promptengine.journal import Journal
 from promptengine.text.model import (
     TextModel,
     clip_text_model,
@@ -75,6 +76,7 @@ class Checkpoint:
         prediction: What its UNet's output means.
         vae_path: Where the VAE came from, if not from ``path``.
         left_aside: Names of weights in the files that no part reads.
+        journal: What a run changes in the parts above; empty between runs.
     """
 
     path: Path
@@ -87,6 +89,7 @@ class Checkpoint:
     prediction: Prediction = "epsilon"
     vae_path: Path | None = None
     left_aside: tuple[str, ...] = ()
+    journal: Journal = field(default_factory=Journal, repr=False)
 
     @property
     def text_encoder(self) -> PreTrainedModel:

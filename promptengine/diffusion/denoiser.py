@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from promptengine.diffusion.extras import NO_EXTRAS, Extras
 from promptengine.diffusion.guidance import Guidance, TextBatch, TextBatches
 from promptengine.families import Prediction
+from promptengine.journal import Journal
 from promptengine.networks.inject import Injection
 from promptengine.options import Options
 
@@ -140,27 +142,28 @@ def predict_noise(
 
 
 @contextmanager
-def skips_resized_like_webui(unet: nn.Module) -> Generator[None]:
+def skips_resized_like_webui(unet: nn.Module, *, journal: Journal | None = None) -> Generator[None]:
     """Let sizes that are not multiples of 64 pixels come out as in WebUI.
 
     Where an upsampled tensor does not match the skip it is joined with, the original UNet resizes it
     *after* the upsampler's convolution (nearest neighbour); diffusers resizes inside the upsampler,
     which moves the prediction by up to 1.0. Leaving the block restores the UNet exactly.
+
+    Args:
+        unet: A diffusers ``UNet2DConditionModel``.
+        journal: Of the run that this is a part of; by default the block stands alone.
     """
-
-    def resize(
-        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        size = kwargs["res_hidden_states_tuple"][-1].shape[-2:]
-        hidden = kwargs["hidden_states"]
-        if hidden.shape[-2:] != size:
-            hidden = nn.functional.interpolate(hidden, size=size, mode="nearest")
-        return args, {**kwargs, "hidden_states": hidden, "upsample_size": None}
-
     blocks: Any = unet.up_blocks
-    handles = [block.register_forward_pre_hook(resize, with_kwargs=True) for block in blocks]
-    try:
+    with (journal or Journal()).block() as changes:
+        for block in blocks:
+            changes.shadow(block, "forward", partial(_resized_first, block.forward))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
+
+
+def _resized_first(forward: Callable[..., Tensor], **given: Any) -> Tensor:
+    """What an upward block answers to hidden states of the size of the skip they are joined with."""
+    size = given["res_hidden_states_tuple"][-1].shape[-2:]
+    hidden = given["hidden_states"]
+    if hidden.shape[-2:] != size:
+        hidden = nn.functional.interpolate(hidden, size=size, mode="nearest")
+    return forward(**{**given, "hidden_states": hidden, "upsample_size": None})

@@ -155,7 +155,8 @@ class Engine:
             OutOfMemoryError: The device has no room for the pictures.
         """
         clock = StageClock()
-        with self._busy, torch.no_grad(), memory_errors(self.device):
+        journal = self.checkpoint.journal
+        with self._busy, torch.no_grad(), memory_errors(self.device), journal.run():
             (job,) = self._prepared([request], encoder_noise, clock)
             return self._carried_out([job], clock, on_progress, cancel)[0]
 
@@ -188,7 +189,8 @@ class Engine:
             PromptEngineError: As :meth:`generate`, before any picture is made unless it is cancelled.
         """
         clock = StageClock()
-        with self._busy, torch.no_grad(), memory_errors(self.device):
+        journal = self.checkpoint.journal
+        with self._busy, torch.no_grad(), memory_errors(self.device), journal.run():
             jobs = self._prepared(requests, None, clock)
             if networks == "first-prompt":
                 jobs = [*jobs[:1], *(with_networks_of(jobs[0], job) for job in jobs[1:])]
@@ -208,7 +210,7 @@ class Engine:
         encoder_noise: Tensor | None,
         clock: StageClock,
     ) -> list[Job]:
-        with quickened(*self.checkpoint.text_encoders):
+        with quickened(*self.checkpoint.text_encoders, journal=self.checkpoint.journal):
             return [prepare_job(self._parts, one, encoder_noise, clock) for one in requests]
 
     def _carried_out(
@@ -221,7 +223,8 @@ class Engine:
         """Run jobs that may share batches."""
         latents: list[list[Tensor]] = [[] for _ in jobs]
         images: list[list[Image.Image]] = [[] for _ in jobs]
-        with self._quick(jobs[0]), in_tiles(*[self.checkpoint.vae] * jobs[0].tiles):
+        vaes, journal = [self.checkpoint.vae] * jobs[0].tiles, self.checkpoint.journal
+        with self._quick(jobs[0]), in_tiles(*vaes, journal=journal):
             for batch in range(jobs[0].request.batch_count):
                 on_step = _step_reporter(jobs[0], batch, on_progress, cancel)
                 with clock.measuring("sample"):
@@ -242,7 +245,8 @@ class Engine:
         # Adaptive samplers magnify the last digits, and torch's own products have those of WebUI's.
         if job.adaptive:
             return nullcontext()
-        return quickened(self.checkpoint.unet, packed=self._packed)
+        unet, journal = self.checkpoint.unet, self.checkpoint.journal
+        return quickened(unet, packed=self._packed, journal=journal)
 
     def _result(
         self, job: Job, latents: Tensor, images: Sequence[Image.Image], clock: StageClock

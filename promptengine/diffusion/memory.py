@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from promptengine.errors import OutOfMemoryError
+from promptengine.journal import Journal
 
 __all__ = [
     "coding_bytes",
@@ -65,17 +66,19 @@ def needs_tiles(vae: nn.Module, device: torch.device, width: int, height: int) -
 
 
 @contextmanager
-def in_tiles(*vaes: nn.Module) -> Generator[None]:
-    """Let some of diffusers' VAEs code pictures in overlapping tiles within a ``with`` block."""
+def in_tiles(*vaes: nn.Module, journal: Journal | None = None) -> Generator[None]:
+    """Let some of diffusers' VAEs code pictures in overlapping tiles within a ``with`` block.
+
+    Args:
+        vaes: Any.
+        journal: Of the run that this is a part of; by default the block stands alone.
+    """
     coders: list[Any] = list(vaes)
-    before = [coder.use_tiling for coder in coders]
-    for coder in coders:
-        coder.enable_tiling()
-    try:
+    with (journal or Journal()).block() as changes:
+        for coder in coders:
+            changes.note(coder, "use_tiling")
+            coder.enable_tiling()
         yield
-    finally:
-        for coder, used in zip(coders, before, strict=True):
-            coder.use_tiling = used
 
 
 @contextmanager

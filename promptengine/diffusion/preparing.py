@@ -221,7 +221,8 @@ def prepare_job(
     largest = (larger.width, larger.height) if larger else (width, height)
     # Tiles do not know of each other's far edge, which circular pictures depend on.
     tiles = not request.tiling and needs_tiles(parts.checkpoint.vae, parts.device, *largest)
-    with clock.measuring("encode"), in_tiles(*[parts.checkpoint.vae] * tiles):
+    vaes, journal = [parts.checkpoint.vae] * tiles, parts.checkpoint.journal
+    with clock.measuring("encode"), in_tiles(*vaes, journal=journal):
         latents = encode_start(parts.checkpoint, request, (width, height), seeds, encoder_noise)
     return Job(
         request=request,

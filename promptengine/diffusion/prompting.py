@@ -123,7 +123,7 @@ def prepare_prompts(
         stack = prepare_stack(plan, parts.registry, parts.networks, policy=request.policy)
         widths = text_widths(*parts.checkpoint.text_encoders)
         words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
-    with clock.measuring("encode"), stack.merged():
+    with clock.measuring("encode"), stack.merged(parts.checkpoint.journal):
         guidance = _encode(parts, plan, request, words.table, stack)
     return PreparedPrompts(
         prompts=prompts,

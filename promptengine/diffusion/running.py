@@ -156,12 +156,13 @@ def _run(
     blend: Blend | None = None,
 ) -> Tensor:
     job, prepared = this.jobs[0], this.prepared[0]
-    unet = this.parts.checkpoint.unet
+    unet, journal = this.parts.checkpoint.unet, this.parts.checkpoint.journal
+    folder = this.parts.networks.folder
     with (
-        prepared.stack.merged(),
-        injected(unet, folder=this.parts.networks.folder) as injection,
-        skips_resized_like_webui(unet),
-        tiled(*[unet] * job.request.tiling),
+        prepared.stack.merged(journal),
+        injected(unet, folder=folder, journal=journal) as injection,
+        skips_resized_like_webui(unet, journal=journal),
+        tiled(*[unet] * job.request.tiling, journal=journal),
     ):
         return run_pass(
             prepared.sampler,

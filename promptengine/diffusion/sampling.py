@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,12 +36,15 @@ from promptengine.diffusion.schedules import (
     NoiseTable,
     Scheduler,
     ddim_timesteps,
-    find_scheduler,
-    spellings,
     without_penultimate,
 )
-from promptengine.errors import RequestError
 from promptengine.options import Options
+from promptengine.sampler_names import (
+    SAMPLER_NAMES,
+    SCHEDULE_TYPES,
+    choose_sampler,
+    choose_schedule,
+)
 
 __all__ = [
     "SAMPLERS",
@@ -64,7 +65,6 @@ class SigmaSampler:
 
     Attributes:
         name: As WebUI spells it, in infotexts too.
-        aliases: Other spellings that WebUI accepts.
         run: The stepping function, of the shape in ``samplers/shape.py``.
         settings: Its settings, and the fields of :class:`promptengine.options.Options` they come from.
         scheduler: The schedule type that the name stands for.
@@ -78,7 +78,6 @@ class SigmaSampler:
     """
 
     name: str
-    aliases: tuple[str, ...]
     run: Callable[..., Tensor]
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     scheduler: str = "uniform"
@@ -89,6 +88,11 @@ class SigmaSampler:
     spans: bool = False
     adaptive: bool = False
     delta_told: bool = False
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other spellings that WebUI accepts."""
+        return SAMPLER_NAMES[self.name]
 
     def schedule_type(self, options: Options) -> Scheduler:
         """The schedule type in force: one asked for, else the option's, else the name's."""
@@ -122,7 +126,6 @@ class TimestepSampler:
 
     Attributes:
         name: As WebUI spells it, in infotexts too.
-        aliases: Other spellings that WebUI accepts.
         run: The stepping function, of the shape in ``samplers/shape.py``.
         settings: Its settings, and the fields of :class:`promptengine.options.Options` they come from.
         respaces: Whether it spaces its own times, from pure noise down.
@@ -130,11 +133,15 @@ class TimestepSampler:
     """
 
     name: str
-    aliases: tuple[str, ...]
     run: Callable[..., Tensor]
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
     respaces: bool = False
     second_order: bool = False
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other spellings that WebUI accepts."""
+        return SAMPLER_NAMES[self.name]
 
     def schedule(self, table: NoiseTable, steps: int, options: Options | None = None) -> Tensor:
         """Integer timesteps, rising; no option changes them."""
@@ -158,37 +165,31 @@ _UNIPC = {
     "lower_order_final": "unipc_lower_order_final",
 }
 
-_2M = SigmaSampler("DPM++ 2M", ("k_dpmpp_2m",), sample_dpmpp_2m)
+_2M = SigmaSampler("DPM++ 2M", sample_dpmpp_2m)
 _SDE = SigmaSampler(
     "DPM++ SDE",
-    ("k_dpmpp_sde",),
     sample_dpmpp_sde,
     _ETA | _SCALED,
     second_order=True,
     brownian=True,
 )
-_2M_SDE = SigmaSampler(
-    "DPM++ 2M SDE", ("k_dpmpp_2m_sde_ka",), sample_dpmpp_2m_sde, _ETA | _SCALED, brownian=True
-)
+_2M_SDE = SigmaSampler("DPM++ 2M SDE", sample_dpmpp_2m_sde, _ETA | _SCALED, brownian=True)
 _2M_SDE_HEUN = replace(
     _2M_SDE,
     name="DPM++ 2M SDE Heun",
-    aliases=("k_dpmpp_2m_sde_heun",),
     run=partial(sample_dpmpp_2m_sde, heun=True),
 )
 _3M_SDE = SigmaSampler(
     "DPM++ 3M SDE",
-    ("k_dpmpp_3m_sde",),
     sample_dpmpp_3m_sde,
     _ETA | _SCALED,
     discards=True,
     brownian=True,
 )
-_LMS = SigmaSampler("LMS", ("k_lms",), sample_lms)
-_DPM2 = SigmaSampler("DPM2", ("k_dpm_2",), sample_dpm2, _CHURN, second_order=True, discards=True)
+_LMS = SigmaSampler("LMS", sample_lms)
+_DPM2 = SigmaSampler("DPM2", sample_dpm2, _CHURN, second_order=True, discards=True)
 _DPM2_A = SigmaSampler(
     "DPM2 a",
-    ("k_dpm_2_a",),
     sample_dpm2_ancestral,
     _ETA | _SCALED,
     second_order=True,
@@ -197,7 +198,6 @@ _DPM2_A = SigmaSampler(
 )
 _2S_A = SigmaSampler(
     "DPM++ 2S a",
-    ("k_dpmpp_2s_a",),
     sample_dpmpp_2s_ancestral,
     _ETA | _SCALED,
     second_order=True,
@@ -205,33 +205,30 @@ _2S_A = SigmaSampler(
 )
 
 
-def _karras(sampler: SigmaSampler, alias: str) -> SigmaSampler:
-    return replace(sampler, name=f"{sampler.name} Karras", aliases=(alias,), scheduler="karras")
+def _karras(sampler: SigmaSampler) -> SigmaSampler:
+    return replace(sampler, name=f"{sampler.name} Karras", scheduler="karras")
 
 
-def _exponential(sampler: SigmaSampler, alias: str) -> SigmaSampler:
-    return replace(
-        sampler, name=f"{sampler.name} Exponential", aliases=(alias,), scheduler="exponential"
-    )
+def _exponential(sampler: SigmaSampler) -> SigmaSampler:
+    return replace(sampler, name=f"{sampler.name} Exponential", scheduler="exponential")
 
 
 SAMPLERS: Mapping[str, Sampler] = {
     sampler.name: sampler
     for sampler in (
-        _karras(_2M, "k_dpmpp_2m_ka"),
-        _karras(_SDE, "k_dpmpp_sde_ka"),
-        _exponential(_2M_SDE, "k_dpmpp_2m_sde_exp"),
-        _karras(_2M_SDE, "k_dpmpp_2m_sde_ka"),
+        _karras(_2M),
+        _karras(_SDE),
+        _exponential(_2M_SDE),
+        _karras(_2M_SDE),
         SigmaSampler(
             "Euler a",
-            ("k_euler_a", "k_euler_ancestral"),
             sample_euler_ancestral,
             _ETA,
             delta_told=True,
         ),
-        SigmaSampler("Euler", ("k_euler",), sample_euler, _CHURN),
+        SigmaSampler("Euler", sample_euler, _CHURN),
         _LMS,
-        SigmaSampler("Heun", ("k_heun",), sample_heun, _CHURN, second_order=True),
+        SigmaSampler("Heun", sample_heun, _CHURN, second_order=True),
         _DPM2,
         _DPM2_A,
         _2S_A,
@@ -239,14 +236,13 @@ SAMPLERS: Mapping[str, Sampler] = {
         _SDE,
         _2M_SDE,
         _2M_SDE_HEUN,
-        _karras(_2M_SDE_HEUN, "k_dpmpp_2m_sde_heun_ka"),
-        _exponential(_2M_SDE_HEUN, "k_dpmpp_2m_sde_heun_exp"),
+        _karras(_2M_SDE_HEUN),
+        _exponential(_2M_SDE_HEUN),
         _3M_SDE,
-        _karras(_3M_SDE, "k_dpmpp_3m_sde_ka"),
-        _exponential(_3M_SDE, "k_dpmpp_3m_sde_exp"),
+        _karras(_3M_SDE),
+        _exponential(_3M_SDE),
         SigmaSampler(
             "DPM fast",
-            ("k_dpm_fast",),
             sample_dpm_fast,
             _ETA | _SCALED,
             spans=True,
@@ -254,26 +250,23 @@ SAMPLERS: Mapping[str, Sampler] = {
         ),
         SigmaSampler(
             "DPM adaptive",
-            ("k_dpm_ad",),
             sample_dpm_adaptive,
             _ETA,
             spans=True,
             adaptive=True,
             delta_told=True,
         ),
-        _karras(_LMS, "k_lms_ka"),
-        replace(_karras(_DPM2, "k_dpm_2_ka"), delta_told=True),
-        _karras(_DPM2_A, "k_dpm_2_a_ka"),
-        _karras(_2S_A, "k_dpmpp_2s_a_ka"),
-        SigmaSampler(
-            "Restart", ("restart",), sample_restart, scheduler="karras", second_order=True
-        ),
-        TimestepSampler("DDIM", ("ddim",), sample_ddim, {"eta": "eta_ddim"}),
-        TimestepSampler("PLMS", ("plms",), sample_plms),
-        TimestepSampler("UniPC", ("unipc",), sample_unipc, _UNIPC, respaces=True),
+        _karras(_LMS),
+        replace(_karras(_DPM2), delta_told=True),
+        _karras(_DPM2_A),
+        _karras(_2S_A),
+        SigmaSampler("Restart", sample_restart, scheduler="karras", second_order=True),
+        TimestepSampler("DDIM", sample_ddim, {"eta": "eta_ddim"}),
+        TimestepSampler("PLMS", sample_plms),
+        TimestepSampler("UniPC", sample_unipc, _UNIPC, respaces=True),
     )
 }
-"""Every sampler by its name, in WebUI's order; of two with one alias the later has it."""
+"""Every sampler by its name, in WebUI's order."""
 
 
 def settings_of(sampler: Sampler, options: Options) -> dict[str, Any]:
@@ -282,32 +275,16 @@ def settings_of(sampler: Sampler, options: Options) -> dict[str, Any]:
 
 
 def find_sampler(name: str, scheduler: str = "automatic") -> Sampler:
-    """Look a sampler up.
-
-    Args:
-        name: Name or alias in any case, with ``_`` or blanks, and with or without ``k_``. The label of
-            a schedule type may follow, such as `` Karras``, also where WebUI has no such name.
-        scheduler: A schedule type by name or label; ``automatic`` is that of the name. Samplers over
-            timesteps have none and do not heed it.
+    """Look a sampler up, as :func:`promptengine.sampler_names.choose_sampler` does.
 
     Raises:
-        RequestError: No such sampler (the message lists what there is) or schedule type, or two
-            different schedule types.
+        RequestError: No such sampler or schedule type, or two different schedule types.
     """
-    wanted = find_scheduler(scheduler)
-    found, suffix = _find_with_suffix(name)
-    if isinstance(found, TimestepSampler):
-        if suffix is not None:
-            raise _unknown(name)
+    choice = choose_sampler(name, scheduler)
+    found = SAMPLERS[choice.sampler]
+    if choice.scheduler is None or isinstance(found, TimestepSampler):
         return found
-    named = suffix or (
-        SCHEDULERS[found.scheduler] if found.name.lower().endswith(f" {found.scheduler}") else None
-    )
-    if wanted is not None and named is not None and wanted != named:
-        message = f"sampler {name!r} names the schedule {named.label!r}, scheduler {wanted.label!r}"
-        raise RequestError(f"{message}; name one of them only", field="scheduler")
-    picked = suffix or (wanted if named is None else None)
-    return found if picked is None else replace(found, scheduler=picked.name, chosen=True)
+    return replace(found, scheduler=choice.scheduler, chosen=True)
 
 
 def joined_name(sampler: str, scheduler: str) -> str:
@@ -316,38 +293,7 @@ def joined_name(sampler: str, scheduler: str) -> str:
     Raises:
         RequestError: There is no such sampler or schedule type.
     """
-    found, kind = find_sampler(sampler), find_scheduler(scheduler)
-    if kind is None or isinstance(found, TimestepSampler):
+    kind = choose_schedule(scheduler)
+    if kind is None or isinstance(find_sampler(sampler), TimestepSampler):
         return sampler
-    return f"{sampler} {kind.label}"
-
-
-def _find_with_suffix(name: str) -> tuple[Sampler, Scheduler | None]:
-    """The sampler, and the schedule type that its name does not have but what was given does."""
-    known = {
-        _normal(spelling): sampler
-        for sampler in SAMPLERS.values()
-        for spelling in (*sampler.aliases, sampler.name)
-    }
-    wanted = _normal(name)
-    if wanted in known:
-        return known[wanted], None
-    for scheduler in SCHEDULERS.values():
-        for spelling in spellings(scheduler):
-            base = wanted.removesuffix(f" {_normal(spelling)}")
-            if base != wanted and base in known:
-                return known[base], scheduler
-    raise _unknown(name)
-
-
-def _normal(name: str) -> str:
-    words = re.sub(r"[\s_]+", " ", name.strip().lower()).removeprefix("k ")
-    return words.replace("dpmpp", "dpm++")
-
-
-def _unknown(name: str) -> RequestError:
-    names = {sampler.lower(): sampler for sampler in SAMPLERS}
-    near = difflib.get_close_matches(name.strip().lower(), names, n=1)
-    hint = f"did you mean {names[near[0]]!r}?" if near else ""
-    known = "known samplers: " + ", ".join(SAMPLERS)
-    return RequestError(f"unknown sampler {name!r}; {hint or known}", field="sampler")
+    return f"{sampler} {SCHEDULE_TYPES[kind].label}"

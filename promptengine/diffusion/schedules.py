@@ -18,6 +18,7 @@ from torch import Tensor
 
 from promptengine.errors import RequestError
 from promptengine.families import Family
+from promptengine.sampler_names import SCHEDULE_TYPES, choose_schedule
 
 __all__ = [
     "SCHEDULERS",
@@ -28,7 +29,6 @@ __all__ = [
     "karras_levels",
     "karras_sigmas",
     "scaled_linear_alphas",
-    "spellings",
     "uniform_sigmas",
     "without_penultimate",
 ]
@@ -243,18 +243,24 @@ class Scheduler:
     """A rule that spaces sigmas, which WebUI 1.10 calls a schedule type.
 
     Attributes:
-        name: As APIs spell it.
-        label: As WebUI shows it and writes it into infotexts.
+        name: As APIs spell it; one of :data:`promptengine.sampler_names.SCHEDULE_TYPES`.
         spacing: The rule.
         rho: Its default bend, or None where it has none.
-        aliases: Other spellings.
     """
 
     name: str
-    label: str
     spacing: Spacing
     rho: float | None = None
-    aliases: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """As WebUI shows it and writes it into infotexts."""
+        return SCHEDULE_TYPES[self.name].label
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other spellings than label and name."""
+        return SCHEDULE_TYPES[self.name].aliases
 
     def sigmas(
         self,
@@ -285,17 +291,17 @@ class Scheduler:
 SCHEDULERS: Mapping[str, Scheduler] = {
     scheduler.name: scheduler
     for scheduler in (
-        Scheduler("uniform", "Uniform", _uniform),
-        Scheduler("karras", "Karras", karras_sigmas, 7.0),
-        Scheduler("exponential", "Exponential", _exponential),
-        Scheduler("polyexponential", "Polyexponential", _polyexponential, 1.0),
-        Scheduler("sgm_uniform", "SGM Uniform", _sgm_uniform, aliases=("SGMUniform",)),
-        Scheduler("kl_optimal", "KL Optimal", _kl_optimal),
-        Scheduler("align_your_steps", "Align Your Steps", _align_your_steps),
-        Scheduler("simple", "Simple", _simple),
-        Scheduler("normal", "Normal", _normal),
-        Scheduler("ddim", "DDIM", _ddim),
-        Scheduler("beta", "Beta", _beta),
+        Scheduler("uniform", _uniform),
+        Scheduler("karras", karras_sigmas, 7.0),
+        Scheduler("exponential", _exponential),
+        Scheduler("polyexponential", _polyexponential, 1.0),
+        Scheduler("sgm_uniform", _sgm_uniform),
+        Scheduler("kl_optimal", _kl_optimal),
+        Scheduler("align_your_steps", _align_your_steps),
+        Scheduler("simple", _simple),
+        Scheduler("normal", _normal),
+        Scheduler("ddim", _ddim),
+        Scheduler("beta", _beta),
     )
 }
 """Every schedule type by its name."""
@@ -307,19 +313,8 @@ def find_scheduler(name: str) -> Scheduler | None:
     Raises:
         RequestError: No such schedule type; the message lists what there is.
     """
-    wanted = name.strip().lower()
-    if wanted in ("", "automatic"):
-        return None
-    for scheduler in SCHEDULERS.values():
-        if wanted in (spelling.lower() for spelling in spellings(scheduler)):
-            return scheduler
-    known = ", ".join(["automatic", *SCHEDULERS])
-    raise RequestError(f"unknown scheduler {name!r}; there are {known}", field="scheduler")
-
-
-def spellings(scheduler: Scheduler) -> tuple[str, ...]:
-    """All that a schedule type may be called."""
-    return (scheduler.label, scheduler.name, *scheduler.aliases)
+    choice = choose_schedule(name)
+    return None if choice is None else SCHEDULERS[choice]
 
 
 def without_penultimate(sigmas: Tensor) -> Tensor:

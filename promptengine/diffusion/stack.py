@@ -16,6 +16,7 @@ from promptengine.errors import (
     PromptEngineError,
     UnsupportedNetworkError,
 )
+from promptengine.journal import Journal
 from promptengine.networks.attention import attention_widths, refuse_fused, require_fit
 from promptengine.networks.files import load_hypernetwork
 from promptengine.networks.folding import Folder
@@ -146,9 +147,13 @@ class NetworkStack:
         """Return the hypernetworks with their multipliers at the 0-based denoiser call."""
         return tuple((network, use.at(call)) for network, use in self.uses)
 
-    def merged(self) -> AbstractContextManager[None]:
-        """Let the LoRAs act on UNet and text encoders within a ``with`` block; entering takes no time."""
-        return changed(self.weights)
+    def merged(self, journal: Journal) -> AbstractContextManager[None]:
+        """Let the LoRAs act on UNet and text encoders within a ``with`` block; entering takes no time.
+
+        Args:
+            journal: The model's.
+        """
+        return changed(self.weights, journal=journal)
 
 
 @dataclass(slots=True, eq=False)

@@ -7,24 +7,25 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from promptengine.journal import Journal
+
 __all__ = ["tiled"]
 
 
 @contextmanager
-def tiled(*modules: nn.Module) -> Generator[None]:
+def tiled(*modules: nn.Module, journal: Journal | None = None) -> Generator[None]:
     """Pad every convolution of some modules circularly.
 
     Attention still knows the edges from the rest of the picture, as in WebUI. Leaving the block
     restores each convolution's own padding.
+
+    Args:
+        modules: Any.
+        journal: Of the run that this is a part of; by default the block stands alone.
     """
-    convolutions = [
-        layer for module in modules for layer in module.modules() if isinstance(layer, nn.Conv2d)
-    ]
-    before = [(layer, layer.padding_mode) for layer in convolutions]
-    try:
-        for layer in convolutions:
-            layer.padding_mode = "circular"
+    with (journal or Journal()).block() as changes:
+        for module in modules:
+            for layer in module.modules():
+                if isinstance(layer, nn.Conv2d):
+                    changes.set(layer, "padding_mode", "circular")
         yield
-    finally:
-        for layer, mode in before:
-            layer.padding_mode = mode  # type: ignore[assignment]

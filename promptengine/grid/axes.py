@@ -8,9 +8,10 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
 from promptengine.errors import RequestError
+from promptengine.fields import check_fields
 from promptengine.request import GenerationRequest, with_hypernetwork
 from promptengine.syntax import Tag, parse
 
@@ -28,6 +29,8 @@ MOST_VALUES: Final = 1000
 _FIELDS: Final = {"seed": "seed", "steps": "steps", "cfg": "cfg_scale", "clip-skip": "clip_skip"}
 _WORDS: Final = frozenset[str]({"prompt", "hypernetwork", "sampler"})
 _FRACTIONS: Final = frozenset[str]({"cfg", "multiplier"})
+_NOUNS: Final = {str: "text", float: "number", int: "whole number"}
+_SHOWN: Final = 60
 _NUMBER: Final = r"\s*([+-]?\d+(?:\.\d*)?)\s*"
 _RANGE: Final = re.compile(rf"{_NUMBER}-{_NUMBER}(?:\({_NUMBER}\)|\[\s*(\d+)\s*\])?\s*")
 
@@ -45,13 +48,20 @@ class Axis:
             otherwise numbers.
 
     Raises:
-        RequestError: On creation, if there is no value, or more than :data:`MOST_VALUES`.
+        RequestError: On creation, if there is no value, one of another type than the kind's, or more than
+            :data:`MOST_VALUES`.
     """
 
     kind: AxisKind
     values: tuple[str | int | float, ...]
 
     def __post_init__(self) -> None:
+        check_fields(self, "axis.")
+        plain = str if self.kind in _WORDS else float if self.kind in _FRACTIONS else int
+        for value in cast("tuple[object, ...]", self.values):
+            if not isinstance(value, (int, float) if plain is float else plain):
+                message = f"axis {self.kind}: {str(value)[:_SHOWN]!r} is no {_NOUNS[plain]}"
+                raise RequestError(message, field=self.kind)
         if not 1 <= len(self.values) <= MOST_VALUES:
             message = (
                 f"axis {self.kind} has {len(self.values)} values; it must be 1 to {MOST_VALUES}"
@@ -108,13 +118,20 @@ def _kind(name: str, *, given: str, complete: bool) -> AxisKind:
         if complete and wanted == kind:
             return kind
     kinds = ", ".join(get_args(AxisKind))
-    problem = f"axis {given!r}: " + (f"no axis {wanted!r}" if complete else "write KIND=VALUES")
+    problem = f"axis {given[:_SHOWN]!r}: " + (
+        f"no axis {wanted[:_SHOWN]!r}" if complete else "write KIND=VALUES"
+    )
     raise RequestError(f"{problem}; the kinds are {kinds}", field="axis")
 
 
 def _separated(values: str) -> list[str]:
     """Split at commas outside of double quotes, and strip."""
-    (row,) = csv.reader([values.replace("\n", " ").replace("\r", " ")], skipinitialspace=True)
+    line = values.replace("\n", " ").replace("\r", " ")
+    try:
+        (row,) = csv.reader([line], skipinitialspace=True)
+    except csv.Error as error:
+        message = f"axis {line[:_SHOWN]!r}: its values cannot be told apart ({error})"
+        raise RequestError(message, field="axis") from None
     return [part.strip() for part in row]
 
 
@@ -139,7 +156,7 @@ def _numbers(
     except (ValueError, OverflowError):
         pass
     noun = "whole number" if read is int else "number"
-    message = f"axis {kind}: {text!r} is no {noun} and no range such as 1-5, 1-10 (+3) or 0-1 [5]"
+    message = f"axis {kind}: {text[:_SHOWN]!r} is no {noun} and no range such as 1-5, 1-10 (+3) or 0-1 [5]"
     raise RequestError(message, field=kind)
 
 

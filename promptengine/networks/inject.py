@@ -11,10 +11,11 @@ touched.
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from torch import nn
 
+from promptengine.journal import Journal
 from promptengine.networks.attention import attentions
 from promptengine.networks.folding import Folder
 from promptengine.networks.site import Injection, Site, Stack
@@ -30,6 +31,7 @@ def injected(
     folder: Folder | None = None,
     fold: bool = True,
     training: bool = False,
+    journal: Journal | None = None,
 ) -> Generator[Injection]:
     """Lets hypernetworks act on every self- and cross-attention of a UNet within a ``with`` block.
 
@@ -58,6 +60,7 @@ def injected(
         fold: Whether to fold at all; it moves results by less than 1e-5 of their size in float32.
         training: Use the networks themselves, never copies, so that gradients reach them. Where
             their dtype is not the UNet's, call the UNet under ``torch.autocast``.
+        journal: Of the run that this is a part of; by default the block stands alone.
 
     Yields:
         What the networks of each row can be chosen with.
@@ -67,10 +70,11 @@ def injected(
     """
     injection = Injection(unet, (folder or Folder()) if fold else None, copies=not training)
     injection.choose(stack)
-    with ExitStack() as exits:
-        exits.callback(injection.forget)
+    with (journal or Journal()).block() as changes:
+        changes.write(injection.forget)
         for attention in attentions(unet):
             for part, module in attention.projections.items():
                 reads_text = attention.reads_text and part != "query"
-                exits.enter_context(Site(module, part, injection, reads_text=reads_text).replaced())
+                site = Site(module, part, injection, reads_text=reads_text)
+                changes.shadow(module, "forward", site)
         yield injection

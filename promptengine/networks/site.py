@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
@@ -155,7 +154,6 @@ class Site:
     ) -> None:
         before = module.__dict__.get("forward")
         self._module = module
-        self._before = before
         self._outer = before if isinstance(before, Site) else None
         self._project: Callable[..., Tensor] = (
             self._outer._project if self._outer else module.forward
@@ -170,18 +168,6 @@ class Site:
         self._plain = plain and self.weight.device.type != "meta"
         self._reads_text = reads_text
         self._chains: tuple[object, object, tuple[Chain, ...]] = (None, None, ())
-
-    @contextmanager
-    def replaced(self) -> Generator[None]:
-        """Stand in for the projection within a ``with`` block."""
-        self._module.forward = self
-        try:
-            yield
-        finally:
-            if self._before is None:
-                del self._module.forward
-            else:
-                self._module.forward = self._before
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Project ``x`` ``[rows, tokens, width]`` behind the networks of each row."""

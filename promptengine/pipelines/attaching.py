@@ -14,6 +14,7 @@ from promptengine.diffusion.denoiser import skips_resized_like_webui
 from promptengine.diffusion.guidance import TextBatches
 from promptengine.diffusion.prompting import PreparedPrompts
 from promptengine.errors import PromptEngineError, RequestError
+from promptengine.journal import Journal
 from promptengine.networks.inject import injected
 from promptengine.onednn import quickened
 from promptengine.options import Options
@@ -33,11 +34,13 @@ class Attachment:
     Attributes:
         processor: The pipeline's prompt processor.
         original: The pipeline's own class.
+        journal: What a call changes in the pipeline's UNet; empty between calls.
     """
 
     def __init__(self, processor: PromptProcessor, original: type) -> None:
         self.processor = processor
         self.original = original
+        self.journal = Journal()
 
     @property
     def networks(self) -> tuple[tuple[NetworkReport, ...], ...]:
@@ -89,6 +92,7 @@ def detach(pipe: Any) -> None:
     attachment: Attachment | None = getattr(pipe, _ATTRIBUTE, None)
     if attachment is None:
         raise PromptEngineError("the pipeline is not attached")
+    attachment.journal.restore()
     pipe.__class__ = attachment.original
     delattr(pipe, _ATTRIBUTE)
 
@@ -125,7 +129,10 @@ def _call(pipe: Any, *args: Any, **kwargs: Any) -> Any:
     _warn(prepared)
     for name in ("self", "prompt", "negative_prompt", "clip_skip", *_SECOND_PROMPTS):
         given.pop(name, None)
-    with _acting(attachment.processor, prepared, value("num_images_per_prompt") or 1):
+    with (
+        attachment.journal.run(),
+        _acting(attachment, prepared, value("num_images_per_prompt") or 1),
+    ):
         return original(pipe, **given, **embedding_arguments(prepared))
 
 
@@ -150,17 +157,18 @@ def _warn(prepared: Sequence[PreparedPrompts]) -> None:
 
 @contextmanager
 def _acting(
-    processor: PromptProcessor, prepared: Sequence[PreparedPrompts], images: int
+    attachment: Attachment, prepared: Sequence[PreparedPrompts], images: int
 ) -> Generator[None]:
     """Let prompts act on the pipeline's UNet within a ``with`` block; ``images`` for each of them."""
-    parts = processor.parts
+    parts, journal = attachment.processor.parts, attachment.journal
     unet: nn.Module = parts.checkpoint.unet
     guidance = [one.guidance for one in prepared for _ in range(images)]
+    texts = TextBatches(guidance, Options())
     with (
-        prepared[0].stack.merged(),
-        quickened(unet),
-        injected(unet, folder=parts.networks.folder) as injection,
-        skips_resized_like_webui(unet),
-        steered(unet, TextBatches(guidance, Options()), len(guidance), injection),
+        prepared[0].stack.merged(journal),
+        quickened(unet, journal=journal),
+        injected(unet, folder=parts.networks.folder, journal=journal) as injection,
+        skips_resized_like_webui(unet, journal=journal),
+        steered(unet, texts, len(guidance), injection, journal=journal),
     ):
         yield

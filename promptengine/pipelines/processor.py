@@ -20,6 +20,7 @@ from promptengine.diffusion.stack import NetworkCache
 from promptengine.digests import default_cache_file
 from promptengine.errors import PromptEngineError, RequestError
 from promptengine.families import Family
+from promptengine.journal import Journal
 from promptengine.networks.inject import Injection, injected
 from promptengine.onednn import quickened
 from promptengine.registry import Kind, Registry
@@ -58,6 +59,7 @@ class PromptProcessor:
     _embeddings: EmbeddingCache = field(init=False)
     _modules: tuple[int, ...] = field(default=(), init=False)
     _parts: Parts | None = field(default=None, init=False)
+    _journal: Journal = field(default_factory=Journal, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _require_parts(self.pipe)
@@ -70,7 +72,7 @@ class PromptProcessor:
         unet: nn.Module = self.pipe.unet
         modules = tuple(map(id, unet.modules()))
         if self._parts is None or modules != self._modules:
-            checkpoint = _as_checkpoint(self.pipe)
+            checkpoint = _as_checkpoint(self.pipe, self._journal)
             networks = NetworkCache(unet, *checkpoint.text_encoders)
             device = torch.device(self.pipe._execution_device)
             self._modules = modules
@@ -108,7 +110,10 @@ class PromptProcessor:
                 clip_skip=clip_skip,
                 policy=self.policy,
             )
-            prepared.append(prepare_prompts(self.parts, request, StageClock(), calls=(calls, None)))
+            # A block around the one within, since that may be cut short by an interrupt.
+            with self._journal.block():
+                one = prepare_prompts(self.parts, request, StageClock(), calls=(calls, None))
+            prepared.append(one)
         if len({id(one.stack.weights) if one.stack.weights else None for one in prepared}) > 1:
             message = "the prompts of a batch name different LoRAs; make them one after another"
             raise RequestError(message, field="prompt")
@@ -151,12 +156,13 @@ class PromptProcessor:
             PromptEngineError: As :meth:`promptengine.Engine.generate` says of prompts.
         """
         (prepared,) = self.prepare([(prompt, "")], steps=1, calls=1)
-        stack, parts = prepared.stack, self.parts
-        unet = parts.checkpoint.unet
+        stack, parts, journal = prepared.stack, self.parts, self._journal
+        unet, folder = parts.checkpoint.unet, parts.networks.folder
         with (
-            stack.merged(),
-            quickened(unet),
-            injected(unet, stack.at(0), folder=parts.networks.folder) as injection,
+            journal.block(),
+            stack.merged(journal),
+            quickened(unet, journal=journal),
+            injected(unet, stack.at(0), folder=folder, journal=journal) as injection,
         ):
             yield injection
 
@@ -188,7 +194,7 @@ def _lengthened(texts: Sequence[Conditioning], length: int) -> Tensor:
     return torch.stack([torch.cat([row, row[-1:].expand(length - len(row), -1)]) for row in rows])
 
 
-def _as_checkpoint(pipe: Any) -> Checkpoint:
+def _as_checkpoint(pipe: Any, journal: Journal) -> Checkpoint:
     """A pipeline's parts as the engine names them."""
     second = getattr(pipe, "text_encoder_2", None)
     encoders = (pipe.text_encoder,) if second is None else (pipe.text_encoder, second)
@@ -205,6 +211,7 @@ def _as_checkpoint(pipe: Any) -> Checkpoint:
         noise_table=NoiseTable(alphas.detach().cpu(), family),
         native_size=pipe.unet.config.sample_size * 8,
         family=family,
+        journal=journal,
     )
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from promptengine.diffusion.guidance import TextBatch, TextBatches, TextCall
 from promptengine.errors import PromptEngineError
+from promptengine.journal import Journal
 from promptengine.networks.inject import Injection
 
 __all__ = ["steered"]
@@ -18,7 +19,12 @@ __all__ = ["steered"]
 
 @contextmanager
 def steered(
-    unet: nn.Module, texts: TextBatches, images: int, injection: Injection
+    unet: nn.Module,
+    texts: TextBatches,
+    images: int,
+    injection: Injection,
+    *,
+    journal: Journal | None = None,
 ) -> Generator[None]:
     """Let a UNet answer with a prompt's own texts, whatever texts it is asked with, in a ``with`` block.
 
@@ -31,16 +37,12 @@ def steered(
         texts: The texts of its images.
         images: How many there are.
         injection: Where the networks of each row are chosen.
+        journal: Of the run that this is a part of; by default the block stands alone.
     """
-    before = unet.__dict__.get("forward")
-    unet.forward = _Steering(unet.forward, unet, texts, images, injection)
-    try:
+    with (journal or Journal()).block() as changes:
+        steering = _Steering(unet.forward, unet, texts, images, injection)
+        changes.shadow(unet, "forward", steering)
         yield
-    finally:
-        if before is None:
-            del unet.forward
-        else:
-            unet.forward = before
 
 
 class _Steering:

@@ -16,12 +16,14 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from promptengine.errors import RequestError
+from promptengine.journal import Journal
 from promptengine.text.tokenizer import END_TOKEN
 from promptengine.text.words import Placement
 
@@ -193,8 +195,13 @@ def _standing_in(
                 changed[row, place.position : place.position + len(vectors)] = vectors
         return changed
 
-    hook = layer.register_forward_hook(replace)
-    try:
+    hooks: dict[int, object] = vars(layer)["_forward_hooks"]
+    with Journal().block() as changes:
+        changes.write(partial(_forget, hooks, replace))
+        layer.register_forward_hook(replace)
         yield
-    finally:
-        hook.remove()
+
+
+def _forget(hooks: dict[int, object], hook: object) -> None:
+    for key in [key for key, known in hooks.items() if known is hook]:
+        hooks.pop(key, None)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from promptengine.errors import RequestError
+from promptengine.fields import Between, MultipleOf, check_fields
 from promptengine.networks.hypernetwork import HypernetworkSettings
 from promptengine.networks.initialise import INITIALISATIONS
-from promptengine.request import GenerationRequest
+from promptengine.request import MAX_SEED, GenerationRequest
 from promptengine.training.rates import StepSchedule, parse_schedule
 
 __all__ = ["Clipping", "LatentSampling", "TrainingConfig", "TrainingFiles"]
@@ -21,7 +22,9 @@ Clipping = Literal["none", "value", "norm"]
 LatentSampling = Literal["once", "deterministic", "random"]
 """Which latents stand for a picture: one draw for the whole run, the mean, or a draw per use."""
 
-_MAX_SEED = 2**64 - 1
+Count = Annotated[int, Between(0, 100_000_000)]
+Side = Annotated[int, Between(64, 2048), MultipleOf(8)]
+
 _PLAIN = HypernetworkSettings(activation="linear", activate_output=False)
 
 
@@ -55,22 +58,24 @@ class TrainingConfig:
         clip_skip: 1 reads the text model's last layer, n the n-th from the end.
         seed: 0 to 2**64 - 1, or -1 to have one drawn (a resumed run keeps its own).
         gradient_checkpointing: Trade time for memory; changes nothing else.
+        strict_data: Refuse a folder with pictures that cannot be read, which are else skipped with a warning.
 
     Raises:
-        RequestError: On creation, if a value is out of its range; names the field and the range.
+        RequestError: On creation, if a value has another type or is out of its range; names the field and
+            what it must be.
     """
 
     data: Path
     network: HypernetworkSettings = _PLAIN
     widths: tuple[int, ...] | None = None
-    steps: int = 100_000
+    steps: Annotated[int, Between(1, 100_000_000)] = 100_000
     learning_rate: str = "0.00001"
     clipping: Clipping = "none"
     clip_at: str = "0.1"
-    batch_size: int = 1
-    accumulation: int = 1
-    width: int | None = None
-    height: int | None = None
+    batch_size: Annotated[int, Between(1, 1024)] = 1
+    accumulation: Annotated[int, Between(1, 100_000)] = 1
+    width: Side | None = None
+    height: Side | None = None
     resize: bool = True
     template: str | Path = "style_filewords"
     word_pattern: str = ""
@@ -79,25 +84,14 @@ class TrainingConfig:
     tag_dropout: float = 0.0
     latent_sampling: LatentSampling = "once"
     alpha_weights: bool = False
-    clip_skip: int = 1
-    seed: int = -1
+    clip_skip: Annotated[int, Between(1, 100)] = 1
+    seed: Annotated[int, Between(-1, MAX_SEED)] = -1
     gradient_checkpointing: bool = False
+    strict_data: bool = False
 
     def __post_init__(self) -> None:
-        _check_range("steps", self.steps, 1, 100_000_000)
-        _check_range("batch_size", self.batch_size, 1, 1024)
-        _check_range("accumulation", self.accumulation, 1, 100_000)
-        _check_range("clip_skip", self.clip_skip, 1, 100)
-        _check_range("seed", self.seed, -1, _MAX_SEED)
-        _check_choice("clipping", self.clipping, get_args(Clipping))
-        _check_choice("latent_sampling", self.latent_sampling, get_args(LatentSampling))
+        check_fields(self)
         _check_choice("weight_init", self.network.weight_init, tuple(INITIALISATIONS))
-        for name in ("width", "height"):
-            size = getattr(self, name)
-            if size is not None:
-                _check_range(name, size, 64, 2048)
-            if size is not None and size % 8:
-                raise RequestError(f"{name} is {size}, which is no multiple of 8", field=name)
         if not 0 <= self.tag_dropout < 1:
             message = f"tag_dropout is {self.tag_dropout}; it must be 0 or more and below 1"
             raise RequestError(message, field="tag_dropout")
@@ -145,22 +139,21 @@ class TrainingFiles:
         preview_every: Steps between previews; 0 for one at the end.
 
     Raises:
-        RequestError: On creation, for a number out of its range or a name no network can have.
+        RequestError: On creation, for a value of another type or out of its range, or a name no network
+            can have.
     """
 
     output: Path
     folder: Path
     name: str = ""
-    save_every: int = 500
-    keep: int = 3
+    save_every: Count = 500
+    keep: Annotated[int, Between(1, 100_000)] = 3
     preview: GenerationRequest | None = None
-    preview_every: int = 500
+    preview_every: Count = 500
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "name", self.name or self.output.stem)
-        _check_range("save_every", self.save_every, 0, 100_000_000)
-        _check_range("keep", self.keep, 1, 100_000)
-        _check_range("preview_every", self.preview_every, 0, 100_000_000)
         allowed = all(character.isalnum() or character in "._- " for character in self.name)
         if not allowed or self.name != self.name.strip(" .") or self.name in ("", "None"):
             message = (
@@ -169,11 +162,6 @@ class TrainingFiles:
             )
             raise RequestError(message, field="name")
         _check_choice("output suffix", self.output.suffix, (".pt", ".safetensors"))
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise RequestError(f"{name} is {value}; it must be {low} to {high}", field=name)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -121,11 +121,13 @@ class Lesson:
     def _in_place(self) -> Generator[None]:
         """Inject the network, its own weights and not a copy, whatever the UNet's dtype."""
         unet: Any = self.checkpoint.unet
+        journal = self.checkpoint.journal
         dtype = next(unet.parameters()).dtype
         mixed = dtype != torch.float32
         with (
-            injected(unet, [(self.network, 1.0)], training=True),
-            skips_resized_like_webui(unet),
+            journal.run(),
+            injected(unet, [(self.network, 1.0)], training=True, journal=journal),
+            skips_resized_like_webui(unet, journal=journal),
             torch.autocast(self._device.type, dtype if mixed else None, enabled=mixed),
         ):
             yield

@@ -7,7 +7,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -22,6 +22,7 @@ from promptengine.atomic import remove_parts
 from promptengine.diffusion.checkpoint import Checkpoint
 from promptengine.diffusion.engine import Engine
 from promptengine.errors import RequestError, TrainingError
+from promptengine.journal import Journal
 from promptengine.networks.attention import attention_widths
 from promptengine.networks.files import load_hypernetwork, require_writable
 from promptengine.networks.hypernetwork import Hypernetwork
@@ -34,7 +35,7 @@ from promptengine.training.config import TrainingConfig, TrainingFiles
 from promptengine.training.draws import derived_seed
 from promptengine.training.lesson import Lesson
 from promptengine.training.material import prepare_material
-from promptengine.training.pictures import Batch, batches, find_pictures
+from promptengine.training.pictures import Batch, Picture, batches, find_pictures
 from promptengine.training.report import append_losses, cut_losses, draw_losses
 from promptengine.training.settings import decisive_settings, require_same
 from promptengine.training.state import (
@@ -105,6 +106,7 @@ class TrainingResult:
 
 OnStep = Callable[[TrainingProgress], None]
 OnFile = Callable[[Path], None]
+OnWarning = Callable[[str], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -141,6 +143,7 @@ def train_hypernetwork(
     restart: bool = False,
     on_step: OnStep | None = None,
     on_file: OnFile | None = None,
+    on_warning: OnWarning | None = None,
     cancel: threading.Event | None = None,
 ) -> TrainingResult:
     """Train a hypernetwork, or go on with its training.
@@ -157,6 +160,8 @@ def train_hypernetwork(
         restart: Begin anew, and replace what is there under this name.
         on_step: Called after every step. What it raises stops the training and is passed on.
         on_file: Called with each snapshot, preview and finished network once it is written.
+        on_warning: Called with one line about pictures that cannot be read and are left out; by default it
+            is a Python warning.
         cancel: Set it from anywhere to stop between two steps; the state is then saved.
 
     Returns:
@@ -170,7 +175,8 @@ def train_hypernetwork(
         NetworkFormatError: ``files.output`` is a ``.pt``, which has no place for the transform.
         OSError: A file cannot be read or written.
     """
-    run = _opened(engine, config, files, restart, on_file)
+    pictures = find_pictures(config, on_warning=on_warning)
+    run = _opened(engine, config, files, pictures, restart=restart, on_file=on_file)
     lesson, state = run.lesson, run.state
     order = batches(
         lesson.material.buckets,
@@ -179,7 +185,7 @@ def train_hypernetwork(
         start=state.batches,
     )
     begun, first = time.monotonic(), state.step
-    with _checkpointing(engine.checkpoint, enabled=config.gradient_checkpointing):
+    with _checkpointing(engine.checkpoint.unet, enabled=config.gradient_checkpointing):
         while run.state.step < config.steps:
             if cancel is not None and cancel.is_set():
                 return _stopped(run)
@@ -200,6 +206,8 @@ def _opened(
     engine: Engine,
     config: TrainingConfig,
     files: TrainingFiles,
+    pictures: Sequence[Picture],
+    *,
     restart: bool,
     on_file: OnFile | None,
 ) -> _Run:
@@ -214,7 +222,6 @@ def _opened(
         message = f"{files.output} exists, and no run that could go on left it; restart replaces it"
         raise TrainingError(message)
     config = _resolved(config, engine.checkpoint, found)
-    pictures = find_pictures(config)
     digest = engine.registry.digests.of(engine.checkpoint.path)
     name = str(dtype).removeprefix("torch.")
     settings = decisive_settings(config, pictures, name=files.name, checkpoint=digest, dtype=name)
@@ -448,13 +455,12 @@ def _tell(run: _Run, path: Path) -> None:
 
 
 @contextmanager
-def _checkpointing(checkpoint: Checkpoint, *, enabled: bool) -> Generator[None]:
+def _checkpointing(unet: Any, *, enabled: bool) -> Generator[None]:
     """Let the UNet forget activations and compute them anew in the backward pass."""
-    unet: Any = checkpoint.unet
-    if enabled:
-        unet.enable_gradient_checkpointing()
-    try:
-        yield
-    finally:
+    # Previews are runs of their own within this block, so it stands alone.
+    with Journal().block() as changes:
         if enabled:
-            unet.disable_gradient_checkpointing()
+            for module in unet.modules():
+                changes.note(module, "gradient_checkpointing", "_gradient_checkpointing_func")
+            unet.enable_gradient_checkpointing()
+        yield

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -25,6 +27,10 @@ __all__ = ["Batch", "Picture", "batches", "find_pictures", "fingerprint", "read_
 _SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 _GRID: Final = 8
 _SMALLEST: Final = 64
+_NAMED: Final = 20
+"""Bad pictures that an error names; the rest is counted."""
+_REASON: Final = 120
+_INVISIBLE: Final = "nothing of it is visible, so its alpha leaves no loss"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +61,24 @@ class Batch:
     pictures: tuple[int, ...]
 
 
-def find_pictures(config: TrainingConfig) -> list[Picture]:
+class _Unreadable(TrainingError):
+    """A file that is no picture, or a damaged one."""
+
+
+def find_pictures(
+    config: TrainingConfig, *, on_warning: Callable[[str], None] | None = None
+) -> list[Picture]:
     """List the pictures of the data folder (its sub-folders apart) by name, with captions.
 
+    Pictures that cannot be read are left out, as in WebUI, unless ``config.strict_data`` holds.
+
+    Args:
+        config: Where they are, and what is asked of them.
+        on_warning: Called with one line that names those left out; by default it is a Python warning.
+
     Raises:
-        TrainingError: No such folder, or no picture in it.
+        TrainingError: No such folder, no picture in it, or some that cannot be used: all are named, each
+            with the reason.
     """
     if not config.data.is_dir():
         raise TrainingError(f"{config.data}: no such folder of pictures")
@@ -71,8 +90,50 @@ def find_pictures(config: TrainingConfig) -> list[Picture]:
     if not paths:
         kinds = ", ".join(sorted(_SUFFIXES))
         raise TrainingError(f"{config.data}: holds no pictures ({kinds})")
-    pattern, join = config.word_pattern, config.word_join
-    return [Picture(p, caption_of(p, word_pattern=pattern, word_join=join)) for p in paths]
+    found: list[Picture] = []
+    unreadable: list[str] = []
+    unusable: list[str] = []
+    for path in paths:
+        problems = unusable
+        try:
+            caption = caption_of(path, word_pattern=config.word_pattern, word_join=config.word_join)
+            _require_usable(path, config)
+            found.append(Picture(path, caption))
+            continue
+        except _Unreadable as error:
+            problems, problem = unreadable, error
+        except (TrainingError, OSError) as error:
+            problem = error
+        problems.append(str(problem).removeprefix(f"{config.data}{os.sep}"))
+    told = f"{config.data}: {{}} of {len(paths)} pictures {{}}: {{}}"
+    if unusable or (unreadable and (config.strict_data or not found)):
+        bad = [*unusable, *unreadable]
+        message = told.format(len(bad), "cannot be used", _listed(bad))
+        raise TrainingError(f"{message}; mend them or take them out")
+    if unreadable:
+        message = told.format(
+            len(unreadable), "cannot be read and are left out", _listed(unreadable)
+        )
+        (on_warning or _warn)(message)
+    return found
+
+
+def _listed(problems: Sequence[str]) -> str:
+    more = len(problems) - _NAMED
+    return "; ".join(problems[:_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=4)
+
+
+def _require_usable(path: Path, config: TrainingConfig) -> None:
+    """Read a picture as training will, but for what takes time."""
+    image = _opened(path)
+    if not config.resize:
+        _cut_size(path, image)
+    if config.alpha_weights and image.getextrema()[-1] == (0, 0):
+        raise TrainingError(f"{path}: {_INVISIBLE}")
 
 
 def fingerprint(pictures: Sequence[Picture]) -> str:
@@ -102,15 +163,9 @@ def read_picture(
     Raises:
         TrainingError: No readable picture, one that is too small, or one that alpha hides in whole.
     """
-    try:
-        image = read_image(path).convert("RGBA")
-    except (OSError, ValueError) as failure:
-        raise TrainingError(f"{path}: not a readable picture ({failure})") from None
+    image = _opened(path)
     if size is None:
-        size = (image.width - image.width % _GRID, image.height - image.height % _GRID)
-        if min(size) < _SMALLEST:
-            message = f"{path}: {image.width}×{image.height} is too small; 64 pixels are the least"
-            raise TrainingError(message)
+        size = _cut_size(path, image)
         left, top = (image.width - size[0]) // 2, (image.height - size[1]) // 2
         image = image.crop((left, top, left + size[0], top + size[1]))
     # Scaled together, transparent pixels would darken their neighbours.
@@ -122,8 +177,25 @@ def read_picture(
     opacity = torch.from_numpy(np.array(mask)).float()[None] / 255
     weights = torch.nn.functional.avg_pool2d(opacity, _GRID)[0]
     if not bool(weights.any()):
-        raise TrainingError(f"{path}: nothing of it is visible, so its alpha leaves no loss")
+        raise TrainingError(f"{path}: {_INVISIBLE}")
     return pixels, weights
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return read_image(path).convert("RGBA")
+    except (OSError, ValueError) as failure:
+        reason = " ".join(str(failure).split())[:_REASON]
+        raise _Unreadable(f"{path}: not a readable picture ({reason})") from None
+
+
+def _cut_size(path: Path, image: Image.Image) -> tuple[int, int]:
+    """Width and height, cut to multiples of 8 pixels."""
+    size = (image.width - image.width % _GRID, image.height - image.height % _GRID)
+    if min(size) < _SMALLEST:
+        message = f"{path}: {image.width}×{image.height} is too small; 64 pixels are the least"
+        raise TrainingError(message)
+    return size
 
 
 def batches(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Final
 
 from promptengine.errors import RequestError
 
 __all__ = ["StepSchedule", "parse_schedule"]
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_STEP_DIGITS: Final = 18
+_SHOWN: Final = 60
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,8 @@ def parse_schedule(text: str, *, field: str) -> StepSchedule:
     pieces = text.split(",")
     column = 1
     for number, piece in enumerate(pieces, start=1):
-        place = f"{field.replace('_', ' ')} {text!r}, column {column}"
+        shown = text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+        place = f"{field.replace('_', ' ')} {shown!r}, column {column}"
         reached = entries[-1][1] or 0 if entries else 0
         value, until = _entry(piece, place, field)
         if until is None and number < len(pieces):
@@ -70,12 +74,15 @@ def parse_schedule(text: str, *, field: str) -> StepSchedule:
 def _entry(piece: str, place: str, field: str) -> tuple[float, int | None]:
     written, colon, step = (part.strip() for part in piece.partition(":"))
     if not _NUMBER.fullmatch(written):
-        raise RequestError(f"{place}: {written!r} is no number", field=field)
+        raise RequestError(f"{place}: {written[:_SHOWN]!r} is no number", field=field)
     value = float(written)
     if not 0 < value < math.inf:
-        raise RequestError(f"{place}: {written} is not greater than 0 and finite", field=field)
+        raise RequestError(
+            f"{place}: {written[:_SHOWN]} is not greater than 0 and finite", field=field
+        )
     if not colon or step == "-1":
         return value, None
-    if not (step.isascii() and step.isdecimal()):
-        raise RequestError(f"{place}: {step!r} is no step; write a whole number", field=field)
+    if not (step.isascii() and step.isdecimal() and len(step) <= _STEP_DIGITS):
+        message = f"{place}: {step[:_SHOWN]!r} is no step; write a whole number"
+        raise RequestError(message, field=field)
     return value, int(step)

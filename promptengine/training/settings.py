@@ -18,7 +18,15 @@ __all__ = ["decisive_settings", "require_same"]
 _SCHEDULES: Final = ("learning_rate", "clip_at")
 # Known by what they lead to: the pictures' digest and the template's lines. More steps prolong a run.
 _LEFT_OUT: Final = (
-    *("data", "template", "word_pattern", "word_join", "steps", "gradient_checkpointing"),
+    *(
+        "data",
+        "template",
+        "word_pattern",
+        "word_join",
+        "steps",
+        "gradient_checkpointing",
+        "strict_data",
+    ),
 )
 
 

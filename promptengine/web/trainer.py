@@ -105,6 +105,7 @@ class Trainer:
         *,
         anew: bool,
     ) -> None:
+        warned: list[str] = []
         try:
             engine = self._engine(model)
             result = train_hypernetwork(
@@ -114,6 +115,7 @@ class Trainer:
                 restart=anew,
                 on_step=self._on_step,
                 on_file=self._on_file,
+                on_warning=warned.append,
                 cancel=stop,
             )
         except PromptEngineError as error:
@@ -126,6 +128,7 @@ class Trainer:
             told = f"{result.step} steps, {loss}"
             if not result.finished:
                 told = f"stopped after {told}; the same settings go on from there"
+            told = "; ".join([told, *map(self.service.shown.text, warned)])
             self._change(state="finished" if result.finished else "stopped", told=told)
 
     def _engine(self, model: Model) -> Engine:

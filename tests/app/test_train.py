@@ -47,6 +47,20 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_pictures(tmp_path / "pictures")
 
 
+def test_unreadable_pictures_are_told_or_refused(elsewhere: Path, capsys: Capture) -> None:
+    (elsewhere / "bad.png").write_bytes(b"no picture")
+    few = ["--steps", "1", "--save-every", "0", "--preview-count", "0", "--width", "64"]
+    train = ["ink", "--data", "pictures", *MODEL, *few, "--height", "64"]
+    assert run(*train, "--strict-data") == 2
+    (refused,) = capsys.readouterr().err.splitlines()
+    assert "1 of 4 pictures cannot be used: bad.png: not a readable picture" in refused
+    assert run(*train) == 0
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(
+        "warning: pictures: 1 of 4 pictures cannot be read and are left out: bad"
+    )
+
+
 def test_a_training_from_end_to_end(tmp_path: Path, capsys: Capture) -> None:
     assert run("ink", "--data", "pictures", *MODEL, *QUICK) == 0
     output = capsys.readouterr()

@@ -14,7 +14,6 @@ from promptengine.diffusion.schedules import (
     ddim_timesteps,
     find_scheduler,
     scaled_linear_alphas,
-    spellings,
 )
 from promptengine.errors import RequestError
 
@@ -72,7 +71,7 @@ def test_kl_optimal_levels_are_even_in_the_arc_tangent() -> None:
 
 def test_names_labels_and_aliases() -> None:
     for scheduler in SCHEDULERS.values():
-        for spelling in spellings(scheduler):
+        for spelling in (scheduler.label, scheduler.name, *scheduler.aliases):
             assert find_scheduler(spelling.upper()) is scheduler
     assert find_scheduler(" Automatic ") is None
     with pytest.raises(RequestError, match="unknown scheduler 'steep'"):

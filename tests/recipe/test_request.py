@@ -59,6 +59,12 @@ def test_noise_without_a_source_came_from_a_gpu(tmp_path: Path) -> None:
     assert recipe("only a prompt", tmp_path).options == {}
 
 
+def test_a_sampler_that_there_is_not_is_said(tmp_path: Path) -> None:
+    found = recipe("a\nSteps: 2, Sampler: Eular a, Seed: 1", tmp_path)
+    assert found.request.sampler == "Euler a"
+    assert any("Sampler: 'Eular a' cannot be used" in d.message for d in found.diagnostics)
+
+
 @pytest.mark.parametrize(
     ("sampler", "kind", "read"),
     [

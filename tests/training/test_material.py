@@ -195,7 +195,7 @@ def test_batches_hold_every_picture_once_an_epoch_and_can_begin_anywhere(
         ({"accumulation": 0}, "accumulation is 0"),
         ({"seed": -2}, "seed is -2"),
         ({"width": 60}, "width is 60; it must be 64 to 2048"),
-        ({"height": 100}, "height is 100, which is no multiple of 8"),
+        ({"height": 100}, "height is 100, no multiple of 8; try 96 or 104"),
         ({"tag_dropout": 1.0}, "tag_dropout is 1.0"),
         ({"clipping": "some"}, "clipping 'some' is none of none, value, norm"),
         ({"latent_sampling": "twice"}, "latent_sampling 'twice' is none of"),

@@ -46,6 +46,8 @@ def test_the_end_may_be_open_or_named() -> None:
         ("nan", "'nan' is no number"),
         ("1_0", "'1_0' is no number"),
         ("1e-5:10:20", "'10:20' is no step"),
+        ("1e-5:" + "9" * 5000, "999' is no step"),
+        ("1" * 5000 + "e", "111' is no number"),
     ],
 )
 def test_what_is_malformed_is_named_with_its_place(text: str, said: str) -> None:
@@ -54,6 +56,7 @@ def test_what_is_malformed_is_named_with_its_place(text: str, said: str) -> None
     assert said in str(caught.value)
     assert str(caught.value).startswith("learning rate ")
     assert caught.value.field == "learning_rate"
+    assert len(str(caught.value)) < 400
 
 
 @given(st.text(alphabet="0123456789.e-+:, x", max_size=30))

@@ -31,7 +31,10 @@ from promptengine import (
 from promptengine.networks.hypernetwork import HypernetworkSettings
 from promptengine.networks.initialise import INITIALISATIONS
 from promptengine.training.lesson import Lesson
+from promptengine.training.loop import _checkpointing
 from promptengine.training.state import newest_snapshot
+from tests.interrupts import modules_of, state_of
+from tests.networks.building import tiny_unet
 from tests.training.building import config, files, train
 
 ROOT = Path(__file__).parent.parent.parent
@@ -440,6 +443,19 @@ def test_networks_begin_as_asked(tiny_engine: Engine, tmp_path: Path, name: str)
     assert float(first.bias.abs().max()) < 1e-9
     assert float((norm.weight - 1).abs().max()) < 1e-6
     assert not torch.equal(first.weight, pair.value.linear[0].weight)
+
+
+def test_gradient_checkpointing_ends_as_it_was() -> None:
+    unet: Any = tiny_unet()
+    for begins in (False, True):
+        if begins:
+            unet.enable_gradient_checkpointing()
+        before = state_of(modules_of(unet))
+        with pytest.raises(KeyboardInterrupt), _checkpointing(unet, enabled=True):
+            assert unet.is_gradient_checkpointing
+            raise KeyboardInterrupt
+        assert state_of(modules_of(unet)) == before
+        assert unet.is_gradient_checkpointing is begins
 
 
 def test_what_does_not_fit_the_model_is_refused(tiny_engine: Engine, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
 
 def decoded(checkpoint: Checkpoint, latents: Tensor, *, tiling: bool) -> Image.Image:
     """Decode one image's latents ``[4, height / 8, width / 8]`` to a picture."""
-    with tiled(*[checkpoint.vae] * tiling):
+    with tiled(*[checkpoint.vae] * tiling, journal=checkpoint.journal):
         pixels = decode_latents(checkpoint, latents[None])[0]
     # WebUI truncates; rounding would differ by one level in half of all pixels.
     levels = (((pixels + 1) / 2).clamp(0, 1).nan_to_num(0) * 255).to(torch.uint8)
@@ -60,7 +60,7 @@ def encode(checkpoint: Checkpoint, image: Image.Image, *, tiling: bool = False) 
     """Encode an RGB picture."""
     vae: Any = checkpoint.vae
     weight = next(vae.parameters())
-    with tiled(*[vae] * tiling):
+    with tiled(*[vae] * tiling, journal=checkpoint.journal):
         told = vae.encode(pixels_of(image).to(weight), return_dict=False)[0]
     return Posterior(told.mean, told.std, checkpoint.scaling_factor)
 

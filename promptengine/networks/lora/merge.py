@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.errors import IncompatibleNetworkError, NetworkFormatError
+from promptengine.journal import Journal
 from promptengine.networks.lora.deltas import LoraModule, bias_delta, unshaped_delta, weight_delta
 from promptengine.networks.lora.files import Lora
 from promptengine.networks.lora.keys import TEXT_PREFIXES, original_name
@@ -250,7 +251,7 @@ def _present(place: Slot) -> Tensor | None:
 
 
 @contextmanager
-def changed(weights: ChangedWeights) -> Generator[None]:
+def changed(weights: ChangedWeights, *, journal: Journal | None = None) -> Generator[None]:
     """Let a model have other weights within a ``with`` block.
 
     The weights are exchanged, not computed, which takes no time worth speaking of. When the block ends,
@@ -259,20 +260,14 @@ def changed(weights: ChangedWeights) -> Generator[None]:
 
     Args:
         weights: From :func:`merge`.
+        journal: Of the run that this is a part of; by default the block stands alone.
     """
-    before: dict[Slot, Tensor | None] = {}
-    try:
+    with (journal or Journal()).block() as changes:
         for slot, tensor in weights.items():
             parameter = cast("nn.Parameter | None", getattr(slot.module, slot.name))
-            before[slot] = None if parameter is None else parameter.data
             if parameter is None:
-                setattr(slot.module, slot.name, nn.Parameter(tensor, requires_grad=False))
+                bias = nn.Parameter(tensor, requires_grad=False)
+                changes.set(slot.module, slot.name, bias)
             else:
-                parameter.data = tensor
+                changes.set(parameter, "data", tensor)
         yield
-    finally:
-        for slot, tensor in before.items():
-            if tensor is None:
-                setattr(slot.module, slot.name, None)
-            else:
-                getattr(slot.module, slot.name).data = tensor
