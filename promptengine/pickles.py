@@ -396,10 +396,10 @@ class PickleCheck:
     def _encoded(self, arguments: tuple[_Thing, ...]) -> _Thing | None:
         """Bytes, which protocol 2 writes as a text and its encoding."""
         text, encoding = arguments
-        if text.kind != "text" or encoding.kind != "text":
+        if encoding.kind != "text" or text.kind not in ("text", "bytes"):
             return None
-        if encoding.value not in ("latin1", "latin-1") or len(text.value) > _LONGEST_BYTES:
-            self._refuse(f"encodes {len(text.value)} characters as {encoding.value[:20]!r}")
+        if encoding.value not in ("latin1", "latin-1") or text.weight > _LONGEST_BYTES:
+            self._refuse(f"encodes {text.weight - 2} characters as {encoding.value[:20]!r}")
         return _Thing("bytes", None, text.weight)
 
 

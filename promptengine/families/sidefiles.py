@@ -38,6 +38,7 @@ _NATIVE_SIZES: Final[Mapping[Family, int]] = {"SD1": 512, "SD2": 512, "SDXL": 10
 _NATIVE_SIZE_OF_SD2_V: Final = 768
 
 _MOST_YAML_BYTES: Final = 16 << 10  # parsing takes a second for 32 KiB; such files have 3
+_DEEPEST_YAML: Final = 32
 _LONGEST_REASON: Final = 300
 
 PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler")
@@ -124,9 +125,7 @@ def parts_in_yaml(path: Path) -> Parts:
 
     try:
         content = read_small(path, _MOST_YAML_BYTES).decode()
-        # An alias may stand for as much as its file, and hold others: a page becomes gigabytes.
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
-            raise ValueError("it uses aliases, which no such file does")
+        _check_yaml(content)
         params = yaml.safe_load(content)["model"]["params"]
         original = "network_config" not in params
         unet = params["unet_config" if original else "network_config"]["params"]
@@ -143,6 +142,26 @@ def parts_in_yaml(path: Path) -> Parts:
         reason = repr(error)[:_LONGEST_REASON]
     message = f"not a configuration of Stable Diffusion ({reason}); mend or remove it"
     raise CheckpointError(message.replace("\n", " "), path=path)
+
+
+def _check_yaml(content: str) -> None:
+    """Refuse what takes more than its length: aliases, since each may stand for a page that holds
+    others, and nesting, whose every level the parser looks at for every word.
+    """
+    import yaml
+
+    starts = (
+        *(yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken),
+        *(yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken),
+    )
+    ends = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+    depth = 0
+    for token in yaml.scan(content):
+        if isinstance(token, yaml.AliasToken):
+            raise ValueError("it uses aliases, which no such file does")
+        depth += isinstance(token, starts) - isinstance(token, ends)
+        if depth > _DEEPEST_YAML:
+            raise ValueError(f"it is nested more than {_DEEPEST_YAML} deep")
 
 
 def _ddpm(params: Config) -> Config:

@@ -84,7 +84,7 @@ _READERS: Mapping[str, tuple[str, tuple[Callable[[Path], object], ...]]] = {
     "jpeg": (".jpg", (_image,)),
     "webp": (".webp", (_image,)),
     "gif": (".gif", (_image,)),
-    "embedding png": (".png", (load_embedding, inspect_file)),
+    "embedding png": (".png", (load_embedding,)),
     "infotext": (".txt", (read_picture,)),
     "hypernetwork pt": (".pt", (load_hypernetwork, inspect_file)),
     "hypernetwork legacy": (".pt", (load_hypernetwork, inspect_file)),
