@@ -198,7 +198,8 @@ def _open_file(builder: Builder, config: Path | None, vae_path: Path | None) -> 
             f"{builder.path.stem}.vae.safetensors beside it"
         )
         raise CheckpointError(message, path=builder.path)
-    weights = {name: t for name, t in weights.items() if name not in set(layout.left_aside)}
+    strangers = frozenset(layout.left_aside)
+    weights = {name: tensor for name, tensor in weights.items() if name not in strangers}
     per_level = layout.unet["layers_per_block"]
     unet = builder.unet(layout.unet, unet_weights(weights, UNET_PREFIX, layers_per_block=per_level))
     if vae_path is not None and vae_path.is_dir():

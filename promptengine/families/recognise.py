@@ -97,7 +97,7 @@ _ALONE: Final = (
 _MOTION: Final = ".motion_modules."
 _KOLORS_TEXT: Final = 5632  # width of what its UNet reads beside the text; SDXL's is 2816
 _PACKED: Final = (
-    (("scaled_fp8", ".scale_weight", ".weight_scale", ".comfy_quant"), "scaled fp8"),
+    (("scaled_fp8", ".scale_weight", ".weight_scale", ".comfy_quant"), "scaled fp8 or its like"),
     ((".absmax", ".quant_map", ".SCB"), "quantised by bitsandbytes"),
     ((".qweight", ".qzeros"), "quantised to 4 or 8 bits"),
 )

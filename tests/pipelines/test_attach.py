@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import (
     ControlNetModel,
+    EDMEulerScheduler,
     StableDiffusionControlNetPipeline,
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
@@ -144,6 +145,18 @@ def test_detached_is_as_never_attached(
     assert torch.equal(latents(pipe, "a cat", 5, scale=scale), before)
     with pytest.raises(PromptEngineError, match="not attached"):
         detach(pipe)
+
+
+def test_a_scheduler_of_edms_noise_keeps_its_own_pace(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    pipe.scheduler = EDMEulerScheduler()
+    before = latents(pipe, "a cat", 5)
+    attach(pipe, models)
+    torch.testing.assert_close(latents(pipe, "a cat", 5), before, atol=1e-4, rtol=1e-4)
+    networked = latents(pipe, "a cat <hypernet:ink:1>", 5)
+    assert not torch.allclose(networked, before, atol=1e-2)
 
 
 def test_what_is_not_applied_is_said(originals: dict[str, Original], models: Path) -> None:
