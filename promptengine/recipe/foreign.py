@@ -54,14 +54,14 @@ _PROGRAMS: Final = (
         re.compile(r'"[^"]*" -s ?\d+ -S ?\d+'),
     ),
     _Program(
-        "ComfyUI",
-        frozenset({"workflow", "prompt"}),
-        _keys("nodes,links", "last_node_id,nodes", "class_type,inputs"),
-    ),
-    _Program(
         "Easy Diffusion",
         frozenset({"use_stable_diffusion_model"}),
         _keys("use_stable_diffusion_model", "reqBody,numOutputsTotal"),
+    ),
+    _Program(
+        "ComfyUI",
+        frozenset({"workflow", "prompt"}),
+        _keys("nodes,links", "last_node_id,nodes", "class_type,inputs"),
     ),
     _Program("Draw Things", keys=_keys("c,uc,sampler", "c,v2", "c,scale,seed,size")),
     _Program("NovelAI", keys=_keys("uc,sampler,noise_schedule", "signed_hash", "request_type,uc")),
@@ -122,6 +122,6 @@ def _document(text: str) -> object | None:
 def _objects(document: object) -> list[dict[str, Any]]:
     """A document's objects: itself, or what it lists, and those directly within."""
     outer = cast("list[object]", document) if isinstance(document, list) else [document]
-    found = [cast("dict[str, Any]", one) for one in outer if isinstance(one, dict)]
+    found = [cast("dict[str, Any]", one) for one in outer if isinstance(one, dict) and one]
     inner = [value for one in found for value in one.values() if isinstance(value, dict)]
     return [*found, *cast("list[dict[str, Any]]", inner)]

@@ -113,6 +113,49 @@ def test_gif_and_text_files(tmp_path: Path) -> None:
     assert (found.infotext, found.format) == (infotext, "text")
 
 
+@pytest.mark.parametrize(
+    ("texts", "program"),
+    [
+        ({"parameters": '{"prompt": "a", "version": "Fooocus v2.5.0"}'}, "Fooocus"),
+        ({"parameters": '{"sui_image_params": {"prompt": "a"}}'}, "SwarmUI"),
+        ({"prompt": '{"3": {"class_type": "KSampler", "inputs": {}}}'}, "ComfyUI"),
+        ({"invokeai_metadata": '{"positive_prompt": "a"}'}, "InvokeAI"),
+        ({"use_stable_diffusion_model": "sd-v1-4", "prompt": "a"}, "Easy Diffusion"),
+        ({"Software": "Draw Things", "Comment": "a"}, "Draw Things"),
+    ],
+)
+def test_other_programs_metadata_is_no_prompt(
+    texts: dict[str, str], program: str, tmp_path: Path
+) -> None:
+    info = PngInfo()
+    for keyword, text in texts.items():
+        info.add_text(keyword, text)
+    BLANK.save(tmp_path / "a.png", pnginfo=info)
+    found = read_picture(tmp_path / "a.png")
+    assert (found.infotext, found.program, dict(found.texts)) == (None, program, texts)
+    assert f"metadata of {program}" in found.nothing
+
+
+def test_an_infotext_counts_beside_other_programs_texts(tmp_path: Path) -> None:
+    info = PngInfo()
+    info.add_text("parameters", f"a\n{LINE}")
+    info.add_text("workflow", '{"nodes": [], "links": []}')
+    BLANK.save(tmp_path / "a.png", pnginfo=info)
+    found = read_picture(tmp_path / "a.png")
+    assert (found.infotext, found.program) == (read_infotext(f"a\n{LINE}"), "")
+
+
+def test_an_editors_comment_is_no_prompt(tmp_path: Path) -> None:
+    BLANK.save(tmp_path / "a.jpg", comment=b"CREATOR: gd-jpeg v1.0 (using IJG JPEG v62)")
+    assert read_picture(tmp_path / "a.jpg").infotext is None
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    for content in (b"", b" \r\n\t"):
+        with pytest.raises(PictureError, match="the file is empty"):
+            read_bytes(content, tmp_path)
+
+
 def test_a_text_file_beside_the_picture(tmp_path: Path) -> None:
     BLANK.save(tmp_path / "a.png")
     assert read_picture(tmp_path / "a.png").infotext is None

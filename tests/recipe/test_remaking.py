@@ -152,6 +152,16 @@ def test_images_are_bit_equal(tiny_engine: Engine, sampler: str, scheduler: str)
     assert infotext == second
 
 
+def test_a_prompt_whose_comments_count_is_remade(tiny_engine: Engine) -> None:
+    kept = replace(USUAL, prompt="a cat #1, lake", options=Options(comments=False))
+    made, infotext = latents(tiny_engine, kept)
+    assert "Prompt comments: False" in infotext
+    request, _ = honoured(request_from(read_infotext(infotext), tiny_engine.registry))
+    assert torch.equal(latents(tiny_engine, request)[0], made)
+    left_out, plain = latents(tiny_engine, replace(kept, options=Options()))
+    assert not torch.equal(left_out, made) and "comments" not in plain
+
+
 @pytest.mark.parametrize(
     ("sampler", "version", "scheduler"),
     [

@@ -8,8 +8,18 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from promptengine import Recipe, Registry, read_infotext, request_from
+from promptengine import (
+    GenerationRequest,
+    HiresPass,
+    Recipe,
+    Registry,
+    read_infotext,
+    request_from,
+)
+from promptengine.infotext import Making, generation_entries, write_infotext
 from promptengine.recipe.novelai import read_novelai
+from promptengine.request import NetworkReport
+from promptengine.syntax import Span
 from tests.modelfolders import write_safetensors
 from tests.recipe.building import HOSTILE
 
@@ -240,6 +250,33 @@ def test_what_was_skipped_is_remembered(tmp_path: Path) -> None:
         said(found)
     )
     assert "info: the picture was made without hypernetwork gone (not found);" in said(found)
+
+
+def test_what_was_skipped_keeps_the_commas_of_its_reason(tmp_path: Path) -> None:
+    curve = "multiplier '0@0,1@0.5' is not a finite number"
+    reports = [
+        NetworkReport("hypernet", name, None, False, reason, Span(0, 1))
+        for name, reason in (("in,k", curve), ("wash (2)", "not found"), ("c", "a (b), c"))
+    ]
+    making = Making(sampler="Euler", size=(8, 8), model="m", networks=reports)
+    entries = generation_entries(GenerationRequest(prompt="a"), making, seed=1)
+    found = recipe(write_infotext("a", "", entries), tmp_path)
+    assert [d.message for d in found.diagnostics if "made without" in d.message] == [
+        f"the picture was made without hypernetwork {item}"
+        for item in (f"ink ({curve})", "wash (2) (not found)", "c (a b, c)")
+    ]
+
+
+def test_a_prompt_of_the_extended_dialect_is_read_as_it_was_written(tmp_path: Path) -> None:
+    prompt = "a <hypernet:ink:0@0,1@0.5>, [<hypernet:ink:1>:b:2]"
+    request = GenerationRequest(
+        prompt=prompt, dialect="extended", hires=HiresPass(prompt=f"x, {prompt}", upscaler="Latent")
+    )
+    making = Making(sampler="Euler a", size=(8, 8), model="m", hires_sampler="Euler a")
+    text = write_infotext(prompt, "", generation_entries(request, making, seed=1))
+    found = recipe(text, tmp_path)
+    assert (found.request.prompt, found.request.dialect) == (prompt, "extended")
+    assert found.fields["hr_prompt"] == f"x, {prompt}"
 
 
 def test_vae(tmp_path: Path) -> None:

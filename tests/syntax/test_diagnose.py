@@ -77,10 +77,48 @@ def test_places_count_in_the_source_behind_tags_and_comments() -> None:
         "artist \\(style\\), 5:30 pm, not <a tag>",
         "(a BREAK b:1)",
         "",
+        "# a note\na cat",
+        "a cat\n#\nb",
+        "C++ code, R18+, ^__^, snake__case__name, a - b, 50/50, x.blend, a {",
+        "2girls, 1:1, 16:9 ratio, 10:30 pm",
+        "a girl (blue hair:1.2), [[detailed]]",
     ],
 )
 def test_well_written_prompts_are_left_alone(text: str) -> None:
     assert parse(text).diagnostics == ()
+
+
+@pytest.mark.parametrize(
+    "text, place, said",
+    [
+        ("a.swap(b)", ".swap(", "compel's function"),
+        ("(a b)1.3, c", ")1.3", "compel's weight"),
+        ("a cat::2 dog", "::2", "Midjourney's weight"),
+        ("a {fox}", "{fox}", "NovelAI's emphasis"),
+        ("a {[b|c:0.5]|d} e", "{[b|c:0.5]|d}", "Dynamic Prompts' choice"),
+        ("［cat］ b", "［cat］", "full-width bracket"),
+        ("a (cat：1.2)", "：1", "full-width colon"),
+        ("<wildcard:animals> a", "<wildcard:animals>", "no known kind"),
+        ("[a:b:0,5] c", "[a:b:0,5]", "no schedule"),
+        ("<lora:x:1:1:2:9> b", "<lora:x:1:1:2:9>", "'9' means nothing in a LoRA tag"),
+    ],
+)
+def test_other_languages_are_named(text: str, place: str, said: str) -> None:
+    found = [d for d in parse(text).diagnostics if said in d.message]
+    (diagnostic,) = found
+    assert diagnostic.span is not None
+    assert text[diagnostic.span.start : diagnostic.span.end] == place
+    assert diagnostic.hint
+
+
+@pytest.mark.parametrize("text", ["a {b|c} [d:e:2]", "[a:{b|c}:0.5]", "{a|b}"])
+def test_no_hint_advises_an_alternation_for_choices_in_braces(text: str) -> None:
+    assert not any("[a|b]" in d.hint for d in parse(text).diagnostics)
+
+
+def test_tags_in_a_negative_prompt_are_not_looked_into() -> None:
+    (diagnostic,) = parse("a <lora:x__y__z:0.5> b", negative=True).diagnostics
+    assert "tags count in the positive prompt only" in diagnostic.message
 
 
 def test_many_of_a_sort_are_counted() -> None:
