@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
-    {"version", "errors", "digests", "onednn"},
+    {"version", "errors", "digests", "onednn", "interrupt"},
     {"tensorfiles", "syntax", "modelfiles", "options"},
     {"request", "registry", "networks", "families"},
     {"infotext", "plan", "text", "inspection"},
@@ -58,6 +58,7 @@ TORCH_FREE = {
     "recipe",
     "tensorfiles",
     "families",
+    "interrupt",
 }
 
 
