@@ -17,7 +17,7 @@ from promptengine.syntax import Diagnostic
 __all__ = ["BatchEnded", "Draft"]
 
 
-class BatchEnded(Exception):  # noqa: N818 - no error: it leaves a sampler whose caller has what it wants
+class BatchEnded(Exception):
     """Every job of a batch has ended early."""
 
 

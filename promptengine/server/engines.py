@@ -15,7 +15,7 @@ from promptengine.diffusion.picture.preview import ColourMap, colour_map, rough_
 from promptengine.registry import Registry
 from promptengine.request import GenerationResult, Progress, one_batch
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs import OnStep, Run, Work
+from promptengine.server.jobs import Control, Run, Work
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -102,19 +102,33 @@ class Device:
 def runner(device: Device) -> Run:
     """What a queue runs jobs with on a device."""
 
-    def run(
-        works: Sequence[Work], batch: int, on_step: OnStep, stop: threading.Event
-    ) -> list[list[GenerationResult]]:
+    def run(works: Sequence[Work], batch: int, control: Control) -> list[list[GenerationResult]]:
         model = works[0].model
         assert isinstance(model, Model)
+        owners = [number for number, work in enumerate(works) for _ in work.requests]
         requests = [one_batch(request, batch) for work in works for request in work.requests]
         counts = [work.pictures_at_once for work in works]
+        stopped: dict[int, GenerationResult] = {}
 
         def on_progress(progress: Progress) -> None:
-            on_step(progress.step, progress.steps, _previews(device, progress, counts))
+            control.on_step(progress.step, progress.steps, _previews(device, progress, counts))
+
+        def on_interrupted(index: int, result: GenerationResult) -> None:
+            stopped[index] = _light(result)
+            own = [stopped[one] for one in sorted(stopped) if owners[one] == owners[index]]
+            if len(own) == owners.count(owners[index]):
+                control.on_interrupted(owners[index], own)
 
         with device.using(model) as engine:
-            made = iter(engine.generate_batch(requests, on_progress=on_progress, cancel=stop))
+            made = iter(
+                engine.generate_batch(
+                    requests,
+                    on_progress=on_progress,
+                    cancel=control.cancel,
+                    interrupts=[control.interrupts[number] for number in owners],
+                    on_interrupted=on_interrupted,
+                )
+            )
         return [[_light(next(made)) for _ in work.requests] for work in works]
 
     return run

@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from promptengine.registry import Kind
 from promptengine.request import MaskedContent, Policy, ResizeMode
+from promptengine.server.jobs import State
 from promptengine.server.schema import fixed_text
 from promptengine.syntax.tree import Dialect
 
@@ -167,7 +168,7 @@ class JobStatus(BaseModel):
 
     Attributes:
         id: Its name in our routes.
-        state: ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
+        state: ``waiting``, ``running``, ``done``, ``failed``, ``cancelled`` or ``interrupted``.
         position: Jobs that are taken before it, where it waits.
         progress: 0 to 1.
         batch: Batches that are done.
@@ -180,7 +181,7 @@ class JobStatus(BaseModel):
     """
 
     id: str
-    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    state: State
     position: int | None
     progress: float
     batch: int

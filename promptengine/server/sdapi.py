@@ -98,14 +98,18 @@ def _answer(service: Service, asked: Asked, job: Job) -> Response:
 
 
 def _saved(service: Service, asked: Asked, made: Made, files: list[bytes], form: str) -> Made:
-    """Write the pictures; where that fails they still go to the client, with a warning.
+    """Write the finished pictures; where that fails they still go to the client, with a warning.
 
     Raises:
         Refusal: 507, where they would be lost.
     """
+    finished = [pair for pair in zip(files, made.pictures, strict=True) if not pair[1].unfinished]
+    if len(finished) < len(files):
+        # WebUI keeps them out of its folder as well.
+        made = Made(made.pictures, (*made.warnings, "unfinished pictures are not saved"))
     try:
         with service.saving:
-            saved(files, made.pictures, service.config.output, form)
+            saved(finished, service.config.output, form)
     except OSError as error:
         message = f"the pictures could not be saved: {error.strerror or error}"
         if not asked.fields.send_images:
@@ -131,22 +135,26 @@ async def progress(
 async def interrupt(
     service: Served, task_id: str | None = None, genkey: str | None = None
 ) -> dict[str, Any]:
-    """End the job of a name, or without one the jobs that are running."""
-    _stop(service, task_id or genkey)
+    """End the job of a name, or without one the jobs that are running; each answers with its pictures
+    so far.
+    """
+    for job in _meant(service, task_id or genkey):
+        service.queue.interrupt(job)
     return {}
 
 
 @router.post("/skip")
-async def skip(service: Served) -> None:
-    """End the jobs that are running; their batches are not skipped one by one."""
-    _stop(service, None)
+async def skip(service: Served, task_id: str | None = None, genkey: str | None = None) -> None:
+    """End the batch that is being made of the job of a name, or of all that are running, and go on."""
+    for job in _meant(service, task_id or genkey):
+        job.interrupt.skip()
 
 
-def _stop(service: Service, label: str | None) -> None:
-    named = service.queue.labelled(label) if label else None
-    jobs = service.queue.running if not label else [named] if named is not None else []
-    for job in jobs:
-        service.queue.cancel(job)
+def _meant(service: Service, label: str | None) -> Sequence[Job]:
+    if not label:
+        return service.queue.running
+    named = service.queue.labelled(label)
+    return [] if named is None else [named]
 
 
 @internal.post("/progress")

@@ -138,9 +138,25 @@ async def cancel(service: Served, job_id: str) -> JobStatus:
     return _status(service, job)
 
 
+@router.post("/jobs/{job_id}/interrupt")
+async def interrupt(service: Served, job_id: str) -> JobStatus:
+    """End a job after its step and keep its pictures so far; others in its batch go on."""
+    job = _found(service, job_id)
+    service.queue.interrupt(job)
+    return _status(service, job)
+
+
+@router.post("/jobs/{job_id}/skip")
+async def skip(service: Served, job_id: str) -> JobStatus:
+    """End the batch that is being made after its step, and go on with the job's next one."""
+    job = _found(service, job_id)
+    job.interrupt.skip()
+    return _status(service, job)
+
+
 @router.get("/jobs/{job_id}/result", response_model=JobResult)
 async def result(service: Served, job_id: str) -> Response:
-    """Give the pictures of a job that is done; a job that failed gives its error."""
+    """Give the pictures of a job that has ended, all or those so far; one that failed gives its error."""
     job = _found(service, job_id)
     if not job.has_ended:
         raise Refusal(f"job {job.id} is still {job.state}", status=409)
