@@ -197,6 +197,7 @@ class Upscaled(BaseModel):
 
     html_info: str
     image: str
+    warnings: list[str]
 
 
 class UpscaledBatch(BaseModel):
@@ -204,3 +205,4 @@ class UpscaledBatch(BaseModel):
 
     html_info: str
     images: list[str]
+    warnings: list[str]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from promptengine.diffusion.engine import Engine
 from promptengine.diffusion.memory import release_memory
+from promptengine.diffusion.opening import usable_device
 from promptengine.diffusion.picture.preview import ColourMap, colour_map, rough_pictures
 from promptengine.registry import Registry
 from promptengine.request import GenerationResult, Progress, one_batch
@@ -73,7 +74,7 @@ class Device:
         """Give the model's memory back, after the job that uses it; the next job loads it again."""
         with self._busy:
             self._engine = self._model = self._colours = None
-            release_memory(self._name)
+            release_memory(usable_device(self._name))
 
     def _loaded(self, model: Model) -> Engine:
         if self._engine is None or model != self._model:

@@ -33,6 +33,7 @@ _log = logging.getLogger(__name__)
 _ENDED: Final = frozenset({"done", "failed", "cancelled", "interrupted"})
 _USUAL_SECONDS: Final = 5.0
 _LONGEST_WAIT_S: Final = 600
+_LAST_STEP_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -285,7 +286,10 @@ class JobQueue:
             job.listeners.remove(listener)
 
     def close(self, grace_s: float) -> None:
-        """Refuse what waits, let what runs finish within some seconds, and cancel it then."""
+        """Refuse what waits, let what runs finish within some seconds, and cancel it then.
+
+        Threads whose step takes long even then are left to end with the process.
+        """
         with self._changed:
             self._closed = True
             waiting = list(self._in_turn())
@@ -299,7 +303,7 @@ class JobQueue:
         for job in self.running:
             self._end(job, "cancelled", refusal)
         for thread in self._threads:
-            thread.join(grace_s)
+            thread.join(min(grace_s, _LAST_STEP_S))
 
     def _in_turn(self) -> Iterator[Job]:
         """Waiting jobs, one of each client after another; the caller holds the lock."""

@@ -25,7 +25,7 @@ from promptengine.server.forms import JobForm, StartForm
 from promptengine.server.images import open_all, open_sent
 from promptengine.server.jobs import Work
 from promptengine.server.requesting import known_upscaler, together
-from promptengine.server.settings import ServerSettings
+from promptengine.server.settings import ServerSettings, read_options
 from promptengine.syntax import parse
 
 __all__ = ["ordered"]
@@ -47,7 +47,7 @@ def ordered(form: JobForm, settings: ServerSettings, registry: Registry, limits:
     choice = {"sd_model_checkpoint": form.checkpoint, "sd_vae": form.vae}
     _, model = settings.merged({name: value for name, value in choice.items() if value is not None})
     request = _request(form)
-    request = with_settings(request, form.options)
+    request = with_settings(request, read_options(form.options))
     refuse_unhonoured(request.options)
     find_sampler(request.sampler, request.scheduler)
     if form.hires is not None:

@@ -9,12 +9,15 @@ networks, which are small and of which a shared batch may use many, are kept by 
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import secrets
+import socket
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -48,6 +51,9 @@ _log = logging.getLogger("promptengine.server")
 
 _TRIES: Final = 3
 _HEALTH_S: Final = 2
+_REACHED_S: Final = 5.0
+_END_S: Final = 1.0
+"""What replicas get to end in, and what is waited for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +217,8 @@ def replica_runs(config: ServerConfig) -> Generator[list[Run]]:
             num_replicas=config.replicas,
             max_ongoing_requests=1,
             health_check_period_s=_HEALTH_S,
-            graceful_shutdown_timeout_s=config.grace_s,
+            # Jobs have had their grace by then.
+            graceful_shutdown_timeout_s=_END_S,
             logging_config={"log_level": "WARNING"},
             ray_actor_options=share(config, ray.cluster_resources()),
         )
@@ -223,7 +230,7 @@ def replica_runs(config: ServerConfig) -> Generator[list[Run]]:
                 raise failure.error
             yield [_runner(handle, wishes) for _ in range(config.replicas)]
         finally:
-            serve.delete(name)
+            _delete(name)
 
 
 def _started(application: serve.Application, name: str) -> Any:
@@ -235,22 +242,75 @@ def _started(application: serve.Application, name: str) -> Any:
         raise RequestError(message, field="ray") from None
 
 
+def _delete(name: str) -> None:
+    """Have an application's replicas end. A cluster that is slow to do so does it by itself."""
+    serve.delete(name, _blocking=False)
+    deadline = time.monotonic() + 2 * _END_S
+    while name in serve.status().applications and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 @contextmanager
 def _cluster() -> Generator[None]:
     """Take part in the cluster that ``RAY_ADDRESS`` names, or start one that ends with the block.
 
     Whoever is let in at Ray's ports can run code; a cluster that is started here asks for a token, which
     Ray keeps in the user's own folder.
+
+    Raises:
+        RequestError: There is no such cluster, or it does not start.
     """
-    address = os.environ.get("RAY_ADDRESS", "local")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    os.environ.setdefault("RAY_COLOR_PREFIX", "0")
+    for name, level in (("ray", logging.ERROR), ("ray.serve", logging.WARNING)):
+        logger = logging.getLogger(name)
+        # What Ray says is part of this process's log, in its form.
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(level)
+    with redirect_stdout(_Lines()):
+        _start(os.environ.get("RAY_ADDRESS", "local"))
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _start(address: str) -> None:
     try:
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        _check_reachable(address)
+    except OSError as error:
+        raise _unstarted(address, error) from None
+    try:
+        ray.init(address, include_dashboard=False, log_to_driver=False, configure_logging=False)
         serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING"})
-        yield
-    finally:
+    except Exception as error:  # noqa: BLE001 - Ray has no class for what keeps it from starting
         ray.shutdown()
+        raise _unstarted(address, error) from None
+
+
+def _unstarted(address: str, error: Exception) -> RequestError:
+    told = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    hint = "let RAY_ADDRESS name a cluster that runs, or unset it to start one here"
+    return RequestError(f"Ray does not start at {address!r}: {told}; {hint}", field="ray")
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nobody listens at ``host:port``, which Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _REACHED_S).close()
+
+
+class _Lines(io.TextIOBase):
+    """Standard output as lines of the log: Ray prints there what happens to its processes."""
+
+    def write(self, text: str, /) -> int:
+        """Log the lines of a text."""
+        for line in text.splitlines():
+            if line.strip():
+                _log.warning("ray", extra={"facts": {"told": line.strip()}})
+        return len(text)
 
 
 def _with_absolute_paths(config: ServerConfig) -> ServerConfig:

@@ -7,9 +7,18 @@ stands for the default. What is unknown is left out.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 __all__ = [
     "BatchUpscaling",
@@ -20,6 +29,7 @@ __all__ = [
     "Text2Image",
     "Upscaling",
     "fixed_text",
+    "read_as",
 ]
 
 _LARGEST: float = 2.0**64
@@ -69,6 +79,29 @@ Entries = Annotated[
     dict[str, Any],
     BeforeValidator(lambda value: value, json_schema_input_type=dict[str, Any] | None),
 ]
+
+
+_READERS: Final[Mapping[type, TypeAdapter[Any]]] = {
+    int: TypeAdapter(Whole),
+    float: TypeAdapter(Number),
+    bool: TypeAdapter(bool),
+}
+
+
+def read_as(kind: type, value: object) -> object:
+    """Read an option as request fields of its kind are read; what is no such value comes back as it is.
+
+    Args:
+        kind: ``int``, ``float`` or ``bool``; others are left alone.
+        value: As a client sent it. Unlike a field's, a whole number is not cut from one with a fraction.
+    """
+    if kind not in _READERS or isinstance(value, bool):
+        return value
+    try:
+        read = _READERS[kind].validate_python(value)
+    except ValidationError:
+        return value
+    return value if kind is int and read != _number(value) else read
 
 
 class Loose(BaseModel):

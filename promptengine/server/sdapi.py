@@ -196,8 +196,8 @@ def png_info(sent: PictureText) -> answers.PictureTextAnswer:
 @router.post("/extra-single-image")
 def extra_single_image(service: Served, sent: Upscaling) -> answers.Upscaled:
     """Enlarge a picture."""
-    (image,) = enlarged([sent.image], sent, service.config.limits)
-    return answers.Upscaled(html_info="", image=image)
+    made = enlarged([sent.image], sent, service.config.limits)
+    return answers.Upscaled(html_info=made.html, image=made.images[0], warnings=made.warnings)
 
 
 @router.post("/extra-batch-images")
@@ -206,8 +206,8 @@ def extra_batch_images(service: Served, sent: BatchUpscaling) -> answers.Upscale
     limits = service.config.limits
     if len(sent.imageList) > limits.images:
         raise Refusal(f"more than the {limits.images} images allowed", status=413)
-    images = enlarged([image.data for image in sent.imageList], sent, limits)
-    return answers.UpscaledBatch(html_info="", images=images)
+    made = enlarged([image.data for image in sent.imageList], sent, limits)
+    return answers.UpscaledBatch(html_info=made.html, images=made.images, warnings=made.warnings)
 
 
 @router.get("/options")

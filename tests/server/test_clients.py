@@ -161,6 +161,46 @@ def test_enlarging(api: WebUIApi) -> None:
     assert refused.value.args[0] == 404
 
 
+def test_enlarging_tells_what_was_done(api: WebUIApi) -> None:
+    made = api.txt2img(prompt="a cat", **SIZE)
+    larger = api.extra_single_image(made.image, upscaler_1=Upscaler.Lanczos, upscaling_resize=2)
+    told = "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"
+    assert larger.info == f"<p>{told}</p>"
+    assert larger.image.info["postprocessing"] == told
+    assert larger.image.info["parameters"] == made.info["infotexts"][0]
+    sized = api.extra_batch_images(
+        [made.image],
+        resize_mode=1,
+        upscaling_resize_w=48,
+        upscaling_resize_h=32,
+        upscaler_1=Upscaler.Nearest,
+        upscaler_2=Upscaler.Lanczos,
+        extras_upscaler_2_visibility=0.5,
+    )
+    assert sized.images[0].info["postprocessing"] == (
+        "Postprocess upscale to: 48x32, Postprocess crop to: 48x32, "
+        "Postprocess upscaler: Nearest, Postprocess upscaler 2: Lanczos"
+    )
+
+
+def test_no_upscaler_leaves_the_picture_as_it_is(api: WebUIApi) -> None:
+    start = Image.new("RGBA", (20, 10), (255, 0, 0, 128))
+    same = api.extra_single_image(
+        start,
+        upscaler_1=Upscaler.none,
+        upscaler_2=Upscaler.Lanczos,
+        extras_upscaler_2_visibility=1,
+        upscaling_resize=4,
+        gfpgan_visibility=0.5,
+        codeformer_visibility=1,
+    )
+    assert (same.image.mode, same.image.tobytes()) == (start.mode, start.tobytes())
+    warned = ["gfpgan_visibility is not honored", "codeformer_visibility is not honored"]
+    assert same.json["warnings"] == warned
+    assert all(text in same.info for text in warned)
+    assert "Postprocess" not in same.info
+
+
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 def test_sd_parsers_reads_the_files(live: Live, form: str) -> None:
     request = {"prompt": "a (cat:1.2)", "negative_prompt": "dull", **SIZE}

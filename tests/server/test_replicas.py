@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ import pytest
 
 pytest.importorskip("ray")
 
+import httpx
+import psutil
 import torch
 
 from promptengine.errors import (
@@ -32,7 +36,8 @@ from promptengine.server.jobs import Control, JobQueue, OnStep, Run, Work
 from promptengine.server.replicas import Replica, replica_runs, share
 from tests.conftest import CONFIG
 from tests.server.conftest import fill
-from tests.server.live import until
+from tests.server.live import SMALL, until
+from tests.server.test_faults import free_port, process
 
 
 def control(
@@ -57,13 +62,10 @@ def picture(results: Sequence[Sequence[object]]) -> bytes:
     return results[0][0].images[0].tobytes()  # type: ignore[attr-defined]
 
 
-def replica_processes() -> list[int]:
-    """The processes of this user's replicas, by the name that Ray gives them."""
-    listed = subprocess.run(
-        ["ps", "-axo", "pid=,command="], check=False, capture_output=True, text=True
-    )
-    lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
-    return [int(pid) for pid, name in lines if name.startswith("ray::ServeReplica:promptengine")]
+def replica_processes(server: int = os.getpid()) -> list[int]:
+    """The processes of a server's replicas, by the name that Ray gives them."""
+    below = psutil.Process(server).children(recursive=True)
+    return [one.pid for one in below if one.name().startswith("ray::ServeRepli")]
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +188,39 @@ def test_no_job_is_lost_when_a_process_is_killed(
         assert picture(job.results) == made(here, job.work)
     until(lambda: len(replica_processes()) == len(runs), 120)
     assert killed[0] not in replica_processes()
+
+
+def test_a_cluster_that_is_not_there_is_named(
+    config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with (
+        pytest.raises(
+            RequestError, match=f"^Ray does not start at '{address}': .*refused; let RAY"
+        ),
+        replica_runs(config),
+    ):
+        pass
+
+
+def test_the_log_stays_json_and_the_end_is_quick(tmp_path: Path) -> None:
+    options = ("--ray", "--grace", "3", "--no-page")
+    with process(tmp_path, *options, patience_s=240) as (server, url):
+        begun = (tmp_path / "log").read_text().count("\n")
+        (replica,) = replica_processes(server.pid)
+        os.kill(replica, signal.SIGKILL)
+        until(lambda: (tmp_path / "log").read_text().count("\n") > begun, 60)
+        with ThreadPoolExecutor() as pool:
+            body = {**SMALL, "steps": 150, "n_iter": 50}
+            asked = pool.submit(httpx.post, f"{url}/sdapi/v1/txt2img", json=body, timeout=120)
+            until(lambda: httpx.get(f"{url}/healthz").json()["running"] == 1, 60)
+            server.send_signal(signal.SIGTERM)
+            begin = time.monotonic()
+            assert asked.result().status_code == 503
+        server.wait(60)
+        assert time.monotonic() - begin < 3 + 12
+    assert all("event" in json.loads(line) for line in (tmp_path / "log").read_text().splitlines())
 
 
 def test_replicas_share_the_cluster(config: ServerConfig) -> None:
