@@ -291,6 +291,8 @@ class JobQueue:
         Threads whose step takes long even then are left to end with the process.
         """
         with self._changed:
+            if self._closed:
+                return
             self._closed = True
             waiting = list(self._in_turn())
             self._changed.notify_all()

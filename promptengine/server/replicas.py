@@ -16,7 +16,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,6 +51,7 @@ _log = logging.getLogger("promptengine.server")
 
 _TRIES: Final = 3
 _HEALTH_S: Final = 2
+_PAUSE_S: Final = 0.05
 _REACHED_S: Final = 5.0
 _END_S: Final = 1.0
 """What replicas get to end in, and what is waited for that."""
@@ -360,7 +361,8 @@ def _runner(handle: Any, wishes: Any) -> Run:
             name = secrets.token_hex(8)
             try:
                 answers = asked.make.remote(works, batch, name)
-                return _made(answers, control, _Passing(wishes, name, control.interrupts))
+                with _heard(answers, control, wishes, name):
+                    return _made(answers, control)
             except RayActorError:
                 _log.warning("a replica died", extra={"facts": {"try": number, "of": _TRIES}})
             finally:
@@ -373,24 +375,33 @@ def _runner(handle: Any, wishes: Any) -> Run:
     return run
 
 
-class _Passing:
-    """Passes the interrupts of a batch on, each once."""
+@contextmanager
+def _heard(answers: Any, control: Control, wishes: Any, name: str) -> Generator[None]:
+    """Let a batch hear, while its answers are waited for, what is wanted of it."""
+    done = threading.Event()
 
-    def __init__(self, wishes: Any, name: str, interrupts: Sequence[Interrupt]) -> None:
-        self._wishes, self._name, self._interrupts = wishes, name, interrupts
-        self._passed: dict[int, str] = {}
+    def watch() -> None:
+        passed: dict[int, str] = {}
+        while not done.wait(_PAUSE_S):
+            if control.cancel.is_set():
+                answers.cancel()
+                return
+            for number, interrupt in enumerate(control.interrupts):
+                wish = "stop" if interrupt.stopped else "skip" if interrupt.skipping else None
+                if wish is not None and passed.get(number) != wish:
+                    passed[number] = wish
+                    wishes.set.remote(name, number, wish)
 
-    def __call__(self) -> None:
-        for number, interrupt in enumerate(self._interrupts):
-            wish = "stop" if interrupt.stopped else "skip" if interrupt.skipping else None
-            if wish is not None and self._passed.get(number) != wish:
-                self._passed[number] = wish
-                self._wishes.set.remote(self._name, number, wish)
+    watching = threading.Thread(target=watch, name=f"wishes-{name}", daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watching.join()
 
 
-def _made(
-    answers: Any, control: Control, pass_on: Callable[[], None]
-) -> Sequence[Sequence[GenerationResult]]:
+def _made(answers: Any, control: Control) -> Sequence[Sequence[GenerationResult]]:
     """Listen to a replica until it has made its batch."""
     try:
         for answer in answers:
@@ -403,9 +414,6 @@ def _made(
                     raise answer.error
                 case _:
                     return answer
-            pass_on()
-            if control.cancel.is_set():
-                answers.cancel()
     except (RequestCancelledError, TaskCancelledError):
         pass
     raise GenerationCancelled("stopped")

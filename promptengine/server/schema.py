@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from promptengine.documents import well_formed
+
 __all__ = [
     "BatchUpscaling",
     "GenerationFields",
@@ -28,7 +30,6 @@ __all__ = [
     "TaskQuestion",
     "Text2Image",
     "Upscaling",
-    "fixed_text",
     "read_as",
 ]
 
@@ -56,13 +57,6 @@ def _number(value: object) -> object:
         return value
 
 
-def fixed_text(value: object) -> object:
-    """Text without lone surrogates, which no file and no answer can hold."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
-
-
 def _without_nulls(value: object) -> object:
     items = cast("list[object]", value) if isinstance(value, list) else None
     return value if items is None else [item for item in items if item is not None]
@@ -71,7 +65,7 @@ def _without_nulls(value: object) -> object:
 Whole = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int | float | str | None)]
 Number = Annotated[float, BeforeValidator(_number, json_schema_input_type=float | str | None)]
 Flag = Annotated[bool, BeforeValidator(lambda value: value, json_schema_input_type=bool | None)]
-Text = Annotated[str, BeforeValidator(fixed_text, json_schema_input_type=str | None)]
+Text = Annotated[str, BeforeValidator(well_formed, json_schema_input_type=str | None)]
 Texts = Annotated[
     list[Text], BeforeValidator(_without_nulls, json_schema_input_type=list[str | None] | None)
 ]

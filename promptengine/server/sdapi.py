@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -53,8 +52,15 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 _LONGEST_LABEL: Final = 200
 _log = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/sdapi/v1", tags=["WebUI"], route_class=BoundedRoute, responses=ERRORS)
-internal = APIRouter(prefix="/internal", tags=["WebUI"], route_class=BoundedRoute, responses=ERRORS)
+_COMMON: Final[dict[str, Any]] = {
+    "tags": ["WebUI"],
+    "route_class": BoundedRoute,
+    "default_response_class": answers.Json,
+    "responses": ERRORS,
+}
+
+router = APIRouter(prefix="/sdapi/v1", **_COMMON)
+internal = APIRouter(prefix="/internal", **_COMMON)
 
 
 @router.post("/txt2img", response_model=answers.Generation)
@@ -94,7 +100,7 @@ def _answer(service: Service, asked: Asked, job: Job) -> Response:
         made = _saved(service, asked, made, files, form)
     content = generation(asked, job, made, files, (service.registry, service.shown))
     service.queue.forget(job)
-    return Response(json.dumps(content, ensure_ascii=False), media_type="application/json")
+    return answers.Json(content)
 
 
 def _saved(service: Service, asked: Asked, made: Made, files: list[bytes], form: str) -> Made:
