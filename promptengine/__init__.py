@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from promptengine.grid.axes import Axis
     from promptengine.grid.plot import GridResult, plot_grid
     from promptengine.inspection import inspect_file
+    from promptengine.interrupt import Interrupt
     from promptengine.networks.files import convert, load_hypernetwork, save_hypernetwork
     from promptengine.networks.hypernetwork import Hypernetwork
     from promptengine.networks.inject import injected
@@ -80,6 +81,7 @@ __all__ = [
     "IncompatibleNetworkError",
     "Infotext",
     "Inpainting",
+    "Interrupt",
     "NetworkFormatError",
     "NetworkReport",
     "Options",
@@ -128,6 +130,7 @@ _HOMES = {
     "grid.axes": ["Axis"],
     "grid.plot": ["GridResult", "plot_grid"],
     "inspection": ["inspect_file"],
+    "interrupt": ["Interrupt"],
     "networks.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
     "networks.hypernetwork": ["Hypernetwork"],
     "networks.inject": ["injected"],

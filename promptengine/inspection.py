@@ -50,7 +50,14 @@ if TYPE_CHECKING:
 
     from promptengine.networks.hypernetwork import Hypernetwork
 
-__all__ = ["FileReport", "LoraSummary", "inspect_file", "size_of_checkpoint", "summarise_lora"]
+__all__ = [
+    "FileReport",
+    "LoraSummary",
+    "file_metadata",
+    "inspect_file",
+    "size_of_checkpoint",
+    "summarise_lora",
+]
 
 _DIGEST_LENGTH: Final = 10
 _LATENT_CHANNELS: Final = 4
@@ -254,6 +261,11 @@ def _vae(path: Path, names: Iterable[str]) -> str:
         return f"{beside.name} beside it"
     own = any(name.startswith(VAE_PREFIX) for name in names)
     return "its own" if own else "none: it needs --vae, or one of its own name beside it"
+
+
+def file_metadata(path: Path) -> Mapping[str, str]:
+    """Tells what the header of a safetensors file says beside tensors; nothing of any other file."""
+    return read_header(path).metadata
 
 
 def summarise_lora(path: Path) -> LoraSummary:

@@ -386,7 +386,8 @@ class GenerationResult:
 
     Attributes:
         images: Pillow images, RGB, in order of their seeds.
-        latents: ``[images, 4, height / 8, width / 8]``, float32, on the CPU.
+        latents: ``[images, 4, height / 8, width / 8]``, float32, on the CPU; without those of images that
+            an interrupt left at the size of the first pass, before the second one enlarged them.
         infotexts: WebUI's ``parameters`` text of each image.
         seeds: Of each image.
         variation_seeds: Of each image where there is a variation, else empty.
@@ -394,6 +395,7 @@ class GenerationResult:
         hires_networks: Likewise in the high-resolution pass; empty where there is none.
         diagnostics: What a person would want to know about the prompts and files.
         timings: Seconds by stage: plan, load, encode, sample, decode.
+        unfinished: Numbers of the images that an interrupt ended before their last step, from 0.
     """
 
     images: tuple[Image, ...]
@@ -405,3 +407,4 @@ class GenerationResult:
     timings: Mapping[str, float] = field(default_factory=dict[str, float])
     variation_seeds: tuple[int, ...] = ()
     hires_networks: tuple[NetworkReport, ...] = ()
+    unfinished: tuple[int, ...] = ()

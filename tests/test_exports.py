@@ -27,6 +27,7 @@ def test_exports() -> None:
         "IncompatibleNetworkError",
         "Infotext",
         "Inpainting",
+        "Interrupt",
         "NetworkFormatError",
         "NetworkReport",
         "Options",

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
-    {"atomic", "version", "errors"},
+    {"atomic", "version", "errors", "interrupt"},
     {"digests", "archives", "pickles", "imagefiles", "bounds", "journal"},
     {"onednn", "fields"},
     {"tensorfiles", "syntax", "modelfiles", "options", "sampler_names"},
@@ -71,6 +71,7 @@ TORCH_FREE = {
     "recipe",
     "tensorfiles",
     "families",
+    "interrupt",
 }
 
 

@@ -24,7 +24,7 @@ from promptengine.app.show import (
     show_timelines,
 )
 from promptengine.digests import default_cache_file
-from promptengine.documents import prompt_document
+from promptengine.documents import prompt_document, well_formed
 from promptengine.errors import RequestError
 from promptengine.inspection import summarise_lora
 from promptengine.plan import make_plan, tag_timelines
@@ -137,7 +137,8 @@ def networks(options: argparse.Namespace) -> int:
         if kind != "embedding" or entry.path in words
     ]
     if options.json:
-        print(json.dumps([_entry_as_json(entry, registry, words) for entry in entries], indent=2))
+        told = [_entry_as_json(entry, registry, words) for entry in entries]
+        print(json.dumps(well_formed(told), indent=2))
     else:
         show_networks(entries, registry.clashes, options.models, words)
     registry.digests.save()
@@ -209,7 +210,7 @@ def inspect(options: argparse.Namespace) -> int:
 
     report = inspect_file(options.file)
     if options.json:
-        print(json.dumps(report.to_dict(), indent=2))
+        print(json.dumps(well_formed(report.to_dict()), indent=2))
     else:
         show_file(report)
     return 0

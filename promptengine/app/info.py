@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from promptengine.app.show import printable, show_infotext
+from promptengine.documents import well_formed
 from promptengine.errors import PictureError
 from promptengine.pictures import PictureInfo, read_picture
 
@@ -34,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
             show_infotext(found, spaced=bool(answers))
         answers.append(_as_json(found))
     if options.json:
-        print(json.dumps(answers, indent=2))
+        print(json.dumps(well_formed(answers), indent=2))
     return status
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from promptengine.diffusion.checkpoint import Checkpoint, open_checkpoint
 from promptengine.diffusion.clock import StageClock
 from promptengine.diffusion.compiling import compile_regions, running_compiled
+from promptengine.diffusion.draft import BatchEnded, Draft
 from promptengine.diffusion.embeddings import EmbeddingCache
 from promptengine.diffusion.memory import free_bytes, in_tiles, memory_errors
 from promptengine.diffusion.opening import (
@@ -26,21 +27,22 @@ from promptengine.diffusion.opening import (
 from promptengine.diffusion.picture.pixels import decode_latents
 from promptengine.diffusion.preparing import Job, prepare_job, with_networks_of
 from promptengine.diffusion.prompting import Parts, encodings
-from promptengine.diffusion.running import decode_batch, sample_batch
-from promptengine.diffusion.samplers.shape import OnStep
+from promptengine.diffusion.running import sample_batch
 from promptengine.diffusion.stack import NetworkCache
 from promptengine.diffusion.telling import infotexts
 from promptengine.diffusion.vae import find_vae
 from promptengine.digests import default_cache_file
 from promptengine.errors import GenerationCancelled
+from promptengine.interrupt import Interrupt
 from promptengine.onednn import packed_weights, quickened
 from promptengine.registry import Kind, Registry
 from promptengine.request import GenerationRequest, GenerationResult, Progress
 from promptengine.syntax import Diagnostic
 
-__all__ = ["Engine", "Models", "OnProgress", "Precision", "decode_latents"]
+__all__ = ["Engine", "Models", "OnInterrupted", "OnProgress", "Precision", "decode_latents"]
 
 OnProgress = Callable[[Progress], None]
+OnInterrupted = Callable[[int, GenerationResult], None]
 Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]] | Registry
 
 
@@ -130,6 +132,7 @@ class Engine:
         encoder_noise: Tensor | None = None,
         on_progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
+        interrupt: Interrupt | None = None,
     ) -> GenerationResult:
         """Make the pictures of a request.
 
@@ -142,7 +145,10 @@ class Engine:
                 the pictures' seeds.
             on_progress: Called after every step. What it raises stops the generation and is passed
                 on.
-            cancel: Set it from anywhere to stop between two steps.
+            cancel: Set it from anywhere to stop between two steps and let go of everything.
+            interrupt: Stops between two steps as well, but keeps what is made: the result has the
+                images of finished batches and those of the one at hand as far as they got, which its
+                ``unfinished`` numbers; none where no batch had begun.
 
         Raises:
             GenerationCancelled: ``cancel`` was set.
@@ -158,7 +164,8 @@ class Engine:
         journal = self.checkpoint.journal
         with self._busy, torch.no_grad(), memory_errors(self.device), journal.run():
             (job,) = self._prepared([request], encoder_noise, clock)
-            return self._carried_out([job], clock, on_progress, cancel)[0]
+            draft = Draft(job, interrupt or Interrupt())
+            return self._carried_out([draft], clock, _Control(on_progress, cancel))[0]
 
     def generate_batch(
         self,
@@ -167,6 +174,8 @@ class Engine:
         networks: Literal["own", "first-prompt"] = "own",
         on_progress: OnProgress | None = None,
         cancel: threading.Event | None = None,
+        interrupts: Sequence[Interrupt] = (),
+        on_interrupted: OnInterrupted | None = None,
     ) -> list[GenerationResult]:
         """Make the pictures of several requests, as few batches as they allow.
 
@@ -181,6 +190,10 @@ class Engine:
                 WebUI does within a batch.
             on_progress: As for :meth:`generate`; a batch counts as one whatever it holds.
             cancel: As for :meth:`generate`.
+            interrupts: One for each request, or none; each ends its own request, and others in the same
+                batch go on.
+            on_interrupted: Called with the number of a request and its result as soon as that one was
+                stopped while others of its batch go on.
 
         Returns:
             In the order of the requests; ``timings`` are those of all of them.
@@ -194,13 +207,16 @@ class Engine:
             jobs = self._prepared(requests, None, clock)
             if networks == "first-prompt":
                 jobs = [*jobs[:1], *(with_networks_of(jobs[0], job) for job in jobs[1:])]
+            wishes = interrupts or [Interrupt() for _ in jobs]
+            drafts = [Draft(job, wish) for job, wish in zip(jobs, wishes, strict=True)]
             groups: dict[Hashable, list[int]] = {}
             for index, job in enumerate(jobs):
                 groups.setdefault(job.shared, []).append(index)
             results: dict[int, GenerationResult] = {}
             for members in groups.values():
-                group = [jobs[index] for index in members]
-                made = self._carried_out(group, clock, on_progress, cancel)
+                group = [drafts[index] for index in members]
+                control = _Control(on_progress, cancel, on_interrupted, members)
+                made = self._carried_out(group, clock, control)
                 results.update(zip(members, made, strict=True))
         return [results[index] for index in range(len(requests))]
 
@@ -214,29 +230,50 @@ class Engine:
             return [prepare_job(self._parts, one, encoder_noise, clock) for one in requests]
 
     def _carried_out(
-        self,
-        jobs: Sequence[Job],
-        clock: StageClock,
-        on_progress: OnProgress | None,
-        cancel: threading.Event | None,
+        self, drafts: Sequence[Draft], clock: StageClock, control: _Control
     ) -> list[GenerationResult]:
         """Run jobs that may share batches."""
-        latents: list[list[Tensor]] = [[] for _ in jobs]
-        images: list[list[Image.Image]] = [[] for _ in jobs]
-        vaes, journal = [self.checkpoint.vae] * jobs[0].tiles, self.checkpoint.journal
-        with self._quick(jobs[0]), in_tiles(*vaes, journal=journal):
-            for batch in range(jobs[0].request.batch_count):
-                on_step = _step_reporter(jobs[0], batch, on_progress, cancel)
-                with clock.measuring("sample"):
-                    sampled = sample_batch(self._parts, jobs, batch, on_step)
-                with clock.measuring("decode"):
-                    for number, (job, x) in enumerate(zip(jobs, sampled, strict=True)):
-                        latents[number].append(x)
-                        images[number] += decode_batch(self.checkpoint, job, x)
-        return [
-            self._result(job, torch.cat(x).cpu(), pictures, clock)
-            for job, x, pictures in zip(jobs, latents, images, strict=True)
-        ]
+        lead = drafts[0].job
+        vaes, journal = [self.checkpoint.vae] * lead.tiles, self.checkpoint.journal
+        with self._quick(lead), in_tiles(*vaes, journal=journal):
+            for batch in range(lead.request.batch_count):
+                live = [number for number, draft in enumerate(drafts) if draft.begin_batch()]
+                if live:
+                    self._make_batch(drafts, live, batch, clock, control)
+        return [self._result(draft, clock) for draft in drafts]
+
+    def _make_batch(
+        self,
+        drafts: Sequence[Draft],
+        live: Sequence[int],
+        batch: int,
+        clock: StageClock,
+        control: _Control,
+    ) -> None:
+        """Sample and decode a batch of those drafts that go on."""
+        jobs = [drafts[number].job for number in live]
+        counts = [job.request.images_at_once for job in jobs]
+
+        def on_step(step: int, denoised: Tensor) -> None:
+            control.tell(jobs[0], batch, step, denoised)
+            rows = dict(zip(live, denoised.split(counts), strict=True))
+            ending = [number for number in live if drafts[number].is_wanted_now(step)]
+            for number in ending:
+                drafts[number].end(self.checkpoint, rows[number], step)
+            if all(drafts[number].ended for number in live):
+                raise BatchEnded
+            for number in ending:
+                if drafts[number].interrupt.stopped:
+                    result = self._result(drafts[number], clock)
+                    control.tell_of_end(number, replace(result, timings=dict(clock.seconds)))
+
+        sampled: Sequence[Tensor] = ()
+        with clock.measuring("sample"), suppress(BatchEnded):
+            sampled = sample_batch(self._parts, jobs, batch, on_step)
+        with clock.measuring("decode"):
+            for number, x in zip(live, sampled, strict=False):
+                if not drafts[number].ended:
+                    drafts[number].add(self.checkpoint, x)
 
     def _quick(self, job: Job) -> AbstractContextManager[None]:
         """The UNet as quick as it gets."""
@@ -248,35 +285,54 @@ class Engine:
         unet, journal = self.checkpoint.unet, self.checkpoint.journal
         return quickened(unet, packed=self._packed, journal=journal)
 
-    def _result(
-        self, job: Job, latents: Tensor, images: Sequence[Image.Image], clock: StageClock
-    ) -> GenerationResult:
+    def _result(self, draft: Draft, clock: StageClock) -> GenerationResult:
+        job, made = draft.job, len(draft.images)
+        latents = draft.latents
         return GenerationResult(
-            images=tuple(images),
+            images=tuple(draft.images),
             latents=latents,
-            infotexts=infotexts(self._parts, job),
-            seeds=tuple(job.seeds),
+            infotexts=infotexts(self._parts, job)[:made],
+            seeds=tuple(job.seeds[:made]),
             networks=job.first.stack.reports,
-            diagnostics=(*job.diagnostics, *_finiteness(latents)),
+            diagnostics=(*job.diagnostics, *draft.notes, *_finiteness(latents)),
             timings=clock.seconds,
-            variation_seeds=tuple(job.variation_seeds),
+            variation_seeds=tuple(job.variation_seeds[:made]),
             hires_networks=job.second.stack.reports if job.second else (),
+            unfinished=tuple(draft.unfinished),
         )
 
 
-def _step_reporter(
-    job: Job,
-    batch: int,
-    on_progress: OnProgress | None,
-    cancel: threading.Event | None,
-) -> OnStep:
-    def on_step(step: int, denoised: Tensor) -> None:
-        if on_progress is not None:
-            on_progress(Progress(batch, job.request.batch_count, step, job.steps, denoised))
-        if cancel is not None and cancel.is_set():
+@dataclass(frozen=True, slots=True, eq=False)
+class _Control:
+    """What a caller wants to know, and whether it still wants it.
+
+    Attributes:
+        on_progress: Called after every step.
+        cancel: Set where nobody wants the result any more.
+        on_interrupted: Called with the number and result of a request that was stopped.
+        numbers: The caller's numbers of the drafts.
+    """
+
+    on_progress: OnProgress | None
+    cancel: threading.Event | None
+    on_interrupted: OnInterrupted | None = None
+    numbers: Sequence[int] = (0,)
+
+    def tell(self, job: Job, batch: int, step: int, denoised: Tensor) -> None:
+        """Tell of a step.
+
+        Raises:
+            GenerationCancelled: Nobody wants the result any more.
+        """
+        if self.on_progress is not None:
+            self.on_progress(Progress(batch, job.request.batch_count, step, job.steps, denoised))
+        if self.cancel is not None and self.cancel.is_set():
             raise GenerationCancelled(f"cancelled after step {step} of {job.steps}")
 
-    return on_step
+    def tell_of_end(self, number: int, result: GenerationResult) -> None:
+        """Tell of a draft that was stopped."""
+        if self.on_interrupted is not None:
+            self.on_interrupted(self.numbers[number], result)
 
 
 def _finiteness(latents: Tensor) -> list[Diagnostic]:

@@ -52,10 +52,10 @@ def free_bytes(device: torch.device) -> int | None:
     return None
 
 
-def release_memory(device: torch.device | str) -> None:
+def release_memory(device: torch.device) -> None:
     """Give a device what nothing holds any more."""
     gc.collect()
-    if torch.device(device).type == "cuda":
+    if device.type == "cuda":
         torch.cuda.empty_cache()
 
 

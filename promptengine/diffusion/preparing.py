@@ -147,6 +147,15 @@ class Job:
         )
 
     @property
+    def cells(self) -> tuple[int, int]:
+        """Height and width of the finished latents."""
+        return (
+            (self.height // 8, self.width // 8)
+            if self.larger is None
+            else self.larger.trimmed_cells
+        )
+
+    @property
     def steps(self) -> int:
         """The sampler's updates in both passes, as planned."""
         return self.first_steps + (_updates(self.second, 0) if self.second else 0)

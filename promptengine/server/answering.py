@@ -57,6 +57,11 @@ class Picture:
     number: int
 
     @property
+    def unfinished(self) -> bool:
+        """Whether it was interrupted before its last step."""
+        return self.number in self.result.unfinished
+
+    @property
     def infotext(self) -> str:
         """WebUI's ``parameters`` text."""
         return self.result.infotexts[self.number]
@@ -87,7 +92,7 @@ class Made:
 
 
 def made_by(job: Job) -> Made:
-    """The pictures that a job has finished."""
+    """The pictures of a job, those that an interrupt left unfinished among them."""
     pictures = [
         Picture(request, result, number)
         for batch in list(job.results)
@@ -103,7 +108,7 @@ def made_by(job: Job) -> Made:
     }
     cut = (
         [f"stopped after {len(job.results)} of {job.work.batches} batches"]
-        if job.state == "cancelled"
+        if job.has_ended and len(job.results) < job.work.batches
         else []
     )
     return Made(tuple(pictures), (*said, *cut))
@@ -120,7 +125,7 @@ def encoded(picture: Picture, form: str, quality: int) -> bytes:
         return encode_picture(image, ".png", told)
 
 
-def saved(files: Sequence[bytes], pictures: Sequence[Picture], folder: Path, form: str) -> None:
+def saved(files: Sequence[tuple[bytes, Picture]], folder: Path, form: str) -> None:
     """Write pictures into the folder for them, numbered as WebUI does.
 
     Raises:
@@ -128,7 +133,7 @@ def saved(files: Sequence[bytes], pictures: Sequence[Picture], folder: Path, for
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken = [int(match[1]) for p in folder.iterdir() if (match := _NUMBERED.match(p.name))]
-    for number, (data, picture) in enumerate(zip(files, pictures, strict=True), 1):
+    for number, (data, picture) in enumerate(files, 1):
         name = f"{max(taken, default=0) + number:05}-{picture.seed}.{form}"
         with replacing(folder / name) as temporary:
             temporary.write_bytes(data)
@@ -169,16 +174,17 @@ def generation(
 def info_of(asked: Asked, job: Job, made: Made, registry: Registry, shown: Shown) -> dict[str, Any]:
     """What WebUI tells about finished pictures, and what became of the networks."""
     fields, pictures = asked.fields, made.pictures
-    first, request = pictures[0], asked.work.requests[0]
+    request = asked.work.requests[0]
+    first = pictures[0] if pictures else None
     hires = request.hires is not None or request.start is not None
     return {
-        "prompt": first.request.prompt,
+        "prompt": request.prompt,
         "all_prompts": [picture.request.prompt for picture in pictures],
-        "negative_prompt": first.request.negative_prompt,
+        "negative_prompt": request.negative_prompt,
         "all_negative_prompts": [picture.request.negative_prompt for picture in pictures],
-        "seed": first.seed,
+        "seed": first.seed if first else request.seed,
         "all_seeds": [picture.seed for picture in pictures],
-        "subseed": first.variation_seed,
+        "subseed": first.variation_seed if first else request.variation_seed,
         "all_subseeds": [picture.variation_seed for picture in pictures],
         "subseed_strength": request.variation_strength,
         "width": request.width,
@@ -193,7 +199,7 @@ def info_of(asked: Asked, job: Job, made: Made, registry: Registry, shown: Shown
         "seed_resize_from_w": fields.seed_resize_from_w,
         "seed_resize_from_h": fields.seed_resize_from_h,
         "denoising_strength": fields.denoising_strength if hires else None,
-        "extra_generation_params": _extra(first.infotext),
+        "extra_generation_params": _extra(first.infotext) if first else {},
         "index_of_first_image": 0,
         "infotexts": [picture.infotext for picture in pictures],
         "styles": list(asked.styles),

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+
+from promptengine.documents import well_formed
 
 __all__ = [
     "Checkpoint",
     "Error",
     "Generation",
     "Hypernetwork",
+    "Json",
     "Lora",
     "Name",
     "PictureTextAnswer",
@@ -27,6 +31,17 @@ __all__ = [
     "Vae",
     "ValidationError",
 ]
+
+
+class Json(JSONResponse):
+    """An answer in JSON, whatever names and texts of files hold."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        try:
+            return super().render(content)
+        except UnicodeEncodeError:
+            return super().render(well_formed(content))
 
 
 class Error(BaseModel):
@@ -197,6 +212,7 @@ class Upscaled(BaseModel):
 
     html_info: str
     image: str
+    warnings: list[str]
 
 
 class UpscaledBatch(BaseModel):
@@ -204,3 +220,4 @@ class UpscaledBatch(BaseModel):
 
     html_info: str
     images: list[str]
+    warnings: list[str]

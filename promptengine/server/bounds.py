@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from promptengine.documents import schedule_size
 from promptengine.errors import RequestError
 from promptengine.server.config import Limits
 from promptengine.server.schema import GenerationFields, Image2Image, Text2Image
+from promptengine.syntax import Prompt
 
-__all__ = ["check_bounds", "check_pictures", "check_second_size", "check_size", "check_texts"]
+__all__ = [
+    "affordable_steps",
+    "check_bounds",
+    "check_pictures",
+    "check_second_size",
+    "check_size",
+    "check_texts",
+]
 
 _LEAST_SIDE = 8
 
@@ -51,6 +60,14 @@ def check_texts(texts: Mapping[str, str], limits: Limits) -> None:
     """
     for name, text in texts.items():
         _check(name, len(text), 0, limits.prompt_characters, "characters")
+
+
+def affordable_steps(prompt: Prompt, steps: int, limits: Limits) -> int:
+    """The steps to plan a prompt for that is only looked at: 1 where its schedule would be too long.
+
+    Which networks there are does not depend on the steps.
+    """
+    return steps if schedule_size(prompt, steps) <= limits.schedule_characters else 1
 
 
 def check_pictures(steps: int, at_once: int, batches: int, limits: Limits) -> None:

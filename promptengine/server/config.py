@@ -27,6 +27,8 @@ class Limits:
         image_pixels: Of a picture sent, or of all that are sent to start from.
         images: Pictures sent.
         joined: Pictures of several jobs that may become one batch.
+        schedule_characters: Text times segments of a prompt whose schedule is told, or computed before
+            its turn.
     """
 
     body_bytes: int = 64 << 20
@@ -39,6 +41,7 @@ class Limits:
     image_pixels: int = 4096 * 4096
     images: int = 16
     joined: int = 8
+    schedule_characters: int = 200_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

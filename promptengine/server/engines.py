@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from promptengine.diffusion.engine import Engine
 from promptengine.diffusion.memory import release_memory
+from promptengine.diffusion.opening import usable_device
 from promptengine.diffusion.picture.preview import ColourMap, colour_map, rough_pictures
 from promptengine.registry import Registry
 from promptengine.request import GenerationResult, Progress, one_batch
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs import OnStep, Run, Work
+from promptengine.server.jobs import Control, Run, Work
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -73,7 +74,7 @@ class Device:
         """Give the model's memory back, after the job that uses it; the next job loads it again."""
         with self._busy:
             self._engine = self._model = self._colours = None
-            release_memory(self._name)
+            release_memory(usable_device(self._name))
 
     def _loaded(self, model: Model) -> Engine:
         if self._engine is None or model != self._model:
@@ -102,19 +103,33 @@ class Device:
 def runner(device: Device) -> Run:
     """What a queue runs jobs with on a device."""
 
-    def run(
-        works: Sequence[Work], batch: int, on_step: OnStep, stop: threading.Event
-    ) -> list[list[GenerationResult]]:
+    def run(works: Sequence[Work], batch: int, control: Control) -> list[list[GenerationResult]]:
         model = works[0].model
         assert isinstance(model, Model)
+        owners = [number for number, work in enumerate(works) for _ in work.requests]
         requests = [one_batch(request, batch) for work in works for request in work.requests]
         counts = [work.pictures_at_once for work in works]
+        stopped: dict[int, GenerationResult] = {}
 
         def on_progress(progress: Progress) -> None:
-            on_step(progress.step, progress.steps, _previews(device, progress, counts))
+            control.on_step(progress.step, progress.steps, _previews(device, progress, counts))
+
+        def on_interrupted(index: int, result: GenerationResult) -> None:
+            stopped[index] = _light(result)
+            own = [stopped[one] for one in sorted(stopped) if owners[one] == owners[index]]
+            if len(own) == owners.count(owners[index]):
+                control.on_interrupted(owners[index], own)
 
         with device.using(model) as engine:
-            made = iter(engine.generate_batch(requests, on_progress=on_progress, cancel=stop))
+            made = iter(
+                engine.generate_batch(
+                    requests,
+                    on_progress=on_progress,
+                    cancel=control.cancel,
+                    interrupts=[control.interrupts[number] for number in owners],
+                    on_interrupted=on_interrupted,
+                )
+            )
         return [[_light(next(made)) for _ in work.requests] for work in works]
 
     return run

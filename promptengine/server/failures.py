@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from promptengine.documents import well_formed
 from promptengine.errors import (
     CheckpointError,
     GenerationCancelled,
@@ -67,4 +68,5 @@ def document(name: str, detail: str) -> dict[str, str]:
         name: The class of the error.
         detail: One line that says what is wrong.
     """
-    return {"error": name, "detail": detail, "body": "", "errors": detail}
+    told = well_formed(detail)
+    return {"error": name, "detail": told, "body": "", "errors": told}

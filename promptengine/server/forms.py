@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from promptengine.documents import well_formed
 from promptengine.registry import Kind
 from promptengine.request import MaskedContent, Policy, ResizeMode
-from promptengine.server.schema import fixed_text
+from promptengine.server.jobs import State
 from promptengine.syntax.tree import Dialect
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
     "StartForm",
 ]
 
-Text = Annotated[str, BeforeValidator(fixed_text, json_schema_input_type=str)]
+Text = Annotated[str, BeforeValidator(well_formed, json_schema_input_type=str)]
 
 
 class _Strict(BaseModel):
@@ -61,7 +62,8 @@ class ReadPrompt(BaseModel):
         tags: Kind and arguments of each tag.
         networks: What the tags find in the folders.
         multipliers: By the number of a tag, what its multiplier is call by call, where it changes.
-        subprompts: Text, weight and schedule of each part.
+        subprompts: Text, weight and schedule of each part; no schedule where it would be too long, which
+            a diagnostic says.
         diagnostics: What looks odd, and what the folders say.
     """
 
@@ -134,7 +136,8 @@ class StartForm(_Strict):
 class JobForm(_Strict):
     """A job; see :class:`promptengine.request.GenerationRequest`.
 
-    ``options`` are WebUI's settings by its names. ``checkpoint`` and ``vae`` are names.
+    ``options`` are WebUI's settings by its names. ``checkpoint`` and ``vae`` are names. Without a size the
+    picture is as large as the checkpoint's own, or as the one that it starts from.
     """
 
     prompt: Text
@@ -144,8 +147,8 @@ class JobForm(_Strict):
     sampler: Text = "Euler a"
     scheduler: Text = "automatic"
     cfg_scale: float = 7.0
-    width: int = 512
-    height: int = 512
+    width: int | None = None
+    height: int | None = None
     batch_size: int = 1
     batch_count: int = 1
     clip_skip: int = 1
@@ -167,7 +170,7 @@ class JobStatus(BaseModel):
 
     Attributes:
         id: Its name in our routes.
-        state: ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
+        state: ``waiting``, ``running``, ``done``, ``failed``, ``cancelled`` or ``interrupted``.
         position: Jobs that are taken before it, where it waits.
         progress: 0 to 1.
         batch: Batches that are done.
@@ -180,7 +183,7 @@ class JobStatus(BaseModel):
     """
 
     id: str
-    state: Literal["waiting", "running", "done", "failed", "cancelled"]
+    state: State
     position: int | None
     progress: float
     batch: int

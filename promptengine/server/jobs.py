@@ -2,8 +2,8 @@
 
 Nothing here knows of HTTP or of models. A worker takes the next job and with it those waiting ones that
 may share its batches; clients take turns. A job's failure is its own: where a shared batch fails, its
-members are run one by one. A cancelled member leaves the others running, and is left out of the batches
-that follow.
+members are run one by one. A member that is cancelled or interrupted leaves the others running, and is left out of the
+batches that follow.
 """
 
 from __future__ import annotations
@@ -17,21 +17,23 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from promptengine.errors import GenerationCancelled, PromptEngineError
+from promptengine.interrupt import Interrupt
 from promptengine.request import GenerationRequest, GenerationResult
 from promptengine.server.failures import Refusal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Job", "JobQueue", "OnStep", "Run", "State", "Work"]
+__all__ = ["Control", "Job", "JobQueue", "OnStep", "Run", "State", "Work"]
 
-State = Literal["waiting", "running", "done", "failed", "cancelled"]
+State = Literal["waiting", "running", "done", "failed", "cancelled", "interrupted"]
 
 _log = logging.getLogger(__name__)
 
-_ENDED: Final = frozenset({"done", "failed", "cancelled"})
+_ENDED: Final = frozenset({"done", "failed", "cancelled", "interrupted"})
 _USUAL_SECONDS: Final = 5.0
 _LONGEST_WAIT_S: Final = 600
+_LAST_STEP_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,10 +72,29 @@ class Work:
 OnStep = Callable[[int, int, "Sequence[Image]"], None]
 """Called after a step with the steps done, the steps in all, and a small picture for each work, or none."""
 
-Run = Callable[[Sequence[Work], int, OnStep, threading.Event], Sequence[Sequence[GenerationResult]]]
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Control:
+    """What a batch tells while it is made, and what is wanted of it.
+
+    Attributes:
+        on_step: Called after a step.
+        on_interrupted: Called with the number of a work and its results as soon as that one was stopped
+            while others go on.
+        cancel: Set once nobody wants any of it; the batch then ends between two steps.
+        interrupts: One for each work.
+    """
+
+    on_step: OnStep
+    on_interrupted: Callable[[int, Sequence[GenerationResult]], None]
+    cancel: threading.Event
+    interrupts: Sequence[Interrupt]
+
+
+Run = Callable[[Sequence[Work], int, Control], Sequence[Sequence[GenerationResult]]]
 """Makes one batch, counted from 0, of works that go together: for each work a result of each request.
 
-It stops with GenerationCancelled between two steps once the event is set.
+It raises GenerationCancelled once it is cancelled.
 """
 
 
@@ -92,7 +113,8 @@ class Job:
         steps: Steps of that batch as planned; 0 where it is not known yet.
         preview: A small picture of the last step, or None.
         results: For each batch that is done a result of each request.
-        error: Why it failed or ended early, or None.
+        error: Why it failed or was cancelled, or None.
+        interrupt: Ends it early with what it has made.
         changes: How often it has changed.
         created: Seconds of the monotonic clock.
         started: Likewise; 0 as long as it waits.
@@ -111,6 +133,7 @@ class Job:
     preview: Image | None = None
     results: list[Sequence[GenerationResult]] = field(default_factory=list)
     error: Exception | None = None
+    interrupt: Interrupt = field(default_factory=Interrupt)
     changes: int = 0
     created: float = field(default_factory=time.monotonic)
     started: float = 0.0
@@ -242,6 +265,11 @@ class JobQueue:
         """
         return self._end(job, "cancelled", GenerationCancelled("cancelled by the client"))
 
+    def interrupt(self, job: Job) -> None:
+        """End a job and keep what it has made: now if it waits, else after the step that is being made."""
+        job.interrupt.stop()
+        self._end(job, "interrupted", only="waiting")
+
     def forget(self, job: Job) -> None:
         """Let go of the pictures of a job that has ended."""
         with self._changed:
@@ -258,8 +286,13 @@ class JobQueue:
             job.listeners.remove(listener)
 
     def close(self, grace_s: float) -> None:
-        """Refuse what waits, let what runs finish within some seconds, and cancel it then."""
+        """Refuse what waits, let what runs finish within some seconds, and cancel it then.
+
+        Threads whose step takes long even then are left to end with the process.
+        """
         with self._changed:
+            if self._closed:
+                return
             self._closed = True
             waiting = list(self._in_turn())
             self._changed.notify_all()
@@ -272,7 +305,7 @@ class JobQueue:
         for job in self.running:
             self._end(job, "cancelled", refusal)
         for thread in self._threads:
-            thread.join(grace_s)
+            thread.join(min(grace_s, _LAST_STEP_S))
 
     def _in_turn(self) -> Iterator[Job]:
         """Waiting jobs, one of each client after another; the caller holds the lock."""
@@ -322,12 +355,11 @@ class JobQueue:
     def _carry_out(self, run: Run, jobs: Sequence[Job], begin: int = 0) -> None:
         """Make all batches of jobs that go together, from one on."""
         for batch in range(begin, jobs[0].work.batches):
-            live = self._begin(jobs, batch)
+            live, control = self._begin(jobs, batch)
             if not live:
                 return
-            stop = live[0].stop or threading.Event()
             try:
-                made = run([job.work for job in live], batch, self._reporter(live), stop)
+                made = run([job.work for job in live], batch, control)
             except Exception as error:  # noqa: BLE001 - a worker outlives whatever a job does to it
                 if len(live) == 1:
                     self._end(live[0], "failed", _explained(live[0], error))
@@ -335,21 +367,37 @@ class JobQueue:
                 for job in live:
                     self._carry_out(run, [job], batch)
                 return
-            with self._changed:
-                for job, results in zip(live, made, strict=True):
-                    job.results.append(results)
+            for job, results in zip(live, made, strict=True):
+                self._keep(job, results)
         for job in jobs:
             self._end(job, "done")
 
-    def _begin(self, jobs: Sequence[Job], batch: int) -> list[Job]:
-        """The jobs that have not ended, with an event of their own that stops their batch."""
-        stop = threading.Event()
+    def _begin(self, jobs: Sequence[Job], batch: int) -> tuple[list[Job], Control]:
+        """The jobs that go on, and what their batch is controlled by."""
+        for job in jobs:
+            if not job.interrupt.begin_batch():
+                self._end(job, "interrupted")
+        cancel = threading.Event()
         with self._changed:
             live = [job for job in jobs if not job.has_ended]
             for job in live:
-                job.stop, job.batch, job.step = stop, batch, 0
+                job.stop, job.batch, job.step = cancel, batch, 0
                 job.changes += 1
-        return live
+        return live, Control(
+            on_step=self._reporter(live),
+            on_interrupted=lambda number, results: self._keep(live[number], results),
+            cancel=cancel,
+            interrupts=[job.interrupt for job in live],
+        )
+
+    def _keep(self, job: Job, results: Sequence[GenerationResult]) -> None:
+        """Take what a batch came to, and end a job that is to have no other one."""
+        with self._changed:
+            if job.has_ended:
+                return
+            job.results.append(results)
+        if job.interrupt.stopped:
+            self._end(job, "interrupted")
 
     def _reporter(self, jobs: Sequence[Job]) -> OnStep:
         def on_step(step: int, steps: int, previews: Sequence[Image]) -> None:
@@ -363,9 +411,17 @@ class JobQueue:
 
         return on_step
 
-    def _end(self, job: Job, state: State, error: Exception | None = None) -> bool:
+    def _end(
+        self,
+        job: Job,
+        state: State,
+        error: Exception | None = None,
+        *,
+        only: State | None = None,
+    ) -> bool:
+        """End a job that has not ended yet, or one in a state only; return whether it did."""
         with self._changed:
-            if job.has_ended:
+            if job.has_ended or (only and job.state != only):
                 return False
             if job.state == "waiting":
                 self._leave(job)

@@ -9,6 +9,7 @@ from typing import Final
 from promptengine.diffusion.preparing import refuse_unhonoured
 from promptengine.diffusion.sampling import find_sampler
 from promptengine.errors import RequestError
+from promptengine.inspection import size_of_checkpoint
 from promptengine.plan import make_plan
 from promptengine.registry import Registry
 from promptengine.request import (
@@ -19,13 +20,20 @@ from promptengine.request import (
     with_default_hypernetwork,
     with_settings,
 )
-from promptengine.server.bounds import check_pictures, check_second_size, check_size, check_texts
+from promptengine.server.bounds import (
+    affordable_steps,
+    check_pictures,
+    check_second_size,
+    check_size,
+    check_texts,
+)
 from promptengine.server.config import Limits
+from promptengine.server.engines import Model
 from promptengine.server.forms import JobForm, StartForm
 from promptengine.server.images import open_all, open_sent
 from promptengine.server.jobs import Work
 from promptengine.server.requesting import known_upscaler, together
-from promptengine.server.settings import ServerSettings
+from promptengine.server.settings import ServerSettings, read_options
 from promptengine.syntax import parse
 
 __all__ = ["ordered"]
@@ -47,7 +55,7 @@ def ordered(form: JobForm, settings: ServerSettings, registry: Registry, limits:
     choice = {"sd_model_checkpoint": form.checkpoint, "sd_vae": form.vae}
     _, model = settings.merged({name: value for name, value in choice.items() if value is not None})
     request = _request(form)
-    request = with_settings(request, form.options)
+    request = with_settings(request, read_options(form.options))
     refuse_unhonoured(request.options)
     find_sampler(request.sampler, request.scheduler)
     if form.hires is not None:
@@ -58,7 +66,8 @@ def ordered(form: JobForm, settings: ServerSettings, registry: Registry, limits:
         request = replace(request, hires=hires)
     if form.start is not None:
         request = replace(request, start=_start(form.start, limits))
-    _plan(request, registry)
+    _check_sizes(request, model, limits)
+    _plan(request, registry, limits)
     return Work((request,), model, together((request,)))
 
 
@@ -69,14 +78,26 @@ def _check(form: JobForm, limits: Limits) -> None:
         texts |= {"hires.prompt": hires.prompt, "hires.negative_prompt": hires.negative_prompt}
     check_texts(texts, limits)
     check_pictures(form.steps, form.batch_size, form.batch_count, limits)
-    check_size(form.width, form.height, limits)
     if hires is not None:
         check_pictures(max(hires.steps, 1), 1, 1, limits)
-        sides = (hires.resize_x, hires.resize_y)
-        check_second_size((form.width, form.height), hires.scale, sides, limits)
     if form.start is not None and len(form.start.images) > limits.images:
         message = f"more than the {limits.images} images allowed"
         raise RequestError(message, field="start.images")
+
+
+def _check_sizes(request: GenerationRequest, model: Model, limits: Limits) -> None:
+    """Refuse too large a picture, also where the checkpoint or the first image says how large."""
+    if request.start is not None:
+        width, height = request.start.images[0].size
+    elif request.width is None or request.height is None:
+        width = height = size_of_checkpoint(model.checkpoint)
+    else:
+        width = height = 0
+    width, height = request.width or width, request.height or height
+    check_size(width, height, limits)
+    if request.hires is not None:
+        sides = (request.hires.resize_x, request.hires.resize_y)
+        check_second_size((width, height), request.hires.scale, sides, limits)
 
 
 def _request(form: JobForm) -> GenerationRequest:
@@ -101,10 +122,11 @@ def _start(form: StartForm, limits: Limits) -> ImageStart:
     )
 
 
-def _plan(request: GenerationRequest, registry: Registry) -> None:
+def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> None:
     """Look all networks up, so that a request that cannot be met need not wait to be refused."""
     request = with_default_hypernetwork(request)
     nothing = parse("", negative=True)
     for text in (request.prompt, request.hires.prompt if request.hires else ""):
         prompt = parse(text, comments=request.options.comments, dialect=request.dialect)
-        make_plan(prompt, nothing, registry, steps=request.steps, policy=request.policy)
+        steps = affordable_steps(prompt, request.steps, limits)
+        make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)

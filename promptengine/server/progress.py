@@ -26,7 +26,9 @@ def overall(queue: JobQueue, job: Job | None, *, with_image: bool) -> answers.Pr
         return answers.Progress(
             progress=0,
             eta_relative=0,
-            state=_state(None, interrupted=job is not None and job.state == "cancelled"),
+            state=_state(
+                None, interrupted=job is not None and job.state in ("cancelled", "interrupted")
+            ),
             current_image=None,
             textinfo=None,
         )
@@ -35,7 +37,7 @@ def overall(queue: JobQueue, job: Job | None, *, with_image: bool) -> answers.Pr
     return answers.Progress(
         progress=max(job.progress, _BEGUN) if running else 0,
         eta_relative=job.eta_s,
-        state=_state(job, interrupted=False),
+        state=_state(job, interrupted=job.interrupt.stopped),
         current_image=None if preview is None else small_png(preview),
         textinfo=None if running else "Waiting…",
     )
@@ -44,7 +46,7 @@ def overall(queue: JobQueue, job: Job | None, *, with_image: bool) -> answers.Pr
 def _state(job: Job | None, *, interrupted: bool) -> answers.ProgressState:
     stamp = "0" if job is None else time.strftime("%Y%m%d%H%M%S", time.localtime(job.stamp))
     return answers.ProgressState(
-        skipped=False,
+        skipped=job is not None and job.interrupt.skipping,
         interrupted=interrupted,
         stopping_generation=False,
         job="" if job is None else job.label or job.id,

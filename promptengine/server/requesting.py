@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeVar, cast, get_args
 
 from promptengine.diffusion.honouring import with_known_samplers
 from promptengine.diffusion.picture.latents import LATENT_UPSCALERS
@@ -42,6 +42,15 @@ __all__ = ["Asked", "known_upscaler", "together", "understood"]
 _Fields = TypeVar("_Fields", bound=GenerationFields)
 
 _NO_SCHEDULERS: Final = frozenset({"", "automatic"})
+_SWITCHES: Final = ("enabled", "enable", "is_enabled")
+"""What scripts' units call their switch."""
+
+_NOTHING: Final[Mapping[str, str]] = {
+    "hr_checkpoint_name": "use same checkpoint",
+    "refiner_checkpoint": "none",
+}
+"""What means that a field is not given."""
+
 _ALPHABET: Final = 2**32 - 2
 _SIDE_STEP: Final = 8
 
@@ -78,8 +87,9 @@ def understood(
         RequestError: A value that cannot be used.
         Refusal: A script, sampler, model or picture that there is not.
     """
-    _refuse_scripts(fields)
+    idle = _idle_scripts(fields)
     fields, warnings = _with_infotext(fields, registry)
+    warnings += idle
     if isinstance(fields, Image2Image) and not fields.init_images:
         raise Refusal("Init image not found", status=404)
     overrides, unknown = _overrides(fields.override_settings)
@@ -117,12 +127,34 @@ def together(requests: Sequence[GenerationRequest]) -> object:
     return None if settings is None else (settings, loras)
 
 
-def _refuse_scripts(fields: GenerationFields) -> None:
+def _idle_scripts(fields: GenerationFields) -> list[str]:
+    """What to say of scripts that would do nothing, being switched off.
+
+    Raises:
+        Refusal: 422, for a script that would do something, since there is none here.
+    """
     if fields.script_name is not None:
         raise Refusal(f"Script {fields.script_name[:100]!r} not found", status=422)
-    for name, content in fields.alwayson_scripts.items():
-        if content:
-            raise Refusal(f"always on script {name[:100]} not found", status=422)
+    given = {name[:100]: content for name, content in fields.alwayson_scripts.items() if content}
+    for name, content in given.items():
+        if not _is_off(content):
+            raise Refusal(f"always on script {name} not found", status=422)
+    return [
+        f"always on script {name} not found; it is switched off, so nothing is missing"
+        for name in given
+    ]
+
+
+def _is_off(script: object) -> bool:
+    """Whether a script's arguments say so: those of every unit, or the first of all."""
+    arguments = cast("dict[str, object]", script).get("args") if isinstance(script, dict) else None
+    units = cast("list[object]", arguments) if isinstance(arguments, list) else [arguments]
+    return units[:1] == [False] or (bool(units) and all(map(_is_off_unit, units)))
+
+
+def _is_off_unit(unit: object) -> bool:
+    settings = cast("dict[str, object]", unit) if isinstance(unit, dict) else {}
+    return any(settings.get(name) is False for name in _SWITCHES)
 
 
 def _overrides(given: Mapping[str, Any]) -> tuple[dict[str, object], list[str]]:
@@ -181,7 +213,7 @@ def _unheeded(fields: GenerationFields, styles: set[str]) -> list[str]:
     found = [
         f"style {name[:100]!r} is not known"
         for name in fields.styles
-        if name and name not in styles
+        if name not in ("", "None", *styles)
     ]
     names = (
         "restore_faces",
@@ -190,7 +222,12 @@ def _unheeded(fields: GenerationFields, styles: set[str]) -> list[str]:
         "hr_checkpoint_name",
         "latent_mask",
     )
-    found += [f"{name} is not honoured" for name in names if getattr(fields, name, None)]
+    asked = {name: getattr(fields, name, None) for name in names}
+    found += [
+        f"{name} is not honored"
+        for name, value in asked.items()
+        if value and str(value).lower() != _NOTHING.get(name)
+    ]
     if not fields.override_settings_restore_afterwards and fields.override_settings:
         found.append(
             "override_settings hold for this request only; POST options changes them for all"

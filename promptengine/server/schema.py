@@ -7,9 +7,20 @@ stands for the default. What is unknown is left out.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, cast
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from promptengine.documents import well_formed
 
 __all__ = [
     "BatchUpscaling",
@@ -19,7 +30,7 @@ __all__ = [
     "TaskQuestion",
     "Text2Image",
     "Upscaling",
-    "fixed_text",
+    "read_as",
 ]
 
 _LARGEST: float = 2.0**64
@@ -46,13 +57,6 @@ def _number(value: object) -> object:
         return value
 
 
-def fixed_text(value: object) -> object:
-    """Text without lone surrogates, which no file and no answer can hold."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
-
-
 def _without_nulls(value: object) -> object:
     items = cast("list[object]", value) if isinstance(value, list) else None
     return value if items is None else [item for item in items if item is not None]
@@ -61,7 +65,7 @@ def _without_nulls(value: object) -> object:
 Whole = Annotated[int, BeforeValidator(_whole, json_schema_input_type=int | float | str | None)]
 Number = Annotated[float, BeforeValidator(_number, json_schema_input_type=float | str | None)]
 Flag = Annotated[bool, BeforeValidator(lambda value: value, json_schema_input_type=bool | None)]
-Text = Annotated[str, BeforeValidator(fixed_text, json_schema_input_type=str | None)]
+Text = Annotated[str, BeforeValidator(well_formed, json_schema_input_type=str | None)]
 Texts = Annotated[
     list[Text], BeforeValidator(_without_nulls, json_schema_input_type=list[str | None] | None)
 ]
@@ -69,6 +73,29 @@ Entries = Annotated[
     dict[str, Any],
     BeforeValidator(lambda value: value, json_schema_input_type=dict[str, Any] | None),
 ]
+
+
+_READERS: Final[Mapping[type, TypeAdapter[Any]]] = {
+    int: TypeAdapter(Whole),
+    float: TypeAdapter(Number),
+    bool: TypeAdapter(bool),
+}
+
+
+def read_as(kind: type, value: object) -> object:
+    """Read an option as request fields of its kind are read; what is no such value comes back as it is.
+
+    Args:
+        kind: ``int``, ``float`` or ``bool``; others are left alone.
+        value: As a client sent it. Unlike a field's, a whole number is not cut from one with a fraction.
+    """
+    if kind not in _READERS or isinstance(value, bool):
+        return value
+    try:
+        read = _READERS[kind].validate_python(value)
+    except ValidationError:
+        return value
+    return value if kind is int and read != _number(value) else read
 
 
 class Loose(BaseModel):

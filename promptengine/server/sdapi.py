@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -53,8 +52,15 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 _LONGEST_LABEL: Final = 200
 _log = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/sdapi/v1", tags=["WebUI"], route_class=BoundedRoute, responses=ERRORS)
-internal = APIRouter(prefix="/internal", tags=["WebUI"], route_class=BoundedRoute, responses=ERRORS)
+_COMMON: Final[dict[str, Any]] = {
+    "tags": ["WebUI"],
+    "route_class": BoundedRoute,
+    "default_response_class": answers.Json,
+    "responses": ERRORS,
+}
+
+router = APIRouter(prefix="/sdapi/v1", **_COMMON)
+internal = APIRouter(prefix="/internal", **_COMMON)
 
 
 @router.post("/txt2img", response_model=answers.Generation)
@@ -94,18 +100,22 @@ def _answer(service: Service, asked: Asked, job: Job) -> Response:
         made = _saved(service, asked, made, files, form)
     content = generation(asked, job, made, files, (service.registry, service.shown))
     service.queue.forget(job)
-    return Response(json.dumps(content, ensure_ascii=False), media_type="application/json")
+    return answers.Json(content)
 
 
 def _saved(service: Service, asked: Asked, made: Made, files: list[bytes], form: str) -> Made:
-    """Write the pictures; where that fails they still go to the client, with a warning.
+    """Write the finished pictures; where that fails they still go to the client, with a warning.
 
     Raises:
         Refusal: 507, where they would be lost.
     """
+    finished = [pair for pair in zip(files, made.pictures, strict=True) if not pair[1].unfinished]
+    if len(finished) < len(files):
+        # WebUI keeps them out of its folder as well.
+        made = Made(made.pictures, (*made.warnings, "unfinished pictures are not saved"))
     try:
         with service.saving:
-            saved(files, made.pictures, service.config.output, form)
+            saved(finished, service.config.output, form)
     except OSError as error:
         message = f"the pictures could not be saved: {error.strerror or error}"
         if not asked.fields.send_images:
@@ -131,22 +141,26 @@ async def progress(
 async def interrupt(
     service: Served, task_id: str | None = None, genkey: str | None = None
 ) -> dict[str, Any]:
-    """End the job of a name, or without one the jobs that are running."""
-    _stop(service, task_id or genkey)
+    """End the job of a name, or without one the jobs that are running; each answers with its pictures
+    so far.
+    """
+    for job in _meant(service, task_id or genkey):
+        service.queue.interrupt(job)
     return {}
 
 
 @router.post("/skip")
-async def skip(service: Served) -> None:
-    """End the jobs that are running; their batches are not skipped one by one."""
-    _stop(service, None)
+async def skip(service: Served, task_id: str | None = None, genkey: str | None = None) -> None:
+    """End the batch that is being made of the job of a name, or of all that are running, and go on."""
+    for job in _meant(service, task_id or genkey):
+        job.interrupt.skip()
 
 
-def _stop(service: Service, label: str | None) -> None:
-    named = service.queue.labelled(label) if label else None
-    jobs = service.queue.running if not label else [named] if named is not None else []
-    for job in jobs:
-        service.queue.cancel(job)
+def _meant(service: Service, label: str | None) -> Sequence[Job]:
+    if not label:
+        return service.queue.running
+    named = service.queue.labelled(label)
+    return [] if named is None else [named]
 
 
 @internal.post("/progress")
@@ -188,8 +202,8 @@ def png_info(sent: PictureText) -> answers.PictureTextAnswer:
 @router.post("/extra-single-image")
 def extra_single_image(service: Served, sent: Upscaling) -> answers.Upscaled:
     """Enlarge a picture."""
-    (image,) = enlarged([sent.image], sent, service.config.limits)
-    return answers.Upscaled(html_info="", image=image)
+    made = enlarged([sent.image], sent, service.config.limits)
+    return answers.Upscaled(html_info=made.html, image=made.images[0], warnings=made.warnings)
 
 
 @router.post("/extra-batch-images")
@@ -198,8 +212,8 @@ def extra_batch_images(service: Served, sent: BatchUpscaling) -> answers.Upscale
     limits = service.config.limits
     if len(sent.imageList) > limits.images:
         raise Refusal(f"more than the {limits.images} images allowed", status=413)
-    images = enlarged([image.data for image in sent.imageList], sent, limits)
-    return answers.UpscaledBatch(html_info="", images=images)
+    made = enlarged([image.data for image in sent.imageList], sent, limits)
+    return answers.UpscaledBatch(html_info=made.html, images=made.images, warnings=made.warnings)
 
 
 @router.get("/options")

@@ -14,6 +14,7 @@ from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from promptengine.documents import well_formed
 from promptengine.errors import RequestError
 from promptengine.server.failures import document
 
@@ -127,7 +128,7 @@ async def _answer(
 
 
 class _BoundedRequest(Request):
-    """A request whose JSON may not be nested at any depth."""
+    """A request whose JSON may not be nested at any depth, and holds no lone surrogates."""
 
     async def json(self) -> Any:
         """The body, read.
@@ -144,7 +145,7 @@ class _BoundedRequest(Request):
         most: int = self.app.state.service.config.limits.json_depth
         if _is_deeper(content, most):
             raise HTTPException(400, f"the JSON is nested deeper than the {most} levels allowed")
-        return content
+        return well_formed(content)
 
 
 def _is_deeper(content: object, depth: int) -> bool:

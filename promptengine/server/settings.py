@@ -14,8 +14,16 @@ from promptengine.registry import Registry, RegistryEntry
 from promptengine.request import GenerationRequest, with_settings
 from promptengine.server.engines import Model
 from promptengine.server.failures import Refusal
+from promptengine.server.schema import read_as
 
-__all__ = ["OWN_SETTINGS", "ServerSettings", "find_checkpoint", "known_settings", "title_of"]
+__all__ = [
+    "OWN_SETTINGS",
+    "ServerSettings",
+    "find_checkpoint",
+    "known_settings",
+    "read_options",
+    "title_of",
+]
 
 OWN_SETTINGS: Final[Mapping[str, object]] = {
     "sd_model_checkpoint": "",
@@ -91,6 +99,7 @@ class ServerSettings:
             RequestError: A value that cannot be used.
             Refusal: 404, for a model that there is not.
         """
+        changes = read_options(changes)
         requests = {name: value for name, value in changes.items() if name in SETTINGS}
         with_settings(GenerationRequest(prompt=""), requests)
         values = {**self._values, **requests}
@@ -103,6 +112,16 @@ class ServerSettings:
             values["sd_vae"] = vae
         values |= _checked(changes)
         return values, model
+
+
+def read_options(changes: Mapping[str, object]) -> dict[str, object]:
+    """Options as they are meant: clients send numbers as text, and whole ones as 1.0."""
+    return {name: read_as(_kind(name), value) for name, value in changes.items()}
+
+
+def _kind(name: str) -> type:
+    setting = SETTINGS.get(name)
+    return type(OWN_SETTINGS.get(name)) if setting is None else setting.kind
 
 
 def _default_of(field: str) -> object:

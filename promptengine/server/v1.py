@@ -11,13 +11,14 @@ from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from promptengine.documents import diagnostic_document, prompt_document
+from promptengine.documents import diagnostic_document, prompt_document, well_formed
 from promptengine.errors import RequestError
 from promptengine.inspection import inspect_file
 from promptengine.plan import make_plan
 from promptengine.registry import KINDS, Kind, RegistryEntry, description, metadata
 from promptengine.server.answering import encoded, made_by, reports_of
-from promptengine.server.bounds import check_texts
+from promptengine.server.answers import Json
+from promptengine.server.bounds import affordable_steps, check_texts
 from promptengine.server.failures import Refusal
 from promptengine.server.forms import (
     JobForm,
@@ -39,7 +40,11 @@ from promptengine.syntax import parse
 __all__ = ["router"]
 
 router = APIRouter(
-    prefix="/promptengine/v1", tags=["promptengine"], route_class=BoundedRoute, responses=ERRORS
+    prefix="/promptengine/v1",
+    tags=["promptengine"],
+    route_class=BoundedRoute,
+    default_response_class=Json,
+    responses=ERRORS,
 )
 
 
@@ -50,8 +55,10 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
     prompt = parse(
         form.prompt, comments=form.comments, negative=form.negative, dialect=form.dialect
     )
-    plan = make_plan(prompt, parse("", negative=True), service.registry, steps=form.steps)
-    told = prompt_document(prompt, plan.diagnostics, form.steps, form.hires_steps)
+    most = service.config.limits.schedule_characters
+    steps = affordable_steps(prompt, form.steps, service.config.limits)
+    plan = make_plan(prompt, parse("", negative=True), service.registry, steps=steps)
+    told = prompt_document(prompt, plan.diagnostics, form.steps, form.hires_steps, most=most)
     found: list[dict[str, Any]] = [
         {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.multiplier}
         for use in plan.networks
@@ -138,16 +145,32 @@ async def cancel(service: Served, job_id: str) -> JobStatus:
     return _status(service, job)
 
 
+@router.post("/jobs/{job_id}/interrupt")
+async def interrupt(service: Served, job_id: str) -> JobStatus:
+    """End a job after its step and keep its pictures so far; others in its batch go on."""
+    job = _found(service, job_id)
+    service.queue.interrupt(job)
+    return _status(service, job)
+
+
+@router.post("/jobs/{job_id}/skip")
+async def skip(service: Served, job_id: str) -> JobStatus:
+    """End the batch that is being made after its step, and go on with the job's next one."""
+    job = _found(service, job_id)
+    job.interrupt.skip()
+    return _status(service, job)
+
+
 @router.get("/jobs/{job_id}/result", response_model=JobResult)
 async def result(service: Served, job_id: str) -> Response:
-    """Give the pictures of a job that is done; a job that failed gives its error."""
+    """Give the pictures of a job that has ended, all or those so far; one that failed gives its error."""
     job = _found(service, job_id)
     if not job.has_ended:
         raise Refusal(f"job {job.id} is still {job.state}", status=409)
     if job.error is not None and (job.state == "failed" or not job.results):
         raise job.error
     content = await run_in_threadpool(_result, service, job)
-    return Response(content.model_dump_json(), media_type="application/json")
+    return Json(content.model_dump())
 
 
 @router.get(
@@ -178,7 +201,7 @@ async def _events(service: Service, job: Job) -> AsyncGenerator[str]:
             if preview is not None and not ended:
                 told.preview = await run_in_threadpool(small_png, preview)
             name = "ended" if ended else "progress"
-            yield f"event: {name}\ndata: {json.dumps(told.model_dump())}\n\n"
+            yield f"event: {name}\ndata: {json.dumps(well_formed(told.model_dump()))}\n\n"
             if ended:
                 return
             await changed.wait()

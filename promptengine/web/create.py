@@ -203,7 +203,7 @@ class _Maker:
         }
 
     def cancel(self, job_id: str) -> None:
-        """End the job that runs for this visitor."""
+        """End the job that runs for this visitor, with the pictures so far."""
         job = self.service.queue.find(job_id)
         if job is not None:
-            self.service.queue.cancel(job)
+            self.service.queue.interrupt(job)

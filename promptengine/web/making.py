@@ -27,6 +27,9 @@ __all__ = ["Ended", "PictureFile", "Step", "make", "make_grid"]
 _PAUSE_S: Final = 0.15
 """Between two looks at a job; pictures that follow quicker are not worth sending."""
 
+_EARLY: Final = ("cancelled", "interrupted")
+"""States of a job that there would have been more of."""
+
 
 @dataclass(frozen=True, slots=True)
 class PictureFile:
@@ -95,7 +98,7 @@ async def make(service: Service, form: JobForm, client: str) -> AsyncGenerator[S
     _raise_failure(job)
     made = made_by(job)
     files = await asyncio.to_thread(_files, made)
-    yield Ended(made, tuple(files), job.state == "cancelled", _seconds(job))
+    yield Ended(made, tuple(files), job.state in _EARLY, _seconds(job))
 
 
 async def make_grid(
@@ -118,7 +121,7 @@ async def make_grid(
         warnings = dict.fromkeys((*made.warnings, *one.warnings))
         made = Made((*made.pictures, *one.pictures), tuple(warnings))
         seconds += _seconds(job)
-        if job.state == "cancelled":
+        if job.state in _EARLY:
             files = await asyncio.to_thread(_files, made)
             yield Ended(made, tuple(files), True, seconds)
             return

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import httpx
 import torch
@@ -16,7 +16,7 @@ from PIL import Image
 
 from promptengine.errors import GenerationCancelled
 from promptengine.request import GenerationRequest, GenerationResult
-from promptengine.server.jobs import OnStep, Work
+from promptengine.server.jobs import Control, Work
 
 SMALL = {"prompt": "a cat", "steps": 2, "width": 64, "height": 64, "seed": 7}
 """A request that is quick to meet."""
@@ -64,20 +64,45 @@ class Painter:
     batches: list[list[str]] = field(default_factory=list)
 
     def __call__(
-        self, works: Sequence[Work], batch: int, on_step: OnStep, stop: threading.Event
+        self, works: Sequence[Work], batch: int, control: Control
     ) -> list[list[GenerationResult]]:
         prompts = [request.prompt for work in works for request in work.requests]
         self.batches.append(prompts)
+        ended: dict[int, list[GenerationResult]] = {}
         for step in range(1, self.steps + 1):
             while not self.gate.wait(0.005):
-                if stop.is_set():
+                if control.cancel.is_set():
                     raise GenerationCancelled("stopped")
-            if stop.is_set():
+                self._end(works, batch, control, ended)
+                if len(ended) == len(works):
+                    return [ended[number] for number in range(len(works))]
+            if control.cancel.is_set():
                 raise GenerationCancelled("stopped")
-            on_step(step, self.steps, [Image.new("RGB", (8, 8), "red") for _ in works])
+            previews = [Image.new("RGB", (8, 8), "red") for _ in works]
+            control.on_step(step, self.steps, previews)
         if any(prompt in self.fails for prompt in prompts):
             raise RuntimeError("secret words of the machine")
-        return [[painted(request, batch) for request in work.requests] for work in works]
+        return [
+            ended.get(number) or [painted(request, batch) for request in work.requests]
+            for number, work in enumerate(works)
+        ]
+
+    @staticmethod
+    def _end(
+        works: Sequence[Work],
+        batch: int,
+        control: Control,
+        ended: dict[int, list[GenerationResult]],
+    ) -> None:
+        """Take the works that were interrupted as they are."""
+        for number, interrupt in enumerate(control.interrupts):
+            if interrupt.ends_batch and number not in ended:
+                made = [painted(request, batch) for request in works[number].requests]
+                ended[number] = [
+                    replace(one, unfinished=tuple(range(len(one.images)))) for one in made
+                ]
+                if interrupt.stopped and len(ended) < len(works):
+                    control.on_interrupted(number, ended[number])
 
 
 def painted(request: GenerationRequest, batch: int) -> GenerationResult:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
+import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
 from sd_parsers import ParserManager
 from webuiapi import HiResUpscaler, Upscaler, WebUIApi
 
-from promptengine.server.app import create_app
-from promptengine.server.config import ServerConfig
 from tests.server.conftest import Live
-from tests.server.live import Painter, running, until
+from tests.server.live import until
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -124,26 +123,31 @@ def test_progress_and_idleness(api: WebUIApi) -> None:
     assert api.skip() is None
 
 
-def test_interrupt_ends_the_running_job(painter: Painter, empty_models) -> None:
-    app = create_app(ServerConfig(models=empty_models), runs=[painter])
-    with running(app) as url:
-        api = WebUIApi(host="127.0.0.1", port=int(url.rpartition(":")[2]))
-        failures: list[Exception] = []
+def test_interrupt_gives_the_picture_so_far(api: WebUIApi, live: Live) -> None:
+    with ThreadPoolExecutor() as pool:
+        long = {**SIZE, "steps": 150, "width": 128, "height": 128}
+        asked = pool.submit(api.txt2img, prompt="a cat", n_iter=3, **long)
+        until(lambda: live.service.queue.running and live.service.queue.running[0].step > 1)
+        assert api.interrupt() == {}
+        result = asked.result()
+    assert [image.size for image in result.images] == [(128, 128)]
+    assert result.info["all_seeds"] == [7]
+    assert result.image.info["parameters"] == result.info["infotexts"][0]
+    unfinished, stopped = result.info["warnings"]
+    assert re.fullmatch(r"unfinished: ended after step \d+ of 150 \(seed 7\)", unfinished)
+    assert stopped == "stopped after 1 of 3 batches"
 
-        def ask() -> None:
-            try:
-                api.txt2img(prompt="a cat", **SIZE)
-            except RuntimeError as error:
-                failures.append(error)
 
-        thread = threading.Thread(target=ask)
-        thread.start()
-        until(lambda: app.state.service.queue.running)
-        api.interrupt()
-        thread.join(60)
-        assert failures
-        assert failures[0].args[0] == 409
-        api.session.close()
+def test_skip_goes_on_with_the_next_picture(api: WebUIApi, live: Live) -> None:
+    with ThreadPoolExecutor() as pool:
+        long = {**SIZE, "steps": 100, "width": 128, "height": 128}
+        asked = pool.submit(api.txt2img, prompt="a cat", n_iter=2, **long)
+        until(lambda: live.service.queue.running and live.service.queue.running[0].step > 1)
+        assert api.skip() is None
+        result = asked.result()
+    assert result.info["all_seeds"] == [7, 8]
+    (unfinished,) = result.info["warnings"]
+    assert unfinished.endswith("(seed 7)")
 
 
 def test_enlarging(api: WebUIApi) -> None:
@@ -155,6 +159,46 @@ def test_enlarging(api: WebUIApi) -> None:
     with pytest.raises(RuntimeError) as refused:
         api.extra_single_image(start, upscaler_1=Upscaler.ESRGAN_4x)
     assert refused.value.args[0] == 404
+
+
+def test_enlarging_tells_what_was_done(api: WebUIApi) -> None:
+    made = api.txt2img(prompt="a cat", **SIZE)
+    larger = api.extra_single_image(made.image, upscaler_1=Upscaler.Lanczos, upscaling_resize=2)
+    told = "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"
+    assert larger.info == f"<p>{told}</p>"
+    assert larger.image.info["postprocessing"] == told
+    assert larger.image.info["parameters"] == made.info["infotexts"][0]
+    sized = api.extra_batch_images(
+        [made.image],
+        resize_mode=1,
+        upscaling_resize_w=48,
+        upscaling_resize_h=32,
+        upscaler_1=Upscaler.Nearest,
+        upscaler_2=Upscaler.Lanczos,
+        extras_upscaler_2_visibility=0.5,
+    )
+    assert sized.images[0].info["postprocessing"] == (
+        "Postprocess upscale to: 48x32, Postprocess crop to: 48x32, "
+        "Postprocess upscaler: Nearest, Postprocess upscaler 2: Lanczos"
+    )
+
+
+def test_no_upscaler_leaves_the_picture_as_it_is(api: WebUIApi) -> None:
+    start = Image.new("RGBA", (20, 10), (255, 0, 0, 128))
+    same = api.extra_single_image(
+        start,
+        upscaler_1=Upscaler.none,
+        upscaler_2=Upscaler.Lanczos,
+        extras_upscaler_2_visibility=1,
+        upscaling_resize=4,
+        gfpgan_visibility=0.5,
+        codeformer_visibility=1,
+    )
+    assert (same.image.mode, same.image.tobytes()) == (start.mode, start.tobytes())
+    warned = ["gfpgan_visibility is not honored", "codeformer_visibility is not honored"]
+    assert same.json["warnings"] == warned
+    assert all(text in same.info for text in warned)
+    assert "Postprocess" not in same.info
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])

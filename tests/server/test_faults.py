@@ -140,18 +140,20 @@ def free_port() -> int:
 
 
 @contextmanager
-def process(folder: Path, *more: str) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A server of its own that writes its log into a folder; yields it and its address."""
+def process(
+    folder: Path, *more: str, patience_s: float = 60
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A server of its own that writes all it says into a log in a folder; yields it and its address."""
     port = free_port()
     arguments = ["--checkpoint", str(CHECKPOINT), "--config", str(CONFIG), "--device", "cpu"]
     arguments += ["--models", str(folder), "--port", str(port), *more]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "promptengine", "serve", *arguments], stderr=log
+            [sys.executable, "-m", "promptengine", "serve", *arguments], stdout=log, stderr=log
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: answers(url), 60)
+        until(lambda: answers(url), patience_s)
         yield process, url
     finally:
         process.kill()

@@ -165,6 +165,53 @@ def test_batches_that_are_done_stay_when_a_job_is_cancelled(
     assert seen == sorted(seen)
 
 
+def test_an_interrupted_job_keeps_what_it_has(queue: JobQueue) -> None:
+    job = queue.submit(work("x", batch_count=3), "a")
+    running(queue, job)
+    queue.interrupt(job)
+    ended(job)
+    assert (job.state, job.error) == ("interrupted", None)
+    assert [batch[0].unfinished for batch in job.results] == [(0,)]
+
+
+def test_one_of_a_batch_can_be_interrupted(queue: JobQueue, painter: Painter) -> None:
+    running(queue, queue.submit(work("begin", None), "a"))
+    first, second = (queue.submit(work(name, batch_count=2), "a") for name in ("x", "y"))
+    queue.interrupt(queue.running[0])
+    running(queue, second)
+    queue.interrupt(first)
+    ended(first)
+    assert (first.state, second.state) == ("interrupted", "running")
+    assert [batch[0].unfinished for batch in first.results] == [(0,)]
+    painter.gate.set()
+    ended(second)
+    assert second.state == "done"
+    assert [batch[0].unfinished for batch in second.results] == [(), ()]
+    assert painter.batches == [["begin"], ["x", "y"], ["y"]]
+
+
+def test_a_skipped_batch_is_followed_by_the_next(queue: JobQueue, painter: Painter) -> None:
+    job = queue.submit(work("x", batch_count=2), "a")
+    running(queue, job)
+    until(lambda: painter.batches)
+    job.interrupt.skip()
+    until(lambda: len(painter.batches) == 2)
+    painter.gate.set()
+    ended(job)
+    assert job.state == "done"
+    assert [batch[0].unfinished for batch in job.results] == [(0,), ()]
+
+
+def test_a_waiting_job_is_interrupted_without_a_picture(queue: JobQueue, painter: Painter) -> None:
+    running(queue, queue.submit(work("begin", None), "a"))
+    job = queue.submit(work("x"), "a")
+    queue.interrupt(job)
+    assert (job.state, job.error, job.results, queue.waiting) == ("interrupted", None, [], [])
+    painter.gate.set()
+    until(lambda: not queue.running)
+    assert painter.batches == [["begin"]]
+
+
 def test_ended_jobs_are_kept_within_bounds(painter: Painter) -> None:
     painter.gate.set()
     queue = JobQueue([painter], kept=3, kept_bytes=2 * 3 * 64 * 64)

@@ -17,6 +17,7 @@ from promptengine import errors
 from promptengine.app.cli import main
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
+from promptengine.server.engines import Device
 from promptengine.server.failures import STATUSES, Refusal, status_of
 from promptengine.server.operations import JsonLines
 from promptengine.server.sdapi import unload_checkpoint
@@ -115,3 +116,11 @@ def test_a_models_memory_can_be_had_back(live: Live) -> None:
     elsewhere = replace(live.service, devices=())
     with pytest.raises(Refusal, match="replicas"):
         unload_checkpoint(elsewhere)
+
+
+def test_the_default_device_is_unloaded_and_loaded_again(live: Live) -> None:
+    auto = Device("auto", live.config, live.service.registry)
+    auto.load(live.service.settings.model)
+    auto.unload()
+    for route in ("unload-checkpoint", "reload-checkpoint"):
+        assert live.http.post(f"/sdapi/v1/{route}").json() == {}

@@ -42,7 +42,9 @@ def test_a_job_is_told_of_by_its_name(empty_models: Path, painter: Painter) -> N
         told = http.post("/internal/progress", json={"id_task": "KCPP1"}).json()
         assert (told["active"], told["queued"]) == (False, True)
         http.post("/sdapi/v1/interrupt", params={"task_id": "KCPP1"})
-        assert second.result().status_code == 409
+        assert second.result().json()["images"] == []
+        info = json.loads(second.result().json()["info"])
+        assert (info["all_seeds"], info["warnings"]) == ([], ["stopped after 0 of 3 batches"])
         painter.gate.set()
         assert first.result().status_code == 200
         told = http.post("/internal/progress", json={"id_task": "task(a)"}).json()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("ray")
 
+import httpx
+import psutil
 import torch
 
 from promptengine.errors import (
@@ -22,19 +27,27 @@ from promptengine.errors import (
     RequestError,
     UnknownNetworkError,
 )
+from promptengine.interrupt import Interrupt
 from promptengine.registry import Registry
 from promptengine.request import GenerationRequest
 from promptengine.server.config import ServerConfig
 from promptengine.server.engines import Device, Model, runner
-from promptengine.server.jobs import JobQueue, Run, Work
+from promptengine.server.jobs import Control, JobQueue, OnStep, Run, Work
 from promptengine.server.replicas import Replica, replica_runs, share
 from tests.conftest import CONFIG
 from tests.server.conftest import fill
-from tests.server.live import until
+from tests.server.live import SMALL, until
+from tests.server.test_faults import free_port, process
 
 
-def ignore(*_: object) -> None:
-    """What a caller does who is not interested in steps."""
+def control(
+    on_step: OnStep = lambda *_: None,
+    interrupts: Sequence[Interrupt] = (),
+    on_interrupted: Any = lambda *_: None,
+) -> Control:
+    """What a caller wants who is interested in little."""
+    wishes = interrupts or [Interrupt()]
+    return Control(on_step, on_interrupted, threading.Event(), wishes)
 
 
 def work(config: ServerConfig, seed: int, *, checkpoint: str = "tiny", **more: object) -> Work:
@@ -49,13 +62,10 @@ def picture(results: Sequence[Sequence[object]]) -> bytes:
     return results[0][0].images[0].tobytes()  # type: ignore[attr-defined]
 
 
-def replica_processes() -> list[int]:
-    """The processes of this user's replicas, by the name that Ray gives them."""
-    listed = subprocess.run(
-        ["ps", "-axo", "pid=,command="], check=False, capture_output=True, text=True
-    )
-    lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
-    return [int(pid) for pid, name in lines if name.startswith("ray::ServeReplica:promptengine")]
+def replica_processes(server: int = os.getpid()) -> list[int]:
+    """The processes of a server's replicas, by the name that Ray gives them."""
+    below = psutil.Process(server).children(recursive=True)
+    return [one.pid for one in below if one.name().startswith("ray::ServeRepli")]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +99,7 @@ def here(config: ServerConfig) -> Run:
 
 
 def made(run: Run, work: Work) -> bytes:
-    return picture(run([work], 0, ignore, threading.Event()))
+    return picture(run([work], 0, control()))
 
 
 def test_a_replica_makes_the_same_picture_and_tells_of_every_step(
@@ -100,7 +110,7 @@ def test_a_replica_makes_the_same_picture_and_tells_of_every_step(
     def on_step(step: int, of: int, previews: Sequence[object]) -> None:
         steps.append((step, of, len(previews)))
 
-    there = runs[0]([work(config, 5)], 0, on_step, threading.Event())
+    there = runs[0]([work(config, 5)], 0, control(on_step))
     assert picture(there) == made(here, work(config, 5))
     assert steps == [(1, 3, 1), (2, 3, 1), (3, 3, 1)]
     assert [network.name for network in there[0][0].networks] == ["hn-relu"]
@@ -110,7 +120,7 @@ def test_another_checkpoint_is_loaded_when_asked_for(
     config: ServerConfig, runs: list[Run], here: Run
 ) -> None:
     for name in ("other", "tiny"):
-        result = runs[0]([work(config, 6, checkpoint=name)], 0, ignore, threading.Event())
+        result = runs[0]([work(config, 6, checkpoint=name)], 0, control())
         assert f"Model: {name}" in result[0][0].infotexts[0]
         assert picture(result) == made(here, work(config, 6))
 
@@ -118,23 +128,48 @@ def test_another_checkpoint_is_loaded_when_asked_for(
 def test_an_error_comes_back_as_it_was(config: ServerConfig, runs: list[Run]) -> None:
     asked = work(config, 1, prompt="a cat <hypernet:hn-rely>", policy="strict")
     with pytest.raises(UnknownNetworkError, match=r"hn-rely.*did you mean 'hn-relu'") as caught:
-        runs[0]([asked], 0, ignore, threading.Event())
+        runs[0]([asked], 0, control())
     assert caught.value.name == "hn-rely"
 
 
 def test_a_cancelled_batch_ends_and_the_replica_goes_on(
     config: ServerConfig, runs: list[Run], here: Run
 ) -> None:
-    stop, steps = threading.Event(), []
+    steps: list[int] = []
 
     def on_step(step: int, *_: object) -> None:
         steps.append(step)
-        stop.set()
+        asked.cancel.set()
 
+    asked = control(on_step)
     with pytest.raises(GenerationCancelled):
-        runs[0]([work(config, 1, steps=100)], 0, on_step, stop)
+        runs[0]([work(config, 1, steps=100)], 0, asked)
     assert len(steps) < 50
     assert made(runs[0], work(config, 2)) == made(here, work(config, 2))
+
+
+def test_an_interrupted_batch_comes_back_as_far_as_it_got(
+    config: ServerConfig, runs: list[Run]
+) -> None:
+    works = [work(config, seed, steps=100) for seed in (1, 2)]
+    interrupts, early = [Interrupt(), Interrupt()], []
+
+    def on_step(step: int, *_: object) -> None:
+        if step >= 2:
+            interrupts[1].stop()
+        if step >= 60:
+            interrupts[0].skip()
+
+    asked = control(on_step, interrupts, lambda *told: early.append(told))
+    first, second = runs[0](works, 0, asked)
+    assert (first[0].unfinished, second[0].unfinished) == ((0,), (0,))
+    ((number, (result,)),) = early
+    assert number == 1
+    assert result.images[0].tobytes() == picture([second])
+    noted = [one.diagnostics[0].message for one in (second[0], first[0])]
+    steps = [int(message.split("step ")[1].split()[0]) for message in noted]
+    assert 2 <= steps[0] < 50
+    assert 60 <= steps[1] < 100
 
 
 def test_no_job_is_lost_when_a_process_is_killed(
@@ -153,6 +188,40 @@ def test_no_job_is_lost_when_a_process_is_killed(
         assert picture(job.results) == made(here, job.work)
     until(lambda: len(replica_processes()) == len(runs), 120)
     assert killed[0] not in replica_processes()
+
+
+def test_a_cluster_that_is_not_there_is_named(
+    config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with (
+        pytest.raises(
+            RequestError, match=f"^Ray does not start at '{address}': .*refused; let RAY"
+        ),
+        replica_runs(config),
+    ):
+        pass
+
+
+def test_the_log_stays_json_and_the_end_is_quick(tmp_path: Path) -> None:
+    options = ("--ray", "--grace", "3", "--no-page")
+    with process(tmp_path, *options, patience_s=240) as (server, url):
+        begun = (tmp_path / "log").read_text().count("\n")
+        (replica,) = replica_processes(server.pid)
+        os.kill(replica, signal.SIGKILL)
+        until(lambda: (tmp_path / "log").read_text().count("\n") > begun, 60)
+        with ThreadPoolExecutor() as pool:
+            body = {**SMALL, "steps": 150, "n_iter": 50}
+            asked = pool.submit(httpx.post, f"{url}/sdapi/v1/txt2img", json=body, timeout=120)
+            until(lambda: httpx.get(f"{url}/healthz").json()["running"] == 1, 60)
+            server.send_signal(signal.SIGTERM)
+            assert asked.result().status_code == 503
+        server.wait(60)
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    at = {line["event"].split(" [")[0]: datetime.fromisoformat(line["time"]) for line in lines}
+    taken = at["Finished server process"] - at["Shutting down"]
+    assert 2 <= taken.total_seconds() <= 3 + 3
 
 
 def test_replicas_share_the_cluster(config: ServerConfig) -> None:

@@ -265,3 +265,37 @@ def test_14_scripts_that_are_not_here_are_refused(live: Live) -> None:
         "always on script ControlNet not found",
     )
     assert ask(live, script_name="X/Y/Z plot").json()["detail"] == "Script 'X/Y/Z plot' not found"
+
+
+@pytest.mark.parametrize(
+    ("name", "sent", "kept"),
+    [
+        ("CLIP_stop_at_last_layers", 2.0, 2),
+        ("CLIP_stop_at_last_layers", "2", 2),
+        ("eta_noise_seed_delta", "31337.0", 31337),
+        ("eta_ancestral", "0.5", 0.5),
+        ("jpeg_quality", 90.0, 90),
+        ("jpeg_quality", "90", 90),
+        ("sgm_noise_multiplier", "true", True),
+    ],
+)
+def test_6_numbers_of_options_may_be_sloppy(
+    live: Live, name: str, sent: object, kept: object
+) -> None:
+    before = live.http.get("/sdapi/v1/options").json()[name]
+    try:
+        assert live.http.post("/sdapi/v1/options", json={name: sent}).status_code == 200
+        found = live.http.get("/sdapi/v1/options").json()[name]
+        assert (found, type(found)) == (kept, type(kept))
+    finally:
+        live.http.post("/sdapi/v1/options", json={name: before})
+    assert ask(live, override_settings={name: sent}).status_code == 200
+    if name != "jpeg_quality":
+        body = {**SMALL, "options": {name: sent}}
+        assert live.http.post("/promptengine/v1/jobs", json=body).status_code == 202
+
+
+def test_6_a_fraction_is_no_whole_number(live: Live) -> None:
+    for sent in (1.5, "1.5", "many", True, "nan", [], 1e300):
+        options = {"CLIP_stop_at_last_layers": sent}
+        assert live.http.post("/sdapi/v1/options", json=options).status_code == 422, sent

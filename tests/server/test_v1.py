@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from promptengine.server.app import create_app
-from promptengine.server.config import ServerConfig
+from promptengine.server.config import Limits, ServerConfig
 from tests.server.conftest import Live
 from tests.server.live import Painter, client_of, until
 from tests.server.test_rules import in_base64
@@ -59,6 +62,30 @@ def test_networks_are_listed_and_described(live: Live) -> None:
     assert live.http.get("/promptengine/v1/networks/sheep/a").status_code == 422
     assert live.http.get("/promptengine/v1/networks/hypernet/../../x").status_code == 404
     assert live.http.post("/promptengine/v1/networks/refresh").status_code == 204
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(((a))) " * 2300 + "".join(f"[a:b:{step}]" for step in range(1, 140)),
+        "[a|b] " + "(word:1.1) " * 1800,
+        "[a:b <hypernet:hn-relu:0.5>:0.5]" * 600,
+    ],
+)
+def test_a_prompt_whose_schedule_is_too_long_is_read_without_it(live: Live, text: str) -> None:
+    form = {"prompt": text, "steps": 150}
+    begin = time.process_time()
+    answer = live.http.post("/promptengine/v1/parse", json=form)
+    assert answer.status_code == 200
+    assert time.process_time() - begin < 5
+    assert len(answer.content) < 1 << 20
+    told = answer.json()
+    assert [part["schedule"] for part in told["subprompts"]] == [[]]
+    assert told["diagnostics"][-1]["message"].startswith("the schedule is left out")
+    assert "up to 200000 are told" in told["diagnostics"][-1]["hint"]
+    short = live.http.post("/promptengine/v1/parse", json={**form, "steps": 1}).json()
+    assert short["text"] == told["text"]
+    assert short["networks"] == told["networks"]
 
 
 def test_a_job_from_its_submission_to_its_result(live: Live) -> None:
@@ -177,3 +204,49 @@ def test_events_show_the_steps(live: Live) -> None:
                 previews += [preview] if preview else []
     assert previews
     assert base64.b64decode(previews[-1]).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("more", "size"),
+    [
+        ({"height": 64}, (512, 64)),
+        ({"start": {"images": [in_base64()], "denoising_strength": 0.5}}, (64, 64)),
+    ],
+)
+def test_without_a_size_it_is_the_checkpoints_or_the_pictures(
+    live: Live, more: dict[str, Any], size: tuple[int, int]
+) -> None:
+    form = {"prompt": "a cat", "steps": 1, "sampler": "Euler", **more}
+    answer = live.http.post(JOBS, json=form)
+    assert answer.status_code == 202
+    job = answer.json()["id"]
+    queued = live.service.queue.find(job)
+    assert queued is not None
+    request = queued.work.requests[0]
+    assert request.width is None
+    waited(live.http, job)
+    image = live.http.get(f"{JOBS}/{job}/result").json()["images"][0]
+    with Image.open(io.BytesIO(base64.b64decode(image))) as opened:
+        assert opened.size == size
+
+
+def test_a_long_schedule_is_not_computed_before_its_turn(
+    empty_models: Path, painter: Painter
+) -> None:
+    with client_of(create_app(ServerConfig(models=empty_models), [painter])) as http:
+        text = "(((a))) " * 2300 + "".join(f"[a:b:{step}]" for step in range(1, 140))
+        begin = time.process_time()
+        answer = http.post(JOBS, json={**SMALL, "prompt": text, "steps": 150})
+        assert answer.status_code == 202
+        assert time.process_time() - begin < 5
+        painter.gate.set()
+
+
+def test_a_size_that_is_not_given_is_within_bounds_too(
+    empty_models: Path, painter: Painter
+) -> None:
+    small = ServerConfig(models=empty_models, limits=Limits(pixels=256 * 256))
+    with client_of(create_app(small, [painter])) as http:
+        answer = http.post(JOBS, json={"prompt": "a cat"})
+        assert answer.status_code == 422
+        assert "512x512 is more than" in answer.json()["detail"]

@@ -55,6 +55,22 @@ def test_a_grid_that_is_too_large_is_refused_before_anything_is_made(live: Live)
         )
 
 
+def test_an_interrupted_job_shows_its_picture_so_far(live: Live) -> None:
+    async def interrupted() -> Step | Ended:
+        source = make(live.service, SMALL.model_copy(update={"steps": 150}), "me")
+        async for event in source:
+            if isinstance(event, Step) and event.job.step:
+                live.service.queue.interrupt(event.job)
+            last = event
+        return last
+
+    ended = asyncio.run(interrupted())
+    assert isinstance(ended, Ended)
+    assert ended.cancelled
+    assert [file.name for file in ended.files] == ["7.png"]
+    assert ended.made.pictures[0].unfinished
+
+
 def test_who_stops_listening_takes_the_job_along(live: Live) -> None:
     async def leave() -> Step | Ended:
         source = make(live.service, SMALL.model_copy(update={"steps": 150}), "me")

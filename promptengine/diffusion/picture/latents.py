@@ -45,6 +45,13 @@ class Enlargement:
         """Height and width in latent cells, before cutting."""
         return self.height // 8, self.width // 8
 
+    @property
+    def trimmed_cells(self) -> tuple[int, int]:
+        """The same after cutting."""
+        height, width = self.cells
+        across, down = self.cut
+        return height - down, width - across
+
     def trimmed(self, latents: Tensor) -> Tensor:
         """Cut latents ``[…, height, width]`` to size, the larger half off the end."""
         across, down = self.cut
