@@ -19,6 +19,7 @@ from promptengine.pictures.chunks import PictureTexts, texts_of
 from promptengine.server.config import Limits
 
 __all__ = [
+    "FORMATS",
     "data_url",
     "decode_base64",
     "in_base64",
@@ -30,7 +31,9 @@ __all__ = [
 
 _DATA_URL: Final = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
 _URL: Final = re.compile(r"\s*(https?|ftp|file):", re.IGNORECASE)
-_FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+"""Those that are opened at all, as Pillow calls them."""
+
 _NAME: Final = Path("image")
 
 
@@ -70,7 +73,7 @@ def open_sent(text: str, limits: Limits) -> Image.Image:
         with warnings.catch_warnings():
             # Pillow warns of large pictures; the limit here is stricter.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(BytesIO(data), formats=_FORMATS) as opened:
+            with Image.open(BytesIO(data), formats=FORMATS) as opened:
                 pixels = opened.width * opened.height
                 if pixels > limits.image_pixels:
                     message = f"the image has {pixels} pixels, more than the {limits.image_pixels} allowed"

@@ -23,7 +23,7 @@ def test_nobody_sees_the_page_without_a_password(tmp_path: Path) -> None:
     # What makes pictures is not asked for any.
     app = create_app(config, runs=[lambda *_arguments: []])
     add_page(app)
-    client = TestClient(app)
+    client = TestClient(app, base_url=f"http://127.0.0.1:{config.port}")
     for path in ("/", "/ui/", "/ui/config", "/ui/preview/hypernet/ink"):
         assert client.get(path, follow_redirects=False).status_code == 401
     assert client.get("/ui/", auth=("ann", "secret")).status_code == 200
