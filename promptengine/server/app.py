@@ -92,7 +92,10 @@ def _check_subpath(subpath: str) -> None:
     Raises:
         RequestError: It is such a place.
     """
-    own = {PAGE.rstrip("/"), *(getattr(one, "path", "") for part in _ROUTERS for one in part.routes)}
+    own = {
+        PAGE.rstrip("/"),
+        *(getattr(one, "path", "") for part in _ROUTERS for one in part.routes),
+    }
     if subpath and _SUBPATH.fullmatch(subpath) is None:
         message = f"--subpath {subpath[:80]!r}: write /NAME, or several of them"
         raise RequestError(message, field="subpath")

@@ -36,7 +36,9 @@ _GIVEN: Final = re.compile(
     r"/?|/(config|theme\.css|favicon\.ico|robots\.txt)|/(assets|static|svelte)/.+|"
     rf"{_API}((theme\.css|info|app_id|startup-events|upload_progress|queue/data)/?|heartbeat/.+|file=.+)"
 )
-_TAKEN: Final = re.compile(rf"{_API}((queue/join|cancel|reset)|run/[^/]+|upload|component_server)/?")
+_TAKEN: Final = re.compile(
+    rf"{_API}((queue/join|cancel|reset)|run/[^/]+|upload|component_server)/?"
+)
 _FORM: Final = re.compile(rf"{_API}component_server/?")
 _UPLOAD: Final = re.compile(rf"{_API}upload/?")
 _OTHER_NAMES: Final = ("x-forwarded-host", "x-gradio-server")
@@ -132,13 +134,15 @@ class ToolkitGuard:
             form = await parser.parse()
         except (MultiPartException, KeyError, ValueError):
             raise RequestError("the form cannot be read", field="form") from None
-        async with form:
+        try:
             index = str(form.get("index", ""))
             layer = int(index) if index.isascii() and index.isdecimal() and len(index) < 4 else 0
             is_known = index in ("", "null", str(layer)) and layer < _MOST_LAYERS
             if form.get("fn_name") != "accept_blobs" or not is_known:
                 raise RequestError("the page sends no such form", field="form")
             files = [await item.read() for item in form.values() if isinstance(item, UploadFile)]
+        finally:
+            await form.close()
         await asyncio.to_thread(_check_pixels, [BytesIO(data) for data in files], self.limits)
 
 
