@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_options", "run"]
 
-_NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
 _NEEDED_FOR_PAGE = "gradio"
 _NEEDED_FOR_REPLICAS = "ray"
 _USUAL_MODELS = Path("models")

@@ -25,6 +25,10 @@ _ASSETS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """Files by the packages and folders in which they lie."""
 
+_MARK: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
+_OWN_MARK: Final = b"docs/favicon.png"
+"""Redoc would load a picture from elsewhere, for which it has no setting."""
+
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -48,13 +52,13 @@ _REDOC: Final = (
 router = APIRouter(include_in_schema=False)
 
 
-@router.get(DOCUMENTATION)
+@router.api_route(DOCUMENTATION, methods=["GET", "HEAD"])
 async def swagger(request: Request) -> HTMLResponse:
     """Show the routes, to be tried."""
     return _page(request, "the API, to be tried", _SWAGGER, _SWAGGER_HEAD)
 
 
-@router.get("/redoc")
+@router.api_route("/redoc", methods=["GET", "HEAD"])
 async def redoc(request: Request) -> HTMLResponse:
     """Show the routes, to be read."""
     return _page(request, "the API", _REDOC)
@@ -75,6 +79,6 @@ def asset(name: str) -> Response:
     if name not in _ASSETS:
         raise Refusal("no such file", status=404)
     package, folder = _ASSETS[name]
-    data = files(package).joinpath(folder, name).read_bytes()
+    data = (files(package) / folder / name).read_bytes().replace(_MARK, _OWN_MARK)
     kind = _TYPES[name[name.rindex(".") :]]
     return Response(data, media_type=kind, headers={"Cache-Control": "no-cache"})

@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -123,7 +123,7 @@ class ToolkitGuard:
             RequestError: It is none, or one with too many layers or pixels.
         """
 
-        async def pieces() -> Any:
+        async def pieces() -> AsyncGenerator[bytes]:
             yield body
 
         request = Request(scope)
