@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["add_options", "run"]
 
-_NEEDED = ("fastapi", "uvicorn", "prometheus_client")
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
 _NEEDED_FOR_PAGE = "gradio"
 _NEEDED_FOR_REPLICAS = "ray"
+_USUAL_MODELS = Path("models")
+_PASSWORDS = "PROMPTENGINE_API_AUTH"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +37,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--host", default=usual.host, metavar="ADDRESS", help=f"default: {usual.host}")
     add("--port", type=int, default=usual.port, metavar="N", help=f"default: {usual.port}")
     add(
-        "--api-auth",
+        "--allowed-hosts",
         default="",
-        metavar="NAME:PASSWORD",
-        help="let nobody else in; several with commas between; a password may hold colons",
+        metavar="NAMES",
+        help="more names it is reached by, with commas",
     )
+    add("--subpath", default="", metavar="PATH", help="where a proxy shows it, such as /sd")
+    add("--tls-certfile", type=Path, metavar="FILE", help="speak TLS, with this certificate (PEM)")
+    add("--tls-keyfile", type=Path, metavar="FILE", help="its key, where it is in another file")
+    add(
+        "--api-auth",
+        metavar="NAME:PASSWORD",
+        help="let nobody else in; several with commas between; a password may hold colons. Other users "
+        f"of the machine can read it off the list of processes: rather set {_PASSWORDS}",
+    )
+    add("--api-auth-file", type=Path, metavar="FILE", help="the same, NAME:PASSWORD on each line")
     add("--cors-allow-origins", default="", metavar="ORIGINS", help="of pages, with commas, or *")
     add("--cors-allow-origins-regex", metavar="REGEX", help="the same as a pattern")
     add("--hide-paths", action="store_true", help="tell clients paths below the folders only")
@@ -67,8 +80,9 @@ def run(options: argparse.Namespace) -> int:
         message = "promptengine serve needs the extra 'server': pip install 'promptengine[server]'"
         raise RequestError(message, field="serve")
     from promptengine.app.txt2img import quiet_libraries
-    from promptengine.server.security import read_users
     from promptengine.server.serve import serve
+
+    _check_folders(options)
 
     quiet_libraries()
     limits = replace(
@@ -82,6 +96,10 @@ def run(options: argparse.Namespace) -> int:
         ServerConfig(
             host=options.host,
             port=options.port,
+            allowed_hosts=_split(options.allowed_hosts),
+            subpath=options.subpath.rstrip("/"),
+            tls_certfile=options.tls_certfile,
+            tls_keyfile=options.tls_keyfile,
             models=dict(folders) if isinstance(folders, Mapping) else folders,
             checkpoint=options.checkpoint,
             model_config=options.config,
@@ -92,7 +110,7 @@ def run(options: argparse.Namespace) -> int:
             replicas=_replicas(options),
             output=options.output,
             styles=options.styles,
-            users=read_users(options.api_auth),
+            users=_users(options),
             cors_origins=_split(options.cors_allow_origins),
             cors_origins_regex=options.cors_allow_origins_regex,
             hide_paths=options.hide_paths,
@@ -103,6 +121,50 @@ def run(options: argparse.Namespace) -> int:
         None if options.no_page else _page(),
     )
     return 0
+
+
+def _users(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """Who may use the server, from the one place that says so; empty where none does.
+
+    Raises:
+        RequestError: Several places do, the file cannot be read, or one names nobody.
+    """
+    from promptengine.server.security import read_users
+
+    given = {"--api-auth": options.api_auth, "--api-auth-file": options.api_auth_file}
+    given[_PASSWORDS] = os.environ.get(_PASSWORDS)
+    found = [(source, value) for source, value in given.items() if value is not None]
+    if len(found) > 1:
+        sources = " and ".join(source for source, _ in found)
+        raise RequestError(f"{sources} both name users; keep one of them", field="api_auth")
+    if not found:
+        return ()
+    source, value = found[0]
+    if not isinstance(value, Path):
+        return read_users(_split(value), source)
+    try:
+        lines = value.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise RequestError(f"{source} {value}: {reason}", field="api_auth_file") from None
+    return read_users(lines, f"{source} {value}")
+
+
+def _check_folders(options: argparse.Namespace) -> None:
+    """Refuse folders that are none, before anything is loaded.
+
+    Raises:
+        RequestError: One is missing, or a file is in its place.
+    """
+    models, output = options.models, options.output
+    is_file = options.checkpoint is not None and Path(options.checkpoint).exists()
+    # A checkpoint's file is enough for a server without networks.
+    if not models.is_dir() and not (is_file and models == _USUAL_MODELS):
+        message = f"--models: no such folder: {models}; name WebUI's models folder or make it"
+        raise RequestError(message, field="models")
+    blocked = next((path for path in (output, *output.parents) if path.exists()), None)
+    if blocked is not None and not blocked.is_dir():
+        raise RequestError(f"--output {output}: {blocked} is a file, no folder", field="output")
 
 
 def _replicas(options: argparse.Namespace) -> int:
@@ -127,9 +189,14 @@ def _page() -> Callable[[FastAPI], Callable[[], None]] | None:
     """What adds the page to a server, or None where its extra is not installed."""
     if find_spec(_NEEDED_FOR_PAGE) is None:
         return None
-    from promptengine.web.page import add_page
 
-    return add_page
+    def extend(app: FastAPI) -> Callable[[], None]:
+        # The toolkit takes its time to load; mistakes on the command line are told before.
+        from promptengine.web.page import add_page
+
+        return add_page(app)
+
+    return extend
 
 
 def _split(text: str) -> tuple[str, ...]:

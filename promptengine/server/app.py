@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.concurrency import run_in_threadpool
@@ -15,12 +16,14 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from promptengine.errors import PromptEngineError
-from promptengine.server import operations, sdapi, sdlists, v1
+from promptengine.errors import PromptEngineError, RequestError
+from promptengine.server import documentation, operations, sdapi, sdlists, v1
 from promptengine.server.config import ServerConfig
 from promptengine.server.failures import Refusal, document, status_of
 from promptengine.server.jobs import Run
-from promptengine.server.security import BodyLimit, PasswordWall
+from promptengine.server.origins import Hosts, HostWall, Origins, OriginWall
+from promptengine.server.paths import below_root
+from promptengine.server.security import BodyLimit, PasswordWall, SafeHeaders
 from promptengine.server.service import Service, open_service
 from promptengine.version import __version__
 
@@ -28,6 +31,17 @@ __all__ = ["PAGE", "create_app"]
 
 PAGE: Final = "/ui/"
 """Where the page is, if there is one; below it, paths are the page's own."""
+
+_SUBPATH: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+
+_ROUTERS: Final[Sequence[APIRouter]] = (
+    sdapi.router,
+    sdlists.router,
+    sdapi.internal,
+    v1.router,
+    operations.router,
+    documentation.router,
+)
 
 _log = logging.getLogger("promptengine.server")
 
@@ -43,8 +57,10 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
 
     Raises:
         CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
-        RequestError: There is no such device.
+        RequestError: There is no such device, or a setting cannot be used.
     """
+    hosts, origins = Hosts.by(config), Origins.by(config)
+    _check_subpath(config.subpath)
     service = open_service(config, runs)
 
     @asynccontextmanager
@@ -58,26 +74,47 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
         description="Stable Diffusion with WebUI's prompts and hypernetworks.",
         version=__version__,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = service
-    for router in (sdapi.router, sdlists.router, sdapi.internal, v1.router, operations.router):
+    for router in _ROUTERS:
         app.include_router(router)
     app.add_api_route("/", _entrance, methods=["GET", "HEAD"], include_in_schema=False)
     _add_errors(app)
-    _add_layers(app, service)
+    _add_layers(app, service, hosts, origins)
     return app
+
+
+def _check_subpath(subpath: str) -> None:
+    """Refuse a place that is none, or is one of the server's own: whose is a path below it?
+
+    Raises:
+        RequestError: It is such a place.
+    """
+    own = {
+        PAGE.rstrip("/"),
+        *(getattr(one, "path", "") for part in _ROUTERS for one in part.routes),
+    }
+    if subpath and _SUBPATH.fullmatch(subpath) is None:
+        message = f"--subpath {subpath[:80]!r}: write /NAME, or several of them"
+        raise RequestError(message, field="subpath")
+    if subpath and any(f"{path}/".startswith(f"{subpath}/") for path in own):
+        message = f"--subpath {subpath}: the server's own paths begin so; choose another name"
+        raise RequestError(message, field="subpath")
 
 
 async def _entrance(request: Request) -> RedirectResponse:
     """Lead people to the page, or where there is none to the documentation of the routes."""
     places = {getattr(route, "path", "") for route in request.app.routes}
-    return RedirectResponse(PAGE if PAGE.rstrip("/") in places else "/docs")
+    place = PAGE if PAGE.rstrip("/") in places else documentation.DOCUMENTATION
+    return RedirectResponse(f"{request.scope['root_path']}{place}")
 
 
-def _add_layers(app: FastAPI, service: Service) -> None:
+def _add_layers(app: FastAPI, service: Service, hosts: Hosts, origins: Origins) -> None:
     """What stands around the routes; the last one added is met first."""
     config = service.config
-    app.add_middleware(BodyLimit, most=config.limits.body_bytes)
+    app.add_middleware(BodyLimit, limits=config.limits)
     if config.users:
         app.add_middleware(PasswordWall, users=config.users)
         _declare_passwords(app)
@@ -92,7 +129,26 @@ def _add_layers(app: FastAPI, service: Service) -> None:
             # Not with any origin: a browser would lend its passwords to every page.
             allow_credentials="*" not in config.cors_origins,
         )
+    app.add_middleware(OriginWall, origins=origins)
+    app.add_middleware(HostWall, hosts=hosts, port=config.port)
+    app.add_middleware(_Subpath, subpath=config.subpath)
+    app.add_middleware(SafeHeaders)
     app.add_middleware(operations.Timed, metrics=service.metrics)
+
+
+class _Subpath:
+    """Knows a path with the place where a proxy shows the server, and one that it was taken off."""
+
+    def __init__(self, app: ASGIApp, subpath: str) -> None:
+        self._app = app
+        self._root = subpath
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._root and scope["type"] in ("http", "websocket"):
+            scope["root_path"] = self._root
+            if not f"{scope['path']}/".startswith(f"{self._root}/"):
+                scope["path"] = self._root + scope["path"]
+        await self._app(scope, receive, send)
 
 
 class _OneSpelling:
@@ -104,8 +160,8 @@ class _OneSpelling:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not scope["path"].startswith(PAGE):
-            scope["path"] = scope["path"].rstrip("/") or "/"
+        if scope["type"] == "http" and not (path := below_root(scope)).startswith(PAGE):
+            scope["path"] = scope.get("root_path", "") + (path.rstrip("/") or "/")
         await self._app(scope, receive, send)
 
 

@@ -18,6 +18,8 @@ class Limits:
 
     Attributes:
         body_bytes: Of a request as sent.
+        send_s: Seconds for a request to come, its head and its body each.
+        send_rate: For every so many bytes of a body, a second more.
         json_depth: Lists and objects inside each other.
         prompt_characters: Of each prompt.
         steps: Of each pass.
@@ -32,6 +34,8 @@ class Limits:
     """
 
     body_bytes: int = 64 << 20
+    send_s: float = 30.0
+    send_rate: int = 16 << 10
     json_depth: int = 32
     prompt_characters: int = 20_000
     steps: int = 150
@@ -51,6 +55,10 @@ class ServerConfig:
     Attributes:
         host: Address to listen at; only this machine reaches the default.
         port: 0 lets the system pick one.
+        allowed_hosts: Names by which it is reached besides, ``NAME`` or ``NAME:PORT``.
+        subpath: Where a proxy shows it, such as ``/sd``; empty for the proxy's root.
+        tls_certfile: Its certificate, and those of who signed it; None for plain HTTP.
+        tls_keyfile: The certificate's key, where it lies elsewhere.
         models: WebUI's models folder, or folders by kind.
         checkpoint: The one to begin with, a file or a name; None for the first there is.
         model_config: Configurations in diffusers' form for the checkpoint.
@@ -74,6 +82,10 @@ class ServerConfig:
 
     host: str = "127.0.0.1"
     port: int = 7860
+    allowed_hosts: tuple[str, ...] = ()
+    subpath: str = ""
+    tls_certfile: Path | None = None
+    tls_keyfile: Path | None = None
     models: Path | Mapping[Kind, list[Path]] = Path("models")
     checkpoint: str | None = None
     model_config: Path | None = None
@@ -84,7 +96,7 @@ class ServerConfig:
     replicas: int = 0
     output: Path = Path("outputs")
     styles: Path | None = None
-    users: tuple[tuple[str, str], ...] = ()
+    users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     cors_origins_regex: str | None = None
     hide_paths: bool = False

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from starlette.types import Scope, Send
 
 from promptengine.documents import well_formed
 from promptengine.errors import (
@@ -20,7 +23,7 @@ from promptengine.errors import (
     UnknownNetworkError,
 )
 
-__all__ = ["STATUSES", "Refusal", "document", "status_of"]
+__all__ = ["STATUSES", "Refusal", "document", "refuse", "status_of"]
 
 STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
     PromptSyntaxError: 422,
@@ -38,6 +41,8 @@ STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
 """HTTP status of every error of the package."""
 
 _INTERNAL: Final = 500
+_POLICY_VIOLATION: Final = 1008
+"""What a WebSocket is closed with where the server cannot answer it in HTTP."""
 
 
 class Refusal(PromptEngineError):
@@ -70,3 +75,28 @@ def document(name: str, detail: str) -> dict[str, str]:
     """
     told = well_formed(detail)
     return {"error": name, "detail": told, "body": "", "errors": told}
+
+
+async def refuse(
+    scope: Scope, send: Send, status: int, detail: str, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    """Answer a request, or one for a WebSocket, with an error before any route sees it.
+
+    Args:
+        scope: The request's.
+        send: Takes the answer.
+        status: Of HTTP.
+        detail: One line that says what is wrong.
+        headers: More of them.
+    """
+    kind = "http"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        kind = "websocket.http"
+    body = json.dumps(document("HTTPException", detail)).encode()
+    length = str(len(body)).encode("ascii")
+    own = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
+    await send({"type": f"{kind}.response.start", "status": status, "headers": own})
+    await send({"type": f"{kind}.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""How much of the server's folders its answers show."""
+"""Paths: of the server's routes, and how much of its folders its answers show."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from starlette.types import Scope
+
 from promptengine.server.config import ServerConfig
 
-__all__ = ["Shown"]
+__all__ = ["Shown", "below_root"]
+
+
+def below_root(scope: Scope) -> str:
+    """The path of a request, without what the server or a part of it is mounted at."""
+    root: str = scope.get("root_path", "")
+    return scope["path"].removeprefix(root)
 
 
 @dataclass(frozen=True, slots=True)

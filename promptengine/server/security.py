@@ -1,7 +1,8 @@
-"""Who may use the server, and how much a request may hold."""
+"""Who may use the server, how much a request may hold, and how long it may take to come."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -12,29 +13,60 @@ from typing import Any, Final, cast
 
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promptengine.documents import well_formed
 from promptengine.errors import RequestError
-from promptengine.server.failures import document
+from promptengine.server.config import Limits
+from promptengine.server.failures import refuse
+from promptengine.server.paths import below_root
 
-__all__ = ["BodyLimit", "BoundedRoute", "PasswordWall", "read_users"]
+__all__ = ["BodyLimit", "BoundedRoute", "PasswordWall", "SafeHeaders", "read_users"]
 
 _OPEN_PATHS: Final = frozenset({"/healthz"})
+_LOCKED: Final = "default-src 'none'; frame-ancestors 'none'"
+_SAFE: Final = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "same-origin"),
+)
 
 
-def read_users(text: str) -> tuple[tuple[str, str], ...]:
-    """Read ``user:password,user2:password2``; a password may hold colons.
+def read_users(items: Sequence[str], source: str) -> tuple[tuple[str, str], ...]:
+    """Read names and passwords, each ``NAME:PASSWORD``; a password may hold colons.
+
+    Args:
+        items: As written.
+        source: Where, for the message.
 
     Raises:
-        RequestError: A user without a password.
+        RequestError: A name without a password, or nobody at all: that would let everybody in.
     """
-    pairs = [item.strip().partition(":") for item in text.split(",") if item.strip()]
-    for name, _, password in pairs:
-        if not name or not password:
-            message = "--api-auth: write NAME:PASSWORD, several of them with commas between"
-            raise RequestError(message, field="api_auth")
+    pairs = [item.partition(":") for item in items if item.strip()]
+    if not pairs or not all(name and password for name, _, password in pairs):
+        raise RequestError(f"{source}: write NAME:PASSWORD", field="api_auth")
     return tuple((name, password) for name, _, password in pairs)
+
+
+class SafeHeaders:
+    """Lets no page frame what the server answers, nor a browser run any of it, unless a route says more."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and add the headers to its answer."""
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.setdefault("Content-Security-Policy", _LOCKED)
+                for name, value in _SAFE:
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, guarded)
 
 
 class PasswordWall:
@@ -51,16 +83,17 @@ class PasswordWall:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 401."""
-        if scope["type"] != "http" or scope["path"] in _OPEN_PATHS:
+        if scope["type"] not in ("http", "websocket") or below_root(scope) in _OPEN_PATHS:
             await self._app(scope, receive, send)
             return
         headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
         name = self._user(headers.get(b"authorization", b""))
         if name is None:
             challenge = [(b"www-authenticate", b'Basic realm="promptengine"')]
-            await _answer(send, 401, "Incorrect username or password", challenge)
+            await refuse(scope, send, 401, "Incorrect username or password", challenge)
             return
-        await self._app({**scope, "user_name": name}, receive, send)
+        scope["user_name"] = name
+        await self._app(scope, receive, send)
 
     def _user(self, header: bytes) -> str | None:
         """Whose name and password a header holds; every one is compared, in the same time."""
@@ -79,52 +112,65 @@ def _digest(text: str) -> bytes:
 
 
 class BodyLimit:
-    """Refuses requests that are longer than allowed, whatever they say of their length.
+    """Refuses requests that are longer than allowed, whatever they say of their length, and those that
+    take too long to come.
 
     Args:
         app: What is behind it.
-        most: Bytes.
+        limits: What is allowed.
     """
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
         self._app = app
-        self._most = most
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on as long as its body is not too long."""
+        """Pass a request on as long as its body is neither too long nor too slow."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        taken = 0
         headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
         told = headers.get(b"content-length", b"0")
-        if told.isdigit() and int(told[:20]) > self._most:
-            await _answer(send, 413, self._message)
+        if told.isdigit() and int(told[:20]) > self._limits.body_bytes:
+            await refuse(scope, send, 413, self._too_long)
             return
+        await self._app(scope, self._counted(receive), send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        """The same body, until it is too much or too late."""
+        loop, limits = asyncio.get_running_loop(), self._limits
+        start, taken, ended = loop.time(), 0, False
 
         async def counted() -> Message:
-            nonlocal taken
-            message = await receive()
+            nonlocal taken, ended
+            if ended:
+                return await receive()
+            deadline = start + limits.send_s + taken / limits.send_rate
+            try:
+                message = await asyncio.wait_for(receive(), deadline - loop.time())
+            except asyncio.TimeoutError:
+                # The rest would be read as the next request.
+                closing = {"Connection": "close"}
+                raise HTTPException(408, self._too_slow, headers=closing) from None
             taken += len(message.get("body", b""))
-            if taken > self._most:
-                raise HTTPException(413, self._message)
+            if taken > limits.body_bytes:
+                raise HTTPException(413, self._too_long)
+            ended = not message.get("more_body", False)
             return message
 
-        await self._app(scope, counted, send)
+        return counted
 
     @property
-    def _message(self) -> str:
-        return f"the request is longer than the {self._most} bytes allowed"
+    def _too_long(self) -> str:
+        return f"the request is longer than the {self._limits.body_bytes} bytes allowed"
 
-
-async def _answer(
-    send: Send, status: int, detail: str, headers: Sequence[tuple[bytes, bytes]] = ()
-) -> None:
-    body = json.dumps(document("HTTPException", detail)).encode()
-    length = str(len(body)).encode("ascii")
-    own = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": own})
-    await send({"type": "http.response.body", "body": body})
+    @property
+    def _too_slow(self) -> str:
+        limits = self._limits
+        return (
+            f"the request did not come within {limits.send_s:g} seconds, and one more for every "
+            f"{limits.send_rate} bytes"
+        )
 
 
 class _BoundedRequest(Request):

@@ -7,19 +7,22 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import TYPE_CHECKING
 
+from promptengine.errors import RequestError
 from promptengine.server.config import ServerConfig
 from promptengine.server.jobs import Run
+from promptengine.server.listening import bound_sockets, check_certificate, hang_up
 from promptengine.server.operations import JsonLines
 
 if TYPE_CHECKING:
+    import uvicorn
     from fastapi import FastAPI
 
     Extend = Callable[[FastAPI], Callable[[], None]]
 
-__all__ = ["serve"]
+__all__ = ["serve", "server_of"]
 
 _log = logging.getLogger("promptengine.server")
 
@@ -40,16 +43,21 @@ def serve(config: ServerConfig, extend: Extend | None = None) -> None:
 
     Raises:
         CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
-        RequestError: There is no such device, or there cannot be so many replicas.
-        OSError: The address cannot be listened at.
+        RequestError: A setting cannot be used: the address is taken, there is no such device, or there
+            cannot be so many replicas.
     """
     from promptengine.server.app import create_app
 
+    check_certificate(config)
+    sockets = bound_sockets(config.host, config.port)
     # A thread that waits for the interpreter gets it after this time; the loop that answers clients
     # waits at every read and write while another thread makes pictures.
     sys.setswitchinterval(_SWITCH_S)
-    with _replicas(config) as runs:
-        _listen(config, create_app(config, runs), extend)
+    with ExitStack() as stack:
+        for own in sockets:
+            stack.enter_context(own)
+        runs = stack.enter_context(_replicas(config))
+        _listen(config, create_app(config, runs), extend, sockets)
 
 
 def _replicas(config: ServerConfig) -> AbstractContextManager[Sequence[Run] | None]:
@@ -61,18 +69,35 @@ def _replicas(config: ServerConfig) -> AbstractContextManager[Sequence[Run] | No
     return replica_runs(config)
 
 
-def _listen(config: ServerConfig, app: FastAPI, extend: Extend | None) -> None:
+def _listen(
+    config: ServerConfig, app: FastAPI, extend: Extend | None, sockets: list[socket.socket]
+) -> None:
     """Answer requests until the process is told to end."""
-    import uvicorn
-
     on_stop = None if extend is None else extend(app)
     _log_to_stderr()
     if config.host not in _LOCAL and not config.users:
         _log.warning("anybody who reaches this address may use the server; see --api-auth")
+    server_of(config, app, on_stop).run(sockets)
+
+
+def server_of(
+    config: ServerConfig, app: FastAPI, on_stop: Callable[[], None] | None = None
+) -> uvicorn.Server:
+    """What answers for an application, once it is run with the sockets to listen at.
+
+    Args:
+        config: The server's settings.
+        app: Of :func:`promptengine.server.app.create_app`.
+        on_stop: Called when it begins to stop.
+    """
+    import uvicorn
+
     settings = uvicorn.Config(
         app,
         host=config.host,
         port=config.port,
+        ssl_certfile=config.tls_certfile,
+        ssl_keyfile=config.tls_keyfile,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -81,19 +106,41 @@ def _listen(config: ServerConfig, app: FastAPI, extend: Extend | None) -> None:
         timeout_graceful_shutdown=int(config.grace_s) + 5,
     )
     server = uvicorn.Server(settings)
-    usual = server.shutdown
+    usual_startup, usual_shutdown = server.startup, server.shutdown
+    watches: list[asyncio.Task[None]] = []
+
+    async def startup(sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await usual_startup(sockets)
+        except OSError as error:
+            # Two that take an address at the same time learn of each other only now.
+            message = f"--port {config.port}: {error.strerror or error}"
+            raise RequestError(message, field="port") from None
+        connections = server.server_state.connections
+        watches.append(asyncio.create_task(hang_up(connections, config.limits.send_s)))
+        for own in sockets or ():
+            _log.info("Uvicorn running on %s", _address(config, own))
 
     async def shutdown(sockets: list[socket.socket] | None = None) -> None:
         # uvicorn waits for open requests first, and these wait for their jobs.
         if on_stop is not None:
             on_stop()
         closing = asyncio.create_task(asyncio.to_thread(queue.close, config.grace_s))
-        await usual(sockets)
+        await usual_shutdown(sockets)
         await closing
+        for watch in watches:
+            watch.cancel()
 
     queue = app.state.service.queue
-    server.shutdown = shutdown
-    server.run()
+    server.startup, server.shutdown = startup, shutdown
+    return server
+
+
+def _address(config: ServerConfig, own: socket.socket) -> str:
+    """Where a socket is reached, as browsers write it."""
+    scheme = "http" if config.tls_certfile is None else "https"
+    host, port = own.getsockname()[:2]
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{config.subpath}"
 
 
 def _log_to_stderr() -> None:

@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final
 
 import gradio as gr
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
+from gradio.utils import get_upload_folder
 from starlette.routing import Mount
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from promptengine.inspection import size_of_checkpoint
 from promptengine.server.app import PAGE
 from promptengine.server.service import Service
 from promptengine.web.create import create_tab
+from promptengine.web.guard import ToolkitGuard
 from promptengine.web.layout import QUICK
 from promptengine.web.networks import checkpoint_choice, chosen_checkpoint
 from promptengine.web.pnginfo import info_tab
@@ -27,21 +28,13 @@ from promptengine.web.training import train_tab
 __all__ = ["add_page"]
 
 _CACHE_AGE_S: Final = 24 * 3600
-_POLICY: Final = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; font-src 'self' data:; "
-    "connect-src 'self' data: blob:; worker-src 'self' blob:; media-src 'self' blob:; "
-    "frame-ancestors 'self'; base-uri 'self'; form-action 'self'"
-)
-"""Lets browsers load and ask nothing from anywhere else."""
-
 _ICON: Final = (
     "<link rel='icon' href=\"data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 24 24'>"
     "<path fill='%238b5cf6' d='M12 1c1 7 4 10 11 11-7 1-10 4-11 11-1-7-4-10-11-11 7-1 10-4 11-11z'/></svg>\">"
 )
 _MANIFEST: Final[dict[str, str]] = {
     "name": "promptengine",
-    "start_url": PAGE,
+    "start_url": PAGE.lstrip("/"),
     "display": "standalone",
 }
 
@@ -67,21 +60,22 @@ def add_page(app: FastAPI) -> Callable[[], None]:
         return _MANIFEST
 
     app.include_router(router)
-    app.add_middleware(_OwnThingsOnly)
     # Where no event loop runs, the toolkit opens several of its own and closes none.
     return asyncio.run(_mounted(app, service))
 
 
 async def _mounted(app: FastAPI, service: Service) -> Callable[[], None]:
     own = files("promptengine.web")
+    blocks = _blocks(service)
     script = own.joinpath("page.js").read_text(encoding="utf-8")
     gr.mount_gradio_app(
         app,
-        _blocks(service),
+        blocks,
         PAGE.rstrip("/"),
         footer_links=[],
         run_history=False,
         show_error=False,
+        enable_monitoring=False,
         max_file_size=service.config.limits.body_bytes,
         ssr_mode=False,
         pwa=False,
@@ -91,26 +85,10 @@ async def _mounted(app: FastAPI, service: Service) -> Callable[[], None]:
     )
     mounted = next(r for r in app.routes if isinstance(r, Mount) and r.path == PAGE.rstrip("/"))
     toolkit: Any = mounted.app
+    # Only then does the toolkit look at paths itself.
+    blocks.has_launched = True
+    mounted.app = ToolkitGuard(toolkit, Path(get_upload_folder()), service.config.limits)
     return toolkit.stop_event.set
-
-
-class _OwnThingsOnly:
-    """Tells browsers to keep the page to what this server sends."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(PAGE):
-            await self._app(scope, receive, send)
-            return
-
-        async def with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Content-Security-Policy"] = _POLICY
-            await send(message)
-
-        await self._app(scope, receive, with_policy)
 
 
 def _theme() -> gr.themes.Base:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import gradio as gr
 from gradio.components import Component
+from gradio.processing_utils import save_bytes_to_cache
 
 from promptengine.errors import PromptEngineError, RequestError
 from promptengine.networks.hypernetwork import ACTIVATIONS, HypernetworkSettings
@@ -97,7 +98,7 @@ class _Desk:
         """Show where the training is; the clock goes on as long as it does."""
         view = self.trainer.view
         _, drawing, preview, clock = self.outputs
-        path = None if view.preview is None else str(view.preview)
+        path = None if view.preview is None else _copied(view.preview, preview.GRADIO_CACHE)
         shown = gr.Image(value=path, visible=path is not None)
         return {drawing: training_html(view), preview: shown, clock: gr.Timer(active=view.goes_on)}
 
@@ -123,6 +124,14 @@ class _Desk:
             preview=preview,
             preview_every=int(asked["save_every"] or 0),
         )
+
+
+def _copied(path: Path, folder: str) -> str | None:
+    """A picture where visitors may see it; nowhere while it is being replaced."""
+    try:
+        return save_bytes_to_cache(path.read_bytes(), path.name, folder)
+    except OSError:
+        return None
 
 
 def _config(asked: Mapping[str, Any], pictures: Path) -> TrainingConfig:

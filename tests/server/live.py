@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,10 @@ from PIL import Image
 
 from promptengine.errors import GenerationCancelled
 from promptengine.request import GenerationRequest, GenerationResult
+from promptengine.server.config import ServerConfig
 from promptengine.server.jobs import Control, Work
+from promptengine.server.listening import bound_sockets
+from promptengine.server.serve import server_of
 
 SMALL = {"prompt": "a cat", "steps": 2, "width": 64, "height": 64, "seed": 7}
 """A request that is quick to meet."""
@@ -38,6 +42,40 @@ def running(app: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+@contextmanager
+def attacked(app: FastAPI, config: ServerConfig) -> Iterator[int]:
+    """Serve an application as the command does; yields the port."""
+    (own,) = bound_sockets("127.0.0.1", 0)
+    server = server_of(config, app)
+    thread = threading.Thread(target=server.run, args=([own],), daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        yield own.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(30)
+
+
+def sent_raw(port: int, *pieces: bytes, whole: bool = True) -> bytes:
+    """What a server answers to some bytes, each sent after an answer to the one before.
+
+    Args:
+        port: Of the server, on this machine.
+        pieces: What to send.
+        whole: Whether to wait until the server closes the connection.
+    """
+    answer = b""
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        for number, piece in enumerate(pieces, 1):
+            connection.sendall(piece)
+            if number < len(pieces) or not whole:
+                answer += connection.recv(1 << 16)
+        while whole and (received := connection.recv(1 << 16)):
+            answer += received
+    return answer
 
 
 @contextmanager

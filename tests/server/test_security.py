@@ -26,11 +26,10 @@ IMG2IMG = "/sdapi/v1/img2img"
 
 
 def test_users_may_have_colons_in_their_passwords() -> None:
-    assert read_users("a:b:c,d:e") == (("a", "b:c"), ("d", "e"))
-    assert read_users("") == ()
-    for wrong in ("a", "a:", ":b"):
-        with pytest.raises(RequestError, match="--api-auth"):
-            read_users(wrong)
+    assert read_users(["a:b:c", "", "d:e, f "], "x") == (("a", "b:c"), ("d", "e, f "))
+    for wrong in (["a"], ["a:"], [":b"], ["a:b", "c"], [""], []):
+        with pytest.raises(RequestError, match="secrets: write NAME:PASSWORD"):
+            read_users(wrong, "secrets")
 
 
 def test_passwords_let_in(empty_models: Path, painter: Painter) -> None:
@@ -49,6 +48,8 @@ def test_passwords_let_in(empty_models: Path, painter: Painter) -> None:
         for path in ("/openapi.json", "/docs", "/metrics", "/promptengine/v1/networks", "/nothing"):
             assert http.get(path).status_code == 401, path
         assert http.get("/healthz").status_code == 200
+        told = http.get("/metrics", auth=("me", "a:b")).text
+        assert 'path="/sdapi/v1/options",status="200"' in told
         described = http.get("/openapi.json", auth=("me", "a:b")).json()
         assert described["security"] == [{"password": []}]
 

@@ -102,8 +102,15 @@ class Page:
 
 
 @contextmanager
-def opened(url: str, width: int = 1280, height: int = 900) -> Iterator[Page]:
-    """A page in a browser of its own."""
+def opened(url: str, *more: str, width: int = 1280, height: int = 900) -> Iterator[Page]:
+    """A page in a browser of its own.
+
+    Args:
+        url: Of the page.
+        more: Arguments of the browser's command line.
+        width: Of its window.
+        height: Of its window.
+    """
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("there is no Chromium with its driver here (chromium, chromium-driver)")
     options = webdriver.ChromeOptions()
@@ -115,6 +122,7 @@ def opened(url: str, width: int = 1280, height: int = 900) -> Iterator[Page]:
         "--disable-dev-shm-usage",
         "--disable-background-networking",
         f"--window-size={width},{height}",
+        *more,
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})

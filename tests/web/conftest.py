@@ -17,6 +17,7 @@ pytest.importorskip("selenium")
 
 import torch
 import uvicorn
+from fastapi import FastAPI
 from PIL import Image
 
 from promptengine.server.app import create_app
@@ -33,6 +34,7 @@ class Live:
     url: str
     service: Service
     folder: Path
+    app: FastAPI
 
 
 def fill(models: Path) -> None:
@@ -70,7 +72,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         while not server.started:
             thread.join(0.02)
         port = server.servers[0].sockets[0].getsockname()[1]
-        yield Live(f"http://127.0.0.1:{port}", app.state.service, folder)
+        yield Live(f"http://127.0.0.1:{port}", app.state.service, folder, app)
         server.should_exit = True
         thread.join(30)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -133,6 +134,18 @@ def test_a_fault_is_one_clear_line(page: Page) -> None:
     page.all("#pe-mode label")[1].click()
     page.one("#pe-generate").click()
     page.until(lambda: "choose a picture to start from" in page.text("#pe-stage [role=alert]"))
+
+
+def test_a_picture_to_paint_in_arrives(page: Page, tmp_path: Path) -> None:
+    file = tmp_path / "start.png"
+    Image.new("RGB", (64, 64), "teal").save(file)
+    page.write("a cat")
+    page.all("#pe-mode label")[2].click()
+    page.until(lambda: page.all("#pe-drawing input[type=file]"))[0].send_keys(str(file))
+    page.until(lambda: page.all("#pe-drawing canvas"))
+    time.sleep(1)
+    page.one("#pe-generate").click()
+    page.until(lambda: "paint over what may change" in page.text("#pe-stage [role=alert]"))
 
 
 def test_nothing_is_asked_of_anybody_else(page: Page) -> None:
