@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, get_args
 
 import gradio as gr
+from gradio.components.image_editor import EditorDataBlobs
 from PIL import Image
 
 from promptengine.grid.axes import AxisKind
@@ -12,7 +13,7 @@ from promptengine.request import MaskedContent, ResizeMode
 from promptengine.web.asking import NO_AXIS
 from promptengine.web.layout import QUICK, Controls
 
-__all__ = ["MODES", "mode_choice", "mode_settings", "size_from_picture"]
+__all__ = ["MODES", "RecentDrawings", "mode_choice", "mode_settings", "size_from_picture"]
 
 MODES: Final = (
     ("Text to image", "text"),
@@ -24,10 +25,28 @@ MODES: Final = (
 
 _BRUSHES: Final = ["#ffffff", "#000000"]
 _LARGEST_SIDE: Final = 2048
+_MOST_BYTES: Final = 256 << 20
+_LEAST_BYTES: Final = 1 << 20
 _AXIS_HINTS: Final = (
     "Numbers may be ranges: 1-5, 1-10 (+3), 0-1 [5]. Along prompt, the first value is searched and the "
     "others replace it."
 )
+
+
+class RecentDrawings(dict[str, EditorDataBlobs]):
+    """What was drawn and not yet used, the newest first to stay, so that it cannot fill the memory."""
+
+    def __setitem__(self, key: str, drawn: EditorDataBlobs) -> None:
+        self.pop(key, None)
+        super().__setitem__(key, drawn)
+        while self and sum(map(_bytes_of, self.values())) > _MOST_BYTES:
+            del self[next(iter(self))]
+
+
+def _bytes_of(drawn: EditorDataBlobs) -> int:
+    # A client may send any number of drawings without a byte in them.
+    pieces = (drawn.background, drawn.composite, *drawn.layers)
+    return _LEAST_BYTES + sum(len(piece or b"") for piece in pieces)
 
 
 def mode_choice() -> Controls:
@@ -86,6 +105,7 @@ def _inpainting() -> Controls:
         height=420,
         elem_id="pe-drawing",
     )
+    drawing.blob_storage = RecentDrawings()
     with gr.Row():
         blur = gr.Slider(0, 64, 4, step=1, label="Mask blur", min_width=160, buttons=[])
         content = gr.Dropdown(

@@ -74,7 +74,9 @@ def test_a_client_that_vanishes_takes_its_job_along(empty_models: Path, painter:
         body = json.dumps(SMALL).encode()
         host, port = http.base_url.host, http.base_url.port
         assert port is not None
-        head = f"POST {TXT2IMG} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = (
+            f"POST {TXT2IMG} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Type: application/json\r\n"
+        )
         with socket.create_connection((host, port)) as connection:
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             until(lambda: queue.running)

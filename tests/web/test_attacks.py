@@ -15,11 +15,13 @@ from typing import Any
 
 import httpx
 import pytest
+from gradio.components.image_editor import EditorDataBlobs
 from gradio.context import LocalContext
 from gradio.exceptions import InvalidPathError
 from PIL import Image
 from starlette.routing import Mount
 
+from promptengine.web.starting import RecentDrawings
 from tests.web.conftest import Live
 
 API = "/gradio_api"
@@ -235,6 +237,16 @@ def test_a_drawing_has_few_layers(http: httpx.Client, index: str) -> None:
     fields |= {"component_id": "1", "session_hash": "x"}
     answer = http.post(f"{API}/component_server", data=fields, files={"x": b"x"})
     assert answer.status_code == 403
+
+
+def test_drawings_that_nobody_uses_do_not_fill_the_memory() -> None:
+    kept, large = RecentDrawings(), b" " * (100 << 20)
+    for name in "abc":
+        kept[name] = EditorDataBlobs(background=large, layers=[None], composite=None)
+    assert list(kept) == ["b", "c"]
+    for number in range(600):
+        kept[str(number)] = EditorDataBlobs(background=None, layers=[], composite=None)
+    assert len(kept) == 256
 
 
 def test_drawings_alone_are_sent_as_forms(http: httpx.Client) -> None:

@@ -142,10 +142,14 @@ def test_a_picture_to_paint_in_arrives(page: Page, tmp_path: Path) -> None:
     page.write("a cat")
     page.all("#pe-mode label")[2].click()
     page.until(lambda: page.all("#pe-drawing input[type=file]"))[0].send_keys(str(file))
-    page.until(lambda: page.all("#pe-drawing canvas"))
-    time.sleep(1)
-    page.one("#pe-generate").click()
-    page.until(lambda: "paint over what may change" in page.text("#pe-stage [role=alert]"))
+
+    def told() -> bool:
+        # Before the picture has arrived, the page says that there is none.
+        page.one("#pe-generate").click()
+        time.sleep(1)
+        return "paint over what may change" in page.text("#pe-stage [role=alert]")
+
+    page.until(told)
 
 
 def test_nothing_is_asked_of_anybody_else(page: Page) -> None:
