@@ -57,7 +57,7 @@ def plain(value: Any) -> Any:
 def test_real_configurations_are_read_off_the_weights(model: tuple[str, Original]) -> None:
     name, original = model
     layout = infer_layout(original.weights(), Path("m.safetensors"), metadata={})
-    assert layout.family == FAMILY[name]
+    assert (layout.family, layout.left_aside) == (FAMILY[name], ())
     texts = (layout.text_encoder, layout.text_encoder_2)
     pairs: list[tuple[str, Any, Any]] = [
         ("unet", layout.unet, original.unet.config),
