@@ -45,15 +45,7 @@ from promptengine.diffusion.schedules import (
 from promptengine.errors import RequestError
 from promptengine.options import Options
 
-__all__ = [
-    "SAMPLERS",
-    "Sampler",
-    "SigmaSampler",
-    "TimestepSampler",
-    "find_sampler",
-    "joined_name",
-    "settings_of",
-]
+__all__ = ["SAMPLERS", "Sampler", "SigmaSampler", "TimestepSampler", "find_sampler", "settings_of"]
 
 _OLD_KARRAS_RANGE = (0.1, 10.0)
 
@@ -308,18 +300,6 @@ def find_sampler(name: str, scheduler: str = "automatic") -> Sampler:
         raise RequestError(f"{message}; name one of them only", field="scheduler")
     picked = suffix or (wanted if named is None else None)
     return found if picked is None else replace(found, scheduler=picked.name, chosen=True)
-
-
-def joined_name(sampler: str, scheduler: str) -> str:
-    """A sampler's name with a schedule type's label behind it, where it is one that can have any.
-
-    Raises:
-        RequestError: There is no such sampler or schedule type.
-    """
-    found, kind = find_sampler(sampler), find_scheduler(scheduler)
-    if kind is None or isinstance(found, TimestepSampler):
-        return sampler
-    return f"{sampler} {kind.label}"
 
 
 def _find_with_suffix(name: str) -> tuple[Sampler, Scheduler | None]:
