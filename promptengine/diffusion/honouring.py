@@ -9,13 +9,14 @@ from typing import Any, Final, cast
 from promptengine.diffusion.picture.latents import LATENT_UPSCALERS
 from promptengine.diffusion.picture.resize import UPSCALERS
 from promptengine.diffusion.preparing import refuse_unhonoured
-from promptengine.diffusion.sampling import find_sampler, joined_name
+from promptengine.diffusion.sampling import TimestepSampler, find_sampler
 from promptengine.errors import RequestError
 from promptengine.recipe.request import Recipe, without
+from promptengine.recipe.schedules import AUTOMATIC
 from promptengine.request import GenerationRequest, HiresPass, with_settings
 from promptengine.syntax import Diagnostic
 
-__all__ = ["START_FIELDS", "honoured", "with_known_samplers"]
+__all__ = ["START_FIELDS", "honoured", "joined_name", "with_known_samplers"]
 
 START_FIELDS: Final = frozenset(
     {
@@ -116,6 +117,18 @@ def with_known_samplers(recipe: Recipe) -> tuple[Recipe, list[str]]:
         if why := _unknown(*arguments):
             said.append(f"{name} = {fields.pop(name)!r} is left out: {why}")
     return replace(recipe, request=request, fields=fields), said
+
+
+def joined_name(sampler: str, scheduler: str) -> str:
+    """A sampler's name with a schedule type's label behind it, where it is one that can have any.
+
+    Raises:
+        RequestError: There is no such sampler or schedule type.
+    """
+    if isinstance(find_sampler(sampler), TimestepSampler) or scheduler.lower() in AUTOMATIC:
+        return sampler
+    find_sampler(f"{sampler} {scheduler}")
+    return f"{sampler} {scheduler}"
 
 
 def _unknown(sampler: str, scheduler: str = "automatic") -> str:

@@ -41,20 +41,10 @@ from promptengine.diffusion.schedules import (
 from promptengine.options import Options
 from promptengine.sampler_names import (
     SAMPLER_NAMES,
-    SCHEDULE_TYPES,
     choose_sampler,
-    choose_schedule,
 )
 
-__all__ = [
-    "SAMPLERS",
-    "Sampler",
-    "SigmaSampler",
-    "TimestepSampler",
-    "find_sampler",
-    "joined_name",
-    "settings_of",
-]
+__all__ = ["SAMPLERS", "Sampler", "SigmaSampler", "TimestepSampler", "find_sampler", "settings_of"]
 
 _OLD_KARRAS_RANGE = (0.1, 10.0)
 
@@ -285,15 +275,3 @@ def find_sampler(name: str, scheduler: str = "automatic") -> Sampler:
     if choice.scheduler is None or isinstance(found, TimestepSampler):
         return found
     return replace(found, scheduler=choice.scheduler, chosen=True)
-
-
-def joined_name(sampler: str, scheduler: str) -> str:
-    """A sampler's name with a schedule type's label behind it, where it is one that can have any.
-
-    Raises:
-        RequestError: There is no such sampler or schedule type.
-    """
-    kind = choose_schedule(scheduler)
-    if kind is None or isinstance(find_sampler(sampler), TimestepSampler):
-        return sampler
-    return f"{sampler} {SCHEDULE_TYPES[kind].label}"

@@ -43,6 +43,9 @@ _RUN: Final = re.compile(r"[\w \-/]+:?")
 _VALUE: Final = re.compile(r'\s*("[^\\"]*(?:\\.[^\\"]*)*"|[^,]*)(?:,|$)')
 _LONE_KEY: Final = re.compile(r"\w[\w \-/]*")
 _LEAST_KEY: Final = 2
+_MOST_DOCUMENTS: Final = 64
+"""Values that are tried as JSON; an error takes Python time in proportion to the line."""
+
 _BEFORE_JSON: Final = re.compile(r"\s*(?=[{\[])")
 _AFTER_JSON: Final = re.compile(r"\s*(?:,|$)")
 
@@ -144,6 +147,7 @@ def pairs(line: str, *, documents: bool = False) -> Iterator[Pair]:
         documents: Read a JSON object or list as one value. WebUI does not.
     """
     position = done = 0
+    tries = _MOST_DOCUMENTS if documents else 0
     while (run := _RUN.search(line, position)) is not None:
         position = run.end()
         name = _LONE_KEY.search(run[0])
@@ -151,7 +155,9 @@ def pairs(line: str, *, documents: bool = False) -> Iterator[Pair]:
         if name is None or run[0][-1] != ":" or len(name[0]) < _LEAST_KEY:
             continue
         before = line[done : run.start() + name.start()]
-        end = _document_end(line, position) if documents else None
+        start = _BEFORE_JSON.match(line, position) if tries else None
+        tries -= start is not None
+        end = None if start is None else _document_end(line, start.end())
         if end is None:
             match = _VALUE.match(line, position)
             assert match is not None, "the pattern matches any text"
@@ -208,17 +214,10 @@ def _entries(line: str) -> tuple[dict[str, str], tuple[str, ...]]:
     return entries, tuple(strays)
 
 
-def _document_end(line: str, position: int) -> int | None:
-    """Where the JSON object or list ends that is all of the value after a colon, or None.
-
-    What is no JSON is found out at the latest where the next key stands outside of a string, so that
-    looking at every key takes time in proportion to the line.
-    """
-    start = _BEFORE_JSON.match(line, position)
-    if start is None:
-        return None
+def _document_end(line: str, start: int) -> int | None:
+    """Where the JSON object or list ends that is all of the value from a place on, or None."""
     try:
-        _, end = json.JSONDecoder().raw_decode(line, start.end())
+        _, end = json.JSONDecoder().raw_decode(line, start)
     except (ValueError, RecursionError):
         return None
     return end if _AFTER_JSON.match(line, end) else None

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast, get_args
 
-from promptengine.diffusion.honouring import with_known_samplers
+from promptengine.diffusion.honouring import joined_name, with_known_samplers
 from promptengine.diffusion.picture.latents import LATENT_UPSCALERS
 from promptengine.diffusion.picture.resize import UPSCALERS
 from promptengine.diffusion.preparing import refuse_unhonoured, shared_settings
-from promptengine.diffusion.sampling import find_sampler, joined_name
+from promptengine.diffusion.sampling import find_sampler
 from promptengine.errors import RequestError
 from promptengine.options import SETTINGS, Options
 from promptengine.plan import LORA_KINDS

@@ -21,7 +21,7 @@ from promptengine.web.layout import QUICK, Controls
 from promptengine.web.networks import chosen_checkpoint
 from promptengine.web.stage import message_html
 
-__all__ = ["info_html", "info_tab", "values_of"]
+__all__ = ["info_html", "info_tab", "not_shown", "values_of"]
 
 _MOST_CHARACTERS: Final = 20_000
 
@@ -39,6 +39,8 @@ _TAKEN: Final = (
     "dialect",
 )
 _TAKEN_HIRES: Final = ("scale", "steps", "denoising_strength")
+_WITHOUT_CONTROL: Final = ("tiling", "variation_strength", "seed_resize_from")
+_HIRES_WITHOUT_CONTROL: Final = ("sampler", "prompt", "negative_prompt", "resize_x", "resize_y")
 
 
 def info_html(found: PictureInfo) -> str:
@@ -84,6 +86,17 @@ def values_of(request: GenerationRequest) -> dict[str, Any]:
     }
     told["options"] = "\n".join(f"{name} = {_written(value)}" for name, value in changed.items())
     return {**told, "batch_size": 1, "batch_count": 1}
+
+
+def not_shown(request: GenerationRequest) -> list[Diagnostic]:
+    """What of a request the page has no control for, and so leaves out."""
+    hires = request.hires
+    names = [name for name in _WITHOUT_CONTROL if getattr(request, name)]
+    names += [f"hires {name}" for name in _HIRES_WITHOUT_CONTROL if hires and getattr(hires, name)]
+    if not names:
+        return []
+    shown = ", ".join(name.replace("_", " ") for name in names)
+    return [Diagnostic("warning", f"this page has no control for {shown}, so it is left out")]
 
 
 def _written(value: object) -> str:
@@ -147,7 +160,7 @@ class _Sender:
             told = values_of(request)
             if recipe.checkpoint is not None:
                 told["checkpoint"] = chosen_checkpoint(self.service, recipe.checkpoint.name)
-            self._say([*recipe.diagnostics, *left_out])
+            self._say([*recipe.diagnostics, *left_out, *not_shown(request)])
         update: dict[Component | gr.Tabs, Any] = {self.tabs: gr.Tabs(selected="create")}
         update |= {self.controls[name]: value for name, value in {**told, "mode": mode}.items()}
         return update

@@ -72,6 +72,7 @@ def test_a_text_of_other_prompts_is_read_for_itself() -> None:
         ),
         *("a\n", "Negative prompt:", "\nSteps: 1,", "Steps: 1, aa: 2, bb: 3\n", "Hashes: {"),
         *('Hashes: {"a":', "Hashes:" + " " * 50 + "{", "[", '{"a":', "\x1d"),
+        *("aa: [1,", 'aa: ["\\",', "aa: [[1,2],"),
     ],
 )
 def test_long_texts_take_no_long_time(piece: str) -> None:
@@ -118,6 +119,19 @@ def test_civitais_hashes_are_one_value() -> None:
     broken = read_infotext(f'{LINE}, Hashes: {{"model": "a", oops')
     assert broken.entries["Hashes"] == '{"model": "a"'
     assert "oops" in broken.entries
+
+
+def test_documents_are_one_value_under_any_key() -> None:
+    resources = '[{"type": "lora", "weight": 0.8}, {"a, b: c": [1, 2]}]'
+    read = read_infotext(
+        f"a\n{LINE}, Civitai resources: {resources}, Civitai metadata: {{}}, X y: 1"
+    )
+    assert read.entries["Civitai resources"] == resources
+    assert (read.entries["Civitai metadata"], read.entries["X y"]) == ("{}", "1")
+    assert read.strays == ()
+    assert read_infotext(str(read)) == read
+    # What is only begun as JSON reaches to the next comma, as any other value.
+    assert read_infotext(f"a\n{LINE}, Xy: [1, 2] z").entries["Xy"] == "[1"
 
 
 def test_nothing_of_the_parameters_is_lost() -> None:

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
+from promptengine import GenerationRequest, HiresPass
 from promptengine.errors import RequestError
 from promptengine.web.asking import axes_of, job_form, mask_of
+from promptengine.web.pnginfo import not_shown, values_of
 
 CONTROLS: dict[str, Any] = {
     "mode": "text",
@@ -122,3 +124,16 @@ def test_axes() -> None:
     assert z is not None
     with pytest.raises(RequestError, match="X axis"):
         axes_of(CONTROLS)
+
+
+def test_what_a_picture_says_fits_the_controls() -> None:
+    hires = HiresPass(sampler="Euler SGM Uniform", upscaler="Latent")
+    request = GenerationRequest(
+        prompt="a", sampler="DPM++ 2M", scheduler="SGM Uniform", hires=hires
+    )
+    told = values_of(request)
+    assert (told["sampler"], told["scheduler"]) == ("DPM++ 2M", "sgm_uniform")
+    assert values_of(GenerationRequest(prompt="a"))["scheduler"] == "automatic"
+    (said,) = not_shown(request)
+    assert said.message == "this page has no control for hires sampler, so it is left out"
+    assert not_shown(GenerationRequest(prompt="a")) == []
