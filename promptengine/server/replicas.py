@@ -310,7 +310,7 @@ class _Lines(io.TextIOBase):
         """Log the lines of a text."""
         for line in text.splitlines():
             if line.strip():
-                _log.warning("ray", extra={"facts": {"told": line.strip()}})
+                _log.warning("Ray: %s", line.strip())
         return len(text)
 
 
