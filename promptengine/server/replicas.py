@@ -168,7 +168,8 @@ class Replica:
             return
         # Without whoever passes them on, a batch goes on as if there were none.
         with suppress(RayError):
-            for number, wish in ray.get(self._wishes.of.remote(name)).items():
+            told: Any = ray.get(self._wishes.of.remote(name))
+            for number, wish in told.items():
                 getattr(interrupts[number], wish)()
 
 
@@ -293,6 +294,8 @@ def _start(address: str) -> None:
 def _unstarted(address: str, error: Exception) -> RequestError:
     told = next(iter(str(error).strip().splitlines()), type(error).__name__)
     hint = "let RAY_ADDRESS name a cluster that runs, or unset it to start one here"
+    if address == "local":
+        hint = "Ray's logs say why"
     return RequestError(f"Ray does not start at {address!r}: {told}; {hint}", field="ray")
 
 
@@ -310,7 +313,7 @@ class _Lines(io.TextIOBase):
         """Log the lines of a text."""
         for line in text.splitlines():
             if line.strip():
-                _log.warning("ray", extra={"facts": {"told": line.strip()}})
+                _log.warning("Ray: %s", line.strip())
         return len(text)
 
 

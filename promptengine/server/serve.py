@@ -66,6 +66,8 @@ def _replicas(config: ServerConfig) -> AbstractContextManager[Sequence[Run] | No
         return nullcontext()
     from promptengine.server.replicas import replica_runs
 
+    # Ray has something to say while it starts.
+    _log_to_stderr()
     return replica_runs(config)
 
 
@@ -144,9 +146,10 @@ def _address(config: ServerConfig, own: socket.socket) -> str:
 
 
 def _log_to_stderr() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
     root = logging.getLogger()
-    root.addHandler(handler)
+    if not any(isinstance(handler.formatter, JsonLines) for handler in root.handlers):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonLines())
+        root.addHandler(handler)
     logging.getLogger("promptengine").setLevel(logging.INFO)
     logging.getLogger("uvicorn").setLevel(logging.INFO)

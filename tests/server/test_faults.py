@@ -155,7 +155,8 @@ def process(
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: answers(url), patience_s)
+        until(lambda: process.poll() is not None or answers(url), patience_s)
+        assert process.poll() is None, (folder / "log").read_text()
         yield process, url
     finally:
         process.kill()

@@ -232,7 +232,6 @@ def test_11_errors_are_json(live: Live) -> None:
         ("POST", "/sdapi/v1/interrogate", 404),
         ("GET", "/config", 404),
         ("GET", "/controlnet/model_list", 404),
-        ("GET", "/login_check", 404),
     ):
         answer = live.http.request(method, path)
         assert answer.status_code == status
