@@ -34,7 +34,7 @@ MOST_PICKLE_BYTES: Final = 16 << 20
 _TORCH_PROTOCOL: Final = 2  # what torch.save writes unless told otherwise
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION: Final = 1001
-_LEAST_WORK: Final = 300_000
+_LEAST_WORK: Final = 250_000
 _BYTES_A_STEP: Final = 30
 _CALL_STEPS: Final = 20
 """What a call costs beside its opcode, in opcodes; torch searches its whole list for each."""
@@ -168,8 +168,9 @@ class _Machine:
 
     # Opcodes.
 
-    def nothing(self, _argument: object) -> None:
-        pass
+    def protocol(self, argument: int) -> None:
+        if argument != _TORCH_PROTOCOL:
+            self.refuse(f"is of protocol {argument}")
 
     def mark(self, _argument: object) -> None:
         self._marks.append(self._stack)
@@ -454,7 +455,8 @@ _Handler = Callable[[_Machine, Any], None]
 
 # What torch's reader knows, save what no writer of weights uses.
 _HANDLERS: Final[Mapping[str, _Handler]] = {
-    **dict.fromkeys(("PROTO", "STOP"), _Machine.nothing),
+    "STOP": lambda _check, _: None,
+    "PROTO": _Machine.protocol,
     **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), _Machine.number),
     **dict.fromkeys(("NONE", "NEWTRUE", "NEWFALSE"), _Machine.constant),
     **dict.fromkeys(("BINGET", "LONG_BINGET"), _Machine.recall),
