@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zipfile
 from collections.abc import Sequence
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 __all__ = ["read_archive"]
 
@@ -104,7 +104,7 @@ def _table(file: BinaryIO, size: int) -> tuple[int, int]:
     return count, start
 
 
-def _unpacked(file: BinaryIO, form: struct.Struct, place: int) -> tuple[bytes | int, ...]:
+def _unpacked(file: BinaryIO, form: struct.Struct, place: int) -> tuple[Any, ...]:
     file.seek(max(place, 0))
     found = file.read(form.size)
     if place < 0 or len(found) < form.size:

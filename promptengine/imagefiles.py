@@ -88,7 +88,7 @@ def _read(file: BinaryIO, most_pixels: int, formats: Sequence[str], turn: bool) 
             warnings.simplefilter("ignore")
             metered = cast("BinaryIO", _Metered(file))
             _check_chunks(metered)
-            with Image.open(metered, formats=formats) as opened:
+            with Image.open(metered, formats=tuple(formats)) as opened:
                 pixels = opened.width * opened.height
                 if pixels <= most_pixels:
                     opened.load()

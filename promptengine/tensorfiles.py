@@ -144,7 +144,7 @@ def file_format(path: Path, *, error: FileError = NetworkFormatError) -> FileFor
 def read_pickled(path: Path, *, error: FileError = NetworkFormatError) -> object:
     """Reads what ``torch.save`` wrote, without running anything the file asks for.
 
-    Zip files are mapped: tensors come from the disk when they are first touched, and writing to
+    Zip files are mapped, unless their suffix is that of safetensors: tensors come from the disk when they are first touched, and writing to
     them does not reach the file. The file must stay as it is while such tensors are in use; clone
     what is to be kept. Trainer state that original checkpoints hold beside the weights comes back
     as :class:`Placeholder` objects, torch's ``ParameterDict`` as :class:`StoredParameters`.
@@ -262,8 +262,15 @@ def _load(path: Path, *, zipped: bool) -> object:
     import torch
     from torch.serialization import safe_globals
 
-    with _ALLOWED_NAMES_LOCK, safe_globals([*_PLACEHOLDERS]):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    with _ALLOWED_NAMES_LOCK, safe_globals([*_PLACEHOLDERS]), path.open("rb") as file:
+        # Torch maps only what it has the path of, and believes a path's suffix more than the content.
+        misnamed = path.name.endswith(".safetensors")
+        return torch.load(
+            file if misnamed else path,
+            map_location="cpu",
+            weights_only=True,
+            mmap=zipped and not misnamed,
+        )
 
 
 def _check(path: Path, *, zipped: bool) -> None:

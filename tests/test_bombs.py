@@ -87,6 +87,10 @@ PICKLES: dict[str, tuple[bytes, str]] = {
         "takes more than [0-9]+ steps",
     ),
     "a set of itself": (zipped(b"]q\0h\0a"), "puts a container into itself"),
+    "a method replaced": (
+        zipped(b"ccollections\nOrderedDict\n)R}" + text("items") + b"Nsb"),
+        "more than its metadata",
+    ),
     "a tensor without numbers": (
         zipped(b"ctorch._utils\n_rebuild_meta_tensor_no_storage\n(tR"),
         "_rebuild_meta_tensor_no_storage",

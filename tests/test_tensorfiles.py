@@ -273,3 +273,27 @@ def test_trainer_state_of_old_checkpoints_is_read_as_inert_placeholders(tmp_path
 )
 def test_kinds_are_told_by_keys(keys: list[object], kind: str) -> None:
     assert kind_of(keys) == kind
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_pickle_named_safetensors_is_read_by_content(tmp_path: Path, legacy: bool) -> None:
+    from promptengine.diffusion.building import read_weights
+    from promptengine.inspection import inspect_file, size_of_checkpoint
+    from promptengine.modelfiles import read_header
+    from promptengine.networks.embeddingfiles import load_embedding
+    from promptengine.networks.lora.files import load_lora
+
+    def saved(name: str, content: object) -> Path:
+        path = tmp_path / f"{name}.safetensors"
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+        assert inspect_file(path).format == ("legacy pickle" if legacy else "zip pickle")
+        assert read_header(path).shapes == {}
+        return path
+
+    lora = {f"lora_unet_a.lora_{way}.weight": torch.ones(2, 2) for way in ("up", "down")}
+    assert list(load_lora(saved("lora", lora)).modules) == ["diffusion_model_a"]
+    embedding = load_embedding(saved("word", {"emb_params": torch.ones(2, 8)}))
+    assert embedding is not None and embedding.count == 2
+    model = saved("model", {"state_dict": {"model.diffusion_model.a": torch.ones(1)}})
+    assert list(read_weights(model)[0]) == ["model.diffusion_model.a"]
+    assert size_of_checkpoint(model) == 512
