@@ -136,7 +136,8 @@ class Engine:
     ) -> GenerationResult:
         """Make the pictures of a request.
 
-        Whatever happens, the model is afterwards bit for bit what it was before.
+        Whatever happens, an interrupt at any moment included, the model is afterwards bit for bit what it was
+        before.
 
         Args:
             request: What to make.
@@ -152,8 +153,8 @@ class Engine:
 
         Raises:
             GenerationCancelled: ``cancel`` was set.
-            RequestError: An unknown sampler or schedule type, more steps than the sampler can take, an
-                option that cannot be honoured, or a UNet that cannot be compiled here.
+            RequestError: More steps than the sampler can take, an option that cannot be honoured, or a
+                UNet that cannot be compiled here.
             PromptSyntaxError: ``strict``, and a tag's kind or multiplier cannot be used.
             UnknownNetworkError: ``strict``, and a network is in no folder.
             NetworkFormatError: ``strict``, and a network's file cannot be read.

@@ -171,9 +171,6 @@ def shared_settings(request: GenerationRequest) -> Hashable | None:
 
     None where the images of a batch depend on each other: where a sampler picks its steps by all of
     them, where they share noise, and where they start from pictures.
-
-    Raises:
-        RequestError: An unknown sampler or schedule type.
     """
     hires = request.hires
     samplers = [find_sampler(request.sampler, request.scheduler)]

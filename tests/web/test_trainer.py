@@ -49,7 +49,10 @@ def test_a_training_goes_on_until_it_is_stopped(
 ) -> None:
     begun = threading.Event()
 
-    def train(*_arguments: object, on_step: Any, on_file: Any, cancel: Any, restart: bool) -> Any:
+    def train(
+        *_arguments: object, on_step: Any, on_file: Any, on_warning: Any, cancel: Any, restart: bool
+    ) -> Any:
+        on_warning("1 of 4 pictures cannot be read")
         on_step(STEP)
         on_file(tmp_path / "ink-3.png")
         on_file(tmp_path / "ink-3.pt")
@@ -69,6 +72,7 @@ def test_a_training_goes_on_until_it_is_stopped(
     view = over(trainer)
     assert view.state == "stopped"
     assert "stopped after 3 steps" in view.told
+    assert "1 of 4 pictures cannot be read" in view.told
 
 
 def test_a_fault_is_told(trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
