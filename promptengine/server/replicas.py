@@ -168,7 +168,7 @@ class Replica:
             return
         # Without whoever passes them on, a batch goes on as if there were none.
         with suppress(RayError):
-            told: Any = ray.get(self._wishes.of.remote(name))
+            told = cast("dict[int, str]", ray.get(self._wishes.of.remote(name)))
             for number, wish in told.items():
                 getattr(interrupts[number], wish)()
 
