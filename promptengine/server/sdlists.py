@@ -35,7 +35,7 @@ _LONG: Final = "ssmd_cover_images"
 """What of metadata is pictures."""
 
 _lists = APIRouter(prefix="/sdapi/v1", **_COMMON)
-_page = APIRouter(**_COMMON)
+_page = APIRouter(**{**_COMMON, "responses": ERRORS})
 
 
 @_lists.get("/sd-models")
