@@ -275,7 +275,9 @@ def without(name: str, value: str, why: str) -> str:
     if value in _LACKING:
         why = f"a {name} of WebUI that is not here yet"
     default = getattr(GenerationRequest(prompt=""), name)
-    return f"{name} {_shown(value)} is left out ({why}); {default} is used, or what --{name} says"
+    label = {"sampler": "Sampler", "scheduler": "Schedule type"}[name]
+    told = f"{label}: {_shown(value)} cannot be used ({why})"
+    return f"{told}; {default} is used, or what --{name} says"
 
 
 def _take_size(draft: _Draft) -> None:

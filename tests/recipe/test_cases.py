@@ -44,11 +44,14 @@ EXPECTED: dict[str, dict[str, Any]] = {
     },
     "Sampler: LCM": {
         "sampler": "Euler a",
-        "said": ("warning", "'LCM' is left out (a sampler of WebUI that is not here yet); Euler a"),
+        "said": (
+            "warning",
+            "'LCM' cannot be used (a sampler of WebUI that is not here yet); Euler a",
+        ),
     },
     "Sampler: Undefined": {
         "sampler": "Euler a",
-        "said": ("warning", "sampler 'Undefined' is left out (unknown sampler"),
+        "said": ("warning", "Sampler: 'Undefined' cannot be used (unknown sampler"),
     },
     "Civitai resources": {
         "entry": (
