@@ -21,7 +21,7 @@ __all__ = ["router"]
 _COMMON: Final[dict[str, Any]] = {
     "tags": ["WebUI"],
     "default_response_class": answers.Json,
-    "responses": {500: ERRORS[500]},
+    "responses": ERRORS,
 }
 _PAGES: Final[Mapping[str, Kind]] = {
     "lora": "lora",
@@ -35,7 +35,7 @@ _LONG: Final = "ssmd_cover_images"
 """What of metadata is pictures."""
 
 _lists = APIRouter(prefix="/sdapi/v1", **_COMMON)
-_page = APIRouter(**{**_COMMON, "responses": ERRORS})
+_page = APIRouter(**_COMMON)
 
 
 @_lists.get("/sd-models")
