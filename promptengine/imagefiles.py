@@ -110,10 +110,10 @@ def _read(file: BinaryIO, most_pixels: int, formats: Sequence[str], turn: bool) 
 
 
 def _check_chunks(file: BinaryIO) -> None:
-    """Refuse a PNG of many compressed chunks, which Pillow unpacks one and all before the pixels."""
+    """Refuse a PNG of many compressed chunks, which Pillow unpacks one and all, behind the pixels too."""
     if file.read(len(_PNG)) == _PNG:
         packed = 0
-        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+        while len(head := file.read(8)) == 8:
             packed += head[4:] in _PACKED_CHUNKS
             if packed > _MOST_PACKED_CHUNKS:
                 message = f"it has more than {_MOST_PACKED_CHUNKS} compressed texts and profiles"

@@ -130,6 +130,11 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         png(chunk(b"iCCP", b"a\0\0" + MEGABYTES) * 400),
         "compressed texts and profiles",
     ),
+    "profiles behind the pixels": (
+        ".png",
+        png()[:-12] + chunk(b"iCCP", b"a\0\0" + MEGABYTES) * 400 + png()[-12:],
+        "compressed texts and profiles",
+    ),
     "pixels beyond measure": (".png", png(width=60_000), "more pixels than|pixels, more than"),
     "pieces beyond measure": (".png", png(chunk(b"abCd", b"") * 300_000), "more pieces than"),
     "tensors beyond measure": (

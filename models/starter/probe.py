@@ -34,7 +34,7 @@ from models.starter.world import (
     labels,
     sample_scene,
 )
-from promptengine.tensorfiles import replacing
+from promptengine.atomic import replacing
 
 __all__ = [
     "PROBE_FILE",

@@ -22,7 +22,7 @@ from models.starter.original_layout import text_weights, unet_weights, vae_weigh
 from models.starter.pictures import draw_all
 from models.starter.recipe import Recipe
 from promptengine.families import METADATA_KEY
-from promptengine.tensorfiles import replacing
+from promptengine.atomic import replacing
 
 __all__ = ["export", "main", "make"]
 
