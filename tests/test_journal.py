@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -48,6 +49,8 @@ def interrupted(run: Callable[[], object], at: int) -> KeyboardInterrupt | None:
         return trace
 
     before = sys.gettrace()
+    # What others let the garbage collector call would be interrupted too, and swallow it.
+    gc.disable()
     sys.settrace(trace)
     try:
         run()
@@ -55,6 +58,7 @@ def interrupted(run: Callable[[], object], at: int) -> KeyboardInterrupt | None:
         return interrupt
     finally:
         sys.settrace(before)
+        gc.enable()
     return None
 
 

@@ -21,6 +21,7 @@ from promptengine.errors import (
     RequestError,
     TrainingError,
     UnknownNetworkError,
+    UnsupportedNetworkError,
 )
 
 __all__ = ["STATUSES", "Refusal", "document", "refuse", "status_of"]
@@ -29,6 +30,7 @@ STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
     PromptSyntaxError: 422,
     UnknownNetworkError: 404,
     NetworkFormatError: 422,
+    UnsupportedNetworkError: 422,
     IncompatibleNetworkError: 422,
     CheckpointError: 422,
     PictureError: 422,

@@ -80,7 +80,6 @@ def weights() -> dict[str, Tensor]:
 
 OPEN_CLIP = "cond_stage_model.model."
 BROKEN: dict[str, dict[str, Tensor]] = {
-    "extra": {UNET_PREFIX + "input_blocks.1.7.x.weight": torch.zeros(1)},
     "unfit": {OPEN_CLIP + "transformer.resblocks.0.attn.in_proj_weight": torch.zeros(2, 2)},
     "flat": {OPEN_CLIP + "token_embedding.weight": torch.zeros(3)},
     "scalar": {UNET_PREFIX + "out.2.weight": torch.zeros(())},

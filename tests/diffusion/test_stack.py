@@ -122,8 +122,11 @@ def test_a_file_that_changes_is_another_lora(engine: Engine, models: Path) -> No
 def test_a_lora_named_twice_is_applied_twice_each_with_its_own_multiplier(engine: Engine) -> None:
     twice = generate(engine, "<lora:lo-locon:0.5><lora:lo-locon:0.3>")
     assert [report.multiplier for report in twice.networks] == [0.5, 0.3]
-    once = generate(engine, "<lora:lo-locon:0.8>")
-    torch.testing.assert_close(twice.latents, once.latents, atol=1e-4, rtol=1e-4)
+    once, first, second = (generate(engine, f"<lora:lo-locon:{m}>") for m in (0.8, 0.5, 0.3))
+    # Two sums are rounded otherwise than one, which the model magnifies, by how much hangs on the machine.
+    rounding = (twice.latents - once.latents).abs().max()
+    for other in (first, second):
+        assert rounding < 1e-3 * (twice.latents - other.latents).abs().max()
     (warning,) = twice.diagnostics
     assert "LoRA 'lo-locon' is named 2 times" in warning.message
 

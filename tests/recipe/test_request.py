@@ -72,7 +72,7 @@ def test_noise_without_a_source_came_from_a_gpu(tmp_path: Path) -> None:
 def test_a_sampler_that_there_is_not_is_said(tmp_path: Path) -> None:
     found = recipe("a\nSteps: 2, Sampler: Eular a, Seed: 1", tmp_path)
     assert found.request.sampler == "Euler a"
-    assert any("sampler 'Eular a' is left out" in d.message for d in found.diagnostics)
+    assert any("Sampler: 'Eular a' cannot be used" in d.message for d in found.diagnostics)
 
 
 @pytest.mark.parametrize(
