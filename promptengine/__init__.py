@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from promptengine.version import __version__
 
 if TYPE_CHECKING:
-    from promptengine.diffusion.engine import Engine
     from promptengine.errors import (
         CheckpointError,
         GenerationCancelled,
@@ -38,22 +37,26 @@ if TYPE_CHECKING:
         UnknownNetworkError,
         UnsupportedNetworkError,
     )
-    from promptengine.grid.axes import Axis
-    from promptengine.grid.plot import GridResult, plot_grid
+    from promptengine.generation.engine import Engine
+    from promptengine.images import read_picture, save_picture, save_png
+    from promptengine.infotext.read import Infotext, read_infotext
+    from promptengine.infotext.recipe import Recipe, request_from
     from promptengine.inspection import inspect_file
+    from promptengine.integrations.diffusers.attach import Attachment, attach, detach
+    from promptengine.integrations.diffusers.processor import PromptProcessor
     from promptengine.interrupt import Interrupt
-    from promptengine.networks.files import convert, load_hypernetwork, save_hypernetwork
-    from promptengine.networks.hypernetwork import Hypernetwork
-    from promptengine.networks.inject import injected
-    from promptengine.options import Options
-    from promptengine.pictures import read_picture, save_picture, save_png
-    from promptengine.pipelines.attaching import Attachment, attach, detach
-    from promptengine.pipelines.processor import PromptProcessor
-    from promptengine.plan import Plan, make_plan
-    from promptengine.recipe.request import Recipe, request_from
-    from promptengine.recipe.text import Infotext, read_infotext
-    from promptengine.registry import Registry
-    from promptengine.request import (
+    from promptengine.networks.hypernetwork.files import (
+        convert,
+        load_hypernetwork,
+        save_hypernetwork,
+    )
+    from promptengine.networks.hypernetwork.inject import injected
+    from promptengine.networks.hypernetwork.module import Hypernetwork
+    from promptengine.prompt import Prompt, Schedule, parse, schedule
+    from promptengine.registry.registry import Registry
+    from promptengine.request.options import Options
+    from promptengine.request.plan import Plan, make_plan
+    from promptengine.request.request import (
         GenerationRequest,
         GenerationResult,
         HiresPass,
@@ -62,9 +65,10 @@ if TYPE_CHECKING:
         NetworkReport,
         Progress,
     )
-    from promptengine.syntax import Prompt, Schedule, parse, schedule
     from promptengine.training.config import TrainingConfig, TrainingFiles
     from promptengine.training.loop import TrainingProgress, TrainingResult, train_hypernetwork
+    from promptengine.xyz_plot.axes import Axis
+    from promptengine.xyz_plot.plot import GridResult, plot_grid
 
 __all__ = [
     "Attachment",
@@ -125,24 +129,24 @@ __all__ = [
 ]
 
 _HOMES = {
-    "diffusion.engine": ["Engine"],
+    "generation.engine": ["Engine"],
     "errors": [name for name in __all__ if name.endswith(("Error", "Cancelled"))],
-    "grid.axes": ["Axis"],
-    "grid.plot": ["GridResult", "plot_grid"],
+    "xyz_plot.axes": ["Axis"],
+    "xyz_plot.plot": ["GridResult", "plot_grid"],
     "inspection": ["inspect_file"],
     "interrupt": ["Interrupt"],
-    "networks.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
-    "networks.hypernetwork": ["Hypernetwork"],
-    "networks.inject": ["injected"],
-    "options": ["Options"],
-    "pictures": ["read_picture", "save_picture", "save_png"],
-    "pipelines.attaching": ["Attachment", "attach", "detach"],
-    "pipelines.processor": ["PromptProcessor"],
-    "plan": ["Plan", "make_plan"],
-    "recipe.request": ["Recipe", "request_from"],
-    "recipe.text": ["Infotext", "read_infotext"],
-    "registry": ["Registry"],
-    "request": [
+    "networks.hypernetwork.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
+    "networks.hypernetwork.module": ["Hypernetwork"],
+    "networks.hypernetwork.inject": ["injected"],
+    "request.options": ["Options"],
+    "images": ["read_picture", "save_picture", "save_png"],
+    "integrations.diffusers.attach": ["Attachment", "attach", "detach"],
+    "integrations.diffusers.processor": ["PromptProcessor"],
+    "request.plan": ["Plan", "make_plan"],
+    "infotext.recipe": ["Recipe", "request_from"],
+    "infotext.read": ["Infotext", "read_infotext"],
+    "registry.registry": ["Registry"],
+    "request.request": [
         "GenerationRequest",
         "GenerationResult",
         "HiresPass",
@@ -151,7 +155,7 @@ _HOMES = {
         "NetworkReport",
         "Progress",
     ],
-    "syntax": ["Prompt", "Schedule", "parse", "schedule"],
+    "prompt": ["Prompt", "Schedule", "parse", "schedule"],
     "training.config": ["TrainingConfig", "TrainingFiles"],
     "training.loop": ["TrainingProgress", "TrainingResult", "train_hypernetwork"],
 }

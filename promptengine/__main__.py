@@ -2,7 +2,7 @@
 
 import sys
 
-from promptengine.app.cli import main
+from promptengine.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

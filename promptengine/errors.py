@@ -161,7 +161,7 @@ class RequestError(PromptEngineError):
     """An option that cannot be honoured.
 
     Attributes:
-        field: The option's name as in :class:`promptengine.request.GenerationRequest`.
+        field: The option's name as in :class:`promptengine.request.request.GenerationRequest`.
     """
 
     def __init__(self, message: str, *, field: str) -> None:

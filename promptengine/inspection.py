@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from promptengine.digests import sha256
 from promptengine.errors import CheckpointError, NetworkFormatError
 from promptengine.families import (
     VAE_PREFIX,
@@ -32,9 +31,8 @@ from promptengine.families import (
     stranger,
     vae_beside,
 )
-from promptengine.modelfiles import read_header
-from promptengine.networks.lora.kinds import LoraSummary, summarise
-from promptengine.tensorfiles import (
+from promptengine.files.hashing import sha256
+from promptengine.files.weights import (
     FileFormat,
     Kind,
     file_format,
@@ -44,11 +42,13 @@ from promptengine.tensorfiles import (
     read_safetensors,
     refusal_of,
 )
+from promptengine.networks.lora.types import LoraSummary, summarise
+from promptengine.registry.scan import read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from promptengine.networks.hypernetwork import Hypernetwork
+    from promptengine.networks.hypernetwork.module import Hypernetwork
 
 __all__ = [
     "FileReport",
@@ -164,7 +164,7 @@ def inspect_file(path: Path) -> FileReport:
 
 def _inspect_picture(path: Path) -> FileReport | None:
     """A picture's report, or None where the file is none. Its tensors are those of its embedding."""
-    from promptengine.networks.embeddingpictures import is_picture
+    from promptengine.text.textual_inversion.png import is_picture
 
     if not is_picture(path):
         return None
@@ -298,8 +298,8 @@ def _describe_lora(report: FileReport, summary: LoraSummary) -> FileReport:
 def _kind(
     metadata: Mapping[str, str], keys: list[object] | list[str], tensors: Mapping[str, Tensor]
 ) -> Kind:
-    from promptengine.networks.embedding import MOST_VECTORS
-    from promptengine.networks.files import FORMAT, STATE_KEY
+    from promptengine.networks.hypernetwork.files import FORMAT, STATE_KEY
+    from promptengine.text.textual_inversion.embedding import MOST_VECTORS
 
     if metadata.get("format") == FORMAT:
         return "hypernetwork"
@@ -315,8 +315,8 @@ def _kind(
 
 
 def _describe_embedding(report: FileReport) -> FileReport:
-    from promptengine.networks.embedding import widths_text
-    from promptengine.networks.embeddingfiles import load_embedding
+    from promptengine.text.textual_inversion.embedding import widths_text
+    from promptengine.text.textual_inversion.files import load_embedding
 
     try:
         embedding = load_embedding(report.path, digest=report.digest)
@@ -350,7 +350,7 @@ def _describe_embedding(report: FileReport) -> FileReport:
 
 
 def _describe_network(report: FileReport) -> FileReport:
-    from promptengine.networks.files import load_hypernetwork
+    from promptengine.networks.hypernetwork.files import load_hypernetwork
 
     try:
         network = load_hypernetwork(report.path)

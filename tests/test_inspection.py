@@ -9,13 +9,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from promptengine.digests import sha256
 from promptengine.errors import NetworkFormatError
+from promptengine.files.hashing import sha256
 from promptengine.inspection import inspect_file, summarise_lora
-from promptengine.networks.files import save_hypernetwork
-from promptengine.networks.hypernetwork import HypernetworkSettings
-from tests.networks.building import random_network
-from tests.networks.words import as_json, vectors, write_text_picture
+from promptengine.networks.hypernetwork.files import save_hypernetwork
+from promptengine.networks.hypernetwork.module import HypernetworkSettings
+from tests.networks.builders import random_network
+from tests.text.textual_inversion.builders import as_json, vectors, write_text_picture
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -204,7 +204,7 @@ def test_containers_within_themselves_and_repeated_numbers_are_not_safe(tmp_path
 
 
 def test_checkpoints_say_what_they_are(tmp_path: Path) -> None:
-    from tests.diffusion.original import tiny
+    from tests.checkpoints.original import tiny
 
     path = tmp_path / "m.safetensors"
     for family, channels, metadata, expected in (

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from promptengine.app.cli import _parser  # pyright: ignore[reportPrivateUsage]
-from promptengine.networks.files import save_hypernetwork
+from promptengine.cli.main import _parser  # pyright: ignore[reportPrivateUsage]
+from promptengine.networks.hypernetwork.files import save_hypernetwork
+from tests.checkpoints.diffusers_pipelines import pipeline
+from tests.checkpoints.original import tiny
 from tests.conftest import CHECKPOINT, NETWORKS
-from tests.diffusion.diffusers_pipelines import pipeline
-from tests.diffusion.original import tiny
-from tests.networks.building import random_network
+from tests.networks.builders import random_network
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

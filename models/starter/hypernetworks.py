@@ -22,8 +22,8 @@ from models.starter.drawing import draw
 from models.starter.train import TARGET
 from models.starter.world import full_caption, sample_scene
 from promptengine import Engine, GenerationRequest, save_png
-from promptengine.app.cli import main as promptengine
-from promptengine.request import with_hypernetwork
+from promptengine.cli.main import main as promptengine
+from promptengine.request.request import with_hypernetwork
 
 __all__ = ["STYLE_NETWORKS", "StyleNetwork", "draw_material", "main", "training_command"]
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.starter.muon import Muon
-from promptengine.atomic import replacing
+from promptengine.files.atomic import replacing
 
 __all__ = ["Trainer", "plain_attention", "rate_at", "steps_left"]
 

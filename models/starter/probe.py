@@ -34,7 +34,7 @@ from models.starter.world import (
     labels,
     sample_scene,
 )
-from promptengine.atomic import replacing
+from promptengine.files.atomic import replacing
 
 __all__ = [
     "PROBE_FILE",

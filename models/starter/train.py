@@ -21,8 +21,8 @@ from models.starter.diffusion import Diffusion, train_diffusion
 from models.starter.original_layout import text_weights, unet_weights, vae_weights
 from models.starter.pictures import draw_all
 from models.starter.recipe import Recipe
-from promptengine.atomic import replacing
 from promptengine.families import METADATA_KEY
+from promptengine.files.atomic import replacing
 
 __all__ = ["export", "main", "make"]
 

@@ -5,7 +5,17 @@ Nothing here loads torch or looks at a file's name.
 
 from __future__ import annotations
 
-from promptengine.families.recognise import (
+from promptengine.families.config import (
+    METADATA_KEY,
+    PARTS,
+    Config,
+    Parts,
+    native_size,
+    parts_in_folder,
+    stated_parts,
+    vae_beside,
+)
+from promptengine.families.detect import (
     CLIP_PREFIX,
     UNET_PREFIX,
     VAE_PREFIX,
@@ -21,20 +31,10 @@ from promptengine.families.recognise import (
     stranger,
     text_prefix,
 )
-from promptengine.families.schedule import (
+from promptengine.families.noise_schedule import (
     require_known_latents,
     require_known_schedule,
     stated_prediction,
-)
-from promptengine.families.sidefiles import (
-    METADATA_KEY,
-    PARTS,
-    Config,
-    Parts,
-    native_size,
-    parts_in_folder,
-    stated_parts,
-    vae_beside,
 )
 from promptengine.families.structure import Structure, grouped, read_structure, read_vae_structure
 

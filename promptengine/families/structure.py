@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from promptengine.errors import CheckpointError
-from promptengine.families.recognise import (
+from promptengine.families.config import Config, Parts
+from promptengine.families.detect import (
     UNET_PREFIX,
     VAE_PREFIX,
     Family,
@@ -25,7 +26,6 @@ from promptengine.families.recognise import (
     second_encoder_prefix,
     text_prefix,
 )
-from promptengine.families.sidefiles import Config, Parts
 
 __all__ = ["Structure", "grouped", "layers_read", "read_structure", "read_vae_structure"]
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, cast
 from torch import nn
 
 from promptengine.errors import IncompatibleNetworkError, PromptEngineError
-from promptengine.networks.hypernetwork import Hypernetwork
+from promptengine.networks.hypernetwork.module import Hypernetwork
 
 __all__ = [
     "Attention",

@@ -17,14 +17,18 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from promptengine.errors import PromptEngineError, RequestError
-from promptengine.server import documentation, operations, sdapi, sdlists, v1
+from promptengine.server import api_docs as documentation
+from promptengine.server import observability
+from promptengine.server.auth import BodyLimit, PasswordWall, SafeHeaders
 from promptengine.server.config import ServerConfig
-from promptengine.server.failures import Refusal, document, status_of
-from promptengine.server.jobs import Run
+from promptengine.server.errors import Refusal, document, status_of
+from promptengine.server.jobs.queue import Run
 from promptengine.server.origins import Hosts, HostWall, Origins, OriginWall
-from promptengine.server.paths import below_root
-from promptengine.server.security import BodyLimit, PasswordWall, SafeHeaders
-from promptengine.server.service import Service, open_service
+from promptengine.server.redact import below_root
+from promptengine.server.sdapi import list_routes
+from promptengine.server.sdapi import routes as sdapi
+from promptengine.server.state import Service, open_service
+from promptengine.server.v1 import routes as v1
 from promptengine.version import __version__
 
 __all__ = ["PAGE", "create_app"]
@@ -36,10 +40,10 @@ _SUBPATH: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
 _ROUTERS: Final[Sequence[APIRouter]] = (
     sdapi.router,
-    sdlists.router,
+    list_routes.router,
     sdapi.internal,
     v1.router,
-    operations.router,
+    observability.router,
     documentation.router,
 )
 
@@ -133,7 +137,7 @@ def _add_layers(app: FastAPI, service: Service, hosts: Hosts, origins: Origins) 
     app.add_middleware(HostWall, hosts=hosts, port=config.port)
     app.add_middleware(_Subpath, subpath=config.subpath)
     app.add_middleware(SafeHeaders)
-    app.add_middleware(operations.Timed, metrics=service.metrics)
+    app.add_middleware(observability.Timed, metrics=service.metrics)
 
 
 class _Subpath:

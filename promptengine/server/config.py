@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from promptengine.registry import Kind
+from promptengine.registry.registry import Kind
 
 __all__ = ["Limits", "ServerConfig"]
 
@@ -62,7 +62,7 @@ class ServerConfig:
         models: WebUI's models folder, or folders by kind.
         checkpoint: The one to begin with, a file or a name; None for the first there is.
         model_config: Configurations in diffusers' form for the checkpoint.
-        vae: As for :meth:`promptengine.diffusion.engine.Engine.open`.
+        vae: As for :meth:`promptengine.generation.engine.Engine.open`.
         devices: One worker for each.
         dtype: Of UNet and text model.
         compile: Whether regions of the UNet are compiled.

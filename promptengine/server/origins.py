@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from promptengine.errors import RequestError
 from promptengine.server.config import ServerConfig
-from promptengine.server.failures import refuse
+from promptengine.server.errors import refuse
 
 __all__ = ["EVERY_ADDRESS", "Authority", "HostWall", "Hosts", "OriginWall", "Origins"]
 

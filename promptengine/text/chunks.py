@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from promptengine.syntax import Fragment
+from promptengine.prompt import Fragment
+from promptengine.text.textual_inversion.table import EmbeddingTable, Placement
 from promptengine.text.tokenizer import COMMA_TOKEN, END_TOKEN, START_TOKEN, tokenize
-from promptengine.text.words import EmbeddingTable, Placement
 
 __all__ = ["CHUNK_LENGTH", "EMPTY_CHUNK", "NO_WORDS", "Chunk", "chunk_fragments", "count_tokens"]
 

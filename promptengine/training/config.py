@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from promptengine.errors import RequestError
-from promptengine.fields import Between, MultipleOf, check_fields
-from promptengine.networks.hypernetwork import HypernetworkSettings
-from promptengine.networks.initialise import INITIALISATIONS
-from promptengine.request import MAX_SEED, GenerationRequest
-from promptengine.training.rates import StepSchedule, parse_schedule
+from promptengine.networks.hypernetwork.init import INITIALISATIONS
+from promptengine.networks.hypernetwork.module import HypernetworkSettings
+from promptengine.request.request import MAX_SEED, GenerationRequest
+from promptengine.training.lr_schedule import StepSchedule, parse_schedule
+from promptengine.validation import Between, MultipleOf, check_fields
 
 __all__ = ["Clipping", "LatentSampling", "TrainingConfig", "TrainingFiles"]
 

@@ -18,27 +18,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptengine.atomic import remove_parts
-from promptengine.diffusion.checkpoint import Checkpoint
-from promptengine.diffusion.engine import Engine
+from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import RequestError, TrainingError
-from promptengine.journal import Journal
+from promptengine.files.atomic import remove_parts
+from promptengine.generation.engine import Engine
+from promptengine.images import draw_sheet, save_png
 from promptengine.networks.attention import attention_widths
-from promptengine.networks.files import load_hypernetwork, require_writable
-from promptengine.networks.hypernetwork import Hypernetwork
-from promptengine.networks.initialise import initialise
-from promptengine.networks.inject import injected
-from promptengine.pictures import draw_sheet, save_png
-from promptengine.request import GenerationRequest
+from promptengine.networks.hypernetwork.files import load_hypernetwork, require_writable
+from promptengine.networks.hypernetwork.init import initialise
+from promptengine.networks.hypernetwork.inject import injected
+from promptengine.networks.hypernetwork.module import Hypernetwork
+from promptengine.request.request import GenerationRequest
 from promptengine.training.captions import filled, template_lines
 from promptengine.training.config import TrainingConfig, TrainingFiles
-from promptengine.training.draws import derived_seed
-from promptengine.training.lesson import Lesson
-from promptengine.training.material import prepare_material
-from promptengine.training.pictures import Batch, Picture, batches, find_pictures
-from promptengine.training.report import append_losses, cut_losses, draw_losses
-from promptengine.training.settings import decisive_settings, require_same
-from promptengine.training.state import (
+from promptengine.training.dataset import Batch, Picture, batches, find_pictures
+from promptengine.training.latent_cache import prepare_material
+from promptengine.training.metrics import append_losses, cut_losses, draw_losses
+from promptengine.training.resume_check import decisive_settings, require_same
+from promptengine.training.rng import derived_seed
+from promptengine.training.snapshots import (
     RunState,
     Snapshot,
     discard,
@@ -49,6 +47,8 @@ from promptengine.training.state import (
     thin_out,
     write_json,
 )
+from promptengine.training.step import Lesson
+from promptengine.undo import Journal
 from promptengine.version import __version__
 
 __all__ = ["TrainingProgress", "TrainingResult", "train_hypernetwork"]

@@ -26,7 +26,7 @@ from pathlib import Path
 from statistics import linear_regression, median
 from typing import Any
 
-from promptengine.syntax import parse, schedule
+from promptengine.prompt import parse, schedule
 from tests.bench.timing import calibration, timed, write_json
 
 STEPS = 20

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from promptengine import Engine, GenerationRequest, save_hypernetwork
-from promptengine.diffusion.checkpoint import open_checkpoint
+from promptengine.checkpoints.load import open_checkpoint
 from promptengine.networks.attention import attention_widths
-from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
+from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
 from tests.bench.timing import (
     Rows,
     calibration,
@@ -32,9 +32,9 @@ from tests.bench.timing import (
     print_table,
     write_json,
 )
-from tests.diffusion.diffusers_pipelines import pipeline
-from tests.diffusion.fullsize import configured, write_random
-from tests.diffusion.original import Original
+from tests.checkpoints.diffusers_pipelines import pipeline
+from tests.checkpoints.full_size import configured, write_random
+from tests.checkpoints.original import Original
 
 STARTER = (
     Path(__file__).parent.parent.parent / "models" / "Stable-diffusion" / "starter.safetensors"

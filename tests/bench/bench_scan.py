@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from promptengine.registry import Kind, Registry
+from promptengine.registry.registry import Kind, Registry
 from tests.bench.timing import calibration, timed
 
 _FILES = 10_000

@@ -37,7 +37,7 @@ import httpx
 import psutil
 from PIL import Image
 
-from promptengine.recipe.text import read_infotext
+from promptengine.infotext.read import read_infotext
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS
 
 

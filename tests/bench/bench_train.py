@@ -14,11 +14,11 @@ from statistics import median
 import torch
 
 from promptengine import Engine, TrainingProgress, train_hypernetwork
-from promptengine.networks.hypernetwork import Hypernetwork
-from promptengine.networks.inject import injected
+from promptengine.networks.hypernetwork.inject import injected
+from promptengine.networks.hypernetwork.module import Hypernetwork
 from tests.bench.timing import calibration
 from tests.conftest import CHECKPOINT, CONFIG
-from tests.training.building import NETWORK, config, files
+from tests.training.builders import NETWORK, config, files
 
 _STEPS = 80
 _WARM = 10

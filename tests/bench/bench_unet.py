@@ -6,7 +6,7 @@ text included, at every call), and ours. Prints median ratios to diffusers' call
 
 The floor. Text costs nothing once it is read, nor do linear networks once they are folded; without
 networks ours saves the projections of the text, 3 to 7 % of a call at 256×256, and oneDNN's ordering of the
-convolutions' weights, a fifth of it in bfloat16 (``promptengine.onednn``). A ``[1, 2, 1]`` network with
+convolutions' weights, a fifth of it in bfloat16 (``promptengine.accel.onednn``). A ``[1, 2, 1]`` network with
 an activation cannot avoid its own products in self-attention: 4 × width² multiply-adds for each token
 and each of key and value, 12.7 thousand million per network and image at 256×256 (51 at 512×512). The
 line "products alone" times just these matrix products in the same turns; the rest of the overhead is
@@ -49,11 +49,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from promptengine.diffusion.memory import free_bytes
+from promptengine.accel.memory import free_bytes
+from promptengine.accel.onednn import linear, packed_weights, quickened
 from promptengine.networks.attention import attentions
-from promptengine.networks.hypernetwork import Hypernetwork, HypernetworkSettings
-from promptengine.networks.inject import Injection, injected
-from promptengine.onednn import linear, packed_weights, quickened
+from promptengine.networks.hypernetwork.inject import Injection, injected
+from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
 from tests.bench.timing import (
     Rows,
     calibration,
@@ -63,7 +63,7 @@ from tests.bench.timing import (
     print_table,
     write_json,
 )
-from tests.diffusion.fullsize import configured
+from tests.checkpoints.full_size import configured
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 WIDTHS = (320, 640, 768, 1280)

@@ -10,7 +10,7 @@ import pytest
 from tests.conformance.golden import DATA, folder
 
 if TYPE_CHECKING:
-    from promptengine.diffusion.engine import Engine
+    from promptengine.generation.engine import Engine
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from promptengine import Engine, injected, load_hypernetwork
-from promptengine.diffusion.denoiser import predict_noise, skips_resized_like_webui
-from promptengine.diffusion.engine import decode_latents
-from promptengine.text.encode import clip_text_model
+from promptengine.generation.cfg_denoiser import predict_noise, skips_resized_like_webui
+from promptengine.generation.engine import decode_latents
+from promptengine.text.conditioning import clip_text_model
 from tests.conformance.golden import difference, table, tensors
 
 TOLERANCE = 1e-4

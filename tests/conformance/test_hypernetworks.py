@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from promptengine.digests import sha256
 from promptengine.errors import NetworkFormatError
+from promptengine.files.hashing import sha256
+from promptengine.files.weights import read_safetensors
 from promptengine.inspection import inspect_file
-from promptengine.networks.files import convert, load_hypernetwork
-from promptengine.tensorfiles import read_safetensors
-from tests.networks.building import assert_same
+from promptengine.networks.hypernetwork.files import convert, load_hypernetwork
+from tests.networks.builders import assert_same
 
 TOLERANCE = 1e-4
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from promptengine.pictures import read_picture
-from promptengine.recipe.request import Recipe, request_from
-from promptengine.recipe.text import read_infotext
-from promptengine.recipe.webui import webui_fields
-from promptengine.registry import Registry
+from promptengine.images import read_picture
+from promptengine.infotext.read import read_infotext
+from promptengine.infotext.recipe import Recipe, request_from
+from promptengine.infotext.webui import webui_fields
+from promptengine.registry.registry import Registry
 from tests.conformance.golden import folder, present, rows
 
 PARSED = ("webui/goldens/infotext_parse.jsonl", "webui-2/goldens/infotext_parse2.jsonl")

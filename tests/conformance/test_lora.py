@@ -15,8 +15,8 @@ from torch import Tensor
 
 from promptengine import Engine
 from promptengine.networks.lora.keys import parse_name
-from promptengine.plan import LORA_KINDS
-from promptengine.syntax import parse
+from promptengine.prompt import parse
+from promptengine.request.plan import LORA_KINDS
 from tests.conformance.golden import difference, folder, rows, table, tensors
 from tests.conformance.test_txt2img import (
     LATENT_TOLERANCE,

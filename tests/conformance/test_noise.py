@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from promptengine import Engine
-from promptengine.diffusion.noise import ImageNoise, Seeding
-from promptengine.diffusion.sampling import SAMPLERS, SigmaSampler
-from promptengine.diffusion.schedules import NoiseTable, scaled_linear_alphas
+from promptengine.sampling.noise import ImageNoise, Seeding
+from promptengine.sampling.samplers import SAMPLERS, SigmaSampler
+from promptengine.sampling.schedulers import NoiseTable, scaled_linear_alphas
 from tests.conformance.golden import rows, table, tensors
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from promptengine.diffusion.picture.latents import LATENT_UPSCALERS, enlargement, upscaled
-from promptengine.diffusion.picture.masks import latent_mask
-from promptengine.diffusion.picture.start import prepared_masks, prepared_picture
+from promptengine.images.inpaint import prepared_masks, prepared_picture
+from promptengine.images.latent_upscale import LATENT_UPSCALERS, enlargement, upscaled
+from promptengine.images.masks import latent_mask
 from tests.conformance.golden import difference, folder, rows, tensors
 from tests.conformance.test_txt2img import request_of
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from promptengine.syntax import Part, Prompt, attention, parse, schedule
+from promptengine.prompt import Part, Prompt, attention, parse, schedule
 from tests.conformance.golden import rows
 
 

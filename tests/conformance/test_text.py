@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from promptengine import Engine
-from promptengine.networks.embeddingfiles import load_embedding
-from promptengine.syntax import Segment, attention, parse, schedule
+from promptengine.prompt import Segment, attention, parse, schedule
 from promptengine.text.chunks import Chunk, chunk_fragments, count_tokens
-from promptengine.text.encode import (
+from promptengine.text.conditioning import (
     Conditioning,
     Emphasis,
     clip_text_model,
@@ -20,8 +19,9 @@ from promptengine.text.encode import (
     encode_schedule,
     read_segment,
 )
+from promptengine.text.textual_inversion.files import load_embedding
+from promptengine.text.textual_inversion.table import EmbeddingTable
 from promptengine.text.tokenizer import tokenize
-from promptengine.text.words import EmbeddingTable
 from tests.conformance.golden import DATA, difference, rows, tensors
 
 TOLERANCE = 1e-4

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from promptengine import Engine
-from promptengine.diffusion import preparing
-from promptengine.diffusion.sampling import find_sampler
+from promptengine.generation import prepare as preparing
+from promptengine.sampling.samplers import find_sampler
 from tests.conformance.golden import difference, folder, rows, tensors
 from tests.conformance.test_txt2img import CASES, TABLE, request_of
 

@@ -14,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from promptengine import Engine, GenerationRequest, GenerationResult
-from promptengine.request import (
+from promptengine.prompt import parse
+from promptengine.request.request import (
     HiresPass,
     ImageStart,
     Inpainting,
@@ -22,7 +23,6 @@ from promptengine.request import (
     ResizeMode,
     with_settings,
 )
-from promptengine.syntax import parse
 from tests.conformance.golden import difference, folder, rows, tensors
 
 LATENT_TOLERANCE = 1e-3
@@ -188,7 +188,7 @@ def test_pictures_carry_webuis_text(engine: Engine, tmp_path: Path) -> None:
     """The golden PNGs' text is what ours hold for the same request."""
     from PIL import Image
 
-    from promptengine.pictures import save_png
+    from promptengine.images import save_png
 
     cases = {param.values[0]["id"]: param for param in CASES}
     for path in (folder() / "webui" / "goldens" / "png").glob("*.png"):

@@ -8,7 +8,7 @@ import pytest
 
 from promptengine.errors import CheckpointError
 from promptengine.families import Shapes, grouped, read_structure, read_vae_structure
-from tests.diffusion.original import FAMILIES, tiny
+from tests.checkpoints.original import FAMILIES, tiny
 
 PATH = Path("m.safetensors")
 VAE = "first_stage_model."

@@ -26,16 +26,16 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
-from promptengine.diffusion.building import read_weights
+from promptengine.checkpoints.build import read_weights
 from promptengine.errors import PromptEngineError
-from promptengine.families.sidefiles import parts_in_folder, parts_in_yaml, stated_parts
-from promptengine.imagefiles import read_image
+from promptengine.families.config import parts_in_folder, parts_in_yaml, stated_parts
+from promptengine.files.images import read_image
+from promptengine.images.read import read_picture
 from promptengine.inspection import inspect_file, size_of_checkpoint, summarise_lora
-from promptengine.modelfiles import RegistryEntry, description, metadata, read_header
-from promptengine.networks.embeddingfiles import load_embedding
-from promptengine.networks.files import load_hypernetwork
+from promptengine.networks.hypernetwork.files import load_hypernetwork
 from promptengine.networks.lora.files import load_lora
-from promptengine.pictures.reading import read_picture
+from promptengine.registry.scan import RegistryEntry, description, metadata, read_header
+from promptengine.text.textual_inversion.files import load_embedding
 from tests.fuzz.mutate import mutated
 from tests.fuzz.seeds import seeds_of
 

@@ -26,17 +26,17 @@ from functools import cache
 from pathlib import Path
 from typing import get_args
 
-from promptengine.app.show import show_prompt, show_timelines
-from promptengine.documents import prompt_document
+from promptengine.cli.render import show_prompt, show_timelines
 from promptengine.errors import PromptEngineError
-from promptengine.infotext import write_infotext
-from promptengine.plan import make_plan, tag_timelines
-from promptengine.recipe.request import request_from
-from promptengine.recipe.text import infotext_of, read_infotext
-from promptengine.recipe.webui import webui_fields
-from promptengine.registry import Registry
-from promptengine.syntax import Dialect, attention, emphasis, parse
-from promptengine.web.reading import reading_html
+from promptengine.infotext.read import infotext_of, read_infotext
+from promptengine.infotext.recipe import request_from
+from promptengine.infotext.webui import webui_fields
+from promptengine.infotext.write import write_infotext
+from promptengine.prompt import Dialect, attention, emphasis, parse
+from promptengine.prompt.serialize import prompt_document
+from promptengine.registry.registry import Registry
+from promptengine.request.plan import make_plan, tag_timelines
+from promptengine.ui.html.prompt import reading_html
 
 MOST_SECONDS = 1.0
 CHUNK = 1000

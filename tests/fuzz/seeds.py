@@ -14,13 +14,18 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from promptengine.networks.files import save_hypernetwork
-from promptengine.networks.hypernetwork import HypernetworkSettings
-from promptengine.pictures.saving import encode_picture
-from promptengine.recipe.text import Infotext
+from promptengine.images.save import encode_picture
+from promptengine.infotext.read import Infotext
+from promptengine.networks.hypernetwork.files import save_hypernetwork
+from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from tests.conftest import CONFIG
-from tests.networks.building import random_network
-from tests.networks.words import as_json, vectors, write_pixel_picture, write_text_picture
+from tests.networks.builders import random_network
+from tests.text.textual_inversion.builders import (
+    as_json,
+    vectors,
+    write_pixel_picture,
+    write_text_picture,
+)
 
 __all__ = ["seeds_of"]
 

@@ -16,10 +16,10 @@ import torch
 
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
-from promptengine.server.service import Service
+from promptengine.server.state import Service
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS
-from tests.networks.words import vectors
 from tests.server.live import Painter, running
+from tests.text.textual_inversion.builders import vectors
 
 STYLES = 'name,prompt,negative_prompt\nink,"{prompt}, ink drawing",colour\nplain,plain,\n'
 

@@ -16,11 +16,11 @@ from fastapi import FastAPI
 from PIL import Image
 
 from promptengine.errors import GenerationCancelled
-from promptengine.request import GenerationRequest, GenerationResult
+from promptengine.request.request import GenerationRequest, GenerationResult
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs import Control, Work
-from promptengine.server.listening import bound_sockets
-from promptengine.server.serve import server_of
+from promptengine.server.jobs.queue import Control, Work
+from promptengine.server.run import server_of
+from promptengine.server.sockets import bound_sockets
 
 SMALL = {"prompt": "a cat", "steps": 2, "width": 64, "height": 64, "seed": 7}
 """A request that is quick to meet."""

@@ -23,9 +23,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from promptengine.errors import RequestError
 from promptengine.server.app import create_app
+from promptengine.server.auth import BodyLimit
 from promptengine.server.config import Limits, ServerConfig
 from promptengine.server.origins import Authority, Hosts
-from promptengine.server.security import BodyLimit
 from tests.server.live import Painter, attacked, client_of, sent_raw
 
 POKED = "poked"

@@ -20,9 +20,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from promptengine.server import answering
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
+from promptengine.server.sdapi import to_response as answering
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS
 from tests.server.conftest import Live
 from tests.server.live import SMALL, Painter, client_of, until

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from promptengine.app.cli import main
-from promptengine.server import serve as serving
+from promptengine.cli.main import main
+from promptengine.server import run as serving
 from promptengine.server.config import ServerConfig
-from promptengine.server.listening import bound_sockets
+from promptengine.server.sockets import bound_sockets
 
 pytestmark = pytest.mark.usefixtures("nothing_loads")
 

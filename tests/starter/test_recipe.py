@@ -31,7 +31,7 @@ from models.starter.recipe import Recipe
 from models.starter.train import export, make
 from models.starter.world import STYLES, is_held_out
 from promptengine import Engine, GenerationRequest
-from promptengine.diffusion.checkpoint import open_checkpoint
+from promptengine.checkpoints.load import open_checkpoint
 
 CPU = torch.device("cpu")
 SMALL = Recipe(

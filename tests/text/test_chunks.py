@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptengine.syntax import Fragment, Span
+from promptengine.prompt import Fragment, Span
 from promptengine.text.chunks import CHUNK_LENGTH, EMPTY_CHUNK, Chunk, chunk_fragments
 from promptengine.text.tokenizer import COMMA_TOKEN, END_TOKEN, START_TOKEN, tokenize
 

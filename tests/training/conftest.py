@@ -7,4 +7,4 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def few_probes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("promptengine.training.lesson._PROBES", 2)
+    monkeypatch.setattr("promptengine.training.step._PROBES", 2)

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from promptengine import Engine, TrainingError
-from promptengine.training.pictures import find_pictures
-from tests.training.building import config, files, make_pictures, train
+from promptengine.training.dataset import find_pictures
+from tests.training.builders import config, files, make_pictures, train
 
 GOOD = ["01-red cat, snow.png", "02-blue dog, night.png", "03-fox.png"]
 

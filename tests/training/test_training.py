@@ -28,14 +28,14 @@ from promptengine import (
     inspect_file,
     load_hypernetwork,
 )
-from promptengine.networks.hypernetwork import HypernetworkSettings
-from promptengine.networks.initialise import INITIALISATIONS
-from promptengine.training.lesson import Lesson
+from promptengine.networks.hypernetwork.init import INITIALISATIONS
+from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from promptengine.training.loop import _checkpointing
-from promptengine.training.state import newest_snapshot
-from tests.interrupts import modules_of, state_of
-from tests.networks.building import tiny_unet
-from tests.training.building import config, files, train
+from promptengine.training.snapshots import newest_snapshot
+from promptengine.training.step import Lesson
+from tests.ctrl_c import modules_of, state_of
+from tests.networks.builders import tiny_unet
+from tests.training.builders import config, files, train
 
 ROOT = Path(__file__).parent.parent.parent
 PREVIEW = GenerationRequest(prompt="a fox", seed=3, steps=2, width=64, height=64, batch_size=2)
@@ -169,7 +169,16 @@ def test_the_same_seed_gives_the_same_file(tiny_engine: Engine, tmp_path: Path) 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
 def test_a_killed_run_ends_as_one_without_a_stop(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "tests.training.killing", str(tmp_path), "2", "3"],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "tests.training.killed_run",
+            str(tmp_path),
+            "2",
+            "3",
+        ],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -412,7 +421,7 @@ def test_accumulated_batches_make_one_step(tiny_engine: Engine, tmp_path: Path) 
 def test_sizes_that_the_unet_resizes_inside_train_as_well(
     tiny_engine: Engine, tmp_path: Path
 ) -> None:
-    from tests.training.building import make_pictures
+    from tests.training.builders import make_pictures
 
     make_pictures(tmp_path / "data", (72, 104))
     asked = config(tmp_path, steps=2, resize=False, alpha_weights=True, width=None, height=None)

@@ -17,9 +17,9 @@ from promptengine import (
     load_hypernetwork,
     save_hypernetwork,
 )
-from promptengine.networks.hypernetwork import HypernetworkSettings
-from tests.networks.building import RELU, assert_same, projections_reached, random_network
-from tests.training.building import NETWORK, config, files, train
+from promptengine.networks.hypernetwork.module import HypernetworkSettings
+from tests.networks.builders import RELU, assert_same, projections_reached, random_network
+from tests.training.builders import NETWORK, config, files, train
 
 QUERY = replace(RELU, transform="key,query")
 

@@ -11,23 +11,23 @@ import torch
 from torch import Tensor
 
 from promptengine.errors import NetworkFormatError, UnsupportedNetworkError
-from promptengine.networks.lora.deltas import LoraModule
-from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name
-from promptengine.networks.lora.kinds import (
-    module_kind,
-    module_rank,
-    unused_tensors,
-    whole_tensors,
-)
-from promptengine.networks.lora.peft import PeftSettings
-from promptengine.networks.lora.unsupported import unsupported
-from promptengine.tensorfiles import (
+from promptengine.files.weights import (
     file_format,
     is_plain_tensor,
     kind_of,
     read_pickled,
     read_safetensors,
 )
+from promptengine.networks.lora.delta import LoraModule
+from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name
+from promptengine.networks.lora.peft import PeftSettings
+from promptengine.networks.lora.types import (
+    module_kind,
+    module_rank,
+    unused_tensors,
+    whole_tensors,
+)
+from promptengine.networks.lora.unsupported import unsupported
 
 __all__ = ["Lora", "load_lora"]
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.errors import IncompatibleNetworkError, NetworkFormatError
-from promptengine.journal import Journal
-from promptengine.networks.lora.deltas import LoraModule, bias_delta, unshaped_delta, weight_delta
+from promptengine.networks.lora.delta import LoraModule, bias_delta, unshaped_delta, weight_delta
 from promptengine.networks.lora.files import Lora
 from promptengine.networks.lora.keys import TEXT_PREFIXES, original_name
+from promptengine.undo import Journal
 
 __all__ = [
     "Application",

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
-from promptengine.bounds import json_object, read_small
 from promptengine.errors import NetworkFormatError
+from promptengine.files.size_limits import json_object, read_small
 
 __all__ = ["PeftSettings"]
 

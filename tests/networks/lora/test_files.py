@@ -14,7 +14,7 @@ from promptengine.inspection import inspect_file, summarise_lora
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.keys import stable_diffusion_1_modules
 from promptengine.networks.lora.unsupported import unsupported
-from tests.networks.lora.building import plain, random, write_lora
+from tests.networks.lora.builders import plain, random, write_lora
 
 KOHYA = "lora_unet_mid_block_attentions_0_proj_in"
 MODULE = "diffusion_model_middle_block_1_proj_in"

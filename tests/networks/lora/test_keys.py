@@ -11,7 +11,7 @@ from promptengine.networks.lora.keys import (
     parse_name,
     stable_diffusion_1_modules,
 )
-from tests.networks.lora.building import model
+from tests.networks.lora.builders import model
 
 ATTENTION = "down_blocks.0.attentions.0.transformer_blocks.0.attn1"
 UNET = "unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1"

@@ -17,7 +17,7 @@ from promptengine.errors import (
 )
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.merge import Application, Fit, changed, fit, merge
-from tests.networks.lora.building import (
+from tests.networks.lora.builders import (
     MIDDLE,
     MIDDLE_PATH,
     checkpoint,

@@ -1,0 +1,31 @@
+"""Pictures whose opposite edges fit: convolutions that see the other edge where the picture ends."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from torch import nn
+
+from promptengine.undo import Journal
+
+__all__ = ["tiled"]
+
+
+@contextmanager
+def tiled(*modules: nn.Module, journal: Journal | None = None) -> Generator[None]:
+    """Pad every convolution of some modules circularly.
+
+    Attention still knows the edges from the rest of the picture, as in WebUI. Leaving the block
+    restores each convolution's own padding.
+
+    Args:
+        modules: Any.
+        journal: Of the run that this is a part of; by default the block stands alone.
+    """
+    with (journal or Journal()).block() as changes:
+        for module in modules:
+            for layer in module.modules():
+                if isinstance(layer, nn.Conv2d):
+                    changes.set(layer, "padding_mode", "circular")
+        yield

@@ -1,0 +1,1 @@
+"""From files to UNet, VAE and text encoders."""

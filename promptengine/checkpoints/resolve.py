@@ -1,0 +1,81 @@
+"""What an engine is opened with: which checkpoint, on which device, in which precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from promptengine.errors import CheckpointError, RequestError
+from promptengine.registry.registry import Kind, Registry
+
+__all__ = ["Precision", "checkpoint_path", "path_or_named", "usable_device", "usable_dtype"]
+
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+
+
+def checkpoint_path(checkpoint: str | Path | None, registry: Registry) -> Path:
+    """The file or folder meant: a path that exists, or a name among the scanned ones.
+
+    Raises:
+        CheckpointError: There is none, or none of that name.
+    """
+    known = registry.entries("checkpoint")
+    if checkpoint is None:
+        if known:
+            return known[0].path
+        message = "no checkpoint found; put one into models/Stable-diffusion or name a file"
+        raise CheckpointError(message)
+    return path_or_named(checkpoint, "checkpoint", registry)
+
+
+def path_or_named(choice: str | Path, kind: Kind, registry: Registry) -> Path:
+    """A path that exists, or the file of a name among the scanned ones of a kind.
+
+    Raises:
+        CheckpointError: Neither.
+    """
+    path = Path(choice)
+    if path.exists():
+        return path
+    entry = registry.find(kind, str(choice))
+    if entry is not None:
+        return entry.path
+    near = registry.near(kind, path.stem)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    noun = "VAE" if kind == "vae" else kind
+    raise CheckpointError(f"no such file, and no {noun} of that name{hint}", path=path)
+
+
+def usable_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        RequestError: It cannot be used here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        detail = str(error).splitlines()[0]
+        raise RequestError(f"device {name!r} cannot be used: {detail}", field="device") from None
+    return device
+
+
+def usable_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of a name; ``auto`` is float16 on CUDA and float32 elsewhere, as in WebUI.
+
+    Raises:
+        RequestError: It is none of :data:`Precision`.
+    """
+    if name == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    if name not in get_args(Precision):
+        choices = ", ".join(get_args(Precision))
+        raise RequestError(f"dtype {name!r} is none of {choices}", field="dtype")
+    return getattr(torch, name)

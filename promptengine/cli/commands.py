@@ -1,0 +1,332 @@
+"""What each command does. Options arrive parsed; errors leave as exceptions of our tree.
+
+torch is imported by the commands that need it, so that the others answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from promptengine.cli.render import (
+    printable,
+    show_diagnostics,
+    show_file,
+    show_networks,
+    show_profile,
+    show_prompt,
+    show_reports,
+    show_timelines,
+)
+from promptengine.errors import RequestError
+from promptengine.files.hashing import default_cache_file
+from promptengine.inspection import summarise_lora
+from promptengine.prompt import Diagnostic, Prompt, parse
+from promptengine.prompt.serialize import prompt_document, well_formed
+from promptengine.registry.registry import (
+    KINDS,
+    Kind,
+    Registry,
+    RegistryEntry,
+    description,
+    folders_below,
+    preview,
+)
+from promptengine.request.plan import make_plan, tag_timelines
+from promptengine.request.request import (
+    GenerationRequest,
+    GenerationResult,
+    NetworkReport,
+    with_hypernetwork,
+)
+
+__all__ = [
+    "convert",
+    "folders_of",
+    "grid",
+    "info",
+    "inspect",
+    "networks",
+    "parse_prompt",
+    "printable",
+    "train_hypernetwork",
+    "txt2img",
+]
+
+
+def parse_prompt(options: argparse.Namespace) -> int:
+    """``promptengine parse``: show how a prompt is read, or answer a stream of them."""
+    for name in ("steps", "hires_steps"):
+        _check_steps(name, getattr(options, name))
+    if options.jsonl:
+        return _parse_lines(sys.stdin, comments=bool(options.comments))
+    prompt = parse(
+        options.prompt,
+        comments=options.comments is not False,
+        negative=options.negative,
+        dialect=options.dialect,
+    )
+    diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
+    if options.json:
+        answer = prompt_document(prompt, diagnostics, options.steps, options.hires_steps)
+        print(json.dumps(answer, indent=2))
+    else:
+        show_prompt(prompt, diagnostics, steps=options.steps, hires_steps=options.hires_steps)
+        show_timelines(tag_timelines(prompt, options.steps, hires_steps=options.hires_steps))
+    return 0
+
+
+def _check_steps(name: str, steps: object) -> None:
+    if steps is not None and not (type(steps) is int and 1 <= steps <= 10_000):
+        raise RequestError(f"{name} is {steps!r}; it must be 1 to 10000", field=name)
+
+
+def _lookups(prompt: Prompt, options: argparse.Namespace) -> tuple[Diagnostic, ...]:
+    """What the models folder says about the tags; nothing where there is no such folder."""
+    if options.hypernetwork_dir is None and not options.models.is_dir():
+        return ()
+    registry = Registry.open(folders_of(options))
+    nothing = parse("", negative=True)
+    plan = make_plan(prompt, nothing, registry, steps=1)
+    return plan.diagnostics[len(prompt.diagnostics) :]
+
+
+def _parse_lines(lines: Iterable[str], *, comments: bool) -> int:
+    """Answer each line; a bad one gets an ``error`` in its answer and makes the exit status 1."""
+    status = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            answer = _parse_line(line, comments=comments)
+        except (ValueError, RequestError) as error:
+            answer = {"id": None, "error": f"line {number}: {error}"}
+            status = 1
+        print(json.dumps(answer), flush=True)
+    return status
+
+
+def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
+    question: Any = json.loads(line)
+    if not isinstance(question, dict) or not isinstance(question.get("prompt"), str):
+        raise ValueError('not a JSON object with a text "prompt"')
+    steps = question.get("steps", 20)
+    hires_steps = question.get("hires_steps")
+    _check_steps("steps", steps)
+    _check_steps("hires_steps", hires_steps)
+    prompt = parse(question["prompt"], comments=comments)
+    return {
+        "id": question.get("id"),
+        **prompt_document(prompt, prompt.diagnostics, steps, hires_steps),
+    }
+
+
+def networks(options: argparse.Namespace) -> int:
+    """``promptengine networks``: list what the models folder holds."""
+    registry = Registry.open(folders_of(options), cache_file=default_cache_file())
+    words = _words(registry)
+    entries = [
+        entry
+        for kind in KINDS
+        for entry in registry.entries(kind)
+        if kind != "embedding" or entry.path in words
+    ]
+    if options.json:
+        told = [_entry_as_json(entry, registry, words) for entry in entries]
+        print(json.dumps(well_formed(told), indent=2))
+    else:
+        show_networks(entries, registry.clashes, options.models, words)
+    registry.digests.save()
+    return 0
+
+
+def _words(registry: Registry) -> dict[Path, dict[str, Any]]:
+    """What each file of an embedding holds, or why it cannot be used; pictures that hold none are
+    left out.
+    """
+    if not registry.entries("embedding"):
+        return {}
+    from promptengine.text.textual_inversion.loader import EmbeddingCache
+
+    words = EmbeddingCache(registry).words()
+    found: dict[Path, dict[str, Any]] = {
+        misfit.path: {"word": misfit.name, "vectors": 0, "widths": [], "misfit": misfit.reason}
+        for misfit in words.misfits
+        if misfit.path is not None
+    }
+    for word in words.table.embeddings:
+        if word.path is not None:
+            widths = list(word.widths)
+            read = {"word": word.name, "vectors": word.count, "widths": widths, "misfit": None}
+            found[word.path] = read
+    return found
+
+
+def _entry_as_json(
+    entry: RegistryEntry, registry: Registry, words: Mapping[Path, dict[str, Any]]
+) -> dict[str, Any]:
+    picture = preview(entry)
+    lora = summarise_lora(entry.path) if entry.kind == "lora" else None
+    fields: dict[str, Any] = {
+        "kind": entry.kind,
+        "name": entry.name,
+        "path": str(entry.path),
+        "size": entry.size,
+        "sha256": registry.digest(entry),
+        "aliases": list(entry.aliases),
+        "preview": None if picture is None else str(picture),
+        "description": description(entry),
+        "layers": [] if lora is None else list(lora.lines()),
+        "base_model": None if lora is None else lora.base_model,
+        "misfit": None if lora is None else lora.misfit,
+    }
+    return fields | words.get(entry.path, {})
+
+
+def folders_of(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
+    """The models folder, with ``--hypernetwork-dir`` searched first where it is given.
+
+    Raises:
+        RequestError: There is no such folder.
+    """
+    if options.hypernetwork_dir is None:
+        return options.models
+    if not options.hypernetwork_dir.is_dir():
+        message = f"--hypernetwork-dir: no such folder: {options.hypernetwork_dir}"
+        raise RequestError(message, field="hypernetwork_dir")
+    folders = folders_below(options.models)
+    folders["hypernet"].insert(0, options.hypernetwork_dir)
+    return folders
+
+
+def inspect(options: argparse.Namespace) -> int:
+    """``promptengine inspect``: say what a file is, without running anything in it."""
+    from promptengine.inspection import inspect_file
+
+    report = inspect_file(options.file)
+    if options.json:
+        print(json.dumps(well_formed(report.to_dict()), indent=2))
+    else:
+        show_file(report)
+    return 0
+
+
+def convert(options: argparse.Namespace) -> int:
+    """``promptengine convert``: write a hypernetwork in the other format."""
+    from promptengine.networks.hypernetwork.files import convert as convert_file
+
+    if options.target.exists() and not options.force:
+        message = f"{options.target} exists; use --force to replace it"
+        raise RequestError(message, field="target")
+    convert_file(options.source, options.target)
+    print(f"wrote {printable(str(options.target))}")
+    return 0
+
+
+def info(options: argparse.Namespace) -> int:
+    """``promptengine info``: show what pictures say about themselves."""
+    from promptengine.cli.info import run
+
+    return run(options)
+
+
+def txt2img(options: argparse.Namespace) -> int:
+    """``promptengine txt2img``: make pictures, and say which networks really ran."""
+    from promptengine.cli.image_options import hires_of
+
+    folders = folders_of(options)
+    options, request = _begun(options, folders)
+    request = replace(request, hires=hires_of(options, request.hires))
+    return _generate(options, request, folders)
+
+
+def img2img(options: argparse.Namespace) -> int:
+    """``promptengine img2img``: the same, from a picture, in whole or where a mask is white."""
+    from promptengine.cli.image_options import start_of
+
+    folders = folders_of(options)
+    options, request = _begun(options, folders)
+    return _generate(options, replace(request, start=start_of(options)), folders)
+
+
+def _begun(
+    options: argparse.Namespace, folders: Path | Mapping[Kind, list[Path]]
+) -> tuple[argparse.Namespace, GenerationRequest]:
+    """Options and request to go on with: those of the file of ``--from``, or the prompt alone."""
+    if options.origin is not None:
+        from promptengine.cli.from_image import read_recipe
+
+        return read_recipe(options, folders)
+    if options.prompt is None:
+        message = "PROMPT is missing; write one, or name a file with --from"
+        raise RequestError(message, field="prompt")
+    return options, GenerationRequest(prompt=options.prompt)
+
+
+def _generate(
+    options: argparse.Namespace,
+    request: GenerationRequest,
+    folders: Path | Mapping[Kind, list[Path]],
+) -> int:
+    from promptengine.generation.timing import StageClock
+
+    clock = StageClock()
+    with clock.measuring("import"):
+        from promptengine.cli.generate import request_of, run
+
+    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
+    result = run(options, request, folders, clock)
+    show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)
+    show_reports(result.networks)
+    hires = request.hires
+    if hires is not None and hires.prompt not in ("", request.prompt):
+        print("in the high-resolution pass:")
+        show_reports(result.hires_networks)
+    if options.profile:
+        show_profile(clock.seconds)
+    return 0
+
+
+def grid(options: argparse.Namespace) -> int:
+    """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
+    from promptengine.cli.grid import run
+
+    results = run(options, _prompt(options, options.prompt), folders_of(options))
+    diagnostics = dict.fromkeys(found for result in results for found in result.diagnostics)
+    # A column means nothing across prompts that differ.
+    show_diagnostics([replace(found, span=None) for found in diagnostics], "", to_stderr=True)
+    show_reports(_reports_of_all(results))
+    return 0
+
+
+def _reports_of_all(results: Sequence[GenerationResult]) -> Iterable[NetworkReport]:
+    """A report for each network, multiplier and fate, however many pictures share it."""
+    reports = [report for result in results for report in result.networks]
+    return {
+        (r.kind, r.name, r.multiplier, r.unet_multiplier, r.applied, r.reason): r for r in reports
+    }.values()
+
+
+def train_hypernetwork(options: argparse.Namespace) -> int:
+    """``promptengine train hypernetwork``: train, or go on where an earlier run stopped."""
+    from promptengine.cli.train import run
+
+    return run(options, folders_below(options.models))
+
+
+def _prompt(options: argparse.Namespace, prompt: str) -> str:
+    """A prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
+    for use in options.hypernetwork:
+        name, colon, multiplier = use.partition(":")
+        try:
+            float(multiplier if colon else "1")
+        except ValueError:
+            message = f"--hypernetwork {use!r}: multiplier {multiplier!r} is no number"
+            raise RequestError(message, field="hypernetwork") from None
+        prompt = with_hypernetwork(prompt, name, multiplier if colon else "1")
+    return prompt

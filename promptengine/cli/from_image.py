@@ -1,0 +1,123 @@
+"""What ``--from FILE`` takes from the file, and what of it cannot be honoured."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Final, cast, get_args
+
+from promptengine.cli.render import show_diagnostics
+from promptengine.errors import PictureError
+from promptengine.files.hashing import default_cache_file
+from promptengine.generation.from_infotext import honoured
+from promptengine.images import read_picture
+from promptengine.infotext.read import Infotext
+from promptengine.infotext.recipe import Recipe, request_from
+from promptengine.infotext.schedule_types import split_name
+from promptengine.prompt import Diagnostic
+from promptengine.registry.registry import Kind, Registry
+from promptengine.request.request import GenerationRequest, MaskedContent
+
+__all__ = ["read_recipe", "without_given"]
+
+_LABELS: Final[Mapping[str, tuple[str, ...]]] = {
+    "seed": ("Seed",),
+    "steps": ("Steps",),
+    "sampler": ("Sampler", "Schedule type"),
+    "scheduler": ("Schedule type",),
+    "cfg_scale": ("CFG scale",),
+    "clip_skip": ("Clip skip",),
+    "checkpoint": ("Model", "Model hash"),
+    "vae": ("VAE", "VAE hash"),
+    "denoising": ("Denoising strength",),
+    "hires_denoising_strength": ("Denoising strength",),
+    "hires_scale": ("Hires upscale", "Hires resize"),
+    "hires_upscaler": ("Hires upscaler",),
+    "hires_steps": ("Hires steps",),
+    "hires_sampler": ("Hires sampler", "Hires schedule type"),
+    "hires_prompt": ("Hires prompt",),
+    "hires_negative_prompt": ("Hires negative prompt",),
+    "prompt": (
+        "Hypernet",
+        "Hypernet hash",
+        "Hypernet hashes",
+        "Hypernet skipped",
+        "Hypernet strength",
+        "Lora hashes",
+        "TI hashes",
+    ),
+}
+"""Entries that an option of the command line stands in for."""
+
+_START_OPTIONS: Final[Mapping[str, str]] = {
+    "denoising_strength": "denoising",
+    "inpainting_mask_invert": "mask_invert",
+    "mask_blur": "mask_blur",
+    "inpainting_fill": "mask_content",
+    "inpaint_full_res": "only_masked",
+    "inpaint_full_res_padding": "mask_padding",
+}
+"""Fields of WebUI's API that are options of ``promptengine img2img``."""
+
+
+def read_recipe(
+    options: argparse.Namespace, folders: Path | Mapping[Kind, list[Path]]
+) -> tuple[argparse.Namespace, GenerationRequest]:
+    """Read the file of ``--from`` and print what of it cannot be honoured.
+
+    Returns:
+        The options, with the file's checkpoint, VAE and, for img2img, treatment of the start picture
+        where none are given, and the file's request.
+
+    Raises:
+        PictureError: The file cannot be read or holds no infotext.
+        OSError: There is no such file.
+    """
+    found = read_picture(options.origin)
+    if found.infotext is None:
+        message = f"{found.nothing}, so there is nothing to make again"
+        raise PictureError(message, path=found.path)
+    registry = Registry.open(folders, cache_file=default_cache_file())
+    recipe = request_from(without_given(found.infotext, options), registry)
+    registry.digests.save()
+    told = {name: value for name, value in _told(recipe).items() if hasattr(options, name)}
+    request, left_out = honoured(recipe, starts=hasattr(options, "image"))
+    diagnostics = [*recipe.diagnostics, *left_out]
+    if options.checkpoint is None and recipe.checkpoint is None:
+        message = "the checkpoint is not known, so the first of the models folder is used"
+        diagnostics.append(Diagnostic("warning", message, None, "name one with --checkpoint"))
+    show_diagnostics(diagnostics, "", to_stderr=True)
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    return argparse.Namespace(**{**vars(options), **told, **given}), request
+
+
+def _told(recipe: Recipe) -> dict[str, object]:
+    """What a recipe says that options of the command line say too, by their names."""
+    told = {
+        own: recipe.fields[name] for name, own in _START_OPTIONS.items() if name in recipe.fields
+    }
+    if (content := told.get("mask_content")) is not None:
+        told["mask_content"] = get_args(MaskedContent)[cast("int", content)]
+    if recipe.checkpoint is not None:
+        told["checkpoint"] = str(recipe.checkpoint.path)
+    vae = recipe.options.get("sd_vae") if recipe.vae is None else str(recipe.vae.path)
+    return told if vae is None else {**told, "vae": vae}
+
+
+def without_given(infotext: Infotext, options: argparse.Namespace) -> Infotext:
+    """An infotext without what the command line says itself, so that nothing is said about it."""
+    given = {
+        label
+        for name, labels in _LABELS.items()
+        if getattr(options, name, None) is not None
+        for label in labels
+    }
+    if options.width is not None and options.height is not None:
+        given.add("Size")
+    entries = {key: value for key, value in infotext.entries.items() if key not in given}
+    if getattr(options, "scheduler", None) is not None and "Sampler" in entries:
+        entries["Sampler"], _ = split_name(entries["Sampler"])
+    prompt = infotext.prompt if options.prompt is None else options.prompt
+    return replace(infotext, prompt=prompt, entries=entries)

@@ -1,0 +1,192 @@
+"""The loop behind ``promptengine txt2img``: batch by batch, each picture on disk once it is made."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import secrets
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
+
+from promptengine.cli.render import printable
+from promptengine.errors import RequestError
+from promptengine.generation.engine import Engine, Models, Precision
+from promptengine.generation.timing import StageClock
+from promptengine.images import save_picture
+from promptengine.infotext.read import infotext_of
+from promptengine.registry.registry import Kind
+from promptengine.request.options import read_settings
+from promptengine.request.request import (
+    GenerationRequest,
+    GenerationResult,
+    Progress,
+    one_batch,
+    with_settings,
+)
+
+_GIVEN: Final = (
+    "negative_prompt",
+    "seed",
+    "steps",
+    "sampler",
+    "scheduler",
+    "cfg_scale",
+    "width",
+    "height",
+    "clip_skip",
+    "variation_seed",
+    "variation_strength",
+    "tiling",
+    "policy",
+    "dialect",
+    "batch_size",
+    "batch_count",
+)
+"""Options that a request has too, by the same name."""
+
+__all__ = [
+    "free_path",
+    "open_engine",
+    "planned_steps",
+    "progress_bar",
+    "quiet_libraries",
+    "request_of",
+    "run",
+]
+
+
+def run(
+    options: argparse.Namespace,
+    request: GenerationRequest,
+    folders: Path | Mapping[Kind, list[Path]],
+    clock: StageClock,
+) -> GenerationResult:
+    """Make the pictures the options ask for and write them.
+
+    Batches are separate requests with the seeds they would have in one, so that what is finished is
+    on disk when a later batch is interrupted. The clock takes the time of every stage.
+
+    Returns:
+        The last batch's result.
+
+    Raises:
+        PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` does.
+        OSError: A picture cannot be written.
+    """
+    with clock.measuring("open"):
+        engine = open_engine(options, folders, dtype=options.dtype)
+    options.output.mkdir(parents=True, exist_ok=True)
+    console = Console(highlight=False)
+    result: GenerationResult | None = None
+    with progress_bar(planned_steps(request) * request.batch_count) as on_progress:
+        for batch in range(request.batch_count):
+            result = engine.generate(one_batch(request, batch), on_progress=on_progress)
+            clock.add(result.timings)
+            for image, infotext, seed in zip(
+                result.images, result.infotexts, result.seeds, strict=True
+            ):
+                path = free_path(options.output, seed, suffix=options.format)
+                told = infotext_of(infotext, request.prompt, request.negative_prompt)
+                with clock.measuring("save"):
+                    save_picture(image, path, told)
+                console.print(printable(str(path)), markup=False, soft_wrap=True)
+    assert result is not None, "a request has at least one batch"
+    return result
+
+
+def request_of(options: argparse.Namespace, request: GenerationRequest) -> GenerationRequest:
+    """A request with what a command line gives put in its place, and its seeds drawn if need be.
+
+    Raises:
+        RequestError: An option that is unknown, or a value out of its range.
+    """
+    given = {name: getattr(options, name, None) for name in _GIVEN}
+    given = {name: value for name, value in given.items() if value is not None}
+    request = with_settings(replace(request, **given), read_settings(_assignments(options.option)))
+    if options.noise_source is not None:
+        request = replace(
+            request, options=replace(request.options, noise_source=options.noise_source)
+        )
+    return replace(
+        request, seed=_drawn(request.seed), variation_seed=_drawn(request.variation_seed)
+    )
+
+
+def planned_steps(request: GenerationRequest) -> int:
+    """About how many steps a batch takes, both passes together."""
+    hires, start = request.hires, request.start
+    if hires is not None:
+        return request.steps + (hires.steps or request.steps)
+    if start is None or request.options.img2img_exact_steps:
+        return request.steps
+    return int(start.denoising_strength * request.steps) + 1
+
+
+def _drawn(seed: int) -> int:
+    return seed if seed != -1 else secrets.randbelow(2**32 - 1)
+
+
+def _assignments(texts: Sequence[str]) -> dict[str, str]:
+    """Take ``NAME=VALUE`` apart; of two for one name the later counts."""
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise RequestError(f"--option {text!r}: write NAME=VALUE", field="option")
+        found[name.strip()] = value.strip()
+    return found
+
+
+@contextmanager
+def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
+    """A bar over all steps of all pictures, on standard error."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with ProgressBar(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("sampling", total=steps)
+        yield lambda _progress: bar.advance(task)
+
+
+def free_path(folder: Path, seed: int, prefix: str = "", suffix: str = "png") -> Path:
+    """``NNNNN-SEED.SUFFIX`` with the first number past those taken, as WebUI numbers its pictures."""
+    numbered = re.compile(re.escape(prefix) + r"(\d{5,})-")
+    taken = [int(match[1]) for p in folder.iterdir() if (match := numbered.match(p.name))]
+    return folder / f"{prefix}{max(taken, default=0) + 1:05}-{seed}.{suffix}"
+
+
+def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precision) -> Engine:
+    """Open the engine that a command's options name, with the libraries' own output turned off."""
+    quiet_libraries()
+    return Engine.open(
+        options.checkpoint,
+        folders,
+        config=options.config,
+        device=options.device,
+        dtype=dtype,
+        vae="Automatic" if options.vae is None else options.vae,
+        compile=getattr(options, "compile", False),
+    )
+
+
+def quiet_libraries() -> None:
+    """Turn the libraries' own output off."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.logging.set_verbosity_error()
+        library.logging.disable_progress_bar()

@@ -1,0 +1,70 @@
+"""The loop behind ``promptengine info``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from promptengine.cli.render import printable, show_infotext
+from promptengine.errors import PictureError
+from promptengine.images import PictureInfo, read_picture
+from promptengine.prompt.serialize import well_formed
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Show what each file says; one that cannot be read gets a line of its own.
+
+    Returns:
+        0, or 1 where a file could not be read or holds no infotext.
+    """
+    status = 0
+    answers: list[dict[str, Any]] = []
+    for path in options.files:
+        found, error = _read(path)
+        if found is None:
+            status = 1
+            answers.append({"file": str(path), "error": error})
+            print(f"promptengine: error: {printable(error)}", file=sys.stderr)
+            continue
+        if not options.json:
+            show_infotext(found, spaced=bool(answers))
+        answers.append(_as_json(found))
+    if options.json:
+        print(json.dumps(well_formed(answers), indent=2))
+    return status
+
+
+def _read(path: Path) -> tuple[PictureInfo | None, str]:
+    try:
+        found = read_picture(path)
+    except OSError as error:
+        return None, f"{path}: {error.strerror or error}"
+    except PictureError as error:
+        return None, str(error)
+    if found.infotext is None and (not found.texts or found.format == "text"):
+        return None, f"{path}: {found.nothing}"
+    return found, ""
+
+
+def _as_json(found: PictureInfo) -> dict[str, Any]:
+    infotext = found.infotext
+    told = infotext and {
+        "prompt": infotext.prompt,
+        "negative_prompt": infotext.negative_prompt,
+        "entries": dict(infotext.entries),
+        "strays": list(infotext.strays),
+        "trailing": infotext.trailing,
+    }
+    return {
+        "file": str(found.path),
+        "format": found.format,
+        "source": found.source,
+        **({"program": found.program} if found.program else {}),
+        "infotext": told,
+        "texts": dict(found.texts),
+    }

@@ -1,0 +1,408 @@
+"""The ``promptengine`` command: its options, and the edge where errors become one line each."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from promptengine.cli import commands, serve
+from promptengine.errors import PromptEngineError
+from promptengine.prompt.ast import Dialect
+from promptengine.request.options import NoiseSource
+from promptengine.request.request import (
+    GenerationRequest,
+    HiresPass,
+    MaskedContent,
+    Policy,
+    ResizeMode,
+)
+from promptengine.version import __version__
+from promptengine.xyz_plot.axes import AxisKind
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: What follows the program's name; the process's own by default.
+
+    Returns:
+        0 for success, 1 where some of the input could not be read, 2 for a mistake of the user's,
+        130 where the user interrupted.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return options.run(options)
+    except BrokenPipeError:
+        # The reader has gone (`| head`); Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (PromptEngineError, OSError) as error:
+        print(f"promptengine: error: {commands.printable(_message(error))}", file=sys.stderr)
+        return 2
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="promptengine",
+        description="Stable Diffusion with WebUI's prompt syntax and hypernetworks.",
+    )
+    parser.add_argument("--version", action="version", version=f"promptengine {__version__}")
+    commands_ = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_txt2img(commands_.add_parser("txt2img", help="make pictures from a prompt"))
+    _add_img2img(commands_.add_parser("img2img", help="make pictures from a picture"))
+    _add_grid(commands_.add_parser("grid", help="compare settings on one labelled picture"))
+    _add_train(commands_.add_parser("train", help="train a hypernetwork on pictures"))
+    _add_serve(commands_.add_parser("serve", help="answer WebUI's clients over HTTP"))
+    _add_parse(commands_.add_parser("parse", help="show how a prompt is read; needs no model"))
+    _add_networks(commands_.add_parser("networks", help="list the networks in the models folder"))
+    inspect = commands_.add_parser(
+        "inspect", help="say what a model file is and whether it is safe"
+    )
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
+    inspect.set_defaults(run=commands.inspect)
+    _add_info(commands_.add_parser("info", help="show how a picture was made"))
+    convert = commands_.add_parser("convert", help="convert a hypernetwork: .pt <-> .safetensors")
+    convert.add_argument("source", type=Path, metavar="IN")
+    convert.add_argument("target", type=Path, metavar="OUT", help="its suffix picks the format")
+    convert.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    convert.set_defaults(run=commands.convert)
+    return parser
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where things are")
+    group.add_argument(
+        "--models", type=Path, default=Path("models"), metavar="DIR", help="WebUI's models folder"
+    )
+    group.add_argument(
+        "--hypernetwork-dir", type=Path, metavar="DIR", help="another folder of hypernetworks"
+    )
+
+
+def _add_txt2img(parser: argparse.ArgumentParser) -> None:
+    _add_prompt(parser, "make the picture (or infotext) of this file again")
+    _add_request(parser)
+    _add_hires(parser)
+    _add_pictures(parser)
+    parser.set_defaults(run=commands.txt2img)
+
+
+def _add_prompt(parser: argparse.ArgumentParser, again: str) -> None:
+    parser.add_argument(
+        "prompt", nargs="?", metavar="PROMPT", help="in WebUI's syntax, tags included"
+    )
+    parser.add_argument(
+        "--from",
+        dest="origin",
+        type=Path,
+        metavar="FILE",
+        help=f"{again}; what else is given goes before it",
+    )
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at once")
+    parser.add_argument("--batch-count", type=int, metavar="N", help="batches in a row")
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the pictures"
+    )
+    parser.add_argument("--format", choices=["png", "jpg", "webp"], default="png")
+    parser.add_argument("--profile", action="store_true", help="say where the time went")
+
+
+def _add_hires(parser: argparse.ArgumentParser) -> None:
+    """The high-resolution pass; any of these options asks for it."""
+    usual = HiresPass()
+    add = parser.add_argument_group("high-resolution pass").add_argument
+    add("--hires-scale", type=float, metavar="X", help=f"default: {usual.scale}")
+    add("--hires-width", dest="hires_resize_x", type=int, metavar="PX", help="instead of a scale")
+    add("--hires-height", dest="hires_resize_y", type=int, metavar="PX")
+    add("--hires-upscaler", metavar="NAME", help="Latent (the default), Lanczos, …")
+    add("--hires-steps", type=int, metavar="N", help="default: as many as in the first pass")
+    add("--hires-sampler", metavar="NAME", help="default: the same")
+    add("--hires-prompt", metavar="TEXT", help="default: the same")
+    add("--hires-negative-prompt", metavar="TEXT", help="default: the same")
+    add(
+        "--hires-denoising",
+        dest="hires_denoising_strength",
+        type=float,
+        metavar="X",
+        help=f"how much may change, 0 to 1; default: {usual.denoising_strength}",
+    )
+
+
+def _add_img2img(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="to start from")
+    _add_prompt(parser, "take prompts and settings of this picture (or infotext)")
+    add = parser.add_argument_group("picture and mask").add_argument
+    add("--denoising", type=float, metavar="X", help="how much may change, 0 to 1; default: 0.75")
+    add("--resize-mode", choices=get_args(ResizeMode), help="default: stretch")
+    add("--mask", type=Path, metavar="FILE", help="paint only where this is white")
+    add("--mask-invert", action="store_true", default=None, help="paint where it is not")
+    add("--mask-blur", type=float, metavar="PX", help="default: 4")
+    add("--mask-content", choices=get_args(MaskedContent), help="default: original")
+    add("--only-masked", action="store_true", default=None, help="paint that at full resolution")
+    add("--mask-padding", type=int, metavar="PX", help="around that area; default: 32")
+    _add_request(parser)
+    _add_pictures(parser)
+    parser.set_defaults(run=commands.img2img)
+
+
+def _add_grid(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Make a picture for every combination of values, from the same noise, on one sheet. "
+        "An axis is KIND=VALUES, such as hypernetwork=ink,none or multiplier=0-1 [5] or "
+        '"prompt=cat,dog,old fox" (replaces cat).'
+    )
+    for letter, place in (("x", "across"), ("y", "down"), ("z", "block by block")):
+        parser.add_argument(
+            f"-{letter}",
+            required=letter == "x",
+            metavar="KIND=VALUES",
+            help=f"what varies {place}"
+            + (f": {', '.join(get_args(AxisKind))}" if letter == "x" else ""),
+        )
+    parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
+    _add_request(parser)
+    parser.add_argument(
+        "--keep-pictures", action="store_true", help="write every picture as a file of its own too"
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the PNGs"
+    )
+    parser.set_defaults(run=commands.grid)
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
+    """What a request holds. None stands for what is not given: a request has defaults of its own."""
+    usual = GenerationRequest(prompt="")
+    parser.add_argument("-n", "--negative-prompt", metavar="TEXT")
+    parser.add_argument(
+        "--hypernetwork",
+        action="append",
+        default=[],
+        metavar="NAME[:MULTIPLIER]",
+        help="append <hypernet:NAME:MULTIPLIER> to the prompt; may be repeated",
+    )
+    for option, kind, metavar, default in (
+        ("--steps", int, "N", usual.steps),
+        ("--sampler", str, "NAME", usual.sampler),
+        ("--scheduler", str, "NAME", f"{usual.scheduler}; a schedule type such as karras or beta"),
+        ("--cfg-scale", float, "X", usual.cfg_scale),
+        ("--clip-skip", int, "N", usual.clip_skip),
+    ):
+        parser.add_argument(option, type=kind, metavar=metavar, help=f"default: {default}")
+    parser.add_argument("--seed", type=int, metavar="N", help="-1, the default, draws one")
+    parser.add_argument("--variation-seed", type=int, metavar="N", help="noise to move towards")
+    parser.add_argument("--variation-strength", type=float, metavar="X", help="how far, 0 to 1")
+    parser.add_argument(
+        "--noise-source",
+        choices=get_args(NoiseSource),
+        help="cpu (the default), or the numbers of an NVIDIA GPU",
+    )
+    parser.add_argument("--width", type=int, metavar="PX", help="default: the checkpoint's own")
+    parser.add_argument("--height", type=int, metavar="PX")
+    parser.add_argument(
+        "--tiling", action=argparse.BooleanOptionalAction, help="let opposite edges fit"
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one of WebUI's settings by its name there, such as eta_ancestral=0.5; may be repeated",
+    )
+    parser.add_argument(
+        "--dialect",
+        choices=get_args(Dialect),
+        help="extended lets networks change over the steps: <hypernet:ink:0@0,1@0.5>",
+    )
+    parser.add_argument(
+        "--policy",
+        choices=get_args(Policy),
+        help="what to do with a network that cannot be applied",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="torch.compile, meant for GPUs and many pictures of one size",
+    )
+    _add_models(parser)
+    _add_checkpoint(parser)
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", metavar="FILE|NAME", help="default: the first there is")
+    parser.add_argument(
+        "--config", type=Path, metavar="DIR", help="diffusers configurations for the checkpoint"
+    )
+    parser.add_argument(
+        "--vae", metavar="FILE|NAME", help="default: one of the checkpoint's name; None: its own"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, …")
+    parser.add_argument(
+        "--dtype", default="auto", choices=["auto", "float32", "float16", "bfloat16"]
+    )
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(title="what to train", required=True, metavar="KIND")
+    hypernetwork = kinds.add_parser(
+        "hypernetwork",
+        help="train a hypernetwork",
+        description="Train a hypernetwork. A run that was stopped goes on with the same command.",
+    )
+    hypernetwork.add_argument("name", metavar="NAME", help="of the network and of its file")
+    _add_network(hypernetwork)
+    _add_data(hypernetwork)
+    _add_steps(hypernetwork)
+    _add_training_files(hypernetwork)
+    _add_models(hypernetwork)
+    _add_checkpoint(hypernetwork)
+    hypernetwork.set_defaults(run=commands.train_hypernetwork)
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("the network").add_argument
+    add("--widths", metavar="N,N", help="default: all that the checkpoint's attention reads")
+    add("--layer-structure", default="1, 2, 1", metavar="LIST", help="factors; ends are 1")
+    add("--activation", default="linear", metavar="NAME", help="linear, relu, swish, mish, …")
+    add("--activate-output", action="store_true", help="activate the last layer as well")
+    add("--layer-norm", action="store_true", help="normalise after each layer")
+    add("--dropout-structure", metavar="LIST", help="probability after each stage; ends are 0")
+    add(
+        "--init",
+        default="Normal",
+        metavar="NAME",
+        help="Normal, KaimingUniform, KaimingNormal, XavierUniform or XavierNormal",
+    )
+    add(
+        "--transform",
+        choices=["key,value", "key,query"],
+        default="key,value",
+        help="key,query is for this program's .safetensors only",
+    )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("pictures and prompts").add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="pictures; captions beside them")
+    add("--width", type=int, metavar="PX", help="default: the checkpoint's own")
+    add("--height", type=int, metavar="PX")
+    add("--strict-data", action="store_true", help="refuse unreadable pictures, do not skip them")
+    add("--no-resize", action="store_true", help="keep the pictures' own sizes")
+    add("--template", default="style_filewords", metavar="NAME|FILE", help="one prompt a line")
+    add("--word-pattern", default="", metavar="REGEX", help="finds the words in a file's name")
+    add("--word-join", default=" ", metavar="TEXT", help="goes between these words")
+    add("--shuffle-tags", action="store_true", help="reorder what captions have between commas")
+    add("--tag-dropout", type=float, default=0.0, metavar="P", help="leave each of these out")
+    add(
+        "--latent-sampling",
+        choices=["once", "deterministic", "random"],
+        default="once",
+        help="the latents that stand for a picture: one draw, the mean, or a draw per use",
+    )
+    add("--alpha-weights", action="store_true", help="weigh the loss by the alpha channel")
+    add("--clip-skip", type=int, default=1, metavar="N")
+
+
+def _add_steps(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("steps").add_argument
+    add("--steps", type=int, default=100_000, metavar="N")
+    add(
+        "--learning-rate",
+        default="0.00001",
+        metavar="RATE",
+        help="or until which step: 5e-5:100, 1e-5",
+    )
+    add("--clipping", choices=["none", "value", "norm"], default="none", help="of gradients")
+    add("--clip-at", default="0.1", metavar="BOUND", help="in the form of the learning rate")
+    add("--batch-size", type=int, default=1, metavar="N", help="pictures at once")
+    add("--accumulation", type=int, default=1, metavar="N", help="batches in one step")
+    add("--gradient-checkpointing", action="store_true", help="less memory, more time")
+    add("--seed", type=int, default=-1, metavar="N", help="-1 draws one")
+
+
+def _add_training_files(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("files").add_argument
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="a .pt or .safetensors; default: NAME.pt in the folder of hypernetworks",
+    )
+    add("--log-dir", type=Path, metavar="DIR", help="default: outputs/training/NAME")
+    add("--save-every", type=int, default=500, metavar="N", help="steps between snapshots")
+    add(
+        "--keep", type=int, default=3, metavar="N", help="newest snapshots that stay, plus the best"
+    )
+    add("--preview-every", type=int, default=500, metavar="N", help="steps between previews")
+    add("--preview-prompt", default="", metavar="TEXT", help="default: the template's first")
+    add("--preview-steps", type=int, default=20, metavar="N")
+    add("--preview-count", type=int, default=2, metavar="N", help="pictures; 0 for no previews")
+    add("--restart", action="store_true", help="begin anew, and replace what there is")
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    serve.add_options(parser)
+    _add_models(parser)
+    _add_checkpoint(parser)
+
+
+def _add_parse(parser: argparse.ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("prompt", nargs="?", metavar="PROMPT")
+    what.add_argument(
+        "--jsonl",
+        action="store_true",
+        help='read {"id", "prompt", "steps", "hires_steps"} a line, answer one JSON object a line',
+    )
+    parser.add_argument("--steps", type=int, default=20, metavar="N")
+    parser.add_argument(
+        "--hires-steps", type=int, metavar="N", help="show the schedule of the second pass"
+    )
+    parser.add_argument("--negative", action="store_true", help="read it as a negative prompt")
+    parser.add_argument("--dialect", choices=get_args(Dialect), default="webui")
+    parser.add_argument(
+        "--comments",
+        action=argparse.BooleanOptionalAction,
+        help="take out # comments (default: yes; with --jsonl no)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    _add_models(parser)
+    parser.set_defaults(run=commands.parse_prompt)
+
+
+def _add_info(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Show the infotext of pictures (PNG, JPEG, WEBP, GIF) and text files."
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=commands.info)
+
+
+def _add_networks(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, with SHA-256")
+    _add_models(parser)
+    parser.set_defaults(run=commands.networks)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""``promptengine serve``: its options, and what becomes of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptengine.cli.commands import folders_of
+from promptengine.errors import RequestError
+from promptengine.server.config import Limits, ServerConfig
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+__all__ = ["add_options", "run"]
+
+_NEEDED = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
+_NEEDED_FOR_PAGE = "gradio"
+_NEEDED_FOR_REPLICAS = "ray"
+_USUAL_MODELS = Path("models")
+_PASSWORDS = "PROMPTENGINE_API_AUTH"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only this command has; folders and the checkpoint are those of the others."""
+    usual, limits = ServerConfig(), Limits()
+    parser.description = (
+        "Serve WebUI's HTTP API and our own, which needs the extra 'server', and with the extra "
+        "'web' a page at /ui/."
+    )
+    add = parser.add_argument_group("server").add_argument
+    add("--host", default=usual.host, metavar="ADDRESS", help=f"default: {usual.host}")
+    add("--port", type=int, default=usual.port, metavar="N", help=f"default: {usual.port}")
+    add(
+        "--allowed-hosts",
+        default="",
+        metavar="NAMES",
+        help="more names it is reached by, with commas",
+    )
+    add("--subpath", default="", metavar="PATH", help="where a proxy shows it, such as /sd")
+    add("--tls-certfile", type=Path, metavar="FILE", help="speak TLS, with this certificate (PEM)")
+    add("--tls-keyfile", type=Path, metavar="FILE", help="its key, where it is in another file")
+    add(
+        "--api-auth",
+        metavar="NAME:PASSWORD",
+        help="let nobody else in; several with commas between; a password may hold colons. Other users "
+        f"of the machine can read it off the list of processes: rather set {_PASSWORDS}",
+    )
+    add("--api-auth-file", type=Path, metavar="FILE", help="the same, NAME:PASSWORD on each line")
+    add("--cors-allow-origins", default="", metavar="ORIGINS", help="of pages, with commas, or *")
+    add("--cors-allow-origins-regex", metavar="REGEX", help="the same as a pattern")
+    add("--hide-paths", action="store_true", help="tell clients paths below the folders only")
+    add("--queue", type=int, default=usual.queue, metavar="N", help="jobs that may wait")
+    add("--styles", type=Path, metavar="FILE", help="WebUI's styles.csv")
+    add("--grace", type=float, default=usual.grace_s, metavar="S", help="to finish when stopped")
+    add("--compile", action="store_true", help="torch.compile; pays for many pictures of one size")
+    add("-o", "--output", type=Path, default=usual.output, metavar="DIR", help="for saved pictures")
+    add("--max-pixels", type=int, default=limits.pixels, metavar="N", help="of a picture")
+    add("--max-steps", type=int, default=limits.steps, metavar="N", help="of a pass")
+    add("--max-pictures", type=int, default=limits.pictures, metavar="N", help="of a request")
+    add("--ray", action="store_true", help="engines in processes of their own, by Ray Serve")
+    add("--replicas", type=int, default=1, metavar="N", help="how many of them; default: 1")
+    add("--no-page", action="store_true", help="the API alone, also where the extra 'web' is")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until the process is told to end.
+
+    Raises:
+        RequestError: The extra is not installed, or an option cannot be used.
+        CheckpointError: There is no checkpoint, or none of the name.
+    """
+    if any(find_spec(name) is None for name in _NEEDED):
+        message = "promptengine serve needs the extra 'server': pip install 'promptengine[server]'"
+        raise RequestError(message, field="serve")
+    from promptengine.cli.generate import quiet_libraries
+    from promptengine.server.run import serve
+
+    _check_folders(options)
+
+    quiet_libraries()
+    limits = replace(
+        Limits(),
+        pixels=options.max_pixels,
+        steps=options.max_steps,
+        pictures=options.max_pictures,
+    )
+    folders = folders_of(options)
+    serve(
+        ServerConfig(
+            host=options.host,
+            port=options.port,
+            allowed_hosts=_split(options.allowed_hosts),
+            subpath=options.subpath.rstrip("/"),
+            tls_certfile=options.tls_certfile,
+            tls_keyfile=options.tls_keyfile,
+            models=dict(folders) if isinstance(folders, Mapping) else folders,
+            checkpoint=options.checkpoint,
+            model_config=options.config,
+            vae="Automatic" if options.vae is None else options.vae,
+            devices=_split(options.device),
+            dtype=options.dtype,
+            compile=options.compile,
+            replicas=_replicas(options),
+            output=options.output,
+            styles=options.styles,
+            users=_users(options),
+            cors_origins=_split(options.cors_allow_origins),
+            cors_origins_regex=options.cors_allow_origins_regex,
+            hide_paths=options.hide_paths,
+            queue=options.queue,
+            grace_s=options.grace,
+            limits=limits,
+        ),
+        None if options.no_page else _page(),
+    )
+    return 0
+
+
+def _users(options: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """Who may use the server, from the one place that says so; empty where none does.
+
+    Raises:
+        RequestError: Several places do, the file cannot be read, or one names nobody.
+    """
+    from promptengine.server.auth import read_users
+
+    given = {"--api-auth": options.api_auth, "--api-auth-file": options.api_auth_file}
+    given[_PASSWORDS] = os.environ.get(_PASSWORDS)
+    found = [(source, value) for source, value in given.items() if value is not None]
+    if len(found) > 1:
+        sources = " and ".join(source for source, _ in found)
+        raise RequestError(f"{sources} both name users; keep one of them", field="api_auth")
+    if not found:
+        return ()
+    source, value = found[0]
+    if not isinstance(value, Path):
+        return read_users(_split(value), source)
+    try:
+        lines = value.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise RequestError(f"{source} {value}: {reason}", field="api_auth_file") from None
+    return read_users(lines, f"{source} {value}")
+
+
+def _check_folders(options: argparse.Namespace) -> None:
+    """Refuse folders that are none, before anything is loaded.
+
+    Raises:
+        RequestError: One is missing, or a file is in its place.
+    """
+    models, output = options.models, options.output
+    is_file = options.checkpoint is not None and Path(options.checkpoint).exists()
+    # A checkpoint's file is enough for a server without networks.
+    if not models.is_dir() and not (is_file and models == _USUAL_MODELS):
+        message = f"--models: no such folder: {models}; name WebUI's models folder or make it"
+        raise RequestError(message, field="models")
+    blocked = next((path for path in (output, *output.parents) if path.exists()), None)
+    if blocked is not None and not blocked.is_dir():
+        raise RequestError(f"--output {output}: {blocked} is a file, no folder", field="output")
+
+
+def _replicas(options: argparse.Namespace) -> int:
+    """How many engines run in processes of their own; 0 for none.
+
+    Raises:
+        RequestError: Replicas without Ray, less than one, or the extra is not installed.
+    """
+    if options.replicas < 1:
+        raise RequestError(f"--replicas {options.replicas}: at least 1", field="replicas")
+    if not options.ray:
+        if options.replicas > 1:
+            raise RequestError("--replicas is for --ray; add it", field="replicas")
+        return 0
+    if find_spec(_NEEDED_FOR_REPLICAS) is None:
+        message = "--ray needs the extra 'ray': pip install 'promptengine[ray]'"
+        raise RequestError(message, field="ray")
+    return options.replicas
+
+
+def _page() -> Callable[[FastAPI], Callable[[], None]] | None:
+    """What adds the page to a server, or None where its extra is not installed."""
+    if find_spec(_NEEDED_FOR_PAGE) is None:
+        return None
+
+    def extend(app: FastAPI) -> Callable[[], None]:
+        # The toolkit takes its time to load; mistakes on the command line are told before.
+        from promptengine.ui.app import add_page
+
+        return add_page(app)
+
+    return extend
+
+
+def _split(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())

@@ -1,0 +1,169 @@
+"""The UNet as samplers see it: guided, scheduled, and asked at any noise level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from promptengine.families import Prediction
+from promptengine.generation.cond_batch import Guidance, TextBatch, TextBatches
+from promptengine.generation.model_inputs import NO_EXTRAS, Extras
+from promptengine.networks.hypernetwork.inject import Injection
+from promptengine.request.options import Options
+from promptengine.undo import Journal
+
+__all__ = ["GuidedUnet", "predict_noise", "skips_resized_like_webui"]
+
+
+@dataclass(slots=True, eq=False)
+class GuidedUnet:
+    """A UNet with classifier-free guidance, counting its own calls.
+
+    The result is ``U + sum(weight * scale * (C - U))`` over the prompt's parts (composable diffusion,
+    arXiv:2206.01714). U is asked for at scale 1 too, as in WebUI. All images and all their texts are
+    one batch, texts of different length too: the shorter are filled up, and a mask hides the filling.
+
+    Attributes:
+        unet: A diffusers ``UNet2DConditionModel``.
+        guidance: What to follow: for each image, or once for all.
+        options: How prompts of different length are evened out, how many are asked at once, and
+            below which noise level the negative prompt is left out at every second call.
+        extras: What the UNet reads beside latents, timestep and text.
+        prediction: What its answers mean.
+        injection: Where networks are chosen; None for a UNet that none are injected into.
+        calls: Calls so far; the counter that prompt schedules are read with.
+    """
+
+    unet: nn.Module
+    guidance: Sequence[Guidance]
+    options: Options = field(default_factory=Options)
+    extras: Extras = NO_EXTRAS
+    prediction: Prediction = "epsilon"
+    injection: Injection | None = None
+    calls: int = field(default=0, init=False)
+    _texts: TextBatches = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._texts = TextBatches(self.guidance, self.options)
+
+    def __call__(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        *,
+        level: Tensor | None = None,
+        reading: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Predict the guided noise in ``x``, or what follows from it.
+
+        Args:
+            x: Latents ``[images, channels, height, width]`` as the UNet wants them scaled.
+            timestep: 0-d, 0 to 999, integer or not.
+            level: What ``Options.unguided_below`` is compared with: the sigma, or the timestep for
+                samplers over timesteps; None leaves the negative prompt in.
+            reading: Applied to each prediction before they are combined. If it is linear the order
+                makes no difference but in the last digits, which adaptive samplers magnify.
+
+        Returns:
+            The prediction, shaped and typed like ``x``.
+        """
+        unguided = self.calls % 2 == 1 and level is not None and self._is_low(level)
+        dtype = next(self.unet.parameters()).dtype
+        batch = self._texts.at(self.calls, len(x), dtype, unguided=unguided)
+        rows = self._predictions(x, timestep, batch)
+        self.calls += 1
+        conditional = [rows[index] for index in batch.parts]
+        unconditional = rows[batch.negative]
+        if reading is not None:
+            conditional = [reading(answer) for answer in conditional]
+            unconditional = conditional[0] if unguided else reading(unconditional)
+        return batch.guided(conditional, unconditional)
+
+    def _is_low(self, level: Tensor) -> bool:
+        return bool(level < self.options.unguided_below)
+
+    def _predictions(self, x: Tensor, timestep: Tensor, batch: TextBatch) -> Tensor:
+        """One prediction per text, ``[texts, channels, height, width]``."""
+        x = self.extras.joined_to(x)
+        answers: list[Tensor] = []
+        for call in batch.calls:
+            if self.injection is not None:
+                self.injection.choose(
+                    *(self._texts.of(image).networks(self.calls) for image in call.images)
+                )
+            images = x[call.images]
+            answers.append(
+                predict_noise(
+                    self.unet,
+                    images,
+                    timestep.expand(len(images)),
+                    call.context,
+                    mask=call.mask,
+                    added=self.extras.added(call.pooled),
+                )
+            )
+        return torch.cat(answers) if len(answers) > 1 else answers[0]
+
+
+def predict_noise(
+    unet: nn.Module,
+    x: Tensor,
+    timestep: Tensor,
+    context: Tensor,
+    *,
+    mask: Tensor | None = None,
+    added: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """Ask a UNet once. What it predicts is the noise or, by some models, v.
+
+    Args:
+        unet: A diffusers ``UNet2DConditionModel``; ``x`` and ``context`` are cast to its dtype.
+        x: ``[batch, channels, height, width]``.
+        timestep: ``[batch]``, integer or not.
+        context: Text embeddings ``[batch, tokens, width]``.
+        mask: ``[batch, tokens]``, true where there is text; None where there is nothing else.
+        added: SDXL's ``added_cond_kwargs``, see :meth:`promptengine.generation.model_inputs.Extras.added`.
+
+    Returns:
+        The prediction, typed like ``x`` and shaped like its latents.
+    """
+    dtype = next(unet.parameters()).dtype
+    more: dict[str, Any] = {} if added is None else {"added_cond_kwargs": added}
+    if mask is not None:
+        more["encoder_attention_mask"] = mask
+    answer = unet(x.to(dtype), timestep, context.to(dtype), **more, return_dict=False)[0]
+    return answer.to(x.dtype)
+
+
+@contextmanager
+def skips_resized_like_webui(unet: nn.Module, *, journal: Journal | None = None) -> Generator[None]:
+    """Let sizes that are not multiples of 64 pixels come out as in WebUI.
+
+    Where an upsampled tensor does not match the skip it is joined with, the original UNet resizes it
+    *after* the upsampler's convolution (nearest neighbour); diffusers resizes inside the upsampler,
+    which moves the prediction by up to 1.0. Leaving the block restores the UNet exactly.
+
+    Args:
+        unet: A diffusers ``UNet2DConditionModel``.
+        journal: Of the run that this is a part of; by default the block stands alone.
+    """
+    blocks: Any = unet.up_blocks
+    with (journal or Journal()).block() as changes:
+        for block in blocks:
+            changes.shadow(block, "forward", partial(_resized_first, block.forward))
+        yield
+
+
+def _resized_first(forward: Callable[..., Tensor], **given: Any) -> Tensor:
+    """What an upward block answers to hidden states of the size of the skip they are joined with."""
+    size = given["res_hidden_states_tuple"][-1].shape[-2:]
+    hidden = given["hidden_states"]
+    if hidden.shape[-2:] != size:
+        hidden = nn.functional.interpolate(hidden, size=size, mode="nearest")
+    return forward(**{**given, "hidden_states": hidden, "upsample_size": None})

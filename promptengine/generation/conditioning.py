@@ -1,0 +1,176 @@
+"""Prompts made ready for a model: parsed, planned, their networks loaded, their texts encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+
+from promptengine.checkpoints.load import Checkpoint
+from promptengine.files.lru import Recent
+from promptengine.generation.cond_batch import Guidance
+from promptengine.generation.model_inputs import unconditional
+from promptengine.generation.timing import StageClock
+from promptengine.networks.load import NetworkCache, NetworkStack, prepare_stack
+from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.registry.registry import Registry
+from promptengine.request.plan import Plan, make_plan
+from promptengine.request.request import GenerationRequest
+from promptengine.text.conditioning import Conditioning, encode_schedule
+from promptengine.text.encoder import text_widths
+from promptengine.text.textual_inversion.loader import (
+    EmbeddingCache,
+    misfit_diagnostics,
+    with_bundled,
+)
+from promptengine.text.textual_inversion.table import EmbeddingTable
+
+__all__ = ["Encodings", "Parts", "PreparedPrompts", "encodings", "prepare_prompts"]
+
+_ENCODING_BYTES: Final = (
+    256 << 20
+)  # a thousand prompts of one chunk for SD1, three hundred for SDXL
+
+Encodings = Recent[Hashable, Conditioning]
+"""What texts came to, by the text and by all else that counts."""
+
+
+def encodings(room: int = _ENCODING_BYTES) -> Encodings:
+    """Return a memory of encoded texts.
+
+    Args:
+        room: Bytes it may take; 0 keeps nothing, for text encoders that others may change.
+    """
+    return Recent(room, _nbytes)
+
+
+def _nbytes(text: Conditioning) -> int:
+    return text.embeddings.nbytes + (0 if text.pooled is None else text.pooled.nbytes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """What an engine works with.
+
+    Attributes:
+        checkpoint: The model's parts.
+        registry: Where tag names are looked up.
+        networks: Networks used of late.
+        embeddings: Likewise.
+        encodings: Texts encoded of late.
+        device: Where the model lives.
+    """
+
+    checkpoint: Checkpoint
+    registry: Registry
+    networks: NetworkCache
+    embeddings: EmbeddingCache
+    encodings: Encodings
+    device: torch.device
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedPrompts:
+    """A prompt and a negative prompt, ready for a pass.
+
+    Attributes:
+        prompts: Both as parsed.
+        plan: What they ask for.
+        stack: The networks.
+        guidance: The encoded texts.
+        diagnostics: Of prompts and files.
+    """
+
+    prompts: tuple[Prompt, Prompt]
+    plan: Plan
+    stack: NetworkStack
+    guidance: Guidance
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def prepare_prompts(
+    parts: Parts,
+    request: GenerationRequest,
+    clock: StageClock,
+    *,
+    calls: tuple[int, int | None],
+) -> PreparedPrompts:
+    """Parse, plan, load and encode the prompts of a request.
+
+    Args:
+        parts: The engine's.
+        request: Prompts, CFG scale, clip skip, options and policy count.
+        clock: Takes the time of the stages.
+        calls: What prompt schedules count, in the first and the second pass.
+
+    Raises:
+        PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` says of prompts.
+    """
+    with clock.measuring("parse"):
+        comments = request.options.comments
+        prompts = (
+            parse(request.prompt, comments=comments, dialect=request.dialect),
+            parse(request.negative_prompt, comments=comments, negative=True),
+        )
+    with clock.measuring("plan"):
+        plan = make_plan(
+            *prompts,
+            parts.registry,
+            steps=calls[0],
+            hires_steps=calls[1],
+            policy=request.policy,
+            old_timelines=request.options.old_timelines,
+        )
+    with clock.measuring("load"):
+        stack = prepare_stack(plan, parts.registry, parts.networks, policy=request.policy)
+        widths = text_widths(*parts.checkpoint.text_encoders)
+        words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
+    with clock.measuring("encode"), stack.merged(parts.checkpoint.journal):
+        guidance = _encode(parts, plan, request, words.table, stack)
+    return PreparedPrompts(
+        prompts=prompts,
+        plan=plan,
+        stack=stack,
+        guidance=guidance,
+        diagnostics=(
+            *plan.diagnostics,
+            *stack.diagnostics,
+            *misfit_diagnostics(words, plan.texts),
+        ),
+    )
+
+
+def _encode(
+    parts: Parts,
+    plan: Plan,
+    request: GenerationRequest,
+    words: EmbeddingTable,
+    stack: NetworkStack,
+) -> Guidance:
+    model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
+    options = request.options
+    reading = (request.clip_skip, options.emphasis, options.comma_backtrack, words, stack.loras)
+
+    def encode(timeline: Schedule) -> Conditioning:
+        return parts.encodings.get(
+            (timeline, *reading),
+            lambda: encode_schedule(
+                timeline,
+                model,
+                embeddings=words,
+                emphasis=options.emphasis,
+                comma_backtrack=options.comma_backtrack,
+            ),
+        )
+
+    nothing = parse("", negative=True).parts[0]
+    texts = [one.text for one in plan.negative.segments]
+    return Guidance(
+        positive=[(encode(part.schedule), part.weight) for part in plan.positive],
+        negative=unconditional(parts.checkpoint, encode(plan.negative), texts),
+        scale=request.cfg_scale,
+        empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
+        networks=stack.at,
+    )

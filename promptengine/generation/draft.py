@@ -1,0 +1,83 @@
+"""What a job has come to so far, batch by batch, also where its caller ends it early."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from promptengine.checkpoints.load import Checkpoint
+from promptengine.generation.prepare import Job
+from promptengine.generation.sample import decode_batch
+from promptengine.interrupt import Interrupt
+from promptengine.prompt import Diagnostic
+
+__all__ = ["BatchEnded", "Draft"]
+
+
+class BatchEnded(Exception):
+    """Every job of a batch has ended early."""
+
+
+@dataclass(slots=True, eq=False)
+class Draft:
+    """A job's images while they are made.
+
+    Attributes:
+        job: What to make.
+        interrupt: Its caller's.
+        images: Those of all batches so far.
+        unfinished: Which of them were ended before their last step.
+        notes: What to say about these.
+        ended: Whether the batch at hand has ended early.
+    """
+
+    job: Job
+    interrupt: Interrupt
+    images: list[Image] = field(default_factory=list["Image"])
+    unfinished: list[int] = field(default_factory=list[int])
+    notes: list[Diagnostic] = field(default_factory=list["Diagnostic"])
+    ended: bool = False
+    _latents: list[Tensor] = field(default_factory=list["Tensor"])
+
+    @property
+    def latents(self) -> Tensor:
+        """Those that have the size of finished ones ``[images, 4, height / 8, width / 8]``, on the CPU."""
+        height, width = self.job.cells
+        whole = [x for x in self._latents if x.shape[-2:] == (height, width)]
+        return torch.cat(whole).cpu() if whole else torch.empty(0, 4, height, width)
+
+    def begin_batch(self) -> bool:
+        """Whether another batch may begin, as far as the caller is concerned."""
+        self.ended = False
+        return self.interrupt.begin_batch()
+
+    def is_wanted_now(self, step: int) -> bool:
+        """Whether the batch at hand is to end after a step; a batch that is done need not."""
+        done = step >= self.job.steps and not self.job.adaptive
+        return self.interrupt.ends_batch and not self.ended and not done
+
+    def add(self, checkpoint: Checkpoint, latents: Tensor) -> None:
+        """Decode the latents of a batch."""
+        self._latents.append(latents)
+        self.images += decode_batch(checkpoint, self.job, latents)
+
+    def end(self, checkpoint: Checkpoint, denoised: Tensor, step: int) -> None:
+        """Decode what the latents of the batch at hand would be without noise, and leave it at that.
+
+        Args:
+            checkpoint: The model.
+            denoised: Of this job's images.
+            step: After which step that is.
+        """
+        start = self.job.start
+        blend = None if start is None else start.blend
+        before = len(self.images)
+        self.add(checkpoint, denoised.clone() if blend is None else blend(denoised))
+        self.unfinished += range(before, len(self.images))
+        self.ended = True
+        seeds = ", ".join(map(str, dict.fromkeys(self.job.seeds[before : len(self.images)])))
+        message = f"unfinished: ended after step {step} of {self.job.steps} (seed {seeds})"
+        self.notes.append(Diagnostic("warning", message, None, ""))

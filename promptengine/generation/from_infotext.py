@@ -1,0 +1,160 @@
+"""What of a recipe an engine can act on, as a request; the rest is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final, cast
+
+from promptengine.errors import RequestError
+from promptengine.generation.prepare import refuse_unhonoured
+from promptengine.images.latent_upscale import LATENT_UPSCALERS
+from promptengine.images.resize import UPSCALERS
+from promptengine.infotext.recipe import Recipe, without
+from promptengine.infotext.schedule_types import AUTOMATIC
+from promptengine.prompt import Diagnostic
+from promptengine.request.request import GenerationRequest, HiresPass, with_settings
+from promptengine.sampling.samplers import TimestepSampler, find_sampler
+
+__all__ = ["START_FIELDS", "honoured", "joined_name", "with_known_samplers"]
+
+START_FIELDS: Final = frozenset(
+    {
+        "denoising_strength",
+        "inpainting_mask_invert",
+        "mask_blur",
+        "inpainting_fill",
+        "inpaint_full_res",
+        "inpaint_full_res_padding",
+    }
+)
+"""Fields of WebUI's API that say how a picture to start from is treated."""
+
+_FIELDS: Final[Mapping[str, str]] = {
+    "subseed": "variation_seed",
+    "subseed_strength": "variation_strength",
+    "seed_resize_from": "seed_resize_from",
+}
+"""Fields of WebUI's API that a request has too, under a name of its own."""
+
+_HIRES_FIELDS: Final[Mapping[str, str]] = {
+    "hr_scale": "scale",
+    "hr_resize_x": "resize_x",
+    "hr_resize_y": "resize_y",
+    "hr_upscaler": "upscaler",
+    "hr_second_pass_steps": "steps",
+    "hr_sampler_name": "sampler",
+    "hr_prompt": "prompt",
+    "hr_negative_prompt": "negative_prompt",
+    "denoising_strength": "denoising_strength",
+}
+"""Likewise, of the high-resolution pass."""
+
+_OTHER_UPSCALER: Final = "Lanczos"
+
+
+def honoured(recipe: Recipe, *, starts: bool = False) -> tuple[GenerationRequest, list[Diagnostic]]:
+    """Put a recipe's settings into its request, as far as the engine can act on them.
+
+    Args:
+        recipe: As read.
+        starts: Whether there will be a picture to start from, so that what an infotext says about
+            its treatment is used elsewhere.
+
+    Returns:
+        The request, and what of the recipe is left out.
+    """
+    recipe, found = with_known_samplers(recipe)
+    request = recipe.request
+    for name, value in recipe.options.items():
+        if name == "sd_vae":
+            continue
+        try:
+            changed = with_settings(request, {name: value})
+            refuse_unhonoured(changed.options)
+            request = changed
+        except RequestError as error:
+            found.append(f"{name} = {value!r} is left out: {error}")
+    fields = recipe.fields
+    if fields.get("enable_hr", False) and not starts:
+        request, fields, remarks = _with_hires(request, fields)
+        found += remarks
+    # What treats a start picture is used elsewhere, or left out with it, as the recipe says itself.
+    treating = {"enable_hr", *START_FIELDS}
+    fields = {name: value for name, value in fields.items() if name not in treating}
+    size = fields.pop("seed_resize_from_w", 0), fields.pop("seed_resize_from_h", 0)
+    if all(size):
+        fields["seed_resize_from"] = size
+    for name, value in fields.items():
+        try:
+            request = replace(request, **{_FIELDS[name]: value})
+        except KeyError:
+            found.append(f"{name} = {value!r} means nothing here and is left out")
+        except RequestError as error:
+            found.append(f"{name} = {value!r} is left out: {error}")
+    return request, [Diagnostic("warning", message) for message in found]
+
+
+def with_known_samplers(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """Put defaults in the place of samplers and schedule types that are not here.
+
+    Returns:
+        The recipe, and what to say.
+    """
+    request, fields, said = recipe.request, dict(recipe.fields), list[str]()
+    default = GenerationRequest(prompt="")
+    for name, arguments in (
+        ("sampler", (request.sampler,)),
+        ("scheduler", (default.sampler, request.scheduler)),
+    ):
+        if why := _unknown(*arguments):
+            said.append(without(name, getattr(request, name), why))
+            request = replace(request, **{name: getattr(default, name)})
+    for name, arguments in (
+        ("hr_sampler_name", (str(fields.get("hr_sampler_name", default.sampler)),)),
+        ("hr_scheduler", (default.sampler, str(fields.get("hr_scheduler", "automatic")))),
+    ):
+        if why := _unknown(*arguments):
+            said.append(f"{name} = {fields.pop(name)!r} is left out: {why}")
+    return replace(recipe, request=request, fields=fields), said
+
+
+def joined_name(sampler: str, scheduler: str) -> str:
+    """A sampler's name with a schedule type's label behind it, where it is one that can have any.
+
+    Raises:
+        RequestError: There is no such sampler or schedule type.
+    """
+    if isinstance(find_sampler(sampler), TimestepSampler) or scheduler.lower() in AUTOMATIC:
+        return sampler
+    find_sampler(f"{sampler} {scheduler}")
+    return f"{sampler} {scheduler}"
+
+
+def _unknown(sampler: str, scheduler: str = "automatic") -> str:
+    """Why a sampler with a schedule type cannot be had, or nothing."""
+    try:
+        find_sampler(sampler, scheduler)
+    except RequestError as error:
+        return str(error)
+    return ""
+
+
+def _with_hires(
+    request: GenerationRequest, fields: Mapping[str, object]
+) -> tuple[GenerationRequest, dict[str, object], list[str]]:
+    """A request with the second pass of a recipe, the fields that are left, and what to say."""
+    own = {_HIRES_FIELDS[name]: value for name, value in fields.items() if name in _HIRES_FIELDS}
+    left = {name: value for name, value in fields.items() if name not in _HIRES_FIELDS}
+    remarks: list[str] = []
+    if (scheduler := left.pop("hr_scheduler", None)) is not None:
+        own["sampler"] = joined_name(str(own.get("sampler", request.sampler)), str(scheduler))
+    upscaler = own.get("upscaler")
+    if upscaler is not None and upscaler not in (*LATENT_UPSCALERS, *UPSCALERS):
+        remarks.append(f"upscaler {upscaler!r} is not here, so {_OTHER_UPSCALER} is used")
+        own["upscaler"] = _OTHER_UPSCALER
+    try:
+        hires = HiresPass(**cast("dict[str, Any]", own))
+    except RequestError as error:
+        return request, left, [*remarks, f"the high-resolution pass is left out: {error}"]
+    return replace(request, hires=hires), left, remarks

@@ -1,0 +1,158 @@
+"""The latents that img2img starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from promptengine.checkpoints.load import Checkpoint
+from promptengine.checkpoints.vae_codec import Posterior, encode, pixels_of
+from promptengine.errors import RequestError
+from promptengine.generation.model_inputs import inpainting_channels, posterior_noise
+from promptengine.generation.sampling_pass import Blend
+from promptengine.images.inpaint import (
+    Masks,
+    PreparedPicture,
+    prepared_masks,
+    prepared_picture,
+)
+from promptengine.images.latent_upscale import upscaled
+from promptengine.images.masks import latent_mask
+from promptengine.images.resize import resized
+from promptengine.request.options import Options
+from promptengine.request.request import GenerationRequest, ImageStart
+from promptengine.sampling.noise import ImageNoise, stream
+
+__all__ = ["StartLatents", "encode_start"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StartLatents:
+    """What every batch of a request starts from.
+
+    Attributes:
+        latents: ``[images, 4, height / 8, width / 8]``, float32, scaled as the UNet has them.
+        blend: What of them stays, or None where all may change.
+        pictures: Of each image.
+        channels: What an inpainting model reads beside them, see
+            :func:`promptengine.generation.model_inputs.inpainting_channels`; None for other models.
+    """
+
+    latents: Tensor
+    blend: Blend | None
+    pictures: tuple[PreparedPicture, ...]
+    channels: Tensor | None
+
+
+def encode_start(
+    checkpoint: Checkpoint,
+    request: GenerationRequest,
+    size: tuple[int, int],
+    seeds: Sequence[int],
+    encoder_noise: Tensor | None = None,
+) -> StartLatents | None:
+    """Encode the images that a request starts from.
+
+    Args:
+        checkpoint: Whose VAE to use.
+        request: Where there is no ``start``, there is nothing to encode.
+        size: Width and height to paint, in pixels.
+        seeds: Of all images; the first batch's are used.
+        encoder_noise: See :meth:`promptengine.generation.engine.Engine.generate`.
+
+    Raises:
+        RequestError: Image, mask and sizes do not go together, or an option cannot be used.
+    """
+    start, count = request.start, request.images_at_once
+    if start is None:
+        return None
+    if start.noise_seed is not None:
+        seeds = (
+            [start.noise_seed] * count
+            if request.variation_strength > 0
+            else range(start.noise_seed, start.noise_seed + count)
+        )
+    seeds = seeds[:count]
+    masks = prepared_masks(start, size)
+    pictures = [
+        prepared_picture(image, start, masks, size, request.options) for image in start.images
+    ]
+    posteriors = [encode(checkpoint, one.encoded, tiling=request.tiling) for one in pictures]
+    if len(pictures) < count:
+        pictures, posteriors = pictures * count, posteriors * count
+    noise = _encoder_noise(posteriors, seeds, encoder_noise)
+    drawn = [one.sample(eps) for one, eps in zip(posteriors, noise, strict=True)]
+    latents = torch.cat(drawn)
+    if start.resize_mode == "latent":
+        latents = upscaled(latents, (size[1] // 8, size[0] // 8))
+    latents, blend = _masked(latents, start, masks, request, seeds)
+    channels = _channels(
+        checkpoint, request.options, size=size, pictures=pictures, masks=masks, seeds=seeds
+    )
+    return StartLatents(latents, blend, tuple(pictures), channels)
+
+
+def _channels(
+    checkpoint: Checkpoint,
+    options: Options,
+    *,
+    size: tuple[int, int],
+    pictures: Sequence[PreparedPicture],
+    masks: Masks | None,
+    seeds: Sequence[int],
+) -> Tensor | None:
+    """What an inpainting model is shown: the picture but for what is to be painted."""
+    if not checkpoint.inpainting:
+        return None
+    width, height = size
+    # Where latents are enlarged and not the picture, it still has to be seen at their size.
+    seen = torch.cat([pixels_of(resized(one.encoded, width, height)) for one in pictures])
+    shape = (checkpoint.latent_channels, height // 8, width // 8)
+    return inpainting_channels(
+        checkpoint,
+        images=len(pictures),
+        width=width,
+        height=height,
+        picture=seen,
+        mask=None if masks is None else latent_mask(masks.painted, width, height, hard=False)[None],
+        mask_strength=options.mask_strength,
+        noise=posterior_noise(seeds[-1], len(pictures), shape),
+    )
+
+
+def _encoder_noise(
+    posteriors: Sequence[Posterior], seeds: Sequence[int], given: Tensor | None
+) -> list[Tensor]:
+    shapes = [tuple(posterior.mean.shape) for posterior in posteriors]
+    if given is None:
+        return [stream(seed)(shape) for seed, shape in zip(seeds, shapes, strict=True)]
+    found = [tuple(one.shape) for one in given.split(1)]
+    if found != shapes:
+        message = f"encoder noise is {tuple(given.shape)}, but the images need {shapes}"
+        raise RequestError(message, field="encoder_noise")
+    return list(given.split(1))
+
+
+def _masked(
+    latents: Tensor,
+    start: ImageStart,
+    masks: Masks | None,
+    request: GenerationRequest,
+    seeds: Sequence[int],
+) -> tuple[Tensor, Blend | None]:
+    """Latents with what stands under the mask at first, and what of them stays."""
+    inpainting = start.inpainting
+    if inpainting is None or masks is None:
+        return latents, None
+    height, width = latents.shape[-2:]
+    mask = latent_mask(masks.painted, width, height, hard=inpainting.hard).to(latents)
+    if inpainting.content in ("latent noise", "latent nothing"):
+        latents = latents * (1 - mask)
+    if inpainting.content == "latent noise":
+        shape = (latents.shape[1], height, width)
+        source = request.options.noise_source
+        latents = latents + mask * ImageNoise.seeded(seeds, shape, latents.device, source).first()
+    return latents, Blend(latents, mask)

@@ -1,0 +1,83 @@
+"""What a job's pictures say about how they were made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from promptengine.generation.conditioning import Parts
+from promptengine.generation.infotext_entries import (
+    hires_schedule_told,
+    level_entries,
+    pass_entries,
+    schedule_type_told,
+    seed_delta_told,
+)
+from promptengine.generation.prepare import Job
+from promptengine.infotext.write import Making, generation_entries, write_infotext
+from promptengine.text.conditioning import embedding_hashes
+
+__all__ = ["infotexts"]
+
+
+def infotexts(parts: Parts, job: Job) -> tuple[str, ...]:
+    """WebUI's ``parameters`` text of each picture."""
+    request, making = job.request, _making(parts, job)
+    variations = job.variation_seeds or [None] * len(job.seeds)
+    return tuple(
+        write_infotext(
+            request.prompt,
+            request.negative_prompt,
+            generation_entries(request, making, seed=seed, variation_seed=variation),
+        )
+        for seed, variation in zip(job.seeds, variations, strict=True)
+    )
+
+
+def _making(parts: Parts, job: Job) -> Making:
+    checkpoint, sampler, options = parts.checkpoint, job.first.sampler, job.request.options
+    told = seed_delta_told(sampler, options)
+    vae, sees = checkpoint.vae_path, job.start is not None and job.start.channels is not None
+    return Making(
+        sampler=sampler.name,
+        hires_sampler=job.second.sampler.name if job.second else None,
+        hires_scheduler=(
+            hires_schedule_told(sampler, job.second.sampler, options) if job.second else None
+        ),
+        size=(job.width, job.height),
+        model=checkpoint.path.stem,
+        model_digest=_digest(parts, checkpoint.path),
+        vae=None if vae is None else vae.name,
+        vae_digest=None if vae is None else _digest(parts, vae),
+        networks=job.first.stack.reports,
+        hires_networks=job.second.stack.reports if job.second else (),
+        embedding_hashes=_embedding_hashes(job) if options.hash_embeddings else None,
+        scheduler=schedule_type_told(sampler),
+        mask_strength=options.mask_strength if sees else None,
+        seed_delta=(options.noise_seed_delta or None) if told else None,
+        levels=level_entries(options),
+        sampling=_sampling_entries(job),
+    )
+
+
+def _digest(parts: Parts, path: Path) -> str | None:
+    return None if path.is_dir() else parts.registry.digests.of(path)
+
+
+def _sampling_entries(job: Job) -> dict[str, object]:
+    """How prompts were read and latents sampled; of the second pass what the first does not say."""
+    options = job.request.options
+    multiplier = options.initial_noise_multiplier
+    passes = [job.first, *([job.second] if job.second else [])]
+    entries = {key: value for one in passes for key, value in one.entries.items()}
+    if job.start is not None and multiplier != 1:
+        entries["Noise multiplier"] = multiplier
+    for one in passes:
+        late = one.walk is not None
+        told = pass_entries(one.sampler, one.guidance, job.table, options, starts_late=late)
+        entries |= {key: value for key, value in told.items() if value is not None}
+    return entries
+
+
+def _embedding_hashes(job: Job) -> str | None:
+    positive = [conditioning for conditioning, _ in job.first.guidance.positive]
+    return embedding_hashes(positive, job.first.guidance.negative)

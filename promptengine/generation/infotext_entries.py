@@ -1,0 +1,163 @@
+"""What a generation writes into its infotext about sampling, where it differs from the defaults.
+
+Keys, their order and the forms of numbers are WebUI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from promptengine.generation.cond_batch import Guidance
+from promptengine.prompt import Prompt, schedule
+from promptengine.request.options import Options
+from promptengine.request.plan import Plan
+from promptengine.sampling.samplers import Sampler, SigmaSampler
+from promptengine.sampling.schedulers import SCHEDULERS, NoiseTable
+
+__all__ = [
+    "hires_schedule_told",
+    "level_entries",
+    "pass_entries",
+    "schedule_type_told",
+    "seed_delta_told",
+    "text_entries",
+]
+
+
+def level_entries(options: Options) -> dict[str, object]:
+    """What was done to the model's noise levels."""
+    zero = options.noise_schedule == "zero_terminal_snr"
+    return {
+        "Downcast alphas_cumprod": options.downcast_alphas or None,
+        "Noise Schedule": "Zero Terminal SNR" if zero else None,
+    }
+
+
+def text_entries(
+    prompts: Sequence[Prompt],
+    plan: Plan,
+    options: Options,
+    *,
+    steps: int,
+    hires_steps: int | None = None,
+) -> dict[str, object]:
+    """How prompts were read.
+
+    Args:
+        prompts: Prompt and negative prompt.
+        plan: What was made of them.
+        options: The request's.
+        steps: What their schedules were computed for.
+        hires_steps: Likewise, of the second pass, where they are that one's.
+    """
+    entries: dict[str, object] = {}
+    if options.old_timelines:
+        parts = [part for prompt in prompts for part in prompt.parts]
+        timeline = partial(schedule, steps=steps, hires_steps=hires_steps)
+        if any(timeline(part, old=True) != timeline(part) for part in parts):
+            entries["Old prompt editing timelines"] = True
+    if not options.comments and any("#" in prompt.source for prompt in prompts):
+        entries["Prompt comments"] = False
+    if options.emphasis != "Original":
+        schedules = [plan.negative, *(part.schedule for part in plan.positive)]
+        texts = [segment.text for one in schedules for segment in one.segments]
+        if any("(" in text or "[" in text for text in texts):
+            entries["Emphasis"] = options.emphasis
+    return entries
+
+
+def pass_entries(
+    sampler: Sampler,
+    guidance: Guidance,
+    table: NoiseTable,
+    options: Options,
+    *,
+    starts_late: bool = False,
+) -> dict[str, object]:
+    """How latents were sampled.
+
+    Args:
+        sampler: With what.
+        guidance: By what; padding is told only where it did something.
+        table: The model's noise levels; a limit that equals the model's is not told.
+        options: The request's.
+        starts_late: Whether the pass starts from a picture and not from pure noise.
+    """
+    entries: dict[str, object] = {}
+    if isinstance(sampler, SigmaSampler):
+        discards = options.discard_penultimate and not sampler.discards
+        entries["Discard penultimate sigma"] = discards or None
+        if sampler.picks_schedule(options):
+            entries |= _schedule_entries(sampler, table, options)
+        entries["SGM noise multiplier"] = (options.sgm_noise and not starts_late) or None
+    if starts_late:
+        entries["Extra noise"] = options.extra_noise or None
+    entries |= _setting_entries(sampler, options)
+    if guidance.uneven:
+        last = options.pad_with_last
+        entries["Pad conds"] = (options.pad_with_empty and not last) or None
+        entries["Pad conds v0"] = last or None
+    return entries
+
+
+def _schedule_entries(
+    sampler: SigmaSampler, table: NoiseTable, options: Options
+) -> dict[str, object]:
+    scheduler = sampler.schedule_type(options)
+    low, high, rho = options.sigma_min, options.sigma_max, options.rho
+    bent = scheduler.rho is not None and rho not in (0, scheduler.rho)
+    return {
+        # A type asked for beside the sampler stands behind the sampler's name.
+        "Schedule type": None if sampler.chosen else scheduler.name,
+        "Schedule min sigma": low if low not in (0, table.lowest) else None,
+        "Schedule max sigma": high if high not in (0, table.highest) else None,
+        "Schedule rho": rho if bent else None,
+    }
+
+
+_SETTINGS = {
+    "eta_ancestral": "Eta",
+    "eta_ddim": "Eta DDIM",
+    "churn": "Sigma churn",
+    "churn_from": "Sigma tmin",
+    "churn_to": "Sigma tmax",
+    "noise_scale": "Sigma noise",
+}
+
+
+def _setting_entries(sampler: Sampler, options: Options) -> dict[str, object]:
+    changed = options.changed()
+    read = set(sampler.settings.values())
+    return {key: changed[own] for own, key in _SETTINGS.items() if own in read and own in changed}
+
+
+def schedule_type_told(sampler: Sampler) -> str | None:
+    """What stands behind the sampler's name: a schedule type that was asked for beside it."""
+    if isinstance(sampler, SigmaSampler) and sampler.chosen:
+        return SCHEDULERS[sampler.scheduler].label
+    return None
+
+
+def hires_schedule_told(first: Sampler, second: Sampler, options: Options) -> str | None:
+    """The label of the second pass's schedule type, where a reader could not tell it.
+
+    Without one a reader takes the first pass's for the same sampler, and for another one its own, or
+    that of the option, which is told if neither was asked for beside its sampler.
+    """
+    if not isinstance(second, SigmaSampler):
+        return None
+    kind = second.schedule_type(options)
+    if second.name != first.name:
+        asked = isinstance(first, SigmaSampler) and first.chosen
+        told = second.chosen or (asked and options.schedule_type != "automatic")
+    else:
+        told = isinstance(first, SigmaSampler) and kind != first.schedule_type(options)
+    return kind.label if told else None
+
+
+def seed_delta_told(sampler: Sampler, options: Options) -> bool:
+    """Whether ENSD belongs into the infotext: with WebUI's samplers that draw noise on the way."""
+    if not isinstance(sampler, SigmaSampler):
+        return bool(sampler.settings.get("eta") and options.eta_ddim)
+    return sampler.delta_told and options.eta_ancestral != 0

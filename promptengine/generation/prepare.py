@@ -1,0 +1,365 @@
+"""A request made ready: every prompt encoded, every network loaded, every level known."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from promptengine.accel.memory import in_tiles, needs_tiles
+from promptengine.checkpoints.load import Checkpoint
+from promptengine.errors import RequestError
+from promptengine.generation.cond_batch import Guidance
+from promptengine.generation.conditioning import Parts, prepare_prompts
+from promptengine.generation.img2img import StartLatents, encode_start
+from promptengine.generation.infotext_entries import text_entries
+from promptengine.generation.sampling_pass import noise_table
+from promptengine.generation.timing import StageClock
+from promptengine.images.latent_upscale import LATENT_UPSCALERS, Enlargement, enlargement
+from promptengine.images.resize import UPSCALERS
+from promptengine.networks.load import NetworkStack
+from promptengine.prompt import Diagnostic
+from promptengine.registry.registry import Registry
+from promptengine.request.options import Options
+from promptengine.request.plan import with_default_lora
+from promptengine.request.request import GenerationRequest, HiresPass, with_default_hypernetwork
+from promptengine.sampling.img2img_steps import Walk, exact_walk, plain_walk, walked, whole_schedule
+from promptengine.sampling.samplers import Sampler, SigmaSampler, find_sampler
+from promptengine.sampling.schedulers import NoiseTable, find_scheduler
+
+__all__ = [
+    "Job",
+    "PreparedPass",
+    "prepare_job",
+    "refuse_unhonoured",
+    "shared_settings",
+    "with_networks_of",
+]
+
+_OWN: Mapping[str, Any] = {
+    "prompt": "",
+    "negative_prompt": "",
+    "seed": 0,
+    "variation_seed": 0,
+    "cfg_scale": 1.0,
+    "clip_skip": 1,
+    "batch_size": 1,
+}
+"""What requests of one batch may have of their own."""
+
+_NOT_HONOURED = ("old_emphasis",)
+"""Options that nothing here acts on; they are refused where they are changed."""
+
+
+_IN_TILES = Diagnostic(
+    "warning",
+    "memory is short, so the VAE works in tiles, which may show faintly",
+    None,
+    "ask for a smaller picture, or free memory",
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedPass:
+    """One sampling pass, ready to be run.
+
+    Attributes:
+        sampler: With its schedule type.
+        schedule: All levels.
+        walk: How much of them is walked; None for all, from pure noise.
+        stack: The networks.
+        guidance: The encoded prompts.
+        entries: How prompts were read, for the infotext.
+        diagnostics: Of prompts and files.
+    """
+
+    sampler: Sampler
+    schedule: Tensor
+    walk: Walk | None
+    stack: NetworkStack
+    guidance: Guidance
+    entries: Mapping[str, object]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A request with everything worked out that does not change from batch to batch.
+
+    Attributes:
+        request: As it came, but for tags that an option appends to the prompt.
+        table: The noise levels in force.
+        first: The first pass.
+        second: The high-resolution pass, or None.
+        larger: What that one enlarges to; given with it.
+        start: What the first pass starts from, or None for pure noise.
+        seeds: Of all images.
+        variation_seeds: Likewise, or empty where there is no variation.
+        width: Pixels.
+        height: Likewise.
+        tiles: Whether the VAE works in tiles, for want of memory.
+    """
+
+    request: GenerationRequest
+    table: NoiseTable
+    first: PreparedPass
+    second: PreparedPass | None
+    larger: Enlargement | None
+    start: StartLatents | None
+    seeds: Sequence[int]
+    variation_seeds: Sequence[int]
+    width: int
+    height: int
+    tiles: bool
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostic, ...]:
+        """Of both passes. What the second repeats is left out, and a place in its prompt unnamed."""
+        tiles = [_IN_TILES] if self.tiles else []
+        own = self.first.diagnostics
+        later = [
+            replace(one, span=None) for one in (self.second.diagnostics if self.second else ())
+        ]
+        known = {replace(one, span=None) for one in own}
+        return *own, *(one for one in dict.fromkeys(later) if one not in known), *tiles
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a sampler of either pass is adaptive."""
+        return _any_adaptive(one.sampler for one in (self.first, self.second) if one)
+
+    @property
+    def shared(self) -> Hashable:
+        """What must be equal for jobs to be sampled as one batch; nothing is equal to it where
+        :func:`shared_settings` of the request is None.
+        """
+        settings = shared_settings(self.request)
+        if settings is None:
+            return object()
+        passes = [self.first, *([self.second] if self.second else [])]
+        return (
+            settings,
+            self.tiles,
+            *(id(one.stack.weights) if one.stack.weights else None for one in passes),
+        )
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Height and width of the finished latents."""
+        return (
+            (self.height // 8, self.width // 8)
+            if self.larger is None
+            else self.larger.trimmed_cells
+        )
+
+    @property
+    def steps(self) -> int:
+        """The sampler's updates in both passes, as planned."""
+        return self.first_steps + (_updates(self.second, 0) if self.second else 0)
+
+    @property
+    def first_steps(self) -> int:
+        """The sampler's updates in the first pass, as planned."""
+        return _updates(self.first, self.request.steps)
+
+
+def shared_settings(request: GenerationRequest) -> Hashable | None:
+    """What requests must have in common to be sampled as one batch.
+
+    None where the images of a batch depend on each other: where a sampler picks its steps by all of
+    them, where they share noise, and where they start from pictures.
+    """
+    hires = request.hires
+    samplers = [find_sampler(request.sampler, request.scheduler)]
+    if hires is not None and hires.sampler:
+        samplers.append(find_sampler(hires.sampler))
+    if request.start is not None or request.options.sde_noise_per_batch or _any_adaptive(samplers):
+        return None
+    return replace(request, **_OWN, hires=hires and replace(hires, prompt="", negative_prompt=""))
+
+
+def _any_adaptive(samplers: Iterable[Sampler]) -> bool:
+    return any(isinstance(sampler, SigmaSampler) and sampler.adaptive for sampler in samplers)
+
+
+def _updates(prepared: PreparedPass, steps: int) -> int:
+    if prepared.walk is None:
+        return steps
+    return max(len(walked(prepared.sampler, prepared.schedule, prepared.walk)) - 1, 0)
+
+
+def prepare_job(
+    parts: Parts, request: GenerationRequest, encoder_noise: Tensor | None, clock: StageClock
+) -> Job:
+    """Work a request out; see :meth:`promptengine.generation.engine.Engine.generate` for errors."""
+    options, start = request.options, request.start
+    refuse_unhonoured(options)
+    seeds, variation_seeds = _drawn_seeds(request)
+    width, height = _size(parts.checkpoint, request)
+    table = noise_table(parts.checkpoint.noise_table, options)
+    sampler = find_sampler(request.sampler, request.scheduler)
+    calls = _calls(sampler, request.steps, options)
+    walk = None
+    if start is not None:
+        rule = exact_walk if options.img2img_exact_steps else plain_walk
+        walk = rule(request.steps, start.denoising_strength)
+    hires, second, larger = request.hires, None, None
+    if hires is not None:
+        larger = _enlargement(hires, width, height)
+        other = find_sampler(hires.sampler) if hires.sampler else sampler
+        steps = hires.steps or request.steps
+        second = _prepare_pass(
+            parts,
+            _with_default_networks(parts.registry, _with_prompts_of(hires, request)),
+            other,
+            clock,
+            table=table,
+            walk=exact_walk(steps, hires.denoising_strength),
+            calls=(calls, _calls(other, steps, options)),
+        )
+    request = _with_default_networks(parts.registry, request)
+    first = _prepare_pass(
+        parts, request, sampler, clock, table=table, walk=walk, calls=(calls, None)
+    )
+    largest = (larger.width, larger.height) if larger else (width, height)
+    # Tiles do not know of each other's far edge, which circular pictures depend on.
+    tiles = not request.tiling and needs_tiles(parts.checkpoint.vae, parts.device, *largest)
+    vaes, journal = [parts.checkpoint.vae] * tiles, parts.checkpoint.journal
+    with clock.measuring("encode"), in_tiles(*vaes, journal=journal):
+        latents = encode_start(parts.checkpoint, request, (width, height), seeds, encoder_noise)
+    return Job(
+        request=request,
+        table=table,
+        first=first,
+        second=second,
+        larger=larger,
+        start=latents,
+        seeds=seeds,
+        variation_seeds=variation_seeds,
+        width=width,
+        height=height,
+        tiles=tiles,
+    )
+
+
+def with_networks_of(first: Job, job: Job) -> Job:
+    """A job under the networks of another one's prompt, as the later rows of WebUI's batches are.
+
+    Its own networks are reported as not applied.
+    """
+
+    def changed(own: PreparedPass, other: PreparedPass) -> PreparedPass:
+        idle = [
+            replace(report, applied=False, reason="the batch has the first prompt's networks")
+            for report in own.stack.reports
+        ]
+        stack = replace(other.stack, reports=(*other.stack.reports, *idle))
+        return replace(own, stack=stack, guidance=replace(own.guidance, networks=stack.at))
+
+    return replace(
+        job,
+        first=changed(job.first, first.first),
+        second=changed(job.second, first.second) if job.second and first.second else job.second,
+    )
+
+
+def _prepare_pass(
+    parts: Parts,
+    request: GenerationRequest,
+    sampler: Sampler,
+    clock: StageClock,
+    *,
+    table: NoiseTable,
+    walk: Walk | None,
+    calls: tuple[int, int | None],
+) -> PreparedPass:
+    """Prepare a pass; ``calls`` are what prompt schedules count, in the first and the second pass."""
+    options = request.options
+    read = prepare_prompts(parts, request, clock, calls=calls)
+    if walk is None:
+        levels = sampler.schedule(table, request.steps, options)
+    else:
+        levels = whole_schedule(sampler, table, walk, options)
+    return PreparedPass(
+        sampler=sampler,
+        schedule=levels,
+        walk=walk,
+        stack=read.stack,
+        guidance=read.guidance,
+        entries=text_entries(
+            read.prompts, read.plan, options, steps=calls[0], hires_steps=calls[1]
+        ),
+        diagnostics=(*read.diagnostics, *_idle_scheduler(request, sampler)),
+    )
+
+
+def _calls(sampler: Sampler, steps: int, options: Options) -> int:
+    """What prompt schedules count as the calls of a pass."""
+    doubled = sampler.second_order and not options.undoubled_timelines
+    return steps * 2 if doubled else steps
+
+
+def _size(checkpoint: Checkpoint, request: GenerationRequest) -> tuple[int, int]:
+    native = (checkpoint.native_size, checkpoint.native_size)
+    if request.start is not None:
+        width, height = request.start.images[0].size
+        native = max(width // 8 * 8, 8), max(height // 8 * 8, 8)
+    return request.width or native[0], request.height or native[1]
+
+
+def _enlargement(hires: HiresPass, width: int, height: int) -> Enlargement:
+    known = [*LATENT_UPSCALERS, *UPSCALERS]
+    if hires.upscaler is not None and hires.upscaler not in known:
+        message = f"unknown upscaler {hires.upscaler!r}; there are {', '.join(known)}"
+        raise RequestError(message, field="hires.upscaler")
+    return enlargement(hires, width, height)
+
+
+def _with_prompts_of(hires: HiresPass, request: GenerationRequest) -> GenerationRequest:
+    return replace(
+        request,
+        prompt=hires.prompt or request.prompt,
+        negative_prompt=hires.negative_prompt or request.negative_prompt,
+    )
+
+
+def _with_default_networks(registry: Registry, request: GenerationRequest) -> GenerationRequest:
+    """Append the tags of the networks that the options name, as WebUI's settings do."""
+    request, options = with_default_hypernetwork(request), request.options
+    if registry.find("lora", options.lora) is None:
+        return request
+    prompt = with_default_lora(request.prompt, options.lora, options.default_multiplier)
+    return replace(request, prompt=prompt)
+
+
+def refuse_unhonoured(options: Options) -> None:
+    """Raise RequestError where an option is changed that nothing here acts on."""
+    for own, value in options.changed().items():
+        if own in _NOT_HONOURED:
+            name = Options.webui_name(own)
+            message = f"option {name} cannot be {value!r}: this version does not honour it yet"
+            raise RequestError(message, field=name)
+
+
+def _drawn_seeds(request: GenerationRequest) -> tuple[Sequence[int], Sequence[int]]:
+    """Seeds and variation seeds of all images, drawn where the request leaves them open."""
+    images = request.images_at_once * request.batch_count
+    seed, variation = (
+        value if value >= 0 else secrets.randbelow(2**32 - 1)
+        for value in (request.seed, request.variation_seed)
+    )
+    if request.variation_strength > 0:
+        return [seed] * images, range(variation, variation + images)
+    return range(seed, seed + images), ()
+
+
+def _idle_scheduler(request: GenerationRequest, sampler: Sampler) -> list[Diagnostic]:
+    if isinstance(sampler, SigmaSampler) or find_scheduler(request.scheduler) is None:
+        return []
+    message = (
+        f"{sampler.name} has a schedule of its own; {request.scheduler!r} does nothing with it"
+    )
+    return [Diagnostic("warning", message, None, "leave the scheduler at automatic")]

@@ -1,0 +1,250 @@
+"""Jobs carried out, batch by batch: sampled, enlarged and sampled again, decoded.
+
+Jobs that agree in everything but prompts, networks, seeds and CFG scale are sampled as one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from promptengine.accel.tiling import tiled
+from promptengine.checkpoints.load import Checkpoint
+from promptengine.checkpoints.vae_codec import decoded, encode
+from promptengine.generation.cfg_denoiser import GuidedUnet, skips_resized_like_webui
+from promptengine.generation.conditioning import Parts
+from promptengine.generation.model_inputs import (
+    Extras,
+    inpainting_channels,
+    posterior_noise,
+    size_conditioning,
+)
+from promptengine.generation.prepare import Job, PreparedPass
+from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
+from promptengine.images.inpaint import finished
+from promptengine.images.latent_upscale import LATENT_UPSCALERS, Enlargement, upscaled
+from promptengine.images.resize import find_upscaler, resized
+from promptengine.networks.hypernetwork.inject import Injection, injected
+from promptengine.sampling.algorithms.base import OnStep
+from promptengine.sampling.img2img_steps import noised, walked
+from promptengine.sampling.noise import ImageNoise, Seeding, stream
+from promptengine.sampling.samplers import SigmaSampler
+
+__all__ = ["decode_batch", "sample_batch"]
+
+
+def sample_batch(parts: Parts, jobs: Sequence[Job], batch: int, on_step: OnStep) -> list[Tensor]:
+    """Sample the latents of one batch, counted from 0.
+
+    Args:
+        parts: The engine's.
+        jobs: One, or several whose :attr:`~promptengine.generation.prepare.Job.shared` is equal.
+        batch: Which of their batches.
+        on_step: Called after every step.
+
+    Returns:
+        For each job ``[images, 4, height / 8, width / 8]``, float32.
+    """
+    first = _Pass.of(parts, jobs, batch)
+    start = jobs[0].start
+    if start is None:
+        prepared, options = jobs[0].first, jobs[0].request.options
+        x = _run(
+            first, first_latents(prepared.sampler, prepared.schedule, first.noise, options), on_step
+        )
+    else:
+        noise = first.noise.first() * jobs[0].request.options.initial_noise_multiplier
+        x = _run_from(first, start.latents, first=noise, on_step=on_step, blend=start.blend)
+    if jobs[0].second is None or jobs[0].larger is None:
+        return list(x.split(first.counts))
+    x = torch.cat(
+        [
+            _enlarged(parts.checkpoint, job, one, jobs[0].larger, seeding.seeds)
+            for job, one, seeding in zip(jobs, x.split(first.counts), first.seedings, strict=True)
+        ]
+    )
+    height, width = x.shape[-2:]
+    second = _Pass.of(parts, jobs, batch, enlarged=(height, width))
+
+    def on_later_step(step: int, denoised: Tensor) -> None:
+        on_step(jobs[0].first_steps + step, denoised)
+
+    x = _run_from(second, x, first=second.noise.first(), on_step=on_later_step)
+    return list(x.split(second.counts))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Pass:
+    """One pass of some jobs together.
+
+    Attributes:
+        parts: The engine's.
+        jobs: The jobs; what they share is read from the first.
+        prepared: Their passes.
+        seedings: What random numbers the images of each job get.
+        noise: The same of all images.
+    """
+
+    parts: Parts
+    jobs: Sequence[Job]
+    prepared: Sequence[PreparedPass]
+    seedings: Sequence[Seeding]
+    noise: ImageNoise
+
+    @classmethod
+    def of(
+        cls,
+        parts: Parts,
+        jobs: Sequence[Job],
+        batch: int,
+        *,
+        enlarged: tuple[int, int] | None = None,
+    ) -> _Pass:
+        """The first pass of a batch, or the second where latents of ``enlarged`` size come in."""
+        lead = jobs[0]
+        height, width = enlarged or (lead.height // 8, lead.width // 8)
+        seedings = [_seeding(job, batch) for job in jobs]
+        together = replace(
+            seedings[0],
+            seeds=tuple(seed for one in seedings for seed in one.seeds),
+            variation_seeds=tuple(seed for one in seedings for seed in one.variation_seeds),
+        )
+        return cls(
+            parts=parts,
+            jobs=jobs,
+            prepared=[job.first if enlarged is None else job.second or job.first for job in jobs],
+            seedings=seedings,
+            noise=ImageNoise(
+                together, (parts.checkpoint.latent_channels, height, width), parts.device
+            ),
+        )
+
+    @property
+    def counts(self) -> list[int]:
+        """How many images belong to each job."""
+        return [job.request.images_at_once for job in self.jobs]
+
+
+def _run_from(
+    this: _Pass, start: Tensor, *, first: Tensor, on_step: OnStep, blend: Blend | None = None
+) -> Tensor:
+    """Run a pass from latents without noise; ``first`` is the noise they get."""
+    prepared, job = this.prepared[0], this.jobs[0]
+    walk, sampler = prepared.walk, prepared.sampler
+    if walk is None or walk.total == 0:
+        return start
+    extra = job.request.options.extra_noise
+    x = noised(
+        sampler, prepared.schedule, walk, table=job.table, start=start, noise=first, extra=extra
+    )
+    part = walked(sampler, prepared.schedule, walk)
+    if isinstance(sampler, SigmaSampler) or len(part) > 1:
+        x = _run(this, x, on_step, part=part, blend=blend)
+    return x if blend is None else blend(x)
+
+
+def _run(
+    this: _Pass,
+    x: Tensor,
+    on_step: OnStep,
+    *,
+    part: Tensor | None = None,
+    blend: Blend | None = None,
+) -> Tensor:
+    job, prepared = this.jobs[0], this.prepared[0]
+    unet, journal = this.parts.checkpoint.unet, this.parts.checkpoint.journal
+    folder = this.parts.networks.folder
+    with (
+        prepared.stack.merged(journal),
+        injected(unet, folder=folder, journal=journal) as injection,
+        skips_resized_like_webui(unet, journal=journal),
+        tiled(*[unet] * job.request.tiling, journal=journal),
+    ):
+        return run_pass(
+            prepared.sampler,
+            _guided(this, injection),
+            job.table,
+            x,
+            prepared.schedule,
+            noise=this.noise,
+            options=job.request.options,
+            on_step=on_step,
+            part=part,
+            blend=blend,
+        )
+
+
+def _guided(this: _Pass, injection: Injection) -> GuidedUnet:
+    """The UNet, with what it reads beside text, sized as the pass is."""
+    checkpoint = this.parts.checkpoint
+    _, rows, columns = this.noise.shape
+    width, height = columns * 8, rows * 8
+    if start := this.jobs[0].start:
+        channels = start.channels
+    elif checkpoint.inpainting:
+        noises = [
+            posterior_noise(one.seeds[-1], len(one.seeds), this.noise.shape)
+            for one in this.seedings
+        ]
+        channels = inpainting_channels(
+            checkpoint, images=sum(this.counts), width=width, height=height, noise=torch.cat(noises)
+        )
+    else:
+        channels = None
+    pairs = zip(this.prepared, this.counts, strict=True)
+    return GuidedUnet(
+        checkpoint.unet,
+        [prepared.guidance for prepared, count in pairs for _ in range(count)],
+        this.jobs[0].request.options,
+        Extras(size_conditioning(checkpoint, width=width, height=height), channels),
+        checkpoint.prediction,
+        injection,
+    )
+
+
+def _seeding(job: Job, batch: int) -> Seeding:
+    request = job.request
+    images = slice(batch * request.images_at_once, (batch + 1) * request.images_at_once)
+    width, height = request.seed_resize_from or (0, 0)
+    return Seeding(
+        seeds=tuple(job.seeds[images]),
+        variation_seeds=tuple(job.variation_seeds[images]),
+        strength=request.variation_strength,
+        resize_from=(height // 8, width // 8) if request.seed_resize_from else None,
+        delta=request.options.noise_seed_delta,
+        source=request.options.noise_source,
+    )
+
+
+def _enlarged(
+    checkpoint: Checkpoint, job: Job, x: Tensor, larger: Enlargement, seeds: Sequence[int]
+) -> Tensor:
+    """What the second pass starts from: the first one's latents, or its pictures, enlarged."""
+    upscaler = "Latent"
+    if job.request.hires is not None:
+        upscaler = job.request.hires.upscaler or upscaler
+    if upscaler in LATENT_UPSCALERS:
+        return larger.trimmed(upscaled(x, larger.cells, upscaler))
+    tiling, filter_ = job.request.tiling, find_upscaler(upscaler)
+    # The last image's seed stands for the whole batch, as in WebUI.
+    draw = stream(seeds[-1])
+    latents: list[Tensor] = []
+    for one in x:
+        image = decoded(checkpoint, one, tiling=tiling)
+        image = resized(image, larger.width, larger.height, upscaler=filter_)
+        posterior = encode(checkpoint, image, tiling=tiling)
+        latents.append(posterior.sample(draw(posterior.mean.shape)))
+    return larger.trimmed(torch.cat(latents))
+
+
+def decode_batch(checkpoint: Checkpoint, job: Job, latents: Tensor) -> list[Image.Image]:
+    """Decode a batch to RGB pictures, what stays of the originals laid over them."""
+    images = [decoded(checkpoint, one, tiling=job.request.tiling) for one in latents]
+    if job.start is None:
+        return images
+    pairs = zip(images, job.start.pictures, strict=True)
+    return [finished(image, picture, job.request.options) for image, picture in pairs]

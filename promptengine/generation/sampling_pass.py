@@ -1,0 +1,166 @@
+"""One sampling pass: from latents at a schedule's first level to its last.
+
+Text to image is a pass from pure noise over a whole schedule; what starts from an image or from a
+smaller picture is a pass over the end of one, from latents with noise on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from promptengine.generation.cfg_denoiser import GuidedUnet
+from promptengine.request.options import Options
+from promptengine.sampling.algorithms.base import Denoise, OnStep, StepNoise
+from promptengine.sampling.brownian import brownian_noise
+from promptengine.sampling.noise import ImageNoise
+from promptengine.sampling.parameterization import denoised_from, noise_from
+from promptengine.sampling.samplers import Sampler, SigmaSampler, settings_of
+from promptengine.sampling.schedulers import NoiseTable
+
+__all__ = ["Blend", "first_latents", "noise_table", "run_pass"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Blend:
+    """A part of latents that stays as it was.
+
+    Attributes:
+        start: The latents, without noise ``[images, channels, height, width]``.
+        mask: ``[1, height, width]``, 1 where they may change, 0 where they stay.
+    """
+
+    start: Tensor
+    mask: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Put what stays into ``x``, shaped like ``start``."""
+        return x * self.mask + self.start * (1 - self.mask)
+
+
+def noise_table(table: NoiseTable, options: Options) -> NoiseTable:
+    """The model's noise levels as the options want them."""
+    if options.downcast_alphas:
+        table = table.downcast()
+    if options.noise_schedule == "zero_terminal_snr":
+        table = table.with_zero_terminal_snr()
+    return table
+
+
+def first_latents(
+    sampler: Sampler, schedule: Tensor, noise: ImageNoise, options: Options
+) -> Tensor:
+    """Pure noise as a sampler starts from it ``[images, channels, height, width]``, float32."""
+    x = noise.first()
+    if not isinstance(sampler, SigmaSampler):
+        return x
+    sigma = schedule[0].to(x)
+    return x * ((1 + sigma**2).sqrt() if options.sgm_noise else sigma)
+
+
+def run_pass(
+    sampler: Sampler,
+    model: GuidedUnet,
+    table: NoiseTable,
+    x: Tensor,
+    schedule: Tensor,
+    *,
+    noise: ImageNoise,
+    options: Options,
+    on_step: OnStep,
+    part: Tensor | None = None,
+    blend: Blend | None = None,
+) -> Tensor:
+    """Sample.
+
+    Args:
+        sampler: Which sampler.
+        model: The guided UNet; its call counter starts where it stands.
+        table: The noise levels, as :func:`noise_table` gives them.
+        x: Latents at the first level to visit (the last of rising timesteps), float32.
+        schedule: All levels, as ``sampler.schedule`` gives them.
+        noise: Where noise comes from; its first draw has been taken.
+        options: What the sampler's settings are read from.
+        on_step: Called after each step; may raise to stop.
+        part: The levels to visit, where these are only the end of ``schedule``.
+        blend: What stays as it was. As in WebUI, samplers over sigmas see it in every x0; samplers
+            over timesteps show it to the model and step on without it.
+
+    Returns:
+        Latents ``[images, channels, height, width]``, float32.
+    """
+    levels = (schedule if part is None else part).to(x.device)
+    settings = settings_of(sampler, options)
+    if isinstance(sampler, SigmaSampler):
+        if sampler.spans and part is None:
+            settings["span"] = table.lowest, table.highest
+        return sampler.run(
+            _denoiser(model, table, blend, quantised=options.quantise_timesteps),
+            x,
+            levels,
+            noise=_step_noise(sampler, schedule, noise, options),
+            on_step=on_step,
+            **settings,
+        )
+    alphas = table.alphas_cumprod.to(x)
+    if sampler.respaces:
+        settings["whole"] = part is None
+
+    def predict(x: Tensor, timestep: Tensor) -> Tensor:
+        seen = x if blend is None else blend(x)
+        alpha = alphas[timestep.long()]
+        return model(
+            seen,
+            timestep,
+            level=timestep,
+            reading=lambda output: noise_from(model.prediction, output, seen, alpha),
+        )
+
+    return sampler.run(
+        predict,
+        x,
+        levels,
+        alphas=alphas,
+        noise=noise.draw,
+        on_step=on_step,
+        **settings,
+    )
+
+
+def _denoiser(
+    model: GuidedUnet, table: NoiseTable, blend: Blend | None, *, quantised: bool
+) -> Denoise:
+    """The guided UNet as a function of sigma that answers with x0."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        level = sigma.cpu()
+        timestep = table.nearest_timestep(level) if quantised else table.timestep(level)
+        denoised = model(
+            x * (1 / (sigma**2 + 1).sqrt()),
+            timestep.to(x.device),
+            level=sigma,
+            reading=lambda output: denoised_from(model.prediction, output, x, sigma),
+        )
+        return denoised if blend is None else blend(denoised)
+
+    return denoise
+
+
+def _step_noise(
+    sampler: SigmaSampler, schedule: Tensor, noise: ImageNoise, options: Options
+) -> StepNoise:
+    """The noise of a sampler's steps: along a Brownian path, or drawn afresh for each."""
+    if sampler.brownian:
+        return brownian_noise(
+            schedule,
+            noise.seeding,
+            noise.shape,
+            noise.device,
+            per_batch=options.sde_noise_per_batch,
+        )
+
+    def draw(_sigma: Tensor, _target: Tensor) -> Tensor:
+        return noise.draw()
+
+    return draw

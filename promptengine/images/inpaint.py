@@ -1,0 +1,147 @@
+"""Pictures to start from, ready for the encoder, and what becomes of them afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from promptengine.checkpoints.vae_codec import flattened
+from promptengine.errors import RequestError
+from promptengine.images.masks import (
+    Box,
+    blurred,
+    filled,
+    masked_box,
+    overlay,
+    read_mask,
+    strengthened,
+)
+from promptengine.images.resize import find_upscaler, resized
+from promptengine.request.options import Options
+from promptengine.request.request import ImageStart, Inpainting
+
+__all__ = ["Masks", "PreparedPicture", "finished", "prepared_masks", "prepared_picture"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """One mask as each stage needs it.
+
+    Attributes:
+        painted: In mode L, of the size that is painted: 255 where to paint.
+        overlay: In mode L, of the size of the finished picture: 0 where the original stays.
+        box: The part of the original that is painted, where that is not all of it.
+    """
+
+    painted: Image.Image
+    overlay: Image.Image
+    box: Box | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedPicture:
+    """A picture to start from.
+
+    Attributes:
+        encoded: RGB, what the encoder gets.
+        overlay: RGBA, what of the original is laid over the result; None without a mask.
+        box: Where in the original the result belongs, where that is not all of it.
+    """
+
+    encoded: Image.Image
+    overlay: Image.Image | None
+    box: Box | None
+
+
+def prepared_masks(start: ImageStart, size: tuple[int, int]) -> Masks | None:
+    """Work the mask out.
+
+    Args:
+        start: What to start from.
+        size: Width and height to paint, in pixels.
+
+    Returns:
+        None where there is no mask.
+
+    Raises:
+        RequestError: Only the masked area is to be painted, and there is none.
+    """
+    inpainting = start.inpainting
+    if inpainting is None:
+        return None
+    mask = read_mask(inpainting.mask, hard=inpainting.hard)
+    mask = blurred(ImageOps.invert(mask) if inpainting.inverted else mask, *inpainting.blur)
+    if inpainting.only_masked:
+        box = masked_box(mask, inpainting.padding, size)
+        return Masks(resized(mask.crop(box), *size, "pad"), mask, box)
+    mode = "pad" if start.resize_mode == "latent" else start.resize_mode
+    painted = resized(mask, *size, mode)
+    return Masks(painted, strengthened(painted), None)
+
+
+def prepared_picture(
+    image: Image.Image,
+    start: ImageStart,
+    masks: Masks | None,
+    size: tuple[int, int],
+    options: Options,
+) -> PreparedPicture:
+    """Make one picture ready for the encoder.
+
+    Args:
+        image: In any mode and size.
+        start: How it is to be treated.
+        masks: As :func:`prepared_masks` gives them.
+        size: Width and height to paint, in pixels.
+        options: The background's colour and the upscaler are read from them.
+
+    Raises:
+        RequestError: Picture and mask do not go together, or an option cannot be used.
+    """
+    image = flattened(image, options.background_colour)
+    upscaler = find_upscaler(options.image_upscaler)
+    box = None if masks is None else masks.box
+    if box is None:
+        image = resized(image, *size, start.resize_mode, upscaler)
+    if masks is None or start.inpainting is None:
+        return PreparedPicture(image, None, None)
+    if image.size != masks.overlay.size:
+        raise RequestError(_misfit(image, masks.overlay), field="mask")
+    stays = overlay(image, masks.overlay)
+    if box is not None:
+        image = resized(image.crop(box), *size, "pad", upscaler)
+    return PreparedPicture(_begun(image, masks.painted, start.inpainting), stays, box)
+
+
+def _begun(image: Image.Image, mask: Image.Image, inpainting: Inpainting) -> Image.Image:
+    """What stands under the mask at first; where latents are replaced, pixels are filled before."""
+    return image if inpainting.content == "original" else filled(image, mask)
+
+
+def _misfit(image: Image.Image, mask: Image.Image) -> str:
+    sizes = (
+        f"the image has {image.width}x{image.height} pixels, the mask {mask.width}x{mask.height}"
+    )
+    return f"{sizes}; give both the same size, or have the image resized by another mode"
+
+
+def finished(image: Image.Image, picture: PreparedPicture, options: Options) -> Image.Image:
+    """Lay what stays of the original over a painted picture.
+
+    Args:
+        image: RGB, as decoded.
+        picture: What it was started from.
+        options: ``overlay_original`` off leaves the picture as it is.
+    """
+    if picture.overlay is None or not options.overlay_original:
+        return image
+    if picture.box is not None:
+        left, top, right, bottom = picture.box
+        whole = Image.new("RGBA", picture.overlay.size)
+        upscaler = find_upscaler(options.image_upscaler)
+        whole.paste(resized(image, right - left, bottom - top, "crop", upscaler), (left, top))
+        image = whole
+    image = image.convert("RGBA")
+    image.alpha_composite(picture.overlay)
+    return image.convert("RGB")

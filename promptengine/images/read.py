@@ -1,0 +1,137 @@
+"""What a picture, or a text file, says about how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from promptengine.errors import PictureError
+from promptengine.images.png_chunks import MOST_INFOTEXT, PictureTexts, read_texts
+from promptengine.images.save import KEYWORD, OWN_KEYWORD, from_json
+from promptengine.infotext.novelai import read_novelai
+from promptengine.infotext.other_programs import program_of
+from promptengine.infotext.read import Infotext, read_infotext
+
+__all__ = ["PictureInfo", "infotext_in", "read_picture"]
+
+_KEYWORDS: Final = (KEYWORD, "UserComment", "comment")
+_USED: Final = frozenset({*_KEYWORDS, OWN_KEYWORD})
+_ANYBODYS: Final = frozenset({"comment"})
+"""Where any program leaves words of its own, so that only parameters make an infotext of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PictureInfo:
+    """What a file says.
+
+    Attributes:
+        path: The file.
+        format: PNG, JPEG, WEBP, GIF or text.
+        source: Where the infotext was: a chunk's keyword, ``UserComment``, ``comment``, the name of
+            the text file beside the picture, or ``NovelAI``; empty where there is none.
+        infotext: As read, or None where the file has none.
+        texts: All other texts in the file, by keyword, such as ComfyUI's ``workflow``.
+        program: The name of another program whose metadata this is, where there is no infotext; else
+            empty.
+    """
+
+    path: Path
+    format: str
+    source: str
+    infotext: Infotext | None
+    texts: Mapping[str, str]
+    program: str = ""
+
+    @property
+    def nothing(self) -> str:
+        """Why there is no infotext, in words that follow the file's name; empty where there is one."""
+        if self.infotext is not None:
+            return ""
+        if not self.program:
+            return "holds no infotext"
+        return f"holds metadata of {self.program}, which is not read, and no infotext"
+
+
+def read_picture(path: str | Path) -> PictureInfo:
+    """Read what a picture says about itself, or what a text file says.
+
+    A picture without an infotext may have it in a text file of its name beside it, which counts only
+    if it has parameters: such files often hold a caption. Another program's metadata is no infotext.
+
+    Raises:
+        PictureError: The file is damaged, cut off, empty, or neither a picture nor text.
+        OSError: The file cannot be read.
+    """
+    place = Path(path)
+    found = read_texts(place)
+    if found is None:
+        text = _text_file(place)
+        if text is None:
+            message = "neither a picture (PNG, JPEG, WEBP, GIF) nor a text in UTF-8"
+            raise PictureError(message, path=place)
+        if not text.strip():
+            raise PictureError("the file is empty: neither a picture nor an infotext", path=place)
+        if program := program_of({"": text}):
+            return PictureInfo(place, "text", "", None, {place.name: text}, program)
+        return PictureInfo(place, "text", place.name, read_infotext(text), {})
+    source, infotext = infotext_in(found)
+    if infotext is None:
+        source, infotext = _beside(place)
+    if infotext is None:
+        program = program_of(found.texts)
+        return PictureInfo(place, found.format, "", None, dict(found.texts), program)
+    others = {key: text for key, text in found.texts.items() if key not in _USED}
+    return PictureInfo(place, found.format, source, infotext, others)
+
+
+def infotext_in(found: PictureTexts) -> tuple[str, Infotext | None]:
+    """Where among a picture's texts its infotext is, as :class:`PictureInfo` says, and the infotext."""
+    own = from_json(found.texts.get(OWN_KEYWORD, ""))
+    text = found.texts.get(KEYWORD)
+    # Where the two differ, another program has changed the one that it knows.
+    if own is not None and text in (None, str(own)):
+        return OWN_KEYWORD, own
+    for keyword in _KEYWORDS:
+        written = found.texts.get(keyword, "")
+        if not written.strip() or program_of({"": written}):
+            continue
+        infotext = read_infotext(written)
+        if infotext.entries or keyword not in _ANYBODYS:
+            return keyword, infotext
+    novelai = read_novelai(found.texts, found.size)
+    return ("", None) if novelai is None else ("NovelAI", novelai)
+
+
+def _beside(picture: Path) -> tuple[str, Infotext | None]:
+    path = picture.with_suffix(".txt")
+    try:
+        text = _text_file(path)
+    except (OSError, PictureError):
+        return "", None
+    infotext = read_infotext(text or "")
+    return (path.name, infotext) if infotext.entries else ("", None)
+
+
+def _text_file(path: Path) -> str | None:
+    """The content of a text file; None where it is none.
+
+    Raises:
+        PictureError: It is text, and longer than any infotext.
+    """
+    most = 4 * MOST_INFOTEXT
+    with path.open("rb") as file:
+        content = file.read(most + 1)
+    if b"\0" in content:
+        return None
+    try:
+        text = content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as failure:
+        if len(content) <= most or failure.start < most - 4:
+            return None
+        text = ""
+    if len(content) > most or len(text) > MOST_INFOTEXT:
+        message = f"a text of more than {MOST_INFOTEXT} characters, which is no infotext"
+        raise PictureError(message, path=path)
+    return text

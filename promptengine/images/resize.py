@@ -1,0 +1,119 @@
+"""Sizes of pictures changed as WebUI does, to the last bit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from PIL import Image
+from PIL.Image import Resampling
+
+from promptengine.errors import RequestError
+from promptengine.request.request import ResizeMode
+
+__all__ = ["UPSCALERS", "find_upscaler", "fitted", "resized"]
+
+UPSCALERS: Final = {
+    "None": None,
+    "Lanczos": Resampling.LANCZOS,
+    "Nearest": Resampling.NEAREST,
+}
+"""Upscalers of pictures by WebUI's names; ``None`` is Pillow's Lanczos in one go."""
+
+
+def find_upscaler(name: str) -> Resampling | None:
+    """Look an upscaler up.
+
+    Raises:
+        RequestError: No such upscaler; the message lists what there is.
+    """
+    if name not in UPSCALERS:
+        message = f"unknown upscaler {name!r}; there are {', '.join(UPSCALERS)}"
+        raise RequestError(message, field="upscaler")
+    return UPSCALERS[name]
+
+
+def resized(
+    image: Image.Image,
+    width: int,
+    height: int,
+    mode: ResizeMode = "stretch",
+    upscaler: Resampling | None = None,
+) -> Image.Image:
+    """Bring a picture to a size.
+
+    Args:
+        image: RGB, or L for masks.
+        width: Wanted, in pixels.
+        height: Likewise.
+        mode: ``stretch`` ignores the proportions; ``crop`` covers the size and cuts what is over;
+            ``pad`` fits into it and continues the edges. ``latent`` leaves the picture alone.
+        upscaler: See :func:`find_upscaler`.
+    """
+    if mode == "latent":
+        return image
+    if mode == "stretch":
+        return _scaled(image, width, height, upscaler)
+    inner = fitted(image.size, (width, height), cover=mode == "crop")
+    scaled = _scaled(image, *inner, upscaler)
+    canvas = Image.new(image.mode, (width, height))
+    left, top = width // 2 - inner[0] // 2, height // 2 - inner[1] // 2
+    canvas.paste(scaled, (left, top))
+    if mode == "pad":
+        for edge, place in _edges(scaled, left, top):
+            canvas.paste(edge, place)
+    return canvas
+
+
+def fitted(size: tuple[int, int], target: tuple[int, int], *, cover: bool) -> tuple[int, int]:
+    """The largest size of the same proportions within a target, or the smallest that covers it.
+
+    One side is the target's; the other one is rounded down.
+    """
+    (width, height), (wanted, tall) = size, target
+    wider = wanted / tall > width / height
+    if wider == cover:
+        return wanted, max(height * wanted // width, 1)
+    return max(width * tall // height, 1), tall
+
+
+def _scaled(
+    image: Image.Image, width: int, height: int, upscaler: Resampling | None
+) -> Image.Image:
+    factor = max(width / image.width, height / image.height)
+    if upscaler is not None and image.mode != "L" and factor > 1:
+        sides = [side * factor for side in image.size]
+        image = image.resize((int(sides[0]), int(sides[1])), upscaler)
+        # An upscaler aims at what latents can express.
+        cells = tuple(max(int(side) // 8 * 8, 8) for side in sides)
+        if image.size != cells:
+            image = image.resize((cells[0], cells[1]), Resampling.LANCZOS)
+        if image.size == (width, height):
+            return image
+    return image.resize((width, height), Resampling.LANCZOS)
+
+
+def _edges(image: Image.Image, left: int, top: int) -> list[tuple[Image.Image, tuple[int, int]]]:
+    """What stands beside a picture that was fitted in: each edge line, continued, and where it goes."""
+    pixels = np.asarray(image)
+    found: list[tuple[np.ndarray, tuple[int, int]]] = []
+    if top > 0:
+        found.append((np.repeat(_beyond(pixels[:2]), top, axis=0), (0, 0)))
+        below = np.repeat(_beyond(pixels[:-3:-1]), top, axis=0)
+        found.append((below, (0, top + image.height)))
+    if left > 0:
+        sideways = pixels.swapaxes(0, 1)
+        before = np.repeat(_beyond(sideways[:2]), left, axis=0).swapaxes(0, 1)
+        after = np.repeat(_beyond(sideways[:-3:-1]), left, axis=0).swapaxes(0, 1)
+        found += [(before, (0, 0)), (after, (left + image.width, 0))]
+    return [(Image.fromarray(np.ascontiguousarray(edge)), place) for edge, place in found]
+
+
+def _beyond(lines: np.ndarray) -> np.ndarray:
+    """The line that Pillow's bicubic filter reads off the very edge, ``[1, …]``.
+
+    Args:
+        lines: The outermost line and, if there is one, its neighbour.
+    """
+    edge, neighbour = lines[0].astype(int), lines[-1].astype(int)
+    return ((9 * edge - neighbour + 4) // 8).clip(0, 255).astype(np.uint8)[None]

@@ -1,0 +1,187 @@
+"""Pictures as files with their infotext, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from promptengine.errors import PictureError
+from promptengine.files.atomic import replacing
+from promptengine.images.exif import make_exif
+from promptengine.images.png_chunks import MOST_INFOTEXT
+from promptengine.infotext.read import Infotext
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = [
+    "KEYWORD",
+    "OWN_KEYWORD",
+    "encode_picture",
+    "from_json",
+    "save_picture",
+    "save_png",
+    "to_json",
+]
+
+KEYWORD: Final = "parameters"
+"""Of WebUI's text chunk."""
+
+OWN_KEYWORD: Final = "promptengine"
+"""Of the chunk that holds the same as JSON."""
+
+_JSON_VERSION: Final = 1
+_FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_LONGEST_SEGMENT: Final = 0xFFFF - 2
+
+
+def save_picture(
+    image: Image, path: str | Path, infotext: str | Infotext = "", *, quality: int = 80
+) -> None:
+    """Write a picture in the format of its suffix, with its infotext where WebUI has it.
+
+    A PNG holds WebUI's ``parameters`` chunk and, for an :class:`~promptengine.infotext.read.Infotext`,
+    a chunk ``promptengine`` with the same as JSON, so that what is read from it equals what was
+    written, whatever the prompt. JPEG and WEBP hold the text as EXIF's ``UserComment``; there a
+    prompt that has a line ``Negative prompt: …`` of its own reads as two prompts. Lone surrogates,
+    which no file can hold, become U+FFFD.
+
+    Args:
+        image: The picture, RGB.
+        path: Where to, ending in ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``; an existing file is
+            replaced at once, never half.
+        infotext: As text or as structure; empty for none.
+        quality: Of JPEG and WEBP, 1 to 100; 80 is WebUI's.
+
+    Raises:
+        PictureError: Another suffix, a picture too large for the format, or a text too long for it
+            (JPEG holds 32,000 characters).
+        OSError: The folder is missing or not writable, or the disk is full.
+    """
+    target = Path(path)
+    form = _FORMATS.get(target.suffix.lower())
+    if form is None:
+        message = f"cannot write this format; the name must end in {', '.join(_FORMATS)}"
+        raise PictureError(message, path=target)
+    with replacing(target) as temporary:
+        _write(image, temporary, _options(form, infotext, quality, target), target)
+
+
+def save_png(image: Image, path: str | Path, infotext: str | Infotext = "") -> None:
+    """Write a PNG with its infotext, whatever the suffix; see :func:`save_picture`.
+
+    Raises:
+        PictureError: A text of more characters than are read again.
+        OSError: The folder is missing or not writable, or the disk is full.
+    """
+    target = Path(path)
+    with replacing(target) as temporary:
+        _write(image, temporary, {"format": "PNG", **_chunks(infotext, target)}, target)
+
+
+def encode_picture(
+    image: Image, suffix: str, infotext: str | Infotext = "", *, quality: int = 80
+) -> bytes:
+    """The bytes of the file that :func:`save_picture` would write.
+
+    Args:
+        image: The picture, RGB.
+        suffix: ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``.
+        infotext: As text or as structure; empty for none.
+        quality: Of JPEG and WEBP, 1 to 100.
+
+    Raises:
+        PictureError: A picture too large for the format, or a text too long for it.
+    """
+    name, file = Path(f"picture{suffix}"), BytesIO()
+    _write(image, file, _options(_FORMATS[suffix], infotext, quality, name), name)
+    return file.getvalue()
+
+
+def _options(form: str, infotext: str | Infotext, quality: int, name: Path) -> dict[str, Any]:
+    """What Pillow is told when it writes a format."""
+    if form == "PNG":
+        return {"format": form, **_chunks(infotext, name)}
+    exif = make_exif(str(infotext)) if str(infotext) else b""
+    if len(str(infotext)) > MOST_INFOTEXT:
+        raise PictureError("the infotext is longer than a picture may hold", path=name)
+    if form == "JPEG" and len(exif) > _LONGEST_SEGMENT:
+        message = (
+            "the infotext is too long for JPEG, which holds 32,000 characters; use PNG or WEBP"
+        )
+        raise PictureError(message, path=name)
+    return {"format": form, "exif": exif, "quality": quality}
+
+
+def _chunks(infotext: str | Infotext, name: Path) -> dict[str, Any]:
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    text = _encodable(str(infotext))
+    own = _encodable(to_json(infotext)) if isinstance(infotext, Infotext) else ""
+    if len(text) > MOST_INFOTEXT:
+        raise PictureError("the infotext is longer than a picture may hold", path=name)
+    if text:
+        chunks.add_text(KEYWORD, text)
+    if own:
+        chunks.add_itxt(OWN_KEYWORD, own)
+    return {"pnginfo": chunks}
+
+
+def to_json(infotext: Infotext) -> str:
+    """An infotext as JSON that is the same for the same infotext."""
+    document = {
+        "entries": list(infotext.entries.items()),
+        "negative_prompt": infotext.negative_prompt,
+        "prompt": infotext.prompt,
+        "strays": infotext.strays,
+        "trailing": infotext.trailing,
+        "version": _JSON_VERSION,
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def from_json(text: str) -> Infotext | None:
+    """Read what :func:`to_json` wrote; None for anything else."""
+    try:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    match document:
+        case {
+            "version": 1,
+            "prompt": str(prompt),
+            "negative_prompt": str(negative),
+            "entries": [*entries],
+            "strays": [*strays],
+            "trailing": str(trailing),
+        }:
+            pairs = [cast("list[str]", entry) for entry in entries if _are_texts(entry, 2)]
+            if len(pairs) < len(entries) or not _are_texts(strays):
+                return None
+            mapping = {pair[0]: pair[1] for pair in pairs}
+            return Infotext(prompt, negative, mapping, tuple(map(str, strays)), trailing)
+        case _:
+            return None
+
+
+def _are_texts(value: object, count: int | None = None) -> bool:
+    if not isinstance(value, list):
+        return False
+    items = cast("list[object]", value)
+    return count in (None, len(items)) and all(isinstance(item, str) for item in items)
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _write(image: Image, file: Path | BytesIO, options: Mapping[str, Any], name: Path) -> None:
+    try:
+        image.save(file, **options)
+    except ValueError as error:
+        # Pillow has no error of its own for what a format cannot hold.
+        raise PictureError(f"cannot be written: {error}", path=name) from error

@@ -1,0 +1,208 @@
+"""Finds the file that an infotext means: by its hash first, and then by its name.
+
+A name says little: people rename files. The file of that name is looked at first all the same, since
+its hash then spares reading all others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, cast
+
+from promptengine.errors import PromptEngineError
+from promptengine.files.size_limits import MOST_HEADER_BYTES, json_object
+from promptengine.prompt import Diagnostic, Tag, parse
+from promptengine.registry.registry import Kind, Registry, RegistryEntry
+
+__all__ = ["Finder", "Sought", "hash_list"]
+
+_WORDS: Final[Mapping[Kind, str]] = {
+    "hypernet": "hypernetwork",
+    "lora": "LoRA",
+    "checkpoint": "checkpoint",
+    "vae": "VAE",
+    "embedding": "embedding",
+}
+_HASH: Final = re.compile(r"[0-9a-f]{8,64}")
+_OLD_HASH_START: Final = 0x100000
+_OLD_HASH_BYTES: Final = 0x10000
+_OLD_HASH_DIGITS: Final = 8
+_BLOCK_BYTES: Final = 1 << 20
+_SHOWN_CHARACTERS: Final = 80
+_NOT_LISTED: Final = {ord(mark): None for mark in ",:\r\n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """What an infotext says of a file.
+
+    Attributes:
+        kind: What it is.
+        name: As written; empty where only a hash is known.
+        digest: The first digits of a hash, lower-case hex, or empty where none is known.
+    """
+
+    kind: Kind
+    name: str
+    digest: str = ""
+
+    def __str__(self) -> str:
+        name = self.name[:_SHOWN_CHARACTERS] + "…" * (len(self.name) > _SHOWN_CHARACTERS)
+        return f"{_WORDS[self.kind]} {name!r}" + (f" [{self.digest}]" if self.digest else "")
+
+
+class Finder:
+    """Finds files, and reads none of them twice to learn its hash.
+
+    Args:
+        registry: Where the files are.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._lora_digests: dict[Path, tuple[str, ...]] = {}
+
+    def find(self, sought: Sought) -> tuple[RegistryEntry | None, tuple[Diagnostic, ...]]:
+        """Find a file by its hash, or else by its name.
+
+        Reads no more than it must: the file of that name, and all of that kind only where this one
+        differs or is missing.
+
+        Returns:
+            The file, or None; and a remark where it has another name, other content, or is missing.
+        """
+        named = self.registry.find(sought.kind, sought.name) if sought.name else None
+        if not _HASH.fullmatch(sought.digest):
+            sought = replace(sought, digest="")
+        if named is not None and (not sought.digest or self._matches(named, sought.digest)):
+            return named, ()
+        if sought.digest:
+            for entry in self.registry.entries(sought.kind):
+                if entry != named and self._matches(entry, sought.digest):
+                    message = f"{sought} is found here as {entry.name!r}, by its hash"
+                    return entry, (Diagnostic("info", message),)
+        if named is None:
+            return None, (self._missing(sought),)
+        message = f"{sought} is missing here; the file of that name differs and is used instead"
+        hint = f"the hash of {named.path} is {self._shown_digest(named)}"
+        return named, (Diagnostic("warning", message, None, hint),)
+
+    def rename_tags(
+        self, prompt: str, hashes: Mapping[Kind, Mapping[str, str]]
+    ) -> tuple[str, tuple[Diagnostic, ...]]:
+        """Let the tags of a prompt name the files with the hashes that an infotext lists.
+
+        Args:
+            prompt: With tags of the kinds in ``hashes``; a tag whose name is not listed stays.
+            hashes: By kind, names as infotexts list them (without ``:`` and ``,``) and hashes.
+
+        Returns:
+            The prompt, and a remark for every file that has another name or is not the same.
+        """
+        found: dict[tuple[Kind, str], str] = {}
+        remarks: dict[Diagnostic, None] = {}
+        pieces: list[str] = []
+        done = 0
+        for tag in parse(prompt).tags:
+            kind, name = _kind_of(tag), tag.arguments[0]
+            listed = {} if kind is None else hashes.get(kind, {})
+            digest = listed.get(name.translate(_NOT_LISTED))
+            if kind is None or digest is None:
+                continue
+            if (kind, name) not in found:
+                found[kind, name], said = self._name_here(Sought(kind, name, digest))
+                remarks |= dict.fromkeys(said)
+            start = tag.span.start + len(f"<{tag.kind}:")
+            if prompt.startswith(name, start):
+                pieces += [prompt[done:start], found[kind, name]]
+                done = start + len(name)
+            elif name != found[kind, name]:
+                message = f"the tag of {name!r} has a comment in it and is left as it is"
+                remarks[Diagnostic("warning", message)] = None
+        return "".join((*pieces, prompt[done:])), tuple(remarks)
+
+    def _name_here(self, sought: Sought) -> tuple[str, tuple[Diagnostic, ...]]:
+        """The name by which a tag finds a file; as it was where it finds it already."""
+        entry, remarks = self.find(sought)
+        if entry is None or self.registry.find(sought.kind, sought.name) == entry:
+            return sought.name, remarks
+        if set(entry.name) & set(":>"):
+            message = f"no tag can hold the name {entry.name!r}; rename the file"
+            return sought.name, (*remarks, Diagnostic("warning", message))
+        return entry.name, remarks
+
+    def _missing(self, sought: Sought) -> Diagnostic:
+        near = self.registry.near(sought.kind, sought.name) if sought.name else ()
+        hint = f"names like it: {', '.join(map(repr, near))}" if near else ""
+        return Diagnostic("warning", f"{sought} is not in the models folder", None, hint)
+
+    def _shown_digest(self, entry: RegistryEntry) -> str:
+        """What an infotext would give as a file's hash."""
+        try:
+            return next(d for d in self._digests(entry) if len(d) > _OLD_HASH_DIGITS)[:12]
+        except (PromptEngineError, OSError):
+            return "not known, since it cannot be read"
+
+    def _matches(self, entry: RegistryEntry, digest: str) -> bool:
+        try:
+            return any(found.startswith(digest) for found in self._digests(entry))
+        except (PromptEngineError, OSError):
+            return False
+
+    def _digests(self, entry: RegistryEntry) -> Iterator[str]:
+        """Every hash that programs have written for a file, those that cost least first."""
+        if entry.path.is_file():
+            yield _old_digest(entry.path)
+            if entry.kind == "lora" and entry.path.suffix.lower() == ".safetensors":
+                if entry.path not in self._lora_digests:
+                    self._lora_digests[entry.path] = tuple(_lora_digests(entry.path))
+                yield from self._lora_digests[entry.path]
+        yield self.registry.digest(entry)
+
+
+def hash_list(value: str) -> dict[str, str]:
+    """Read a list such as ``ink: 0123456789, wash: abcdef0123``; what is no pair is left out."""
+    items = (item.rpartition(":") for item in value.split(","))
+    return {name.strip(): digest.strip().lower() for name, colon, digest in items if colon}
+
+
+def _kind_of(tag: Tag) -> Kind | None:
+    if tag.kind == "hypernet":
+        return "hypernet"
+    return "lora" if tag.kind in ("lora", "lyco") else None
+
+
+def _old_digest(path: Path) -> str:
+    """The hash of 2022: of 64 KiB in the second MiB. A shorter file has none."""
+    with path.open("rb") as file:
+        file.seek(_OLD_HASH_START)
+        part = file.read(_OLD_HASH_BYTES)
+    return hashlib.sha256(part).hexdigest()[:_OLD_HASH_DIGITS] if part else ""
+
+
+def _lora_digests(path: Path) -> Iterator[str]:
+    """The hash that a LoRA's trainer wrote into it, or that of the tensors alone.
+
+    The file begins with the length of a JSON header, 8 bytes little-endian.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MOST_HEADER_BYTES:
+            return
+        written = _metadata(file.read(length)).get("sshs_model_hash")
+        if isinstance(written, str) and written:
+            yield written.lower()
+            return
+        digest = hashlib.sha256()
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    yield digest.hexdigest()
+
+
+def _metadata(header: bytes) -> dict[str, Any]:
+    inner = (json_object(header) or {}).get("__metadata__")
+    return cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}

@@ -1,0 +1,492 @@
+"""An infotext, turned into the request that makes its picture again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, Final, cast
+
+from promptengine.errors import RequestError
+from promptengine.infotext.fields import (
+    FIELDS,
+    OPTIONS,
+    PICTURE_FIELDS,
+    RECORDS,
+    Label,
+    number,
+    whole,
+)
+from promptengine.infotext.find_files import Finder, Sought, hash_list
+from promptengine.infotext.novelai import MADE_BY_NOVELAI
+from promptengine.infotext.other_programs import program_of
+from promptengine.infotext.read import Infotext
+from promptengine.infotext.schedule_types import (
+    AUTOMATIC,
+    named_schedule,
+    old_plain_list,
+    own_schedule,
+    since_1_9,
+    split_name,
+)
+from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
+from promptengine.infotext.write import skipped_items
+from promptengine.prompt import Diagnostic, Severity
+from promptengine.registry.registry import Kind, Registry, RegistryEntry
+from promptengine.request.request import GenerationRequest, with_hypernetwork
+
+__all__ = ["Recipe", "request_from", "without"]
+
+_MOST_NETWORKS: Final = 200
+"""Of one kind that are looked up; no picture has more."""
+
+_ADDED_NETWORK: Final = re.compile(r"AddNet (Module|Model|Weight A|Weight B) ([0-9]{1,3})")
+_SHOWN_CHARACTERS: Final = 80
+_SIZE_STEP: Final = 8
+
+_DIRECT: Final[Mapping[str, Label]] = {
+    "Steps": Label("steps", whole),
+    "CFG scale": Label("cfg_scale", number),
+    "Seed": Label("seed", whole),
+    "Clip skip": Label("clip_skip", whole),
+}
+_OLD_SCHEDULES: Final = frozenset({"karras", "exponential", "polyexponential"})
+_LACKING: Final = frozenset({"LCM", "DDIM CFG++"})
+"""Samplers of WebUI that this engine does not have."""
+
+_HASH_LISTS: Final[Mapping[str, Kind]] = {
+    "Hypernet hashes": "hypernet",
+    "Lora hashes": "lora",
+    "TI hashes": "embedding",
+}
+_CIVITAI_KINDS: Final[Mapping[str, Kind]] = {
+    "hypernet": "hypernet",
+    "lora": "lora",
+    "lyco": "lora",
+    "embed": "embedding",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What makes a picture again.
+
+    Attributes:
+        request: For one picture.
+        checkpoint: The model's file, or None where the infotext names none or it is not here.
+        vae: Likewise.
+        options: WebUI's settings that the infotext names or implies, by WebUI's names of them, such
+            as ``randn_source``. ``randn_source`` is there whenever the infotext has parameters:
+            where it does not name the source of its noise, that was a GPU, so ``NV``.
+        fields: What a request of WebUI's API would hold beside what ``request`` does, such as
+            ``subseed`` or ``hr_scale``.
+        diagnostics: All that is not in the above: keys that are not understood, values that cannot
+            be used, and files that are missing, differ or have another name here.
+    """
+
+    request: GenerationRequest
+    checkpoint: RegistryEntry | None
+    vae: RegistryEntry | None
+    options: Mapping[str, object]
+    fields: Mapping[str, object]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(slots=True)
+class _Draft:
+    """A recipe in the making; ``left`` holds the entries that nobody has read yet."""
+
+    finder: Finder
+    request: GenerationRequest
+    left: dict[str, str]
+    had_parameters: bool
+    options: dict[str, object] = field(default_factory=dict[str, object])
+    fields: dict[str, object] = field(default_factory=dict[str, object])
+    diagnostics: list[Diagnostic] = field(default_factory=list[Diagnostic])
+
+    def say(self, message: str, severity: Severity = "warning") -> None:
+        self.diagnostics.append(Diagnostic(severity, message))
+
+    def refuse(self, key: str, value: str, why: str = "") -> None:
+        self.say(f"{key}: {_shown(value)} cannot be used{why and f' ({why})'} and is left out")
+
+    def set(self, **values: object) -> str:
+        """Change the request; returns why it cannot be done, or nothing."""
+        try:
+            self.request = replace(self.request, **cast("dict[str, Any]", values))
+        except RequestError as error:
+            return str(error)
+        return ""
+
+
+def request_from(infotext: Infotext, registry: Registry) -> Recipe:
+    """Work out what makes the picture of an infotext again.
+
+    What cannot be used of an infotext is left out, and a diagnostic says so.
+    Files are looked up by their hash first and then by their name, which reads the files that the
+    infotext names and, where the hash is another one, all of that kind.
+
+    Args:
+        infotext: As read.
+        registry: Where the files are.
+
+    Raises:
+        RequestError: The text is no infotext: it is empty, or another program's notes in JSON, which
+            the message names.
+    """
+    _refuse_other_texts(infotext)
+    draft = _Draft(
+        finder=Finder(registry),
+        request=GenerationRequest(
+            prompt=infotext.prompt, negative_prompt=infotext.negative_prompt, policy="warn"
+        ),
+        left=dict(infotext.entries),
+        had_parameters=bool(infotext.entries),
+    )
+    version = draft.left.get("Version", "")
+    implied = implied_labels(version, infotext.prompt, draft.left.get("Sampler", ""))
+    draft.left = {**{label: str(value) for label, value in implied.items()}, **draft.left}
+    hashes = _take_hashes(draft)
+    checkpoint = _take_file(draft, "checkpoint", "Model", hashes.pop("model", ""))
+    vae = _take_file(draft, "vae", "VAE", hashes.pop("vae", ""))
+    _take_numbers(draft)
+    kind = _take_sampler(draft)
+    _take_size(draft)
+    _take_hires(draft, kind)
+    _take_old_networks(draft)
+    _take_skipped(draft)
+    _take_labels(draft, OPTIONS, draft.options)
+    _take_labels(draft, FIELDS, draft.fields)
+    _note_start_picture(draft)
+    _rename_networks(draft, hashes)
+    _report_rest(draft, infotext)
+    return Recipe(
+        request=draft.request,
+        checkpoint=checkpoint,
+        vae=vae,
+        options=draft.options,
+        fields=draft.fields,
+        diagnostics=tuple(dict.fromkeys(draft.diagnostics)),
+    )
+
+
+def _refuse_other_texts(infotext: Infotext) -> None:
+    if infotext.entries:
+        return
+    if not infotext.prompt and not infotext.negative_prompt:
+        raise RequestError("the infotext is empty", field="infotext")
+    if program := program_of({"": infotext.prompt}):
+        message = f"this is metadata of {program}, which is not read; it is no infotext of WebUI's"
+        raise RequestError(f"{message}: give the prompt and settings themselves", field="infotext")
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
+
+
+def _take_hashes(draft: _Draft) -> dict[str, str]:
+    """All hashes by ``kind:name``, and ``model`` and ``vae`` alone, as Civitai's programs have them."""
+    found: dict[str, str] = {}
+    try:
+        document: Any = json.loads(draft.left.get("Hashes", "{}"))
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict):
+        for key, value in cast("dict[str, object]", document).items():
+            kind, colon, name = key.partition(":")
+            known = f"{_CIVITAI_KINDS.get(kind, kind)}:{name}" if colon else kind
+            found[known] = str(value).lower()
+    else:
+        draft.refuse("Hashes", draft.left["Hashes"], "not a JSON object")
+    for label, kind in _HASH_LISTS.items():
+        for name, digest in hash_list(draft.left.get(label, "")).items():
+            found[f"{kind}:{name}"] = digest
+    return found
+
+
+def _take_file(draft: _Draft, kind: Kind, label: str, listed_hash: str) -> RegistryEntry | None:
+    """The file of ``Model`` and ``Model hash``, or ``VAE`` and ``VAE hash``."""
+    name = draft.left.pop(label, "")
+    digest = draft.left.pop(f"{label} hash", listed_hash).lower()
+    if not name and not digest:
+        return None
+    # "None" and "Automatic" are what WebUI calls having none, and the one beside the checkpoint.
+    if kind == "vae" and name in ("None", "Automatic"):
+        draft.options["sd_vae"] = name
+        return None
+    entry, remarks = draft.finder.find(Sought(kind, name, digest))
+    draft.diagnostics += remarks
+    return entry
+
+
+def _take_numbers(draft: _Draft) -> None:
+    for key, label in _DIRECT.items():
+        value = draft.left.pop(key, None)
+        if value is None:
+            continue
+        try:
+            why = draft.set(**{label.name: label.read(value)})
+        except ValueError:
+            why = "no number"
+        if why:
+            draft.refuse(key, value, why)
+
+
+def _take_sampler(draft: _Draft) -> str:
+    """The sampler, and the schedule of its steps, which 1.9 and later write by itself.
+
+    Returns:
+        The schedule type as written.
+    """
+    sampler = draft.left.pop("Sampler", "")
+    kind = draft.left.pop("Schedule type", "")
+    version = draft.left.get("Version", "")
+    scheduler = kind
+    if kind in _OLD_SCHEDULES:
+        # Until 1.8 the schedule was a setting, in lower case.
+        draft.options["k_sched_type"] = kind
+        scheduler = ""
+    elif kind.lower() in AUTOMATIC:
+        scheduler = own_schedule(sampler, version)
+        if old_plain_list(sampler, version):
+            message = f"before WebUI 1.9 {sampler} alone meant the plain list of levels"
+            draft.say(f"{message}, so the scheduler is {scheduler}", "info")
+    else:
+        sampler, _ = split_name(sampler)
+    for name, value in (("sampler", sampler), ("scheduler", scheduler)):
+        if value and (why := draft.set(**{name: value})):
+            draft.say(without(name, value, why))
+    if sampler == "DDIM" and "Eta" in draft.left:
+        # In 2022 there was one key for both etas.
+        draft.left.setdefault("Eta DDIM", draft.left.pop("Eta"))
+    return kind
+
+
+def without(name: str, value: str, why: str) -> str:
+    """Say that the default takes the place of a sampler or schedule type that is not here.
+
+    Args:
+        name: ``sampler`` or ``scheduler``, which the command line's option is called too.
+        value: What was asked for.
+        why: What is wrong with it.
+    """
+    if value in _LACKING:
+        why = f"a {name} of WebUI that is not here yet"
+    default = getattr(GenerationRequest(prompt=""), name)
+    label = {"sampler": "Sampler", "scheduler": "Schedule type"}[name]
+    told = f"{label}: {_shown(value)} cannot be used ({why})"
+    return f"{told}; {default} is used, or what --{name} says"
+
+
+def _take_size(draft: _Draft) -> None:
+    value = draft.left.pop("Size", None)
+    first_pass = draft.left.pop("First pass size", None)
+    if value is None:
+        return
+    size = size_of(value)
+    if size is not None and first_pass is not None:
+        width, height = size
+        size = first_pass_size(size_of(first_pass), size)
+        draft.fields |= {"enable_hr": True, "hr_resize_x": width, "hr_resize_y": height}
+    if size is None:
+        draft.refuse("Size", value, "not width x height")
+        return
+    width, height = (side - side % _SIZE_STEP for side in size)
+    if why := draft.set(width=width, height=height):
+        draft.refuse("Size", value, why)
+    elif (width, height) != size:
+        draft.say(f"size {size[0]}x{size[1]} makes a picture of {width}x{height}", "info")
+
+
+def _take_hires(draft: _Draft, kind: str) -> None:
+    """What only makes sense together: the second pass, and sizes in one value.
+
+    Args:
+        draft: To be filled.
+        kind: The first pass's schedule type as written.
+    """
+    if draft.left.keys() & {"Hires upscale", "Hires upscaler", "Hires resize"}:
+        draft.fields["enable_hr"] = True
+    for key, names in (
+        ("Hires resize", ("hr_resize_x", "hr_resize_y")),
+        ("Seed resize from", ("seed_resize_from_w", "seed_resize_from_h")),
+    ):
+        value = draft.left.pop(key, None)
+        size = None if value is None else size_of(value)
+        if size is not None:
+            draft.fields |= dict(zip(names, size, strict=True))
+        elif value is not None:
+            draft.refuse(key, value, "not width x height")
+    for key in ("Hires sampler", "Hires checkpoint", "Hires schedule type"):
+        if draft.left.get(key, "").startswith("Use same "):
+            del draft.left[key]
+    _fill_hires_schedule(draft, kind)
+
+
+def _fill_hires_schedule(draft: _Draft, kind: str) -> None:
+    """Name the schedule type of the second pass where its sampler is named without one.
+
+    Since 1.9 it is then the first pass's, ``kind``; before it was the sampler's own.
+    """
+    version = draft.left.get("Version", "")
+    sampler = draft.left.get("Hires sampler", "")
+    named = draft.left.pop("Hires schedule type", "")
+    if named and named.lower() in AUTOMATIC:
+        named = named_schedule(sampler or draft.request.sampler, version)
+    elif not named and kind not in _OLD_SCHEDULES:
+        same = since_1_9(version) and sampler and kind.lower() not in AUTOMATIC
+        named = kind if same else own_schedule(sampler, version)
+    if named:
+        draft.left["Hires schedule type"] = named
+
+
+def _take_old_networks(draft: _Draft) -> None:
+    """Networks that were settings before they had tags: WebUI's in 2022, and an extension's."""
+    name = draft.left.pop("Hypernet", "")
+    strength = draft.left.pop("Hypernet strength", "1.0")
+    digest = draft.left.pop("Hypernet hash", "")
+    name, digest = _hashed_name(name, digest)
+    if name and name != "None":
+        _append_network(draft, "hypernet", name, digest, strength)
+    slots: dict[int, dict[str, str]] = {}
+    for key in tuple(draft.left):
+        if match := _ADDED_NETWORK.fullmatch(key):
+            slots.setdefault(int(match[2]), {})[match[1]] = draft.left.pop(key)
+    if draft.left.pop("AddNet Enabled", "True") != "True":
+        return
+    for number_, slot in sorted(slots.items()):
+        name = slot.get("Model", "None")
+        if name == "None":
+            continue
+        if slot.get("Module", "LoRA") != "LoRA":
+            draft.refuse(f"AddNet Module {number_}", slot["Module"], "only LoRA is known")
+            continue
+        name, digest = _hashed_name(name)
+        unet = slot.get("Weight A", "1.0")
+        text = slot.get("Weight B", unet)
+        _append_network(draft, "lora", name, digest, unet if text == unet else f"{text}:{unet}")
+
+
+def _hashed_name(text: str, digest: str = "") -> tuple[str, str]:
+    """Take ``name(hash)`` apart; other text is a name."""
+    name, bracket, inner = text.rpartition("(")
+    if bracket and inner.endswith(")"):
+        return name.rstrip(), inner[:-1]
+    return text, digest
+
+
+def _append_network(draft: _Draft, kind: Kind, name: str, digest: str, multiplier: str) -> None:
+    entry, remarks = draft.finder.find(Sought(kind, name, digest.lower()))
+    draft.diagnostics += remarks
+    name = name if entry is None else entry.name
+    try:
+        prompt = with_hypernetwork(draft.request.prompt, name, multiplier)
+        if any(mark in multiplier for mark in "<>\r\n"):
+            raise RequestError(f"{multiplier!r} is no multiplier", field="hypernetwork")
+    except RequestError as error:
+        draft.say(str(error))
+        return
+    if kind != "hypernet":
+        head, _, tail = prompt.rpartition("<hypernet:")
+        prompt = f"{head}<{kind}:{tail}"
+    draft.set(prompt=prompt)
+
+
+def _take_skipped(draft: _Draft) -> None:
+    value = draft.left.pop("Hypernet skipped", "")
+    for item in islice(skipped_items(value), _MOST_NETWORKS):
+        name = item.rpartition(" (")[0] or item
+        message = f"the picture was made without hypernetwork {item}"
+        if draft.finder.registry.find("hypernet", name) is None:
+            draft.say(message, "info")
+        else:
+            draft.say(f"{message}, which is here now; take its tag out for the same picture")
+
+
+def _take_labels(draft: _Draft, labels: Mapping[str, Label], into: dict[str, object]) -> None:
+    for key in tuple(draft.left):
+        if key not in labels:
+            continue
+        value = draft.left.pop(key)
+        try:
+            into[labels[key].name] = labels[key].read(value)
+        except (ValueError, KeyError, OverflowError):
+            draft.refuse(key, value)
+    if labels is OPTIONS and draft.had_parameters:
+        draft.options.setdefault("randn_source", "NV")
+
+
+def _note_start_picture(draft: _Draft) -> None:
+    """Say so where a picture was made from another one, which no infotext holds."""
+    changed = draft.left.keys() & (PICTURE_FIELDS.keys() | {"Init image hash"})
+    strength = "denoising_strength" in draft.fields and "enable_hr" not in draft.fields
+    _take_labels(draft, PICTURE_FIELDS, draft.fields)
+    if changed or strength:
+        # A strength alone may be what an extension writes, or the rest of a second pass.
+        made = "was" if changed else "may have been"
+        draft.say(
+            f"this image {made} made from another one (img2img), which its text does not hold"
+        )
+
+
+def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
+    """Let tags name the files of the hashes, and look whether embeddings are the same."""
+    if len(hashes) > _MOST_NETWORKS:
+        draft.say(f"{len(hashes)} hashes of networks are too many; none is used")
+        return
+    by_kind: dict[Kind, dict[str, str]] = {"hypernet": {}, "lora": {}, "embedding": {}}
+    for key, digest in hashes.items():
+        kind, _, name = key.partition(":")
+        if kind in by_kind:
+            by_kind[kind][name] = digest
+        else:
+            draft.say(f"the hash of {_shown(key)} belongs to nothing that is known")
+    for name, digest in by_kind.pop("embedding").items():
+        entry, remarks = draft.finder.find(Sought("embedding", name, digest))
+        draft.diagnostics += remarks
+        if entry is not None and entry.name != name:
+            draft.say(f"write {entry.name!r} for {name!r} in the prompts to use this embedding")
+    if not any(by_kind.values()):
+        return
+    prompt, remarks = draft.finder.rename_tags(draft.request.prompt, by_kind)
+    draft.set(prompt=prompt)
+    draft.diagnostics += remarks
+    if isinstance(second := draft.fields.get("hr_prompt"), str):
+        draft.fields["hr_prompt"], remarks = draft.finder.rename_tags(second, by_kind)
+        draft.diagnostics += remarks
+
+
+def _report_rest(draft: _Draft, infotext: Infotext) -> None:
+    _report_resources(draft)
+    if draft.left.get("Version") == MADE_BY_NOVELAI:
+        draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
+    for key, value in draft.left.items():
+        if key == "Prompt syntax" and value == "extended":
+            draft.set(dialect="extended")
+        elif key == "Prompt syntax" and value != "pe1":
+            draft.say(f"prompt syntax {_shown(value)} is not known; pe1 is used")
+        elif key not in RECORDS:
+            draft.say(f"the key {key!r} is not understood and is left out: {_shown(value)}")
+    for stray in infotext.strays:
+        draft.say(f"{_shown(stray)} among the parameters is not understood and is left out")
+    if infotext.trailing:
+        draft.say(f"text after the parameters is left out: {_shown(infotext.trailing)}")
+
+
+def _report_resources(draft: _Draft) -> None:
+    """Say which models an infotext names by Civitai's numbers alone, which no file here bears."""
+    try:
+        document: Any = json.loads(draft.left.get("Civitai resources", "[]"))
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, list):
+        return
+    items = [one for one in cast("list[object]", document) if isinstance(one, dict)]
+    kinds = [str(cast("dict[str, object]", one).get("type")) for one in items]
+    if others := [kind for kind in kinds if kind not in ("checkpoint", "None")]:
+        shown = ", ".join(
+            f"{others.count(kind)} {kind[:20]}" for kind in dict.fromkeys(others[:20])
+        )
+        draft.say(f"Civitai resources are named by numbers alone and are not applied: {shown}")

@@ -1,0 +1,1 @@
+"""promptengine in other libraries' own idiom."""

@@ -1,0 +1,225 @@
+"""WebUI's prompts for a pipeline of diffusers, by hand: embeddings to pass in, networks to hold in."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from promptengine.accel.onednn import quickened
+from promptengine.checkpoints.load import Checkpoint
+from promptengine.errors import PromptEngineError, RequestError
+from promptengine.families import Family
+from promptengine.files.hashing import default_cache_file
+from promptengine.generation.conditioning import Parts, PreparedPrompts, encodings, prepare_prompts
+from promptengine.generation.timing import StageClock
+from promptengine.networks.hypernetwork.inject import Injection, injected
+from promptengine.networks.load import NetworkCache
+from promptengine.registry.registry import Kind, Registry
+from promptengine.request.request import GenerationRequest, NetworkReport, Policy
+from promptengine.sampling.schedulers import NoiseTable, scaled_linear_alphas
+from promptengine.text.conditioning import Conditioning
+from promptengine.text.textual_inversion.loader import EmbeddingCache
+from promptengine.undo import Journal
+
+__all__ = ["Models", "PromptProcessor", "embedding_arguments"]
+
+Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]]
+
+
+@dataclass(slots=True, eq=False)
+class PromptProcessor:
+    """Turns WebUI's prompts into what a pipeline of diffusers takes.
+
+    ``pipe(**processor("a (cat:1.3)", "dog"))`` passes the embeddings, and
+    ``with processor.networks("a cat <hypernet:ink:0.8>"):`` holds networks in for all that is done with
+    the pipeline's UNet within. Prompts that change over the steps need
+    :func:`promptengine.attach`.
+
+    Attributes:
+        pipe: A pipeline of Stable Diffusion 1, 2 or XL; its text encoders and UNet are used as they are.
+        models: WebUI's models folder, or a mapping of kinds to folders.
+        policy: What to do with a network that cannot be applied.
+        reports: What became of the tags of the prompts that were prepared last, prompt by prompt.
+
+    Raises:
+        PromptEngineError: It is no pipeline of Stable Diffusion 1, 2 or XL.
+    """
+
+    pipe: Any
+    models: Models = "models"
+    policy: Policy = "warn"
+    reports: tuple[tuple[NetworkReport, ...], ...] = field(default=(), init=False)
+    _registry: Registry = field(init=False)
+    _embeddings: EmbeddingCache = field(init=False)
+    _modules: tuple[int, ...] = field(default=(), init=False)
+    _parts: Parts | None = field(default=None, init=False)
+    _journal: Journal = field(default_factory=Journal, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _require_parts(self.pipe)
+        self._registry = Registry.open(self.models, cache_file=default_cache_file())
+        self._embeddings = EmbeddingCache(self._registry)
+
+    @property
+    def parts(self) -> Parts:
+        """The pipeline as an engine has its model; made anew when modules of it were exchanged."""
+        unet: nn.Module = self.pipe.unet
+        modules = tuple(map(id, unet.modules()))
+        if self._parts is None or modules != self._modules:
+            checkpoint = _as_checkpoint(self.pipe, self._journal)
+            networks = NetworkCache(unet, *checkpoint.text_encoders)
+            device = torch.device(self.pipe._execution_device)
+            self._modules = modules
+            # The pipeline's own LoRAs may change its text encoders at any time.
+            kept = encodings(room=0)
+            self._parts = Parts(
+                checkpoint, self._registry, networks, self._embeddings, kept, device
+            )
+        return self._parts
+
+    @torch.no_grad()
+    def prepare(
+        self, prompts: Sequence[tuple[str, str]], *, steps: int, calls: int, clip_skip: int = 1
+    ) -> list[PreparedPrompts]:
+        """Parse, plan, load and encode prompts with their negative prompts.
+
+        Args:
+            prompts: Pairs of prompt and negative prompt.
+            steps: Of the run.
+            calls: How often the UNet will be asked in it, as prompt schedules count.
+            clip_skip: As WebUI counts: 1 reads the text model's last layer.
+
+        Raises:
+            RequestError: Prompts of one batch name different LoRAs, which change the model's weights.
+            PromptEngineError: As :meth:`promptengine.Engine.generate` says of prompts.
+        """
+        prepared: list[PreparedPrompts] = []
+        for prompt, negative in prompts:
+            request = GenerationRequest(
+                prompt=prompt,
+                negative_prompt=negative,
+                seed=0,
+                steps=steps,
+                cfg_scale=1.0,
+                clip_skip=clip_skip,
+                policy=self.policy,
+            )
+            # A block around the one within, since that may be cut short by an interrupt.
+            with self._journal.block():
+                one = prepare_prompts(self.parts, request, StageClock(), calls=(calls, None))
+            prepared.append(one)
+        if len({id(one.stack.weights) if one.stack.weights else None for one in prepared}) > 1:
+            message = "the prompts of a batch name different LoRAs; make them one after another"
+            raise RequestError(message, field="prompt")
+        self.reports = tuple(one.stack.reports for one in prepared)
+        return prepared
+
+    def __call__(
+        self, prompt: str, negative_prompt: str = "", *, clip_skip: int = 1
+    ) -> dict[str, Tensor]:
+        """Encode a prompt and a negative prompt.
+
+        Args:
+            prompt: WebUI's syntax. Of what changes over the steps the first counts; tags act within
+                :meth:`networks` alone, but for LoRAs, which act on the text encoders here.
+            negative_prompt: Likewise.
+            clip_skip: As WebUI counts: 1 reads the text model's last layer.
+
+        Returns:
+            The pipeline's arguments ``prompt_embeds`` and ``negative_prompt_embeds``
+            ``[1, tokens, width]``, of one length, and for SDXL ``pooled_prompt_embeds`` and
+            ``negative_pooled_prompt_embeds`` ``[1, width]``.
+
+        Raises:
+            RequestError: The prompt holds ``AND``, which embeddings alone cannot express.
+            PromptEngineError: As :meth:`promptengine.Engine.generate` says of prompts.
+        """
+        (prepared,) = self.prepare(
+            [(prompt, negative_prompt)], steps=1, calls=1, clip_skip=clip_skip
+        )
+        if len(prepared.guidance.positive) > 1:
+            message = "embeddings cannot express AND; use promptengine.attach(pipe)"
+            raise RequestError(message, field="prompt")
+        return embedding_arguments([prepared])
+
+    @contextmanager
+    def networks(self, prompt: str) -> Generator[Injection]:
+        """Hold the networks that a prompt's tags name in the UNet within a ``with`` block.
+
+        Raises:
+            PromptEngineError: As :meth:`promptengine.Engine.generate` says of prompts.
+        """
+        (prepared,) = self.prepare([(prompt, "")], steps=1, calls=1)
+        stack, parts, journal = prepared.stack, self.parts, self._journal
+        unet, folder = parts.checkpoint.unet, parts.networks.folder
+        with (
+            journal.block(),
+            stack.merged(journal),
+            quickened(unet, journal=journal),
+            injected(unet, stack.at(0), folder=folder, journal=journal) as injection,
+        ):
+            yield injection
+
+
+def embedding_arguments(prepared: Sequence[PreparedPrompts]) -> dict[str, Tensor]:
+    """Return prompts as arguments of a pipeline, each by the first text of its first part.
+
+    Shorter ones are lengthened by their last vector, since pipelines want one length.
+    """
+    texts = [one.guidance.positive[0][0] for one in prepared]
+    negative = [one.guidance.negative for one in prepared]
+    longest = max(one.embeddings.shape[1] for one in (*texts, *negative))
+    arguments = {
+        "prompt_embeds": _lengthened(texts, longest),
+        "negative_prompt_embeds": _lengthened(negative, longest),
+    }
+    for name, some in (
+        ("pooled_prompt_embeds", texts),
+        ("negative_pooled_prompt_embeds", negative),
+    ):
+        pooled = [vector for one in some if (vector := one.pooled_at(0)) is not None]
+        if pooled:
+            arguments[name] = torch.stack(pooled)
+    return arguments
+
+
+def _lengthened(texts: Sequence[Conditioning], length: int) -> Tensor:
+    rows = [text.at(0) for text in texts]
+    return torch.stack([torch.cat([row, row[-1:].expand(length - len(row), -1)]) for row in rows])
+
+
+def _as_checkpoint(pipe: Any, journal: Journal) -> Checkpoint:
+    """A pipeline's parts as the engine names them."""
+    second = getattr(pipe, "text_encoder_2", None)
+    encoders = (pipe.text_encoder,) if second is None else (pipe.text_encoder, second)
+    # OpenCLIP's text model has another activation than CLIP's, whatever its width.
+    plain: Family = "SD2" if pipe.text_encoder.config.hidden_act == "gelu" else "SD1"
+    family: Family = plain if second is None else "SDXL"
+    # The pipeline's scheduler paces the run; one of another kind of noise, as EDM's, has no alphas.
+    alphas = cast("Tensor", getattr(pipe.scheduler, "alphas_cumprod", scaled_linear_alphas()))
+    return Checkpoint(
+        path=Path(str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)),
+        unet=pipe.unet,
+        vae=pipe.vae,
+        text_encoders=encoders,
+        noise_table=NoiseTable(alphas.detach().cpu(), family),
+        native_size=pipe.unet.config.sample_size * 8,
+        family=family,
+        journal=journal,
+    )
+
+
+def _require_parts(pipe: Any) -> None:
+    needed = ("unet", "vae", "text_encoder", "scheduler")
+    missing = [name for name in needed if getattr(pipe, name, None) is None]
+    if missing:
+        raise PromptEngineError(
+            f"{type(pipe).__name__} has no {' and no '.join(missing)}; "
+            "promptengine works with pipelines of Stable Diffusion 1, 2 and XL"
+        )

@@ -1,0 +1,171 @@
+"""Answers a pipeline's questions to its UNet with what the prompts say at that step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from promptengine.errors import PromptEngineError
+from promptengine.generation.cond_batch import TextBatch, TextBatches, TextCall
+from promptengine.networks.hypernetwork.inject import Injection
+from promptengine.undo import Journal
+
+__all__ = ["steered"]
+
+
+@contextmanager
+def steered(
+    unet: nn.Module,
+    texts: TextBatches,
+    images: int,
+    injection: Injection,
+    *,
+    journal: Journal | None = None,
+) -> Generator[None]:
+    """Let a UNet answer with a prompt's own texts, whatever texts it is asked with, in a ``with`` block.
+
+    A pipeline asks with one row for each image, or with two, the unconditional ones first, and guides by
+    ``U + scale * (C - U)``. It gets ``C = U + sum(weight * (C_part - U))``, so that prompts of several
+    parts are guided as in WebUI.
+
+    Args:
+        unet: The pipeline's.
+        texts: The texts of its images.
+        images: How many there are.
+        injection: Where the networks of each row are chosen.
+        journal: Of the run that this is a part of; by default the block stands alone.
+    """
+    with (journal or Journal()).block() as changes:
+        steering = _Steering(unet.forward, unet, texts, images, injection)
+        changes.shadow(unet, "forward", steering)
+        yield
+
+
+class _Steering:
+    """Stands in for a UNet's ``forward``, counting its calls."""
+
+    def __init__(
+        self,
+        ask: Callable[..., Any],
+        unet: nn.Module,
+        texts: TextBatches,
+        images: int,
+        injection: Injection,
+    ) -> None:
+        self._ask, self._unet = ask, unet
+        self._texts, self._images, self._injection = texts, images, injection
+        self._calls = 0
+
+    def __call__(
+        self,
+        sample: Tensor,
+        timestep: Tensor | float,
+        encoder_hidden_states: Tensor,
+        *,
+        return_dict: bool = True,
+        **more: Any,
+    ) -> Any:
+        """Answer as ``UNet2DConditionModel.forward`` does, row for row."""
+        asked = len(sample)
+        if asked not in (self._images, 2 * self._images):
+            message = f"the pipeline asks about {asked} rows for {self._images} images"
+            raise PromptEngineError(f"{message}; promptengine cannot tell which prompts they have")
+        guided = asked == 2 * self._images
+        plain = all(
+            len(one.positive) == 1 and one.positive[0][1] == 1
+            for one in map(self._texts.of, range(self._images))
+        )
+        batch = self._texts.at(
+            self._calls,
+            self._images,
+            encoder_hidden_states.dtype,
+            unguided=plain and not guided,
+        )
+        sources = _sources(batch, self._images, guided=guided)
+        answers = torch.cat(
+            [
+                self._answer(
+                    call, sample, timestep, sources[start : start + len(call.images)], more
+                )
+                for start, call in _with_starts(batch.calls)
+            ]
+        )
+        self._calls += 1
+        found = _combined(answers, batch, guided=guided, plain=plain)
+        if not return_dict:
+            return (found,)
+        from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
+
+        return UNet2DConditionOutput(sample=found)
+
+    def _answer(
+        self,
+        call: TextCall,
+        sample: Tensor,
+        timestep: Tensor | float,
+        sources: Sequence[int],
+        more: Mapping[str, Any],
+    ) -> Tensor:
+        """Ask with the texts of one call; ``sources`` are the pipeline's rows that ours stand for."""
+        self._injection.choose(
+            *(self._texts.of(image).networks(self._calls) for image in call.images)
+        )
+        rows = torch.tensor(sources, device=sample.device)
+        chosen = {name: _chosen(value, rows, len(sample)) for name, value in more.items()}
+        if call.pooled[0] is not None:
+            pooled = torch.stack([one for one in call.pooled if one is not None])
+            added = chosen.get("added_cond_kwargs") or {}
+            chosen["added_cond_kwargs"] = {**added, "text_embeds": pooled.to(call.context.dtype)}
+        if call.mask is not None:
+            chosen["encoder_attention_mask"] = call.mask
+        return self._ask(
+            sample[rows],
+            _chosen(timestep, rows, len(sample)),
+            call.context,
+            return_dict=False,
+            **chosen,
+        )[0]
+
+
+def _with_starts(calls: Sequence[TextCall]) -> list[tuple[int, TextCall]]:
+    starts = [0]
+    for call in calls:
+        starts.append(starts[-1] + len(call.images))
+    return list(zip(starts, calls, strict=False))
+
+
+def _sources(batch: TextBatch, images: int, *, guided: bool) -> list[int]:
+    """For each of our rows the pipeline's row with the same latents and extras."""
+    owners = [image for call in batch.calls for image in call.images]
+    if not guided:
+        return owners
+    unconditional = set(batch.negative)
+    return [image if row in unconditional else images + image for row, image in enumerate(owners)]
+
+
+def _combined(answers: Tensor, batch: TextBatch, *, guided: bool, plain: bool) -> Tensor:
+    """The answers to a pipeline's rows from those to ours."""
+    if plain and not guided:
+        return answers[batch.parts[0]]
+    negative = answers[batch.negative]
+    if plain:
+        return torch.cat([negative, answers[batch.parts[0]]])
+    steered = batch.guided([answers[rows] for rows in batch.parts], negative)
+    return torch.cat([negative, steered]) if guided else steered
+
+
+def _chosen(value: Any, rows: Tensor, count: int) -> Any:
+    """The wanted rows of whatever has one for each row of the pipeline's batch."""
+    if isinstance(value, Tensor):
+        return value[rows.to(value.device)] if value.ndim and len(value) == count else value
+    if isinstance(value, Mapping):
+        items: Mapping[str, Any] = value
+        return {name: _chosen(one, rows, count) for name, one in items.items()}
+    if isinstance(value, (list, tuple)):
+        some: Sequence[Any] = value
+        return type(value)(_chosen(one, rows, count) for one in some)
+    return value

@@ -1,0 +1,290 @@
+"""One projection of an attention while networks are injected, and what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from promptengine.accel.onednn import QuickLinear, linear
+from promptengine.errors import PromptEngineError
+from promptengine.networks.attention import refuse_fused
+from promptengine.networks.hypernetwork.fuse import Chain, Folder, is_affine, is_zero
+from promptengine.networks.hypernetwork.module import Hypernetwork, ResidualNetwork
+
+__all__ = ["Injection", "Site", "Stack"]
+
+Stack = Sequence[tuple[Hypernetwork, float]]
+"""Hypernetworks with their multipliers, finite numbers, in order of application."""
+
+_Value = TypeVar("_Value")
+
+
+class _Latest(Generic[_Value]):
+    """The last value of each place, with the state that it holds for."""
+
+    def __init__(self) -> None:
+        self._kept: dict[object, tuple[object, _Value]] = {}
+
+    def at(self, place: object, state: object, make: Callable[[], _Value]) -> _Value:
+        """Return a place's value, made anew unless the state is as it was."""
+        kept = self._kept.get(place)
+        if kept is None or kept[0] != state:
+            kept = self._kept[place] = state, make()
+        return kept[1]
+
+
+@dataclass(slots=True, eq=False)
+class TextMemory:
+    """What networks and projections make of one text, each under the networks asked for last.
+
+    Attributes:
+        version: Of the text's tensor.
+        read: By part, width and group of rows: the text as the last network of a chain reads it, and
+            what that network adds to it at multiplier 1; the same for all layers.
+        projected: Both of these behind each projection.
+        answers: What each projection answered.
+    """
+
+    version: int
+    read: _Latest[tuple[Tensor, Tensor]] = field(default_factory=_Latest[tuple[Tensor, Tensor]])
+    projected: _Latest[tuple[Tensor, Tensor]] = field(
+        default_factory=_Latest[tuple[Tensor, Tensor]]
+    )
+    answers: _Latest[Tensor] = field(default_factory=_Latest[Tensor])
+
+
+class _Group(NamedTuple):
+    """Rows of a batch on which the same networks act; ``rows`` selects them."""
+
+    rows: slice | list[int]
+    chain: Chain
+
+
+class Injection:
+    """Which networks act on which rows of the batches that a UNet is asked about.
+
+    Made by :func:`promptengine.networks.hypernetwork.inject.injected`.
+
+    Args:
+        unet: What it is about.
+        folder: Folds; None never folds.
+        copies: Whether networks of another device or dtype than the UNet are copied.
+
+    Attributes:
+        folder: As given.
+        rows: What was chosen last, without networks of multiplier 0.
+    """
+
+    def __init__(self, unet: nn.Module, folder: Folder | None, *, copies: bool) -> None:
+        self._unet = unet
+        self.folder = folder
+        self._copies = copies
+        self._cast: dict[tuple[Hypernetwork, torch.device, torch.dtype], Hypernetwork] = {}
+        self._zero: dict[ResidualNetwork, bool] = {}
+        self._texts = WeakIdKeyDictionary()
+        self.rows: tuple[tuple[tuple[Hypernetwork, float], ...], ...] = ((),)
+
+    def choose(self, *stacks: Stack) -> None:
+        """Set what acts from the next call of the UNet on.
+
+        Args:
+            stacks: One for all rows, or one for each row of the batches to come.
+
+        Raises:
+            PromptEngineError: The UNet's projections are fused.
+        """
+        if not stacks:
+            raise ValueError("choose at least one stack, which may be empty")
+        rows = tuple(tuple(use for use in stack if use[1] != 0) for stack in stacks)
+        if rows != self.rows:
+            refuse_fused(self._unet)
+            self.rows = rows
+
+    def chain(self, stack: Stack, site: Site) -> Chain:
+        """The networks of a stack that act at a site, in its projection's device and dtype.
+
+        Those that add nothing are left out, but for what a gradient may reach.
+        """
+        chain: list[tuple[ResidualNetwork, float]] = []
+        for network, multiplier in stack:
+            residual = self._at(site.weight, network).part(site.width, site.part)
+            if residual is not None and not self._adds_nothing(residual):
+                chain.append((residual, multiplier))
+        return tuple(chain)
+
+    def _adds_nothing(self, network: ResidualNetwork) -> bool:
+        if network not in self._zero:
+            learns = any(tensor.requires_grad for tensor in network.parameters())
+            self._zero[network] = not learns and is_zero(network)
+        return self._zero[network]
+
+    def _at(self, weight: Tensor, network: Hypernetwork) -> Hypernetwork:
+        if not self._copies:
+            return network
+        place = network, weight.device, weight.dtype
+        if place not in self._cast:
+            self._cast[place] = network.cast_to(device=weight.device, dtype=weight.dtype)
+        return self._cast[place]
+
+    def forget(self) -> None:
+        """Let go of what was computed at once: sites and injection know each other, so it would stay until
+        the garbage collector finds them.
+        """
+        self._texts = WeakIdKeyDictionary()
+        self._cast.clear()
+
+    def text(self, context: Tensor) -> TextMemory:
+        """What is known of a text, forgotten with the tensor or when that is changed in place."""
+        known: TextMemory | None = self._texts.get(context)
+        if known is None or known.version != context._version:
+            known = self._texts[context] = TextMemory(context._version)
+        return known
+
+
+class Site:
+    """A projection of an attention, computed with what is injected in place of by itself."""
+
+    def __init__(
+        self, module: nn.Module, part: str, injection: Injection, *, reads_text: bool
+    ) -> None:
+        before = module.__dict__.get("forward")
+        self._module = module
+        self._outer = before if isinstance(before, Site) else None
+        self._project: Callable[..., Tensor] = (
+            self._outer._project if self._outer else module.forward
+        )
+        self._injection = injection
+        self.part = part
+        self.width = cast("int", module.in_features)
+        self.weight = cast("Tensor", module.weight)
+        plain = type(module) in (nn.Linear, QuickLinear) and (
+            before is None or self._outer is not None
+        )
+        self._plain = plain and self.weight.device.type != "meta"
+        self._reads_text = reads_text
+        self._chains: tuple[object, object, tuple[Chain, ...]] = (None, None, ())
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Project ``x`` ``[rows, tokens, width]`` behind the networks of each row."""
+        keeps = self._plain and not (torch.is_grad_enabled() or x.is_inference())
+        if keeps and self._reads_text:
+            return self._kept(x)
+        groups = self._groups(len(x))
+        if len(groups) == 1:
+            return self._projected(x, groups[0].chain, args, kwargs)
+        return _assembled(
+            len(x),
+            groups,
+            [self._projected(x[group.rows], group.chain, args, kwargs) for group in groups],
+        )
+
+    def _projected(
+        self, x: Tensor, chain: Chain, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        if torch.is_grad_enabled():
+            for network, multiplier in chain:
+                x = network(x, multiplier)
+            return self._project(x, *args, **kwargs)
+        folder = self._injection.folder if self._plain else None
+        folded = 0 if folder is None else _affine_tail(chain)
+        for network, multiplier in chain[: len(chain) - folded]:
+            x = _changed(x, network, multiplier)
+        if folder is None or not folded:
+            return self._project(x, *args, **kwargs)
+        bias = cast("Tensor | None", self._module.bias)
+        return linear(x, *folder.fold(self.weight, bias, chain[-folded:]))
+
+    def _kept(self, x: Tensor) -> Tensor:
+        """The projection of a text, from memory unless text or networks are new."""
+        text = self._injection.text(x)
+
+        def answer() -> Tensor:
+            groups = self._groups(len(x))
+            parts = [self._projected_text(x, n, group, text) for n, group in enumerate(groups)]
+            return parts[0] if len(parts) == 1 else _assembled(len(x), groups, parts)
+
+        return text.answers.at(self, self.chains(), answer)
+
+    def _projected_text(self, x: Tensor, number: int, group: _Group, text: TextMemory) -> Tensor:
+        """``W x + multiplier * W f(x)`` for the last network, both products kept."""
+        if not group.chain:
+            return self._project(x[group.rows])
+        *before, (last, multiplier) = group.chain
+        state = before, last, group.rows
+
+        def read() -> tuple[Tensor, Tensor]:
+            start = x[group.rows]
+            for network, factor in before:
+                start = _changed(start, network, factor)
+            return start, last.linear(start)
+
+        def project() -> tuple[Tensor, Tensor]:
+            start, change = text.read.at((self.part, self.width, number), state, read)
+            return self._project(start), linear(change, self.weight)
+
+        start, change = text.projected.at((self, number), state, project)
+        return torch.add(start, change, alpha=multiplier)
+
+    def chains(self) -> tuple[Chain, ...]:
+        """The networks that act here: for each row, or once for all. The same object until they change."""
+        rows = self._injection.rows
+        outer = ((),) if self._outer is None else self._outer.chains()
+        if self._chains[0] is not rows or self._chains[1] is not outer:
+            own = [self._injection.chain(stack, self) for stack in rows]
+            count = max(len(own), len(outer))
+            first, then = (list(some) * (count // len(some)) for some in (outer, own))
+            whole = tuple((*a, *b) for a, b in zip(first, then, strict=True))
+            self._chains = rows, outer, whole
+        return self._chains[2]
+
+    def _groups(self, rows: int) -> list[_Group]:
+        chains = self.chains()
+        if all(chain == chains[0] for chain in chains):
+            return [_Group(slice(None), chains[0])]
+        if len(chains) != rows:
+            raise PromptEngineError(f"{len(chains)} stacks were chosen for a batch of {rows} rows")
+        members: dict[Chain, list[int]] = {}
+        for row, chain in enumerate(chains):
+            members.setdefault(chain, []).append(row)
+        return [_Group(_selection(rows), chain) for chain, rows in members.items()]
+
+
+def _selection(rows: list[int]) -> slice | list[int]:
+    """Rows as a slice where they are neighbours, since that copies nothing."""
+    whole = slice(rows[0], rows[-1] + 1)
+    return whole if len(rows) == whole.stop - whole.start else rows
+
+
+def _assembled(rows: int, groups: Sequence[_Group], parts: Sequence[Tensor]) -> Tensor:
+    whole = parts[0].new_empty(rows, *parts[0].shape[1:])
+    for group, part in zip(groups, parts, strict=True):
+        whole[group.rows] = part
+    return whole
+
+
+def _affine_tail(chain: Chain) -> int:
+    """How many networks at the end of a chain can be folded."""
+    count = 0
+    for network, _ in reversed(chain):
+        if not is_affine(network):
+            break
+        count += 1
+    return count
+
+
+def _changed(x: Tensor, network: ResidualNetwork, multiplier: float) -> Tensor:
+    """``x + multiplier * f(x)`` without the copies that gradients would need."""
+    change = x
+    for layer in network.linear:
+        if type(layer) is nn.Linear:
+            change = linear(change, layer.weight, layer.bias)
+        elif type(layer) is nn.ReLU and change is not x:
+            change = change.relu_()
+        else:
+            change = layer(change)
+    return torch.add(x, change, alpha=multiplier)

@@ -1,0 +1,312 @@
+"""A plan's networks, loaded and checked against the model: what will run, and what became of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from torch import Tensor, nn
+
+from promptengine.errors import (
+    IncompatibleNetworkError,
+    NetworkFormatError,
+    PromptEngineError,
+    UnsupportedNetworkError,
+)
+from promptengine.files.lru import Recent
+from promptengine.networks.attention import attention_widths, refuse_fused, require_fit
+from promptengine.networks.hypernetwork.files import load_hypernetwork
+from promptengine.networks.hypernetwork.fuse import Folder
+from promptengine.networks.hypernetwork.inject import Stack
+from promptengine.networks.hypernetwork.module import Hypernetwork
+from promptengine.networks.lora.files import load_lora
+from promptengine.networks.lora.merge import (
+    Application,
+    ChangedWeights,
+    Fit,
+    changed,
+    fit,
+    merge,
+    targets,
+)
+from promptengine.prompt import Diagnostic
+from promptengine.registry.registry import Registry, RegistryEntry
+from promptengine.request.plan import LoraUse, NetworkUse, Plan, SkippedTag
+from promptengine.request.request import NetworkReport, Policy
+from promptengine.undo import Journal
+
+__all__ = ["NetworkCache", "NetworkStack", "prepare_stack"]
+
+_NETWORK_BYTES: Final = 1 << 30  # three to ten large hypernetworks in float32
+_FILE_BYTES: Final = 1 << 30
+_MERGED_BYTES: Final = 4 << 30  # a Stable Diffusion 1 model in float32 takes 3.7 of these GiB
+_NAMED_MODULES: Final = 3
+
+_FileState = tuple[Path, int, int]
+
+
+class NetworkCache:
+    """Recently used networks, found again by file, time and size.
+
+    Never by the name inside the file: a training snapshot carries its parent's name, and a changed
+    file is another network. Weights that LoRAs were merged into are found again by the LoRAs' digests
+    and multipliers. All stay within a fixed number of bytes.
+
+    Args:
+        unet: The model the networks are for; they are cast to its device and dtype once.
+        text_encoders: Its text encoders, in their order.
+        room: Bytes that hypernetworks may take together; the longest unused goes first.
+
+    Attributes:
+        unet: As given.
+        widths: What its attentions read.
+        folder: Folds networks into its projections.
+    """
+
+    def __init__(
+        self, unet: nn.Module, *text_encoders: nn.Module, room: int = _NETWORK_BYTES
+    ) -> None:
+        weight = next(unet.parameters())
+        self.unet = unet
+        self.widths = attention_widths(unet)
+        self.folder = Folder()
+        self._place = (weight.device, weight.dtype)
+        self._networks: Recent[_FileState, Hypernetwork] = Recent(room, _network_bytes)
+        self._targets = targets(unet, *text_encoders)
+        self._fits: Recent[_FileState, Fit] = Recent(_FILE_BYTES, lambda fit: fit.lora.nbytes)
+        self._merged: Recent[tuple[object, ...], ChangedWeights] = Recent(_MERGED_BYTES, _nbytes)
+
+    def load(self, entry: RegistryEntry) -> Hypernetwork:
+        """Return the network of a file, from memory if the file is unchanged.
+
+        Raises:
+            NetworkFormatError: The file is gone, damaged, unsafe or no hypernetwork.
+        """
+        device, dtype = self._place
+        return self._networks.get(
+            (entry.path, entry.mtime_ns, entry.size),
+            lambda: load_hypernetwork(entry.path).cast_to(device=device, dtype=dtype),
+        )
+
+    def fit_lora(self, entry: RegistryEntry) -> Fit:
+        """Return the LoRA of a file, fitted to the model, from memory if the file is unchanged.
+
+        Raises:
+            NetworkFormatError: The file is gone, damaged, unsafe or no LoRA.
+            IncompatibleNetworkError: It was made for another model.
+        """
+        key = (entry.path, entry.mtime_ns, entry.size)
+        return self._fits.get(key, lambda: fit(load_lora(entry.path), self._targets))
+
+    def merge(self, loras: Mapping[tuple[object, ...], Application]) -> ChangedWeights:
+        """Return the weights under some LoRAs, from memory if they were asked for before.
+
+        Args:
+            loras: In order, each by what distinguishes it: file and multipliers.
+
+        Raises:
+            PromptEngineError: The UNet's projections are fused, so that changes would not act.
+        """
+        if loras:
+            refuse_fused(self.unet)
+        return self._merged.get(tuple(loras), lambda: merge(tuple(loras.values())))
+
+
+def _network_bytes(network: Hypernetwork) -> int:
+    return sum(tensor.nbytes for tensor in network.parameters())
+
+
+def _nbytes(weights: ChangedWeights) -> int:
+    return sum(tensor.nbytes for tensor in weights.values())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetworkStack:
+    """What a plan's tags came to.
+
+    Attributes:
+        uses: Hypernetworks, in order of application, none of multiplier 0, and how they are used.
+        loras: What distinguishes the LoRAs that act: files and multipliers, in order.
+        weights: What they make of the model's weights.
+        embeddings: Vectors ``[vectors, width]`` of words that LoRAs bring along.
+        reports: One per tag of the prompt, in the order of the tags.
+        diagnostics: What went wrong, for people.
+    """
+
+    uses: tuple[tuple[Hypernetwork, NetworkUse], ...]
+    loras: tuple[object, ...]
+    weights: ChangedWeights
+    embeddings: Mapping[str, Tensor]
+    reports: tuple[NetworkReport, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+    def at(self, call: int) -> Stack:
+        """Return the hypernetworks with their multipliers at the 0-based denoiser call."""
+        return tuple((network, use.at(call)) for network, use in self.uses)
+
+    def merged(self, journal: Journal) -> AbstractContextManager[None]:
+        """Let the LoRAs act on UNet and text encoders within a ``with`` block; entering takes no time.
+
+        Args:
+            journal: The model's.
+        """
+        return changed(self.weights, journal=journal)
+
+
+@dataclass(slots=True, eq=False)
+class _Findings:
+    """What comes together while tags are worked through."""
+
+    policy: Policy
+    reports: list[NetworkReport] = field(default_factory=list[NetworkReport])
+    diagnostics: list[Diagnostic] = field(default_factory=list[Diagnostic])
+
+    def refuse(self, use: NetworkUse | LoraUse, error: PromptEngineError) -> None:
+        """Note a network that is not applied; under ``strict`` that is an error instead."""
+        if self.policy == "strict":
+            raise error
+        self.reports.append(_report(use, reason=_reason(error)))
+        if self.policy == "warn":
+            hint = "it is not applied"
+            self.diagnostics.append(Diagnostic("warning", str(error), use.span, hint))
+
+
+def prepare_stack(
+    plan: Plan, registry: Registry, cache: NetworkCache, *, policy: Policy
+) -> NetworkStack:
+    """Load the networks of a plan.
+
+    A file that cannot be read and a network that does not fit the model raise under ``strict``;
+    otherwise they are skipped and reported, with a diagnostic under ``warn``.
+
+    Raises:
+        NetworkFormatError: ``strict``, and a file is damaged, unsafe or gone.
+        IncompatibleNetworkError: ``strict``, and a network does not fit.
+    """
+    found = _Findings(policy, reports=[_skipped(tag) for tag in plan.skipped])
+    uses = _hypernetworks(plan, registry, cache, found)
+    loras = _loras(plan, registry, cache, found)
+    found.reports.sort(key=lambda report: report.span.start)
+    embeddings = (use.fit.lora.embeddings for use in loras.values())
+    return NetworkStack(
+        uses=tuple(uses),
+        loras=tuple(loras),
+        weights=cache.merge(loras),
+        embeddings={word: vectors for words in embeddings for word, vectors in words.items()},
+        reports=tuple(found.reports),
+        diagnostics=tuple(found.diagnostics),
+    )
+
+
+def _hypernetworks(
+    plan: Plan, registry: Registry, cache: NetworkCache, found: _Findings
+) -> list[tuple[Hypernetwork, NetworkUse]]:
+    uses: list[tuple[Hypernetwork, NetworkUse]] = []
+    for use in plan.networks:
+        try:
+            # A multiplier of 0 disables, but a broken file behind it is still worth a word.
+            network = cache.load(use.entry)
+            require_fit(cache.widths, network, name=use.entry.name)
+            digest = registry.digest(use.entry)
+        except (NetworkFormatError, IncompatibleNetworkError) as error:
+            found.refuse(use, error)
+            continue
+        if use.multiplier == 0:
+            found.reports.append(_report(use, reason="multiplier is 0"))
+        else:
+            uses.append((network, use))
+            found.reports.append(_report(use, digest=digest))
+    return uses
+
+
+def _loras(
+    plan: Plan, registry: Registry, cache: NetworkCache, found: _Findings
+) -> dict[tuple[object, ...], Application]:
+    loras: dict[tuple[object, ...], Application] = {}
+    for place, use in enumerate(plan.loras):
+        try:
+            fitted = cache.fit_lora(use.entry)
+            digest, short = registry.digest(use.entry), registry.lora_hash(use.entry)
+        except (NetworkFormatError, IncompatibleNetworkError) as error:
+            found.refuse(use, error)
+            continue
+        application = Application(fitted, text=use.text, unet=use.unet, ranks=use.ranks)
+        if application.changes or fitted.lora.embeddings:
+            # The same LoRA may stand in the list again: the place keeps the two apart.
+            loras[place, digest, use.text, use.unet, use.ranks] = application
+            found.reports.append(_report(use, digest=digest, lora_hash=short))
+        else:
+            reason = "multiplier is 0" if use.text == use.unet == 0 else "it changes nothing"
+            found.reports.append(_report(use, reason=reason, lora_hash=short))
+        if fitted.unmatched or fitted.lora.ignored:
+            found.diagnostics.append(_leftovers(use, fitted))
+        if fitted.lora.whole:
+            found.diagnostics.append(_whole(use, fitted.lora.whole))
+    return loras
+
+
+def _leftovers(use: LoraUse, fitted: Fit) -> Diagnostic:
+    """Says what of a file the model has no place for."""
+    names = [*fitted.unmatched, *fitted.lora.ignored]
+    whole = len(fitted.lora.modules) + len(fitted.lora.ignored)
+    message = f"{len(names)} of the {whole} parts of LoRA {use.name!r} have no place in this model"
+    return Diagnostic(
+        "warning", message, use.span, f"the rest is applied; ignored are {_listed(names)}"
+    )
+
+
+def _whole(use: LoraUse, names: Sequence[str]) -> Diagnostic:
+    message = (
+        f"LoRA {use.name!r} also holds {len(names)} weights that were trained whole (modules_to_save, "
+        "biases); they are not applied"
+    )
+    return Diagnostic(
+        "warning", message, use.span, f"the changes are; left out are {_listed(names)}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED_MODULES]) + (", …" if len(names) > _NAMED_MODULES else "")
+
+
+def _reason(error: PromptEngineError) -> str:
+    if isinstance(error, UnsupportedNetworkError):
+        return f"{error.noun} is not supported"
+    return "does not fit" if isinstance(error, IncompatibleNetworkError) else "not readable"
+
+
+def _skipped(skipped: SkippedTag) -> NetworkReport:
+    return NetworkReport(
+        kind=skipped.tag.kind,
+        name=skipped.tag.arguments[0],
+        multiplier=skipped.multiplier,
+        applied=False,
+        reason=skipped.reason,
+        span=skipped.tag.span,
+    )
+
+
+def _report(
+    use: NetworkUse | LoraUse,
+    *,
+    reason: str = "",
+    digest: str | None = None,
+    lora_hash: str | None = None,
+) -> NetworkReport:
+    lora = isinstance(use, LoraUse)
+    return NetworkReport(
+        kind=use.tag.kind if lora else use.entry.kind,
+        name=use.name if lora else use.entry.name,
+        multiplier=use.text if lora else use.multiplier,
+        applied=not reason,
+        reason=reason,
+        span=use.span,
+        path=use.entry.path,
+        digest=digest,
+        unet_multiplier=use.unet if lora else None,
+        lora_hash=lora_hash,
+        multipliers=() if lora else use.multipliers,
+    )

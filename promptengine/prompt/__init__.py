@@ -1,0 +1,54 @@
+"""Reading prompts: text in, trees, schedules and weighted fragments out.
+
+Text only: nothing here needs torch, and Lark is imported by the first prompt that needs a parser.
+"""
+
+from promptengine.prompt.ast import (
+    Alternating,
+    Break,
+    Diagnostic,
+    Dialect,
+    Emphasis,
+    Fragment,
+    Group,
+    Node,
+    Part,
+    Prompt,
+    Schedule,
+    Scheduled,
+    Segment,
+    Severity,
+    Span,
+    Tag,
+    Text,
+)
+from promptengine.prompt.emphasis import attention, emphasis
+from promptengine.prompt.parser import parse
+from promptengine.prompt.schedule import bracketed_tags, schedule
+from promptengine.prompt.source_map import Excerpt
+
+__all__ = [
+    "Alternating",
+    "Break",
+    "Diagnostic",
+    "Dialect",
+    "Emphasis",
+    "Excerpt",
+    "Fragment",
+    "Group",
+    "Node",
+    "Part",
+    "Prompt",
+    "Schedule",
+    "Scheduled",
+    "Segment",
+    "Severity",
+    "Span",
+    "Tag",
+    "Text",
+    "attention",
+    "bracketed_tags",
+    "emphasis",
+    "parse",
+    "schedule",
+]

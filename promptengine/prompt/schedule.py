@@ -1,0 +1,157 @@
+"""A part over the steps: which text holds until when.
+
+Steps count from 1 here. The numbers that end a segment are the reference's, as are the rules for the
+second (high-resolution) pass and for old schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from promptengine.prompt.ast import (
+    Alternating,
+    Fragment,
+    Group,
+    Node,
+    Part,
+    Schedule,
+    Scheduled,
+    Segment,
+    Tag,
+    Text,
+)
+from promptengine.prompt.emphasis import attention
+from promptengine.prompt.gc import uncollected
+from promptengine.prompt.source_map import join
+
+__all__ = ["bracketed_tags", "schedule"]
+
+
+@uncollected
+def schedule(
+    part: Part, steps: int, *, hires_steps: int | None = None, old: bool = False
+) -> Schedule:
+    """Work out what a part says at each step of one sampling pass.
+
+    Args:
+        part: An operand of a prompt, as :func:`promptengine.prompt.parser` gives it.
+        steps: Steps of the first pass, 1 or more.
+        hires_steps: Steps of the second pass; where given, the schedule is that pass's. Steps as
+            integers then count on from the first pass, and fractions from 1.0.
+        old: Count as old versions of WebUI did, which it still offers: a number below 1 is a
+            fraction, with or without a dot, and the second pass repeats the first one's schedule.
+
+    Returns:
+        Segments in ascending order, the last of which ends at the pass's last step. Neighbours may
+        hold the same text. Work grows with the text times the segments, of which there are at most
+        as many as steps.
+    """
+    count = _Count.of(steps, hires_steps, old)
+    ends = _ends(part.nodes, count)
+    known: dict[str, tuple[Fragment, ...]] = {}
+    segments: list[Segment] = []
+    for end in ends:
+        leaves = list(_leaves(part.nodes, end, count))
+        pieces = ((leaf.text, leaf.span.start) for leaf in leaves if isinstance(leaf, Text))
+        excerpt = join(pieces, origin=part.span.start)
+        tags = tuple(leaf for leaf in leaves if isinstance(leaf, Tag))
+        if excerpt.text not in known:
+            known[excerpt.text] = attention(excerpt)
+        segments.append(Segment(end, excerpt.text, known[excerpt.text], tags))
+    return Schedule(count.steps, tuple(segments))
+
+
+def bracketed_tags(part: Part) -> frozenset[Tag]:
+    """Return the tags of a part whose brackets may decide when they hold (``Segment.tags``)."""
+    found: set[Tag] = set()
+    pending = [part.nodes]
+    while pending:
+        for node in pending.pop():
+            match node:
+                case Tag():
+                    found.add(node)
+                case Group(children):
+                    pending.append(children)
+                case Scheduled(before, after):
+                    pending += before, after
+                case Alternating(arms):
+                    pending += arms
+                case Text():
+                    pass
+    return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """How the numbers of one pass count.
+
+    Attributes:
+        steps: Steps of the pass.
+        integer_from: The step that an integer counts from.
+        fraction_from: What a fraction counts from.
+        old: Whether a number is a fraction by its size and not by its dot.
+    """
+
+    steps: int
+    integer_from: int
+    fraction_from: float
+    old: bool
+
+    @staticmethod
+    def of(steps: int, hires_steps: int | None, old: bool) -> _Count:
+        if hires_steps is None or old:
+            return _Count(steps, 0, 0.0, old)
+        return _Count(hires_steps, steps, 1.0, old)
+
+    def when(self, number: str) -> int:
+        """Return the last step before a change, at most the last of the pass, and at least 0."""
+        value = float(number)
+        fraction = value < 1 if self.old else "." in number
+        if fraction:
+            value = (value - self.fraction_from) * self.steps
+        else:
+            value -= self.integer_from
+        # Compared before truncation: a number may be too large for an int to come of it.
+        return self.steps if value >= self.steps else int(max(value, 0))
+
+
+def _ends(nodes: tuple[Node, ...], count: _Count) -> list[int]:
+    """Return the steps at which segments end: also those of branches that are never taken."""
+    ends = {count.steps}
+    pending = [nodes]
+    while pending:
+        for node in pending.pop():
+            match node:
+                case Text() | Tag():
+                    pass
+                case Group(children):
+                    pending.append(children)
+                case Scheduled(before, after, when):
+                    ends.add(count.when(when))
+                    pending += before, after
+                case Alternating(arms):
+                    ends.update(range(1, count.steps + 1))
+                    pending += arms
+    return sorted(end for end in ends if end >= 1)
+
+
+def _leaves(nodes: tuple[Node, ...], step: int, count: _Count) -> Iterator[Text | Tag]:
+    """Yield the text and the tags that hold at ``step``."""
+    pending: list[Iterator[Node]] = [iter(nodes)]
+    while pending:
+        for node in pending[-1]:
+            match node:
+                case Text() | Tag():
+                    yield node
+                    continue
+                case Group(children):
+                    taken = children
+                case Scheduled(before, after, when):
+                    taken = before if step <= count.when(when) else after
+                case Alternating(arms):
+                    taken = arms[(step - 1) % len(arms)]
+            pending.append(iter(taken))
+            break
+        else:
+            pending.pop()

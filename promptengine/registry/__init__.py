@@ -1,0 +1,1 @@
+"""Which model files there are, and what lies beside them."""

@@ -1,0 +1,389 @@
+"""The settings of a request beside its main fields, and WebUI's names for them.
+
+WebUI keeps such settings in one global place; here they travel with the request. Every field says which
+WebUI option it is, what it may be and what WebUI calls its values, and :meth:`Options.from_webui` and
+:meth:`Options.to_webui` read that, so there is no second list to keep in step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from promptengine.errors import RequestError
+from promptengine.validation import shown
+
+__all__ = [
+    "REQUEST_SETTINGS",
+    "SETTINGS",
+    "Emphasis",
+    "NoiseSource",
+    "Options",
+    "Setting",
+    "read_settings",
+]
+
+NoiseSource = Literal["cpu", "nv", "gpu"]
+"""Who draws the noise: torch's CPU generator, NVIDIA's numbers, or the same as an actual GPU's."""
+
+Emphasis = Literal["Original", "No norm", "Ignore", "None"]
+"""What becomes of weights in prompts, by WebUI's names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """What one option of WebUI may be.
+
+    Attributes:
+        webui: WebUI's name for it.
+        kind: Type of the value: ``bool``, ``int``, ``float`` or ``str``.
+        low: Least number allowed.
+        high: Greatest number allowed.
+        choices: For text, WebUI's values and ours for each; empty where any text will do.
+        only: The one value that can be honoured, for options that this engine does not have.
+    """
+
+    webui: str
+    kind: type[bool | int | float | str]
+    low: float = -math.inf
+    high: float = math.inf
+    choices: Mapping[str, str] = field(default_factory=dict[str, str])
+    only: object = None
+
+    def check(self, value: object) -> None:
+        """Refuse a value of ours.
+
+        Raises:
+            RequestError: It has another type, or is none of the choices, or out of range.
+        """
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if self.kind is float and number:
+            fits = True
+        else:
+            fits = isinstance(value, self.kind) and not (self.kind is int and not number)
+        if not fits:
+            raise self._refusal(value, _KINDS[self.kind])
+        if self.choices and value not in self.choices.values():
+            raise self._refusal(value, "one of " + ", ".join(map(repr, self.choices.values())))
+        if isinstance(value, (int, float)) and number and not self.low <= value <= self.high:
+            raise self._refusal(value, f"{self.low:.12g} to {self.high:.12g}")
+
+    def ours(self, value: object) -> Any:
+        """Translate WebUI's value.
+
+        Raises:
+            RequestError: It has another type, or is none of the choices, or out of range.
+        """
+        if self.choices:
+            known = {name.lower(): own for name, own in self.choices.items()}
+            if not isinstance(value, str) or value.lower() not in known:
+                raise self._refusal(value, "one of " + ", ".join(map(repr, self.choices)))
+            return known[value.lower()]
+        self.check(value)
+        if self.only is not None and value != self.only:
+            message = (
+                f"option {self.webui} cannot be {shown(value)} here; leave it at {self.only!r}"
+            )
+            raise RequestError(message, field=self.webui)
+        return float(value) if self.kind is float else value  # type: ignore[arg-type]
+
+    def theirs(self, value: object) -> object:
+        """Translate our value into WebUI's."""
+        return next((name for name, own in self.choices.items() if own == value), value)
+
+    def read(self, text: str) -> object:
+        """Read WebUI's value from text, as a command line has it.
+
+        Raises:
+            RequestError: The text is no such value.
+        """
+        if self.kind is str:
+            return text
+        if self.kind is bool:
+            if text.lower() not in _BOOLEANS:
+                raise self._refusal(text, _KINDS[bool])
+            return _BOOLEANS[text.lower()]
+        try:
+            return int(text) if self.kind is int else float(text)
+        except ValueError:
+            raise self._refusal(text, _KINDS[self.kind]) from None
+
+    def _refusal(self, value: object, allowed: str) -> RequestError:
+        message = f"option {self.webui} is {shown(value)}; it must be {allowed}"
+        return RequestError(message, field=self.webui)
+
+
+_KINDS: Final[Mapping[type, str]] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+}
+_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_NOISE_SOURCES: Final = {"CPU": "cpu", "NV": "nv", "GPU": "gpu"}
+_SCHEDULES: Final = {
+    "Automatic": "automatic",
+    "karras": "karras",
+    "exponential": "exponential",
+    "polyexponential": "polyexponential",
+}
+_NOISE_SCHEDULES: Final = {"Default": "default", "Zero Terminal SNR": "zero_terminal_snr"}
+_EMPHASES: Final = {name: name for name in ("Original", "No norm", "Ignore", "None")}
+_UNIPC_VARIANTS: Final = {name: name for name in ("bh1", "bh2", "vary_coeff")}
+_UNIPC_SPACINGS: Final = {name: name for name in ("time_uniform", "time_quadratic", "logSNR")}
+
+
+def _flag(webui: str) -> Mapping[str, Setting]:
+    return {"setting": Setting(webui=webui, kind=bool)}
+
+
+def _whole(webui: str, low: int, high: int) -> Mapping[str, Setting]:
+    return {"setting": Setting(webui=webui, kind=int, low=low, high=high)}
+
+
+def _number(webui: str, low: float, high: float) -> Mapping[str, Setting]:
+    return {"setting": Setting(webui=webui, kind=float, low=low, high=high)}
+
+
+def _choice(webui: str, choices: Mapping[str, str]) -> Mapping[str, Setting]:
+    return {"setting": Setting(webui=webui, kind=str, choices=choices)}
+
+
+def _text(webui: str) -> Mapping[str, Setting]:
+    return {"setting": Setting(webui=webui, kind=str)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Settings of one request; the defaults are WebUI's, save that noise comes from the CPU.
+
+    Attributes:
+        noise_source: Who draws the noise. ``nv`` and ``gpu`` draw NVIDIA's numbers on any device; an
+            infotext without ``RNG``, which is how ``gpu`` is written, means these.
+        noise_seed_delta: Added to each seed after the first noise (ENSD).
+        eta_ancestral: Fresh noise of ancestral and SDE samplers: 0 none, 1 all.
+        eta_ddim: Fresh noise of DDIM: 0 none, 1 as much as DDPM.
+        churn: Noise that Euler, Heun and DPM2 add and take away again over a run.
+        churn_from: Least sigma at which they do.
+        churn_to: Greatest sigma at which they do; 0 is no limit.
+        noise_scale: Standard deviation of noise added on the way; 1 is right in theory.
+        unguided_below: Under this sigma every second call leaves the negative prompt out (NGMS).
+        quantise_timesteps: Ask the UNet at whole timesteps only.
+        sgm_noise: Scale the first noise to ``sqrt(1 + sigma**2)`` in place of ``sigma``.
+        unipc_variant: UniPC's B(h): ``bh1``, ``bh2`` or ``vary_coeff``.
+        unipc_spacing: Where UniPC's steps lie: ``time_uniform``, ``time_quadratic`` or ``logSNR``.
+        unipc_order: Order of UniPC; never more than there are steps.
+        unipc_lower_order_final: Lower UniPC's order in the last steps.
+        sde_noise_per_batch: Draw the noise of SDE samplers for the batch as a whole, so that a
+            picture depends on its neighbours.
+        schedule_type: ``automatic`` is the sampler's own; or ``karras``, ``exponential``,
+            ``polyexponential``.
+        sigma_min: Lowest sigma of a schedule that was chosen; 0 is the model's.
+        sigma_max: Highest sigma of a schedule that was chosen; 0 is the model's.
+        rho: Bend of a schedule that was chosen; 0 is the schedule's own.
+        discard_penultimate: Leave the last sigma but one out with every sampler.
+        old_karras_range: Karras schedules from 10 to 0.1 whatever the model.
+        downcast_alphas: Round the model's noise levels to float16 first.
+        noise_schedule: ``default``, or ``zero_terminal_snr`` to let levels end in pure noise.
+        emphasis: What becomes of weights in prompts.
+        comma_backtrack: How many tokens back a full chunk may break at a comma.
+        comments: Leave out what stands behind a ``#`` in prompts, to the end of its line.
+        old_emphasis: Weights as the first versions of WebUI applied them.
+        old_timelines: ``[a:b:when]`` as old versions counted: below 1 is a fraction.
+        undoubled_timelines: Do not count a second-order sampler's calls as two per step.
+        pad_with_empty: Lengthen the shorter of prompt and negative prompt by empty chunks.
+        pad_with_last: Lengthen or cut the negative prompt by its last vector; goes before the other.
+        batch_guidance: Ask the UNet for prompt and negative prompt at once.
+        hypernetwork: A hypernetwork to add to every prompt that does not name it; ``None`` is none.
+        lora: A LoRA likewise.
+        default_multiplier: Their multiplier.
+        functional_lora: Apply LoRAs beside the weights in place of changing these.
+        img2img_exact_steps: Image to image takes as many steps as asked for, whatever the strength.
+        overlay_original: After inpainting, put the untouched part of the original on top.
+        mask_strength: How much of what is to be painted anew inpainting models do not see, 0 to 1.
+        image_upscaler: What enlarges images to start from; ``None`` is Lanczos.
+        background_colour: Put behind transparent images, as ``#rrggbb``.
+        extra_noise: Further noise on an image to start from.
+        initial_noise_multiplier: Scale of the noise on an image to start from.
+        name_model: Write the model's name into the infotext.
+        hash_model: Write the model's hash.
+        name_vae: Write the name of a VAE of its own.
+        hash_vae: Write its hash.
+        name_version: Write this program's version.
+        hash_embeddings: Write the hashes of textual inversions.
+
+    Raises:
+        RequestError: On creation, if a value is none of those allowed; names WebUI's option.
+    """
+
+    noise_source: NoiseSource = field(
+        default="cpu", metadata=_choice("randn_source", _NOISE_SOURCES)
+    )
+    noise_seed_delta: int = field(
+        default=0, metadata=_whole("eta_noise_seed_delta", -(2**63), 2**63)
+    )
+
+    eta_ancestral: float = field(default=1.0, metadata=_number("eta_ancestral", 0, 10))
+    eta_ddim: float = field(default=0.0, metadata=_number("eta_ddim", 0, 1))
+    churn: float = field(default=0.0, metadata=_number("s_churn", 0, 1000))
+    churn_from: float = field(default=0.0, metadata=_number("s_tmin", 0, 100_000))
+    churn_to: float = field(default=0.0, metadata=_number("s_tmax", 0, 100_000))
+    noise_scale: float = field(default=1.0, metadata=_number("s_noise", 0, 100))
+    unguided_below: float = field(default=0.0, metadata=_number("s_min_uncond", 0, 100_000))
+    quantise_timesteps: bool = field(default=False, metadata=_flag("enable_quantization"))
+    sgm_noise: bool = field(default=False, metadata=_flag("sgm_noise_multiplier"))
+    unipc_variant: str = field(default="bh1", metadata=_choice("uni_pc_variant", _UNIPC_VARIANTS))
+    unipc_spacing: str = field(
+        default="time_uniform", metadata=_choice("uni_pc_skip_type", _UNIPC_SPACINGS)
+    )
+    unipc_order: int = field(default=3, metadata=_whole("uni_pc_order", 1, 50))
+    unipc_lower_order_final: bool = field(default=True, metadata=_flag("uni_pc_lower_order_final"))
+    sde_noise_per_batch: bool = field(
+        default=False, metadata=_flag("no_dpmpp_sde_batch_determinism")
+    )
+
+    schedule_type: str = field(default="automatic", metadata=_choice("k_sched_type", _SCHEDULES))
+    sigma_min: float = field(default=0.0, metadata=_number("sigma_min", 0, 100_000))
+    sigma_max: float = field(default=0.0, metadata=_number("sigma_max", 0, 100_000))
+    rho: float = field(default=0.0, metadata=_number("rho", 0, 1000))
+    discard_penultimate: bool = field(
+        default=False, metadata=_flag("always_discard_next_to_last_sigma")
+    )
+    old_karras_range: bool = field(default=False, metadata=_flag("use_old_karras_scheduler_sigmas"))
+    downcast_alphas: bool = field(default=False, metadata=_flag("use_downcasted_alpha_bar"))
+    noise_schedule: str = field(
+        default="default", metadata=_choice("sd_noise_schedule", _NOISE_SCHEDULES)
+    )
+
+    emphasis: Emphasis = field(default="Original", metadata=_choice("emphasis", _EMPHASES))
+    comma_backtrack: int = field(default=20, metadata=_whole("comma_padding_backtrack", 0, 75))
+    comments: bool = field(default=True, metadata=_flag("enable_prompt_comments"))
+    old_emphasis: bool = field(default=False, metadata=_flag("use_old_emphasis_implementation"))
+    old_timelines: bool = field(default=False, metadata=_flag("use_old_scheduling"))
+    undoubled_timelines: bool = field(
+        default=False, metadata=_flag("dont_fix_second_order_samplers_schedule")
+    )
+    pad_with_empty: bool = field(default=False, metadata=_flag("pad_cond_uncond"))
+    pad_with_last: bool = field(default=False, metadata=_flag("pad_cond_uncond_v0"))
+    batch_guidance: bool = field(default=True, metadata=_flag("batch_cond_uncond"))
+
+    hypernetwork: str = field(default="None", metadata=_text("sd_hypernetwork"))
+    lora: str = field(default="None", metadata=_text("sd_lora"))
+    default_multiplier: float = field(
+        default=1.0, metadata=_number("extra_networks_default_multiplier", -1000, 1000)
+    )
+    functional_lora: bool = field(default=False, metadata=_flag("lora_functional"))
+
+    img2img_exact_steps: bool = field(default=False, metadata=_flag("img2img_fix_steps"))
+    overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
+    mask_strength: float = field(default=1.0, metadata=_number("inpainting_mask_weight", 0, 1))
+    image_upscaler: str = field(default="None", metadata=_text("upscaler_for_img2img"))
+    background_colour: str = field(default="#ffffff", metadata=_text("img2img_background_color"))
+    extra_noise: float = field(default=0.0, metadata=_number("img2img_extra_noise", 0, 100))
+    initial_noise_multiplier: float = field(
+        default=1.0, metadata=_number("initial_noise_multiplier", 0, 100)
+    )
+
+    name_model: bool = field(default=True, metadata=_flag("add_model_name_to_info"))
+    hash_model: bool = field(default=True, metadata=_flag("add_model_hash_to_info"))
+    name_vae: bool = field(default=True, metadata=_flag("add_vae_name_to_info"))
+    hash_vae: bool = field(default=True, metadata=_flag("add_vae_hash_to_info"))
+    name_version: bool = field(default=True, metadata=_flag("add_version_to_infotext"))
+    hash_embeddings: bool = field(
+        default=True, metadata=_flag("textual_inversion_add_hashes_to_infotext")
+    )
+
+    def __post_init__(self) -> None:
+        for own in fields(self):
+            own.metadata["setting"].check(getattr(self, own.name))
+
+    @classmethod
+    def from_webui(cls, settings: Mapping[str, object], base: Options | None = None) -> Options:
+        """Read WebUI's options.
+
+        Args:
+            settings: WebUI's names and values; what is absent keeps ``base``'s value.
+            base: What to change; the defaults if None.
+
+        Raises:
+            RequestError: An unknown name, a value of the wrong type or out of range, or an option
+                that belongs to the request itself (:data:`REQUEST_SETTINGS`).
+        """
+        changes: dict[str, Any] = {}
+        for name, value in settings.items():
+            if name in REQUEST_SETTINGS:
+                message = f"option {name} is the request's own field {REQUEST_SETTINGS[name]}"
+                raise RequestError(message, field=name)
+            translated = _setting(name).ours(value)
+            if name in _FIELD_OF:
+                changes[_FIELD_OF[name]] = translated
+        return replace(base or cls(), **changes)
+
+    def to_webui(self) -> dict[str, object]:
+        """All options by WebUI's names, with WebUI's values."""
+        own = {name: SETTINGS[name].theirs(getattr(self, key)) for name, key in _FIELD_OF.items()}
+        return own | {name: setting.only for name, setting in _FIXED.items()}
+
+    def changed(self) -> dict[str, object]:
+        """The fields that differ from the defaults, by our names."""
+        values = {own.name: (getattr(self, own.name), own.default) for own in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
+
+    @staticmethod
+    def webui_name(own: str) -> str:
+        """WebUI's name of one of our fields."""
+        return next(name for name, key in _FIELD_OF.items() if key == own)
+
+
+_FIXED: Final[Mapping[str, Setting]] = {
+    setting.webui: setting
+    for setting in (
+        Setting(webui="enable_batch_seeds", kind=bool, only=True),
+        Setting(webui="upcast_attn", kind=bool, only=False),
+        Setting(webui="token_merging_ratio", kind=float, only=0.0),
+        Setting(webui="cross_attention_optimization", kind=str, only="Automatic"),
+        Setting(webui="enable_pnginfo", kind=bool, only=True),
+        Setting(webui="persistent_cond_cache", kind=bool, only=True),
+    )
+}
+"""Options of WebUI that this engine has one answer to."""
+
+REQUEST_SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
+    {"CLIP_stop_at_last_layers": "clip_skip", "tiling": "tiling"}
+)
+"""Options of WebUI that are fields of the request itself here."""
+
+_FIELD_OF: Final = {own.metadata["setting"].webui: own.name for own in fields(Options)}
+
+SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
+    {own.metadata["setting"].webui: own.metadata["setting"] for own in fields(Options)}
+    | dict(_FIXED)
+    | {
+        "CLIP_stop_at_last_layers": Setting(
+            webui="CLIP_stop_at_last_layers", kind=int, low=1, high=100
+        ),
+        "tiling": Setting(webui="tiling", kind=bool),
+    }
+)
+"""Every option of WebUI that is understood, by its name."""
+
+
+def _setting(name: str) -> Setting:
+    if name in SETTINGS:
+        return SETTINGS[name]
+    near = difflib.get_close_matches(name, SETTINGS, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise RequestError(f"unknown option {name!r}{hint}", field=name)
+
+
+def read_settings(assignments: Mapping[str, str]) -> dict[str, object]:
+    """Read options as a command line has them: WebUI's names, and values as text.
+
+    Raises:
+        RequestError: An unknown name, or a text that is no such value.
+    """
+    return {name: _setting(name).read(text) for name, text in assignments.items()}

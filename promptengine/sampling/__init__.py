@@ -1,0 +1,1 @@
+"""Noise, noise levels, schedules of steps and samplers: mathematics, no models."""

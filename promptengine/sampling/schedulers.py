@@ -1,0 +1,337 @@
+"""Which noise levels a sampler visits.
+
+Tables are WebUI's (k-diffusion's for sigmas, CompVis' for timesteps), which differ from diffusers'
+schedulers: sigmas are interpolated between trained levels, and the UNet is asked at non-integer
+timesteps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from promptengine.errors import RequestError
+from promptengine.families import Family
+from promptengine.request.sampler_names import SCHEDULE_TYPES, choose_schedule
+
+__all__ = [
+    "SCHEDULERS",
+    "NoiseTable",
+    "Scheduler",
+    "ddim_timesteps",
+    "find_scheduler",
+    "karras_levels",
+    "karras_sigmas",
+    "scaled_linear_alphas",
+    "uniform_sigmas",
+    "without_penultimate",
+]
+
+
+def scaled_linear_alphas(start: float = 0.00085, end: float = 0.012, steps: int = 1000) -> Tensor:
+    """Cumulative alphas ``[steps]`` (float64) of the "scaled linear" schedule Stable Diffusion uses."""
+    betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+    return torch.cumprod(1.0 - betas, dim=0)
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseTable:
+    """The noise levels a model was trained on.
+
+    Attributes:
+        alphas_cumprod: ``[timesteps]``, falling from almost 1 to almost 0.
+        family: Which family the model is of; tables of fixed levels depend on it.
+    """
+
+    alphas_cumprod: Tensor
+    family: Family = "SD1"
+
+    @cached_property
+    def sigmas(self) -> Tensor:
+        """``sqrt((1 - a) / a)`` for every timestep, rising, float32."""
+        return self._native_sigmas.float()
+
+    @cached_property
+    def log_sigmas(self) -> Tensor:
+        """Natural logarithm of ``sigmas``."""
+        return self._native_sigmas.log().float()
+
+    @property
+    def _native_sigmas(self) -> Tensor:
+        """Sigmas in float32, or in the alphas' own type where that is narrower."""
+        sigmas = ((1 - self.alphas_cumprod) / self.alphas_cumprod) ** 0.5
+        return sigmas.float() if sigmas.dtype == torch.float64 else sigmas
+
+    @property
+    def lowest(self) -> float:
+        """The sigma of timestep 0."""
+        return float(self.sigmas[0])
+
+    @property
+    def highest(self) -> float:
+        """The sigma of the last timestep."""
+        return float(self.sigmas[-1])
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """The (non-integer) timestep of each sigma, linear in log sigma, clamped to the table."""
+        log_sigma = sigma.log().to(self.log_sigmas)
+        last = len(self.log_sigmas) - 1
+        high = torch.searchsorted(self.log_sigmas, log_sigma, right=True).clamp(1, last)
+        low = high - 1
+        below, above = self.log_sigmas[low], self.log_sigmas[high]
+        fraction = ((log_sigma - below) / (above - below)).clamp(0, 1)
+        return low + fraction
+
+    def nearest_timestep(self, sigma: Tensor) -> Tensor:
+        """The whole timestep whose log sigma is nearest to each sigma's, as float."""
+        distance = (self.log_sigmas - sigma.log().to(self.log_sigmas).unsqueeze(-1)).abs()
+        return distance.argmin(dim=-1).to(self.log_sigmas)
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """The sigma at each (non-integer) timestep; inverse of :meth:`timestep`."""
+        low = timestep.floor().long()
+        high = timestep.ceil().long()
+        fraction = timestep - timestep.floor()
+        return torch.lerp(self.log_sigmas[low], self.log_sigmas[high], fraction).exp()
+
+    def downcast(self) -> NoiseTable:
+        """The table as it is where alphas were rounded to float16, as early versions of WebUI did."""
+        return replace(self, alphas_cumprod=self.alphas_cumprod.half())
+
+    def with_zero_terminal_snr(self) -> NoiseTable:
+        """The table stretched so that its end is pure noise (Lin et al., arXiv:2305.08891, alg. 1).
+
+        The last alpha is a very small number instead of 0, so that sigmas stay finite.
+        """
+        roots = self.alphas_cumprod.double().sqrt()
+        roots = (roots - roots[-1]) * (roots[0] / (roots[0] - roots[-1]))
+        alphas = (roots**2).to(self.alphas_cumprod.dtype)
+        alphas[-1] = 4.8973451890853435e-08
+        return replace(self, alphas_cumprod=alphas)
+
+
+Spacing = Callable[[NoiseTable, int, float, float, float], Tensor]
+"""Table, steps, lowest sigma, highest sigma and rho to sigmas ``[steps + 1]``, high to low."""
+
+
+def uniform_sigmas(table: NoiseTable, steps: int) -> Tensor:
+    """``steps`` sigmas evenly spaced in timesteps, high to low, then 0: ``[steps + 1]``."""
+    return _evenly_in_time(table, len(table.sigmas) - 1, 0, steps)
+
+
+def _uniform(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
+    return uniform_sigmas(table, steps)
+
+
+def karras_sigmas(
+    table: NoiseTable,
+    steps: int,
+    lowest: float | None = None,
+    highest: float | None = None,
+    rho: float = 7.0,
+) -> Tensor:
+    """Sigmas of Karras et al. (arXiv:2206.00364, eq. 5), then 0; by default over the model's range."""
+    low = table.lowest if lowest is None else lowest
+    high = table.highest if highest is None else highest
+    return _ending_in_zero(karras_levels(steps, low, high, rho))
+
+
+def karras_levels(count: int, lowest: float, highest: float, rho: float = 7.0) -> Tensor:
+    """``count`` sigmas of Karras et al. from ``highest`` to ``lowest``, without a 0 behind them."""
+    low, high = lowest ** (1 / rho), highest ** (1 / rho)
+    return (high + torch.linspace(0, 1, count) * (low - high)) ** rho
+
+
+def _exponential(_: NoiseTable, steps: int, lowest: float, highest: float, __: float) -> Tensor:
+    return _ending_in_zero(torch.linspace(math.log(highest), math.log(lowest), steps).exp())
+
+
+def _polyexponential(
+    _: NoiseTable, steps: int, lowest: float, highest: float, rho: float
+) -> Tensor:
+    ramp = torch.linspace(1, 0, steps) ** rho
+    bottom, top = math.log(lowest), math.log(highest)
+    return _ending_in_zero((ramp * (top - bottom) + bottom).exp())
+
+
+def _normal(table: NoiseTable, steps: int, lowest: float, highest: float, _: float) -> Tensor:
+    start, end = _times(table, lowest, highest)
+    return _evenly_in_time(table, start, end, steps)
+
+
+def _sgm_uniform(table: NoiseTable, steps: int, lowest: float, highest: float, _: float) -> Tensor:
+    """As Stability's generative models space them: the lowest level is left out."""
+    start, end = _times(table, lowest, highest)
+    return _ending_in_zero(table.sigma(torch.linspace(start, end, steps + 1)[:-1]))
+
+
+def _simple(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
+    """Every n-th trained level, from the highest."""
+    stride = len(table.sigmas) / steps
+    return _ending_in_zero(table.sigmas[[-1 - int(step * stride) for step in range(steps)]])
+
+
+def _ddim(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
+    """DDIM's levels; where the steps do not divide the table there is one more, or several."""
+    stride = max(len(table.sigmas) // steps, 1)
+    return _ending_in_zero(table.sigmas[1::stride].flip(0))
+
+
+def _kl_optimal(_: NoiseTable, steps: int, lowest: float, highest: float, __: float) -> Tensor:
+    """The levels of least error for data of unit variance (Sabour et al., arXiv:2404.14507, th. 3.1).
+
+    They end at the lowest level and not at 0, as in WebUI.
+    """
+    return torch.linspace(math.atan(highest), math.atan(lowest), steps + 1).tan()
+
+
+def _align_your_steps(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
+    """The optimised levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
+    levels = np.array(_ALIGNED_SDXL if table.family == "SDXL" else _ALIGNED)
+    places = np.linspace(0, 1, steps), np.linspace(0, 1, len(levels))
+    sigmas = np.exp(np.interp(*places, np.log(levels)))
+    return _ending_in_zero(torch.from_numpy(sigmas).float())
+
+
+_ALIGNED = 14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029
+"""Levels for ten steps, high to low, as their authors published them for Stable Diffusion 1."""
+
+_ALIGNED_SDXL = 14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029
+
+
+def _beta(_: NoiseTable, steps: int, lowest: float, highest: float, __: float) -> Tensor:
+    """Quantiles of Beta(0.6, 0.6) (Lee et al., arXiv:2407.12173), spread over the sigmas."""
+    quantiles = torch.from_numpy(_beta_quantiles(1 - np.linspace(0, 1, steps))).float()
+    return _ending_in_zero(lowest + quantiles * (highest - lowest))
+
+
+def _beta_quantiles(shares: np.ndarray, shape: float = 0.6) -> np.ndarray:
+    """Quantiles of the symmetric Beta distribution with both parameters ``shape``.
+
+    In v = x**shape the density has no pole at 0, so the trapezoid rule is exact to 1e-8 on this grid;
+    by symmetry the lower half of the distribution is enough.
+    """
+    v = np.linspace(0, 0.5**shape, 20_001)
+    density = (1 - v ** (1 / shape)) ** (shape - 1)
+    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
+    below *= 0.5 / below[-1]
+    low = np.interp(np.minimum(shares, 1 - shares), below, v) ** (1 / shape)
+    return np.where(shares <= 0.5, low, 1 - low)
+
+
+def _times(table: NoiseTable, lowest: float, highest: float) -> tuple[float, float]:
+    start, end = table.timestep(torch.tensor([highest, lowest])).tolist()
+    return start, end
+
+
+def _evenly_in_time(table: NoiseTable, start: float, end: float, steps: int) -> Tensor:
+    return _ending_in_zero(table.sigma(torch.linspace(start, end, steps)))
+
+
+def _ending_in_zero(sigmas: Tensor) -> Tensor:
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+@dataclass(frozen=True, slots=True)
+class Scheduler:
+    """A rule that spaces sigmas, which WebUI 1.10 calls a schedule type.
+
+    Attributes:
+        name: As APIs spell it; one of :data:`promptengine.request.sampler_names.SCHEDULE_TYPES`.
+        spacing: The rule.
+        rho: Its default bend, or None where it has none.
+    """
+
+    name: str
+    spacing: Spacing
+    rho: float | None = None
+
+    @property
+    def label(self) -> str:
+        """As WebUI shows it and writes it into infotexts."""
+        return SCHEDULE_TYPES[self.name].label
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other spellings than label and name."""
+        return SCHEDULE_TYPES[self.name].aliases
+
+    def sigmas(
+        self,
+        table: NoiseTable,
+        steps: int,
+        *,
+        lowest: float = 0.0,
+        highest: float = 0.0,
+        rho: float = 0.0,
+    ) -> Tensor:
+        """Space the noise levels of a pass.
+
+        Args:
+            table: The model's noise levels.
+            steps: 1 or more.
+            lowest: Lowest sigma above 0; 0 is the model's. Rules with fixed levels ignore it.
+            highest: Highest sigma; 0 is the model's.
+            rho: Bend; 0 is the rule's own. Rules without one ignore it.
+
+        Returns:
+            ``[steps + 1]`` (the rule ``ddim`` may give more), high to low, float32; the last is 0
+            but for the rule ``kl_optimal``.
+        """
+        low, high = lowest or table.lowest, highest or table.highest
+        return self.spacing(table, steps, low, high, rho or self.rho or 1.0)
+
+
+SCHEDULERS: Mapping[str, Scheduler] = {
+    scheduler.name: scheduler
+    for scheduler in (
+        Scheduler("uniform", _uniform),
+        Scheduler("karras", karras_sigmas, 7.0),
+        Scheduler("exponential", _exponential),
+        Scheduler("polyexponential", _polyexponential, 1.0),
+        Scheduler("sgm_uniform", _sgm_uniform),
+        Scheduler("kl_optimal", _kl_optimal),
+        Scheduler("align_your_steps", _align_your_steps),
+        Scheduler("simple", _simple),
+        Scheduler("normal", _normal),
+        Scheduler("ddim", _ddim),
+        Scheduler("beta", _beta),
+    )
+}
+"""Every schedule type by its name."""
+
+
+def find_scheduler(name: str) -> Scheduler | None:
+    """Look a schedule type up by name, label or alias, in any case; None means automatic.
+
+    Raises:
+        RequestError: No such schedule type; the message lists what there is.
+    """
+    choice = choose_schedule(name)
+    return None if choice is None else SCHEDULERS[choice]
+
+
+def without_penultimate(sigmas: Tensor) -> Tensor:
+    """Leave the last sigma but one out; for n steps build n + 1 first."""
+    return torch.cat([sigmas[:-2], sigmas[-1:]])
+
+
+def ddim_timesteps(table: NoiseTable, steps: int) -> Tensor:
+    """Timesteps for DDIM and its kin, rising: every ``1000 // steps``-th, from 1.
+
+    As in WebUI there may be more than ``steps`` of them where ``steps`` does not divide 1000.
+
+    Raises:
+        RequestError: More steps than trained timesteps.
+    """
+    trained = len(table.alphas_cumprod)
+    if steps > trained:
+        message = f"this sampler takes at most {trained} steps, not {steps}"
+        raise RequestError(message, field="steps")
+    return (torch.arange(0, trained, trained // steps) + 1).clamp(0, trained - 1)

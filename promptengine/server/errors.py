@@ -1,0 +1,104 @@
+"""Errors as answers: which status each has, and the JSON that WebUI's clients expect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from starlette.types import Scope, Send
+
+from promptengine.errors import (
+    CheckpointError,
+    GenerationCancelled,
+    IncompatibleNetworkError,
+    NetworkFormatError,
+    OutOfMemoryError,
+    PictureError,
+    PromptEngineError,
+    PromptSyntaxError,
+    RequestError,
+    TrainingError,
+    UnknownNetworkError,
+    UnsupportedNetworkError,
+)
+from promptengine.prompt.serialize import well_formed
+
+__all__ = ["STATUSES", "Refusal", "document", "refuse", "status_of"]
+
+STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
+    PromptSyntaxError: 422,
+    UnknownNetworkError: 404,
+    NetworkFormatError: 422,
+    UnsupportedNetworkError: 422,
+    IncompatibleNetworkError: 422,
+    CheckpointError: 422,
+    PictureError: 422,
+    RequestError: 422,
+    TrainingError: 422,
+    GenerationCancelled: 409,
+    OutOfMemoryError: 503,
+    PromptEngineError: 422,
+}
+"""HTTP status of every error of the package."""
+
+_INTERNAL: Final = 500
+_POLICY_VIOLATION: Final = 1008
+"""What a WebSocket is closed with where the server cannot answer it in HTTP."""
+
+
+class Refusal(PromptEngineError):
+    """A request that is answered with an error of its own status.
+
+    Attributes:
+        status: Of HTTP.
+        retry_after_s: When to try again, or None.
+    """
+
+    def __init__(self, message: str, *, status: int, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status that tells of an error; 500 for one that nobody foresaw."""
+    if isinstance(error, Refusal):
+        return error.status
+    return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), _INTERNAL)
+
+
+def document(name: str, detail: str) -> dict[str, str]:
+    """The four keys of WebUI's errors.
+
+    Args:
+        name: The class of the error.
+        detail: One line that says what is wrong.
+    """
+    told = well_formed(detail)
+    return {"error": name, "detail": told, "body": "", "errors": told}
+
+
+async def refuse(
+    scope: Scope, send: Send, status: int, detail: str, headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
+    """Answer a request, or one for a WebSocket, with an error before any route sees it.
+
+    Args:
+        scope: The request's.
+        send: Takes the answer.
+        status: Of HTTP.
+        detail: One line that says what is wrong.
+        headers: More of them.
+    """
+    kind = "http"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
+            return
+        kind = "websocket.http"
+    body = json.dumps(document("HTTPException", detail)).encode()
+    length = str(len(body)).encode("ascii")
+    own = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
+    await send({"type": f"{kind}.response.start", "status": status, "headers": own})
+    await send({"type": f"{kind}.response.body", "body": body})

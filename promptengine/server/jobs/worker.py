@@ -1,0 +1,149 @@
+"""Which model a device holds, and batches made with it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptengine.accel.memory import release_memory
+from promptengine.checkpoints.latent_rgb import ColourMap, colour_map, rough_pictures
+from promptengine.checkpoints.resolve import usable_device
+from promptengine.generation.engine import Engine
+from promptengine.registry.registry import Registry
+from promptengine.request.request import GenerationResult, Progress, one_batch
+from promptengine.server.config import ServerConfig
+from promptengine.server.jobs.queue import Control, Run, Work
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+__all__ = ["Device", "Model", "runner"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a job is made with.
+
+    Attributes:
+        checkpoint: Its file or folder.
+        vae: ``Automatic``, ``None``, a name or a path.
+    """
+
+    checkpoint: Path
+    vae: str
+
+
+class Device:
+    """A device and the engine on it. One thread at a time uses it, others wait.
+
+    Args:
+        name: As torch names it.
+        config: The server's.
+        registry: Shared by all devices.
+    """
+
+    def __init__(self, name: str, config: ServerConfig, registry: Registry) -> None:
+        self._name, self._config, self._registry = name, config, registry
+        self._model: Model | None = None
+        self._engine: Engine | None = None
+        self._colours: ColourMap | None = None
+        self._busy = threading.Lock()
+
+    @contextmanager
+    def using(self, model: Model) -> Generator[Engine]:
+        """The engine of a model within a ``with`` block; one that is not here takes the place of the one that is.
+
+        Raises:
+            CheckpointError: It cannot be loaded; the device is then empty.
+            RequestError: There is no such device.
+        """
+        with self._busy:
+            yield self._loaded(model)
+
+    def load(self, model: Model) -> None:
+        """Have a model ready; raises what :meth:`using` does."""
+        with self.using(model):
+            pass
+
+    def unload(self) -> None:
+        """Give the model's memory back, after the job that uses it; the next job loads it again."""
+        with self._busy:
+            self._engine = self._model = self._colours = None
+            release_memory(usable_device(self._name))
+
+    def _loaded(self, model: Model) -> Engine:
+        if self._engine is None or model != self._model:
+            # Two models may be more than a device has room for.
+            self._engine = self._model = self._colours = None
+            self._engine = Engine.open(
+                model.checkpoint,
+                self._registry,
+                config=self._config.model_config,
+                device=self._name,
+                dtype=self._config.dtype,
+                vae=model.vae,
+                compile=self._config.compile,
+            )
+            self._model = model
+        return self._engine
+
+    def previews(self, latents: Tensor) -> list[Image.Image]:
+        """Small pictures of latents of the model that is held."""
+        assert self._engine is not None
+        if self._colours is None:
+            self._colours = colour_map(self._engine.checkpoint)
+        return rough_pictures(latents, self._colours)
+
+
+def runner(device: Device) -> Run:
+    """What a queue runs jobs with on a device."""
+
+    def run(works: Sequence[Work], batch: int, control: Control) -> list[list[GenerationResult]]:
+        model = works[0].model
+        assert isinstance(model, Model)
+        owners = [number for number, work in enumerate(works) for _ in work.requests]
+        requests = [one_batch(request, batch) for work in works for request in work.requests]
+        counts = [work.pictures_at_once for work in works]
+        stopped: dict[int, GenerationResult] = {}
+
+        def on_progress(progress: Progress) -> None:
+            control.on_step(progress.step, progress.steps, _previews(device, progress, counts))
+
+        def on_interrupted(index: int, result: GenerationResult) -> None:
+            stopped[index] = _light(result)
+            own = [stopped[one] for one in sorted(stopped) if owners[one] == owners[index]]
+            if len(own) == owners.count(owners[index]):
+                control.on_interrupted(owners[index], own)
+
+        with device.using(model) as engine:
+            made = iter(
+                engine.generate_batch(
+                    requests,
+                    on_progress=on_progress,
+                    cancel=control.cancel,
+                    interrupts=[control.interrupts[number] for number in owners],
+                    on_interrupted=on_interrupted,
+                )
+            )
+        return [[_light(next(made)) for _ in work.requests] for work in works]
+
+    return run
+
+
+def _previews(device: Device, progress: Progress, counts: Sequence[int]) -> Sequence[Image.Image]:
+    """The first picture of each work, unless the engine has split what it was given."""
+    x = progress.denoised
+    if x is None or len(x) != sum(counts):
+        return ()
+    firsts = [sum(counts[:number]) for number in range(len(counts))]
+    return device.previews(x[firsts])
+
+
+def _light(result: GenerationResult) -> GenerationResult:
+    """A result without its latents, which nobody asks a server for."""
+    return replace(result, latents=result.latents.new_empty(0))

@@ -1,0 +1,122 @@
+"""What one request may ask for, checked before any of it is worked on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from promptengine.errors import RequestError
+from promptengine.prompt import Prompt
+from promptengine.prompt.serialize import schedule_size
+from promptengine.server.config import Limits
+from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
+
+__all__ = [
+    "affordable_steps",
+    "check_bounds",
+    "check_pictures",
+    "check_second_size",
+    "check_size",
+    "check_texts",
+]
+
+_LEAST_SIDE = 8
+
+
+def check_bounds(fields: GenerationFields, limits: Limits) -> None:
+    """Refuse a request that asks for too much.
+
+    Raises:
+        RequestError: It does; names the field and the limit.
+    """
+    prompts = fields.prompt if isinstance(fields.prompt, list) else [fields.prompt]
+    texts = {
+        **{f"prompt {number + 1}": text for number, text in enumerate(prompts)},
+        "negative_prompt": fields.negative_prompt,
+        "hr_prompt": getattr(fields, "hr_prompt", ""),
+        "hr_negative_prompt": getattr(fields, "hr_negative_prompt", ""),
+    }
+    check_texts(texts, limits)
+    _check("prompt", len(prompts), 1, limits.pictures_at_once, "prompts")
+    check_pictures(fields.steps, fields.batch_size, fields.n_iter, limits)
+    if isinstance(fields.prompt, list):
+        asked = fields.batch_size * fields.n_iter
+        if asked not in (1, len(prompts)):
+            message = f"{len(prompts)} prompts make {len(prompts)} pictures, not {asked}"
+            raise RequestError(f"{message}; leave batch_size and n_iter at 1", field="prompt")
+    check_size(fields.width, fields.height, limits)
+    if isinstance(fields, Text2Image) and fields.enable_hr:
+        _check("hr_second_pass_steps", fields.hr_second_pass_steps, 0, limits.steps)
+        sides = (fields.hr_resize_x, fields.hr_resize_y)
+        check_second_size((fields.width, fields.height), fields.hr_scale, sides, limits)
+    if isinstance(fields, Image2Image):
+        _check("init_images", len(fields.init_images), 1, limits.images, "images")
+
+
+def check_texts(texts: Mapping[str, str], limits: Limits) -> None:
+    """Refuse prompts that are too long.
+
+    Raises:
+        RequestError: One is.
+    """
+    for name, text in texts.items():
+        _check(name, len(text), 0, limits.prompt_characters, "characters")
+
+
+def affordable_steps(prompt: Prompt, steps: int, limits: Limits) -> int:
+    """The steps to plan a prompt for that is only looked at: 1 where its schedule would be too long.
+
+    Which networks there are does not depend on the steps.
+    """
+    return steps if schedule_size(prompt, steps) <= limits.schedule_characters else 1
+
+
+def check_pictures(steps: int, at_once: int, batches: int, limits: Limits) -> None:
+    """Refuse too many steps or pictures.
+
+    Raises:
+        RequestError: There are.
+    """
+    _check("steps", steps, 1, limits.steps)
+    _check("pictures at once", at_once, 1, limits.pictures_at_once)
+    _check("batches", batches, 1, limits.pictures)
+    _check("pictures in all", at_once * batches, 1, limits.pictures)
+
+
+def check_size(width: float, height: float, limits: Limits) -> None:
+    """Refuse a picture that is too large or has no size.
+
+    Raises:
+        RequestError: It is.
+    """
+    for name, side in (("width", width), ("height", height)):
+        if side < _LEAST_SIDE:
+            raise RequestError(f"{name} is {side:g}; it must be {_LEAST_SIDE} or more", field=name)
+    if width * height > limits.pixels:
+        message = f"{width:g}x{height:g} is more than the {limits.pixels} pixels allowed"
+        raise RequestError(f"{message}; ask for a smaller picture", field="width")
+
+
+def check_second_size(
+    size: tuple[int, int], scale: float, sides: tuple[int, int], limits: Limits
+) -> None:
+    """Refuse a second pass that makes too large a picture.
+
+    Args:
+        size: Of the first pass.
+        scale: How much larger.
+        sides: Width and height that are asked for instead, or 0; of two one is met and the other cut.
+        limits: What is allowed.
+
+    Raises:
+        RequestError: It does.
+    """
+    _check("scale", scale, 0.01, 100)
+    ratios = [side / own for side, own in zip(sides, size, strict=True) if side > 0]
+    factor = max(ratios, default=scale)
+    check_size(max(size[0] * factor, 8), max(size[1] * factor, 8), limits)
+
+
+def _check(name: str, value: float, low: float, high: float, unit: str = "") -> None:
+    if not low <= value <= high:
+        what = f"{value:g} {unit}".strip()
+        raise RequestError(f"{name} is {what}; {low:g} to {high:g} are allowed here", field=name)

@@ -1,0 +1,1 @@
+"""WebUI's HTTP API."""

@@ -1,0 +1,157 @@
+"""WebUI's routes that list what there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from fastapi import APIRouter, Response
+
+from promptengine.inspection import file_metadata
+from promptengine.registry.registry import Kind
+from promptengine.server.errors import Refusal
+from promptengine.server.sdapi import lists, responses
+from promptengine.server.sdapi.previews import preview_file
+from promptengine.server.sdapi.routes import ERRORS
+from promptengine.server.state import Served
+
+__all__ = ["router"]
+
+_COMMON: Final[dict[str, Any]] = {
+    "tags": ["WebUI"],
+    "default_response_class": responses.Json,
+    "responses": ERRORS,
+}
+_PAGES: Final[Mapping[str, Kind]] = {
+    "lora": "lora",
+    "hypernetworks": "hypernet",
+    "textual inversion": "embedding",
+    "checkpoints": "checkpoint",
+}
+"""WebUI's names of the pages that show model files as cards."""
+
+_LONG: Final = "ssmd_cover_images"
+"""What of metadata is pictures."""
+
+_lists = APIRouter(prefix="/sdapi/v1", **_COMMON)
+_page = APIRouter(**_COMMON)
+
+
+@_lists.get("/sd-models")
+def sd_models(service: Served) -> list[responses.Checkpoint]:
+    """List checkpoints."""
+    return lists.checkpoints(service)
+
+
+@_lists.get("/sd-vae")
+def sd_vae(service: Served) -> list[responses.Vae]:
+    """List VAEs."""
+    return lists.vaes(service)
+
+
+@_lists.get("/samplers")
+async def samplers() -> list[responses.Sampler]:
+    """List samplers."""
+    return lists.samplers()
+
+
+@_lists.get("/schedulers")
+async def schedulers() -> list[responses.Scheduler]:
+    """List schedule types."""
+    return lists.schedulers()
+
+
+@_lists.get("/upscalers")
+async def upscalers() -> list[responses.Upscaler]:
+    """List what enlarges pictures."""
+    return lists.upscalers()
+
+
+@_lists.get("/latent-upscale-modes")
+async def latent_upscale_modes() -> list[responses.Name]:
+    """List what enlarges latents."""
+    return lists.latent_upscalers()
+
+
+@_lists.get("/hypernetworks")
+def hypernetworks(service: Served) -> list[responses.Hypernetwork]:
+    """List hypernetworks."""
+    return lists.hypernetworks(service)
+
+
+@_lists.get("/loras")
+@_lists.get("/lycos")
+def loras(service: Served) -> list[responses.Lora]:
+    """List LoRAs."""
+    return lists.loras(service)
+
+
+@_lists.get("/embeddings")
+def embeddings(service: Served) -> dict[str, dict[str, Any]]:
+    """List words that stand for vectors."""
+    return lists.embeddings(service)
+
+
+@_lists.get("/prompt-styles")
+def prompt_styles(service: Served) -> list[responses.PromptStyle]:
+    """List styles."""
+    return lists.styles(service)
+
+
+@_lists.get("/scripts")
+async def scripts() -> responses.Scripts:
+    """List scripts, of which there are none."""
+    return responses.Scripts(txt2img=[], img2img=[])
+
+
+@_lists.get("/script-info")
+@_lists.get("/face-restorers")
+@_lists.get("/realesrgan-models")
+@_lists.get("/extensions")
+async def nothing() -> list[str]:
+    """List what this server has none of."""
+    return []
+
+
+@_lists.post("/refresh-checkpoints")
+@_lists.post("/refresh-loras")
+@_lists.post("/refresh-lycos")
+@_lists.post("/refresh-vae")
+@_lists.post("/refresh-embeddings")
+def refresh(service: Served) -> None:
+    """Scan the folders again; files that come or go are noticed without it."""
+    service.registry.refresh()
+
+
+@_page.get("/sd_extra_networks/thumb", response_class=Response)
+def thumb(service: Served, filename: str = "") -> Response:
+    """Give the preview of a path below the models' folders."""
+    found = preview_file(filename, service.config)
+    if found is None:
+        raise Refusal("File not found", status=404)
+    data, kind = found
+    headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+    return Response(data, media_type=kind, headers=headers)
+
+
+@_page.get("/sd_extra_networks/metadata")
+def metadata(service: Served, page: str = "", item: str = "") -> dict[str, str]:
+    """Tell what the header of a card's file says, as a JSON text."""
+    kind = _PAGES.get(page)
+    entry = None if kind is None else service.registry.find(kind, item)
+    told = {} if entry is None else dict(file_metadata(entry.path))
+    told.pop(_LONG, None)
+    return {"metadata": json.dumps(told, indent=4, ensure_ascii=False)} if told else {}
+
+
+@_page.get("/login_check")
+async def login_check() -> None:
+    """Say that who asks is let in; others get no further than the password."""
+
+
+router = APIRouter()
+"""What lists, and what WebUI's page has beside its API."""
+
+for part in (_lists, _page):
+    router.include_router(part)

@@ -1,0 +1,209 @@
+"""What there is to choose from, in WebUI's forms."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from promptengine.images.latent_upscale import LATENT_UPSCALERS
+from promptengine.images.resize import UPSCALERS
+from promptengine.registry.registry import RegistryEntry, metadata
+from promptengine.sampling.samplers import SAMPLERS, SigmaSampler
+from promptengine.sampling.schedulers import SCHEDULERS
+from promptengine.server.sdapi import responses
+from promptengine.server.sdapi.options import title_of
+from promptengine.server.sdapi.styles import read_styles
+from promptengine.server.state import Service
+from promptengine.text.textual_inversion.embedding import Embedding
+
+__all__ = [
+    "checkpoints",
+    "embeddings",
+    "hypernetworks",
+    "latent_upscalers",
+    "loras",
+    "memory",
+    "samplers",
+    "schedulers",
+    "styles",
+    "upscalers",
+    "vaes",
+]
+
+_NEEDS_MODEL: Final = frozenset({"sgm_uniform", "simple", "normal", "ddim", "beta"})
+"""Schedule types of WebUI that ask the model for its levels."""
+
+_CUDA_EVENTS: Final = ("num_alloc_retries", "num_ooms")
+
+
+def checkpoints(service: Service) -> list[responses.Checkpoint]:
+    """Checkpoints in the folders, and the one in use where it lies elsewhere."""
+    entries = service.registry.current_entries("checkpoint")
+    paths = [entry.path for entry in entries]
+    current = service.settings.model.checkpoint
+    found: list[responses.Checkpoint] = []
+    for path in [*([current] if current not in paths else []), *paths]:
+        digest = service.registry.digests.known(path)
+        title = title_of(path, service.registry)
+        found.append(
+            responses.Checkpoint(
+                title=title,
+                model_name=path.stem,
+                hash=None if digest is None else digest[:10],
+                sha256=digest,
+                filename=service.shown.path(path),
+                config=None,
+            )
+        )
+    return found
+
+
+def samplers() -> list[responses.Sampler]:
+    """Samplers in WebUI's order."""
+    found: list[responses.Sampler] = []
+    for sampler in SAMPLERS.values():
+        options: dict[str, Any] = {}
+        if isinstance(sampler, SigmaSampler):
+            options |= {"scheduler": sampler.scheduler} if sampler.scheduler != "automatic" else {}
+            options |= {"second_order": True} if sampler.second_order else {}
+            options |= {"brownian_noise": True} if sampler.brownian else {}
+        aliases = list(sampler.aliases)
+        found.append(responses.Sampler(name=sampler.name, aliases=aliases, options=options))
+    return found
+
+
+def schedulers() -> list[responses.Scheduler]:
+    """Schedule types, that of the sampler first."""
+    automatic = responses.Scheduler(
+        name="automatic", label="Automatic", aliases=None, default_rho=-1, need_inner_model=False
+    )
+    others = [
+        responses.Scheduler(
+            name=scheduler.name,
+            label=scheduler.label,
+            aliases=list(scheduler.aliases) or None,
+            default_rho=scheduler.rho or -1,
+            need_inner_model=scheduler.name in _NEEDS_MODEL,
+        )
+        for scheduler in SCHEDULERS.values()
+    ]
+    return [automatic, *others]
+
+
+def upscalers() -> list[responses.Upscaler]:
+    """What enlarges pictures."""
+    return [
+        responses.Upscaler(name=name, model_name=None, model_path=None, model_url=None, scale=4)
+        for name in UPSCALERS
+    ]
+
+
+def latent_upscalers() -> list[responses.Name]:
+    """What enlarges latents."""
+    return [responses.Name(name=name) for name in LATENT_UPSCALERS]
+
+
+def hypernetworks(service: Service) -> list[responses.Hypernetwork]:
+    """Hypernetworks in the folders as they are now."""
+    return [
+        responses.Hypernetwork(
+            name=entry.name,
+            path=service.shown.path(entry.path),
+            sha256=service.registry.digests.known(entry.path),
+        )
+        for entry in service.registry.current_entries("hypernet")
+    ]
+
+
+def loras(service: Service) -> list[responses.Lora]:
+    """LoRAs in the folders as they are now."""
+    return [
+        responses.Lora(
+            name=entry.name,
+            alias=next(iter(entry.aliases), entry.name),
+            path=service.shown.path(entry.path),
+            metadata=metadata(entry),
+        )
+        for entry in service.registry.current_entries("lora")
+    ]
+
+
+def embeddings(service: Service) -> dict[str, dict[str, Any]]:
+    """Words that stand for vectors, and those that no model here can read."""
+    words = service.words.words()
+    skipped = {
+        misfit.name: {**_NO_FACTS, "reason": service.shown.text(misfit.reason)}
+        for misfit in words.misfits
+    }
+    return {
+        "loaded": {word.name: _word(word) for word in words.table.embeddings},
+        "skipped": skipped,
+    }
+
+
+_NO_FACTS: Final = {
+    "step": None,
+    "sd_checkpoint": None,
+    "sd_checkpoint_name": None,
+    "shape": 0,
+    "vectors": 0,
+}
+
+
+def _word(word: Embedding) -> dict[str, Any]:
+    return {
+        "step": word.step,
+        "sd_checkpoint": word.sd_checkpoint,
+        "sd_checkpoint_name": word.sd_checkpoint_name,
+        "shape": word.widths[-1],
+        "vectors": word.count,
+    }
+
+
+def styles(service: Service) -> list[responses.PromptStyle]:
+    """Styles in the file as it is now."""
+    found = read_styles(service.config.styles)
+    return [
+        responses.PromptStyle(name=s.name, prompt=s.prompt, negative_prompt=s.negative_prompt)
+        for s in found
+    ]
+
+
+def vaes(service: Service) -> list[responses.Vae]:
+    """VAEs of their own."""
+    entries: Sequence[RegistryEntry] = service.registry.current_entries("vae")
+    return [
+        responses.Vae(model_name=entry.path.name, filename=service.shown.path(entry.path))
+        for entry in entries
+    ]
+
+
+def memory() -> dict[str, dict[str, Any]]:
+    """Bytes of the machine's memory and of the first GPU's."""
+    import psutil
+
+    whole = psutil.virtual_memory()
+    own = psutil.Process().memory_info().rss
+    ram = {"free": whole.total - own, "used": own, "total": whole.total}
+    return {"ram": ram, "cuda": _cuda()}
+
+
+def _cuda() -> dict[str, Any]:
+    torch: Any = importlib.import_module("torch")
+    if not torch.cuda.is_available():
+        return {"error": "no CUDA device"}
+    free, total = torch.cuda.mem_get_info()
+    stats = torch.cuda.memory_stats()
+
+    def figures(name: str) -> dict[str, int]:
+        return {"current": stats[f"{name}.all.current"], "peak": stats[f"{name}.all.peak"]}
+
+    return {
+        "system": {"free": free, "used": total - free, "total": total},
+        "active": figures("active_bytes"),
+        "allocated": figures("allocated_bytes"),
+        "reserved": figures("reserved_bytes"),
+        "inactive": figures("inactive_split_bytes"),
+        "events": {"retries": stats[_CUDA_EVENTS[0]], "oom": stats[_CUDA_EVENTS[1]]},
+    }

@@ -1,0 +1,199 @@
+"""WebUI's settings as one server has them: defaults of requests, and the model that is chosen."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from promptengine.errors import RequestError
+from promptengine.registry.registry import Registry, RegistryEntry
+from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
+from promptengine.request.request import GenerationRequest, with_settings
+from promptengine.server.errors import Refusal
+from promptengine.server.jobs.worker import Model
+from promptengine.server.sdapi.requests import read_as
+
+__all__ = [
+    "OWN_SETTINGS",
+    "ServerSettings",
+    "find_checkpoint",
+    "known_settings",
+    "read_options",
+    "title_of",
+]
+
+OWN_SETTINGS: Final[Mapping[str, object]] = {
+    "sd_model_checkpoint": "",
+    "sd_vae": "Automatic",
+    "samples_format": "png",
+    "jpeg_quality": 80,
+}
+"""Settings that are the server's and not a request's, with their defaults."""
+
+_READ_ONLY: Final = ("sd_checkpoint_hash",)
+_FORMATS: Final = ("png", "jpg", "jpeg", "webp")
+_HASH: Final = re.compile(r"[0-9a-f]{10,64}")
+_HASHED_TITLE: Final = re.compile(r"(.*) \[([0-9a-f]{8,64})\]")
+
+
+def known_settings() -> frozenset[str]:
+    """The names of all settings that are understood."""
+    return frozenset({*SETTINGS, *OWN_SETTINGS, *_READ_ONLY})
+
+
+class ServerSettings:
+    """The settings in force. Threads may share it: readers get a whole state, never a half one.
+
+    Args:
+        registry: Where models are found.
+        model: The one to begin with.
+    """
+
+    def __init__(self, registry: Registry, model: Model) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()
+        self._values: Mapping[str, object] = {
+            **Options().to_webui(),
+            **{name: _default_of(field) for name, field in REQUEST_SETTINGS.items()},
+            **OWN_SETTINGS,
+            "sd_vae": Path(model.vae).name,
+        }
+        self._model = model
+
+    @property
+    def model(self) -> Model:
+        """The model that requests are made with unless they name another one."""
+        return self._model
+
+    def values(self) -> dict[str, object]:
+        """All settings by WebUI's names."""
+        path = self._model.checkpoint
+        title = title_of(path, self._registry)
+        digest = self._registry.digests.known(path)
+        return {**self._values, "sd_model_checkpoint": title, "sd_checkpoint_hash": digest}
+
+    def change(self, changes: Mapping[str, object]) -> int:
+        """Change some settings, all of them or none. None values change nothing.
+
+        Returns:
+            How many names are not known, which do nothing.
+
+        Raises:
+            RequestError: A value that cannot be used.
+            Refusal: 404, for a model that there is not.
+        """
+        given = {name: value for name, value in changes.items() if value is not None}
+        known = {name: value for name, value in given.items() if name in known_settings()}
+        with self._lock:
+            values, model = self.merged(known)
+            self._values, self._model = values, model
+        return len(given) - len(known)
+
+    def merged(self, changes: Mapping[str, object]) -> tuple[dict[str, object], Model]:
+        """The settings with some changed, and the model that they name; nothing here changes.
+
+        Raises:
+            RequestError: A value that cannot be used.
+            Refusal: 404, for a model that there is not.
+        """
+        changes = read_options(changes)
+        requests = {name: value for name, value in changes.items() if name in SETTINGS}
+        with_settings(GenerationRequest(prompt=""), requests)
+        values = {**self._values, **requests}
+        model = self._model
+        if name := changes.get("sd_model_checkpoint"):
+            model = Model(find_checkpoint(str(name), self._registry, model.checkpoint), model.vae)
+        vae = changes.get("sd_vae") or values["sd_vae"]
+        if vae != values["sd_vae"]:
+            model = Model(model.checkpoint, _vae(str(vae), self._registry))
+            values["sd_vae"] = vae
+        values |= _checked(changes)
+        return values, model
+
+
+def read_options(changes: Mapping[str, object]) -> dict[str, object]:
+    """Options as they are meant: clients send numbers as text, and whole ones as 1.0."""
+    return {name: read_as(_kind(name), value) for name, value in changes.items()}
+
+
+def _kind(name: str) -> type:
+    setting = SETTINGS.get(name)
+    return type(OWN_SETTINGS.get(name)) if setting is None else setting.kind
+
+
+def _default_of(field: str) -> object:
+    return getattr(GenerationRequest(prompt=""), field)
+
+
+def _checked(changes: Mapping[str, object]) -> dict[str, object]:
+    """The server's own settings among changes, if they can be used."""
+    found: dict[str, object] = {}
+    if (form := changes.get("samples_format")) is not None:
+        if form not in _FORMATS:
+            message = f"option samples_format is {form!r}; it must be {', '.join(_FORMATS)}"
+            raise RequestError(message[:200], field="samples_format")
+        found["samples_format"] = form
+    if (quality := changes.get("jpeg_quality")) is not None:
+        if not isinstance(quality, int) or not 1 <= quality <= 100:
+            message = "option jpeg_quality must be a whole number, 1 to 100"
+            raise RequestError(message, field="jpeg_quality")
+        found["jpeg_quality"] = quality
+    return found
+
+
+def title_of(path: Path, registry: Registry) -> str:
+    """What WebUI calls a checkpoint: its file below the folder, and its hash where that is known."""
+    entry = next((e for e in registry.entries("checkpoint") if e.path == path), None)
+    name = path.name if entry is None else f"{entry.relative}{entry.path.suffix}"
+    digest = registry.digests.known(path)
+    return name if digest is None else f"{name} [{digest[:10]}]"
+
+
+def find_checkpoint(name: str, registry: Registry, current: Path | None = None) -> Path:
+    """The checkpoint that a title, a name, a file's name or a hash means; never a path of a client's.
+
+    Args:
+        name: As a client wrote it; case does not matter where nothing else differs.
+        registry: Where checkpoints are found.
+        current: One outside the folders that may be named too.
+
+    Raises:
+        Refusal: 404, where there is none.
+    """
+    match = _HASHED_TITLE.fullmatch(name)
+    bare, digest = (match[1], match[2]) if match else (name, name.lower())
+    if current is not None and bare in (current.name, current.stem, str(current)):
+        return current
+    entry = registry.find("checkpoint", bare) or _any_case(bare, registry)
+    if entry is None and _HASH.fullmatch(digest):
+        entry = next((e for e in registry.entries("checkpoint") if _has(e, digest, registry)), None)
+    if entry is None:
+        near = registry.near("checkpoint", bare, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise Refusal(f"Model not found: {name[:100]!r}{hint}", status=404)
+    return entry.path
+
+
+def _any_case(name: str, registry: Registry) -> RegistryEntry | None:
+    wanted = name.casefold()
+    for entry in registry.entries("checkpoint"):
+        file = f"{entry.relative}{entry.path.suffix}"
+        if wanted in (entry.name.casefold(), file.casefold(), str(entry.path).casefold()):
+            return entry
+    return None
+
+
+def _has(entry: RegistryEntry, digest: str, registry: Registry) -> bool:
+    return not entry.path.is_dir() and registry.digest(entry).startswith(digest)
+
+
+def _vae(name: str, registry: Registry) -> str:
+    if name in ("Automatic", "None"):
+        return name
+    entry = registry.find("vae", name)
+    if entry is None:
+        raise Refusal(f"VAE not found: {name[:100]!r}", status=404)
+    return str(entry.path)

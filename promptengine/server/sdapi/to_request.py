@@ -1,0 +1,423 @@
+"""WebUI's requests as what the engine takes, and what of them cannot be honoured."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar, cast, get_args
+
+from promptengine.errors import RequestError
+from promptengine.generation.from_infotext import joined_name, with_known_samplers
+from promptengine.generation.prepare import refuse_unhonoured, shared_settings
+from promptengine.images.latent_upscale import LATENT_UPSCALERS
+from promptengine.images.resize import UPSCALERS
+from promptengine.infotext.read import read_infotext
+from promptengine.infotext.recipe import Recipe, request_from
+from promptengine.prompt import parse
+from promptengine.registry.registry import Registry
+from promptengine.request.options import SETTINGS, Options
+from promptengine.request.plan import LORA_KINDS
+from promptengine.request.request import (
+    GenerationRequest,
+    HiresPass,
+    ImageStart,
+    Inpainting,
+    MaskedContent,
+    ResizeMode,
+    with_settings,
+)
+from promptengine.sampling.samplers import find_sampler
+from promptengine.server.base64_images import open_all, open_sent
+from promptengine.server.config import Limits
+from promptengine.server.errors import Refusal
+from promptengine.server.jobs.queue import Work
+from promptengine.server.limits import check_bounds
+from promptengine.server.sdapi.options import ServerSettings, known_settings
+from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
+from promptengine.server.sdapi.styles import Style, with_styles
+
+__all__ = ["Asked", "known_upscaler", "together", "understood"]
+
+_Fields = TypeVar("_Fields", bound=GenerationFields)
+
+_NO_SCHEDULERS: Final = frozenset({"", "automatic"})
+_SWITCHES: Final = ("enabled", "enable", "is_enabled")
+"""What scripts' units call their switch."""
+
+_NOTHING: Final[Mapping[str, str]] = {
+    "hr_checkpoint_name": "use same checkpoint",
+    "refiner_checkpoint": "none",
+}
+"""What means that a field is not given."""
+
+_ALPHABET: Final = 2**32 - 2
+_SIDE_STEP: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request that was understood.
+
+    Attributes:
+        work: For the queue.
+        settings: WebUI's settings as they hold for it.
+        fields: As sent, with what an infotext in it says; styles are not in the prompts yet.
+        styles: Those that were found.
+        warnings: What is not honoured.
+    """
+
+    work: Work
+    settings: Mapping[str, object]
+    fields: GenerationFields
+    styles: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def understood(
+    fields: GenerationFields,
+    settings: ServerSettings,
+    registry: Registry,
+    styles: Sequence[Style],
+    limits: Limits,
+) -> Asked:
+    """Make of WebUI's request what the engine takes.
+
+    Raises:
+        RequestError: A value that cannot be used.
+        Refusal: A script, sampler, model or picture that there is not.
+    """
+    idle = _idle_scripts(fields)
+    fields, warnings = _with_infotext(fields, registry)
+    warnings += idle
+    if isinstance(fields, Image2Image) and not fields.init_images:
+        raise Refusal("Init image not found", status=404)
+    overrides, unknown = _overrides(fields.override_settings)
+    warnings += [f"override_settings: {name!r} is not known and does nothing" for name in unknown]
+    values, model = settings.merged(overrides)
+    chosen = [style for style in styles if style.name in fields.styles]
+    warnings += _unheeded(fields, {style.name for style in chosen})
+    check_bounds(fields, limits)
+    request = _request(fields, values, chosen)
+    if isinstance(fields, Text2Image) and fields.enable_hr:
+        request = replace(request, hires=_hires(fields))
+    if isinstance(fields, Image2Image):
+        request = replace(request, start=_start(fields, limits))
+    requests = _one_for_each_prompt(request, fields, chosen)
+    return Asked(
+        work=Work(requests, model, together(requests)),
+        settings=values,
+        fields=fields,
+        styles=tuple(style.name for style in chosen),
+        warnings=tuple(warnings),
+    )
+
+
+def together(requests: Sequence[GenerationRequest]) -> object:
+    """What works must agree in to share a batch, or None; LoRAs change the model for all of it."""
+    if len({shared_settings(request) for request in requests}) > 1:
+        return None
+    settings = shared_settings(requests[0])
+    prompts = [
+        parse(text, comments=r.options.comments)
+        for r in requests
+        for text in (r.prompt, r.hires.prompt if r.hires else "")
+    ]
+    loras = frozenset(t.arguments for p in prompts for t in p.tags if t.kind in LORA_KINDS)
+    return None if settings is None else (settings, loras)
+
+
+def _idle_scripts(fields: GenerationFields) -> list[str]:
+    """What to say of scripts that would do nothing, being switched off.
+
+    Raises:
+        Refusal: 422, for a script that would do something, since there is none here.
+    """
+    if fields.script_name is not None:
+        raise Refusal(f"Script {fields.script_name[:100]!r} not found", status=422)
+    given = {name[:100]: content for name, content in fields.alwayson_scripts.items() if content}
+    for name, content in given.items():
+        if not _is_off(content):
+            raise Refusal(f"always on script {name} not found", status=422)
+    return [
+        f"always on script {name} not found; it is switched off, so nothing is missing"
+        for name in given
+    ]
+
+
+def _is_off(script: object) -> bool:
+    """Whether a script's arguments say so: those of every unit, or the first of all."""
+    arguments = cast("dict[str, object]", script).get("args") if isinstance(script, dict) else None
+    units = cast("list[object]", arguments) if isinstance(arguments, list) else [arguments]
+    return units[:1] == [False] or (bool(units) and all(map(_is_off_unit, units)))
+
+
+def _is_off_unit(unit: object) -> bool:
+    settings = cast("dict[str, object]", unit) if isinstance(unit, dict) else {}
+    return any(settings.get(name) is False for name in _SWITCHES)
+
+
+def _overrides(given: Mapping[str, Any]) -> tuple[dict[str, object], list[str]]:
+    """The settings of a request that are known, and the names of the others."""
+    known = {name: value for name, value in given.items() if value is not None}
+    unknown = sorted(name[:100] for name in known if name not in known_settings())
+    return {name: value for name, value in known.items() if name in known_settings()}, unknown
+
+
+def _with_infotext(fields: _Fields, registry: Registry) -> tuple[_Fields, list[str]]:
+    """Fill from an infotext every field that is not given."""
+    # An empty one is none, as to WebUI.
+    if not fields.infotext:
+        return fields, []
+    recipe, said = with_known_samplers(request_from(read_infotext(fields.infotext), registry))
+    told = {
+        name: value for name, value in _told(recipe).items() if name in type(fields).model_fields
+    }
+    told = {name: value for name, value in told.items() if name not in fields.model_fields_set}
+    overrides = {**_told_settings(recipe), **fields.override_settings}
+    filled = type(fields).model_validate(
+        {**fields.model_dump(exclude_unset=True), **told, "override_settings": overrides}
+    )
+    return filled, [*(diagnostic.message for diagnostic in recipe.diagnostics), *said]
+
+
+def _told(recipe: Recipe) -> dict[str, object]:
+    request = recipe.request
+    return {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "seed": request.seed,
+        "steps": request.steps,
+        "sampler_name": request.sampler,
+        "scheduler": request.scheduler,
+        "cfg_scale": request.cfg_scale,
+        "width": request.width,
+        "height": request.height,
+        **recipe.fields,
+    }
+
+
+def _told_settings(recipe: Recipe) -> dict[str, object]:
+    told = {name: value for name, value in recipe.options.items() if name in known_settings()}
+    if recipe.request.clip_skip > 1:
+        told["CLIP_stop_at_last_layers"] = recipe.request.clip_skip
+    if recipe.checkpoint is not None:
+        told["sd_model_checkpoint"] = recipe.checkpoint.name
+    if recipe.vae is not None:
+        told["sd_vae"] = recipe.vae.name
+    return told
+
+
+def _unheeded(fields: GenerationFields, styles: set[str]) -> list[str]:
+    """What of a request does nothing here, in words."""
+    found = [
+        f"style {name[:100]!r} is not known"
+        for name in fields.styles
+        if name not in ("", "None", *styles)
+    ]
+    names = (
+        "restore_faces",
+        "refiner_checkpoint",
+        "firstpass_image",
+        "hr_checkpoint_name",
+        "latent_mask",
+    )
+    asked = {name: getattr(fields, name, None) for name in names}
+    found += [
+        f"{name} is not honored"
+        for name, value in asked.items()
+        if value and str(value).lower() != _NOTHING.get(name)
+    ]
+    if not fields.override_settings_restore_afterwards and fields.override_settings:
+        found.append(
+            "override_settings hold for this request only; POST options changes them for all"
+        )
+    if fields.comments:
+        found.append("comments are not written into the infotext")
+    return found
+
+
+def _request(
+    fields: GenerationFields, values: Mapping[str, object], styles: Sequence[Style]
+) -> GenerationRequest:
+    """The request, but for what it starts from, its second pass and further prompts."""
+    sampler = _sampler(fields)
+    first = fields.prompt[0] if isinstance(fields.prompt, list) else fields.prompt
+    request = GenerationRequest(
+        prompt=with_styles(first, [style.prompt for style in styles]),
+        negative_prompt=with_styles(fields.negative_prompt, [s.negative_prompt for s in styles]),
+        seed=_drawn(fields.seed),
+        steps=fields.steps,
+        sampler=sampler,
+        scheduler=_scheduler(sampler, fields.scheduler),
+        cfg_scale=fields.cfg_scale,
+        width=_side(fields.width),
+        height=_side(fields.height),
+        batch_size=fields.batch_size,
+        batch_count=fields.n_iter,
+        variation_seed=_drawn(fields.subseed),
+        variation_strength=fields.subseed_strength,
+        seed_resize_from=_resize_from(fields),
+    )
+    known = {name: values[name] for name in (*SETTINGS,) if name in values}
+    request = with_settings(request, known)
+    if fields.tiling is not None:
+        request = replace(request, tiling=fields.tiling)
+    if fields.disable_extra_networks:
+        request = _without_tags(request)
+    own = _sampler_settings(fields, sampler)
+    request = replace(request, options=Options.from_webui(own, request.options))
+    refuse_unhonoured(request.options)
+    return request
+
+
+def _sampler(fields: GenerationFields) -> str:
+    """The sampler that is asked for.
+
+    Raises:
+        Refusal: 404, where there is none of the name.
+    """
+    name = fields.sampler_name or fields.sampler_index or "Euler"
+    try:
+        find_sampler(name)
+    except RequestError as error:
+        raise Refusal(f"Sampler not found: {error}", status=404) from None
+    return name
+
+
+def _scheduler(sampler: str, name: str | None) -> str:
+    """The schedule type; where the sampler's name has one of its own, that one holds, as in WebUI."""
+    if name is None or name.lower() in _NO_SCHEDULERS:
+        return "automatic"
+    try:
+        find_sampler("Euler", name)
+    except RequestError as error:
+        raise Refusal(f"Scheduler not found: {error}", status=404) from None
+    try:
+        find_sampler(sampler, name)
+    except RequestError:
+        return "automatic"
+    return name
+
+
+def _sampler_settings(fields: GenerationFields, sampler: str) -> dict[str, object]:
+    """WebUI's settings of samplers that are fields of a request as well."""
+    names = ("s_min_uncond", "s_churn", "s_tmax", "s_tmin", "s_noise")
+    given = {name: getattr(fields, name) for name in names}
+    eta = find_sampler(sampler).settings.get("eta")
+    if eta is not None:
+        given[Options.webui_name(eta)] = fields.eta
+    given["initial_noise_multiplier"] = getattr(fields, "initial_noise_multiplier", None)
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _resize_from(fields: GenerationFields) -> tuple[int, int] | None:
+    sides = fields.seed_resize_from_w, fields.seed_resize_from_h
+    return sides if all(side > 0 for side in sides) else None
+
+
+def _drawn(seed: int) -> int:
+    return secrets.randbelow(_ALPHABET) if seed == -1 else seed
+
+
+def _side(pixels: int) -> int:
+    return pixels - pixels % _SIDE_STEP
+
+
+def _without_tags(request: GenerationRequest) -> GenerationRequest:
+    """A request whose prompt is free of tags, and that has no networks by settings either."""
+    prompt = request.prompt
+    for tag in reversed(parse(prompt, comments=request.options.comments).tags):
+        prompt = prompt[: tag.span.start] + prompt[tag.span.end :]
+    options = replace(request.options, hypernetwork="None", lora="None")
+    return replace(request, prompt=prompt, options=options)
+
+
+def _hires(fields: Text2Image) -> HiresPass:
+    sampler = fields.hr_sampler_name
+    if sampler is not None and sampler.lower() == "use same sampler":
+        sampler = None
+    scheduler = fields.hr_scheduler
+    if scheduler is not None and scheduler.lower() not in (*_NO_SCHEDULERS, "use same scheduler"):
+        sampler = sampler or fields.sampler_name or fields.sampler_index or "Euler"
+    else:
+        scheduler = "automatic"
+    if sampler is not None:
+        try:
+            sampler = joined_name(sampler, scheduler)
+        except RequestError as error:
+            raise Refusal(f"Sampler not found: {error}", status=404) from None
+    known_upscaler(fields.hr_upscaler)
+    return HiresPass(
+        scale=fields.hr_scale,
+        resize_x=fields.hr_resize_x,
+        resize_y=fields.hr_resize_y,
+        upscaler=fields.hr_upscaler,
+        steps=fields.hr_second_pass_steps,
+        sampler=sampler,
+        prompt=fields.hr_prompt,
+        negative_prompt=fields.hr_negative_prompt,
+        denoising_strength=fields.denoising_strength,
+    )
+
+
+def known_upscaler(name: str | None) -> None:
+    """Refuse the name of an upscaler of the second pass that there is not.
+
+    Raises:
+        Refusal: 404.
+    """
+    known = [*LATENT_UPSCALERS, *UPSCALERS]
+    if name is not None and name not in known:
+        message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(known)}"
+        raise Refusal(message, status=404)
+
+
+def _start(fields: Image2Image, limits: Limits) -> ImageStart:
+    """What img2img starts from, decoded."""
+    modes, contents = get_args(ResizeMode), get_args(MaskedContent)
+    if not 0 <= fields.resize_mode < len(modes):
+        raise RequestError(f"resize_mode must be 0 to {len(modes) - 1}", field="resize_mode")
+    if not 0 <= fields.inpainting_fill < len(contents):
+        raise RequestError(
+            f"inpainting_fill must be 0 to {len(contents) - 1}", field="inpainting_fill"
+        )
+    inpainting = None
+    if fields.mask is not None:
+        blur = fields.mask_blur
+        inpainting = Inpainting(
+            mask=open_sent(fields.mask, limits),
+            inverted=bool(fields.inpainting_mask_invert),
+            blur=(fields.mask_blur_x, fields.mask_blur_y) if blur is None else (blur, blur),
+            content=contents[fields.inpainting_fill],
+            only_masked=fields.inpaint_full_res,
+            padding=fields.inpaint_full_res_padding,
+            hard=fields.mask_round,
+        )
+    return ImageStart(
+        images=open_all(fields.init_images, limits),
+        denoising_strength=fields.denoising_strength,
+        resize_mode=modes[fields.resize_mode],
+        inpainting=inpainting,
+    )
+
+
+def _one_for_each_prompt(
+    request: GenerationRequest, fields: GenerationFields, styles: Sequence[Style]
+) -> tuple[GenerationRequest, ...]:
+    """The request itself, or where it holds a list of prompts one for each, with seeds that follow."""
+    if not isinstance(fields.prompt, list):
+        return (request,)
+    varied = request.variation_strength > 0
+    requests = [
+        replace(
+            request,
+            prompt=with_styles(prompt, [style.prompt for style in styles]),
+            batch_size=1,
+            batch_count=1,
+            seed=request.seed + (0 if varied else number),
+            variation_seed=request.variation_seed + (number if varied else 0),
+        )
+        for number, prompt in enumerate(fields.prompt)
+    ]
+    return tuple(_without_tags(r) if fields.disable_extra_networks else r for r in requests)

@@ -1,0 +1,275 @@
+"""Finished jobs as WebUI's answers."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from promptengine.errors import PictureError
+from promptengine.files.atomic import replacing
+from promptengine.images.save import encode_picture
+from promptengine.infotext.read import infotext_of, read_infotext
+from promptengine.registry.registry import Registry
+from promptengine.request.request import GenerationRequest, GenerationResult, NetworkReport
+from promptengine.sampling.samplers import find_sampler
+from promptengine.server.base64_images import in_base64
+from promptengine.server.jobs.queue import Job
+from promptengine.server.jobs.worker import Model
+from promptengine.server.redact import Shown
+from promptengine.server.sdapi.to_request import Asked
+from promptengine.version import __version__
+
+__all__ = [
+    "Made",
+    "Picture",
+    "encoded",
+    "generation",
+    "info_of",
+    "made_by",
+    "network_document",
+    "reports_of",
+    "saved",
+]
+
+_NOT_ECHOED: Final = frozenset(
+    {"init_images", "mask", "latent_mask", "alwayson_scripts", "script_args"}
+)
+_NUMBERED: Final = re.compile(r"(\d{5,})-")
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture of a job.
+
+    Attributes:
+        request: What it was made by.
+        result: Where it is, among others perhaps.
+        number: Which one of the result's.
+    """
+
+    request: GenerationRequest
+    result: GenerationResult
+    number: int
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether it was interrupted before its last step."""
+        return self.number in self.result.unfinished
+
+    @property
+    def infotext(self) -> str:
+        """WebUI's ``parameters`` text."""
+        return self.result.infotexts[self.number]
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self.result.seeds[self.number]
+
+    @property
+    def variation_seed(self) -> int:
+        """The seed it moves towards, or where that has no effect the one it would be."""
+        seeds = self.result.variation_seeds
+        return seeds[self.number] if seeds else self.request.variation_seed + self.number
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a job came to, in full or in part.
+
+    Attributes:
+        pictures: In the order of batches and requests.
+        warnings: What a person should know about them.
+    """
+
+    pictures: tuple[Picture, ...]
+    warnings: tuple[str, ...]
+
+
+def made_by(job: Job) -> Made:
+    """The pictures of a job, those that an interrupt left unfinished among them."""
+    pictures = [
+        Picture(request, result, number)
+        for batch in list(job.results)
+        for request, result in zip(job.work.requests, batch, strict=True)
+        for number in range(len(result.images))
+    ]
+    said = {
+        f"{found.message}{'; ' if found.hint else ''}{found.hint}": None
+        for batch in job.results
+        for result in batch
+        for found in result.diagnostics
+        if found.severity != "info"
+    }
+    cut = (
+        [f"stopped after {len(job.results)} of {job.work.batches} batches"]
+        if job.has_ended and len(job.results) < job.work.batches
+        else []
+    )
+    return Made(tuple(pictures), (*said, *cut))
+
+
+def encoded(picture: Picture, form: str, quality: int) -> bytes:
+    """A picture as a file of a format, its infotext inside."""
+    told = infotext_of(picture.infotext, picture.request.prompt, picture.request.negative_prompt)
+    image = picture.result.images[picture.number]
+    try:
+        return encode_picture(image, f".{form}", told, quality=quality)
+    except PictureError:
+        # A text that JPEG cannot hold must not cost the picture.
+        return encode_picture(image, ".png", told)
+
+
+def saved(files: Sequence[tuple[bytes, Picture]], folder: Path, form: str) -> None:
+    """Write pictures into the folder for them, numbered as WebUI does.
+
+    Raises:
+        OSError: The disk is full, or the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = [int(match[1]) for p in folder.iterdir() if (match := _NUMBERED.match(p.name))]
+    for number, (data, picture) in enumerate(files, 1):
+        name = f"{max(taken, default=0) + number:05}-{picture.seed}.{form}"
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(data)
+
+
+def generation(
+    asked: Asked,
+    job: Job,
+    made: Made,
+    files: Sequence[bytes],
+    told_by: tuple[Registry, Shown],
+) -> dict[str, Any]:
+    """The answer to a request for pictures.
+
+    Args:
+        asked: The request.
+        job: What became of it.
+        made: Its pictures.
+        files: The same as files.
+        told_by: Where hashes are known, and how paths are shown.
+    """
+    fields = asked.fields
+    echo = fields.model_dump()
+    keeps = getattr(fields, "include_init_images", False)
+    if not keeps:
+        echo |= {name: None for name in _NOT_ECHOED if name in echo}
+    echo |= {"alwayson_scripts": {}, "script_args": [], "comments": None}
+    echo["override_settings"] = {
+        name: value for name, value in fields.override_settings.items() if name in asked.settings
+    }
+    return {
+        "images": [in_base64(data) for data in files] if fields.send_images else [],
+        "parameters": echo,
+        "info": json.dumps(info_of(asked, job, made, *told_by), ensure_ascii=False),
+    }
+
+
+def info_of(asked: Asked, job: Job, made: Made, registry: Registry, shown: Shown) -> dict[str, Any]:
+    """What WebUI tells about finished pictures, and what became of the networks."""
+    fields, pictures = asked.fields, made.pictures
+    request = asked.work.requests[0]
+    first = pictures[0] if pictures else None
+    hires = request.hires is not None or request.start is not None
+    return {
+        "prompt": request.prompt,
+        "all_prompts": [picture.request.prompt for picture in pictures],
+        "negative_prompt": request.negative_prompt,
+        "all_negative_prompts": [picture.request.negative_prompt for picture in pictures],
+        "seed": first.seed if first else request.seed,
+        "all_seeds": [picture.seed for picture in pictures],
+        "subseed": first.variation_seed if first else request.variation_seed,
+        "all_subseeds": [picture.variation_seed for picture in pictures],
+        "subseed_strength": request.variation_strength,
+        "width": request.width,
+        "height": request.height,
+        "sampler_name": find_sampler(request.sampler, request.scheduler).name,
+        "cfg_scale": request.cfg_scale,
+        "steps": request.steps,
+        "batch_size": request.images_at_once if len(asked.work.requests) == 1 else len(pictures),
+        "restore_faces": False,
+        "face_restoration_model": None,
+        **_model_of(asked.work.model, asked.settings, registry),
+        "seed_resize_from_w": fields.seed_resize_from_w,
+        "seed_resize_from_h": fields.seed_resize_from_h,
+        "denoising_strength": fields.denoising_strength if hires else None,
+        "extra_generation_params": _extra(first.infotext) if first else {},
+        "index_of_first_image": 0,
+        "infotexts": [picture.infotext for picture in pictures],
+        "styles": list(asked.styles),
+        "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.localtime(job.stamp)),
+        "clip_skip": request.clip_skip,
+        "is_using_inpainting_conditioning": request.start is not None
+        and request.start.inpainting is not None,
+        "version": f"promptengine {__version__}",
+        "networks": reports_of(pictures, shown),
+        "warnings": [shown.text(text) for text in (*asked.warnings, *made.warnings)],
+    }
+
+
+def _model_of(model: object, settings: Mapping[str, object], registry: Registry) -> dict[str, Any]:
+    assert isinstance(model, Model)
+    digest = registry.digests.known(model.checkpoint)
+    vae = str(settings["sd_vae"])
+    own = vae in ("Automatic", "None")
+    return {
+        "sd_model_name": model.checkpoint.stem,
+        "sd_model_hash": "" if digest is None else digest[:10],
+        "sd_vae_name": None if own else Path(vae).name,
+        "sd_vae_hash": None if own else (registry.digests.known(Path(model.vae)) or "")[:10],
+    }
+
+
+_IN_INFO: Final = frozenset(
+    {"Steps", "Sampler", "CFG scale", "Seed", "Size", "Model", "Model hash", "VAE", "VAE hash"}
+    | {"Denoising strength", "Clip skip", "Version"}
+)
+
+
+def _extra(infotext: str) -> dict[str, str]:
+    """Entries of an infotext that have no key of their own."""
+    entries = read_infotext(infotext).entries
+    return {key: value for key, value in entries.items() if key not in _IN_INFO}
+
+
+def reports_of(pictures: Sequence[Picture], shown: Shown) -> list[dict[str, Any]]:
+    """What became of each network, with the pictures that it holds for."""
+    found: dict[tuple[object, ...], dict[str, Any]] = {}
+    for index, picture in enumerate(pictures):
+        result = picture.result
+        passes = (("first", result.networks), ("hires", result.hires_networks))
+        for name, reports in passes:
+            for report in reports:
+                key = (
+                    name,
+                    report.span,
+                    report.kind,
+                    report.name,
+                    report.multiplier,
+                    report.reason,
+                )
+                told = found.setdefault(
+                    key, {**network_document(report, shown), "pass": name, "image_indexes": []}
+                )
+                told["image_indexes"].append(index)
+    return list(found.values())
+
+
+def network_document(report: NetworkReport, shown: Shown) -> dict[str, Any]:
+    """What became of one tag, in JSON's types."""
+    return {
+        "kind": report.kind,
+        "name": report.name,
+        "path_stem": None if report.path is None else report.path.stem,
+        "sha256_10": None if report.digest is None else report.digest[:10],
+        "multiplier": report.multiplier,
+        "unet_multiplier": report.unet_multiplier,
+        "applied": report.applied,
+        "reason": shown.text(report.reason),
+    }

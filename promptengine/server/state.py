@@ -1,0 +1,166 @@
+"""What the routes of one server share."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from promptengine.checkpoints.resolve import checkpoint_path
+from promptengine.files.hashing import default_cache_file
+from promptengine.registry.registry import Registry
+from promptengine.server.config import ServerConfig
+from promptengine.server.jobs.queue import Job, JobQueue, Run, Work
+from promptengine.server.jobs.worker import Device, Model, runner
+from promptengine.server.observability import Metrics, log_job
+from promptengine.server.redact import Shown
+from promptengine.server.sdapi.options import ServerSettings
+from promptengine.text.textual_inversion.loader import EmbeddingCache
+
+__all__ = ["Client", "Served", "Service", "client_of", "finished", "open_service"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Service:
+    """A server's parts.
+
+    Attributes:
+        config: Its settings.
+        registry: Where models and networks are found.
+        words: What the folders of embeddings hold.
+        settings: WebUI's settings.
+        queue: The jobs.
+        metrics: What is counted.
+        shown: Which paths clients see.
+        devices: Those of this process, which hold a model each.
+        saving: Held while a picture's file gets its number.
+    """
+
+    config: ServerConfig
+    registry: Registry
+    words: EmbeddingCache
+    settings: ServerSettings
+    queue: JobQueue
+    metrics: Metrics
+    shown: Shown
+    devices: tuple[Device, ...] = ()
+    saving: threading.Lock = field(default_factory=threading.Lock)
+
+
+def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Service:
+    """Scan the folders, load the checkpoint on every device and start its worker.
+
+    Args:
+        config: The server's settings.
+        runs: What makes the pictures, in place of the devices' engines.
+
+    Raises:
+        CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
+        RequestError: There is no such device.
+    """
+    registry = Registry.open(config.models, cache_file=default_cache_file())
+    model = Model(checkpoint_path(config.checkpoint, registry).absolute(), config.vae)
+    devices: tuple[Device, ...] = ()
+    if runs is None:
+        devices = tuple(Device(name, config, registry) for name in config.devices)
+        for device in devices:
+            device.load(model)
+        runs = [runner(device) for device in devices]
+    metrics = Metrics()
+    queue = JobQueue(
+        runs,
+        room=config.queue,
+        joined=config.limits.joined,
+        kept=config.kept_jobs,
+        kept_bytes=config.kept_bytes,
+        on_end=partial(_told, metrics),
+    )
+    metrics.watch(queue)
+    return Service(
+        config=config,
+        registry=registry,
+        words=EmbeddingCache(registry),
+        settings=ServerSettings(registry, model),
+        queue=queue,
+        metrics=metrics,
+        shown=Shown.by(config),
+        devices=devices,
+    )
+
+
+def _told(metrics: Metrics, job: Job) -> None:
+    metrics.count(job)
+    log_job(job)
+
+
+def _service(request: Request) -> Service:
+    return cast("Service", request.app.state.service)
+
+
+Served = Annotated[Service, Depends(_service)]
+"""The service, as an argument of a route."""
+
+
+def client_of(request: Request) -> str:
+    """Who asks: the user, or where there are none the address."""
+    user = request.scope.get("user_name")
+    return str(user) if user else (request.client.host if request.client else "")
+
+
+Client = Annotated[str, Depends(client_of)]
+"""Who asks, as an argument of a route."""
+
+
+async def finished(
+    service: Service, request: Request, work: Work, label: str, *, stays: bool
+) -> Job:
+    """Queue a work and wait until it has ended.
+
+    Args:
+        service: The server's.
+        request: Who waits; a client that goes away takes its job with it.
+        work: What to make.
+        label: What the client calls it.
+        stays: Whether the job goes on when the client is gone.
+
+    Raises:
+        Refusal: The queue is full.
+        Exception: Whatever the job failed with.
+    """
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    job = service.queue.submit(work, client_of(request), label)
+
+    def on_change() -> None:
+        if job.has_ended:
+            loop.call_soon_threadsafe(ended.set)
+
+    service.queue.listen(job, on_change)
+    on_change()
+    gone = asyncio.create_task(_gone(request))
+    done = asyncio.create_task(ended.wait())
+    try:
+        await asyncio.wait({gone, done}, return_when=asyncio.FIRST_COMPLETED)
+        if not done.done() and not stays:
+            service.queue.cancel(job)
+        await done
+    finally:
+        for task in (gone, done):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    # What a job finished before it was cancelled is an answer; what fails is not.
+    if job.error is not None and (job.state == "failed" or not job.results):
+        raise job.error
+    return job
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client has closed its connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

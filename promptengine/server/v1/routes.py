@@ -1,0 +1,255 @@
+"""Our own routes: prompts read without a model, networks, and jobs that are waited for elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
+
+from promptengine.errors import RequestError
+from promptengine.inspection import inspect_file
+from promptengine.prompt import parse
+from promptengine.prompt.serialize import diagnostic_document, prompt_document, well_formed
+from promptengine.registry.registry import KINDS, Kind, RegistryEntry, description, metadata
+from promptengine.request.plan import make_plan
+from promptengine.server.auth import BoundedRoute
+from promptengine.server.base64_images import in_base64, small_png
+from promptengine.server.errors import Refusal
+from promptengine.server.jobs.queue import Job
+from promptengine.server.limits import affordable_steps, check_texts
+from promptengine.server.sdapi.responses import Json
+from promptengine.server.sdapi.routes import ERRORS
+from promptengine.server.sdapi.to_response import encoded, made_by, reports_of
+from promptengine.server.state import Client, Served, Service
+from promptengine.server.v1.schemas import (
+    JobForm,
+    JobResult,
+    JobStatus,
+    NetworkDetail,
+    NetworkEntry,
+    PromptForm,
+    ReadPrompt,
+)
+from promptengine.server.v1.to_request import ordered
+
+__all__ = ["router"]
+
+router = APIRouter(
+    prefix="/promptengine/v1",
+    tags=["promptengine"],
+    route_class=BoundedRoute,
+    default_response_class=Json,
+    responses=ERRORS,
+)
+
+
+@router.post("/parse")
+def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
+    """Read a prompt, as a generation would; needs no model."""
+    check_texts({"prompt": form.prompt}, service.config.limits)
+    prompt = parse(
+        form.prompt, comments=form.comments, negative=form.negative, dialect=form.dialect
+    )
+    most = service.config.limits.schedule_characters
+    steps = affordable_steps(prompt, form.steps, service.config.limits)
+    plan = make_plan(prompt, parse("", negative=True), service.registry, steps=steps)
+    told = prompt_document(prompt, plan.diagnostics, form.steps, form.hires_steps, most=most)
+    found: list[dict[str, Any]] = [
+        {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.multiplier}
+        for use in plan.networks
+    ]
+    found += [
+        {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.text, "unet": use.unet}
+        for use in plan.loras
+    ]
+    for diagnostic in told["diagnostics"]:
+        diagnostic["message"] = service.shown.text(diagnostic["message"])
+    text = " AND ".join(part.text.strip() for part in prompt.parts)
+    return ReadPrompt(text=text, networks=found, **told)
+
+
+@router.get("/networks")
+def networks(service: Served, kind: Kind | None = None) -> list[NetworkEntry]:
+    """List the files of the folders as they are now."""
+    kinds = KINDS if kind is None else (kind,)
+    entries = [entry for each in kinds for entry in service.registry.current_entries(each)]
+    return [NetworkEntry(**_entry(service, entry)) for entry in entries]
+
+
+@router.post("/networks/refresh", status_code=204, response_class=Response, response_model=None)
+def refresh(service: Served) -> None:
+    """Scan the folders again; files that come or go are noticed without it."""
+    service.registry.refresh()
+
+
+@router.get("/networks/{kind}/{name:path}")
+def network(service: Served, kind: Kind, name: str) -> NetworkDetail:
+    """Tell what a file holds, without running anything in it."""
+    entry = service.registry.find(kind, name)
+    if entry is None:
+        raise service.registry.unknown(kind, name)
+    if entry.path.is_dir():
+        raise RequestError(f"{name!r} is a folder, which cannot be looked into", field="name")
+    report = inspect_file(entry.path)
+    told: dict[str, Any] = _entry(service, entry)
+    told["sha256"] = service.registry.digest(entry)
+    return NetworkDetail(
+        **told,
+        safe=report.safe,
+        format=report.format,
+        layers=list(report.layers),
+        metadata=dict(report.metadata),
+        notes=[service.shown.text(note) for note in report.notes],
+        user_metadata=metadata(entry),
+    )
+
+
+def _entry(service: Service, entry: RegistryEntry) -> dict[str, Any]:
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "aliases": list(entry.aliases),
+        "path": service.shown.path(entry.path),
+        "bytes": entry.size,
+        "sha256": service.registry.digests.known(entry.path),
+        "description": description(entry),
+    }
+
+
+@router.post("/jobs", status_code=202)
+async def submit(service: Served, client: Client, form: JobForm) -> JobStatus:
+    """Queue a job; a network that is not here is refused at once unless the policy says otherwise."""
+    service.queue.check_room()
+    work = await run_in_threadpool(
+        ordered, form, service.settings, service.registry, service.config.limits
+    )
+    return _status(service, service.queue.submit(work, client))
+
+
+@router.get("/jobs/{job_id}")
+async def status(service: Served, job_id: str) -> JobStatus:
+    """Tell where a job is."""
+    return _status(service, _found(service, job_id))
+
+
+@router.delete("/jobs/{job_id}")
+async def cancel(service: Served, job_id: str) -> JobStatus:
+    """End a job; one that runs stops after its step, and others in its batch go on."""
+    job = _found(service, job_id)
+    service.queue.cancel(job)
+    return _status(service, job)
+
+
+@router.post("/jobs/{job_id}/interrupt")
+async def interrupt(service: Served, job_id: str) -> JobStatus:
+    """End a job after its step and keep its pictures so far; others in its batch go on."""
+    job = _found(service, job_id)
+    service.queue.interrupt(job)
+    return _status(service, job)
+
+
+@router.post("/jobs/{job_id}/skip")
+async def skip(service: Served, job_id: str) -> JobStatus:
+    """End the batch that is being made after its step, and go on with the job's next one."""
+    job = _found(service, job_id)
+    job.interrupt.skip()
+    return _status(service, job)
+
+
+@router.get("/jobs/{job_id}/result", response_model=JobResult)
+async def result(service: Served, job_id: str) -> Response:
+    """Give the pictures of a job that has ended, all or those so far; one that failed gives its error."""
+    job = _found(service, job_id)
+    if not job.has_ended:
+        raise Refusal(f"job {job.id} is still {job.state}", status=409)
+    if job.error is not None and (job.state == "failed" or not job.results):
+        raise job.error
+    content = await run_in_threadpool(_result, service, job)
+    return Json(content.model_dump())
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def events(service: Served, job_id: str) -> StreamingResponse:
+    """Tell of a job as it goes on, as server-sent events ``progress`` and at last ``ended``."""
+    stream = _events(service, _found(service, job_id))
+    headers = {"Cache-Control": "no-store"}
+    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+
+async def _events(service: Service, job: Job) -> AsyncGenerator[str]:
+    """The state after each change; of changes in quick succession the last."""
+    loop, changed = asyncio.get_running_loop(), asyncio.Event()
+
+    def on_change() -> None:
+        loop.call_soon_threadsafe(changed.set)
+
+    service.queue.listen(job, on_change)
+    try:
+        while True:
+            changed.clear()
+            preview, ended = job.preview, job.has_ended
+            told = _status(service, job)
+            if preview is not None and not ended:
+                told.preview = await run_in_threadpool(small_png, preview)
+            name = "ended" if ended else "progress"
+            yield f"event: {name}\ndata: {json.dumps(well_formed(told.model_dump()))}\n\n"
+            if ended:
+                return
+            await changed.wait()
+    finally:
+        service.queue.ignore(job, on_change)
+
+
+def _found(service: Service, job_id: str) -> Job:
+    job = service.queue.find(job_id)
+    if job is None:
+        message = f"no job {job_id[:100]!r}: it never was, or ended long ago"
+        raise Refusal(message, status=404)
+    return job
+
+
+def _status(service: Service, job: Job) -> JobStatus:
+    waiting = service.queue.waiting if job.state == "waiting" else []
+    error = None if job.error is None else service.shown.text(str(job.error))
+    return JobStatus(
+        id=job.id,
+        state=job.state,
+        position=waiting.index(job) if job in waiting else None,
+        progress=job.progress,
+        batch=job.batch,
+        batches=job.work.batches,
+        step=job.step,
+        steps=job.steps,
+        eta_s=round(job.eta_s, 3),
+        error=error,
+    )
+
+
+def _result(service: Service, job: Job) -> JobResult:
+    made, values = made_by(job), service.settings.values()
+    form, quality = str(values["samples_format"]), values["jpeg_quality"]
+    assert isinstance(quality, int)
+    results = [result for batch in list(job.results) for result in batch]
+    diagnostics = dict.fromkeys(found for result in results for found in result.diagnostics)
+    timings: dict[str, float] = {}
+    for one in results:
+        for stage, seconds in one.timings.items():
+            timings[stage] = timings.get(stage, 0.0) + seconds
+    return JobResult(
+        id=job.id,
+        images=[in_base64(encoded(picture, form, quality)) for picture in made.pictures],
+        infotexts=[picture.infotext for picture in made.pictures],
+        seeds=[picture.seed for picture in made.pictures],
+        networks=reports_of(made.pictures, service.shown),
+        diagnostics=[diagnostic_document(found) for found in diagnostics],  # type: ignore[misc]
+        timings=timings,
+    )

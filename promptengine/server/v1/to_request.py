@@ -1,0 +1,132 @@
+"""Our own form of a job as what the queue takes."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import fields, replace
+from typing import Final
+
+from promptengine.errors import RequestError
+from promptengine.generation.prepare import refuse_unhonoured
+from promptengine.inspection import size_of_checkpoint
+from promptengine.prompt import parse
+from promptengine.registry.registry import Registry
+from promptengine.request.plan import make_plan
+from promptengine.request.request import (
+    GenerationRequest,
+    HiresPass,
+    ImageStart,
+    Inpainting,
+    with_default_hypernetwork,
+    with_settings,
+)
+from promptengine.sampling.samplers import find_sampler
+from promptengine.server.base64_images import open_all, open_sent
+from promptengine.server.config import Limits
+from promptengine.server.jobs.queue import Work
+from promptengine.server.jobs.worker import Model
+from promptengine.server.limits import (
+    affordable_steps,
+    check_pictures,
+    check_second_size,
+    check_size,
+    check_texts,
+)
+from promptengine.server.sdapi.options import ServerSettings, read_options
+from promptengine.server.sdapi.to_request import known_upscaler, together
+from promptengine.server.v1.schemas import JobForm, StartForm
+
+__all__ = ["ordered"]
+
+_SEEDS: Final = 2**32 - 2
+_ALIKE: Final = {field.name for field in fields(GenerationRequest)} - {"hires", "start", "options"}
+"""What a form says in a request's own words."""
+
+
+def ordered(form: JobForm, settings: ServerSettings, registry: Registry, limits: Limits) -> Work:
+    """Make of a form what the queue takes; whatever can be refused without the model is.
+
+    Raises:
+        PromptEngineError: A value that cannot be used, or with the policy ``strict`` a network that
+            is not here.
+        Refusal: 404, for a checkpoint or VAE that is not here.
+    """
+    _check(form, limits)
+    choice = {"sd_model_checkpoint": form.checkpoint, "sd_vae": form.vae}
+    _, model = settings.merged({name: value for name, value in choice.items() if value is not None})
+    request = _request(form)
+    request = with_settings(request, read_options(form.options))
+    refuse_unhonoured(request.options)
+    find_sampler(request.sampler, request.scheduler)
+    if form.hires is not None:
+        hires = HiresPass(**form.hires.model_dump())
+        known_upscaler(hires.upscaler)
+        if hires.sampler:
+            find_sampler(hires.sampler)
+        request = replace(request, hires=hires)
+    if form.start is not None:
+        request = replace(request, start=_start(form.start, limits))
+    _check_sizes(request, model, limits)
+    _plan(request, registry, limits)
+    return Work((request,), model, together((request,)))
+
+
+def _check(form: JobForm, limits: Limits) -> None:
+    hires = form.hires
+    texts = {"prompt": form.prompt, "negative_prompt": form.negative_prompt}
+    if hires is not None:
+        texts |= {"hires.prompt": hires.prompt, "hires.negative_prompt": hires.negative_prompt}
+    check_texts(texts, limits)
+    check_pictures(form.steps, form.batch_size, form.batch_count, limits)
+    if hires is not None:
+        check_pictures(max(hires.steps, 1), 1, 1, limits)
+    if form.start is not None and len(form.start.images) > limits.images:
+        message = f"more than the {limits.images} images allowed"
+        raise RequestError(message, field="start.images")
+
+
+def _check_sizes(request: GenerationRequest, model: Model, limits: Limits) -> None:
+    """Refuse too large a picture, also where the checkpoint or the first image says how large."""
+    if request.start is not None:
+        width, height = request.start.images[0].size
+    elif request.width is None or request.height is None:
+        width = height = size_of_checkpoint(model.checkpoint)
+    else:
+        width = height = 0
+    width, height = request.width or width, request.height or height
+    check_size(width, height, limits)
+    if request.hires is not None:
+        sides = (request.hires.resize_x, request.hires.resize_y)
+        check_second_size((width, height), request.hires.scale, sides, limits)
+
+
+def _request(form: JobForm) -> GenerationRequest:
+    """The request, but for its second pass, what it starts from and its options."""
+    given = form.model_dump(include=_ALIKE)
+    for name in ("seed", "variation_seed"):
+        if given[name] == -1:
+            given[name] = secrets.randbelow(_SEEDS)
+    return GenerationRequest(**given)
+
+
+def _start(form: StartForm, limits: Limits) -> ImageStart:
+    inpainting, given = None, form.inpainting
+    if given is not None:
+        facts = given.model_dump(exclude={"mask"})
+        inpainting = Inpainting(mask=open_sent(given.mask, limits), **facts)
+    return ImageStart(
+        images=open_all(form.images, limits),
+        denoising_strength=form.denoising_strength,
+        resize_mode=form.resize_mode,
+        inpainting=inpainting,
+    )
+
+
+def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> None:
+    """Look all networks up, so that a request that cannot be met need not wait to be refused."""
+    request = with_default_hypernetwork(request)
+    nothing = parse("", negative=True)
+    for text in (request.prompt, request.hires.prompt if request.hires else ""):
+        prompt = parse(text, comments=request.options.comments, dialect=request.dialect)
+        steps = affordable_steps(prompt, request.steps, limits)
+        make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)

@@ -1,0 +1,202 @@
+"""Chunks to conditioning: the text model, weights, and the restoration of the mean.
+
+The text model is passed in as a function of token ids, so everything here can be tested with a fake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from promptengine.prompt import Fragment, Schedule, Segment, Span
+from promptengine.text.chunks import EMPTY_CHUNK, NO_WORDS, Chunk, chunk_fragments
+from promptengine.text.encoder import TextModel, clip_text_model
+from promptengine.text.textual_inversion.table import EmbeddingTable
+
+if TYPE_CHECKING:
+    from promptengine.text.textual_inversion.embedding import Embedding
+
+__all__ = [
+    "Conditioning",
+    "Emphasis",
+    "TextModel",
+    "clip_text_model",
+    "embedding_hashes",
+    "encode_chunks",
+    "encode_schedule",
+    "read_segment",
+]
+
+Emphasis = Literal["Original", "No norm", "Ignore", "None"]
+"""What becomes of weights, by WebUI's names.
+
+``Original`` multiplies and restores the mean, ``No norm`` only multiplies, ``Ignore`` reads brackets
+and ``BREAK`` but drops the weights, ``None`` reads the text as it stands.
+"""
+
+_DIGITS_OF_A_HASH = 12
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conditioning:
+    """What one prompt part tells the UNet over a sampling pass.
+
+    Attributes:
+        embeddings: ``[segments, 77 * chunks, width]``, one row per scheduled text.
+        until_step: For each segment the last step it serves, as in ``Schedule``.
+        pooled: ``[segments, width]`` for families that use it, else None.
+        words: The textual-inversion words in its texts, each once, in order of first use.
+    """
+
+    embeddings: Tensor
+    until_step: tuple[int, ...]
+    pooled: Tensor | None = None
+    words: tuple[Embedding, ...] = ()
+
+    def at(self, call: int) -> Tensor:
+        """Return the embeddings ``[77 * chunks, width]`` at the 0-based denoiser call.
+
+        A segment serves every call up to its ``until_step``; past the last one the first holds.
+        """
+        return self.embeddings[self.segment_at(call)]
+
+    def pooled_at(self, call: int) -> Tensor | None:
+        """Return the pooled vector ``[width]`` at a call, where the family uses it."""
+        return None if self.pooled is None else self.pooled[self.segment_at(call)]
+
+    def segment_at(self, call: int) -> int:
+        """Return which segment serves a call."""
+        ends = enumerate(self.until_step)
+        return next((index for index, until in ends if call <= until), 0)
+
+
+def encode_schedule(
+    schedule: Schedule,
+    model: TextModel,
+    *,
+    embeddings: EmbeddingTable = NO_WORDS,
+    emphasis: Emphasis = "Original",
+    comma_backtrack: int = 20,
+) -> Conditioning:
+    """Encode all texts of a schedule as one batch, as WebUI does.
+
+    One batch matters: texts are filled up to equal chunk counts with empty chunks, and the mean that
+    emphasis disturbs is restored over the whole batch.
+
+    Args:
+        schedule: A part's schedule; equal texts are encoded once.
+        model: The text model.
+        embeddings: The textual-inversion words that texts may name; all must fit the model's widths.
+        emphasis: What becomes of weights.
+        comma_backtrack: See :func:`promptengine.text.chunks.chunk_fragments`.
+
+    Returns:
+        Conditioning with one row per segment, on the model's device.
+    """
+    chunked = {
+        segment.text: chunk_fragments(
+            read_segment(segment, emphasis), comma_backtrack=comma_backtrack, embeddings=embeddings
+        )
+        for segment in schedule.segments
+    }
+    row_of = {text: row for row, text in enumerate(chunked)}
+    rows = [row_of[segment.text] for segment in schedule.segments]
+    texts = list(chunked.values())
+    states, pooled = encode_chunks(texts, model, rows=rows, emphasis=emphasis)
+    return Conditioning(
+        embeddings=states,
+        until_step=tuple(segment.until_step for segment in schedule.segments),
+        pooled=pooled,
+        words=_words(texts),
+    )
+
+
+def read_segment(segment: Segment, emphasis: Emphasis) -> tuple[Fragment, ...]:
+    """Return a scheduled text's fragments; without emphasis it is one, brackets and all."""
+    if emphasis != "None":
+        return segment.fragments
+    return (Fragment(segment.text, 1.0, Span(0, len(segment.text))),)
+
+
+def encode_chunks(
+    texts: Sequence[Sequence[Chunk]],
+    model: TextModel,
+    *,
+    rows: Sequence[int] | None = None,
+    emphasis: Emphasis = "Original",
+) -> tuple[Tensor, Tensor | None]:
+    """Encode chunked texts and apply their weights.
+
+    Every token's state is multiplied by its weight; then, by the ``Original`` emphasis, each chunk
+    column is scaled so that its mean over the *whole batch* is what it was before. Of a model with
+    several encoders each one's states are treated so on their own, then set side by side.
+
+    Args:
+        texts: Chunks of each distinct text.
+        model: The text model.
+        rows: Indices into ``texts`` that make up the batch; each text once by default. A text that
+            stands in it several times counts as often in the mean but is encoded once.
+        emphasis: What becomes of weights.
+
+    Returns:
+        ``[len(rows), 77 * chunks, width]``, and the pooled vectors ``[len(rows), width]`` of the
+        first chunks, which weights leave alone, or None for families without.
+    """
+    batch = list(range(len(texts))) if rows is None else list(rows)
+    columns: list[Tensor] = []
+    pooled: Tensor | None = None
+    for position in range(max(len(chunks) for chunks in texts)):
+        column = [_chunk_at(chunks, position) for chunks in texts]
+        tokens = torch.tensor([chunk.tokens for chunk in column])
+        encoded = model(tokens, [chunk.placements for chunk in column])
+        weights = torch.tensor([column[row].weights for row in batch])
+        parts = [_weighted(states[batch], weights, emphasis) for states in encoded.states]
+        columns.append(torch.cat(parts, dim=-1))
+        if position == 0 and encoded.pooled is not None:
+            pooled = encoded.pooled[batch]
+    return torch.cat(columns, dim=1), pooled
+
+
+def _chunk_at(chunks: Sequence[Chunk], position: int) -> Chunk:
+    return chunks[position] if position < len(chunks) else EMPTY_CHUNK
+
+
+def _weighted(states: Tensor, weights: Tensor, emphasis: Emphasis) -> Tensor:
+    if emphasis in ("Ignore", "None") or bool((weights == 1.0).all()):
+        return states
+    weighted = states * weights.to(states).unsqueeze(-1)
+    if emphasis == "No norm":
+        return weighted
+    return weighted * (states.mean() / weighted.mean())
+
+
+def _words(texts: Sequence[Sequence[Chunk]]) -> tuple[Embedding, ...]:
+    """Embeddings in the order in which WebUI meets them: chunk by chunk through all texts."""
+    longest = max(len(chunks) for chunks in texts)
+    columns = [[_chunk_at(chunks, position) for chunks in texts] for position in range(longest)]
+    placed = [p.embedding for column in columns for chunk in column for p in chunk.placements]
+    return tuple(dict.fromkeys(placed))
+
+
+def embedding_hashes(positive: Sequence[Conditioning], negative: Conditioning) -> str | None:
+    """Write the value of the infotext's ``TI hashes``: ``name: hash, …``, or None where no word was
+    used.
+
+    A hash is the first 12 hexadecimal digits of a file's SHA-256; words without a file of their own
+    are left out. What was encoded last stands first, as in WebUI: the prompt's last part before the
+    others, the negative prompt at the end; but no word stands there twice.
+
+    Args:
+        positive: The prompt's parts.
+        negative: The negative prompt.
+    """
+    words = dict.fromkeys(w for part in (*reversed(positive), negative) for w in part.words)
+    pairs = [(word.name, word.digest) for word in words if word.digest]
+    # A colon or comma in a name would break the list.
+    marks = str.maketrans("", "", ":,")
+    entries = [f"{name.translate(marks)}: {digest[:_DIGITS_OF_A_HASH]}" for name, digest in pairs]
+    return ", ".join(entries) or None

@@ -1,0 +1,1 @@
+"""Textual inversion: embeddings, their files, and their words in a prompt."""

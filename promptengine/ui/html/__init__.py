@@ -1,0 +1,1 @@
+"""HTML made by plain functions."""

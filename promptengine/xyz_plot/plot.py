@@ -1,0 +1,199 @@
+"""X/Y/Z plots: a picture for every combination of the axes' values, on one labelled sheet."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Final
+
+from PIL.Image import Image
+
+from promptengine.errors import RequestError
+from promptengine.generation.engine import Engine, OnProgress
+from promptengine.images import draw_sheet, stack_sheets
+from promptengine.infotext.write import write_entries
+from promptengine.registry.registry import Registry
+from promptengine.request.request import GenerationRequest, GenerationResult
+from promptengine.sampling.samplers import find_sampler
+from promptengine.xyz_plot.axes import Axis, request_at
+
+__all__ = ["GridResult", "compose_grid", "grid_requests", "plan_grid", "plot_grid"]
+
+MOST_PIXELS: Final = 200_000_000
+"""Of all pictures together; WebUI's limit for a grid."""
+
+_BLANK: Final = Axis("prompt", ("",))
+"""Stands for an axis that is not there: one place, without a label."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GridResult:
+    """A finished grid.
+
+    Attributes:
+        image: The labelled sheet, RGB. Where there is a z axis, a block for each of its values.
+        results: Of every picture, x running fastest and z slowest.
+        infotext: That of the first picture, and the axes as WebUI writes them.
+    """
+
+    image: Image
+    results: tuple[GenerationResult, ...]
+    infotext: str
+
+
+def plan_grid(
+    engine: Engine,
+    request: GenerationRequest,
+    x: Axis,
+    y: Axis | None = None,
+    z: Axis | None = None,
+) -> tuple[GenerationRequest, ...]:
+    """Work out and check the requests of a grid, before the first picture is made.
+
+    All have one seed, so that their noise is the same, unless an axis gives seeds.
+
+    Returns:
+        One request for each picture, x running fastest and z slowest.
+
+    Raises:
+        RequestError: A value that cannot be used, two axes that set the same thing, a request for
+            several pictures, or a grid of more than 200 million pixels.
+        UnknownNetworkError: A ``hypernetwork`` axis names one that is in no folder.
+    """
+    axes = [axis for axis in (x, y, z) if axis is not None]
+    return grid_requests(request, axes, engine.registry, engine.checkpoint.native_size)
+
+
+def grid_requests(
+    request: GenerationRequest, axes: Sequence[Axis], registry: Registry, native_size: int
+) -> tuple[GenerationRequest, ...]:
+    """As :func:`plan_grid`, for whoever makes the pictures in another way than with an engine.
+
+    Args:
+        request: What all pictures share.
+        axes: x, y and z as far as they are there.
+        registry: Where names of networks are looked up.
+        native_size: Pixels of a side that the request leaves open.
+
+    Raises:
+        RequestError: As :func:`plan_grid` does.
+        UnknownNetworkError: Likewise.
+    """
+    kinds = [axis.kind for axis in axes if axis.kind != "prompt"]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise RequestError(f"two axes are {kind}", field=kind)
+    if request.batch_size * request.batch_count > 1:
+        message = "a grid has one picture in each place; batch size and count must be 1"
+        raise RequestError(message, field="batch_size")
+    _check_size(request, axes, native_size)
+    if request.seed < 0:
+        request = replace(request, seed=secrets.randbelow(2**32 - 1))
+    if request.variation_seed < 0:
+        request = replace(request, variation_seed=secrets.randbelow(2**32 - 1))
+    for axis in axes:
+        _check_names(request, axis, registry)
+    places = product(*([(axis, value) for value in axis.values] for axis in reversed(axes)))
+    return tuple(request_at(request, place) for place in places)
+
+
+def _check_size(request: GenerationRequest, axes: Sequence[Axis], native: int) -> None:
+    pixels = (request.width or native) * (request.height or native)
+    for axis in axes:
+        pixels *= len(axis.values)
+    if pixels > MOST_PIXELS:
+        message = f"the grid would have {pixels / 1e6:.0f} million pixels; 200 million are the most"
+        raise RequestError(message, field="axis")
+
+
+def _check_names(request: GenerationRequest, axis: Axis, registry: Registry) -> None:
+    if axis.kind == "sampler":
+        for name in axis.values:
+            find_sampler(str(name), request.scheduler)
+    if axis.kind == "hypernetwork":
+        for name in map(str, axis.values):
+            if not axis.is_none(name) and registry.find("hypernet", name) is None:
+                raise registry.unknown("hypernet", name, place="in axis hypernetwork")
+
+
+def plot_grid(
+    engine: Engine,
+    request: GenerationRequest,
+    x: Axis,
+    y: Axis | None = None,
+    z: Axis | None = None,
+    *,
+    on_progress: OnProgress | None = None,
+    on_picture: Callable[[GenerationResult], None] | None = None,
+    cancel: threading.Event | None = None,
+) -> GridResult:
+    """Make a grid.
+
+    Args:
+        engine: Makes the pictures.
+        request: What all pictures share.
+        x: Across.
+        y: Down.
+        z: Block by block.
+        on_progress: Called after every step; its batches are the pictures of the grid.
+        on_picture: Called with every picture once it is made.
+        cancel: Set it from anywhere to stop between two steps.
+
+    Raises:
+        GenerationCancelled: ``cancel`` was set.
+        PromptEngineError: As :func:`plan_grid` and :meth:`promptengine.Engine.generate` do.
+    """
+    results: list[GenerationResult] = []
+    requests = plan_grid(engine, request, x, y, z)
+    for done, one in enumerate(requests):
+        report = None
+        if on_progress is not None:
+            report = _as_batch(on_progress, done, len(requests))
+        results.append(engine.generate(one, on_progress=report, cancel=cancel))
+        if on_picture is not None:
+            on_picture(results[-1])
+    return compose_grid(results, x, y, z)
+
+
+def compose_grid(
+    results: Sequence[GenerationResult], x: Axis, y: Axis | None = None, z: Axis | None = None
+) -> GridResult:
+    """Put the pictures of a grid on its sheet.
+
+    Args:
+        results: In the order of :func:`plan_grid`, each with one picture.
+        x: Across.
+        y: Down.
+        z: Block by block.
+    """
+    image = _sheet([result.images[0] for result in results], x, y or _BLANK, z or _BLANK)
+    return GridResult(image, tuple(results), _infotext(results[0], x, y, z))
+
+
+def _as_batch(on_progress: OnProgress, done: int, pictures: int) -> OnProgress:
+    return lambda progress: on_progress(replace(progress, batch=done, batches=pictures))
+
+
+def _sheet(images: Sequence[Image], x: Axis, y: Axis, z: Axis) -> Image:
+    across, down = len(x.values), len(y.values)
+    rows = [images[start : start + across] for start in range(0, len(images), across)]
+    columns = [x.label(value) for value in x.values]
+    labels = [y.label(value) for value in y.values]
+    blocks = [rows[start : start + down] for start in range(0, len(rows), down)]
+    titles = [z.label(value) for value in z.values]
+    return stack_sheets(
+        [draw_sheet(b, labels, columns, t) for b, t in zip(blocks, titles, strict=True)]
+    )
+
+
+def _infotext(first: GenerationResult, x: Axis, y: Axis | None, z: Axis | None) -> str:
+    """WebUI's entries for its X/Y/Z plot after those of the first picture."""
+    entries: dict[str, object] = {"Script": "X/Y/Z plot"}
+    for letter, axis in (("X", x), ("Y", y), ("Z", z)):
+        if axis is not None:
+            entries[f"{letter} Type"] = axis.kind
+            entries[f"{letter} Values"] = axis.written()
+    return f"{first.infotexts[0]}, {write_entries(entries)}"

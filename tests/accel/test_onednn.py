@@ -1,0 +1,156 @@
+"""Tests of what oneDNN computes in torch's place: the same numbers, and never from weights that are no more."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from promptengine.accel import onednn
+from promptengine.accel.onednn import (
+    PackedConv2d,
+    QuickLinear,
+    linear,
+    packed_weights,
+    quickened,
+)
+
+PLENTY = 1 << 30
+TYPES = [
+    pytest.param(
+        dtype,
+        marks=pytest.mark.skipif(not onednn._knows(dtype), reason=f"{dtype} is not quick here"),
+    )
+    for dtype in (torch.float32, torch.bfloat16)
+]
+
+
+def numbers(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def layers(dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    torch.manual_seed(0)
+    made = nn.Sequential(
+        nn.Conv2d(4, 32, 3, padding=1),
+        nn.Conv2d(32, 64, 3, stride=2, padding=1, bias=False),
+        nn.Conv2d(64, 8, 1),
+    )
+    return made.to(dtype).requires_grad_(False)
+
+
+def close(one: Tensor, other: Tensor) -> bool:
+    precise = one.dtype is torch.float32
+    return torch.allclose(
+        one, other, rtol=1e-5 if precise else 2e-2, atol=1e-5 if precise else 2e-2
+    )
+
+
+@given(
+    rows=st.lists(st.integers(0, 5), max_size=3),
+    before=st.integers(1, 40),
+    after=st.integers(1, 40),
+    bias=st.booleans(),
+    turned=st.booleans(),
+)
+def test_products_are_torchs(
+    rows: list[int], before: int, after: int, bias: bool, turned: bool
+) -> None:
+    x, weight = numbers(*rows, before), numbers(after, before, seed=1)
+    if turned:
+        x, weight = x.mT.contiguous().mT if x.ndim > 1 else x, weight.T.contiguous().T
+    added = numbers(after, seed=2) if bias else None
+    with torch.no_grad():
+        assert close(linear(x, weight, added), functional.linear(x, weight, added))
+
+
+def test_products_of_other_kinds_are_torchs_own() -> None:
+    weight = numbers(3, 4).requires_grad_()
+    linear(numbers(2, 4), weight).sum().backward()
+    assert weight.grad is not None and weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        double = linear(numbers(2, 4).double(), numbers(3, 4).double())
+        assert double.dtype is torch.float64
+        with pytest.raises(RuntimeError):
+            linear(numbers(2, 4), numbers(3, 4).double())
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_models_compute_the_same_and_are_as_before_afterwards(dtype: torch.dtype) -> None:
+    model = nn.Sequential(layers(dtype), nn.Flatten(), nn.Linear(8 * 30, 5).to(dtype))
+    x = numbers(2, 4, 10, 12, dtype=dtype)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    kinds = [type(layer) for layer in model.modules()]
+    with torch.no_grad():
+        expected = model(x)
+        packed = packed_weights(model, room=PLENTY)
+        with pytest.raises(KeyError), quickened(model, packed=packed):
+            convolutions: Any = model[0]
+            changed = [type(layer) for layer in (*convolutions, model[2])]
+            assert changed == [PackedConv2d, PackedConv2d, nn.Conv2d, QuickLinear]
+            assert close(model(x), expected)
+            raise KeyError
+        assert torch.equal(model(x), expected)
+    assert [type(layer) for layer in model.modules()] == kinds
+    after = model.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    copy.deepcopy(model)
+
+
+def exchanged(layer: nn.Conv2d) -> None:
+    layer.weight.data = layer.weight.data * 2
+
+
+def edited(layer: nn.Conv2d) -> None:
+    with torch.no_grad():
+        layer.weight.mul_(2)
+
+
+@pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
+@pytest.mark.parametrize("change", [exchanged, edited])
+def test_other_weights_count_at_once(change: Any) -> None:
+    model, x = layers(), numbers(1, 4, 8, 8)
+    layer: Any = model[0]
+    kept = layer.weight.data
+    packed = packed_weights(model, room=PLENTY)
+    with torch.no_grad(), quickened(packed=packed):
+        before = layer(x)
+        change(layer)
+        bias = layer.bias[:, None, None]
+        assert close(layer(x) - bias, 2 * (before - bias))
+        if change is exchanged:
+            layer.weight.data = kept
+            assert torch.equal(layer(x), before)
+
+
+@pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
+def test_packed_convolutions_have_gradients_and_edges() -> None:
+    model, plain = layers(), layers()
+    with quickened(packed=packed_weights(model, room=PLENTY)):
+        x = numbers(1, 4, 8, 8).requires_grad_()
+        model(x).sum().backward()
+        given = x.grad
+        x.grad = None
+        plain(x).sum().backward()
+        assert given is not None and x.grad is not None and close(given, x.grad)
+        first: Any = (model[0], plain[0])
+        for layer in first:
+            layer.padding_mode = "circular"
+        with torch.no_grad():
+            assert close(model(x), plain(x))
+
+
+def test_what_does_not_gain_stays() -> None:
+    whole, small = layers(), sum(layer.weight.nbytes for layer in layers())
+    for model, room in (
+        (layers(torch.float64), PLENTY),
+        (layers().to("meta"), PLENTY),
+        (whole, small),
+        (whole, None),
+    ):
+        assert packed_weights(model, room=room) == {}

@@ -1,0 +1,39 @@
+"""``promptengine img2img`` and the second pass of ``txt2img``, as a user meets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+from tests.cli.test_main import TINY, Capture, run
+from tests.conformance.golden import folder
+
+IMAGES = folder() / "webui-2" / "images"
+
+
+def text_of(path: Path) -> str:
+    with Image.open(path) as image:
+        return image.info["parameters"]
+
+
+def test_a_masked_picture_is_painted(tmp_path: Path) -> None:
+    arguments = ["img2img", str(IMAGES / "init-64x64.png"), "a cat", *TINY, "--seed", "5"]
+    arguments += ["--mask", str(IMAGES / "mask-64x64.png"), "--denoising", "0.5"]
+    assert run(*arguments, "-o", str(tmp_path)) == 0
+    assert "Denoising strength: 0.5" in text_of(tmp_path / "00001-5.png")
+    assert "Mask blur: 4" in text_of(tmp_path / "00001-5.png")
+
+
+def test_a_second_pass_enlarges(tmp_path: Path) -> None:
+    arguments = ["txt2img", "a cat", *TINY, "--seed", "5", "--hires-scale", "1.5"]
+    assert run(*arguments, "--hires-steps", "1", "-o", str(tmp_path)) == 0
+    with Image.open(tmp_path / "00001-5.png") as image:
+        assert image.size == (96, 96)
+    assert "Hires upscale: 1.5, Hires steps: 1" in text_of(tmp_path / "00001-5.png")
+
+
+def test_what_is_no_picture_is_named(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "note.png").write_text("no picture")
+    assert run("img2img", str(tmp_path / "note.png"), "a cat", *TINY) == 2
+    assert "note.png: not a readable picture" in capsys.readouterr().err

@@ -1,0 +1,182 @@
+"""Guidance and the UNet's sizes, with UNets made up for the purpose."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from promptengine.accel.tiling import tiled
+from promptengine.generation.cfg_denoiser import GuidedUnet, predict_noise, skips_resized_like_webui
+from promptengine.generation.cond_batch import Guidance
+from promptengine.request.options import Options
+from promptengine.text.conditioning import Conditioning
+
+
+class MeanUnet(nn.Module):
+    """Answers with the mean of the text, so that guidance can be worked out by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.anchor = nn.Parameter(torch.zeros(1))
+        self.batches: list[tuple[int, int]] = []
+
+    def forward(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        return_dict: bool,
+        encoder_attention_mask: Tensor | None = None,
+    ) -> list[Tensor]:
+        self.batches.append((len(x), context.shape[1]))
+        means = context.mean(dim=(1, 2))
+        if encoder_attention_mask is not None:
+            assert not context[~encoder_attention_mask].any()
+            means = means / encoder_attention_mask.float().mean(dim=1)
+        return [means[:, None, None, None].expand_as(x)]
+
+
+def said(*values: float, tokens: int = 77, until: tuple[int, ...] = (10,)) -> Conditioning:
+    return Conditioning(torch.stack([torch.full((tokens, 3), v) for v in values]), until)
+
+
+def ask(
+    unet: MeanUnet, *positive: tuple[Conditioning, float], negative: Conditioning, scale: float
+):
+    guided = GuidedUnet(unet, [Guidance(positive, negative, scale)])
+    with torch.no_grad():
+        return guided, guided(torch.zeros(2, 4, 1, 1), torch.tensor(500.0))[:, 0, 0, 0].tolist()
+
+
+def test_guidance_adds_every_parts_weighted_pull() -> None:
+    unet = MeanUnet()
+    _, answer = ask(unet, (said(3.0), 0.8), (said(5.0), 1.2), negative=said(1.0), scale=7.0)
+    expected = 1.0 + 0.8 * 7 * (3.0 - 1.0) + 1.2 * 7 * (5.0 - 1.0)
+    torch.testing.assert_close(answer, [expected, expected])
+    assert unet.batches == [(6, 77)]
+
+
+def test_the_negative_prompt_counts_at_scale_1_too() -> None:
+    unet = MeanUnet()
+    _, answer = ask(unet, (said(3.0), 0.5), negative=said(1.0), scale=1.0)
+    torch.testing.assert_close(answer, [2.0, 2.0])
+
+
+def test_parts_are_lengthened_but_not_the_negative_prompt() -> None:
+    unet = MeanUnet()
+    long, short = said(3.0, tokens=154), said(3.0, tokens=77)
+    _, answer = ask(unet, (long, 1.0), (short, 1.0), negative=said(1.0), scale=7.0)
+    assert unet.batches == [(6, 154)]
+    torch.testing.assert_close(answer, [1.0 + 2 * 7 * (3.0 - 1.0)] * 2)
+
+
+def test_every_second_call_below_a_level_leaves_the_negative_prompt_out() -> None:
+    unet = MeanUnet()
+    guidance = Guidance([(said(3.0), 0.5), (said(5.0), 1.0)], said(1.0), 7.0)
+    guided = GuidedUnet(unet, [guidance], Options(unguided_below=2.0))
+    x, timestep = torch.zeros(1, 4, 1, 1), torch.tensor(1.0)
+    answers = [float(guided(x, timestep, level=torch.tensor(v)).mean()) for v in (1, 1, 1, 2.0)]
+    full = 1.0 + 0.5 * 7 * 2.0 + 7 * 4.0
+    # The first part then stands for the negative prompt, at scale 1.
+    assert answers == [full, 3.0 + 5.0 - 3.0, full, full]
+    assert [images for images, _ in unet.batches] == [3, 2, 3, 3]
+
+
+def test_options_even_out_prompts_of_different_length() -> None:
+    long, short = said(3.0, tokens=154), said(1.0, tokens=77)
+    empty = torch.zeros(77, 3)
+
+    def batches(positive: Conditioning, negative: Conditioning, **options: bool):
+        unet = MeanUnet()
+        guidance = Guidance([(positive, 1.0)], negative, 1.0, empty)
+        assert guidance.uneven
+        guided = GuidedUnet(unet, [guidance], Options(**options))  # type: ignore[arg-type]
+        answer = float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean())
+        return unet.batches, answer
+
+    assert batches(long, short) == ([(2, 154)], 3.0)
+    # With empty chunks a prompt's mean halves; with its own last vector it stays.
+    assert batches(short, long, pad_with_empty=True) == ([(2, 154)], 0.5)
+    assert batches(long, short, pad_with_empty=True)[0] == [(2, 154)]
+    assert batches(long, short, pad_with_last=True)[0] == [(2, 154)]
+    assert batches(short, long, pad_with_last=True)[0] == [(2, 77)]
+    assert batches(short, long, pad_with_last=True, pad_with_empty=True)[0] == [(2, 77)]
+
+
+def test_every_image_follows_its_own_prompt() -> None:
+    unet = MeanUnet()
+    one = Guidance([(said(3.0), 0.5), (said(5.0), 1.0)], said(1.0), 7.0)
+    other = Guidance([(said(2.0, tokens=154), 1.0)], said(4.0), 3.0)
+    guided = GuidedUnet(unet, [one, other])
+    x, timestep = torch.zeros(2, 4, 1, 1), torch.tensor(1.0)
+    answers = guided(x, timestep)[:, 0, 0, 0].tolist()
+    torch.testing.assert_close(answers, [1 + 3.5 * 2 + 7 * 4, 4 + 3.0 * (2 - 4)])
+    assert unet.batches == [(5, 154)]
+    apart = GuidedUnet(unet, [one, other], Options(batch_guidance=False))
+    torch.testing.assert_close(apart(x, timestep)[:, 0, 0, 0].tolist(), answers)
+    assert unet.batches[1:] == [(2, 154), (2, 77), (1, 77)]
+    halved = GuidedUnet(unet, [one, other], Options(unguided_below=9.0))
+    halved.calls = 1
+    answers = halved(x, timestep, level=torch.tensor(1.0))[:, 0, 0, 0].tolist()
+    torch.testing.assert_close(answers, [3.0 + 5.0 - 3.0, 2.0])
+
+
+def test_prompts_can_be_asked_for_one_by_one() -> None:
+    unet = MeanUnet()
+    guidance = Guidance([(said(3.0), 1.0)], said(1.0), 7.0)
+    guided = GuidedUnet(unet, [guidance], Options(batch_guidance=False))
+    assert float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean()) == 15.0
+    assert unet.batches == [(1, 77), (1, 77)]
+
+
+def test_the_call_counter_reads_the_schedule() -> None:
+    unet = MeanUnet()
+    scheduled = said(2.0, 4.0, until=(1, 10))
+    guided = GuidedUnet(unet, [Guidance([(scheduled, 1.0)], said(0.0), 1.0)])
+    answers = [float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean()) for _ in range(4)]
+    assert answers == [2.0, 2.0, 4.0, 4.0]
+    assert guided.calls == 4
+
+
+def tiny_unet() -> nn.Module:
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        layers_per_block=1,
+        cross_attention_dim=6,
+        attention_head_dim=2,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    ).eval()
+
+
+def predict(unet: nn.Module, height: int) -> Tensor:
+    x = torch.linspace(-1, 1, 4 * height * 8).reshape(1, 4, height, 8)
+    with torch.no_grad():
+        return predict_noise(unet, x, torch.tensor([10.5]), torch.ones(1, 5, 6))
+
+
+def test_odd_sizes_are_resized_after_the_convolution_and_even_ones_are_untouched() -> None:
+    unet = tiny_unet()
+    odd, even = predict(unet, 7), predict(unet, 8)
+    with skips_resized_like_webui(unet):
+        assert not torch.allclose(predict(unet, 7), odd)
+        assert torch.equal(predict(unet, 8), even)
+    assert torch.equal(predict(unet, 7), odd)
+
+
+def test_tiling_lets_edges_meet_and_is_undone() -> None:
+    unet = tiny_unet()
+    before = predict(unet, 8)
+    x = torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 8, 8)
+    convolution = unet.conv_in  # type: ignore[union-attr]
+    with torch.no_grad(), tiled(unet):
+        rolled = convolution(x.roll(3, dims=-1))
+        torch.testing.assert_close(rolled, convolution(x).roll(3, dims=-1))
+        assert not torch.equal(predict(unet, 8), before)
+    assert torch.equal(predict(unet, 8), before)
+    with tiled():
+        assert torch.equal(predict(unet, 8), before)

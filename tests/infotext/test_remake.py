@@ -1,0 +1,222 @@
+"""An image, its infotext, and the same image again: whatever sampler and schedule type made it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+from promptengine import Engine, GenerationRequest, HiresPass, Options, Registry
+from promptengine.errors import RequestError
+from promptengine.generation.from_infotext import honoured
+from promptengine.generation.infotext_entries import (
+    hires_schedule_told,
+    pass_entries,
+    schedule_type_told,
+)
+from promptengine.infotext.read import read_infotext
+from promptengine.infotext.recipe import request_from
+from promptengine.infotext.write import Making, generation_entries, write_infotext
+from promptengine.sampling.samplers import (
+    SAMPLERS,
+    Sampler,
+    SigmaSampler,
+    find_sampler,
+    settings_of,
+)
+from promptengine.sampling.schedulers import SCHEDULERS, NoiseTable, scaled_linear_alphas
+from tests.cases import lines
+
+TABLE = NoiseTable(scaled_linear_alphas())
+USUAL = GenerationRequest(prompt="a red house, lake", steps=3, seed=5, width=16, height=16)
+BARE = "a\nSteps: 3, Sampler: {}, Seed: 1"
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry.open(tmp_path)
+
+
+def possible(sampler: str, scheduler: str) -> bool:
+    try:
+        find_sampler(sampler, scheduler)
+    except RequestError:
+        return False
+    return True
+
+
+PAIRS = [pair for pair in product(SAMPLERS, ["automatic", *SCHEDULERS]) if possible(*pair)]
+
+
+class _Even:
+    """Guidance whose prompts are as long as each other."""
+
+    uneven = False
+
+
+def told(request: GenerationRequest) -> str:
+    """The infotext of a request, as an engine writes it, without making the image."""
+    first, second = passes(request)
+    options = request.options
+    sampling = {
+        key: value
+        for one in (first, second)
+        for key, value in pass_entries(one, _Even(), TABLE, options).items()  # type: ignore[arg-type]
+        if value is not None
+    }
+    making = Making(
+        sampler=first.name,
+        scheduler=schedule_type_told(first),
+        hires_sampler=second.name if request.hires else None,
+        hires_scheduler=hires_schedule_told(first, second, options),
+        size=(16, 16),
+        model="tiny",
+        sampling=sampling,
+    )
+    return write_infotext(
+        request.prompt, "", generation_entries(request, making, seed=request.seed)
+    )
+
+
+def passes(request: GenerationRequest) -> tuple[Sampler, Sampler]:
+    """The samplers of both passes; the first one's twice where there is one pass."""
+    first = find_sampler(request.sampler, request.scheduler)
+    named = request.hires and request.hires.sampler
+    return first, find_sampler(named) if named else first
+
+
+def levels(request: GenerationRequest) -> list[object]:
+    """What decides how latents are sampled."""
+    return [
+        (
+            one.run,
+            settings_of(one, request.options),
+            one.schedule(TABLE, 3, request.options).tolist(),
+        )
+        for one in passes(request)
+    ]
+
+
+def remade(infotext: str, registry: Registry) -> GenerationRequest:
+    recipe = request_from(read_infotext(infotext), registry)
+    request, left_out = honoured(recipe)
+    assert left_out == [], infotext
+    return request
+
+
+@pytest.mark.parametrize("option", ["automatic", "karras"])
+def test_every_sampler_with_every_schedule_type(option: str, registry: Registry) -> None:
+    assert len(PAIRS) == 240
+    for sampler, scheduler in PAIRS:
+        options = Options(schedule_type=option)
+        request = replace(USUAL, sampler=sampler, scheduler=scheduler, options=options)
+        again = remade(told(request), registry)
+        assert levels(again) == levels(request), told(request)
+        assert remade(told(again), registry) == again, told(again)
+
+
+SECOND = ["", "Euler", "Euler Karras", "DPM++ 2M", "DPM++ 2M Karras", "DPM++ 2M Beta", "DDIM"]
+
+
+@pytest.mark.parametrize("option", ["automatic", "karras"])
+@pytest.mark.parametrize("second", SECOND)
+def test_every_second_pass(second: str, option: str, registry: Registry) -> None:
+    firsts = ("Euler", "DPM++ 2M", "DPM++ 2M Karras", "DDIM")
+    for sampler, scheduler in product(firsts, ("automatic", "uniform", "karras", "simple")):
+        if not possible(sampler, scheduler):
+            continue
+        request = replace(
+            USUAL,
+            sampler=sampler,
+            scheduler=scheduler,
+            hires=HiresPass(sampler=second or None, upscaler="Latent"),
+            options=Options(schedule_type=option),
+        )
+        again = remade(told(request), registry)
+        assert levels(again) == levels(request), told(request)
+
+
+def latents(engine: Engine, request: GenerationRequest) -> tuple[torch.Tensor, str]:
+    result = engine.generate(request)
+    return result.latents, result.infotexts[0]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler"),
+    [*product(["DPM++ 2M"], SCHEDULERS), ("Restart", "uniform"), ("DPM++ 3M SDE", "ddim")],
+)
+def test_images_are_bit_equal(tiny_engine: Engine, sampler: str, scheduler: str) -> None:
+    made, infotext = latents(tiny_engine, replace(USUAL, sampler=sampler, scheduler=scheduler))
+    request, _ = honoured(request_from(read_infotext(infotext), tiny_engine.registry))
+    again, second = latents(tiny_engine, request)
+    assert torch.equal(made, again)
+    assert infotext == second
+
+
+def test_a_prompt_whose_comments_count_is_remade(tiny_engine: Engine) -> None:
+    kept = replace(USUAL, prompt="a cat #1, lake", options=Options(comments=False))
+    made, infotext = latents(tiny_engine, kept)
+    assert "Prompt comments: False" in infotext
+    request, _ = honoured(request_from(read_infotext(infotext), tiny_engine.registry))
+    assert torch.equal(latents(tiny_engine, request)[0], made)
+    left_out, plain = latents(tiny_engine, replace(kept, options=Options()))
+    assert not torch.equal(left_out, made) and "comments" not in plain
+
+
+@pytest.mark.parametrize(
+    ("sampler", "version", "scheduler"),
+    [
+        ("DPM++ 2M", "", "Uniform"),
+        ("DPM++ 2M", "v1.7.0", "Uniform"),
+        ("DPM++ 2M", "v1.8.0-RC-17-gabcdef0", "Uniform"),
+        ("DPM++ 2M", "f0.0.17v1.8.0rc-latest-276-g29be1da7", "Uniform"),
+        ("DPM++ 2M", "promptengine 0.1.0", "Uniform"),
+        ("DPM++ 2M", "promptengine 2.0.0", "Uniform"),
+        ("DPM++ 2M", "1.9.0", "Karras"),
+        ("DPM++ 2M", "v1.10.1", "Karras"),
+        ("DPM++ 2M", "f2.0.1v1.10.1-previous-665-gae278f79", "Karras"),
+        ("DPM++ 3M SDE", "v1.10.1", "Exponential"),
+        ("DPM++ 2M Karras", "v1.10.1", "automatic"),
+        ("Euler", "v1.10.1", "automatic"),
+        ("Euler", "v1.7.0", "automatic"),
+    ],
+)
+@pytest.mark.parametrize("written", ["", ", Schedule type: Automatic"])
+def test_a_bare_name_means_what_it_meant_then(
+    sampler: str, version: str, scheduler: str, written: str, registry: Registry
+) -> None:
+    text = f"{BARE.format(sampler)}{written}, Version: {version}".removesuffix(", Version: ")
+    recipe = request_from(read_infotext(text), registry)
+    assert (recipe.request.sampler, recipe.request.scheduler) == (sampler, scheduler)
+    old = version.startswith(("v1.7", "v1.8", "f0")) and scheduler == "Uniform"
+    assert [d.severity for d in recipe.diagnostics] == ["info"] * old
+
+
+def test_a_second_pass_takes_the_schedule_that_its_version_gave_it(registry: Registry) -> None:
+    hires = ", Hires upscale: 2, Hires sampler: DPM++ 2M"
+    text = f"{BARE.format('Euler')}, Schedule type: SGM Uniform{hires}"
+    for version, expected in (("v1.10.1", "SGM Uniform"), ("v1.8.0", "Uniform")):
+        second = remade(f"{text}, Version: {version}", registry).hires
+        assert second is not None and second.sampler == f"DPM++ 2M {expected}"
+    text = f"{BARE.format('Euler')}, Schedule type: SGM Uniform, Hires upscale: 2"
+    second = remade(f"{text}, Hires schedule type: Automatic, Version: v1.10.1", registry).hires
+    assert second is not None and second.sampler == "Euler Uniform"
+
+
+SCHEDULED = [
+    text for text, right in lines("infotexts", "infotext").items() if "--scheduler" in right
+]
+
+
+@pytest.mark.parametrize("text", SCHEDULED)
+def test_the_cases_are_remade_as_asked_for(tiny_engine: Engine, text: str) -> None:
+    kind = text.partition("Schedule type: ")[2].partition(",")[0]
+    small = text.replace("128x128", "16x16").replace("Steps: 4", "Steps: 3")
+    request = remade(small, tiny_engine.registry)
+    asked = replace(USUAL, sampler="Euler", scheduler=kind, seed=5)
+    assert request.scheduler == kind
+    assert isinstance(find_sampler("Euler", kind), SigmaSampler)
+    assert torch.equal(latents(tiny_engine, request)[0], latents(tiny_engine, asked)[0])

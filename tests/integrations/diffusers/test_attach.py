@@ -1,0 +1,243 @@
+"""Attached pipelines: the engine's latents, and nothing left behind."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from diffusers import (
+    ControlNetModel,
+    EDMEulerScheduler,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+)
+from PIL import Image
+from torch import Tensor
+
+from promptengine import Engine, GenerationRequest, PromptProcessor, attach, detach
+from promptengine.errors import PromptEngineError, RequestError, UnknownNetworkError
+from promptengine.families import Family
+from promptengine.networks.hypernetwork.files import save_hypernetwork
+from tests.checkpoints.diffusers_pipelines import pipeline
+from tests.checkpoints.original import FAMILIES, Original, tiny, write
+from tests.networks.builders import random_network
+
+SIZE = 64
+RUN: dict[str, Any] = {"num_inference_steps": 2, "height": SIZE, "width": SIZE}
+PROMPTS = {
+    "plain": "a photo of a cat",
+    "weights and tags": "a (photo:1.4) of a [cat] <hypernet:ink:0.8>",
+    "schedule": "a [dog:cat:0.5] <hypernet:ink:0.5><hypernet:flat:0.3>",
+    "parts": "a cat :0.7 AND a dog :0.6 <hypernet:flat:1>",
+    "long": "cat " * 100 + "BREAK dog",
+}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("models")
+    (folder / "hypernetworks").mkdir()
+    from promptengine.networks.hypernetwork.module import HypernetworkSettings
+
+    widths = [64, 128, 192]
+    save_hypernetwork(random_network(widths), folder / "hypernetworks" / "ink.pt")
+    flat = random_network(widths, HypernetworkSettings(), seed=1)
+    save_hypernetwork(flat, folder / "hypernetworks" / "flat.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def originals() -> dict[str, Original]:
+    return {family: tiny(family) for family in FAMILIES}
+
+
+@pytest.fixture(scope="module")
+def engines(
+    originals: dict[str, Original], models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Engine]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    stated = {"modelspec.prediction_type": "epsilon"}
+    return {
+        family: Engine.open(
+            write(original.weights(), folder / f"{family}.safetensors", metadata=stated),
+            models=models,
+            device="cpu",
+        )
+        for family, original in originals.items()
+    }
+
+
+def noise(*seeds: int) -> Tensor:
+    return torch.stack(
+        [torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    )
+
+
+def latents(pipe: Any, prompt: Any, *seeds: int, scale: float = 2.0, **more: Any) -> Tensor:
+    run = {**RUN, "latents": noise(*seeds), "guidance_scale": scale, "output_type": "latent"}
+    return pipe(prompt, **run, **more)[0]
+
+
+REQUEST = GenerationRequest(
+    prompt="", seed=5, steps=2, width=SIZE, height=SIZE, sampler="Euler", cfg_scale=2.0
+)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("case", PROMPTS)
+def test_an_attached_pipeline_gives_the_engines_latents(
+    family: Family,
+    case: str,
+    originals: dict[str, Original],
+    engines: dict[str, Engine],
+    models: Path,
+) -> None:
+    request = replace(REQUEST, prompt=PROMPTS[case], negative_prompt="dog")
+    expected = engines[family].generate(request)
+    pipe = pipeline(originals[family])
+    attachment = attach(pipe, models)
+    found = latents(pipe, PROMPTS[case], 5, negative_prompt="dog")
+    torch.testing.assert_close(found, expected.latents, atol=1e-4, rtol=1e-5)
+    assert attachment.networks == (expected.networks,)
+
+
+def test_the_prompts_of_a_batch_have_their_own_networks(
+    originals: dict[str, Original], engines: dict[str, Engine], models: Path
+) -> None:
+    prompts = [PROMPTS["weights and tags"], PROMPTS["parts"], PROMPTS["long"]]
+    pipe = pipeline(originals["SD1"])
+    attach(pipe, models)
+    found = latents(pipe, prompts, 5, 6, 7, 8, 9, 10, num_images_per_prompt=2)
+    for index, prompt in enumerate(prompts):
+        request = replace(REQUEST, prompt=prompt, seed=5 + 2 * index, batch_size=2)
+        expected = engines["SD1"].generate(request).latents
+        torch.testing.assert_close(found[2 * index : 2 * index + 2], expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_detached_is_as_never_attached(
+    originals: dict[str, Original], models: Path, scale: float
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    before = latents(pipe, "a cat", 5, scale=scale)
+    names = set(vars(pipe)), type(pipe), set(vars(pipe.unet))
+    attach(pipe, models)
+    assert isinstance(pipe, StableDiffusionPipeline)
+    assert type(pipe).__name__ == "StableDiffusionPipeline"
+    networked = latents(pipe, "a cat <hypernet:ink:1>", 5, scale=scale)
+    assert not torch.allclose(networked, before, atol=1e-2)
+    none = latents(pipe, "a cat <hypernet:ink:0>", 5, scale=scale)
+    torch.testing.assert_close(none, before, atol=1e-4, rtol=1e-5)
+    with pytest.raises(PromptEngineError, match="attached already"):
+        attach(pipe, models)
+    with pytest.raises(RequestError, match="prompt_2"):
+        pipe("a cat", prompt_2="a dog")
+    detach(pipe)
+    assert (set(vars(pipe)), type(pipe), set(vars(pipe.unet))) == names
+    assert torch.equal(latents(pipe, "a cat", 5, scale=scale), before)
+    with pytest.raises(PromptEngineError, match="not attached"):
+        detach(pipe)
+
+
+def test_a_scheduler_of_edms_noise_keeps_its_own_pace(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    pipe.scheduler = EDMEulerScheduler()
+    before = latents(pipe, "a cat", 5)
+    attach(pipe, models)
+    torch.testing.assert_close(latents(pipe, "a cat", 5), before, atol=1e-4, rtol=1e-4)
+    networked = latents(pipe, "a cat <hypernet:ink:1>", 5)
+    assert not torch.allclose(networked, before, atol=1e-2)
+
+
+def test_what_is_not_applied_is_said(originals: dict[str, Original], models: Path) -> None:
+    pipe = pipeline(originals["SD1"])
+    attachment = attach(pipe, models)
+    with pytest.warns(UserWarning, match="unknown hypernetwork 'inkk'.*did you mean 'ink'"):
+        latents(pipe, "a cat <hypernet:inkk:1>", 5)
+    assert [report.applied for report in attachment.networks[0]] == [False]
+    detach(pipe)
+    attach(pipe, models, policy="strict")
+    with pytest.raises(UnknownNetworkError):
+        latents(pipe, "a cat <hypernet:inkk:1>", 5)
+
+
+def test_embeddings_given_by_hand_pass_through(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(originals["SDXL"])
+    given = PromptProcessor(pipe, models)("a (cat:1.3)", "a dog")
+    assert {name: len(value) for name, value in given.items()} == {
+        "prompt_embeds": 1,
+        "negative_prompt_embeds": 1,
+        "pooled_prompt_embeds": 1,
+        "negative_pooled_prompt_embeds": 1,
+    }
+    before = latents(pipe, None, 5, **given)
+    attach(pipe, models)
+    assert torch.equal(latents(pipe, None, 5, **given), before)
+    attached = latents(pipe, "a (cat:1.3)", 5, negative_prompt="a dog")
+    torch.testing.assert_close(attached, before, atol=1e-4, rtol=1e-5)
+
+
+def test_a_processor_holds_networks_in(
+    originals: dict[str, Original], engines: dict[str, Engine], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    processor = PromptProcessor(pipe, models)
+    prompt = PROMPTS["weights and tags"]
+    with processor.networks(prompt):
+        found = latents(pipe, None, 5, **processor(prompt, "dog"))
+    expected = engines["SD1"].generate(replace(REQUEST, prompt=prompt, negative_prompt="dog"))
+    torch.testing.assert_close(found, expected.latents, atol=1e-4, rtol=1e-5)
+    assert processor.reports == (expected.networks,)
+    with pytest.raises(RequestError, match="AND"):
+        processor("a cat AND a dog")
+
+
+def test_other_pipelines_run(originals: dict[str, Original], models: Path) -> None:
+    original = originals["SD1"]
+    parts = {**pipeline(original).components, "requires_safety_checker": False}
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), "uint8"))
+    control = ControlNetModel.from_unet(copy.deepcopy(original.unet))
+    # A fresh ControlNet's last convolutions are zero, and so is what it says.
+    for tensor in control.controlnet_mid_block.parameters():
+        torch.nn.init.normal_(tensor)
+    mask = Image.new("L", (SIZE, SIZE), 255)
+    pipes: list[tuple[Any, dict[str, Any]]] = [
+        (StableDiffusionImg2ImgPipeline(**parts), {"image": picture, "strength": 1.0}),
+        (StableDiffusionInpaintPipeline(**parts), {"image": picture, "mask_image": mask}),
+        (StableDiffusionControlNetPipeline(controlnet=control, **parts), {"image": picture}),
+    ]
+    for pipe, more in pipes:
+        pipe.set_progress_bar_config(disable=True)
+
+        def run(prompt: str, pipe: Any = pipe, more: dict[str, Any] = more) -> Tensor:
+            generator = torch.Generator().manual_seed(1)
+            steps = {"num_inference_steps": 2, "output_type": "latent", "generator": generator}
+            return pipe(prompt, negative_prompt="dog", guidance_scale=2.0, **steps, **more)[0]
+
+        before = run("a cat")
+        attach(pipe, models)
+        torch.testing.assert_close(run("a cat"), before, atol=1e-4, rtol=1e-5)
+        parts_alike = run("a cat :0.5 AND a cat :0.5")
+        torch.testing.assert_close(parts_alike, before, atol=1e-3, rtol=1e-4)
+        assert not torch.allclose(run("a cat <hypernet:ink:1>"), before, atol=1e-2)
+        detach(pipe)
+        assert torch.equal(run("a cat"), before)
+
+
+def test_what_is_no_such_pipeline_is_named() -> None:
+    with pytest.raises(PromptEngineError, match="SimpleNamespace has no unet"):
+        from types import SimpleNamespace
+
+        attach(SimpleNamespace(_execution_device="cpu"))

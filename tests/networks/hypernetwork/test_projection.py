@@ -1,0 +1,202 @@
+"""The fast path against a slow, obvious one: hooks before projections, one row at a time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from functools import cache, partial
+
+import pytest
+import torch
+from diffusers import UNet2DConditionModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from promptengine.errors import PromptEngineError
+from promptengine.networks.hypernetwork.fuse import Folder
+from promptengine.networks.hypernetwork.inject import injected
+from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
+from tests.networks.builders import TEXT, random_network, tiny_unet
+
+PARTS = {"to_k": "key", "to_v": "value", "to_q": "query"}
+Stack = Sequence[tuple[Hypernetwork, float]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """On so small a model more threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@cache
+def unet_of(name: str) -> UNet2DConditionModel:
+    """A model of its own, with the same weights, for every name."""
+    return tiny_unet().requires_grad_(False)
+
+
+@cache
+def network(kind: str, seed: int) -> Hypernetwork:
+    settings = {
+        "linear": HypernetworkSettings(),
+        "deep": HypernetworkSettings((1, 2, 0.5, 1), dropout_structure=(0, 0, 0.3, 0)),
+        "relu": HypernetworkSettings(activation="relu", activate_output=False),
+        "normed": HypernetworkSettings(activation="mish", layer_norm=True),
+        "bare norm": HypernetworkSettings(layer_norm=True),
+        "query": HypernetworkSettings(activation="swish", transform="key,query"),
+        "text": HypernetworkSettings(activation="relu"),
+    }[kind]
+    widths = [TEXT] if kind == "text" else [TEXT, 16, 32]
+    return random_network(widths, settings, seed=seed)
+
+
+def slow(unet: nn.Module, stack: Stack, x: Tensor, text: Tensor) -> Tensor:
+    """The UNet under a stack, asked about one row."""
+
+    def change(part: str, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        (read,) = inputs
+        for one, multiplier in stack:
+            residual = one.part(module.in_features, part)
+            if residual is not None:
+                read = read + multiplier * residual.linear(read)
+        return (read,)
+
+    handles = [
+        module.register_forward_pre_hook(partial(change, PARTS[name[-4:]]))
+        for name, module in unet.named_modules()
+        if name[-4:] in PARTS
+    ]
+    try:
+        return unet(x, 500, text).sample
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+stacks = st.lists(
+    st.tuples(
+        st.builds(
+            network,
+            st.sampled_from(["linear", "deep", "relu", "normed", "bare norm", "query", "text"]),
+            st.integers(0, 2),
+        ),
+        st.sampled_from([0.0, 1.0, -0.5, 0.3, 1.7]),
+    ),
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(calls=st.lists(st.lists(stacks, min_size=3, max_size=3), min_size=1, max_size=3))
+def test_any_mixture_over_any_calls(calls: list[list[Stack]]) -> None:
+    unet = unet_of("injected")
+    generator = torch.Generator().manual_seed(3)
+    x, text = torch.randn(3, 4, 8, 8, generator=generator), torch.randn(3, 5, TEXT)
+    with torch.no_grad(), injected(unet) as injection:
+        for rows in calls:
+            injection.choose(*rows)
+            found = unet(x, 500, text).sample
+            assert torch.equal(unet(x, 500, text).sample, found)
+            for row, stack in enumerate(rows):
+                with torch.no_grad():
+                    expected = slow(
+                        copy.deepcopy(unet_of("bare")), stack, x[row, None], text[row, None]
+                    )
+                torch.testing.assert_close(found[row, None], expected, atol=2e-5, rtol=2e-5)
+
+
+@settings(deadline=None)
+@given(
+    chain=st.lists(
+        st.tuples(
+            st.builds(network, st.sampled_from(["linear", "deep"]), st.integers(0, 2)),
+            st.floats(-2, 2),
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    biased=st.booleans(),
+)
+def test_folding_keeps_to_its_tolerance(
+    chain: list[tuple[Hypernetwork, float]], biased: bool
+) -> None:
+    projection = nn.Linear(32, 16, bias=biased).requires_grad_(False)
+    before = copy.deepcopy(projection.state_dict())
+    links = [(one.part(32, "key"), multiplier) for one, multiplier in chain]
+    x = torch.randn(7, 32)
+    read = x.double()
+    for residual, multiplier in links:
+        exact = copy.deepcopy(residual).double()
+        read = read + multiplier * exact.linear(read)
+    expected = copy.deepcopy(projection).double()(read)
+    folded = Folder().fold(projection.weight, projection.bias, links)
+    found = nn.functional.linear(x, *folded)
+    assert (found - expected).abs().max() <= 1e-5 * max(read.abs().max(), expected.abs().max(), 1)
+    for name, tensor in projection.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+def test_folded_weights_are_found_again_until_the_weight_changes() -> None:
+    folder, weight = Folder(), torch.randn(8, 32)
+    chain = [(network("linear", 0).part(32, "key"), 0.5)]
+    first = folder.fold(weight, None, chain)
+    assert folder.fold(weight, None, chain) is first
+    assert folder.fold(weight.clone(), None, chain) is not first
+    weight.mul_(2)
+    changed = folder.fold(weight, None, chain)
+    torch.testing.assert_close(changed.weight, first.weight * 2)
+
+
+def test_texts_are_read_once_and_again_when_they_change() -> None:
+    unet = copy.deepcopy(unet_of("bare"))
+    x, text = torch.zeros(1, 4, 8, 8), torch.randn(1, 5, TEXT)
+    reads: list[nn.Module] = []
+    relu = copy.deepcopy(network("relu", 0))
+    relu.part(TEXT, "key").linear[0].register_forward_hook(lambda module, *_: reads.append(module))
+    with torch.no_grad(), injected(unet, [(relu, 1.0)]) as injection:
+        first = unet(x, 1, text).sample
+        assert torch.equal(unet(x, 1, text).sample, first)
+        assert len(reads) == 1
+        injection.choose([(relu, 0.5)])
+        half = unet(x, 1, text).sample
+        assert len(reads) == 1 and not torch.equal(half, first)
+        text.mul_(2)
+        assert not torch.equal(unet(x, 1, text).sample, half)
+        assert len(reads) == 2
+        unet(x, 1, text.clone())
+        assert len(reads) == 3
+
+
+def test_a_network_of_zeros_is_never_asked() -> None:
+    unet = copy.deepcopy(unet_of("bare"))
+    x, text = torch.randn(1, 4, 8, 8), torch.randn(1, 5, TEXT)
+    zero, asked = copy.deepcopy(network("relu", 0)), list[nn.Module]()
+    for width in (TEXT, 16, 32):
+        for part in ("key", "value"):
+            residual = zero.part(width, part)
+            assert residual is not None
+            for tensor in residual.linear[2].parameters():
+                tensor.zero_()
+            residual.linear[0].register_forward_hook(lambda module, *_: asked.append(module))
+    with torch.no_grad():
+        before = unet(x, 1, text).sample
+        with injected(unet, [(zero, 1.0)]):
+            assert torch.equal(unet(x, 1, text).sample, before)
+            assert not asked
+    zero.requires_grad_(True)
+    with injected(unet, [(zero, 1.0)]):
+        unet(x, 1, text)
+    assert asked
+
+
+def test_rows_and_stacks_must_be_as_many() -> None:
+    unet, stack = copy.deepcopy(unet_of("bare")), [(network("relu", 0), 1.0)]
+    with torch.no_grad(), injected(unet) as injection:
+        injection.choose(stack, [], stack)
+        with pytest.raises(PromptEngineError, match=r"3 stacks .* batch of 2 rows"):
+            unet(torch.zeros(2, 4, 8, 8), 1, torch.zeros(2, 5, TEXT))
+        with pytest.raises(ValueError, match="at least one"):
+            injection.choose()

@@ -1,0 +1,229 @@
+"""Decisions that need no model."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from promptengine import PromptSyntaxError, Registry, RequestError, UnknownNetworkError, parse
+from promptengine.request.plan import Plan, make_plan, with_default_lora
+from tests.model_folders import write_safetensors
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    for name in ("ink", "style/wash"):
+        path = tmp_path / "hypernetworks" / f"{name}.pt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    write_safetensors(tmp_path / "Lora" / "line.safetensors", {"ss_output_name": "Thin Line"})
+    write_safetensors(tmp_path / "Lora" / "old" / "wash.safetensors", None)
+    return Registry.open(tmp_path)
+
+
+def plan(registry: Registry, prompt: str, negative: str = "", **options: object) -> Plan:
+    reading = (parse(prompt), parse(negative, negative=True))
+    return make_plan(*reading, registry, steps=10, **options)  # type: ignore[arg-type]
+
+
+def test_uses_keep_order_multiplier_and_place(registry: Registry) -> None:
+    uses = plan(
+        registry, "<hypernet:wash:-0.5>a<hypernet:ink><hypernet:style/wash:1e-1:9>"
+    ).networks
+    assert [(use.entry.name, use.multiplier) for use in uses] == [
+        ("wash", -0.5),
+        ("ink", 1.0),
+        ("wash", 0.1),
+    ]
+    assert [use.span.start for use in uses] == [0, 21, 35]
+
+
+@pytest.mark.parametrize(("text", "value"), [("1_0", 10.0), (" .5 ", 0.5), ("-0", 0.0), ("٣", 3.0)])
+def test_multipliers_are_what_python_reads(registry: Registry, text: str, value: float) -> None:
+    assert plan(registry, f"<hypernet:ink:{text}>").networks[0].multiplier == value
+
+
+@pytest.mark.parametrize(
+    ("tag", "reason", "error"),
+    [
+        ("<hypernet:inkk:1>", "not found", UnknownNetworkError),
+        ("<hypernet: ink:1>", "not found", UnknownNetworkError),
+        ("<hypernet:INK:1>", "not found", UnknownNetworkError),
+        ("<hypernet:../hypernetworks/ink:1>", "not found", UnknownNetworkError),
+        ("<hypernet:ink:x>", "multiplier 'x' is not a finite number", PromptSyntaxError),
+        ("<hypernet:ink:nan>", "multiplier 'nan' is not a finite number", PromptSyntaxError),
+        ("<other:ink:1>", "tags of kind 'other' are not applied", PromptSyntaxError),
+        ("<lora:inkk:1>", "not found", UnknownNetworkError),
+        ("<lora:Line:1>", "not found", UnknownNetworkError),
+        ("<lora:line:x>", "te 'x' is not a finite number", PromptSyntaxError),
+        ("<lora:line:1:inf>", "unet 'inf' is not a finite number", PromptSyntaxError),
+        ("<lora:line:1:1:2.5>", "dyn '2.5' is not a whole number", PromptSyntaxError),
+        ("<lora:line:te=>", "te '' is not a finite number", PromptSyntaxError),
+        ("<lora:line:dyn=many>", "dyn 'many' is not a whole number", PromptSyntaxError),
+        ("<lora:a=b>", "'a=b' is no name, because of its '='", PromptSyntaxError),
+    ],
+)
+def test_what_cannot_be_applied_follows_the_policy(
+    registry: Registry, tag: str, reason: str, error: type[Exception]
+) -> None:
+    prompt = f"a {tag}<hypernet:ink:0.5>"
+    warned = plan(registry, prompt)
+    assert [skipped.reason for skipped in warned.skipped] == [reason]
+    assert [use.multiplier for use in warned.networks] == [0.5]
+    assert warned.loras == ()
+    (warning,) = [d for d in warned.diagnostics if d.hint == "it is not applied"]
+    assert warning.span == warned.skipped[0].tag.span
+    ignored = plan(registry, prompt, policy="ignore")
+    assert ignored.skipped == warned.skipped
+    assert not [d for d in ignored.diagnostics if d.hint == "it is not applied"]
+    with pytest.raises(error, match="at column 3"):
+        plan(registry, prompt, policy="strict")
+
+
+def test_texts_can_be_read_again(registry: Registry) -> None:
+    texts = plan(registry, "a [b:c:5] AND d", "e").texts
+    assert list(texts) == list(texts) == ["a b", "a c", " d", "e"]
+
+
+def test_schedules_are_planned_for_every_part(registry: Registry) -> None:
+    made = plan(registry, "[a:b:0.5] AND c:0.5", "[d:e:2] AND f:2")
+    assert [part.weight for part in made.positive] == [1.0, 0.5]
+    assert [s.until_step for s in made.positive[0].schedule.segments] == [5, 10]
+    assert [s.until_step for s in made.negative.segments] == [2, 10]
+    assert made.negative.segments[0].text == "d AND f:2"
+
+
+def test_a_network_named_twice_is_said_once(registry: Registry) -> None:
+    made = plan(registry, "<hypernet:ink:1><hypernet:wash:1><hypernet:ink:2><hypernet:ink:3>")
+    (warning,) = made.diagnostics
+    assert "'ink' is named 3 times" in warning.message
+    assert len(made.networks) == 4
+
+
+def test_a_tag_in_the_negative_prompt_is_words(registry: Registry) -> None:
+    made = plan(registry, "a", "b <hypernet:ink:1>")
+    assert made.networks == ()
+    assert made.negative.segments[0].text == "b <hypernet:ink:1>"
+    assert [d.severity for d in made.diagnostics] == ["warning"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "text", "unet", "ranks"),
+    [
+        ("<lora:line>", 1.0, 1.0, None),
+        ("<lora:line:0.5>", 0.5, 0.5, None),
+        ("<lora:line:0.5:-0.8>", 0.5, -0.8, None),
+        ("<lora:line:1:1:4>", 1.0, 1.0, 4),
+        ("<lyco:line:0:1>", 0.0, 1.0, None),
+        ("<lora:line:te=0.6>", 0.6, 0.6, None),
+        ("<lora:line:unet=0.4>", 1.0, 0.4, None),
+        ("<lora:line:0.9:unet=0.3:te=0.7>", 0.7, 0.3, None),
+        ("<lora:te=0.5:line:0.2:dyn=3>", 0.5, 0.5, 3),
+        ("<lora:line:dyn=3:0.2:0.1>", 0.2, 0.1, 3),
+        ("<lora:line:1e-1: .5 :1_0>", 0.1, 0.5, 10),
+        ("<lora:line:te=1:te=2>", 2.0, 2.0, None),
+        ("<lora:line:1:1:99999999999999999999>", 1.0, 1.0, 1 << 31),
+    ],
+)
+def test_a_loras_numbers_by_place_and_by_name(
+    registry: Registry, tag: str, text: float, unet: float, ranks: int | None
+) -> None:
+    made = plan(registry, tag)
+    (use,) = made.loras
+    assert (use.name, use.text, use.unet, use.ranks) == ("line", text, unet, ranks)
+    assert made.networks == made.skipped == made.diagnostics == ()
+
+
+def test_a_lora_is_found_by_stem_path_and_alias(registry: Registry) -> None:
+    made = plan(registry, "<lora:wash><hypernet:ink:1><lora:old/wash><lora:Thin Line:0.5>")
+    assert [use.name for use in made.loras] == ["wash", "old/wash", "Thin Line"]
+    assert [use.entry.name for use in made.loras] == ["wash", "wash", "line"]
+    assert [use.entry.name for use in made.networks] == ["ink"]
+    (warning,) = made.diagnostics
+    assert "LoRA 'wash' is named 2 times" in warning.message
+
+
+def extended(registry: Registry, prompt: str) -> Plan:
+    reading = (parse(prompt, dialect="extended"), parse("", negative=True))
+    return make_plan(*reading, registry, steps=10)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "<lora:line:0@0,1@0.5>",
+        "<lora:line:1:unet=0@0,1@0.5>",
+        "[<lora:line:1>:0.5]",
+        "[<lora:line:1>|a]",
+    ],
+)
+def test_a_lora_that_would_change_over_the_steps_is_refused(
+    registry: Registry, prompt: str
+) -> None:
+    made = extended(registry, prompt)
+    assert made.loras == ()
+    (told,) = [d for d in made.diagnostics if d.hint == "it is not applied"]
+    assert told.message.startswith("LoRAs cannot change over the steps; ")
+
+
+def test_a_lora_in_brackets_that_schedule_nothing_is_applied(registry: Registry) -> None:
+    assert [use.text for use in extended(registry, "[a <lora:line:0.5>, b").loras] == [0.5]
+    assert [use.text for use in extended(registry, "[a <lora:line:0.5>]").loras] == [0.5]
+
+
+def test_items_without_meaning_are_said(registry: Registry) -> None:
+    made = plan(registry, "<lora:line:1:1:2:extra:lbw=MIDD>")
+    assert [d.message.split()[0] for d in made.diagnostics] == ["'extra'", "'lbw=MIDD'"]
+    assert len(made.loras) == 1
+
+
+@settings(deadline=None)
+@given(
+    items=st.lists(
+        st.text(st.sampled_from("te=unidyl0123456789.-_ einf"), max_size=6)
+        | st.sampled_from(["line", "te=0.5", "unet=-1", "dyn=3", "dyn=", "=", "a=b=c", "1"]),
+        max_size=6,
+    )
+)
+def test_any_items_make_a_use_or_a_reason(
+    tmp_path_factory: pytest.TempPathFactory, items: list[str]
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "models-of-any-items"
+    if not folder.exists():
+        write_safetensors(folder / "Lora" / "line.safetensors", {})
+    prompt = f"<lora:{':'.join(items)}>"
+    made = plan(Registry.open(folder), prompt)
+    assert len(made.loras) + len(made.skipped) == len(parse(prompt).tags)
+    for use in made.loras:
+        assert use.name == "line" and math.isfinite(use.text) and math.isfinite(use.unet)
+    with_default_lora(prompt, "line")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name", "expected"),
+    [
+        ("a", "line", "a<lora:line:0.6>"),
+        ("a # note", "line", "a # note\n<lora:line:0.6>"),
+        ("a<lora:other:1>", "line", "a<lora:other:1><lora:line:0.6>"),
+        ("a<lora:line:0.1> b", "line", "a<lora:line:0.1> b"),
+        ("a<lyco:te=1:line>", "line", "a<lyco:te=1:line>"),
+        ("a<hypernet:line:1>", "line", "a<hypernet:line:1><lora:line:0.6>"),
+        ("a<lora:x=y>", "line", "a<lora:x=y><lora:line:0.6>"),
+        ("a", "None", "a"),
+        ("a", "", "a"),
+    ],
+)
+def test_a_default_lora_is_appended_unless_it_is_named(
+    prompt: str, name: str, expected: str
+) -> None:
+    assert with_default_lora(prompt, name, 0.6) == expected
+
+
+@pytest.mark.parametrize("name", ["a:b", "a>b", "a=b", "a\nb"])
+def test_a_default_lora_needs_a_name_that_a_tag_can_hold(name: str) -> None:
+    with pytest.raises(RequestError, match="no name of a LoRA"):
+        with_default_lora("a", name)
