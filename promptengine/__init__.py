@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from promptengine.errors import (
         CheckpointError,
         GenerationCancelled,
+        ImageError,
         IncompatibleNetworkError,
         NetworkFormatError,
         OutOfMemoryError,
-        PictureError,
         PromptEngineError,
         PromptSyntaxError,
         RequestError,
@@ -38,19 +38,19 @@ if TYPE_CHECKING:
         UnsupportedNetworkError,
     )
     from promptengine.generation.engine import Engine
-    from promptengine.images import read_picture, save_picture, save_png
+    from promptengine.images import read_image_info, save_image, save_png
     from promptengine.infotext.read import Infotext, read_infotext
-    from promptengine.infotext.recipe import Recipe, request_from
+    from promptengine.infotext.recipe import Recipe, recipe_from_infotext
     from promptengine.inspection import inspect_file
     from promptengine.integrations.diffusers.attach import Attachment, attach, detach
     from promptengine.integrations.diffusers.processor import PromptProcessor
     from promptengine.interrupt import Interrupt
     from promptengine.networks.hypernetwork.files import (
-        convert,
+        convert_hypernetwork,
         load_hypernetwork,
         save_hypernetwork,
     )
-    from promptengine.networks.hypernetwork.inject import injected
+    from promptengine.networks.hypernetwork.inject import inject_hypernetworks
     from promptengine.networks.hypernetwork.module import Hypernetwork
     from promptengine.prompt import Prompt, Schedule, parse, schedule
     from promptengine.registry.registry import Registry
@@ -81,6 +81,7 @@ __all__ = [
     "GridResult",
     "HiresPass",
     "Hypernetwork",
+    "ImageError",
     "ImageStart",
     "IncompatibleNetworkError",
     "Infotext",
@@ -90,7 +91,6 @@ __all__ = [
     "NetworkReport",
     "Options",
     "OutOfMemoryError",
-    "PictureError",
     "Plan",
     "Progress",
     "Prompt",
@@ -110,19 +110,19 @@ __all__ = [
     "UnsupportedNetworkError",
     "__version__",
     "attach",
-    "convert",
+    "convert_hypernetwork",
     "detach",
-    "injected",
+    "inject_hypernetworks",
     "inspect_file",
     "load_hypernetwork",
     "make_plan",
     "parse",
     "plot_grid",
+    "read_image_info",
     "read_infotext",
-    "read_picture",
-    "request_from",
+    "recipe_from_infotext",
     "save_hypernetwork",
-    "save_picture",
+    "save_image",
     "save_png",
     "schedule",
     "train_hypernetwork",
@@ -135,15 +135,19 @@ _HOMES = {
     "xyz_plot.plot": ["GridResult", "plot_grid"],
     "inspection": ["inspect_file"],
     "interrupt": ["Interrupt"],
-    "networks.hypernetwork.files": ["convert", "load_hypernetwork", "save_hypernetwork"],
+    "networks.hypernetwork.files": [
+        "convert_hypernetwork",
+        "load_hypernetwork",
+        "save_hypernetwork",
+    ],
     "networks.hypernetwork.module": ["Hypernetwork"],
-    "networks.hypernetwork.inject": ["injected"],
+    "networks.hypernetwork.inject": ["inject_hypernetworks"],
     "request.options": ["Options"],
-    "images": ["read_picture", "save_picture", "save_png"],
+    "images": ["read_image_info", "save_image", "save_png"],
     "integrations.diffusers.attach": ["Attachment", "attach", "detach"],
     "integrations.diffusers.processor": ["PromptProcessor"],
     "request.plan": ["Plan", "make_plan"],
-    "infotext.recipe": ["Recipe", "request_from"],
+    "infotext.recipe": ["Recipe", "recipe_from_infotext"],
     "infotext.read": ["Infotext", "read_infotext"],
     "registry.registry": ["Registry"],
     "request.request": [

@@ -28,10 +28,10 @@ from typing import Any
 __all__ = [
     "CheckpointError",
     "GenerationCancelled",
+    "ImageError",
     "IncompatibleNetworkError",
     "NetworkFormatError",
     "OutOfMemoryError",
-    "PictureError",
     "PromptEngineError",
     "PromptSyntaxError",
     "RequestError",
@@ -145,7 +145,7 @@ class CheckpointError(PromptEngineError):
         self.path = path
 
 
-class PictureError(PromptEngineError):
+class ImageError(PromptEngineError):
     """A picture that cannot be read or written, or that cannot hold or does not hold a text.
 
     Attributes:

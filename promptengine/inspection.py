@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 from promptengine.errors import CheckpointError, NetworkFormatError
 from promptengine.families import (
     VAE_PREFIX,
-    foreign,
+    describe_foreign,
+    detect_family,
     grouped,
     input_channels,
     native_size,
     parts_in_folder,
     read_structure,
     read_vae_structure,
-    recognise,
     require_known_latents,
     require_known_schedule,
     stated_parts,
@@ -35,12 +35,12 @@ from promptengine.files.hashing import sha256
 from promptengine.files.weights import (
     FileFormat,
     Kind,
+    detect_kind,
     file_format,
     is_plain_tensor,
-    kind_of,
     read_pickled,
     read_safetensors,
-    refusal_of,
+    unsafe_reason,
 )
 from promptengine.networks.lora.types import LoraSummary, summarise
 from promptengine.registry.scan import read_header
@@ -142,7 +142,7 @@ def inspect_file(path: Path) -> FileReport:
     if written_as == "safetensors":
         tensors, metadata = read_safetensors(path)
         return _describe(report, tensors, metadata, list(tensors))
-    refusal = refusal_of(path)
+    refusal = unsafe_reason(path)
     if refusal is not None:
         note = "it asks to run code when it is loaded, and is refused everywhere"
         return dataclasses.replace(
@@ -164,9 +164,9 @@ def inspect_file(path: Path) -> FileReport:
 
 def _inspect_picture(path: Path) -> FileReport | None:
     """A picture's report, or None where the file is none. Its tensors are those of its embedding."""
-    from promptengine.text.textual_inversion.png import is_picture
+    from promptengine.text.textual_inversion.png import is_image
 
-    if not is_picture(path):
+    if not is_image(path):
         return None
     report = FileReport(path, "unknown", "picture", path.stat().st_size, _short_digest(path))
     return _describe_embedding(report)
@@ -228,10 +228,10 @@ def _left_aside(names: Sequence[str]) -> list[str]:
 def _describe_checkpoint(
     report: FileReport, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str]
 ) -> FileReport:
-    family, prediction = recognise(shapes), ""
+    family, prediction = detect_family(shapes), ""
     notes = list(report.notes)
     if family is None:
-        notes.append(f"it cannot be used: {foreign(shapes)}")
+        notes.append(f"it cannot be used: {describe_foreign(shapes)}")
         return dataclasses.replace(report, notes=tuple(notes))
     inpainting = input_channels(shapes) != _LATENT_CHANNELS
     try:
@@ -305,7 +305,7 @@ def _kind(
         return "hypernetwork"
     if STATE_KEY in metadata:
         return "optimizer state"
-    kind = kind_of(keys)
+    kind = detect_kind(keys)
     if kind == "unknown" and len(keys) == len(tensors) == 1 and set(keys) == set(tensors):
         # diffusers names the one tensor of an embedding by its word, which may be any.
         (only,) = tensors.values()
@@ -457,7 +457,7 @@ def size_of_checkpoint(path: Path, config: Path | None = None) -> int:
         config: A folder of configurations in diffusers' form, or None.
     """
     header = read_header(path)
-    family = recognise(header.shapes) or "SD1"
+    family = detect_family(header.shapes) or "SD1"
     try:
         if path.is_dir():
             parts = parts_in_folder(path)

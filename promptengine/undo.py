@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, Final
 
-__all__ = ["Changes", "Journal"]
+__all__ = ["Changes", "UndoLog"]
 
 _ATTEMPTS: Final = 3
 """How often an undoing is tried: an interrupt, or what a signal's handler raises, rarely comes twice."""
@@ -74,7 +74,7 @@ class Changes:
             raise failure
 
 
-class Journal:
+class UndoLog:
     """The open ``with`` blocks that change one model, the outermost first.
 
     Blocks end in the reverse order of their beginning. One that an interrupt kept from its end is ended with

@@ -100,7 +100,7 @@ def test_errors_can_be_passed_on_to_other_processes() -> None:
         errors.UnsupportedNetworkError("DoRA", path=Path("a.pt")),
         errors.IncompatibleNetworkError("no width fits", found=(320,), needed=(640, 768)),
         errors.CheckpointError("damaged", path=Path("model.safetensors")),
-        errors.PictureError("no picture", path=Path("a.png")),
+        errors.ImageError("no picture", path=Path("a.png")),
         errors.RequestError("too many steps", field="steps"),
         errors.OutOfMemoryError("no room"),
         errors.TrainingError("exploded", path=Path("ink.pt"), step=12),

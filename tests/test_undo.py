@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from promptengine.undo import Changes, Journal
+from promptengine.undo import Changes, UndoLog
 
 
 class Plain:
@@ -69,7 +69,7 @@ def numbers() -> Iterator[int]:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_run_within_a_run_is_undone_wherever_it_is_interrupted(fails: bool) -> None:
-    thing, journal = Plain(), Journal()
+    thing, journal = Plain(), UndoLog()
     clean = state(thing)
     left, tried = [], 0
 
@@ -107,7 +107,7 @@ def test_a_block_that_stands_alone_is_undone_wherever_it_is_interrupted() -> Non
     clean = state(thing)
 
     def run() -> None:
-        with Journal().block() as changes:
+        with UndoLog().block() as changes:
             change(changes, thing)
 
     for at in numbers():
@@ -119,7 +119,7 @@ def test_a_block_that_stands_alone_is_undone_wherever_it_is_interrupted() -> Non
 
 
 def test_a_forgotten_block_does_not_end_the_next_run() -> None:
-    thing, journal = Plain(), Journal()
+    thing, journal = Plain(), UndoLog()
     forgotten = journal.block()
     change(forgotten.__enter__(), thing)
     with journal.run() as changes:
@@ -136,7 +136,7 @@ def test_what_cannot_be_undone_is_told_once_all_else_is() -> None:
     def refuse() -> None:
         raise OSError("no room")
 
-    with pytest.raises(OSError, match="no room"), Journal().block() as changes:
+    with pytest.raises(OSError, match="no room"), UndoLog().block() as changes:
         changes.set(thing, "own", 2)
         changes.write(refuse)
         changes.shadow(thing, "kind", "instance")
@@ -145,7 +145,7 @@ def test_what_cannot_be_undone_is_told_once_all_else_is() -> None:
 
 def test_a_noted_attribute_comes_back_or_goes() -> None:
     thing = Plain()
-    with Journal().block() as changes:
+    with UndoLog().block() as changes:
         changes.note(thing, "own", "kind", "new")
         thing.own, thing.kind, thing.new = 2, "instance", 3  # type: ignore[attr-defined]
     assert state(thing) == state(Plain())

@@ -34,7 +34,7 @@ from models.starter.probe import (
 from models.starter.train import TARGET
 from models.starter.world import STYLES, Scene, full_caption, sample_scene
 from promptengine import Engine, GenerationRequest
-from promptengine.request.request import with_hypernetwork
+from promptengine.request.request import append_hypernetwork
 
 __all__ = ["StyleVerdict", "evaluate", "evaluate_style", "held_out_scenes", "main"]
 
@@ -70,7 +70,7 @@ def pictures_of(
     for seed, scene in enumerate(scenes):
         prompt = full_caption(scene)
         if use is not None:
-            prompt = with_hypernetwork(prompt, use[0], f"{use[1]:g}")
+            prompt = append_hypernetwork(prompt, use[0], f"{use[1]:g}")
         requests.append(GenerationRequest(prompt=prompt, seed=seed, steps=steps, policy="strict"))
     images: list[Image.Image] = []
     for start in range(0, len(requests), AT_ONCE):

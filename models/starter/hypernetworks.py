@@ -23,7 +23,7 @@ from models.starter.train import TARGET
 from models.starter.world import full_caption, sample_scene
 from promptengine import Engine, GenerationRequest, save_png
 from promptengine.cli.main import main as promptengine
-from promptengine.request.request import with_hypernetwork
+from promptengine.request.request import append_hypernetwork
 
 __all__ = ["STYLE_NETWORKS", "StyleNetwork", "draw_material", "main", "training_command"]
 
@@ -112,7 +112,7 @@ def main() -> None:
 def _introduce(network: StyleNetwork, checkpoint: Path, output: Path) -> None:
     """Write what a front end shows beside a network: a picture made with it, and its description."""
     engine = Engine.open(checkpoint, models={"hypernet": [output.parent]})
-    prompt = with_hypernetwork(PREVIEW, network.name)
+    prompt = append_hypernetwork(PREVIEW, network.name)
     result = engine.generate(GenerationRequest(prompt=prompt, seed=1, policy="strict"))
     save_png(result.images[0], output.with_suffix(".png"), result.infotexts[0])
     output.with_suffix(".txt").write_text(f"{network.description}\n", encoding="utf-8")

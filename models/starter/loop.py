@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.starter.muon import Muon
-from promptengine.files.atomic import replacing
+from promptengine.files.atomic import atomic_write
 
 __all__ = ["Trainer", "plain_attention", "rate_at", "steps_left"]
 
@@ -108,7 +108,7 @@ class Trainer:
             "averaged": self.averaged,
             "step": self.step,
         }
-        with replacing(self._path) as temporary:
+        with atomic_write(self._path) as temporary:
             torch.save(state, temporary)
         self._saved = time.monotonic()
 

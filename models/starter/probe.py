@@ -34,7 +34,7 @@ from models.starter.world import (
     labels,
     sample_scene,
 )
-from promptengine.files.atomic import replacing
+from promptengine.files.atomic import atomic_write
 
 __all__ = [
     "PROBE_FILE",
@@ -137,7 +137,7 @@ def save_probe(probe: Probe, path: Path) -> None:
         name: tensor.half() if tensor.is_floating_point() else tensor
         for name, tensor in probe.state_dict().items()
     }
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(halved, temporary)
 
 

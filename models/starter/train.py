@@ -22,7 +22,7 @@ from models.starter.original_layout import text_weights, unet_weights, vae_weigh
 from models.starter.pictures import draw_all
 from models.starter.recipe import Recipe
 from promptengine.families import METADATA_KEY
-from promptengine.files.atomic import replacing
+from promptengine.files.atomic import atomic_write
 
 __all__ = ["export", "main", "make"]
 
@@ -59,7 +59,7 @@ def export(recipe: Recipe, vae: nn.Module, diffusion: Diffusion, target: Path) -
         "text_encoder": {"num_attention_heads": recipe.text_config()["num_attention_heads"]},
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as temporary:
+    with atomic_write(target) as temporary:
         save_file(halved, temporary, metadata={METADATA_KEY: json.dumps(config)})
     print(f"wrote {target} ({target.stat().st_size / 1e6:.1f} MB)")
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from promptengine.errors import RequestError
 
-__all__ = ["compile_regions", "running_compiled"]
+__all__ = ["compile_regions", "use_compiled_regions"]
 
 _MOST_GRAPHS: Final = (
     256  # regions of one kind share their place, and there are some 15 shapes of them
@@ -41,7 +41,7 @@ def compile_regions(unet: nn.Module, *, backend: str | Callable[..., Any] = "ind
 
 
 @contextmanager
-def running_compiled() -> Generator[None]:
+def use_compiled_regions() -> Generator[None]:
     """Let a compiled UNet be called within a ``with`` block.
 
     Raises:

@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from promptengine.errors import OutOfMemoryError
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
 __all__ = [
-    "coding_bytes",
     "free_bytes",
-    "in_tiles",
-    "memory_errors",
     "needs_tiles",
     "release_memory",
+    "translate_oom",
+    "vae_memory_bytes",
+    "vae_tiling",
 ]
 
 _WIDEST_COPIES: Final = 4.0
@@ -27,7 +27,7 @@ _WIDEST_COPIES: Final = 4.0
 of a process that decodes 512 x 512 with Stable Diffusion's VAE on a CPU."""
 
 
-def coding_bytes(vae: nn.Module, width: int, height: int) -> int:
+def vae_memory_bytes(vae: nn.Module, width: int, height: int) -> int:
     """Estimate what decoding one picture takes beside the weights; encoding takes less.
 
     Args:
@@ -62,11 +62,11 @@ def release_memory(device: torch.device) -> None:
 def needs_tiles(vae: nn.Module, device: torch.device, width: int, height: int) -> bool:
     """Whether a picture is too large to be coded whole in the memory that is free."""
     free = free_bytes(device)
-    return free is not None and coding_bytes(vae, width, height) > free
+    return free is not None and vae_memory_bytes(vae, width, height) > free
 
 
 @contextmanager
-def in_tiles(*vaes: nn.Module, journal: Journal | None = None) -> Generator[None]:
+def vae_tiling(*vaes: nn.Module, journal: UndoLog | None = None) -> Generator[None]:
     """Let some of diffusers' VAEs code pictures in overlapping tiles within a ``with`` block.
 
     Args:
@@ -74,7 +74,7 @@ def in_tiles(*vaes: nn.Module, journal: Journal | None = None) -> Generator[None
         journal: Of the run that this is a part of; by default the block stands alone.
     """
     coders: list[Any] = list(vaes)
-    with (journal or Journal()).block() as changes:
+    with (journal or UndoLog()).block() as changes:
         for coder in coders:
             changes.note(coder, "use_tiling")
             coder.enable_tiling()
@@ -82,7 +82,7 @@ def in_tiles(*vaes: nn.Module, journal: Journal | None = None) -> Generator[None
 
 
 @contextmanager
-def memory_errors(device: torch.device) -> Generator[None]:
+def translate_oom(device: torch.device) -> Generator[None]:
     """Say in one line that the memory of a device ran out.
 
     Raises:

@@ -25,16 +25,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
 __all__ = [
+    "OneDNNLinear",
     "Packed",
     "PackedConv2d",
-    "Packing",
-    "QuickLinear",
+    "PackedWeight",
     "linear",
-    "packed_weights",
-    "quickened",
+    "pack_conv_weights",
+    "use_onednn",
 ]
 
 _SPARE: Final = 2
@@ -61,7 +61,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *_AS_IT_IS)
 
 
-class QuickLinear(nn.Linear):
+class OneDNNLinear(nn.Linear):
     """A linear layer whose product is :func:`linear`'s."""
 
     def forward(self, input: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class QuickLinear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-class Packing(NamedTuple):
+class PackedWeight(NamedTuple):
     """A convolution's weight as oneDNN reads it.
 
     Attributes:
@@ -83,8 +83,8 @@ class Packing(NamedTuple):
     version: int
 
 
-Packed = Mapping[nn.Conv2d, Packing]
-"""What :func:`packed_weights` made of a model."""
+Packed = Mapping[nn.Conv2d, PackedWeight]
+"""What :func:`pack_conv_weights` made of a model."""
 
 
 class PackedConv2d(nn.Conv2d):
@@ -94,7 +94,7 @@ class PackedConv2d(nn.Conv2d):
     was edited, or gradients are asked for, the convolution is torch's own.
     """
 
-    packing: Packing
+    packing: PackedWeight
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         packing = self.packing
@@ -112,7 +112,7 @@ class PackedConv2d(nn.Conv2d):
         )
 
 
-def packed_weights(model: nn.Module, *, room: int | None) -> Packed:
+def pack_conv_weights(model: nn.Module, *, room: int | None) -> Packed:
     """Order the weights of a model's convolutions anew, where a processor gains by it and has the memory.
 
     Convolutions of one pixel are left out: they are matrix products, and LoRAs change them often. Weights
@@ -126,7 +126,7 @@ def packed_weights(model: nn.Module, *, room: int | None) -> Packed:
     layers = [layer for layer in model.modules() if type(layer) is nn.Conv2d and _packs(layer)]
     if room is None or sum(layer.weight.nbytes for layer in layers) * _SPARE > room:
         return {}
-    packed: dict[nn.Conv2d, Packing] = {}
+    packed: dict[nn.Conv2d, PackedWeight] = {}
     for layer in layers:
         weight = layer.weight.detach()
         # The order hangs on the channels and hardly on the picture; where it does, the result does not.
@@ -134,14 +134,14 @@ def packed_weights(model: nn.Module, *, room: int | None) -> Packed:
         ordered = torch.ops.mkldnn._reorder_convolution_weight(
             weight, layer.padding, layer.stride, layer.dilation, layer.groups, shape
         )
-        packed[layer] = Packing(ordered, weight.data_ptr(), layer.weight._version)
+        packed[layer] = PackedWeight(ordered, weight.data_ptr(), layer.weight._version)
         _let_go(weight)
     return packed
 
 
 @contextmanager
-def quickened(
-    *models: nn.Module, packed: Packed | None = None, journal: Journal | None = None
+def use_onednn(
+    *models: nn.Module, packed: Packed | None = None, journal: UndoLog | None = None
 ) -> Generator[None]:
     """Let models use oneDNN within a ``with`` block, where a processor gains by it.
 
@@ -157,10 +157,10 @@ def quickened(
         for layer in model.modules()
         if type(layer) is nn.Linear and _usable(layer.weight)
     ]
-    convolutions: Mapping[Any, Packing] = packed or {}
-    with (journal or Journal()).block() as changes:
+    convolutions: Mapping[Any, PackedWeight] = packed or {}
+    with (journal or UndoLog()).block() as changes:
         for layer in layers:
-            changes.set(layer, "__class__", QuickLinear)
+            changes.set(layer, "__class__", OneDNNLinear)
         for layer, packing in convolutions.items():
             changes.shadow(layer, "packing", packing)
             changes.set(layer, "__class__", PackedConv2d)

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
-__all__ = ["tiled"]
+__all__ = ["circular_padding"]
 
 
 @contextmanager
-def tiled(*modules: nn.Module, journal: Journal | None = None) -> Generator[None]:
+def circular_padding(*modules: nn.Module, journal: UndoLog | None = None) -> Generator[None]:
     """Pad every convolution of some modules circularly.
 
     Attention still knows the edges from the rest of the picture, as in WebUI. Leaving the block
@@ -23,7 +23,7 @@ def tiled(*modules: nn.Module, journal: Journal | None = None) -> Generator[None
         modules: Any.
         journal: Of the run that this is a part of; by default the block stands alone.
     """
-    with (journal or Journal()).block() as changes:
+    with (journal or UndoLog()).block() as changes:
         for module in modules:
             for layer in module.modules():
                 if isinstance(layer, nn.Conv2d):

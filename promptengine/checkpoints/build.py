@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.errors import CheckpointError
-from promptengine.families import Config, packed, require_known_latents
+from promptengine.families import ModelConfig, packed, require_known_latents
 from promptengine.files.weights import file_format, is_plain_tensor, read_pickled, read_safetensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Builder", "read_weights"]
+__all__ = ["ModelBuilder", "read_weights"]
 
 Weights = Mapping[str, Tensor]
 _LARGEST_SIZE: Final = 1_000_000
@@ -51,7 +51,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Builder:
+class ModelBuilder:
     """Builds the parts of one model.
 
     Attributes:
@@ -66,7 +66,7 @@ class Builder:
     dtype: torch.dtype
     left_aside: list[str] = field(default_factory=list[str])
 
-    def unet(self, config: Config, weights: Weights) -> nn.Module:
+    def unet(self, config: ModelConfig, weights: Weights) -> nn.Module:
         """Build a ``UNet2DConditionModel`` from weights under its own names."""
         from diffusers import UNet2DConditionModel
 
@@ -75,7 +75,7 @@ class Builder:
             unet = cast("nn.Module", UNet2DConditionModel.from_config(dict(config)))
         return self._filled(unet, weights, self.dtype, "UNet")
 
-    def vae(self, config: Config, weights: Weights) -> nn.Module:
+    def vae(self, config: ModelConfig, weights: Weights) -> nn.Module:
         """Build an ``AutoencoderKL`` from weights under its own names."""
         from diffusers import AutoencoderKL
 
@@ -86,7 +86,7 @@ class Builder:
         return self._filled(vae, weights, torch.float32, "VAE")
 
     def text_encoder(
-        self, config: Config, weights: Weights, *, projected: bool = False
+        self, config: ModelConfig, weights: Weights, *, projected: bool = False
     ) -> PreTrainedModel:
         """Build a ``CLIPTextModel``, or with ``projected`` one that answers with its projection too.
 
@@ -108,7 +108,7 @@ class Builder:
         named = {n if n.startswith("text_pro") else wrapper + n: t for n, t in weights.items()}
         return self._filled(encoder, named, self.dtype, "text encoder")
 
-    def _require_sane(self, config: Config) -> None:
+    def _require_sane(self, config: ModelConfig) -> None:
         """Refuse sizes that would keep the libraries busy for hours before they found a fault."""
         for key, value in config.items():
             most = _MOST_LAYERS if "layers" in key else _LARGEST_SIZE

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from promptengine.checkpoints.build import read_weights
 from promptengine.errors import CheckpointError
-from promptengine.families import Config, Family, Parts, parts_in_folder
+from promptengine.families import Family, ModelConfig, PipelineConfigs, parts_in_folder
 from promptengine.files.size_limits import read_small
 
-__all__ = ["Folder", "part_config", "part_weights", "read_folder"]
+__all__ = ["DiffusersFolder", "part_config", "part_weights", "read_diffusers_folder"]
 
 _STEMS: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
 _FORMATS: Final = ("safetensors", "bin")
@@ -31,7 +31,7 @@ _OLD_ATTENTION: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Folder:
+class DiffusersFolder:
     """What a diffusers folder says of itself.
 
     Attributes:
@@ -40,10 +40,10 @@ class Folder:
     """
 
     family: Family
-    parts: Parts
+    parts: PipelineConfigs
 
 
-def read_folder(path: Path) -> Folder:
+def read_diffusers_folder(path: Path) -> DiffusersFolder:
     """Read a diffusers folder's configurations and tell its family.
 
     Raises:
@@ -73,17 +73,17 @@ def read_folder(path: Path) -> Folder:
     if unet.get("in_channels", 4) not in (4, 9) or unet.get("class_embed_type"):
         message = f"a diffusers model of {name or 'an unknown kind'}, which is not supported"
         raise CheckpointError(message, path=path)
-    return Folder(_family(parts), parts)
+    return DiffusersFolder(_family(parts), parts)
 
 
-def _family(parts: Parts) -> Family:
+def _family(parts: PipelineConfigs) -> Family:
     """Both of SDXL's marks are in its UNet; SD2's text encoder is OpenCLIP's, with plain GELU."""
     if "text_encoder_2" in parts and parts["unet"].get("addition_embed_type") == "text_time":
         return "SDXL"
     return "SD2" if parts["text_encoder"].get("hidden_act") == "gelu" else "SD1"
 
 
-def part_config(folder: Path) -> Config:
+def part_config(folder: Path) -> ModelConfig:
     """Read the configuration of one part.
 
     Raises:

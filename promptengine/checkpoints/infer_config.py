@@ -17,22 +17,22 @@ from torch import Tensor
 from promptengine.errors import CheckpointError
 from promptengine.families import (
     PARTS,
-    Config,
     Family,
-    Parts,
-    foreign,
+    ModelConfig,
+    PipelineConfigs,
+    describe_foreign,
+    detect_family,
     read_structure,
-    recognise,
     stated_parts,
 )
 
-__all__ = ["Layout", "infer_layout"]
+__all__ = ["InferredConfig", "infer_config"]
 
 Weights = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class InferredConfig:
     """Configurations of a checkpoint's parts, in diffusers' and transformers' words.
 
     Attributes:
@@ -47,28 +47,28 @@ class Layout:
     """
 
     family: Family
-    unet: Config
-    vae: Config
-    text_encoder: Config
-    text_encoder_2: Config
-    scheduler: Config
+    unet: ModelConfig
+    vae: ModelConfig
+    text_encoder: ModelConfig
+    text_encoder_2: ModelConfig
+    scheduler: ModelConfig
     left_aside: tuple[str, ...] = ()
 
-    def overridden(self, other: Parts) -> Layout:
+    def overridden(self, other: PipelineConfigs) -> InferredConfig:
         """Return a copy in which ``other``'s values, part by part, take precedence."""
         return replace(
             self, **{part: {**getattr(self, part), **other.get(part, {})} for part in PARTS}
         )
 
 
-def infer_layout(
+def infer_config(
     weights: Weights,
     path: Path,
     *,
     metadata: Mapping[str, str],
     config: Path | None = None,
     vae_path: Path | None = None,
-) -> Layout:
+) -> InferredConfig:
     """Work out the configuration of a checkpoint.
 
     Args:
@@ -83,9 +83,9 @@ def infer_layout(
             broken.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    family = recognise(shapes)
+    family = detect_family(shapes)
     if family is None:
-        raise CheckpointError(foreign(shapes) or "of an unknown family", path=path)
+        raise CheckpointError(describe_foreign(shapes) or "of an unknown family", path=path)
     structure = read_structure(shapes, family, path, vae_path=vae_path)
     facts = structure.facts
     stated = stated_parts(weights, path, metadata=metadata, config=config)
@@ -93,10 +93,10 @@ def infer_layout(
     return replace(layout, left_aside=structure.left_aside)
 
 
-def _usual(family: Family, facts: Parts) -> Layout:
+def _usual(family: Family, facts: PipelineConfigs) -> InferredConfig:
     """What weights do not show, as the family has it. SD1 counts heads, the others their width."""
     widths = facts["unet"]["block_out_channels"]
-    return Layout(
+    return InferredConfig(
         family=family,
         unet={
             "attention_head_dim": 8
@@ -110,7 +110,7 @@ def _usual(family: Family, facts: Parts) -> Layout:
     )
 
 
-def _usual_text(facts: Config, *, clip: bool) -> Config:
+def _usual_text(facts: ModelConfig, *, clip: bool) -> ModelConfig:
     """CLIP's and OpenCLIP's heads are 64 wide; their activations differ."""
     width = facts["hidden_size"]
     return {

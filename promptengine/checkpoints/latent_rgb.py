@@ -14,11 +14,11 @@ from promptengine.checkpoints.load import Checkpoint
 from promptengine.checkpoints.vae_codec import decode_latents
 from promptengine.families import Family
 
-__all__ = ["ColourMap", "colour_map", "rough_pictures"]
+__all__ = ["LatentToRGB", "fit_latent_to_rgb", "preview_images"]
 
 
 @dataclass(frozen=True, slots=True)
-class ColourMap:
+class LatentToRGB:
     """What the channels of latents mean, in red, green and blue of -1 to 1.
 
     Attributes:
@@ -30,7 +30,7 @@ class ColourMap:
     offset: tuple[float, ...]
 
 
-_SD: Final = ColourMap(
+_SD: Final = LatentToRGB(
     (
         (0.298, 0.207, 0.208),
         (0.187, 0.286, 0.173),
@@ -39,7 +39,7 @@ _SD: Final = ColourMap(
     ),
     (0.0, 0.0, 0.0),
 )
-_SDXL: Final = ColourMap(
+_SDXL: Final = LatentToRGB(
     (
         (0.471, 0.471, 0.471),
         (-0.471, -0.039, 0.078),
@@ -48,14 +48,14 @@ _SDXL: Final = ColourMap(
     ),
     (0.176, 0.098, 0.02),
 )
-_MAPS: Final[Mapping[Family, ColourMap]] = {"SD1": _SD, "SD2": _SD, "SDXL": _SDXL}
+_MAPS: Final[Mapping[Family, LatentToRGB]] = {"SD1": _SD, "SD2": _SD, "SDXL": _SDXL}
 """Fitted by others to the VAEs that nearly all models of a family have."""
 
 _THEIR_WIDTHS: Final = (128, 256, 512, 512)
 _SAMPLES, _CELLS = 64, 4
 
 
-def colour_map(checkpoint: Checkpoint) -> ColourMap:
+def fit_latent_to_rgb(checkpoint: Checkpoint) -> LatentToRGB:
     """What the latents of a checkpoint mean.
 
     A VAE that is built otherwise than Stable Diffusion's is asked: it decodes small plain latents, and the
@@ -69,10 +69,10 @@ def colour_map(checkpoint: Checkpoint) -> ColourMap:
     colours = decode_latents(checkpoint, latents).clamp(-1, 1).mean((2, 3)).cpu()
     known = torch.cat([plain, torch.ones(_SAMPLES, 1)], dim=1)
     *channels, offset = torch.linalg.lstsq(known, colours).solution.tolist()
-    return ColourMap(tuple(map(tuple, channels)), tuple(offset))
+    return LatentToRGB(tuple(map(tuple, channels)), tuple(offset))
 
 
-def rough_pictures(latents: Tensor, colours: ColourMap) -> list[Image.Image]:
+def preview_images(latents: Tensor, colours: LatentToRGB) -> list[Image.Image]:
     """Small pictures of latents, one pixel for each cell.
 
     Args:

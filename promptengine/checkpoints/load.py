@@ -15,23 +15,27 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from promptengine.checkpoints.build import Builder, read_weights
+from promptengine.checkpoints.build import ModelBuilder, read_weights
 from promptengine.checkpoints.convert_keys import (
     clip_weights,
     open_clip_weights,
     unet_weights,
     vae_weights,
 )
-from promptengine.checkpoints.diffusers_folder import part_config, part_weights, read_folder
-from promptengine.checkpoints.infer_config import Layout, infer_layout
+from promptengine.checkpoints.diffusers_folder import (
+    part_config,
+    part_weights,
+    read_diffusers_folder,
+)
+from promptengine.checkpoints.infer_config import InferredConfig, infer_config
 from promptengine.checkpoints.vae import read_vae
 from promptengine.errors import CheckpointError
 from promptengine.families import (
     UNET_PREFIX,
     VAE_PREFIX,
-    Config,
     Family,
-    Parts,
+    ModelConfig,
+    PipelineConfigs,
     Prediction,
     grouped,
     native_size,
@@ -42,14 +46,14 @@ from promptengine.families import (
     text_prefix,
 )
 from promptengine.sampling.parameterization import noise_table, predicts_v
-from promptengine.sampling.schedulers import NoiseTable
+from promptengine.sampling.schedulers import DiscreteSchedule
 from promptengine.text.encoder import (
     TextModel,
     clip_text_model,
     sd2_text_model,
     sdxl_text_model,
 )
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -83,13 +87,13 @@ class Checkpoint:
     unet: nn.Module
     vae: nn.Module
     text_encoders: tuple[PreTrainedModel, ...]
-    noise_table: NoiseTable
+    noise_table: DiscreteSchedule
     native_size: int
     family: Family = "SD1"
     prediction: Prediction = "epsilon"
     vae_path: Path | None = None
     left_aside: tuple[str, ...] = ()
-    journal: Journal = field(default_factory=Journal, repr=False)
+    journal: UndoLog = field(default_factory=UndoLog, repr=False)
 
     @property
     def text_encoder(self) -> PreTrainedModel:
@@ -152,7 +156,7 @@ def open_checkpoint(
         CheckpointError: Missing, unreadable, unsafe, or of a family that is not supported; names
             the file.
     """
-    builder = Builder(path, torch.device(device), dtype)
+    builder = ModelBuilder(path, torch.device(device), dtype)
     if path.is_dir():
         checkpoint = _open_folder(builder, vae)
     elif path.is_file():
@@ -183,13 +187,13 @@ def _require_whole(checkpoint: Checkpoint) -> None:
         raise CheckpointError(message, path=path)
 
 
-def _open_file(builder: Builder, config: Path | None, vae_path: Path | None) -> Checkpoint:
+def _open_file(builder: ModelBuilder, config: Path | None, vae_path: Path | None) -> Checkpoint:
     weights, metadata = read_weights(builder.path)
     if vae_path is not None and not vae_path.is_dir():
         own = {name: t for name, t in weights.items() if not name.startswith(VAE_PREFIX)}
         weights = own | read_vae(vae_path)
     separate = vae_path if vae_path is not None and not vae_path.is_dir() else None
-    layout = infer_layout(
+    layout = infer_config(
         weights, builder.path, metadata=metadata, config=config, vae_path=separate
     )
     if vae_path is None and not any(name.startswith(VAE_PREFIX) for name in weights):
@@ -207,7 +211,7 @@ def _open_file(builder: Builder, config: Path | None, vae_path: Path | None) -> 
     else:
         vae = _original_vae(_of_vae(builder, vae_path), layout.vae, weights)
     builder.left_aside.extend(layout.left_aside)
-    parts: Parts = {"unet": layout.unet, "scheduler": layout.scheduler}
+    parts: PipelineConfigs = {"unet": layout.unet, "scheduler": layout.scheduler}
     return _checkpoint(
         builder,
         parts,
@@ -218,13 +222,13 @@ def _open_file(builder: Builder, config: Path | None, vae_path: Path | None) -> 
     )
 
 
-def _of_vae(builder: Builder, vae_path: Path | None) -> Builder:
+def _of_vae(builder: ModelBuilder, vae_path: Path | None) -> ModelBuilder:
     """A builder that blames a VAE of its own for its own faults."""
     return builder if vae_path is None else replace(builder, path=vae_path)
 
 
 def _text_encoders(
-    builder: Builder, layout: Layout, weights: Mapping[str, Tensor]
+    builder: ModelBuilder, layout: InferredConfig, weights: Mapping[str, Tensor]
 ) -> tuple[PreTrainedModel, ...]:
     first, prefix = layout.text_encoder, text_prefix(layout.family)
     if layout.family == "SD2":
@@ -240,9 +244,9 @@ def _text_encoders(
     return tuple(encoders)
 
 
-def _open_folder(builder: Builder, vae_path: Path | None) -> Checkpoint:
+def _open_folder(builder: ModelBuilder, vae_path: Path | None) -> Checkpoint:
     path = builder.path
-    folder = read_folder(path)
+    folder = read_diffusers_folder(path)
     parts = folder.parts
     unet = builder.unet(parts["unet"], part_weights(path / "unet"))
     if vae_path is None:
@@ -266,14 +270,16 @@ def _open_folder(builder: Builder, vae_path: Path | None) -> Checkpoint:
     )
 
 
-def _original_vae(builder: Builder, config: Config, weights: Mapping[str, Tensor]) -> nn.Module:
+def _original_vae(
+    builder: ModelBuilder, config: ModelConfig, weights: Mapping[str, Tensor]
+) -> nn.Module:
     with builder.renaming():
         levels = len(config["block_out_channels"])
         renamed = vae_weights(weights, VAE_PREFIX, levels=levels)
     return builder.vae(config, renamed)
 
 
-def _folder_vae(builder: Builder, folder: Path, usual: Config) -> nn.Module:
+def _folder_vae(builder: ModelBuilder, folder: Path, usual: ModelConfig) -> nn.Module:
     """A diffusers VAE from a folder of its own; the scaling stays the model's."""
     scaling = usual.get("scaling_factor", _USUAL_SCALING)
     config = {**part_config(folder), "scaling_factor": scaling}
@@ -281,8 +287,8 @@ def _folder_vae(builder: Builder, folder: Path, usual: Config) -> nn.Module:
 
 
 def _checkpoint(
-    builder: Builder,
-    parts: Parts,
+    builder: ModelBuilder,
+    parts: PipelineConfigs,
     family: Family,
     *,
     modules: tuple[nn.Module, nn.Module, tuple[PreTrainedModel, ...]],

@@ -10,12 +10,12 @@ import torch
 from promptengine.errors import CheckpointError, RequestError
 from promptengine.registry.registry import Kind, Registry
 
-__all__ = ["Precision", "checkpoint_path", "path_or_named", "usable_device", "usable_dtype"]
+__all__ = ["Precision", "resolve_checkpoint", "resolve_device", "resolve_dtype", "resolve_path"]
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
-def checkpoint_path(checkpoint: str | Path | None, registry: Registry) -> Path:
+def resolve_checkpoint(checkpoint: str | Path | None, registry: Registry) -> Path:
     """The file or folder meant: a path that exists, or a name among the scanned ones.
 
     Raises:
@@ -27,10 +27,10 @@ def checkpoint_path(checkpoint: str | Path | None, registry: Registry) -> Path:
             return known[0].path
         message = "no checkpoint found; put one into models/Stable-diffusion or name a file"
         raise CheckpointError(message)
-    return path_or_named(checkpoint, "checkpoint", registry)
+    return resolve_path(checkpoint, "checkpoint", registry)
 
 
-def path_or_named(choice: str | Path, kind: Kind, registry: Registry) -> Path:
+def resolve_path(choice: str | Path, kind: Kind, registry: Registry) -> Path:
     """A path that exists, or the file of a name among the scanned ones of a kind.
 
     Raises:
@@ -48,7 +48,7 @@ def path_or_named(choice: str | Path, kind: Kind, registry: Registry) -> Path:
     raise CheckpointError(f"no such file, and no {noun} of that name{hint}", path=path)
 
 
-def usable_device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
     """The device of a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
 
     Raises:
@@ -67,7 +67,7 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def usable_dtype(name: str, device: torch.device) -> torch.dtype:
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     """The dtype of a name; ``auto`` is float16 on CUDA and float32 elsewhere, as in WebUI.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Final
 from torch import Tensor
 
 from promptengine.checkpoints.build import read_weights
-from promptengine.checkpoints.resolve import path_or_named
+from promptengine.checkpoints.resolve import resolve_path
 from promptengine.errors import CheckpointError
 from promptengine.families import VAE_PREFIX, vae_beside
 from promptengine.registry.registry import Registry
@@ -41,7 +41,7 @@ def find_vae(choice: str | Path | None, checkpoint: Path, registry: Registry) ->
         return None
     if choice == "Automatic":
         return None if checkpoint.is_dir() else _automatic(checkpoint, registry)
-    return path_or_named(choice, "vae", registry)
+    return resolve_path(choice, "vae", registry)
 
 
 def _automatic(checkpoint: Path, registry: Registry) -> Path | None:

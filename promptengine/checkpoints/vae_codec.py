@@ -9,11 +9,18 @@ import torch
 from PIL import Image, ImageColor
 from torch import Tensor
 
-from promptengine.accel.tiling import tiled
+from promptengine.accel.tiling import circular_padding
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import RequestError
 
-__all__ = ["Posterior", "decode_latents", "decoded", "encode", "flattened", "pixels_of"]
+__all__ = [
+    "Posterior",
+    "decode_image",
+    "decode_latents",
+    "encode_image",
+    "flatten_alpha",
+    "image_to_tensor",
+]
 
 
 def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
@@ -30,9 +37,9 @@ def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
     return vae.decode(latents.float() / checkpoint.scaling_factor, return_dict=False)[0]
 
 
-def decoded(checkpoint: Checkpoint, latents: Tensor, *, tiling: bool) -> Image.Image:
+def decode_image(checkpoint: Checkpoint, latents: Tensor, *, tiling: bool) -> Image.Image:
     """Decode one image's latents ``[4, height / 8, width / 8]`` to a picture."""
-    with tiled(*[checkpoint.vae] * tiling, journal=checkpoint.journal):
+    with circular_padding(*[checkpoint.vae] * tiling, journal=checkpoint.journal):
         pixels = decode_latents(checkpoint, latents[None])[0]
     # WebUI truncates; rounding would differ by one level in half of all pixels.
     levels = (((pixels + 1) / 2).clamp(0, 1).nan_to_num(0) * 255).to(torch.uint8)
@@ -56,22 +63,22 @@ class Posterior:
         return (self.mean + self.std * noise.to(self.mean)) * self._scaling_factor
 
 
-def encode(checkpoint: Checkpoint, image: Image.Image, *, tiling: bool = False) -> Posterior:
+def encode_image(checkpoint: Checkpoint, image: Image.Image, *, tiling: bool = False) -> Posterior:
     """Encode an RGB picture."""
     vae: Any = checkpoint.vae
     weight = next(vae.parameters())
-    with tiled(*[vae] * tiling, journal=checkpoint.journal):
-        told = vae.encode(pixels_of(image).to(weight), return_dict=False)[0]
+    with circular_padding(*[vae] * tiling, journal=checkpoint.journal):
+        told = vae.encode(image_to_tensor(image).to(weight), return_dict=False)[0]
     return Posterior(told.mean, told.std, checkpoint.scaling_factor)
 
 
-def pixels_of(image: Image.Image) -> Tensor:
+def image_to_tensor(image: Image.Image) -> Tensor:
     """An RGB picture as ``[1, 3, height, width]``, float32, -1 to 1."""
     pixels = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None] / 255
     return 2 * pixels - 1
 
 
-def flattened(image: Image.Image, background: str) -> Image.Image:
+def flatten_alpha(image: Image.Image, background: str) -> Image.Image:
     """A picture in RGB, what is transparent laid on a colour.
 
     Args:

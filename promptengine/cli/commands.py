@@ -42,7 +42,7 @@ from promptengine.request.request import (
     GenerationRequest,
     GenerationResult,
     NetworkReport,
-    with_hypernetwork,
+    append_hypernetwork,
 )
 
 __all__ = [
@@ -218,7 +218,7 @@ def inspect(options: argparse.Namespace) -> int:
 
 def convert(options: argparse.Namespace) -> int:
     """``promptengine convert``: write a hypernetwork in the other format."""
-    from promptengine.networks.hypernetwork.files import convert as convert_file
+    from promptengine.networks.hypernetwork.files import convert_hypernetwork as convert_file
 
     if options.target.exists() and not options.force:
         message = f"{options.target} exists; use --force to replace it"
@@ -273,9 +273,9 @@ def _generate(
     request: GenerationRequest,
     folders: Path | Mapping[Kind, list[Path]],
 ) -> int:
-    from promptengine.generation.timing import StageClock
+    from promptengine.generation.timing import StageTimer
 
-    clock = StageClock()
+    clock = StageTimer()
     with clock.measuring("import"):
         from promptengine.cli.generate import request_of, run
 
@@ -328,5 +328,5 @@ def _prompt(options: argparse.Namespace, prompt: str) -> str:
         except ValueError:
             message = f"--hypernetwork {use!r}: multiplier {multiplier!r} is no number"
             raise RequestError(message, field="hypernetwork") from None
-        prompt = with_hypernetwork(prompt, name, multiplier if colon else "1")
+        prompt = append_hypernetwork(prompt, name, multiplier if colon else "1")
     return prompt

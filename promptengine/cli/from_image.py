@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final, cast, get_args
 
 from promptengine.cli.render import show_diagnostics
-from promptengine.errors import PictureError
+from promptengine.errors import ImageError
 from promptengine.files.hashing import default_cache_file
-from promptengine.generation.from_infotext import honoured
-from promptengine.images import read_picture
+from promptengine.generation.from_infotext import apply_recipe
+from promptengine.images import read_image_info
 from promptengine.infotext.read import Infotext
-from promptengine.infotext.recipe import Recipe, request_from
+from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.infotext.schedule_types import split_name
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Kind, Registry
@@ -75,15 +75,15 @@ def read_recipe(
         PictureError: The file cannot be read or holds no infotext.
         OSError: There is no such file.
     """
-    found = read_picture(options.origin)
+    found = read_image_info(options.origin)
     if found.infotext is None:
         message = f"{found.nothing}, so there is nothing to make again"
-        raise PictureError(message, path=found.path)
+        raise ImageError(message, path=found.path)
     registry = Registry.open(folders, cache_file=default_cache_file())
-    recipe = request_from(without_given(found.infotext, options), registry)
+    recipe = recipe_from_infotext(without_given(found.infotext, options), registry)
     registry.digests.save()
     told = {name: value for name, value in _told(recipe).items() if hasattr(options, name)}
-    request, left_out = honoured(recipe, starts=hasattr(options, "image"))
+    request, left_out = apply_recipe(recipe, starts=hasattr(options, "image"))
     diagnostics = [*recipe.diagnostics, *left_out]
     if options.checkpoint is None and recipe.checkpoint is None:
         message = "the checkpoint is not known, so the first of the models folder is used"

@@ -18,17 +18,17 @@ from rich.progress import Progress as ProgressBar
 from promptengine.cli.render import printable
 from promptengine.errors import RequestError
 from promptengine.generation.engine import Engine, Models, Precision
-from promptengine.generation.timing import StageClock
-from promptengine.images import save_picture
-from promptengine.infotext.read import infotext_of
+from promptengine.generation.timing import StageTimer
+from promptengine.images import save_image
+from promptengine.infotext.read import infotext_with_prompts
 from promptengine.registry.registry import Kind
 from promptengine.request.options import read_settings
 from promptengine.request.request import (
     GenerationRequest,
     GenerationResult,
     Progress,
+    apply_settings,
     one_batch,
-    with_settings,
 )
 
 _GIVEN: Final = (
@@ -66,7 +66,7 @@ def run(
     options: argparse.Namespace,
     request: GenerationRequest,
     folders: Path | Mapping[Kind, list[Path]],
-    clock: StageClock,
+    clock: StageTimer,
 ) -> GenerationResult:
     """Make the pictures the options ask for and write them.
 
@@ -93,9 +93,9 @@ def run(
                 result.images, result.infotexts, result.seeds, strict=True
             ):
                 path = free_path(options.output, seed, suffix=options.format)
-                told = infotext_of(infotext, request.prompt, request.negative_prompt)
+                told = infotext_with_prompts(infotext, request.prompt, request.negative_prompt)
                 with clock.measuring("save"):
-                    save_picture(image, path, told)
+                    save_image(image, path, told)
                 console.print(printable(str(path)), markup=False, soft_wrap=True)
     assert result is not None, "a request has at least one batch"
     return result
@@ -109,7 +109,7 @@ def request_of(options: argparse.Namespace, request: GenerationRequest) -> Gener
     """
     given = {name: getattr(options, name, None) for name in _GIVEN}
     given = {name: value for name, value in given.items() if value is not None}
-    request = with_settings(replace(request, **given), read_settings(_assignments(options.option)))
+    request = apply_settings(replace(request, **given), read_settings(_assignments(options.option)))
     if options.noise_source is not None:
         request = replace(
             request, options=replace(request.options, noise_source=options.noise_source)

@@ -11,7 +11,7 @@ from rich.console import Console
 from promptengine.cli.generate import free_path, open_engine, progress_bar, request_of
 from promptengine.cli.render import printable
 from promptengine.images import save_png
-from promptengine.infotext.read import Infotext, infotext_of
+from promptengine.infotext.read import Infotext, infotext_with_prompts
 from promptengine.registry.registry import Kind
 from promptengine.request.request import GenerationRequest, GenerationResult
 from promptengine.xyz_plot.axes import Axis
@@ -58,4 +58,4 @@ def run(
 
 
 def _told(infotext: str, request: GenerationRequest) -> Infotext:
-    return infotext_of(infotext, request.prompt, request.negative_prompt)
+    return infotext_with_prompts(infotext, request.prompt, request.negative_prompt)

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from promptengine.errors import PictureError
+from promptengine.errors import ImageError
 from promptengine.files.images import read_image
 from promptengine.request.request import HiresPass, ImageStart, Inpainting
 
@@ -71,6 +71,6 @@ def open_image(path: Path) -> Image.Image:
     try:
         return read_image(path)
     except FileNotFoundError:
-        raise PictureError("no such file", path=path) from None
+        raise ImageError("no such file", path=path) from None
     except (OSError, ValueError) as failure:
-        raise PictureError(f"not a readable picture ({failure})", path=path) from None
+        raise ImageError(f"not a readable picture ({failure})", path=path) from None

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from promptengine.cli.render import printable, show_infotext
-from promptengine.errors import PictureError
-from promptengine.images import PictureInfo, read_picture
+from promptengine.errors import ImageError
+from promptengine.images import ImageInfo, read_image_info
 from promptengine.prompt.serialize import well_formed
 
 __all__ = ["run"]
@@ -39,19 +39,19 @@ def run(options: argparse.Namespace) -> int:
     return status
 
 
-def _read(path: Path) -> tuple[PictureInfo | None, str]:
+def _read(path: Path) -> tuple[ImageInfo | None, str]:
     try:
-        found = read_picture(path)
+        found = read_image_info(path)
     except OSError as error:
         return None, f"{path}: {error.strerror or error}"
-    except PictureError as error:
+    except ImageError as error:
         return None, str(error)
     if found.infotext is None and (not found.texts or found.format == "text"):
         return None, f"{path}: {found.nothing}"
     return found, ""
 
 
-def _as_json(found: PictureInfo) -> dict[str, Any]:
+def _as_json(found: ImageInfo) -> dict[str, Any]:
     infotext = found.infotext
     told = infotext and {
         "prompt": infotext.prompt,

@@ -36,7 +36,7 @@ from promptengine.registry.registry import Clash, RegistryEntry, description
 from promptengine.request.request import NetworkReport
 
 if TYPE_CHECKING:
-    from promptengine.images import PictureInfo
+    from promptengine.images import ImageInfo
     from promptengine.inspection import FileReport
 
 __all__ = [
@@ -386,7 +386,7 @@ def show_file(report: FileReport) -> None:
     _print_rows(console, rows)
 
 
-def show_infotext(info: PictureInfo, *, spaced: bool = False) -> None:
+def show_infotext(info: ImageInfo, *, spaced: bool = False) -> None:
     """Print what a picture says about how it was made, below an empty line if ``spaced``."""
     console = _console()
     rows: list[tuple[str, str | Styled]] = [("file", str(info.path)), ("format", info.format)]

@@ -17,8 +17,8 @@ from promptengine.files.size_limits import read_small
 __all__ = [
     "METADATA_KEY",
     "PARTS",
-    "Config",
-    "Parts",
+    "ModelConfig",
+    "PipelineConfigs",
     "native_size",
     "parts_in_folder",
     "parts_in_metadata",
@@ -43,8 +43,8 @@ _LONGEST_REASON: Final = 300
 
 PARTS: Final = ("unet", "vae", "text_encoder", "text_encoder_2", "scheduler")
 
-Config = Mapping[str, Any]
-Parts = Mapping[str, Config]
+ModelConfig = Mapping[str, Any]
+PipelineConfigs = Mapping[str, ModelConfig]
 
 
 def stated_parts(
@@ -53,7 +53,7 @@ def stated_parts(
     *,
     metadata: Mapping[str, str],
     config: Path | None = None,
-) -> Parts:
+) -> PipelineConfigs:
     """Gather what is said of a checkpoint beside its weights.
 
     The first that says something holds: ``stem.yaml`` beside it, the folder of configurations, its
@@ -78,7 +78,7 @@ def stated_parts(
     continuous = next((name for name in _EDM_MARKS if name in names), None)
     if continuous is not None:
         marks["edm"] = f"its weight {continuous!r} says so"
-    sources: tuple[Parts, ...] = (
+    sources: tuple[PipelineConfigs, ...] = (
         {"scheduler": marks},
         parts_in_metadata(metadata, path),
         {} if config is None else parts_in_folder(config),
@@ -90,7 +90,7 @@ def stated_parts(
     }
 
 
-def native_size(unet: Config, family: Family, prediction: Prediction) -> int:
+def native_size(unet: ModelConfig, family: Family, prediction: Prediction) -> int:
     """Return the pixels of a side that a model was trained at.
 
     Args:
@@ -106,7 +106,7 @@ def native_size(unet: Config, family: Family, prediction: Prediction) -> int:
     return _NATIVE_SIZES[family]
 
 
-def parts_in_yaml(path: Path) -> Parts:
+def parts_in_yaml(path: Path) -> PipelineConfigs:
     """Read an original configuration (CompVis' or, for SDXL, Stability AI's form).
 
     Its ``parameterization`` (SDXL: the denoiser's scaling) says what the UNet predicts; silence
@@ -164,7 +164,7 @@ def _check_yaml(content: str) -> None:
             raise ValueError(f"it is nested more than {_DEEPEST_YAML} deep")
 
 
-def _ddpm(params: Config) -> Config:
+def _ddpm(params: ModelConfig) -> ModelConfig:
     stated, betas = str(params.get("beta_schedule", "linear")), params.get("given_betas")
     return {
         "beta_start": params["linear_start"],
@@ -177,7 +177,7 @@ def _ddpm(params: Config) -> Config:
     }
 
 
-def _stability(params: Config) -> Config:
+def _stability(params: ModelConfig) -> ModelConfig:
     whole = params.get("denoiser_config", {})
     denoiser = whole.get("params", {})
     levels = denoiser.get("discretization_config", {})
@@ -202,11 +202,11 @@ _DISCRETE: Final = (
 )
 
 
-def _class(settings: Config, usual: str) -> str:
+def _class(settings: ModelConfig, usual: str) -> str:
     return str(settings.get("target", usual)).rpartition(".")[2]
 
 
-def _heads(unet: Config) -> dict[str, Any]:
+def _heads(unet: ModelConfig) -> dict[str, Any]:
     heads, width = unet.get("num_heads", -1), unet.get("num_head_channels", -1)
     if heads > 0:
         return {"attention_head_dim": heads}
@@ -216,7 +216,7 @@ def _heads(unet: Config) -> dict[str, Any]:
     return {}
 
 
-def parts_in_metadata(metadata: Mapping[str, str], path: Path) -> Parts:
+def parts_in_metadata(metadata: Mapping[str, str], path: Path) -> PipelineConfigs:
     """Read a safetensors file's metadata: :data:`METADATA_KEY`, and ``modelspec.prediction_type``.
 
     Raises:
@@ -234,7 +234,7 @@ def parts_in_metadata(metadata: Mapping[str, str], path: Path) -> Parts:
     return parts
 
 
-def parts_in_folder(folder: Path) -> Parts:
+def parts_in_folder(folder: Path) -> PipelineConfigs:
     """Read the configurations in a diffusers folder.
 
     Raises:
@@ -242,7 +242,7 @@ def parts_in_folder(folder: Path) -> Parts:
     """
     if not folder.is_dir():
         raise CheckpointError("no such folder of configurations", path=folder)
-    parts: dict[str, Config] = {}
+    parts: dict[str, ModelConfig] = {}
     for part in PARTS:
         name = "scheduler_config.json" if part == "scheduler" else "config.json"
         file = folder / part / name
@@ -254,14 +254,14 @@ def parts_in_folder(folder: Path) -> Parts:
     return parts
 
 
-def _checked(document: object) -> dict[str, Config]:
+def _checked(document: object) -> dict[str, ModelConfig]:
     """Check that a JSON document maps parts to configurations, and drop private keys.
 
     The class of a scheduler is kept as ``class_name``: it says what kind of noise is meant.
     """
     if not isinstance(document, dict):
         raise ValueError("not a JSON object")
-    parts: dict[str, Config] = {}
+    parts: dict[str, ModelConfig] = {}
     for part, config in cast("dict[str, object]", document).items():
         if not isinstance(config, dict):
             raise ValueError(f"{part!r} is not a JSON object")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
-from promptengine.files.weights import kind_of
+from promptengine.files.weights import detect_kind
 
 __all__ = [
     "CLIP_PREFIX",
@@ -23,11 +23,11 @@ __all__ = [
     "Family",
     "Prediction",
     "Shapes",
-    "foreign",
+    "describe_foreign",
+    "detect_family",
     "foreign_family",
     "input_channels",
     "packed",
-    "recognise",
     "second_encoder_prefix",
     "stranger",
     "text_prefix",
@@ -111,16 +111,16 @@ _KINDS: Final = {
 }
 
 
-def recognise(shapes: Shapes) -> Family | None:
-    """Return the family of a checkpoint, or None where :func:`foreign` has a reason against it.
+def detect_family(shapes: Shapes) -> Family | None:
+    """Return the family of a checkpoint, or None where :func:`describe_foreign` has a reason against it.
 
     Args:
         shapes: Names of weights in the original layout, with their shapes.
     """
-    return None if foreign(shapes) else _family(shapes)
+    return None if describe_foreign(shapes) else _family(shapes)
 
 
-def foreign(shapes: Shapes) -> str | None:
+def describe_foreign(shapes: Shapes) -> str | None:
     """Tell why weights are no checkpoint that can be opened, naming what was found, or None."""
     reason = stranger(shapes)
     if reason is not None:
@@ -209,7 +209,7 @@ def _family(names: Iterable[str]) -> Family | None:
 
 
 def _no_unet(shapes: Shapes) -> str:
-    kind = _KINDS.get(kind_of(shapes))
+    kind = _KINDS.get(detect_kind(shapes))
     if kind is not None:
         return f"it is {kind}, not a checkpoint"
     return f"it holds no UNet in the original layout; {_SUPPORTED}"

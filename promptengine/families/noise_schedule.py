@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, cast
 
 from promptengine.errors import CheckpointError
-from promptengine.families.config import Config
+from promptengine.families.config import ModelConfig
 from promptengine.families.detect import Prediction
 
 __all__ = ["BETA_SCHEDULES", "require_known_latents", "require_known_schedule", "stated_prediction"]
@@ -38,7 +38,7 @@ _STRANGE: Final = (
 )
 
 
-def stated_prediction(scheduler: Config, path: Path) -> Prediction | None:
+def stated_prediction(scheduler: ModelConfig, path: Path) -> Prediction | None:
     """Return what a scheduler's configuration says the UNet predicts, or None where it is silent.
 
     Raises:
@@ -54,7 +54,7 @@ def stated_prediction(scheduler: Config, path: Path) -> Prediction | None:
     return prediction
 
 
-def require_known_schedule(scheduler: Config, path: Path) -> None:
+def require_known_schedule(scheduler: ModelConfig, path: Path) -> None:
     """Refuse noise of another kind than an engine knows.
 
     Raises:
@@ -65,7 +65,7 @@ def require_known_schedule(scheduler: Config, path: Path) -> None:
         raise CheckpointError(f"its noise is {reason}; it would not be painted right", path=path)
 
 
-def _strange_noise(scheduler: Config) -> str | None:
+def _strange_noise(scheduler: ModelConfig) -> str | None:
     name = str(scheduler.get("class_name", ""))
     if any(word in name for word in _CONTINUOUS):
         kind = "EDM's" if "EDM" in name else "that of another kind of model"
@@ -88,7 +88,7 @@ def _strange_noise(scheduler: Config) -> str | None:
     return None
 
 
-def require_known_latents(vae: Config, path: Path) -> None:
+def require_known_latents(vae: ModelConfig, path: Path) -> None:
     """Refuse a VAE whose latents are shifted or scaled channel by channel.
 
     Raises:

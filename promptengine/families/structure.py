@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from promptengine.errors import CheckpointError
-from promptengine.families.config import Config, Parts
+from promptengine.families.config import ModelConfig, PipelineConfigs
 from promptengine.families.detect import (
     UNET_PREFIX,
     VAE_PREFIX,
@@ -82,7 +82,7 @@ class Structure:
         left_aside: Names of weights that no part of the model reads.
     """
 
-    facts: Parts
+    facts: PipelineConfigs
     left_aside: tuple[str, ...]
 
 
@@ -91,7 +91,7 @@ class _Plan:
     """A part: its configuration, the weights it must have, and those it may have unused."""
 
     prefix: str
-    facts: Config
+    facts: ModelConfig
     needed: frozenset[str]
     unused: frozenset[str] = frozenset()
 

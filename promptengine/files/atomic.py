@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["remove_parts", "replacing"]
+__all__ = ["atomic_write", "remove_parts"]
 
 _PART: Final = re.compile(r"\.[0-9a-f]{16}-(\d+)\.part")
 """Name of a file that is being written: random digits and the number of the process."""
@@ -22,7 +22,7 @@ _STALE_S: Final = 3600
 
 
 @contextmanager
-def replacing(path: Path) -> Generator[Path]:
+def atomic_write(path: Path) -> Generator[Path]:
     """Writes a file so that readers see the old content or the new one, never a part.
 
     Yields a temporary path in the same folder, of a hidden name that no scan of networks matches.

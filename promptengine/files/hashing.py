@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
-from promptengine.files.atomic import replacing
+from promptengine.files.atomic import atomic_write
 
 __all__ = ["Digests", "default_cache_file", "files_below", "is_settling", "sha256"]
 
@@ -220,7 +220,7 @@ def _write(file: Path, stamps: dict[str, _Stamp]) -> bool:
     recent = dict(list(stamps.items())[-_MOST_CACHED_FILES:])
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(file) as scratch:
+        with atomic_write(file) as scratch:
             scratch.write_text(json.dumps({"version": 1, "files": recent}), encoding="ascii")
     except OSError:
         return False

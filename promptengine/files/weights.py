@@ -37,12 +37,12 @@ __all__ = [
     "Kind",
     "Placeholder",
     "StoredParameters",
+    "detect_kind",
     "file_format",
     "is_plain_tensor",
-    "kind_of",
     "read_pickled",
     "read_safetensors",
-    "refusal_of",
+    "unsafe_reason",
 ]
 
 FileFormat = Literal["safetensors", "zip pickle", "legacy pickle"]
@@ -192,7 +192,7 @@ def read_safetensors(
         raise error(message, path=path) from failure
 
 
-def refusal_of(path: Path, *, error: FileError = NetworkFormatError) -> PickleRefusal | None:
+def unsafe_reason(path: Path, *, error: FileError = NetworkFormatError) -> PickleRefusal | None:
     """Tells why :func:`read_pickled` refuses a pickle that asks for more than weights, or None.
 
     Nothing is run or imported. The refusal lists the names the pickle asks to run, and is worded for
@@ -226,7 +226,7 @@ def is_plain_tensor(value: object) -> TypeGuard[Tensor]:
     )
 
 
-def kind_of(keys: Iterable[object]) -> Kind:
+def detect_kind(keys: Iterable[object]) -> Kind:
     """Tells what a file holds from the keys of its outermost dictionary of tensors.
 
     Args:

@@ -12,17 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.families import Prediction
-from promptengine.generation.cond_batch import Guidance, TextBatch, TextBatches
-from promptengine.generation.model_inputs import NO_EXTRAS, Extras
+from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond
+from promptengine.generation.model_inputs import NO_EXTRAS, ExtraModelInputs
 from promptengine.networks.hypernetwork.inject import Injection
 from promptengine.request.options import Options
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
-__all__ = ["GuidedUnet", "predict_noise", "skips_resized_like_webui"]
+__all__ = ["CFGDenoiser", "predict_noise", "skips_resized_like_webui"]
 
 
 @dataclass(slots=True, eq=False)
-class GuidedUnet:
+class CFGDenoiser:
     """A UNet with classifier-free guidance, counting its own calls.
 
     The result is ``U + sum(weight * scale * (C - U))`` over the prompt's parts (composable diffusion,
@@ -41,16 +41,16 @@ class GuidedUnet:
     """
 
     unet: nn.Module
-    guidance: Sequence[Guidance]
+    guidance: Sequence[PromptCond]
     options: Options = field(default_factory=Options)
-    extras: Extras = NO_EXTRAS
+    extras: ExtraModelInputs = NO_EXTRAS
     prediction: Prediction = "epsilon"
     injection: Injection | None = None
     calls: int = field(default=0, init=False)
-    _texts: TextBatches = field(init=False)
+    _texts: CondBatches = field(init=False)
 
     def __post_init__(self) -> None:
-        self._texts = TextBatches(self.guidance, self.options)
+        self._texts = CondBatches(self.guidance, self.options)
 
     def __call__(
         self,
@@ -88,7 +88,7 @@ class GuidedUnet:
     def _is_low(self, level: Tensor) -> bool:
         return bool(level < self.options.unguided_below)
 
-    def _predictions(self, x: Tensor, timestep: Tensor, batch: TextBatch) -> Tensor:
+    def _predictions(self, x: Tensor, timestep: Tensor, batch: CondBatch) -> Tensor:
         """One prediction per text, ``[texts, channels, height, width]``."""
         x = self.extras.joined_to(x)
         answers: list[Tensor] = []
@@ -128,7 +128,7 @@ def predict_noise(
         timestep: ``[batch]``, integer or not.
         context: Text embeddings ``[batch, tokens, width]``.
         mask: ``[batch, tokens]``, true where there is text; None where there is nothing else.
-        added: SDXL's ``added_cond_kwargs``, see :meth:`promptengine.generation.model_inputs.Extras.added`.
+        added: SDXL's ``added_cond_kwargs``, see :meth:`promptengine.generation.model_inputs.ExtraModelInputs.added`.
 
     Returns:
         The prediction, typed like ``x`` and shaped like its latents.
@@ -142,7 +142,7 @@ def predict_noise(
 
 
 @contextmanager
-def skips_resized_like_webui(unet: nn.Module, *, journal: Journal | None = None) -> Generator[None]:
+def skips_resized_like_webui(unet: nn.Module, *, journal: UndoLog | None = None) -> Generator[None]:
     """Let sizes that are not multiples of 64 pixels come out as in WebUI.
 
     Where an upsampled tensor does not match the skip it is joined with, the original UNet resizes it
@@ -154,7 +154,7 @@ def skips_resized_like_webui(unet: nn.Module, *, journal: Journal | None = None)
         journal: Of the run that this is a part of; by default the block stands alone.
     """
     blocks: Any = unet.up_blocks
-    with (journal or Journal()).block() as changes:
+    with (journal or UndoLog()).block() as changes:
         for block in blocks:
             changes.shadow(block, "forward", partial(_resized_first, block.forward))
         yield

@@ -11,22 +11,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from promptengine.networks.hypernetwork.inject import Stack
+from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.request.options import Options
 from promptengine.text.conditioning import Conditioning
 
-__all__ = ["Guidance", "TextBatch", "TextBatches", "TextCall", "text_batch"]
+__all__ = ["CondBatch", "CondBatches", "PromptCond", "UNetCall", "build_cond_batch"]
 
 _MOST_BATCHES = 4
 """Texts kept at once: enough for ``[a|b]`` in prompt and negative prompt."""
 
 
-def _no_networks(_call: int) -> Stack:
+def _no_networks(_call: int) -> HypernetworkStack:
     return ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Guidance:
+class PromptCond:
     """What steers the pass of an image, and how hard.
 
     Attributes:
@@ -41,7 +41,7 @@ class Guidance:
     negative: Conditioning
     scale: float
     empty: Tensor | None = None
-    networks: Callable[[int], Stack] = _no_networks
+    networks: Callable[[int], HypernetworkStack] = _no_networks
 
     @property
     def uneven(self) -> bool:
@@ -56,7 +56,7 @@ class Guidance:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TextCall:
+class UNetCall:
     """One call of the UNet.
 
     Attributes:
@@ -73,7 +73,7 @@ class TextCall:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TextBatch:
+class CondBatch:
     """All texts of all images at a step, and how the answers to them are combined.
 
     Rows are counted through all calls.
@@ -85,7 +85,7 @@ class TextBatch:
         negative: The row of each image's negative prompt, or of its first part where it has none.
     """
 
-    calls: tuple[TextCall, ...]
+    calls: tuple[UNetCall, ...]
     parts: tuple[list[int], ...]
     weights: tuple[float | Tensor, ...]
     negative: list[int]
@@ -104,7 +104,7 @@ class TextBatch:
         return found
 
 
-class TextBatches:
+class CondBatches:
     """The batches of a pass: the very same tensors for as long as no schedule changes the texts.
 
     Args:
@@ -112,23 +112,23 @@ class TextBatches:
         options: How texts are evened out, and whether they are asked at once.
     """
 
-    def __init__(self, guidance: Sequence[Guidance], options: Options) -> None:
+    def __init__(self, guidance: Sequence[PromptCond], options: Options) -> None:
         self._guidance = guidance
         self._options = options
-        self._kept: OrderedDict[object, TextBatch] = OrderedDict()
+        self._kept: OrderedDict[object, CondBatch] = OrderedDict()
 
-    def of(self, image: int) -> Guidance:
+    def of(self, image: int) -> PromptCond:
         """Return what an image follows."""
         return self._guidance[image % len(self._guidance)]
 
     def at(
         self, call: int, images: int, dtype: torch.dtype, *, unguided: bool = False
-    ) -> TextBatch:
-        """Return the batch of a call of the denoiser; the arguments are those of :func:`text_batch`."""
+    ) -> CondBatch:
+        """Return the batch of a call of the denoiser; the arguments are those of :func:`build_cond_batch`."""
         segments = [one.segment_at(call) for each in self._guidance for one in each.asked]
         key = (images, dtype, unguided, *segments)
         if key not in self._kept:
-            self._kept[key] = text_batch(
+            self._kept[key] = build_cond_batch(
                 [self.of(image) for image in range(images)],
                 call,
                 self._options,
@@ -141,14 +141,14 @@ class TextBatches:
         return self._kept[key]
 
 
-def text_batch(
-    guidance: Sequence[Guidance],
+def build_cond_batch(
+    guidance: Sequence[PromptCond],
     call: int,
     options: Options,
     *,
     dtype: torch.dtype,
     unguided: bool = False,
-) -> TextBatch:
+) -> CondBatch:
     """Gather the texts that a call of the denoiser asks with.
 
     Args:
@@ -171,7 +171,7 @@ def text_batch(
     counts = [len(one.positive) for one in guidance]
     negative = [place[image, 0 if unguided else count] for image, count in enumerate(counts)]
     parts = range(max(counts))
-    return TextBatch(
+    return CondBatch(
         calls=tuple(_call(batch, dtype) for batch in batches),
         parts=tuple(
             [
@@ -194,7 +194,7 @@ class _Row(NamedTuple):
     pooled: Tensor | None
 
 
-def _call(rows: Sequence[_Row], dtype: torch.dtype) -> TextCall:
+def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
     texts = [row.text.to(dtype) for row in rows]
     longest = max(len(text) for text in texts)
     mask: Tensor | None = None
@@ -204,7 +204,7 @@ def _call(rows: Sequence[_Row], dtype: torch.dtype) -> TextCall:
         texts = [
             torch.cat([text, text.new_zeros(longest - len(text), text.shape[1])]) for text in texts
         ]
-    return TextCall(
+    return UNetCall(
         images=[row.image for row in rows],
         context=torch.stack(texts),
         mask=mask,
@@ -212,7 +212,7 @@ def _call(rows: Sequence[_Row], dtype: torch.dtype) -> TextCall:
     )
 
 
-def _weights(guidance: Sequence[Guidance], part: int, *, unguided: bool) -> float | Tensor:
+def _weights(guidance: Sequence[PromptCond], part: int, *, unguided: bool) -> float | Tensor:
     weights = [
         one.positive[part][1] * (1.0 if unguided else one.scale)
         if part < len(one.positive)
@@ -225,7 +225,7 @@ def _weights(guidance: Sequence[Guidance], part: int, *, unguided: bool) -> floa
 
 
 def _texts(
-    guidance: Guidance, call: int, options: Options, *, unguided: bool
+    guidance: PromptCond, call: int, options: Options, *, unguided: bool
 ) -> list[tuple[Tensor, Tensor | None]]:
     """An image's texts ``[tokens, width]`` with their pooled vectors, the negative prompt last."""
     parts = _padded([part.at(call) for part, _ in guidance.positive])

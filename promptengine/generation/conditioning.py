@@ -9,11 +9,11 @@ from typing import Final
 import torch
 
 from promptengine.checkpoints.load import Checkpoint
-from promptengine.files.lru import Recent
-from promptengine.generation.cond_batch import Guidance
-from promptengine.generation.model_inputs import unconditional
-from promptengine.generation.timing import StageClock
-from promptengine.networks.load import NetworkCache, NetworkStack, prepare_stack
+from promptengine.files.lru import SizedLRU
+from promptengine.generation.cond_batch import PromptCond
+from promptengine.generation.model_inputs import negative_conditioning
+from promptengine.generation.timing import StageTimer
+from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import Plan, make_plan
@@ -27,23 +27,23 @@ from promptengine.text.textual_inversion.loader import (
 )
 from promptengine.text.textual_inversion.table import EmbeddingTable
 
-__all__ = ["Encodings", "Parts", "PreparedPrompts", "encodings", "prepare_prompts"]
+__all__ = ["Encodings", "EngineContext", "PreparedPrompts", "encoding_cache", "prepare_prompts"]
 
 _ENCODING_BYTES: Final = (
     256 << 20
 )  # a thousand prompts of one chunk for SD1, three hundred for SDXL
 
-Encodings = Recent[Hashable, Conditioning]
+Encodings = SizedLRU[Hashable, Conditioning]
 """What texts came to, by the text and by all else that counts."""
 
 
-def encodings(room: int = _ENCODING_BYTES) -> Encodings:
+def encoding_cache(room: int = _ENCODING_BYTES) -> Encodings:
     """Return a memory of encoded texts.
 
     Args:
         room: Bytes it may take; 0 keeps nothing, for text encoders that others may change.
     """
-    return Recent(room, _nbytes)
+    return SizedLRU(room, _nbytes)
 
 
 def _nbytes(text: Conditioning) -> int:
@@ -51,7 +51,7 @@ def _nbytes(text: Conditioning) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Parts:
+class EngineContext:
     """What an engine works with.
 
     Attributes:
@@ -85,15 +85,15 @@ class PreparedPrompts:
 
     prompts: tuple[Prompt, Prompt]
     plan: Plan
-    stack: NetworkStack
-    guidance: Guidance
+    stack: LoadedNetworks
+    guidance: PromptCond
     diagnostics: tuple[Diagnostic, ...]
 
 
 def prepare_prompts(
-    parts: Parts,
+    parts: EngineContext,
     request: GenerationRequest,
-    clock: StageClock,
+    clock: StageTimer,
     *,
     calls: tuple[int, int | None],
 ) -> PreparedPrompts:
@@ -124,7 +124,7 @@ def prepare_prompts(
             old_timelines=request.options.old_timelines,
         )
     with clock.measuring("load"):
-        stack = prepare_stack(plan, parts.registry, parts.networks, policy=request.policy)
+        stack = load_networks(plan, parts.registry, parts.networks, policy=request.policy)
         widths = text_widths(*parts.checkpoint.text_encoders)
         words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
     with clock.measuring("encode"), stack.merged(parts.checkpoint.journal):
@@ -143,12 +143,12 @@ def prepare_prompts(
 
 
 def _encode(
-    parts: Parts,
+    parts: EngineContext,
     plan: Plan,
     request: GenerationRequest,
     words: EmbeddingTable,
-    stack: NetworkStack,
-) -> Guidance:
+    stack: LoadedNetworks,
+) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
     reading = (request.clip_skip, options.emphasis, options.comma_backtrack, words, stack.loras)
@@ -167,9 +167,9 @@ def _encode(
 
     nothing = parse("", negative=True).parts[0]
     texts = [one.text for one in plan.negative.segments]
-    return Guidance(
+    return PromptCond(
         positive=[(encode(part.schedule), part.weight) for part in plan.positive],
-        negative=unconditional(parts.checkpoint, encode(plan.negative), texts),
+        negative=negative_conditioning(parts.checkpoint, encode(plan.negative), texts),
         scale=request.cfg_scale,
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
         networks=stack.at,

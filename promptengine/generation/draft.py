@@ -9,7 +9,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from promptengine.checkpoints.load import Checkpoint
-from promptengine.generation.prepare import Job
+from promptengine.generation.prepare import PreparedRequest
 from promptengine.generation.sample import decode_batch
 from promptengine.interrupt import Interrupt
 from promptengine.prompt import Diagnostic
@@ -34,7 +34,7 @@ class Draft:
         ended: Whether the batch at hand has ended early.
     """
 
-    job: Job
+    job: PreparedRequest
     interrupt: Interrupt
     images: list[Image] = field(default_factory=list["Image"])
     unfinished: list[int] = field(default_factory=list[int])

@@ -12,26 +12,26 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from promptengine.accel.compile import compile_regions, running_compiled
-from promptengine.accel.memory import free_bytes, in_tiles, memory_errors
-from promptengine.accel.onednn import packed_weights, quickened
+from promptengine.accel.compile import compile_regions, use_compiled_regions
+from promptengine.accel.memory import free_bytes, translate_oom, vae_tiling
+from promptengine.accel.onednn import pack_conv_weights, use_onednn
 from promptengine.checkpoints.load import Checkpoint, open_checkpoint
 from promptengine.checkpoints.resolve import (
     Precision,
-    checkpoint_path,
-    usable_device,
-    usable_dtype,
+    resolve_checkpoint,
+    resolve_device,
+    resolve_dtype,
 )
 from promptengine.checkpoints.vae import find_vae
 from promptengine.checkpoints.vae_codec import decode_latents
 from promptengine.errors import GenerationCancelled
 from promptengine.files.hashing import default_cache_file
-from promptengine.generation.conditioning import Parts, encodings
+from promptengine.generation.conditioning import EngineContext, encoding_cache
 from promptengine.generation.draft import BatchEnded, Draft
-from promptengine.generation.infotext import infotexts
-from promptengine.generation.prepare import Job, prepare_job, with_networks_of
+from promptengine.generation.infotext import build_infotexts
+from promptengine.generation.prepare import PreparedRequest, prepare_request, share_networks
 from promptengine.generation.sample import sample_batch
-from promptengine.generation.timing import StageClock
+from promptengine.generation.timing import StageTimer
 from promptengine.interrupt import Interrupt
 from promptengine.networks.load import NetworkCache
 from promptengine.prompt import Diagnostic
@@ -73,9 +73,9 @@ class Engine:
         self.compiled = compiled
         networks = NetworkCache(checkpoint.unet, *checkpoint.text_encoders)
         words = EmbeddingCache(registry)
-        self._parts = Parts(checkpoint, registry, networks, words, encodings(), device)
+        self._parts = EngineContext(checkpoint, registry, networks, words, encoding_cache(), device)
         room = None if compiled else free_bytes(device)
-        self._packed = packed_weights(checkpoint.unet, room=room)
+        self._packed = pack_conv_weights(checkpoint.unet, room=room)
         self._busy = threading.Lock()
 
     @classmethod
@@ -115,9 +115,9 @@ class Engine:
         registry = models
         if not isinstance(registry, Registry):
             registry = Registry.open(registry, cache_file=default_cache_file())
-        path = checkpoint_path(checkpoint, registry)
-        place = usable_device(device)
-        kind = dtype if isinstance(dtype, torch.dtype) else usable_dtype(dtype, place)
+        path = resolve_checkpoint(checkpoint, registry)
+        place = resolve_device(device)
+        kind = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype, place)
         configurations = None if config is None else Path(config)
         separate = find_vae(vae, path, registry)
         parts = open_checkpoint(path, config=configurations, vae=separate, device=place, dtype=kind)
@@ -161,9 +161,9 @@ class Engine:
             IncompatibleNetworkError: ``strict``, and a network does not fit the model.
             OutOfMemoryError: The device has no room for the pictures.
         """
-        clock = StageClock()
+        clock = StageTimer()
         journal = self.checkpoint.journal
-        with self._busy, torch.no_grad(), memory_errors(self.device), journal.run():
+        with self._busy, torch.no_grad(), translate_oom(self.device), journal.run():
             (job,) = self._prepared([request], encoder_noise, clock)
             draft = Draft(job, interrupt or Interrupt())
             return self._carried_out([draft], clock, _Control(on_progress, cancel))[0]
@@ -202,12 +202,12 @@ class Engine:
         Raises:
             PromptEngineError: As :meth:`generate`, before any picture is made unless it is cancelled.
         """
-        clock = StageClock()
+        clock = StageTimer()
         journal = self.checkpoint.journal
-        with self._busy, torch.no_grad(), memory_errors(self.device), journal.run():
+        with self._busy, torch.no_grad(), translate_oom(self.device), journal.run():
             jobs = self._prepared(requests, None, clock)
             if networks == "first-prompt":
-                jobs = [*jobs[:1], *(with_networks_of(jobs[0], job) for job in jobs[1:])]
+                jobs = [*jobs[:1], *(share_networks(jobs[0], job) for job in jobs[1:])]
             wishes = interrupts or [Interrupt() for _ in jobs]
             drafts = [Draft(job, wish) for job, wish in zip(jobs, wishes, strict=True)]
             groups: dict[Hashable, list[int]] = {}
@@ -225,18 +225,18 @@ class Engine:
         self,
         requests: Sequence[GenerationRequest],
         encoder_noise: Tensor | None,
-        clock: StageClock,
-    ) -> list[Job]:
-        with quickened(*self.checkpoint.text_encoders, journal=self.checkpoint.journal):
-            return [prepare_job(self._parts, one, encoder_noise, clock) for one in requests]
+        clock: StageTimer,
+    ) -> list[PreparedRequest]:
+        with use_onednn(*self.checkpoint.text_encoders, journal=self.checkpoint.journal):
+            return [prepare_request(self._parts, one, encoder_noise, clock) for one in requests]
 
     def _carried_out(
-        self, drafts: Sequence[Draft], clock: StageClock, control: _Control
+        self, drafts: Sequence[Draft], clock: StageTimer, control: _Control
     ) -> list[GenerationResult]:
         """Run jobs that may share batches."""
         lead = drafts[0].job
         vaes, journal = [self.checkpoint.vae] * lead.tiles, self.checkpoint.journal
-        with self._quick(lead), in_tiles(*vaes, journal=journal):
+        with self._quick(lead), vae_tiling(*vaes, journal=journal):
             for batch in range(lead.request.batch_count):
                 live = [number for number, draft in enumerate(drafts) if draft.begin_batch()]
                 if live:
@@ -248,7 +248,7 @@ class Engine:
         drafts: Sequence[Draft],
         live: Sequence[int],
         batch: int,
-        clock: StageClock,
+        clock: StageTimer,
         control: _Control,
     ) -> None:
         """Sample and decode a batch of those drafts that go on."""
@@ -276,23 +276,23 @@ class Engine:
                 if not drafts[number].ended:
                     drafts[number].add(self.checkpoint, x)
 
-    def _quick(self, job: Job) -> AbstractContextManager[None]:
+    def _quick(self, job: PreparedRequest) -> AbstractContextManager[None]:
         """The UNet as quick as it gets."""
         if self.compiled:
-            return running_compiled()
+            return use_compiled_regions()
         # Adaptive samplers magnify the last digits, and torch's own products have those of WebUI's.
         if job.adaptive:
             return nullcontext()
         unet, journal = self.checkpoint.unet, self.checkpoint.journal
-        return quickened(unet, packed=self._packed, journal=journal)
+        return use_onednn(unet, packed=self._packed, journal=journal)
 
-    def _result(self, draft: Draft, clock: StageClock) -> GenerationResult:
+    def _result(self, draft: Draft, clock: StageTimer) -> GenerationResult:
         job, made = draft.job, len(draft.images)
         latents = draft.latents
         return GenerationResult(
             images=tuple(draft.images),
             latents=latents,
-            infotexts=infotexts(self._parts, job)[:made],
+            infotexts=build_infotexts(self._parts, job)[:made],
             seeds=tuple(job.seeds[:made]),
             networks=job.first.stack.reports,
             diagnostics=(*job.diagnostics, *draft.notes, *_finiteness(latents)),
@@ -319,7 +319,7 @@ class _Control:
     on_interrupted: OnInterrupted | None = None
     numbers: Sequence[int] = (0,)
 
-    def tell(self, job: Job, batch: int, step: int, denoised: Tensor) -> None:
+    def tell(self, job: PreparedRequest, batch: int, step: int, denoised: Tensor) -> None:
         """Tell of a step.
 
         Raises:

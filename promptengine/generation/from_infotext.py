@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from promptengine.errors import RequestError
-from promptengine.generation.prepare import refuse_unhonoured
+from promptengine.generation.prepare import check_supported
 from promptengine.images.latent_upscale import LATENT_UPSCALERS
 from promptengine.images.resize import UPSCALERS
 from promptengine.infotext.recipe import Recipe, without
 from promptengine.infotext.schedule_types import AUTOMATIC
 from promptengine.prompt import Diagnostic
-from promptengine.request.request import GenerationRequest, HiresPass, with_settings
+from promptengine.request.request import GenerationRequest, HiresPass, apply_settings
 from promptengine.sampling.samplers import TimestepSampler, find_sampler
 
-__all__ = ["START_FIELDS", "honoured", "joined_name", "with_known_samplers"]
+__all__ = ["START_FIELDS", "apply_recipe", "joined_name", "with_known_samplers"]
 
 START_FIELDS: Final = frozenset(
     {
@@ -53,7 +53,9 @@ _HIRES_FIELDS: Final[Mapping[str, str]] = {
 _OTHER_UPSCALER: Final = "Lanczos"
 
 
-def honoured(recipe: Recipe, *, starts: bool = False) -> tuple[GenerationRequest, list[Diagnostic]]:
+def apply_recipe(
+    recipe: Recipe, *, starts: bool = False
+) -> tuple[GenerationRequest, list[Diagnostic]]:
     """Put a recipe's settings into its request, as far as the engine can act on them.
 
     Args:
@@ -70,8 +72,8 @@ def honoured(recipe: Recipe, *, starts: bool = False) -> tuple[GenerationRequest
         if name == "sd_vae":
             continue
         try:
-            changed = with_settings(request, {name: value})
-            refuse_unhonoured(changed.options)
+            changed = apply_settings(request, {name: value})
+            check_supported(changed.options)
             request = changed
         except RequestError as error:
             found.append(f"{name} = {value!r} is left out: {error}")

@@ -9,28 +9,28 @@ import torch
 from torch import Tensor
 
 from promptengine.checkpoints.load import Checkpoint
-from promptengine.checkpoints.vae_codec import Posterior, encode, pixels_of
+from promptengine.checkpoints.vae_codec import Posterior, encode_image, image_to_tensor
 from promptengine.errors import RequestError
 from promptengine.generation.model_inputs import inpainting_channels, posterior_noise
 from promptengine.generation.sampling_pass import Blend
 from promptengine.images.inpaint import (
     Masks,
-    PreparedPicture,
-    prepared_masks,
-    prepared_picture,
+    PreparedImage,
+    prepare_image,
+    prepare_masks,
 )
-from promptengine.images.latent_upscale import upscaled
+from promptengine.images.latent_upscale import upscale_latents
 from promptengine.images.masks import latent_mask
-from promptengine.images.resize import resized
+from promptengine.images.resize import resize_image
 from promptengine.request.options import Options
 from promptengine.request.request import GenerationRequest, ImageStart
 from promptengine.sampling.noise import ImageNoise, stream
 
-__all__ = ["StartLatents", "encode_start"]
+__all__ = ["InitLatents", "encode_init_images"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class StartLatents:
+class InitLatents:
     """What every batch of a request starts from.
 
     Attributes:
@@ -43,17 +43,17 @@ class StartLatents:
 
     latents: Tensor
     blend: Blend | None
-    pictures: tuple[PreparedPicture, ...]
+    pictures: tuple[PreparedImage, ...]
     channels: Tensor | None
 
 
-def encode_start(
+def encode_init_images(
     checkpoint: Checkpoint,
     request: GenerationRequest,
     size: tuple[int, int],
     seeds: Sequence[int],
     encoder_noise: Tensor | None = None,
-) -> StartLatents | None:
+) -> InitLatents | None:
     """Encode the images that a request starts from.
 
     Args:
@@ -76,23 +76,21 @@ def encode_start(
             else range(start.noise_seed, start.noise_seed + count)
         )
     seeds = seeds[:count]
-    masks = prepared_masks(start, size)
-    pictures = [
-        prepared_picture(image, start, masks, size, request.options) for image in start.images
-    ]
-    posteriors = [encode(checkpoint, one.encoded, tiling=request.tiling) for one in pictures]
+    masks = prepare_masks(start, size)
+    pictures = [prepare_image(image, start, masks, size, request.options) for image in start.images]
+    posteriors = [encode_image(checkpoint, one.encoded, tiling=request.tiling) for one in pictures]
     if len(pictures) < count:
         pictures, posteriors = pictures * count, posteriors * count
     noise = _encoder_noise(posteriors, seeds, encoder_noise)
     drawn = [one.sample(eps) for one, eps in zip(posteriors, noise, strict=True)]
     latents = torch.cat(drawn)
     if start.resize_mode == "latent":
-        latents = upscaled(latents, (size[1] // 8, size[0] // 8))
+        latents = upscale_latents(latents, (size[1] // 8, size[0] // 8))
     latents, blend = _masked(latents, start, masks, request, seeds)
     channels = _channels(
         checkpoint, request.options, size=size, pictures=pictures, masks=masks, seeds=seeds
     )
-    return StartLatents(latents, blend, tuple(pictures), channels)
+    return InitLatents(latents, blend, tuple(pictures), channels)
 
 
 def _channels(
@@ -100,7 +98,7 @@ def _channels(
     options: Options,
     *,
     size: tuple[int, int],
-    pictures: Sequence[PreparedPicture],
+    pictures: Sequence[PreparedImage],
     masks: Masks | None,
     seeds: Sequence[int],
 ) -> Tensor | None:
@@ -109,7 +107,9 @@ def _channels(
         return None
     width, height = size
     # Where latents are enlarged and not the picture, it still has to be seen at their size.
-    seen = torch.cat([pixels_of(resized(one.encoded, width, height)) for one in pictures])
+    seen = torch.cat(
+        [image_to_tensor(resize_image(one.encoded, width, height)) for one in pictures]
+    )
     shape = (checkpoint.latent_channels, height // 8, width // 8)
     return inpainting_channels(
         checkpoint,

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from promptengine.generation.conditioning import Parts
+from promptengine.generation.conditioning import EngineContext
 from promptengine.generation.infotext_entries import (
     hires_schedule_told,
-    level_entries,
+    noise_level_entries,
     pass_entries,
-    schedule_type_told,
-    seed_delta_told,
+    writes_ensd,
+    writes_schedule_type,
 )
-from promptengine.generation.prepare import Job
-from promptengine.infotext.write import Making, generation_entries, write_infotext
+from promptengine.generation.prepare import PreparedRequest
+from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
 from promptengine.text.conditioning import embedding_hashes
 
-__all__ = ["infotexts"]
+__all__ = ["build_infotexts"]
 
 
-def infotexts(parts: Parts, job: Job) -> tuple[str, ...]:
+def build_infotexts(parts: EngineContext, job: PreparedRequest) -> tuple[str, ...]:
     """WebUI's ``parameters`` text of each picture."""
     request, making = job.request, _making(parts, job)
     variations = job.variation_seeds or [None] * len(job.seeds)
@@ -33,11 +33,11 @@ def infotexts(parts: Parts, job: Job) -> tuple[str, ...]:
     )
 
 
-def _making(parts: Parts, job: Job) -> Making:
+def _making(parts: EngineContext, job: PreparedRequest) -> InfotextContext:
     checkpoint, sampler, options = parts.checkpoint, job.first.sampler, job.request.options
-    told = seed_delta_told(sampler, options)
+    told = writes_ensd(sampler, options)
     vae, sees = checkpoint.vae_path, job.start is not None and job.start.channels is not None
-    return Making(
+    return InfotextContext(
         sampler=sampler.name,
         hires_sampler=job.second.sampler.name if job.second else None,
         hires_scheduler=(
@@ -51,19 +51,19 @@ def _making(parts: Parts, job: Job) -> Making:
         networks=job.first.stack.reports,
         hires_networks=job.second.stack.reports if job.second else (),
         embedding_hashes=_embedding_hashes(job) if options.hash_embeddings else None,
-        scheduler=schedule_type_told(sampler),
+        scheduler=writes_schedule_type(sampler),
         mask_strength=options.mask_strength if sees else None,
         seed_delta=(options.noise_seed_delta or None) if told else None,
-        levels=level_entries(options),
+        levels=noise_level_entries(options),
         sampling=_sampling_entries(job),
     )
 
 
-def _digest(parts: Parts, path: Path) -> str | None:
+def _digest(parts: EngineContext, path: Path) -> str | None:
     return None if path.is_dir() else parts.registry.digests.of(path)
 
 
-def _sampling_entries(job: Job) -> dict[str, object]:
+def _sampling_entries(job: PreparedRequest) -> dict[str, object]:
     """How prompts were read and latents sampled; of the second pass what the first does not say."""
     options = job.request.options
     multiplier = options.initial_noise_multiplier
@@ -78,6 +78,6 @@ def _sampling_entries(job: Job) -> dict[str, object]:
     return entries
 
 
-def _embedding_hashes(job: Job) -> str | None:
+def _embedding_hashes(job: PreparedRequest) -> str | None:
     positive = [conditioning for conditioning, _ in job.first.guidance.positive]
     return embedding_hashes(positive, job.first.guidance.negative)

@@ -8,24 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from promptengine.generation.cond_batch import Guidance
+from promptengine.generation.cond_batch import PromptCond
 from promptengine.prompt import Prompt, schedule
 from promptengine.request.options import Options
 from promptengine.request.plan import Plan
 from promptengine.sampling.samplers import Sampler, SigmaSampler
-from promptengine.sampling.schedulers import SCHEDULERS, NoiseTable
+from promptengine.sampling.schedulers import SCHEDULERS, DiscreteSchedule
 
 __all__ = [
     "hires_schedule_told",
-    "level_entries",
+    "noise_level_entries",
     "pass_entries",
-    "schedule_type_told",
-    "seed_delta_told",
     "text_entries",
+    "writes_ensd",
+    "writes_schedule_type",
 ]
 
 
-def level_entries(options: Options) -> dict[str, object]:
+def noise_level_entries(options: Options) -> dict[str, object]:
     """What was done to the model's noise levels."""
     zero = options.noise_schedule == "zero_terminal_snr"
     return {
@@ -69,8 +69,8 @@ def text_entries(
 
 def pass_entries(
     sampler: Sampler,
-    guidance: Guidance,
-    table: NoiseTable,
+    guidance: PromptCond,
+    table: DiscreteSchedule,
     options: Options,
     *,
     starts_late: bool = False,
@@ -102,7 +102,7 @@ def pass_entries(
 
 
 def _schedule_entries(
-    sampler: SigmaSampler, table: NoiseTable, options: Options
+    sampler: SigmaSampler, table: DiscreteSchedule, options: Options
 ) -> dict[str, object]:
     scheduler = sampler.schedule_type(options)
     low, high, rho = options.sigma_min, options.sigma_max, options.rho
@@ -132,7 +132,7 @@ def _setting_entries(sampler: Sampler, options: Options) -> dict[str, object]:
     return {key: changed[own] for own, key in _SETTINGS.items() if own in read and own in changed}
 
 
-def schedule_type_told(sampler: Sampler) -> str | None:
+def writes_schedule_type(sampler: Sampler) -> str | None:
     """What stands behind the sampler's name: a schedule type that was asked for beside it."""
     if isinstance(sampler, SigmaSampler) and sampler.chosen:
         return SCHEDULERS[sampler.scheduler].label
@@ -156,7 +156,7 @@ def hires_schedule_told(first: Sampler, second: Sampler, options: Options) -> st
     return kind.label if told else None
 
 
-def seed_delta_told(sampler: Sampler, options: Options) -> bool:
+def writes_ensd(sampler: Sampler, options: Options) -> bool:
     """Whether ENSD belongs into the infotext: with WebUI's samplers that draw noise on the way."""
     if not isinstance(sampler, SigmaSampler):
         return bool(sampler.settings.get("eta") and options.eta_ddim)

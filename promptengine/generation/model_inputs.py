@@ -15,16 +15,16 @@ from promptengine.text.conditioning import Conditioning
 
 __all__ = [
     "NO_EXTRAS",
-    "Extras",
+    "ExtraModelInputs",
     "inpainting_channels",
+    "negative_conditioning",
     "posterior_noise",
     "size_conditioning",
-    "unconditional",
 ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Extras:
+class ExtraModelInputs:
     """The same at every step and for every text.
 
     Attributes:
@@ -56,7 +56,7 @@ class Extras:
         }
 
 
-NO_EXTRAS = Extras()
+NO_EXTRAS = ExtraModelInputs()
 
 
 def size_conditioning(
@@ -74,7 +74,7 @@ def size_conditioning(
     return torch.tensor(sizes, dtype=torch.float32)
 
 
-def unconditional(
+def negative_conditioning(
     checkpoint: Checkpoint, conditioning: Conditioning, texts: Sequence[str]
 ) -> Conditioning:
     """Return what the negative prompt says: for SDXL all zeros where it is empty, as in WebUI.

@@ -9,34 +9,40 @@ from typing import Any
 
 from torch import Tensor
 
-from promptengine.accel.memory import in_tiles, needs_tiles
+from promptengine.accel.memory import needs_tiles, vae_tiling
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import RequestError
-from promptengine.generation.cond_batch import Guidance
-from promptengine.generation.conditioning import Parts, prepare_prompts
-from promptengine.generation.img2img import StartLatents, encode_start
+from promptengine.generation.cond_batch import PromptCond
+from promptengine.generation.conditioning import EngineContext, prepare_prompts
+from promptengine.generation.img2img import InitLatents, encode_init_images
 from promptengine.generation.infotext_entries import text_entries
 from promptengine.generation.sampling_pass import noise_table
-from promptengine.generation.timing import StageClock
-from promptengine.images.latent_upscale import LATENT_UPSCALERS, Enlargement, enlargement
+from promptengine.generation.timing import StageTimer
+from promptengine.images.latent_upscale import LATENT_UPSCALERS, HiresSize, hires_size
 from promptengine.images.resize import UPSCALERS
-from promptengine.networks.load import NetworkStack
+from promptengine.networks.load import LoadedNetworks
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Registry
 from promptengine.request.options import Options
-from promptengine.request.plan import with_default_lora
-from promptengine.request.request import GenerationRequest, HiresPass, with_default_hypernetwork
-from promptengine.sampling.img2img_steps import Walk, exact_walk, plain_walk, walked, whole_schedule
+from promptengine.request.plan import append_default_lora
+from promptengine.request.request import GenerationRequest, HiresPass, append_default_hypernetwork
+from promptengine.sampling.img2img_steps import (
+    StepRange,
+    fixed_steps_for_strength,
+    sigmas_for,
+    steps_for_strength,
+    whole_schedule,
+)
 from promptengine.sampling.samplers import Sampler, SigmaSampler, find_sampler
-from promptengine.sampling.schedulers import NoiseTable, find_scheduler
+from promptengine.sampling.schedulers import DiscreteSchedule, find_scheduler
 
 __all__ = [
-    "Job",
     "PreparedPass",
-    "prepare_job",
-    "refuse_unhonoured",
-    "shared_settings",
-    "with_networks_of",
+    "PreparedRequest",
+    "batch_settings",
+    "check_supported",
+    "prepare_request",
+    "share_networks",
 ]
 
 _OWN: Mapping[str, Any] = {
@@ -78,15 +84,15 @@ class PreparedPass:
 
     sampler: Sampler
     schedule: Tensor
-    walk: Walk | None
-    stack: NetworkStack
-    guidance: Guidance
+    walk: StepRange | None
+    stack: LoadedNetworks
+    guidance: PromptCond
     entries: Mapping[str, object]
     diagnostics: tuple[Diagnostic, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class PreparedRequest:
     """A request with everything worked out that does not change from batch to batch.
 
     Attributes:
@@ -104,11 +110,11 @@ class Job:
     """
 
     request: GenerationRequest
-    table: NoiseTable
+    table: DiscreteSchedule
     first: PreparedPass
     second: PreparedPass | None
-    larger: Enlargement | None
-    start: StartLatents | None
+    larger: HiresSize | None
+    start: InitLatents | None
     seeds: Sequence[int]
     variation_seeds: Sequence[int]
     width: int
@@ -134,9 +140,9 @@ class Job:
     @property
     def shared(self) -> Hashable:
         """What must be equal for jobs to be sampled as one batch; nothing is equal to it where
-        :func:`shared_settings` of the request is None.
+        :func:`batch_settings` of the request is None.
         """
-        settings = shared_settings(self.request)
+        settings = batch_settings(self.request)
         if settings is None:
             return object()
         passes = [self.first, *([self.second] if self.second else [])]
@@ -166,7 +172,7 @@ class Job:
         return _updates(self.first, self.request.steps)
 
 
-def shared_settings(request: GenerationRequest) -> Hashable | None:
+def batch_settings(request: GenerationRequest) -> Hashable | None:
     """What requests must have in common to be sampled as one batch.
 
     None where the images of a batch depend on each other: where a sampler picks its steps by all of
@@ -188,15 +194,18 @@ def _any_adaptive(samplers: Iterable[Sampler]) -> bool:
 def _updates(prepared: PreparedPass, steps: int) -> int:
     if prepared.walk is None:
         return steps
-    return max(len(walked(prepared.sampler, prepared.schedule, prepared.walk)) - 1, 0)
+    return max(len(sigmas_for(prepared.sampler, prepared.schedule, prepared.walk)) - 1, 0)
 
 
-def prepare_job(
-    parts: Parts, request: GenerationRequest, encoder_noise: Tensor | None, clock: StageClock
-) -> Job:
+def prepare_request(
+    parts: EngineContext,
+    request: GenerationRequest,
+    encoder_noise: Tensor | None,
+    clock: StageTimer,
+) -> PreparedRequest:
     """Work a request out; see :meth:`promptengine.generation.engine.Engine.generate` for errors."""
     options, start = request.options, request.start
-    refuse_unhonoured(options)
+    check_supported(options)
     seeds, variation_seeds = _drawn_seeds(request)
     width, height = _size(parts.checkpoint, request)
     table = noise_table(parts.checkpoint.noise_table, options)
@@ -204,7 +213,7 @@ def prepare_job(
     calls = _calls(sampler, request.steps, options)
     walk = None
     if start is not None:
-        rule = exact_walk if options.img2img_exact_steps else plain_walk
+        rule = fixed_steps_for_strength if options.img2img_exact_steps else steps_for_strength
         walk = rule(request.steps, start.denoising_strength)
     hires, second, larger = request.hires, None, None
     if hires is not None:
@@ -217,7 +226,7 @@ def prepare_job(
             other,
             clock,
             table=table,
-            walk=exact_walk(steps, hires.denoising_strength),
+            walk=fixed_steps_for_strength(steps, hires.denoising_strength),
             calls=(calls, _calls(other, steps, options)),
         )
     request = _with_default_networks(parts.registry, request)
@@ -228,9 +237,11 @@ def prepare_job(
     # Tiles do not know of each other's far edge, which circular pictures depend on.
     tiles = not request.tiling and needs_tiles(parts.checkpoint.vae, parts.device, *largest)
     vaes, journal = [parts.checkpoint.vae] * tiles, parts.checkpoint.journal
-    with clock.measuring("encode"), in_tiles(*vaes, journal=journal):
-        latents = encode_start(parts.checkpoint, request, (width, height), seeds, encoder_noise)
-    return Job(
+    with clock.measuring("encode"), vae_tiling(*vaes, journal=journal):
+        latents = encode_init_images(
+            parts.checkpoint, request, (width, height), seeds, encoder_noise
+        )
+    return PreparedRequest(
         request=request,
         table=table,
         first=first,
@@ -245,7 +256,7 @@ def prepare_job(
     )
 
 
-def with_networks_of(first: Job, job: Job) -> Job:
+def share_networks(first: PreparedRequest, job: PreparedRequest) -> PreparedRequest:
     """A job under the networks of another one's prompt, as the later rows of WebUI's batches are.
 
     Its own networks are reported as not applied.
@@ -267,13 +278,13 @@ def with_networks_of(first: Job, job: Job) -> Job:
 
 
 def _prepare_pass(
-    parts: Parts,
+    parts: EngineContext,
     request: GenerationRequest,
     sampler: Sampler,
-    clock: StageClock,
+    clock: StageTimer,
     *,
-    table: NoiseTable,
-    walk: Walk | None,
+    table: DiscreteSchedule,
+    walk: StepRange | None,
     calls: tuple[int, int | None],
 ) -> PreparedPass:
     """Prepare a pass; ``calls`` are what prompt schedules count, in the first and the second pass."""
@@ -310,12 +321,12 @@ def _size(checkpoint: Checkpoint, request: GenerationRequest) -> tuple[int, int]
     return request.width or native[0], request.height or native[1]
 
 
-def _enlargement(hires: HiresPass, width: int, height: int) -> Enlargement:
+def _enlargement(hires: HiresPass, width: int, height: int) -> HiresSize:
     known = [*LATENT_UPSCALERS, *UPSCALERS]
     if hires.upscaler is not None and hires.upscaler not in known:
         message = f"unknown upscaler {hires.upscaler!r}; there are {', '.join(known)}"
         raise RequestError(message, field="hires.upscaler")
-    return enlargement(hires, width, height)
+    return hires_size(hires, width, height)
 
 
 def _with_prompts_of(hires: HiresPass, request: GenerationRequest) -> GenerationRequest:
@@ -328,14 +339,14 @@ def _with_prompts_of(hires: HiresPass, request: GenerationRequest) -> Generation
 
 def _with_default_networks(registry: Registry, request: GenerationRequest) -> GenerationRequest:
     """Append the tags of the networks that the options name, as WebUI's settings do."""
-    request, options = with_default_hypernetwork(request), request.options
+    request, options = append_default_hypernetwork(request), request.options
     if registry.find("lora", options.lora) is None:
         return request
-    prompt = with_default_lora(request.prompt, options.lora, options.default_multiplier)
+    prompt = append_default_lora(request.prompt, options.lora, options.default_multiplier)
     return replace(request, prompt=prompt)
 
 
-def refuse_unhonoured(options: Options) -> None:
+def check_supported(options: Options) -> None:
     """Raise RequestError where an option is changed that nothing here acts on."""
     for own, value in options.changed().items():
         if own in _NOT_HONOURED:

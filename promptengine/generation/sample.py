@@ -12,37 +12,39 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptengine.accel.tiling import tiled
+from promptengine.accel.tiling import circular_padding
 from promptengine.checkpoints.load import Checkpoint
-from promptengine.checkpoints.vae_codec import decoded, encode
-from promptengine.generation.cfg_denoiser import GuidedUnet, skips_resized_like_webui
-from promptengine.generation.conditioning import Parts
+from promptengine.checkpoints.vae_codec import decode_image, encode_image
+from promptengine.generation.cfg_denoiser import CFGDenoiser, skips_resized_like_webui
+from promptengine.generation.conditioning import EngineContext
 from promptengine.generation.model_inputs import (
-    Extras,
+    ExtraModelInputs,
     inpainting_channels,
     posterior_noise,
     size_conditioning,
 )
-from promptengine.generation.prepare import Job, PreparedPass
+from promptengine.generation.prepare import PreparedPass, PreparedRequest
 from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
-from promptengine.images.inpaint import finished
-from promptengine.images.latent_upscale import LATENT_UPSCALERS, Enlargement, upscaled
-from promptengine.images.resize import find_upscaler, resized
-from promptengine.networks.hypernetwork.inject import Injection, injected
+from promptengine.images.inpaint import composite_original
+from promptengine.images.latent_upscale import LATENT_UPSCALERS, HiresSize, upscale_latents
+from promptengine.images.resize import find_upscaler, resize_image
+from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.sampling.algorithms.base import OnStep
-from promptengine.sampling.img2img_steps import noised, walked
+from promptengine.sampling.img2img_steps import add_noise, sigmas_for
 from promptengine.sampling.noise import ImageNoise, Seeding, stream
 from promptengine.sampling.samplers import SigmaSampler
 
 __all__ = ["decode_batch", "sample_batch"]
 
 
-def sample_batch(parts: Parts, jobs: Sequence[Job], batch: int, on_step: OnStep) -> list[Tensor]:
+def sample_batch(
+    parts: EngineContext, jobs: Sequence[PreparedRequest], batch: int, on_step: OnStep
+) -> list[Tensor]:
     """Sample the latents of one batch, counted from 0.
 
     Args:
         parts: The engine's.
-        jobs: One, or several whose :attr:`~promptengine.generation.prepare.Job.shared` is equal.
+        jobs: One, or several whose :attr:`~promptengine.generation.prepare.PreparedRequest.shared` is equal.
         batch: Which of their batches.
         on_step: Called after every step.
 
@@ -89,8 +91,8 @@ class _Pass:
         noise: The same of all images.
     """
 
-    parts: Parts
-    jobs: Sequence[Job]
+    parts: EngineContext
+    jobs: Sequence[PreparedRequest]
     prepared: Sequence[PreparedPass]
     seedings: Sequence[Seeding]
     noise: ImageNoise
@@ -98,8 +100,8 @@ class _Pass:
     @classmethod
     def of(
         cls,
-        parts: Parts,
-        jobs: Sequence[Job],
+        parts: EngineContext,
+        jobs: Sequence[PreparedRequest],
         batch: int,
         *,
         enlarged: tuple[int, int] | None = None,
@@ -138,10 +140,10 @@ def _run_from(
     if walk is None or walk.total == 0:
         return start
     extra = job.request.options.extra_noise
-    x = noised(
+    x = add_noise(
         sampler, prepared.schedule, walk, table=job.table, start=start, noise=first, extra=extra
     )
-    part = walked(sampler, prepared.schedule, walk)
+    part = sigmas_for(sampler, prepared.schedule, walk)
     if isinstance(sampler, SigmaSampler) or len(part) > 1:
         x = _run(this, x, on_step, part=part, blend=blend)
     return x if blend is None else blend(x)
@@ -160,9 +162,9 @@ def _run(
     folder = this.parts.networks.folder
     with (
         prepared.stack.merged(journal),
-        injected(unet, folder=folder, journal=journal) as injection,
+        inject_hypernetworks(unet, folder=folder, journal=journal) as injection,
         skips_resized_like_webui(unet, journal=journal),
-        tiled(*[unet] * job.request.tiling, journal=journal),
+        circular_padding(*[unet] * job.request.tiling, journal=journal),
     ):
         return run_pass(
             prepared.sampler,
@@ -178,7 +180,7 @@ def _run(
         )
 
 
-def _guided(this: _Pass, injection: Injection) -> GuidedUnet:
+def _guided(this: _Pass, injection: Injection) -> CFGDenoiser:
     """The UNet, with what it reads beside text, sized as the pass is."""
     checkpoint = this.parts.checkpoint
     _, rows, columns = this.noise.shape
@@ -196,17 +198,17 @@ def _guided(this: _Pass, injection: Injection) -> GuidedUnet:
     else:
         channels = None
     pairs = zip(this.prepared, this.counts, strict=True)
-    return GuidedUnet(
+    return CFGDenoiser(
         checkpoint.unet,
         [prepared.guidance for prepared, count in pairs for _ in range(count)],
         this.jobs[0].request.options,
-        Extras(size_conditioning(checkpoint, width=width, height=height), channels),
+        ExtraModelInputs(size_conditioning(checkpoint, width=width, height=height), channels),
         checkpoint.prediction,
         injection,
     )
 
 
-def _seeding(job: Job, batch: int) -> Seeding:
+def _seeding(job: PreparedRequest, batch: int) -> Seeding:
     request = job.request
     images = slice(batch * request.images_at_once, (batch + 1) * request.images_at_once)
     width, height = request.seed_resize_from or (0, 0)
@@ -221,30 +223,32 @@ def _seeding(job: Job, batch: int) -> Seeding:
 
 
 def _enlarged(
-    checkpoint: Checkpoint, job: Job, x: Tensor, larger: Enlargement, seeds: Sequence[int]
+    checkpoint: Checkpoint, job: PreparedRequest, x: Tensor, larger: HiresSize, seeds: Sequence[int]
 ) -> Tensor:
     """What the second pass starts from: the first one's latents, or its pictures, enlarged."""
     upscaler = "Latent"
     if job.request.hires is not None:
         upscaler = job.request.hires.upscaler or upscaler
     if upscaler in LATENT_UPSCALERS:
-        return larger.trimmed(upscaled(x, larger.cells, upscaler))
+        return larger.trimmed(upscale_latents(x, larger.cells, upscaler))
     tiling, filter_ = job.request.tiling, find_upscaler(upscaler)
     # The last image's seed stands for the whole batch, as in WebUI.
     draw = stream(seeds[-1])
     latents: list[Tensor] = []
     for one in x:
-        image = decoded(checkpoint, one, tiling=tiling)
-        image = resized(image, larger.width, larger.height, upscaler=filter_)
-        posterior = encode(checkpoint, image, tiling=tiling)
+        image = decode_image(checkpoint, one, tiling=tiling)
+        image = resize_image(image, larger.width, larger.height, upscaler=filter_)
+        posterior = encode_image(checkpoint, image, tiling=tiling)
         latents.append(posterior.sample(draw(posterior.mean.shape)))
     return larger.trimmed(torch.cat(latents))
 
 
-def decode_batch(checkpoint: Checkpoint, job: Job, latents: Tensor) -> list[Image.Image]:
+def decode_batch(
+    checkpoint: Checkpoint, job: PreparedRequest, latents: Tensor
+) -> list[Image.Image]:
     """Decode a batch to RGB pictures, what stays of the originals laid over them."""
-    images = [decoded(checkpoint, one, tiling=job.request.tiling) for one in latents]
+    images = [decode_image(checkpoint, one, tiling=job.request.tiling) for one in latents]
     if job.start is None:
         return images
     pairs = zip(images, job.start.pictures, strict=True)
-    return [finished(image, picture, job.request.options) for image, picture in pairs]
+    return [composite_original(image, picture, job.request.options) for image, picture in pairs]

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from promptengine.generation.cfg_denoiser import GuidedUnet
+from promptengine.generation.cfg_denoiser import CFGDenoiser
 from promptengine.request.options import Options
 from promptengine.sampling.algorithms.base import Denoise, OnStep, StepNoise
 from promptengine.sampling.brownian import brownian_noise
 from promptengine.sampling.noise import ImageNoise
 from promptengine.sampling.parameterization import denoised_from, noise_from
-from promptengine.sampling.samplers import Sampler, SigmaSampler, settings_of
-from promptengine.sampling.schedulers import NoiseTable
+from promptengine.sampling.samplers import Sampler, SigmaSampler, sampler_settings
+from promptengine.sampling.schedulers import DiscreteSchedule
 
 __all__ = ["Blend", "first_latents", "noise_table", "run_pass"]
 
@@ -39,7 +39,7 @@ class Blend:
         return x * self.mask + self.start * (1 - self.mask)
 
 
-def noise_table(table: NoiseTable, options: Options) -> NoiseTable:
+def noise_table(table: DiscreteSchedule, options: Options) -> DiscreteSchedule:
     """The model's noise levels as the options want them."""
     if options.downcast_alphas:
         table = table.downcast()
@@ -61,8 +61,8 @@ def first_latents(
 
 def run_pass(
     sampler: Sampler,
-    model: GuidedUnet,
-    table: NoiseTable,
+    model: CFGDenoiser,
+    table: DiscreteSchedule,
     x: Tensor,
     schedule: Tensor,
     *,
@@ -91,7 +91,7 @@ def run_pass(
         Latents ``[images, channels, height, width]``, float32.
     """
     levels = (schedule if part is None else part).to(x.device)
-    settings = settings_of(sampler, options)
+    settings = sampler_settings(sampler, options)
     if isinstance(sampler, SigmaSampler):
         if sampler.spans and part is None:
             settings["span"] = table.lowest, table.highest
@@ -129,7 +129,7 @@ def run_pass(
 
 
 def _denoiser(
-    model: GuidedUnet, table: NoiseTable, blend: Blend | None, *, quantised: bool
+    model: CFGDenoiser, table: DiscreteSchedule, blend: Blend | None, *, quantised: bool
 ) -> Denoise:
     """The guided UNet as a function of sigma that answers with x0."""
 

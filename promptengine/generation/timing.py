@@ -6,10 +6,10 @@ import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
-__all__ = ["StageClock"]
+__all__ = ["StageTimer"]
 
 
-class StageClock:
+class StageTimer:
     """Adds up seconds by stage.
 
     Attributes:

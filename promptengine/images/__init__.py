@@ -1,14 +1,14 @@
 """Pictures as files, the text inside them, and pictures side by side."""
 
 from promptengine.images.contact_sheet import draw_sheet, stack_sheets
-from promptengine.images.read import PictureInfo, read_picture
-from promptengine.images.save import save_picture, save_png
+from promptengine.images.read import ImageInfo, read_image_info
+from promptengine.images.save import save_image, save_png
 
 __all__ = [
-    "PictureInfo",
+    "ImageInfo",
     "draw_sheet",
-    "read_picture",
-    "save_picture",
+    "read_image_info",
+    "save_image",
     "save_png",
     "stack_sheets",
 ]

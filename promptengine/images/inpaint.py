@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
-from promptengine.checkpoints.vae_codec import flattened
+from promptengine.checkpoints.vae_codec import flatten_alpha
 from promptengine.errors import RequestError
 from promptengine.images.masks import (
     Box,
-    blurred,
-    filled,
-    masked_box,
+    blur_mask,
+    double_mask,
+    fill_masked,
+    mask_box,
     overlay,
     read_mask,
-    strengthened,
 )
-from promptengine.images.resize import find_upscaler, resized
+from promptengine.images.resize import find_upscaler, resize_image
 from promptengine.request.options import Options
 from promptengine.request.request import ImageStart, Inpainting
 
-__all__ = ["Masks", "PreparedPicture", "finished", "prepared_masks", "prepared_picture"]
+__all__ = ["Masks", "PreparedImage", "composite_original", "prepare_image", "prepare_masks"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +40,7 @@ class Masks:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PreparedPicture:
+class PreparedImage:
     """A picture to start from.
 
     Attributes:
@@ -54,7 +54,7 @@ class PreparedPicture:
     box: Box | None
 
 
-def prepared_masks(start: ImageStart, size: tuple[int, int]) -> Masks | None:
+def prepare_masks(start: ImageStart, size: tuple[int, int]) -> Masks | None:
     """Work the mask out.
 
     Args:
@@ -71,52 +71,52 @@ def prepared_masks(start: ImageStart, size: tuple[int, int]) -> Masks | None:
     if inpainting is None:
         return None
     mask = read_mask(inpainting.mask, hard=inpainting.hard)
-    mask = blurred(ImageOps.invert(mask) if inpainting.inverted else mask, *inpainting.blur)
+    mask = blur_mask(ImageOps.invert(mask) if inpainting.inverted else mask, *inpainting.blur)
     if inpainting.only_masked:
-        box = masked_box(mask, inpainting.padding, size)
-        return Masks(resized(mask.crop(box), *size, "pad"), mask, box)
+        box = mask_box(mask, inpainting.padding, size)
+        return Masks(resize_image(mask.crop(box), *size, "pad"), mask, box)
     mode = "pad" if start.resize_mode == "latent" else start.resize_mode
-    painted = resized(mask, *size, mode)
-    return Masks(painted, strengthened(painted), None)
+    painted = resize_image(mask, *size, mode)
+    return Masks(painted, double_mask(painted), None)
 
 
-def prepared_picture(
+def prepare_image(
     image: Image.Image,
     start: ImageStart,
     masks: Masks | None,
     size: tuple[int, int],
     options: Options,
-) -> PreparedPicture:
+) -> PreparedImage:
     """Make one picture ready for the encoder.
 
     Args:
         image: In any mode and size.
         start: How it is to be treated.
-        masks: As :func:`prepared_masks` gives them.
+        masks: As :func:`prepare_masks` gives them.
         size: Width and height to paint, in pixels.
         options: The background's colour and the upscaler are read from them.
 
     Raises:
         RequestError: Picture and mask do not go together, or an option cannot be used.
     """
-    image = flattened(image, options.background_colour)
+    image = flatten_alpha(image, options.background_colour)
     upscaler = find_upscaler(options.image_upscaler)
     box = None if masks is None else masks.box
     if box is None:
-        image = resized(image, *size, start.resize_mode, upscaler)
+        image = resize_image(image, *size, start.resize_mode, upscaler)
     if masks is None or start.inpainting is None:
-        return PreparedPicture(image, None, None)
+        return PreparedImage(image, None, None)
     if image.size != masks.overlay.size:
         raise RequestError(_misfit(image, masks.overlay), field="mask")
     stays = overlay(image, masks.overlay)
     if box is not None:
-        image = resized(image.crop(box), *size, "pad", upscaler)
-    return PreparedPicture(_begun(image, masks.painted, start.inpainting), stays, box)
+        image = resize_image(image.crop(box), *size, "pad", upscaler)
+    return PreparedImage(_begun(image, masks.painted, start.inpainting), stays, box)
 
 
 def _begun(image: Image.Image, mask: Image.Image, inpainting: Inpainting) -> Image.Image:
     """What stands under the mask at first; where latents are replaced, pixels are filled before."""
-    return image if inpainting.content == "original" else filled(image, mask)
+    return image if inpainting.content == "original" else fill_masked(image, mask)
 
 
 def _misfit(image: Image.Image, mask: Image.Image) -> str:
@@ -126,7 +126,7 @@ def _misfit(image: Image.Image, mask: Image.Image) -> str:
     return f"{sizes}; give both the same size, or have the image resized by another mode"
 
 
-def finished(image: Image.Image, picture: PreparedPicture, options: Options) -> Image.Image:
+def composite_original(image: Image.Image, picture: PreparedImage, options: Options) -> Image.Image:
     """Lay what stays of the original over a painted picture.
 
     Args:
@@ -140,7 +140,7 @@ def finished(image: Image.Image, picture: PreparedPicture, options: Options) -> 
         left, top, right, bottom = picture.box
         whole = Image.new("RGBA", picture.overlay.size)
         upscaler = find_upscaler(options.image_upscaler)
-        whole.paste(resized(image, right - left, bottom - top, "crop", upscaler), (left, top))
+        whole.paste(resize_image(image, right - left, bottom - top, "crop", upscaler), (left, top))
         image = whole
     image = image.convert("RGBA")
     image.alpha_composite(picture.overlay)

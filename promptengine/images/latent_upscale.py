@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 from promptengine.errors import RequestError
 from promptengine.request.request import HiresPass
 
-__all__ = ["LATENT_UPSCALERS", "Enlargement", "enlargement", "upscaled"]
+__all__ = ["LATENT_UPSCALERS", "HiresSize", "hires_size", "upscale_latents"]
 
 LATENT_UPSCALERS: Mapping[str, tuple[str, bool]] = {
     "Latent": ("bilinear", False),
@@ -27,7 +27,7 @@ _SMALLEST, _LARGEST = 8, 16384
 
 
 @dataclass(frozen=True, slots=True)
-class Enlargement:
+class HiresSize:
     """What a picture is enlarged to, and what is cut off then.
 
     Attributes:
@@ -60,7 +60,7 @@ class Enlargement:
         return latents[..., rows, across // 2 : width - (across + 1) // 2]
 
 
-def enlargement(hires: HiresPass, width: int, height: int) -> Enlargement:
+def hires_size(hires: HiresPass, width: int, height: int) -> HiresSize:
     """Work out the second pass's size from the first one's, in pixels.
 
     Raises:
@@ -71,16 +71,16 @@ def enlargement(hires: HiresPass, width: int, height: int) -> Enlargement:
         # The side that has further to go is met; the other one goes too far and is cut.
         if x * height > y * width:
             tall = x * height // width
-            result = Enlargement(x, tall, (0, (tall - y) // 8))
+            result = HiresSize(x, tall, (0, (tall - y) // 8))
         else:
             wide = y * width // height
-            result = Enlargement(wide, y, ((wide - x) // 8, 0))
+            result = HiresSize(wide, y, ((wide - x) // 8, 0))
     elif x:
-        result = Enlargement(x, x * height // width)
+        result = HiresSize(x, x * height // width)
     elif y:
-        result = Enlargement(y * width // height, y)
+        result = HiresSize(y * width // height, y)
     else:
-        result = Enlargement(int(width * hires.scale), int(height * hires.scale))
+        result = HiresSize(int(width * hires.scale), int(height * hires.scale))
     for side in (result.width, result.height):
         if not _SMALLEST <= side <= _LARGEST:
             message = f"the high-resolution pass would be {result.width}x{result.height} pixels"
@@ -88,7 +88,7 @@ def enlargement(hires: HiresPass, width: int, height: int) -> Enlargement:
     return result
 
 
-def upscaled(latents: Tensor, size: tuple[int, int], upscaler: str = "Latent") -> Tensor:
+def upscale_latents(latents: Tensor, size: tuple[int, int], upscaler: str = "Latent") -> Tensor:
     """Interpolate latents ``[images, channels, height, width]``.
 
     Args:

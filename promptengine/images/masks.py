@@ -13,13 +13,13 @@ from promptengine.errors import RequestError
 
 __all__ = [
     "Box",
-    "blurred",
-    "filled",
+    "blur_mask",
+    "double_mask",
+    "fill_masked",
     "latent_mask",
-    "masked_box",
+    "mask_box",
     "overlay",
     "read_mask",
-    "strengthened",
 ]
 
 Box = tuple[int, int, int, int]
@@ -46,7 +46,7 @@ def read_mask(image: Image.Image, *, hard: bool = True) -> Image.Image:
     return image.convert("L")
 
 
-def blurred(mask: Image.Image, across: float, down: float) -> Image.Image:
+def blur_mask(mask: Image.Image, across: float, down: float) -> Image.Image:
     """Blur a mask along both axes, each with a sigma of its own in pixels; 0 leaves it sharp.
 
     OpenCV's fixed-point Gaussian, to the last bit.
@@ -86,7 +86,7 @@ def _blurred_along(pixels: np.ndarray, axis: int, weights: list[int]) -> np.ndar
     return (total + _HALF) >> 8
 
 
-def masked_box(mask: Image.Image, padding: int, target: tuple[int, int]) -> Box:
+def mask_box(mask: Image.Image, padding: int, target: tuple[int, int]) -> Box:
     """The part of a picture that is worked on where only the masked area is painted.
 
     Args:
@@ -124,7 +124,7 @@ def _widened(start: int, end: int, length: float, limit: int) -> tuple[int, int]
     return start, end
 
 
-def strengthened(mask: Image.Image) -> Image.Image:
+def double_mask(mask: Image.Image) -> Image.Image:
     """Twice the mask, so that the blend of old and new lies outside of what was marked."""
     return mask.point([min(2 * level, 255) for level in range(256)])
 
@@ -150,7 +150,7 @@ def overlay(image: Image.Image, mask: Image.Image) -> Image.Image:
     return _kept(image, mask).convert("RGBA")
 
 
-def filled(image: Image.Image, mask: Image.Image) -> Image.Image:
+def fill_masked(image: Image.Image, mask: Image.Image) -> Image.Image:
     """Fill the masked part of a picture with the colours around it, blurred from far to near."""
     kept = _kept(image, mask)
     canvas = Image.new("RGBA", image.size)

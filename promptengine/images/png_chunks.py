@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from promptengine.errors import PictureError
+from promptengine.errors import ImageError
 from promptengine.images.exif import read_user_comment
 
-__all__ = ["MOST_INFOTEXT", "MOST_TEXT_BYTES", "PictureTexts", "read_texts", "texts_of"]
+__all__ = ["MOST_INFOTEXT", "MOST_TEXT_BYTES", "ImageTexts", "read_texts", "texts_of"]
 
 MOST_TEXT_BYTES: Final = 16 << 20
 """Of all texts in a file together."""
@@ -42,7 +42,7 @@ _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 
 
 @dataclass(frozen=True, slots=True)
-class PictureTexts:
+class ImageTexts:
     """What a picture's file says beside its pixels.
 
     Attributes:
@@ -107,7 +107,7 @@ class _Reader:
         return struct.unpack(form, self.take(struct.calcsize(form)))
 
 
-def read_texts(path: Path) -> PictureTexts | None:
+def read_texts(path: Path) -> ImageTexts | None:
     """Read the texts inside a picture; None where the file is no picture of these formats.
 
     Raises:
@@ -118,7 +118,7 @@ def read_texts(path: Path) -> PictureTexts | None:
         return texts_of(file, path)
 
 
-def texts_of(file: BinaryIO, name: Path) -> PictureTexts | None:
+def texts_of(file: BinaryIO, name: Path) -> ImageTexts | None:
     """The same for an open file that can be sought in.
 
     Args:
@@ -139,7 +139,7 @@ def texts_of(file: BinaryIO, name: Path) -> PictureTexts | None:
         _check_lengths(found.texts)
         return found
     except _Damaged as damage:
-        raise PictureError(str(damage), path=name) from None
+        raise ImageError(str(damage), path=name) from None
 
 
 def _check_lengths(texts: Mapping[str, str]) -> None:
@@ -152,7 +152,7 @@ def _check_lengths(texts: Mapping[str, str]) -> None:
             )
 
 
-def _walker(start: bytes) -> Callable[[_Reader], PictureTexts] | None:
+def _walker(start: bytes) -> Callable[[_Reader], ImageTexts] | None:
     if start.startswith(_PNG):
         return _png
     if start.startswith(_JPEG):
@@ -162,7 +162,7 @@ def _walker(start: bytes) -> Callable[[_Reader], PictureTexts] | None:
     return _webp if start[:4] == b"RIFF" and start[8:] == b"WEBP" else None
 
 
-def _png(reader: _Reader) -> PictureTexts:
+def _png(reader: _Reader) -> ImageTexts:
     """Chunks of length, name, data and checksum (PNG, third edition, section 5.3)."""
     reader.take(len(_PNG))
     texts: dict[str, str] = {}
@@ -170,7 +170,7 @@ def _png(reader: _Reader) -> PictureTexts:
     while True:
         (length,), kind = reader.unpack(">I"), reader.take(4)
         if kind == b"IEND":
-            return PictureTexts("PNG", texts, size)
+            return ImageTexts("PNG", texts, size)
         if kind == b"IHDR" and size is None and length >= 8:
             width, height = reader.unpack(">II")
             size = (width, height)
@@ -200,7 +200,7 @@ def _png_text(reader: _Reader, kind: bytes, data: bytes) -> tuple[str, str]:
     return name, (reader.inflated(body) if compressed else body).decode("utf-8", "replace")
 
 
-def _jpeg(reader: _Reader) -> PictureTexts:
+def _jpeg(reader: _Reader) -> ImageTexts:
     """Segments of a marker and a length up to the first scan (ITU-T T.81, annex B)."""
     reader.take(len(_JPEG))
     texts: dict[str, str] = {}
@@ -211,7 +211,7 @@ def _jpeg(reader: _Reader) -> PictureTexts:
         while marker == 0xFF:
             (marker,) = reader.unpack(">B")
         if marker in (_START_OF_SCAN, _END_OF_IMAGE):
-            return PictureTexts("JPEG", texts)
+            return ImageTexts("JPEG", texts)
         if marker in _ALONE:
             continue
         (length,) = reader.unpack(">H")
@@ -227,7 +227,7 @@ def _jpeg(reader: _Reader) -> PictureTexts:
             texts.setdefault("UserComment", text)
 
 
-def _webp(reader: _Reader) -> PictureTexts:
+def _webp(reader: _Reader) -> ImageTexts:
     """RIFF chunks, each of an even length (RFC 9649, section 2.3)."""
     reader.take(4)
     (whole,) = reader.unpack("<I")
@@ -244,10 +244,10 @@ def _webp(reader: _Reader) -> PictureTexts:
                 texts.setdefault("UserComment", text)
             padded -= length
         reader.skip(padded)
-    return PictureTexts("WEBP", texts)
+    return ImageTexts("WEBP", texts)
 
 
-def _gif(reader: _Reader) -> PictureTexts:
+def _gif(reader: _Reader) -> ImageTexts:
     """Blocks, each a chain of pieces of at most 255 bytes (GIF89a, sections 15 to 27)."""
     reader.take(6)
     _, _, flags, _, _ = reader.unpack("<HHBBB")
@@ -268,7 +268,7 @@ def _gif(reader: _Reader) -> PictureTexts:
         else:
             raise _Damaged("the picture is damaged: a block is of no known kind")
     text = b"".join(comments).decode("utf-8", "replace")
-    return PictureTexts("GIF", {"comment": text} if text else {})
+    return ImageTexts("GIF", {"comment": text} if text else {})
 
 
 def _skip_colours(reader: _Reader, flags: int) -> None:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from promptengine.errors import PictureError
-from promptengine.images.png_chunks import MOST_INFOTEXT, PictureTexts, read_texts
+from promptengine.errors import ImageError
+from promptengine.images.png_chunks import MOST_INFOTEXT, ImageTexts, read_texts
 from promptengine.images.save import KEYWORD, OWN_KEYWORD, from_json
 from promptengine.infotext.novelai import read_novelai
 from promptengine.infotext.other_programs import program_of
 from promptengine.infotext.read import Infotext, read_infotext
 
-__all__ = ["PictureInfo", "infotext_in", "read_picture"]
+__all__ = ["ImageInfo", "infotext_in", "read_image_info"]
 
 _KEYWORDS: Final = (KEYWORD, "UserComment", "comment")
 _USED: Final = frozenset({*_KEYWORDS, OWN_KEYWORD})
@@ -23,7 +23,7 @@ _ANYBODYS: Final = frozenset({"comment"})
 
 
 @dataclass(frozen=True, slots=True)
-class PictureInfo:
+class ImageInfo:
     """What a file says.
 
     Attributes:
@@ -54,7 +54,7 @@ class PictureInfo:
         return f"holds metadata of {self.program}, which is not read, and no infotext"
 
 
-def read_picture(path: str | Path) -> PictureInfo:
+def read_image_info(path: str | Path) -> ImageInfo:
     """Read what a picture says about itself, or what a text file says.
 
     A picture without an infotext may have it in a text file of its name beside it, which counts only
@@ -70,24 +70,24 @@ def read_picture(path: str | Path) -> PictureInfo:
         text = _text_file(place)
         if text is None:
             message = "neither a picture (PNG, JPEG, WEBP, GIF) nor a text in UTF-8"
-            raise PictureError(message, path=place)
+            raise ImageError(message, path=place)
         if not text.strip():
-            raise PictureError("the file is empty: neither a picture nor an infotext", path=place)
+            raise ImageError("the file is empty: neither a picture nor an infotext", path=place)
         if program := program_of({"": text}):
-            return PictureInfo(place, "text", "", None, {place.name: text}, program)
-        return PictureInfo(place, "text", place.name, read_infotext(text), {})
+            return ImageInfo(place, "text", "", None, {place.name: text}, program)
+        return ImageInfo(place, "text", place.name, read_infotext(text), {})
     source, infotext = infotext_in(found)
     if infotext is None:
         source, infotext = _beside(place)
     if infotext is None:
         program = program_of(found.texts)
-        return PictureInfo(place, found.format, "", None, dict(found.texts), program)
+        return ImageInfo(place, found.format, "", None, dict(found.texts), program)
     others = {key: text for key, text in found.texts.items() if key not in _USED}
-    return PictureInfo(place, found.format, source, infotext, others)
+    return ImageInfo(place, found.format, source, infotext, others)
 
 
-def infotext_in(found: PictureTexts) -> tuple[str, Infotext | None]:
-    """Where among a picture's texts its infotext is, as :class:`PictureInfo` says, and the infotext."""
+def infotext_in(found: ImageTexts) -> tuple[str, Infotext | None]:
+    """Where among a picture's texts its infotext is, as :class:`ImageInfo` says, and the infotext."""
     own = from_json(found.texts.get(OWN_KEYWORD, ""))
     text = found.texts.get(KEYWORD)
     # Where the two differ, another program has changed the one that it knows.
@@ -108,7 +108,7 @@ def _beside(picture: Path) -> tuple[str, Infotext | None]:
     path = picture.with_suffix(".txt")
     try:
         text = _text_file(path)
-    except (OSError, PictureError):
+    except (OSError, ImageError):
         return "", None
     infotext = read_infotext(text or "")
     return (path.name, infotext) if infotext.entries else ("", None)
@@ -133,5 +133,5 @@ def _text_file(path: Path) -> str | None:
         text = ""
     if len(content) > most or len(text) > MOST_INFOTEXT:
         message = f"a text of more than {MOST_INFOTEXT} characters, which is no infotext"
-        raise PictureError(message, path=path)
+        raise ImageError(message, path=path)
     return text

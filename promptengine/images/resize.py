@@ -11,7 +11,7 @@ from PIL.Image import Resampling
 from promptengine.errors import RequestError
 from promptengine.request.request import ResizeMode
 
-__all__ = ["UPSCALERS", "find_upscaler", "fitted", "resized"]
+__all__ = ["UPSCALERS", "find_upscaler", "fit_size", "resize_image"]
 
 UPSCALERS: Final = {
     "None": None,
@@ -33,7 +33,7 @@ def find_upscaler(name: str) -> Resampling | None:
     return UPSCALERS[name]
 
 
-def resized(
+def resize_image(
     image: Image.Image,
     width: int,
     height: int,
@@ -54,7 +54,7 @@ def resized(
         return image
     if mode == "stretch":
         return _scaled(image, width, height, upscaler)
-    inner = fitted(image.size, (width, height), cover=mode == "crop")
+    inner = fit_size(image.size, (width, height), cover=mode == "crop")
     scaled = _scaled(image, *inner, upscaler)
     canvas = Image.new(image.mode, (width, height))
     left, top = width // 2 - inner[0] // 2, height // 2 - inner[1] // 2
@@ -65,7 +65,7 @@ def resized(
     return canvas
 
 
-def fitted(size: tuple[int, int], target: tuple[int, int], *, cover: bool) -> tuple[int, int]:
+def fit_size(size: tuple[int, int], target: tuple[int, int], *, cover: bool) -> tuple[int, int]:
     """The largest size of the same proportions within a target, or the smallest that covers it.
 
     One side is the target's; the other one is rounded down.

@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from promptengine.errors import PictureError
-from promptengine.files.atomic import replacing
+from promptengine.errors import ImageError
+from promptengine.files.atomic import atomic_write
 from promptengine.images.exif import make_exif
 from promptengine.images.png_chunks import MOST_INFOTEXT
 from promptengine.infotext.read import Infotext
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 __all__ = [
     "KEYWORD",
     "OWN_KEYWORD",
-    "encode_picture",
+    "encode_image",
     "from_json",
-    "save_picture",
+    "save_image",
     "save_png",
     "to_json",
 ]
@@ -38,7 +38,7 @@ _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEB
 _LONGEST_SEGMENT: Final = 0xFFFF - 2
 
 
-def save_picture(
+def save_image(
     image: Image, path: str | Path, infotext: str | Infotext = "", *, quality: int = 80
 ) -> None:
     """Write a picture in the format of its suffix, with its infotext where WebUI has it.
@@ -65,27 +65,27 @@ def save_picture(
     form = _FORMATS.get(target.suffix.lower())
     if form is None:
         message = f"cannot write this format; the name must end in {', '.join(_FORMATS)}"
-        raise PictureError(message, path=target)
-    with replacing(target) as temporary:
+        raise ImageError(message, path=target)
+    with atomic_write(target) as temporary:
         _write(image, temporary, _options(form, infotext, quality, target), target)
 
 
 def save_png(image: Image, path: str | Path, infotext: str | Infotext = "") -> None:
-    """Write a PNG with its infotext, whatever the suffix; see :func:`save_picture`.
+    """Write a PNG with its infotext, whatever the suffix; see :func:`save_image`.
 
     Raises:
         PictureError: A text of more characters than are read again.
         OSError: The folder is missing or not writable, or the disk is full.
     """
     target = Path(path)
-    with replacing(target) as temporary:
+    with atomic_write(target) as temporary:
         _write(image, temporary, {"format": "PNG", **_chunks(infotext, target)}, target)
 
 
-def encode_picture(
+def encode_image(
     image: Image, suffix: str, infotext: str | Infotext = "", *, quality: int = 80
 ) -> bytes:
-    """The bytes of the file that :func:`save_picture` would write.
+    """The bytes of the file that :func:`save_image` would write.
 
     Args:
         image: The picture, RGB.
@@ -107,12 +107,12 @@ def _options(form: str, infotext: str | Infotext, quality: int, name: Path) -> d
         return {"format": form, **_chunks(infotext, name)}
     exif = make_exif(str(infotext)) if str(infotext) else b""
     if len(str(infotext)) > MOST_INFOTEXT:
-        raise PictureError("the infotext is longer than a picture may hold", path=name)
+        raise ImageError("the infotext is longer than a picture may hold", path=name)
     if form == "JPEG" and len(exif) > _LONGEST_SEGMENT:
         message = (
             "the infotext is too long for JPEG, which holds 32,000 characters; use PNG or WEBP"
         )
-        raise PictureError(message, path=name)
+        raise ImageError(message, path=name)
     return {"format": form, "exif": exif, "quality": quality}
 
 
@@ -123,7 +123,7 @@ def _chunks(infotext: str | Infotext, name: Path) -> dict[str, Any]:
     text = _encodable(str(infotext))
     own = _encodable(to_json(infotext)) if isinstance(infotext, Infotext) else ""
     if len(text) > MOST_INFOTEXT:
-        raise PictureError("the infotext is longer than a picture may hold", path=name)
+        raise ImageError("the infotext is longer than a picture may hold", path=name)
     if text:
         chunks.add_text(KEYWORD, text)
     if own:
@@ -184,4 +184,4 @@ def _write(image: Image, file: Path | BytesIO, options: Mapping[str, Any], name:
         image.save(file, **options)
     except ValueError as error:
         # Pillow has no error of its own for what a format cannot hold.
-        raise PictureError(f"cannot be written: {error}", path=name) from error
+        raise ImageError(f"cannot be written: {error}", path=name) from error

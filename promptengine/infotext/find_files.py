@@ -18,7 +18,7 @@ from promptengine.files.size_limits import MOST_HEADER_BYTES, json_object
 from promptengine.prompt import Diagnostic, Tag, parse
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 
-__all__ = ["Finder", "Sought", "hash_list"]
+__all__ = ["FileFinder", "FileQuery", "hash_list"]
 
 _WORDS: Final[Mapping[Kind, str]] = {
     "hypernet": "hypernetwork",
@@ -37,7 +37,7 @@ _NOT_LISTED: Final = {ord(mark): None for mark in ",:\r\n"}
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
+class FileQuery:
     """What an infotext says of a file.
 
     Attributes:
@@ -55,7 +55,7 @@ class Sought:
         return f"{_WORDS[self.kind]} {name!r}" + (f" [{self.digest}]" if self.digest else "")
 
 
-class Finder:
+class FileFinder:
     """Finds files, and reads none of them twice to learn its hash.
 
     Args:
@@ -66,7 +66,7 @@ class Finder:
         self.registry = registry
         self._lora_digests: dict[Path, tuple[str, ...]] = {}
 
-    def find(self, sought: Sought) -> tuple[RegistryEntry | None, tuple[Diagnostic, ...]]:
+    def find(self, sought: FileQuery) -> tuple[RegistryEntry | None, tuple[Diagnostic, ...]]:
         """Find a file by its hash, or else by its name.
 
         Reads no more than it must: the file of that name, and all of that kind only where this one
@@ -114,7 +114,7 @@ class Finder:
             if kind is None or digest is None:
                 continue
             if (kind, name) not in found:
-                found[kind, name], said = self._name_here(Sought(kind, name, digest))
+                found[kind, name], said = self._name_here(FileQuery(kind, name, digest))
                 remarks |= dict.fromkeys(said)
             start = tag.span.start + len(f"<{tag.kind}:")
             if prompt.startswith(name, start):
@@ -125,7 +125,7 @@ class Finder:
                 remarks[Diagnostic("warning", message)] = None
         return "".join((*pieces, prompt[done:])), tuple(remarks)
 
-    def _name_here(self, sought: Sought) -> tuple[str, tuple[Diagnostic, ...]]:
+    def _name_here(self, sought: FileQuery) -> tuple[str, tuple[Diagnostic, ...]]:
         """The name by which a tag finds a file; as it was where it finds it already."""
         entry, remarks = self.find(sought)
         if entry is None or self.registry.find(sought.kind, sought.name) == entry:
@@ -135,7 +135,7 @@ class Finder:
             return sought.name, (*remarks, Diagnostic("warning", message))
         return entry.name, remarks
 
-    def _missing(self, sought: Sought) -> Diagnostic:
+    def _missing(self, sought: FileQuery) -> Diagnostic:
         near = self.registry.near(sought.kind, sought.name) if sought.name else ()
         hint = f"names like it: {', '.join(map(repr, near))}" if near else ""
         return Diagnostic("warning", f"{sought} is not in the models folder", None, hint)

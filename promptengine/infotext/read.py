@@ -29,10 +29,10 @@ __all__ = [
     "NEGATIVE",
     "Infotext",
     "Pair",
-    "infotext_of",
-    "pairs",
+    "infotext_with_prompts",
     "read_infotext",
-    "unquoted",
+    "split_pairs",
+    "unquote",
 ]
 
 NEGATIVE: Final = "Negative prompt:"
@@ -102,12 +102,12 @@ def read_infotext(text: str) -> Infotext:
     """Read any text. What is no infotext is a prompt; nothing is an error.
 
     Another program's JSON is a prompt too as far as this goes, so that nothing of it is lost;
-    :func:`promptengine.infotext.recipe.request_from` refuses it.
+    :func:`promptengine.infotext.recipe.recipe_from_infotext` refuses it.
 
     Reading takes time in proportion to the length. White space around the prompts is not part of
     them, and a prompt with a line that looks like ``Negative prompt:`` or, at the end of a text
     without parameters, like parameters cannot be told from them; see
-    :func:`promptengine.images.save_picture` for a way around that.
+    :func:`promptengine.images.save_image` for a way around that.
     """
     lines = text.strip().split("\n")
     if holds_json(text):
@@ -126,7 +126,7 @@ def read_infotext(text: str) -> Infotext:
     )
 
 
-def infotext_of(text: str, prompt: str, negative_prompt: str) -> Infotext:
+def infotext_with_prompts(text: str, prompt: str, negative_prompt: str) -> Infotext:
     """Read an infotext whose prompts are known, so that no line of them is taken for anything else.
 
     Args:
@@ -139,7 +139,7 @@ def infotext_of(text: str, prompt: str, negative_prompt: str) -> Infotext:
     return known if str(known) == text else read_infotext(text)
 
 
-def pairs(line: str, *, documents: bool = False) -> Iterator[Pair]:
+def split_pairs(line: str, *, documents: bool = False) -> Iterator[Pair]:
     """Yield the pairs of a parameter line, and at last what follows them under an empty key.
 
     Args:
@@ -169,7 +169,7 @@ def pairs(line: str, *, documents: bool = False) -> Iterator[Pair]:
     yield Pair(line[done:], "", "")
 
 
-def unquoted(value: str) -> str:
+def unquote(value: str) -> str:
     """A value without its quotes; one that is no JSON string stays as it is."""
     if value[:1] == '"' == value[-1:]:
         try:
@@ -191,7 +191,9 @@ def _parameter_line(lines: list[str]) -> int | None:
 
 
 def _has_pairs(line: str) -> bool:
-    return sum(1 for _ in zip(pairs(line), range(LEAST_PAIRS + 1), strict=False)) > LEAST_PAIRS
+    return (
+        sum(1 for _ in zip(split_pairs(line), range(LEAST_PAIRS + 1), strict=False)) > LEAST_PAIRS
+    )
 
 
 def _entries(line: str) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -203,14 +205,14 @@ def _entries(line: str) -> tuple[dict[str, str], tuple[str, ...]]:
             strays.append(write_entries({key: entries[key]}))
         entries[key] = value
 
-    for pair in pairs(line, documents=True):
+    for pair in split_pairs(line, documents=True):
         for piece in filter(None, map(str.strip, pair.before.split(","))):
             if _LONE_KEY.fullmatch(piece):
                 put(piece, piece)
             else:
                 strays.append(piece)
         if pair.key:
-            put(pair.key, unquoted(pair.value))
+            put(pair.key, unquote(pair.value))
     return entries, tuple(strays)
 
 

@@ -15,11 +15,11 @@ from promptengine.infotext.fields import (
     OPTIONS,
     PICTURE_FIELDS,
     RECORDS,
-    Label,
-    number,
-    whole,
+    InfotextField,
+    parse_float,
+    parse_int,
 )
-from promptengine.infotext.find_files import Finder, Sought, hash_list
+from promptengine.infotext.find_files import FileFinder, FileQuery, hash_list
 from promptengine.infotext.novelai import MADE_BY_NOVELAI
 from promptengine.infotext.other_programs import program_of
 from promptengine.infotext.read import Infotext
@@ -35,9 +35,9 @@ from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
 from promptengine.infotext.write import skipped_items
 from promptengine.prompt import Diagnostic, Severity
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
-from promptengine.request.request import GenerationRequest, with_hypernetwork
+from promptengine.request.request import GenerationRequest, append_hypernetwork
 
-__all__ = ["Recipe", "request_from", "without"]
+__all__ = ["Recipe", "recipe_from_infotext", "without"]
 
 _MOST_NETWORKS: Final = 200
 """Of one kind that are looked up; no picture has more."""
@@ -46,11 +46,11 @@ _ADDED_NETWORK: Final = re.compile(r"AddNet (Module|Model|Weight A|Weight B) ([0
 _SHOWN_CHARACTERS: Final = 80
 _SIZE_STEP: Final = 8
 
-_DIRECT: Final[Mapping[str, Label]] = {
-    "Steps": Label("steps", whole),
-    "CFG scale": Label("cfg_scale", number),
-    "Seed": Label("seed", whole),
-    "Clip skip": Label("clip_skip", whole),
+_DIRECT: Final[Mapping[str, InfotextField]] = {
+    "Steps": InfotextField("steps", parse_int),
+    "CFG scale": InfotextField("cfg_scale", parse_float),
+    "Seed": InfotextField("seed", parse_int),
+    "Clip skip": InfotextField("clip_skip", parse_int),
 }
 _OLD_SCHEDULES: Final = frozenset({"karras", "exponential", "polyexponential"})
 _LACKING: Final = frozenset({"LCM", "DDIM CFG++"})
@@ -98,7 +98,7 @@ class Recipe:
 class _Draft:
     """A recipe in the making; ``left`` holds the entries that nobody has read yet."""
 
-    finder: Finder
+    finder: FileFinder
     request: GenerationRequest
     left: dict[str, str]
     had_parameters: bool
@@ -121,7 +121,7 @@ class _Draft:
         return ""
 
 
-def request_from(infotext: Infotext, registry: Registry) -> Recipe:
+def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     """Work out what makes the picture of an infotext again.
 
     What cannot be used of an infotext is left out, and a diagnostic says so.
@@ -138,7 +138,7 @@ def request_from(infotext: Infotext, registry: Registry) -> Recipe:
     """
     _refuse_other_texts(infotext)
     draft = _Draft(
-        finder=Finder(registry),
+        finder=FileFinder(registry),
         request=GenerationRequest(
             prompt=infotext.prompt, negative_prompt=infotext.negative_prompt, policy="warn"
         ),
@@ -216,7 +216,7 @@ def _take_file(draft: _Draft, kind: Kind, label: str, listed_hash: str) -> Regis
     if kind == "vae" and name in ("None", "Automatic"):
         draft.options["sd_vae"] = name
         return None
-    entry, remarks = draft.finder.find(Sought(kind, name, digest))
+    entry, remarks = draft.finder.find(FileQuery(kind, name, digest))
     draft.diagnostics += remarks
     return entry
 
@@ -378,11 +378,11 @@ def _hashed_name(text: str, digest: str = "") -> tuple[str, str]:
 
 
 def _append_network(draft: _Draft, kind: Kind, name: str, digest: str, multiplier: str) -> None:
-    entry, remarks = draft.finder.find(Sought(kind, name, digest.lower()))
+    entry, remarks = draft.finder.find(FileQuery(kind, name, digest.lower()))
     draft.diagnostics += remarks
     name = name if entry is None else entry.name
     try:
-        prompt = with_hypernetwork(draft.request.prompt, name, multiplier)
+        prompt = append_hypernetwork(draft.request.prompt, name, multiplier)
         if any(mark in multiplier for mark in "<>\r\n"):
             raise RequestError(f"{multiplier!r} is no multiplier", field="hypernetwork")
     except RequestError as error:
@@ -405,7 +405,9 @@ def _take_skipped(draft: _Draft) -> None:
             draft.say(f"{message}, which is here now; take its tag out for the same picture")
 
 
-def _take_labels(draft: _Draft, labels: Mapping[str, Label], into: dict[str, object]) -> None:
+def _take_labels(
+    draft: _Draft, labels: Mapping[str, InfotextField], into: dict[str, object]
+) -> None:
     for key in tuple(draft.left):
         if key not in labels:
             continue
@@ -444,7 +446,7 @@ def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
         else:
             draft.say(f"the hash of {_shown(key)} belongs to nothing that is known")
     for name, digest in by_kind.pop("embedding").items():
-        entry, remarks = draft.finder.find(Sought("embedding", name, digest))
+        entry, remarks = draft.finder.find(FileQuery("embedding", name, digest))
         draft.diagnostics += remarks
         if entry is not None and entry.name != name:
             draft.say(f"write {entry.name!r} for {name!r} in the prompts to use this embedding")

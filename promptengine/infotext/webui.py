@@ -13,7 +13,7 @@ from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
-from promptengine.infotext.read import LEAST_PAIRS, NEGATIVE, pairs, unquoted
+from promptengine.infotext.read import LEAST_PAIRS, NEGATIVE, split_pairs, unquote
 
 __all__ = ["first_pass_size", "implied_labels", "size_of", "webui_fields"]
 
@@ -55,7 +55,7 @@ def webui_fields(text: str) -> Fields:
         named in the text implies. Never raises.
     """
     *lines, last = text.strip().split("\n")
-    found = [(pair.key, pair.value) for pair in pairs(last) if pair.key]
+    found = [(pair.key, pair.value) for pair in split_pairs(last) if pair.key]
     if len(found) < LEAST_PAIRS:
         lines, found = [*lines, last], []
     prompt, negative = _prompts(lines)
@@ -63,7 +63,7 @@ def webui_fields(text: str) -> Fields:
     for key, value in found:
         # WebUI stumbles over an empty value and goes on without it.
         if value:
-            fields |= _split_size(key, unquoted(value))
+            fields |= _split_size(key, unquote(value))
     fields.setdefault("Clip skip", "1")
     if "Hypernet" in fields:
         tag = f"<hypernet:{fields['Hypernet']}:{fields.get('Hypernet strength', '1.0')}>"

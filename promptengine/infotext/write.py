@@ -11,7 +11,13 @@ from typing import Final
 from promptengine.request.request import GenerationRequest, NetworkReport
 from promptengine.version import __version__
 
-__all__ = ["Making", "generation_entries", "skipped_items", "write_entries", "write_infotext"]
+__all__ = [
+    "InfotextContext",
+    "generation_entries",
+    "skipped_items",
+    "write_entries",
+    "write_infotext",
+]
 
 _ITEM_MARKS: Final = re.compile(r"[()\r\n]")
 _ITEM_END: Final = re.compile(r"\)\s*,")
@@ -52,7 +58,7 @@ def _pair(key: str, value: object) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Making:
+class InfotextContext:
     """What the pictures of a job were made with, beside what was asked for.
 
     Attributes:
@@ -94,7 +100,11 @@ class Making:
 
 
 def generation_entries(
-    request: GenerationRequest, making: Making, *, seed: int, variation_seed: int | None = None
+    request: GenerationRequest,
+    making: InfotextContext,
+    *,
+    seed: int,
+    variation_seed: int | None = None,
 ) -> dict[str, object]:
     """The entries of one picture, in WebUI's order.
 

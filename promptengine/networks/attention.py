@@ -16,7 +16,7 @@ __all__ = [
     "AttentionWidths",
     "attention_widths",
     "attentions",
-    "misfit",
+    "explain_misfit",
     "refuse_fused",
     "require_fit",
 ]
@@ -53,7 +53,7 @@ def attention_widths(unet: nn.Module) -> AttentionWidths:
     return AttentionWidths(text=max(text, default=None), image=frozenset(image))
 
 
-def misfit(widths: AttentionWidths, network: Hypernetwork) -> str | None:
+def explain_misfit(widths: AttentionWidths, network: Hypernetwork) -> str | None:
     """Tells why a network does not fit a model, or returns None where it does.
 
     A network misfits when the model reads none of its widths, or when it lacks the model's text
@@ -76,7 +76,7 @@ def misfit(widths: AttentionWidths, network: Hypernetwork) -> str | None:
 
 
 def require_fit(widths: AttentionWidths, network: Hypernetwork, *, name: str | None = None) -> None:
-    """Refuses a network that does not fit, by the rule of :func:`misfit`.
+    """Refuses a network that does not fit, by the rule of :func:`explain_misfit`.
 
     Args:
         widths: What the model reads.
@@ -86,7 +86,7 @@ def require_fit(widths: AttentionWidths, network: Hypernetwork, *, name: str | N
     Raises:
         IncompatibleNetworkError: With the widths found and needed.
     """
-    reason = misfit(widths, network)
+    reason = explain_misfit(widths, network)
     if reason is not None:
         raise IncompatibleNetworkError(
             f"hypernetwork {(name or network.name)!r} does not fit: {reason}",

@@ -16,19 +16,19 @@ from promptengine.errors import (
     PromptEngineError,
     UnsupportedNetworkError,
 )
-from promptengine.files.lru import Recent
+from promptengine.files.lru import SizedLRU
 from promptengine.networks.attention import attention_widths, refuse_fused, require_fit
 from promptengine.networks.hypernetwork.files import load_hypernetwork
-from promptengine.networks.hypernetwork.fuse import Folder
-from promptengine.networks.hypernetwork.inject import Stack
+from promptengine.networks.hypernetwork.fuse import ProjectionFuser
+from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.hypernetwork.module import Hypernetwork
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.merge import (
     Application,
     ChangedWeights,
     Fit,
-    changed,
-    fit,
+    exchange_weights,
+    fit_lora,
     merge,
     targets,
 )
@@ -36,9 +36,9 @@ from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Registry, RegistryEntry
 from promptengine.request.plan import LoraUse, NetworkUse, Plan, SkippedTag
 from promptengine.request.request import NetworkReport, Policy
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
-__all__ = ["NetworkCache", "NetworkStack", "prepare_stack"]
+__all__ = ["LoadedNetworks", "NetworkCache", "load_networks"]
 
 _NETWORK_BYTES: Final = 1 << 30  # three to ten large hypernetworks in float32
 _FILE_BYTES: Final = 1 << 30
@@ -72,12 +72,16 @@ class NetworkCache:
         weight = next(unet.parameters())
         self.unet = unet
         self.widths = attention_widths(unet)
-        self.folder = Folder()
+        self.folder = ProjectionFuser()
         self._place = (weight.device, weight.dtype)
-        self._networks: Recent[_FileState, Hypernetwork] = Recent(room, _network_bytes)
+        self._networks: SizedLRU[_FileState, Hypernetwork] = SizedLRU(room, _network_bytes)
         self._targets = targets(unet, *text_encoders)
-        self._fits: Recent[_FileState, Fit] = Recent(_FILE_BYTES, lambda fit: fit.lora.nbytes)
-        self._merged: Recent[tuple[object, ...], ChangedWeights] = Recent(_MERGED_BYTES, _nbytes)
+        self._fits: SizedLRU[_FileState, Fit] = SizedLRU(
+            _FILE_BYTES, lambda fit_lora: fit_lora.lora.nbytes
+        )
+        self._merged: SizedLRU[tuple[object, ...], ChangedWeights] = SizedLRU(
+            _MERGED_BYTES, _nbytes
+        )
 
     def load(self, entry: RegistryEntry) -> Hypernetwork:
         """Return the network of a file, from memory if the file is unchanged.
@@ -99,7 +103,7 @@ class NetworkCache:
             IncompatibleNetworkError: It was made for another model.
         """
         key = (entry.path, entry.mtime_ns, entry.size)
-        return self._fits.get(key, lambda: fit(load_lora(entry.path), self._targets))
+        return self._fits.get(key, lambda: fit_lora(load_lora(entry.path), self._targets))
 
     def merge(self, loras: Mapping[tuple[object, ...], Application]) -> ChangedWeights:
         """Return the weights under some LoRAs, from memory if they were asked for before.
@@ -124,7 +128,7 @@ def _nbytes(weights: ChangedWeights) -> int:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class NetworkStack:
+class LoadedNetworks:
     """What a plan's tags came to.
 
     Attributes:
@@ -143,17 +147,17 @@ class NetworkStack:
     reports: tuple[NetworkReport, ...]
     diagnostics: tuple[Diagnostic, ...]
 
-    def at(self, call: int) -> Stack:
+    def at(self, call: int) -> HypernetworkStack:
         """Return the hypernetworks with their multipliers at the 0-based denoiser call."""
         return tuple((network, use.at(call)) for network, use in self.uses)
 
-    def merged(self, journal: Journal) -> AbstractContextManager[None]:
+    def merged(self, journal: UndoLog) -> AbstractContextManager[None]:
         """Let the LoRAs act on UNet and text encoders within a ``with`` block; entering takes no time.
 
         Args:
             journal: The model's.
         """
-        return changed(self.weights, journal=journal)
+        return exchange_weights(self.weights, journal=journal)
 
 
 @dataclass(slots=True, eq=False)
@@ -174,9 +178,9 @@ class _Findings:
             self.diagnostics.append(Diagnostic("warning", str(error), use.span, hint))
 
 
-def prepare_stack(
+def load_networks(
     plan: Plan, registry: Registry, cache: NetworkCache, *, policy: Policy
-) -> NetworkStack:
+) -> LoadedNetworks:
     """Load the networks of a plan.
 
     A file that cannot be read and a network that does not fit the model raise under ``strict``;
@@ -191,7 +195,7 @@ def prepare_stack(
     loras = _loras(plan, registry, cache, found)
     found.reports.sort(key=lambda report: report.span.start)
     embeddings = (use.fit.lora.embeddings for use in loras.values())
-    return NetworkStack(
+    return LoadedNetworks(
         uses=tuple(uses),
         loras=tuple(loras),
         weights=cache.merge(loras),

@@ -25,7 +25,7 @@ from promptengine.prompt.ast import (
 from promptengine.prompt.emphasis import attention, emphasis
 from promptengine.prompt.parser import parse
 from promptengine.prompt.schedule import bracketed_tags, schedule
-from promptengine.prompt.source_map import Excerpt
+from promptengine.prompt.source_map import MappedText
 
 __all__ = [
     "Alternating",
@@ -33,9 +33,9 @@ __all__ = [
     "Diagnostic",
     "Dialect",
     "Emphasis",
-    "Excerpt",
     "Fragment",
     "Group",
+    "MappedText",
     "Node",
     "Part",
     "Prompt",

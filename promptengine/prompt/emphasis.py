@@ -15,9 +15,9 @@ from functools import cache
 from typing import TypeAlias, cast
 
 from promptengine.prompt.ast import Break, Emphasis, Fragment, Text
-from promptengine.prompt.gc import uncollected
+from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
-from promptengine.prompt.source_map import Excerpt, whole
+from promptengine.prompt.source_map import MappedText, whole
 
 __all__ = ["attention", "emphasis"]
 
@@ -35,8 +35,8 @@ _Pair: TypeAlias = "list[_Node]"
 _Match: TypeAlias = tuple[int, int, float]
 
 
-@uncollected
-def attention(text: str | Excerpt) -> tuple[Fragment, ...]:
+@gc_paused
+def attention(text: str | MappedText) -> tuple[Fragment, ...]:
     """Work out the weights in a text without schedules.
 
     Args:
@@ -66,8 +66,8 @@ def attention(text: str | Excerpt) -> tuple[Fragment, ...]:
     return tuple(fragments)
 
 
-@uncollected
-def emphasis(text: str | Excerpt) -> tuple[Text | Break | Emphasis, ...]:
+@gc_paused
+def emphasis(text: str | MappedText) -> tuple[Text | Break | Emphasis, ...]:
     """Read the brackets of a text without schedules as a tree.
 
     An unclosed bracket reaches to the end of the text. Where brackets cross, no tree fits: then each

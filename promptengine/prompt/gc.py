@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
-__all__ = ["uncollected"]
+__all__ = ["gc_paused"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def uncollected(read: Callable[P, R]) -> Callable[P, R]:
+def gc_paused(read: Callable[P, R]) -> Callable[P, R]:
     """Make a function run without the cyclic garbage collector.
 
     Reading makes many small objects and no cycle among them. The collector would look through all

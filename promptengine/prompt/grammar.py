@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from promptengine.prompt.source_map import Excerpt
+from promptengine.prompt.source_map import MappedText
 
 __all__ = ["Language", "Lexeme", "grammar_file", "language", "place"]
 
@@ -133,7 +133,7 @@ def _feed() -> type[Any]:
     return Feed
 
 
-def place(lexemes: list[Lexeme], excerpt: Excerpt) -> list[Lexeme]:
+def place(lexemes: list[Lexeme], excerpt: MappedText) -> list[Lexeme]:
     """Move lexemes from offsets in an excerpt's text to offsets in the source.
 
     Neighbours of type TEXT become one, as far as they are one run of the source: each lexeme of text
@@ -159,7 +159,7 @@ def place(lexemes: list[Lexeme], excerpt: Excerpt) -> list[Lexeme]:
     return placed
 
 
-def _runs(excerpt: Excerpt, start: int, end: int) -> list[Lexeme]:
+def _runs(excerpt: MappedText, start: int, end: int) -> list[Lexeme]:
     """Return a stretch of an excerpt as text, one lexeme for each run of the source."""
     return [
         Lexeme("TEXT", excerpt.text[first:last], origin, origin + last - first)

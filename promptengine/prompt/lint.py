@@ -26,7 +26,7 @@ from promptengine.prompt.emphasis import attention
 from promptengine.prompt.grammar import Lexeme
 from promptengine.prompt.other_syntax import TAG_KINDS
 from promptengine.prompt.quoting import MOST, capped, quoted
-from promptengine.prompt.source_map import Excerpt, join
+from promptengine.prompt.source_map import MappedText, join
 
 __all__ = [
     "KNOWN_KINDS",
@@ -184,7 +184,7 @@ def _near(kind: str) -> str:
     return f"known kinds are {', '.join(KNOWN_KINDS)}"
 
 
-def almost_tags(rest: Excerpt) -> Iterator[Diagnostic]:
+def almost_tags(rest: MappedText) -> Iterator[Diagnostic]:
     """Report text that looks like a tag and is none, once the tags are out of it."""
     if "<" not in rest.text:
         return iter(())
@@ -207,7 +207,7 @@ def _looks_meant(angled: str) -> bool:
     return ":" in inside or inside.casefold() in KNOWN_KINDS
 
 
-def tags_in_negative(rest: Excerpt) -> list[Diagnostic]:
+def tags_in_negative(rest: MappedText) -> list[Diagnostic]:
     """Report tags in a negative prompt, where they are words."""
     if "<" not in rest.text:
         return []
@@ -224,7 +224,9 @@ def tags_in_negative(rest: Excerpt) -> list[Diagnostic]:
     )
 
 
-def weight_without_and(rest: Excerpt, operand: Excerpt, weight: float) -> Iterator[Diagnostic]:
+def weight_without_and(
+    rest: MappedText, operand: MappedText, weight: float
+) -> Iterator[Diagnostic]:
     """Report a number at the end of a prompt that is read as the weight of the whole."""
     number = rest.text[len(operand.text) :]
     if number.lstrip().startswith(":"):
@@ -251,7 +253,7 @@ def _bare_weight(text: str) -> str:
 
 
 def brackets(
-    excerpt: Excerpt, lexemes: list[Lexeme], balanced: Balanced, choices: Sequence[Span]
+    excerpt: MappedText, lexemes: list[Lexeme], balanced: Balanced, choices: Sequence[Span]
 ) -> Iterator[Diagnostic]:
     """Report what is odd about the brackets of one part.
 
@@ -268,7 +270,7 @@ def brackets(
     yield from capped(_no_weight(excerpt, text, closer) for text, closer in weights)
 
 
-def _rejected(excerpt: Excerpt, rejection: Rejection, choices: Sequence[Span]) -> Diagnostic:
+def _rejected(excerpt: MappedText, rejection: Rejection, choices: Sequence[Span]) -> Diagnostic:
     message, hint = _REJECTED[rejection.reason]
     end = rejection.closer.end
     span = excerpt.span(rejection.opener.start, end)
@@ -290,7 +292,7 @@ def _span_start(span: Span) -> int:
     return span.start
 
 
-def _raw(excerpt: Excerpt, balanced: Balanced, choices: Sequence[Span]) -> Iterator[Diagnostic]:
+def _raw(excerpt: MappedText, balanced: Balanced, choices: Sequence[Span]) -> Iterator[Diagnostic]:
     culprit = balanced.raw
     if culprit is None:
         return
@@ -350,7 +352,7 @@ def _is_number(text: str) -> bool:
     return _WEIGHT.fullmatch(text) is not None
 
 
-def _lonely(excerpt: Excerpt, bracket: Lexeme) -> Diagnostic:
+def _lonely(excerpt: MappedText, bracket: Lexeme) -> Diagnostic:
     after = "is never closed and weights all that follows"
     before = "has no opening bracket before it and is text"
     return Diagnostic(
@@ -361,7 +363,7 @@ def _lonely(excerpt: Excerpt, bracket: Lexeme) -> Diagnostic:
     )
 
 
-def _no_weight(excerpt: Excerpt, text: Lexeme, closer: Lexeme) -> Diagnostic:
+def _no_weight(excerpt: MappedText, text: Lexeme, closer: Lexeme) -> Diagnostic:
     if _WEIGHT.fullmatch(text.text):
         effect = "its bracket stays open here"
     else:

@@ -13,7 +13,7 @@ from typing import Final
 
 from promptengine.prompt.ast import Diagnostic, Severity, Span
 from promptengine.prompt.quoting import capped, quoted
-from promptengine.prompt.source_map import Excerpt
+from promptengine.prompt.source_map import MappedText
 
 __all__ = ["TAG_KINDS", "Foreign", "foreign_syntax"]
 
@@ -220,7 +220,7 @@ class Foreign:
     choices: tuple[Span, ...]
 
 
-def foreign_syntax(rest: Excerpt) -> Foreign:
+def foreign_syntax(rest: MappedText) -> Foreign:
     """Look for other languages in a text without its comments and tags.
 
     Of two constructs at one place the one that stands first in the table is told. Tags that were left
@@ -240,7 +240,7 @@ def foreign_syntax(rest: Excerpt) -> Foreign:
     return Foreign(tuple(diagnostics), choices)
 
 
-def _told(syntax: _Syntax, rest: Excerpt, found: list[_Range]) -> Iterator[Diagnostic]:
+def _told(syntax: _Syntax, rest: MappedText, found: list[_Range]) -> Iterator[Diagnostic]:
     return capped(
         Diagnostic(
             syntax.severity,

@@ -29,10 +29,10 @@ from promptengine.prompt.ast import (
     Text,
 )
 from promptengine.prompt.brackets import balance
-from promptengine.prompt.gc import uncollected
+from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language, place
 from promptengine.prompt.other_syntax import foreign_syntax
-from promptengine.prompt.source_map import Excerpt, take, whole
+from promptengine.prompt.source_map import MappedText, take, whole
 
 __all__ = ["parse"]
 
@@ -41,7 +41,7 @@ _COMMENT = re.compile(r"#[^\n]*")
 _SCHEDULE_SPECIAL = re.compile(r"[\\\[\]():|]")
 
 
-@uncollected
+@gc_paused
 def parse(
     text: str, *, comments: bool = True, negative: bool = False, dialect: Dialect = "webui"
 ) -> Prompt:
@@ -89,7 +89,7 @@ def _place_of(diagnostic: Diagnostic) -> int:
     return diagnostic.span.start if diagnostic.span else 0
 
 
-def _without_comments(text: str) -> tuple[Excerpt, list[Diagnostic]]:
+def _without_comments(text: str) -> tuple[MappedText, list[Diagnostic]]:
     """Reduce each comment to the newline that ends it; one that ends the text becomes one."""
     kept, ranges, rest = 0, list[tuple[int, int]](), text
     comments = [comment.span() for comment in _COMMENT.finditer(text)]
@@ -104,7 +104,7 @@ def _without_comments(text: str) -> tuple[Excerpt, list[Diagnostic]]:
     return take(whole(rest), [*ranges, (kept, len(text))]), found
 
 
-def _without_tags(excerpt: Excerpt) -> tuple[tuple[Tag, ...], Excerpt]:
+def _without_tags(excerpt: MappedText) -> tuple[tuple[Tag, ...], MappedText]:
     """Take the tags out."""
     text = excerpt.text
     # Past the last ">" there is no tag, and looking for its end from each "<" would be quadratic.
@@ -129,7 +129,7 @@ def _tag(text: str, span: Span) -> Tag:
     return Tag(kind, tuple(arguments), span)
 
 
-def _bracketed(tags: tuple[Tag, ...], rest: Excerpt) -> list[Tag]:
+def _bracketed(tags: tuple[Tag, ...], rest: MappedText) -> list[Tag]:
     """Return the tags that stand where a square bracket is open, and so may be scheduled."""
     found: list[Tag] = []
     depth = 0
@@ -145,14 +145,14 @@ def _bracketed(tags: tuple[Tag, ...], rest: Excerpt) -> list[Tag]:
     return found
 
 
-def _operands(excerpt: Excerpt) -> list[tuple[Excerpt, float]]:
+def _operands(excerpt: MappedText) -> list[tuple[MappedText, float]]:
     """Split at ``AND``, and a trailing weight off each operand."""
     text = excerpt.text
     last = text.rstrip()[-1:]
     if "AND" not in text and not (last == "." or last.isdecimal()):
         return [(take(excerpt, [(0, len(text.rstrip()))]), 1.0)]
     tongue = _conjunction()
-    found: list[tuple[Excerpt, float]] = []
+    found: list[tuple[MappedText, float]] = []
     operand: list[Lexeme] = []
     start = 0
     # An AND after the last operand ends it like any other.
@@ -171,7 +171,7 @@ def _operands(excerpt: Excerpt) -> list[tuple[Excerpt, float]]:
 
 
 def _read(
-    excerpt: Excerpt, tags: list[Tag], choices: Sequence[Span]
+    excerpt: MappedText, tags: list[Tag], choices: Sequence[Span]
 ) -> tuple[tuple[Node, ...], list[Diagnostic]]:
     """Read the bracket language of one part.
 

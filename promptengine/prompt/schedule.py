@@ -22,13 +22,13 @@ from promptengine.prompt.ast import (
     Text,
 )
 from promptengine.prompt.emphasis import attention
-from promptengine.prompt.gc import uncollected
+from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.source_map import join
 
 __all__ = ["bracketed_tags", "schedule"]
 
 
-@uncollected
+@gc_paused
 def schedule(
     part: Part, steps: int, *, hires_steps: int | None = None, old: bool = False
 ) -> Schedule:

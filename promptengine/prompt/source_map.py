@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from promptengine.prompt.ast import Span
 
-__all__ = ["Excerpt", "join", "take", "whole"]
+__all__ = ["MappedText", "join", "take", "whole"]
 
 
 @dataclass(frozen=True, slots=True)
-class Excerpt:
+class MappedText:
     """A text and where it comes from.
 
     Attributes:
@@ -56,12 +56,12 @@ class Excerpt:
             start, piece = stop, piece + 1
 
 
-def whole(source: str) -> Excerpt:
+def whole(source: str) -> MappedText:
     """Return the excerpt that is all of the source."""
-    return Excerpt(source, (0,), (0,))
+    return MappedText(source, (0,), (0,))
 
 
-def join(pieces: Iterable[tuple[str, int]], *, origin: int) -> Excerpt:
+def join(pieces: Iterable[tuple[str, int]], *, origin: int) -> MappedText:
     """Join pieces of the source, given as text and source offset.
 
     Args:
@@ -81,10 +81,10 @@ def join(pieces: Iterable[tuple[str, int]], *, origin: int) -> Excerpt:
         texts.append(text)
         length += len(text)
         expected = place + len(text)
-    return Excerpt("".join(texts), tuple(starts) or (0,), tuple(origins) or (origin,))
+    return MappedText("".join(texts), tuple(starts) or (0,), tuple(origins) or (origin,))
 
 
-def take(excerpt: Excerpt, ranges: Iterable[tuple[int, int]]) -> Excerpt:
+def take(excerpt: MappedText, ranges: Iterable[tuple[int, int]]) -> MappedText:
     """Return the excerpt that keeps only ``ranges`` of another one's text.
 
     Args:

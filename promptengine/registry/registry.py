@@ -37,12 +37,12 @@ from promptengine.registry.scan import (
     Kind,
     RegistryEntry,
     description,
-    is_picture_name,
+    is_image_name,
     measure,
     metadata,
     preview,
     read_header,
-    walk,
+    walk_models,
     with_suffix,
 )
 
@@ -404,10 +404,10 @@ def _fill(kind: Kind, roots: Sequence[Path], former: _Shelf) -> _Shelf:
     """Scan one kind's folders and settle who is called what."""
     folders: dict[Path, FolderState] = {}
     seen: set[tuple[int, int]] = set()
-    drafts = [entry for root in roots for entry in walk(kind, root, seen, folders)]
+    drafts = [entry for root in roots for entry in walk_models(kind, root, seen, folders)]
     winners: dict[str, RegistryEntry] = {}
     # A picture among embeddings may be no more than that, and must not take a word from a file.
-    ranks = sorted(drafts, key=lambda e: (is_picture_name(e.path.name), "/" in e.relative))
+    ranks = sorted(drafts, key=lambda e: (is_image_name(e.path.name), "/" in e.relative))
     for draft in ranks:
         winners.setdefault(draft.name, draft)
     paths: dict[str, RegistryEntry] = {}
@@ -438,7 +438,7 @@ def _fill(kind: Kind, roots: Sequence[Path], former: _Shelf) -> _Shelf:
         clashes=tuple(
             Clash(kind, final[winners[draft.name].path], final[draft.path])
             for draft in drafts
-            if winners[draft.name] is not draft and not is_picture_name(draft.path.name)
+            if winners[draft.name] is not draft and not is_image_name(draft.path.name)
         ),
         folders=folders,
     )

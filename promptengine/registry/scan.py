@@ -31,12 +31,12 @@ __all__ = [
     "Kind",
     "RegistryEntry",
     "description",
-    "is_picture_name",
+    "is_image_name",
     "measure",
     "metadata",
     "preview",
     "read_header",
-    "walk",
+    "walk_models",
     "with_suffix",
 ]
 
@@ -157,7 +157,7 @@ class FolderState:
             return self.mtime_ns == _MISSING
 
 
-def walk(
+def walk_models(
     kind: Kind, root: Path, seen: set[tuple[int, int]], folders: dict[Path, FolderState]
 ) -> list[RegistryEntry]:
     """Find the files of a kind below a folder, each named by its stem. Never raises.
@@ -252,14 +252,14 @@ def _is_model(kind: Kind, stem: str, suffix: str) -> bool:
     return kind != "checkpoint" or not stem.lower().endswith(".vae")
 
 
-def is_picture_name(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     """Whether a file's suffix is that of a picture; among embeddings it may be one or a preview."""
     return _split(name)[1].lower() in _PICTURES
 
 
 def _previews(kind: Kind, names: Sequence[str]) -> set[str]:
     """The pictures in a folder that only show what another file there does."""
-    pictures = [name for name in names if is_picture_name(name)]
+    pictures = [name for name in names if is_image_name(name)]
     shown = {
         stem
         for stem, suffix in map(_split, set(names) - set(pictures))

@@ -27,7 +27,7 @@ from promptengine.prompt import (
 )
 from promptengine.prompt.lint import lora_items
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
-from promptengine.request.request import Policy, with_tag
+from promptengine.request.request import Policy, append_tag
 
 __all__ = [
     "LORA_KINDS",
@@ -36,9 +36,9 @@ __all__ = [
     "Plan",
     "SkippedTag",
     "WeightedSchedule",
+    "append_default_lora",
     "make_plan",
     "tag_timelines",
-    "with_default_lora",
 ]
 
 LORA_KINDS: Final = ("lora", "lyco")
@@ -204,7 +204,7 @@ def make_plan(
     )
 
 
-def with_default_lora(prompt: str, name: str, multiplier: float = 1.0) -> str:
+def append_default_lora(prompt: str, name: str, multiplier: float = 1.0) -> str:
     """Append a LoRA's tag to a prompt that does not name that LoRA: WebUI's setting ``sd_lora``.
 
     Args:
@@ -221,7 +221,7 @@ def with_default_lora(prompt: str, name: str, multiplier: float = 1.0) -> str:
     if any(mark in name for mark in "<>:=\r\n"):
         message = f"{name!r} is no name of a LoRA that a tag can hold"
         raise RequestError(message, field="sd_lora")
-    return with_tag(prompt, f"<lora:{name}:{multiplier}>")
+    return append_tag(prompt, f"<lora:{name}:{multiplier}>")
 
 
 @dataclass(frozen=True, slots=True)

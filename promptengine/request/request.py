@@ -29,11 +29,11 @@ __all__ = [
     "Policy",
     "Progress",
     "ResizeMode",
+    "append_default_hypernetwork",
+    "append_hypernetwork",
+    "append_tag",
+    "apply_settings",
     "one_batch",
-    "with_default_hypernetwork",
-    "with_hypernetwork",
-    "with_settings",
-    "with_tag",
 ]
 
 Policy = Literal["strict", "warn", "ignore"]
@@ -269,7 +269,7 @@ def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:
     return replace(request, seed=request.seed + images, batch_count=1)
 
 
-def with_settings(request: GenerationRequest, settings: Mapping[str, object]) -> GenerationRequest:
+def apply_settings(request: GenerationRequest, settings: Mapping[str, object]) -> GenerationRequest:
     """Change a request by WebUI's options.
 
     Args:
@@ -288,7 +288,7 @@ def with_settings(request: GenerationRequest, settings: Mapping[str, object]) ->
     return replace(request, options=Options.from_webui(others, request.options), **own)
 
 
-def with_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
+def append_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
     """Append a hypernetwork's tag to a prompt.
 
     Args:
@@ -302,16 +302,16 @@ def with_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
     if not name or any(mark in name for mark in "<>:\r\n"):
         message = f"{name!r} is no name of a hypernetwork that a tag can hold"
         raise RequestError(message, field="hypernetwork")
-    return with_tag(prompt, f"<hypernet:{name}:{multiplier}>")
+    return append_tag(prompt, f"<hypernet:{name}:{multiplier}>")
 
 
-def with_tag(prompt: str, tag: str) -> str:
+def append_tag(prompt: str, tag: str) -> str:
     """Append a tag; behind a comment on a new line, since it would be part of that."""
     line_break = "\n" if "#" in prompt.rpartition("\n")[2] else ""
     return f"{prompt}{line_break}{tag}"
 
 
-def with_default_hypernetwork(request: GenerationRequest) -> GenerationRequest:
+def append_default_hypernetwork(request: GenerationRequest) -> GenerationRequest:
     """Append the tag of the hypernetwork that the options name, unless the prompt has one of it.
 
     Raises:
@@ -323,7 +323,7 @@ def with_default_hypernetwork(request: GenerationRequest) -> GenerationRequest:
     if name in ("", "None") or any(tag.arguments[0] == name for tag in tags):
         return request
     multiplier = str(request.options.default_multiplier)
-    return replace(request, prompt=with_hypernetwork(request.prompt, name, multiplier))
+    return replace(request, prompt=append_hypernetwork(request.prompt, name, multiplier))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,16 @@ from torch import Tensor
 from promptengine.errors import RequestError
 from promptengine.request.options import Options
 from promptengine.sampling.samplers import Sampler, SigmaSampler
-from promptengine.sampling.schedulers import NoiseTable
+from promptengine.sampling.schedulers import DiscreteSchedule
 
-__all__ = ["Walk", "exact_walk", "noised", "plain_walk", "walked", "whole_schedule"]
+__all__ = [
+    "StepRange",
+    "add_noise",
+    "fixed_steps_for_strength",
+    "sigmas_for",
+    "steps_for_strength",
+    "whole_schedule",
+]
 
 _FULL = 0.999
 """A strength of 1 counts as this much."""
@@ -24,7 +31,7 @@ _MOST_STEPS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Walk:
+class StepRange:
     """How much of a schedule is walked.
 
     Attributes:
@@ -36,17 +43,17 @@ class Walk:
     last: int
 
 
-def plain_walk(steps: int, strength: float) -> Walk:
+def steps_for_strength(steps: int, strength: float) -> StepRange:
     """Walk the last part of a schedule of ``steps``: WebUI's rule for images.
 
     Args:
         steps: As asked for.
         strength: Denoising strength, 0 to 1.
     """
-    return Walk(steps, int(min(strength, _FULL) * steps))
+    return StepRange(steps, int(min(strength, _FULL) * steps))
 
 
-def exact_walk(steps: int, strength: float) -> Walk:
+def fixed_steps_for_strength(steps: int, strength: float) -> StepRange:
     """Walk ``steps`` steps of a schedule that is longer by as much as is cut off.
 
     This is WebUI's rule for the high-resolution pass, and for images with ``img2img_fix_steps``.
@@ -55,22 +62,24 @@ def exact_walk(steps: int, strength: float) -> Walk:
         RequestError: So low a strength that the schedule would be endless.
     """
     if strength <= 0:
-        return Walk(0, 0)
+        return StepRange(0, 0)
     total = int(steps / min(strength, _FULL))
     if total > _MOST_STEPS:
         message = (
             f"denoising strength {strength} with {steps} exact steps needs a schedule of {total}"
         )
         raise RequestError(f"{message}; raise the strength", field="denoising_strength")
-    return Walk(total, steps - 1)
+    return StepRange(total, steps - 1)
 
 
-def whole_schedule(sampler: Sampler, table: NoiseTable, walk: Walk, options: Options) -> Tensor:
+def whole_schedule(
+    sampler: Sampler, table: DiscreteSchedule, walk: StepRange, options: Options
+) -> Tensor:
     """All levels of the schedule that is walked in part; empty where nothing is to be done."""
     return sampler.schedule(table, walk.total, options) if walk.total else torch.empty(0)
 
 
-def walked(sampler: Sampler, schedule: Tensor, walk: Walk) -> Tensor:
+def sigmas_for(sampler: Sampler, schedule: Tensor, walk: StepRange) -> Tensor:
     """The levels a sampler is given.
 
     Args:
@@ -87,12 +96,12 @@ def walked(sampler: Sampler, schedule: Tensor, walk: Walk) -> Tensor:
     return schedule[: walk.last]
 
 
-def noised(
+def add_noise(
     sampler: Sampler,
     schedule: Tensor,
-    walk: Walk,
+    walk: StepRange,
     *,
-    table: NoiseTable,
+    table: DiscreteSchedule,
     start: Tensor,
     noise: Tensor,
     extra: float = 0.0,
@@ -109,7 +118,7 @@ def noised(
         extra: How much of the same noise to add on top: WebUI's ``img2img_extra_noise``.
     """
     if isinstance(sampler, SigmaSampler):
-        sigma = walked(sampler, schedule, walk)[0].to(noise)
+        sigma = sigmas_for(sampler, schedule, walk)[0].to(noise)
         return start + noise * sigma + noise * extra
     alpha = table.alphas_cumprod.to(noise)[int(schedule[walk.last])]
     return start * alpha.sqrt() + noise * (1 - alpha).sqrt() + noise * (extra * alpha.sqrt())

@@ -12,8 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from promptengine.families import Config, Family, Prediction
-from promptengine.sampling.schedulers import NoiseTable, scaled_linear_alphas
+from promptengine.families import Family, ModelConfig, Prediction
+from promptengine.sampling.schedulers import DiscreteSchedule, scaled_linear_alphas
 
 __all__ = [
     "denoised_from",
@@ -89,7 +89,9 @@ def predicts_v(ask: Callable[[Tensor, Tensor, Tensor], Tensor], width: int) -> b
     return float((answer.float().cpu() - x).mean()) < -1
 
 
-def noise_table(stored: Tensor | None, scheduler: Config, family: Family = "SD1") -> NoiseTable:
+def noise_table(
+    stored: Tensor | None, scheduler: ModelConfig, family: Family = "SD1"
+) -> DiscreteSchedule:
     """Return the noise levels of a model.
 
     Levels stored with the weights hold before those of the configuration, as in WebUI, so that a
@@ -113,10 +115,10 @@ def noise_table(stored: Tensor | None, scheduler: Config, family: Family = "SD1"
     computed = _stated_alphas(scheduler)
     if scheduler.get("rescale_betas_zero_snr"):
         computed = zero_terminal(computed)
-    return NoiseTable(computed if stored is None else _usable(stored, computed), family)
+    return DiscreteSchedule(computed if stored is None else _usable(stored, computed), family)
 
 
-def _stated_alphas(scheduler: Config) -> Tensor:
+def _stated_alphas(scheduler: ModelConfig) -> Tensor:
     """The levels that a configuration states, in diffusers' words."""
     steps, trained = scheduler["num_train_timesteps"], scheduler.get("trained_betas")
     schedule = scheduler.get("beta_schedule", "scaled_linear")

@@ -38,13 +38,20 @@ from promptengine.sampling.algorithms.euler import (
 from promptengine.sampling.algorithms.unipc import sample_unipc
 from promptengine.sampling.schedulers import (
     SCHEDULERS,
-    NoiseTable,
+    DiscreteSchedule,
     Scheduler,
     ddim_timesteps,
     without_penultimate,
 )
 
-__all__ = ["SAMPLERS", "Sampler", "SigmaSampler", "TimestepSampler", "find_sampler", "settings_of"]
+__all__ = [
+    "SAMPLERS",
+    "Sampler",
+    "SigmaSampler",
+    "TimestepSampler",
+    "find_sampler",
+    "sampler_settings",
+]
 
 _OLD_KARRAS_RANGE = (0.1, 10.0)
 
@@ -94,7 +101,9 @@ class SigmaSampler:
         """Whether the schedule type is one that the user chose; only these have settings."""
         return self.chosen or options.schedule_type != "automatic"
 
-    def schedule(self, table: NoiseTable, steps: int, options: Options | None = None) -> Tensor:
+    def schedule(
+        self, table: DiscreteSchedule, steps: int, options: Options | None = None
+    ) -> Tensor:
         """Sigmas ``[steps + 1]``, high to low, ending in 0 (but see ``Scheduler.sigmas``)."""
         options = options or Options()
         scheduler = self.schedule_type(options)
@@ -133,7 +142,9 @@ class TimestepSampler:
         """Other spellings that WebUI accepts."""
         return SAMPLER_NAMES[self.name]
 
-    def schedule(self, table: NoiseTable, steps: int, options: Options | None = None) -> Tensor:
+    def schedule(
+        self, table: DiscreteSchedule, steps: int, options: Options | None = None
+    ) -> Tensor:
         """Integer timesteps, rising; no option changes them."""
         return ddim_timesteps(table, steps)
 
@@ -259,7 +270,7 @@ SAMPLERS: Mapping[str, Sampler] = {
 """Every sampler by its name, in WebUI's order."""
 
 
-def settings_of(sampler: Sampler, options: Options) -> dict[str, Any]:
+def sampler_settings(sampler: Sampler, options: Options) -> dict[str, Any]:
     """The settings of a sampler's stepping function, with their values."""
     return {name: getattr(options, own) for name, own in sampler.settings.items()}
 

@@ -22,7 +22,7 @@ from promptengine.request.sampler_names import SCHEDULE_TYPES, choose_schedule
 
 __all__ = [
     "SCHEDULERS",
-    "NoiseTable",
+    "DiscreteSchedule",
     "Scheduler",
     "ddim_timesteps",
     "find_scheduler",
@@ -41,7 +41,7 @@ def scaled_linear_alphas(start: float = 0.00085, end: float = 0.012, steps: int 
 
 
 @dataclass(frozen=True, eq=False)
-class NoiseTable:
+class DiscreteSchedule:
     """The noise levels a model was trained on.
 
     Attributes:
@@ -100,11 +100,11 @@ class NoiseTable:
         fraction = timestep - timestep.floor()
         return torch.lerp(self.log_sigmas[low], self.log_sigmas[high], fraction).exp()
 
-    def downcast(self) -> NoiseTable:
+    def downcast(self) -> DiscreteSchedule:
         """The table as it is where alphas were rounded to float16, as early versions of WebUI did."""
         return replace(self, alphas_cumprod=self.alphas_cumprod.half())
 
-    def with_zero_terminal_snr(self) -> NoiseTable:
+    def with_zero_terminal_snr(self) -> DiscreteSchedule:
         """The table stretched so that its end is pure noise (Lin et al., arXiv:2305.08891, alg. 1).
 
         The last alpha is a very small number instead of 0, so that sigmas stay finite.
@@ -116,21 +116,21 @@ class NoiseTable:
         return replace(self, alphas_cumprod=alphas)
 
 
-Spacing = Callable[[NoiseTable, int, float, float, float], Tensor]
+Spacing = Callable[[DiscreteSchedule, int, float, float, float], Tensor]
 """Table, steps, lowest sigma, highest sigma and rho to sigmas ``[steps + 1]``, high to low."""
 
 
-def uniform_sigmas(table: NoiseTable, steps: int) -> Tensor:
+def uniform_sigmas(table: DiscreteSchedule, steps: int) -> Tensor:
     """``steps`` sigmas evenly spaced in timesteps, high to low, then 0: ``[steps + 1]``."""
     return _evenly_in_time(table, len(table.sigmas) - 1, 0, steps)
 
 
-def _uniform(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
+def _uniform(table: DiscreteSchedule, steps: int, _: float, __: float, ___: float) -> Tensor:
     return uniform_sigmas(table, steps)
 
 
 def karras_sigmas(
-    table: NoiseTable,
+    table: DiscreteSchedule,
     steps: int,
     lowest: float | None = None,
     highest: float | None = None,
@@ -148,42 +148,48 @@ def karras_levels(count: int, lowest: float, highest: float, rho: float = 7.0) -
     return (high + torch.linspace(0, 1, count) * (low - high)) ** rho
 
 
-def _exponential(_: NoiseTable, steps: int, lowest: float, highest: float, __: float) -> Tensor:
+def _exponential(
+    _: DiscreteSchedule, steps: int, lowest: float, highest: float, __: float
+) -> Tensor:
     return _ending_in_zero(torch.linspace(math.log(highest), math.log(lowest), steps).exp())
 
 
 def _polyexponential(
-    _: NoiseTable, steps: int, lowest: float, highest: float, rho: float
+    _: DiscreteSchedule, steps: int, lowest: float, highest: float, rho: float
 ) -> Tensor:
     ramp = torch.linspace(1, 0, steps) ** rho
     bottom, top = math.log(lowest), math.log(highest)
     return _ending_in_zero((ramp * (top - bottom) + bottom).exp())
 
 
-def _normal(table: NoiseTable, steps: int, lowest: float, highest: float, _: float) -> Tensor:
+def _normal(table: DiscreteSchedule, steps: int, lowest: float, highest: float, _: float) -> Tensor:
     start, end = _times(table, lowest, highest)
     return _evenly_in_time(table, start, end, steps)
 
 
-def _sgm_uniform(table: NoiseTable, steps: int, lowest: float, highest: float, _: float) -> Tensor:
+def _sgm_uniform(
+    table: DiscreteSchedule, steps: int, lowest: float, highest: float, _: float
+) -> Tensor:
     """As Stability's generative models space them: the lowest level is left out."""
     start, end = _times(table, lowest, highest)
     return _ending_in_zero(table.sigma(torch.linspace(start, end, steps + 1)[:-1]))
 
 
-def _simple(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
+def _simple(table: DiscreteSchedule, steps: int, _: float, __: float, ___: float) -> Tensor:
     """Every n-th trained level, from the highest."""
     stride = len(table.sigmas) / steps
     return _ending_in_zero(table.sigmas[[-1 - int(step * stride) for step in range(steps)]])
 
 
-def _ddim(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
+def _ddim(table: DiscreteSchedule, steps: int, _: float, __: float, ___: float) -> Tensor:
     """DDIM's levels; where the steps do not divide the table there is one more, or several."""
     stride = max(len(table.sigmas) // steps, 1)
     return _ending_in_zero(table.sigmas[1::stride].flip(0))
 
 
-def _kl_optimal(_: NoiseTable, steps: int, lowest: float, highest: float, __: float) -> Tensor:
+def _kl_optimal(
+    _: DiscreteSchedule, steps: int, lowest: float, highest: float, __: float
+) -> Tensor:
     """The levels of least error for data of unit variance (Sabour et al., arXiv:2404.14507, th. 3.1).
 
     They end at the lowest level and not at 0, as in WebUI.
@@ -191,7 +197,9 @@ def _kl_optimal(_: NoiseTable, steps: int, lowest: float, highest: float, __: fl
     return torch.linspace(math.atan(highest), math.atan(lowest), steps + 1).tan()
 
 
-def _align_your_steps(table: NoiseTable, steps: int, _: float, __: float, ___: float) -> Tensor:
+def _align_your_steps(
+    table: DiscreteSchedule, steps: int, _: float, __: float, ___: float
+) -> Tensor:
     """The optimised levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
     levels = np.array(_ALIGNED_SDXL if table.family == "SDXL" else _ALIGNED)
     places = np.linspace(0, 1, steps), np.linspace(0, 1, len(levels))
@@ -205,7 +213,7 @@ _ALIGNED = 14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152
 _ALIGNED_SDXL = 14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029
 
 
-def _beta(_: NoiseTable, steps: int, lowest: float, highest: float, __: float) -> Tensor:
+def _beta(_: DiscreteSchedule, steps: int, lowest: float, highest: float, __: float) -> Tensor:
     """Quantiles of Beta(0.6, 0.6) (Lee et al., arXiv:2407.12173), spread over the sigmas."""
     quantiles = torch.from_numpy(_beta_quantiles(1 - np.linspace(0, 1, steps))).float()
     return _ending_in_zero(lowest + quantiles * (highest - lowest))
@@ -225,12 +233,12 @@ def _beta_quantiles(shares: np.ndarray, shape: float = 0.6) -> np.ndarray:
     return np.where(shares <= 0.5, low, 1 - low)
 
 
-def _times(table: NoiseTable, lowest: float, highest: float) -> tuple[float, float]:
+def _times(table: DiscreteSchedule, lowest: float, highest: float) -> tuple[float, float]:
     start, end = table.timestep(torch.tensor([highest, lowest])).tolist()
     return start, end
 
 
-def _evenly_in_time(table: NoiseTable, start: float, end: float, steps: int) -> Tensor:
+def _evenly_in_time(table: DiscreteSchedule, start: float, end: float, steps: int) -> Tensor:
     return _ending_in_zero(table.sigma(torch.linspace(start, end, steps)))
 
 
@@ -264,7 +272,7 @@ class Scheduler:
 
     def sigmas(
         self,
-        table: NoiseTable,
+        table: DiscreteSchedule,
         steps: int,
         *,
         lowest: float = 0.0,
@@ -322,7 +330,7 @@ def without_penultimate(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas[:-2], sigmas[-1:]])
 
 
-def ddim_timesteps(table: NoiseTable, steps: int) -> Tensor:
+def ddim_timesteps(table: DiscreteSchedule, steps: int) -> Tensor:
     """Timesteps for DDIM and its kin, rising: every ``1000 // steps``-th, from 1.
 
     As in WebUI there may be more than ``steps`` of them where ``steps`` does not divide 1000.

@@ -10,7 +10,7 @@ from typing import Final
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse
 
-from promptengine.server.errors import Refusal
+from promptengine.server.errors import HTTPRefusal
 
 __all__ = ["DOCUMENTATION", "router"]
 
@@ -77,7 +77,7 @@ def _page(request: Request, title: str, body: str, head: str = "") -> HTMLRespon
 def asset(name: str) -> Response:
     """Give a file that these pages load."""
     if name not in _ASSETS:
-        raise Refusal("no such file", status=404)
+        raise HTTPRefusal("no such file", status=404)
     package, folder = _ASSETS[name]
     data = (files(package) / folder / name).read_bytes().replace(_MARK, _OWN_MARK)
     kind = _TYPES[name[name.rindex(".") :]]

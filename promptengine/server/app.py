@@ -19,9 +19,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from promptengine.errors import PromptEngineError, RequestError
 from promptengine.server import api_docs as documentation
 from promptengine.server import observability
-from promptengine.server.auth import BodyLimit, PasswordWall, SafeHeaders
+from promptengine.server.auth import BasicAuth, BodyLimit, SafeHeaders
 from promptengine.server.config import ServerConfig
-from promptengine.server.errors import Refusal, document, status_of
+from promptengine.server.errors import HTTPRefusal, error_body, status_of
 from promptengine.server.jobs.queue import Run
 from promptengine.server.origins import Hosts, HostWall, Origins, OriginWall
 from promptengine.server.redact import below_root
@@ -120,7 +120,7 @@ def _add_layers(app: FastAPI, service: Service, hosts: Hosts, origins: Origins) 
     config = service.config
     app.add_middleware(BodyLimit, limits=config.limits)
     if config.users:
-        app.add_middleware(PasswordWall, users=config.users)
+        app.add_middleware(BasicAuth, users=config.users)
         _declare_passwords(app)
     app.add_middleware(_OneSpelling)
     if config.cors_origins or config.cors_origins_regex:
@@ -137,7 +137,7 @@ def _add_layers(app: FastAPI, service: Service, hosts: Hosts, origins: Origins) 
     app.add_middleware(HostWall, hosts=hosts, port=config.port)
     app.add_middleware(_Subpath, subpath=config.subpath)
     app.add_middleware(SafeHeaders)
-    app.add_middleware(observability.Timed, metrics=service.metrics)
+    app.add_middleware(observability.RequestTimer, metrics=service.metrics)
 
 
 class _Subpath:
@@ -206,7 +206,7 @@ def _part(part: object) -> str | int:
 
 async def _refused(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
-    content = document("HTTPException", str(error.detail))
+    content = error_body("HTTPException", str(error.detail))
     return JSONResponse(content, status_code=error.status_code, headers=error.headers)
 
 
@@ -220,8 +220,8 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
     else:
         _log.error("a request failed", exc_info=error)
         name, detail = "InternalError", "something went wrong in the server; its log says what"
-    if isinstance(error, Refusal):
+    if isinstance(error, HTTPRefusal):
         name = HTTPException.__name__
         if error.retry_after_s is not None:
             headers["Retry-After"] = str(error.retry_after_s)
-    return JSONResponse(document(name, detail), status_code=status, headers=headers)
+    return JSONResponse(error_body(name, detail), status_code=status, headers=headers)

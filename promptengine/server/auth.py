@@ -22,7 +22,7 @@ from promptengine.server.config import Limits
 from promptengine.server.errors import refuse
 from promptengine.server.redact import below_root
 
-__all__ = ["BodyLimit", "BoundedRoute", "PasswordWall", "SafeHeaders", "read_users"]
+__all__ = ["BasicAuth", "BodyLimit", "BoundedRoute", "SafeHeaders", "read_users"]
 
 _OPEN_PATHS: Final = frozenset({"/healthz"})
 _LOCKED: Final = "default-src 'none'; frame-ancestors 'none'"
@@ -69,7 +69,7 @@ class SafeHeaders:
         await self._app(scope, receive, guarded)
 
 
-class PasswordWall:
+class BasicAuth:
     """Lets nobody in without a name and password (HTTP Basic), but for the health check.
 
     Args:

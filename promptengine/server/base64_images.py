@@ -13,19 +13,19 @@ from typing import Final
 
 from PIL import Image
 
-from promptengine.errors import PictureError, RequestError
+from promptengine.errors import ImageError, RequestError
 from promptengine.files.images import read_image
-from promptengine.images.png_chunks import PictureTexts, texts_of
+from promptengine.images.png_chunks import ImageTexts, texts_of
 from promptengine.server.config import Limits
 
 __all__ = [
+    "base64_image_texts",
     "data_url",
     "decode_base64",
-    "in_base64",
-    "open_all",
-    "open_sent",
+    "encode_base64",
+    "open_base64_image",
+    "open_base64_images",
     "small_png",
-    "texts_sent",
 ]
 
 _DATA_URL: Final = re.compile(r"data:image/[\w.+-]+;base64,", re.IGNORECASE)
@@ -48,17 +48,17 @@ def decode_base64(text: str) -> bytes:
         raise RequestError("Invalid encoded image: no base64", field="image") from None
 
 
-def open_all(texts: Sequence[str], limits: Limits) -> tuple[Image.Image, ...]:
+def open_base64_images(texts: Sequence[str], limits: Limits) -> tuple[Image.Image, ...]:
     """Pictures that were sent together, which share what one alone may have.
 
     Raises:
-        RequestError: As :func:`open_sent`.
+        RequestError: As :func:`open_base64_image`.
     """
     share = replace(limits, image_pixels=limits.image_pixels // max(len(texts), 1))
-    return tuple(open_sent(text, share) for text in texts)
+    return tuple(open_base64_image(text, share) for text in texts)
 
 
-def open_sent(text: str, limits: Limits) -> Image.Image:
+def open_base64_image(text: str, limits: Limits) -> Image.Image:
     """A picture that was sent, decoded, turned as its camera noted.
 
     Raises:
@@ -71,7 +71,7 @@ def open_sent(text: str, limits: Limits) -> Image.Image:
         raise RequestError(f"Invalid encoded image: {failure}", field="image") from None
 
 
-def texts_sent(text: str) -> PictureTexts | None:
+def base64_image_texts(text: str) -> ImageTexts | None:
     """The texts inside a picture that was sent, found without decoding a pixel; None for no picture.
 
     Raises:
@@ -79,12 +79,12 @@ def texts_sent(text: str) -> PictureTexts | None:
     """
     try:
         return texts_of(BytesIO(decode_base64(text)), _NAME)
-    except PictureError as error:
+    except ImageError as error:
         message = str(error).removeprefix(f"{_NAME}: ")
         raise RequestError(f"Invalid encoded image: {message}", field="image") from None
 
 
-def in_base64(data: bytes) -> str:
+def encode_base64(data: bytes) -> str:
     """Bytes in base64, bare."""
     return base64.b64encode(data).decode("ascii")
 
@@ -94,7 +94,7 @@ def small_png(image: Image.Image) -> str:
     file = BytesIO()
     larger = image.resize((image.width * 4, image.height * 4), Image.Resampling.BICUBIC)
     larger.save(file, format="PNG", compress_level=1)
-    return in_base64(file.getvalue())
+    return encode_base64(file.getvalue())
 
 
 def data_url(base64_png: str) -> str:

@@ -11,10 +11,10 @@ from starlette.types import Scope, Send
 from promptengine.errors import (
     CheckpointError,
     GenerationCancelled,
+    ImageError,
     IncompatibleNetworkError,
     NetworkFormatError,
     OutOfMemoryError,
-    PictureError,
     PromptEngineError,
     PromptSyntaxError,
     RequestError,
@@ -24,7 +24,7 @@ from promptengine.errors import (
 )
 from promptengine.prompt.serialize import well_formed
 
-__all__ = ["STATUSES", "Refusal", "document", "refuse", "status_of"]
+__all__ = ["STATUSES", "HTTPRefusal", "error_body", "refuse", "status_of"]
 
 STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
     PromptSyntaxError: 422,
@@ -33,7 +33,7 @@ STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
     UnsupportedNetworkError: 422,
     IncompatibleNetworkError: 422,
     CheckpointError: 422,
-    PictureError: 422,
+    ImageError: 422,
     RequestError: 422,
     TrainingError: 422,
     GenerationCancelled: 409,
@@ -47,7 +47,7 @@ _POLICY_VIOLATION: Final = 1008
 """What a WebSocket is closed with where the server cannot answer it in HTTP."""
 
 
-class Refusal(PromptEngineError):
+class HTTPRefusal(PromptEngineError):
     """A request that is answered with an error of its own status.
 
     Attributes:
@@ -63,12 +63,12 @@ class Refusal(PromptEngineError):
 
 def status_of(error: BaseException) -> int:
     """The HTTP status that tells of an error; 500 for one that nobody foresaw."""
-    if isinstance(error, Refusal):
+    if isinstance(error, HTTPRefusal):
         return error.status
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), _INTERNAL)
 
 
-def document(name: str, detail: str) -> dict[str, str]:
+def error_body(name: str, detail: str) -> dict[str, str]:
     """The four keys of WebUI's errors.
 
     Args:
@@ -97,7 +97,7 @@ async def refuse(
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
         kind = "websocket.http"
-    body = json.dumps(document("HTTPException", detail)).encode()
+    body = json.dumps(error_body("HTTPException", detail)).encode()
     length = str(len(body)).encode("ascii")
     own = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
     await send({"type": f"{kind}.response.start", "status": status, "headers": own})

@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from promptengine.server.jobs.queue import Job, JobQueue
 from promptengine.version import __version__
 
-__all__ = ["JsonLines", "Metrics", "Timed", "log_job", "router"]
+__all__ = ["JsonLines", "Metrics", "RequestTimer", "log_job", "router"]
 
 _log = logging.getLogger("promptengine.server")
 
@@ -115,7 +115,7 @@ def log_job(job: Job) -> None:
     _log.info("job ended", extra={"facts": facts})
 
 
-class Timed:
+class RequestTimer:
     """Measures every request: ``X-Process-Time`` in its answer, a count, and a line in the log."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from promptengine.server.config import ServerConfig
 
-__all__ = ["Shown", "below_root"]
+__all__ = ["PathRedactor", "below_root"]
 
 
 def below_root(scope: Scope) -> str:
@@ -20,7 +20,7 @@ def below_root(scope: Scope) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PathRedactor:
     """Paths and texts as clients may see them.
 
     Attributes:
@@ -30,7 +30,7 @@ class Shown:
     roots: tuple[str, ...]
 
     @classmethod
-    def by(cls, config: ServerConfig) -> Shown:
+    def by(cls, config: ServerConfig) -> PathRedactor:
         """What a server's settings allow."""
         if not config.hide_paths:
             return cls(())

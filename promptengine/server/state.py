@@ -12,14 +12,14 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from promptengine.checkpoints.resolve import checkpoint_path
+from promptengine.checkpoints.resolve import resolve_checkpoint
 from promptengine.files.hashing import default_cache_file
 from promptengine.registry.registry import Registry
 from promptengine.server.config import ServerConfig
 from promptengine.server.jobs.queue import Job, JobQueue, Run, Work
 from promptengine.server.jobs.worker import Device, Model, runner
 from promptengine.server.observability import Metrics, log_job
-from promptengine.server.redact import Shown
+from promptengine.server.redact import PathRedactor
 from promptengine.server.sdapi.options import ServerSettings
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 
@@ -48,7 +48,7 @@ class Service:
     settings: ServerSettings
     queue: JobQueue
     metrics: Metrics
-    shown: Shown
+    shown: PathRedactor
     devices: tuple[Device, ...] = ()
     saving: threading.Lock = field(default_factory=threading.Lock)
 
@@ -65,7 +65,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         RequestError: There is no such device.
     """
     registry = Registry.open(config.models, cache_file=default_cache_file())
-    model = Model(checkpoint_path(config.checkpoint, registry).absolute(), config.vae)
+    model = Model(resolve_checkpoint(config.checkpoint, registry).absolute(), config.vae)
     devices: tuple[Device, ...] = ()
     if runs is None:
         devices = tuple(Device(name, config, registry) for name in config.devices)
@@ -89,7 +89,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         settings=ServerSettings(registry, model),
         queue=queue,
         metrics=metrics,
-        shown=Shown.by(config),
+        shown=PathRedactor.by(config),
         devices=devices,
     )
 

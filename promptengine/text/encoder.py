@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from promptengine.errors import RequestError
 from promptengine.text.textual_inversion.table import Placement
 from promptengine.text.tokenizer import END_TOKEN
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -196,7 +196,7 @@ def _standing_in(
         return changed
 
     hooks: dict[int, object] = vars(layer)["_forward_hooks"]
-    with Journal().block() as changes:
+    with UndoLog().block() as changes:
         changes.write(partial(_forget, hooks, replace))
         layer.register_forward_hook(replace)
         yield

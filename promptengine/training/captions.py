@@ -11,7 +11,7 @@ import torch
 
 from promptengine.errors import TrainingError
 
-__all__ = ["TEMPLATES", "caption_of", "filled", "template_lines", "with_varied_tags"]
+__all__ = ["TEMPLATES", "caption_of", "fill_template", "template_lines", "vary_tags"]
 
 TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
     "hypernetwork": ("[filewords]", "[filewords], detailed", "an image of [filewords]"),
@@ -86,15 +86,13 @@ def template_lines(template: str | Path) -> tuple[str, ...]:
     return lines
 
 
-def filled(line: str, *, name: str, caption: str) -> str:
+def fill_template(line: str, *, name: str, caption: str) -> str:
     """Put a name and a caption into a template's line, each everywhere it is asked for."""
     values = {"[name]": name, "[filewords]": caption}
     return re.sub(r"\[(?:name|filewords)\]", lambda found: values[found[0]], line)
 
 
-def with_varied_tags(
-    caption: str, *, shuffle: bool, dropout: float, generator: torch.Generator
-) -> str:
+def vary_tags(caption: str, *, shuffle: bool, dropout: float, generator: torch.Generator) -> str:
     """Shuffle and thin out the parts between a caption's commas.
 
     Args:

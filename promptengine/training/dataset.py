@@ -22,7 +22,7 @@ from promptengine.training.captions import caption_of
 from promptengine.training.config import TrainingConfig
 from promptengine.training.rng import generator
 
-__all__ = ["Batch", "Picture", "batches", "find_pictures", "fingerprint", "read_picture"]
+__all__ = ["Batch", "TrainingImage", "batches", "find_images", "fingerprint", "read_training_image"]
 
 _SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 _GRID: Final = 8
@@ -34,7 +34,7 @@ _INVISIBLE: Final = "nothing of it is visible, so its alpha leaves no loss"
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class TrainingImage:
     """A picture of the data folder, not yet read.
 
     Attributes:
@@ -65,9 +65,9 @@ class _Unreadable(TrainingError):
     """A file that is no picture, or a damaged one."""
 
 
-def find_pictures(
+def find_images(
     config: TrainingConfig, *, on_warning: Callable[[str], None] | None = None
-) -> list[Picture]:
+) -> list[TrainingImage]:
     """List the pictures of the data folder (its sub-folders apart) by name, with captions.
 
     Pictures that cannot be read are left out, as in WebUI, unless ``config.strict_data`` holds.
@@ -90,7 +90,7 @@ def find_pictures(
     if not paths:
         kinds = ", ".join(sorted(_SUFFIXES))
         raise TrainingError(f"{config.data}: holds no pictures ({kinds})")
-    found: list[Picture] = []
+    found: list[TrainingImage] = []
     unreadable: list[str] = []
     unusable: list[str] = []
     for path in paths:
@@ -98,7 +98,7 @@ def find_pictures(
         try:
             caption = caption_of(path, word_pattern=config.word_pattern, word_join=config.word_join)
             _require_usable(path, config)
-            found.append(Picture(path, caption))
+            found.append(TrainingImage(path, caption))
             continue
         except _Unreadable as error:
             problems, problem = unreadable, error
@@ -136,7 +136,7 @@ def _require_usable(path: Path, config: TrainingConfig) -> None:
         raise TrainingError(f"{path}: {_INVISIBLE}")
 
 
-def fingerprint(pictures: Sequence[Picture]) -> str:
+def fingerprint(pictures: Sequence[TrainingImage]) -> str:
     """Return a digest of names, contents and captions, by which changed data are known."""
     digest = hashlib.sha256()
     for picture in pictures:
@@ -145,7 +145,7 @@ def fingerprint(pictures: Sequence[Picture]) -> str:
     return digest.hexdigest()
 
 
-def read_picture(
+def read_training_image(
     path: Path, size: tuple[int, int] | None, *, alpha: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Read a picture.

@@ -14,12 +14,12 @@ from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import TrainingError
 from promptengine.prompt import parse, schedule
 from promptengine.text.conditioning import TextModel, encode_schedule
-from promptengine.training.captions import filled, template_lines, with_varied_tags
+from promptengine.training.captions import fill_template, template_lines, vary_tags
 from promptengine.training.config import TrainingConfig
-from promptengine.training.dataset import Picture, read_picture
+from promptengine.training.dataset import TrainingImage, read_training_image
 from promptengine.training.rng import generator
 
-__all__ = ["Inputs", "Material", "prepare_material"]
+__all__ = ["Inputs", "TrainingExamples", "prepare_examples"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,21 +60,21 @@ class _Prompts:
         """Encode one use of a caption, in a line of the template drawn for it: ``[tokens, width]``."""
         config = self.config
         if config.varies_text:
-            caption = with_varied_tags(
+            caption = vary_tags(
                 caption,
                 shuffle=config.shuffle_tags,
                 dropout=config.tag_dropout,
                 generator=random,
             )
         line = self.lines[int(torch.randint(len(self.lines), (), generator=random))]
-        text = filled(line, name=self.name, caption=caption)
+        text = fill_template(line, name=self.name, caption=caption)
         # A caption may hold any sign: read as a negative prompt, it has no tags and no AND.
         (part,) = parse(text, comments=False, negative=True).parts
         return encode_schedule(schedule(part, 1), self.model).at(0).float().cpu()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Material:
+class TrainingExamples:
     """All that the steps draw from.
 
     Attributes:
@@ -82,7 +82,7 @@ class Material:
     """
 
     buckets: tuple[tuple[int, ...], ...]
-    _pictures: tuple[Picture, ...]
+    _pictures: tuple[TrainingImage, ...]
     _examples: tuple[_Example, ...]
     _prompts: _Prompts
 
@@ -102,9 +102,9 @@ class Material:
         )
 
 
-def prepare_material(
-    checkpoint: Checkpoint, config: TrainingConfig, pictures: Sequence[Picture], *, name: str
-) -> Material:
+def prepare_examples(
+    checkpoint: Checkpoint, config: TrainingConfig, pictures: Sequence[TrainingImage], *, name: str
+) -> TrainingExamples:
     """Encode every picture, and every prompt where it is the same at each use.
 
     Afterwards VAE and text model are idle, the latter unless tags are shuffled or left out. A
@@ -135,19 +135,19 @@ def prepare_material(
     for index, example in enumerate(examples):
         buckets.setdefault(tuple(example.latents.shape), []).append(index)
     groups = tuple(tuple(bucket) for _, bucket in sorted(buckets.items()))
-    return Material(groups, tuple(pictures), examples, prompts)
+    return TrainingExamples(groups, tuple(pictures), examples, prompts)
 
 
 @torch.no_grad()
 def _example(
     checkpoint: Checkpoint,
     config: TrainingConfig,
-    picture: Picture,
+    picture: TrainingImage,
     index: int,
     prompts: _Prompts,
 ) -> _Example:
     size = (config.width or 0, config.height or 0) if config.resize else None
-    pixels, opacity = read_picture(picture.path, size, alpha=config.alpha_weights)
+    pixels, opacity = read_training_image(picture.path, size, alpha=config.alpha_weights)
     vae: Any = checkpoint.vae
     posterior = vae.encode(pixels[None].to(vae.device)).latent_dist
     scale = checkpoint.scaling_factor

@@ -25,16 +25,16 @@ from promptengine.generation.engine import Engine
 from promptengine.images import draw_sheet, save_png
 from promptengine.networks.attention import attention_widths
 from promptengine.networks.hypernetwork.files import load_hypernetwork, require_writable
-from promptengine.networks.hypernetwork.init import initialise
-from promptengine.networks.hypernetwork.inject import injected
+from promptengine.networks.hypernetwork.init import init_weights
+from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork
 from promptengine.request.request import GenerationRequest
-from promptengine.training.captions import filled, template_lines
+from promptengine.training.captions import fill_template, template_lines
 from promptengine.training.config import TrainingConfig, TrainingFiles
-from promptengine.training.dataset import Batch, Picture, batches, find_pictures
-from promptengine.training.latent_cache import prepare_material
+from promptengine.training.dataset import Batch, TrainingImage, batches, find_images
+from promptengine.training.latent_cache import prepare_examples
 from promptengine.training.metrics import append_losses, cut_losses, draw_losses
-from promptengine.training.resume_check import decisive_settings, require_same
+from promptengine.training.resume_check import check_resumable, resume_fingerprint
 from promptengine.training.rng import derived_seed
 from promptengine.training.snapshots import (
     RunState,
@@ -47,8 +47,8 @@ from promptengine.training.snapshots import (
     thin_out,
     write_json,
 )
-from promptengine.training.step import Lesson
-from promptengine.undo import Journal
+from promptengine.training.step import TrainStep
+from promptengine.undo import UndoLog
 from promptengine.version import __version__
 
 __all__ = ["TrainingProgress", "TrainingResult", "train_hypernetwork"]
@@ -125,7 +125,7 @@ class _Run:
     """
 
     engine: Engine
-    lesson: Lesson
+    lesson: TrainStep
     files: TrainingFiles
     state: RunState
     good: dict[str, Tensor]
@@ -175,7 +175,7 @@ def train_hypernetwork(
         NetworkFormatError: ``files.output`` is a ``.pt``, which has no place for the transform.
         OSError: A file cannot be read or written.
     """
-    pictures = find_pictures(config, on_warning=on_warning)
+    pictures = find_images(config, on_warning=on_warning)
     run = _opened(engine, config, files, pictures, restart=restart, on_file=on_file)
     lesson, state = run.lesson, run.state
     order = batches(
@@ -206,7 +206,7 @@ def _opened(
     engine: Engine,
     config: TrainingConfig,
     files: TrainingFiles,
-    pictures: Sequence[Picture],
+    pictures: Sequence[TrainingImage],
     *,
     restart: bool,
     on_file: OnFile | None,
@@ -224,16 +224,16 @@ def _opened(
     config = _resolved(config, engine.checkpoint, found)
     digest = engine.registry.digests.of(engine.checkpoint.path)
     name = str(dtype).removeprefix("torch.")
-    settings = decisive_settings(config, pictures, name=files.name, checkpoint=digest, dtype=name)
+    settings = resume_fingerprint(config, pictures, name=files.name, checkpoint=digest, dtype=name)
     files = _with_prompt(files, config, pictures[0].caption)
     if found is not None:
-        require_same(found.state.settings, settings, step=found.state.step)
+        check_resumable(found.state.settings, settings, step=found.state.step)
     network = _new_network(config, engine.checkpoint, digest, files.name)
     network = network.to(engine.device).train()
-    lesson = Lesson(
+    lesson = TrainStep(
         engine.checkpoint,
         config,
-        prepare_material(engine.checkpoint, config, pictures, name=files.name),
+        prepare_examples(engine.checkpoint, config, pictures, name=files.name),
         network,
         torch.optim.AdamW(network.parameters()),
     )
@@ -259,7 +259,7 @@ def _with_prompt(files: TrainingFiles, config: TrainingConfig, caption: str) -> 
     request = files.preview
     if request is None:
         return files
-    prompt = filled(template_lines(config.template)[0], name=files.name, caption=caption)
+    prompt = fill_template(template_lines(config.template)[0], name=files.name, caption=caption)
     seed = config.seed if request.seed == -1 else request.seed
     return replace(files, preview=replace(request, prompt=request.prompt or prompt, seed=seed))
 
@@ -297,7 +297,7 @@ def _new_network(
         )
     except ValueError as failure:
         raise RequestError(f"no network can be built: {failure}", field="network") from None
-    return initialise(network, derived_seed(config.seed, "weights", 0))
+    return init_weights(network, derived_seed(config.seed, "weights", 0))
 
 
 def _take_step(run: _Run, order: Iterator[Batch]) -> tuple[int, float]:
@@ -365,7 +365,7 @@ def _preview(run: _Run, request: GenerationRequest) -> None:
     if not run.bare:
         run.bare = run.engine.generate(request).images
     network.eval()
-    with injected(run.engine.checkpoint.unet, [(network, 1.0)]):
+    with inject_hypernetworks(run.engine.checkpoint.unet, [(network, 1.0)]):
         result = run.engine.generate(request)
     network.train()
     grid = draw_sheet(
@@ -458,7 +458,7 @@ def _tell(run: _Run, path: Path) -> None:
 def _checkpointing(unet: Any, *, enabled: bool) -> Generator[None]:
     """Let the UNet forget activations and compute them anew in the backward pass."""
     # Previews are runs of their own within this block, so it stands alone.
-    with Journal().block() as changes:
+    with UndoLog().block() as changes:
         if enabled:
             for module in unet.modules():
                 changes.note(module, "gradient_checkpointing", "_gradient_checkpointing_func")

@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from promptengine.files.atomic import replacing
+from promptengine.files.atomic import atomic_write
 
 __all__ = ["LossRow", "append_losses", "cut_losses", "draw_losses"]
 
@@ -44,7 +44,7 @@ def cut_losses(path: Path, step: int) -> None:
         OSError: The file cannot be written.
     """
     rows = [row for row in _losses(path) if row[0] <= step]
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         append_losses(temporary, rows)
 
 

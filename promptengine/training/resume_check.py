@@ -10,10 +10,10 @@ from typing import Any, Final
 from promptengine.errors import TrainingError
 from promptengine.training.captions import template_lines
 from promptengine.training.config import TrainingConfig
-from promptengine.training.dataset import Picture, fingerprint
+from promptengine.training.dataset import TrainingImage, fingerprint
 from promptengine.training.lr_schedule import parse_schedule
 
-__all__ = ["decisive_settings", "require_same"]
+__all__ = ["check_resumable", "resume_fingerprint"]
 
 _SCHEDULES: Final = ("learning_rate", "clip_at")
 # Known by what they lead to: the pictures' digest and the template's lines. More steps prolong a run.
@@ -30,9 +30,9 @@ _LEFT_OUT: Final = (
 )
 
 
-def decisive_settings(
+def resume_fingerprint(
     config: TrainingConfig,
-    pictures: Sequence[Picture],
+    pictures: Sequence[TrainingImage],
     *,
     name: str,
     checkpoint: str,
@@ -66,7 +66,7 @@ def decisive_settings(
     return json.loads(json.dumps(values))
 
 
-def require_same(before: Mapping[str, Any], now: Mapping[str, Any], *, step: int) -> None:
+def check_resumable(before: Mapping[str, Any], now: Mapping[str, Any], *, step: int) -> None:
     """Refuse to go on with settings that would have led elsewhere.
 
     Learning rates and clipping bounds may differ after the steps that are done: the result is then

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from promptengine.errors import NetworkFormatError
-from promptengine.files.atomic import replacing
+from promptengine.files.atomic import atomic_write
 from promptengine.files.hashing import sha256
 from promptengine.files.weights import read_safetensors
 from promptengine.networks.hypernetwork.files import STATE_KEY, load_hypernetwork, save_hypernetwork
@@ -106,7 +106,7 @@ def save_snapshot(
     }
     optim = path.with_name(path.stem + _OPTIM)
     content = json.dumps({"network": sha256(path), **asdict(state)})
-    with replacing(optim) as temporary:
+    with atomic_write(optim) as temporary:
         save_file(tensors, temporary, {STATE_KEY: content})
     return Snapshot(path, optim, state)
 
@@ -157,7 +157,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: The folder cannot be written.
     """
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 

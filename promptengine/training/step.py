@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.generation.cfg_denoiser import predict_noise, skips_resized_like_webui
-from promptengine.networks.hypernetwork.inject import injected
+from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork
 from promptengine.sampling.parameterization import model_target
 from promptengine.training.config import TrainingConfig
 from promptengine.training.dataset import Batch
-from promptengine.training.latent_cache import Inputs, Material
+from promptengine.training.latent_cache import Inputs, TrainingExamples
 from promptengine.training.rng import derived_seed, generator
 
-__all__ = ["Lesson"]
+__all__ = ["TrainStep"]
 
 _PROBES: Final = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Lesson:
+class TrainStep:
     """A network, its optimizer, and what it learns from.
 
     The base model takes no part in it but to compute: its weights ask for no gradients.
@@ -41,7 +41,7 @@ class Lesson:
 
     checkpoint: Checkpoint
     config: TrainingConfig
-    material: Material
+    material: TrainingExamples
     network: Hypernetwork
     optimizer: torch.optim.Optimizer
 
@@ -126,7 +126,7 @@ class Lesson:
         mixed = dtype != torch.float32
         with (
             journal.run(),
-            injected(unet, [(self.network, 1.0)], training=True, journal=journal),
+            inject_hypernetworks(unet, [(self.network, 1.0)], training=True, journal=journal),
             skips_resized_like_webui(unet, journal=journal),
             torch.autocast(self._device.type, dtype if mixed else None, enabled=mixed),
         ):

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from promptengine.errors import RequestError
-from promptengine.images.save import encode_picture
-from promptengine.infotext.read import infotext_of
+from promptengine.images.save import encode_image
+from promptengine.infotext.read import infotext_with_prompts
 from promptengine.inspection import size_of_checkpoint
 from promptengine.server.jobs.queue import Job, JobQueue, Work
 from promptengine.server.jobs.worker import Model
 from promptengine.server.limits import check_pictures
-from promptengine.server.sdapi.to_request import together
-from promptengine.server.sdapi.to_response import Made, Picture, encoded, made_by
+from promptengine.server.sdapi.to_request import batch_key
+from promptengine.server.sdapi.to_response import JobOutput, OutputImage, encode_output, job_output
 from promptengine.server.state import Service
 from promptengine.server.v1.schemas import JobForm
-from promptengine.server.v1.to_request import ordered
+from promptengine.server.v1.to_request import work_from_form
 from promptengine.xyz_plot.axes import Axis
 from promptengine.xyz_plot.plot import compose_grid, grid_requests
 
@@ -76,7 +76,7 @@ class Ended:
         seconds: From the first job's start to the last one's end.
     """
 
-    made: Made
+    made: JobOutput
     files: tuple[PictureFile, ...]
     cancelled: bool
     seconds: float
@@ -91,12 +91,12 @@ async def make(service: Service, form: JobForm, client: str) -> AsyncGenerator[S
         PromptEngineError: The form cannot be met, the queue is full, or the job failed.
     """
     limits = service.config.limits
-    work = await asyncio.to_thread(ordered, form, service.settings, service.registry, limits)
+    work = await asyncio.to_thread(work_from_form, form, service.settings, service.registry, limits)
     job = service.queue.submit(work, client)
     async for before in _watched(service.queue, job):
         yield Step(job, before)
     _raise_failure(job)
-    made = made_by(job)
+    made = job_output(job)
     files = await asyncio.to_thread(_files, made)
     yield Ended(made, tuple(files), job.state in _EARLY, _seconds(job))
 
@@ -110,16 +110,16 @@ async def make_grid(
         PromptEngineError: As :func:`make`; also what :func:`promptengine.xyz_plot.plot.grid_requests` says.
     """
     works = await asyncio.to_thread(_grid_works, service, form, axes)
-    made, seconds = Made((), ()), 0.0
+    made, seconds = JobOutput((), ()), 0.0
     for number, work in enumerate(works):
         job = service.queue.submit(work, client)
         async for before in _watched(service.queue, job):
             yield Step(job, before, number, len(works))
         if job.error is not None and (job.state == "failed" or not made.pictures):
             raise job.error
-        one = made_by(job)
+        one = job_output(job)
         warnings = dict.fromkeys((*made.warnings, *one.warnings))
-        made = Made((*made.pictures, *one.pictures), tuple(warnings))
+        made = JobOutput((*made.pictures, *one.pictures), tuple(warnings))
         seconds += _seconds(job)
         if job.state in _EARLY:
             files = await asyncio.to_thread(_files, made)
@@ -161,11 +161,11 @@ def _seconds(job: Job) -> float:
     return job.ended - job.started if job.started else 0.0
 
 
-def _files(made: Made) -> list[PictureFile]:
+def _files(made: JobOutput) -> list[PictureFile]:
     return [
         PictureFile(
             name=f"{picture.seed}.png",
-            data=encoded(picture, "png", 80),
+            data=encode_output(picture, "png", 80),
             title=f"Picture {number} · seed {picture.seed}",
             infotext=picture.infotext,
         )
@@ -176,7 +176,7 @@ def _files(made: Made) -> list[PictureFile]:
 def _grid_works(
     service: Service, form: JobForm, axes: tuple[Axis, Axis | None, Axis | None]
 ) -> list[Work]:
-    work = ordered(form, service.settings, service.registry, service.config.limits)
+    work = work_from_form(form, service.settings, service.registry, service.config.limits)
     assert isinstance(work.model, Model)
     native = size_of_checkpoint(work.model.checkpoint, service.config.model_config)
     given = [axis for axis in axes if axis is not None]
@@ -189,16 +189,18 @@ def _grid_works(
         raise RequestError(message, field="axis")
     for request in requests:
         check_pictures(request.steps, 1, 1, limits)
-    return [Work((request,), work.model, together((request,))) for request in requests]
+    return [Work((request,), work.model, batch_key((request,))) for request in requests]
 
 
-def _sheet(pictures: Sequence[Picture], axes: tuple[Axis, Axis | None, Axis | None]) -> PictureFile:
+def _sheet(
+    pictures: Sequence[OutputImage], axes: tuple[Axis, Axis | None, Axis | None]
+) -> PictureFile:
     grid = compose_grid([picture.result for picture in pictures], *axes)
     first = pictures[0].request
-    told = infotext_of(grid.infotext, first.prompt, first.negative_prompt)
+    told = infotext_with_prompts(grid.infotext, first.prompt, first.negative_prompt)
     return PictureFile(
         name=f"grid-{pictures[0].seed}.png",
-        data=encode_picture(grid.image, ".png", told),
+        data=encode_image(grid.image, ".png", told),
         title="The grid",
         infotext=grid.infotext,
     )

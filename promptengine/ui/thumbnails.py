@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 from promptengine.files.images import read_image
 from promptengine.registry.registry import Kind, preview
 from promptengine.server.app import PAGE
-from promptengine.server.errors import Refusal
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.state import Served
 
 __all__ = ["router"]
@@ -29,7 +29,7 @@ def card_picture(service: Served, kind: Kind, name: str) -> Response:
     path = None if entry is None else preview(entry)
     data = None if path is None else _small(path)
     if data is None:
-        raise Refusal("no such preview", status=404)
+        raise HTTPRefusal("no such preview", status=404)
     return Response(data, media_type="image/webp", headers={"Cache-Control": "no-cache"})
 
 

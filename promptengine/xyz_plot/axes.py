@@ -12,7 +12,7 @@ from typing import Final, Literal, cast, get_args
 
 from promptengine.errors import RequestError
 from promptengine.prompt import Tag, parse
-from promptengine.request.request import GenerationRequest, with_hypernetwork
+from promptengine.request.request import GenerationRequest, append_hypernetwork
 from promptengine.validation import check_fields
 
 __all__ = ["MOST_VALUES", "Axis", "AxisKind", "request_at"]
@@ -199,7 +199,7 @@ def request_at(
             request = _searched(request, str(axis.values[0]), str(value))
         elif axis.kind == "hypernetwork":
             if not axis.is_none(value):
-                prompt = with_hypernetwork(request.prompt, str(value))
+                prompt = append_hypernetwork(request.prompt, str(value))
                 request = replace(request, prompt=prompt)
         elif axis.kind == "multiplier":
             request = _multiplied(request, float(value), named=named)

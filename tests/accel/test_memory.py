@@ -35,7 +35,7 @@ def tiles_of(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 def test_the_vae_works_in_tiles_where_a_picture_does_not_fit_whole(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    needed = memory.coding_bytes(tiny_engine.checkpoint.vae, 64, 64)
+    needed = memory.vae_memory_bytes(tiny_engine.checkpoint.vae, 64, 64)
     tiles = tiles_of(tiny_engine, monkeypatch)
     with_free(monkeypatch, needed - 1)
     short = tiny_engine.generate(BASE)
@@ -52,7 +52,7 @@ def test_the_larger_picture_of_two_passes_counts(
 ) -> None:
     from promptengine.request.request import HiresPass
 
-    with_free(monkeypatch, memory.coding_bytes(tiny_engine.checkpoint.vae, 64, 64))
+    with_free(monkeypatch, memory.vae_memory_bytes(tiny_engine.checkpoint.vae, 64, 64))
     result = tiny_engine.generate(replace(BASE, hires=HiresPass(scale=2)))
     assert "in tiles" in result.diagnostics[-1].message
 
@@ -87,5 +87,5 @@ def test_running_out_is_said_in_one_line(
 
 
 def test_other_errors_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="shape"), memory.memory_errors(torch.device("cpu")):
+    with pytest.raises(RuntimeError, match="shape"), memory.translate_oom(torch.device("cpu")):
         raise RuntimeError("shape")

@@ -12,11 +12,11 @@ from torch.nn import functional
 
 from promptengine.accel import onednn
 from promptengine.accel.onednn import (
+    OneDNNLinear,
     PackedConv2d,
-    QuickLinear,
     linear,
-    packed_weights,
-    quickened,
+    pack_conv_weights,
+    use_onednn,
 )
 
 PLENTY = 1 << 30
@@ -87,11 +87,11 @@ def test_models_compute_the_same_and_are_as_before_afterwards(dtype: torch.dtype
     kinds = [type(layer) for layer in model.modules()]
     with torch.no_grad():
         expected = model(x)
-        packed = packed_weights(model, room=PLENTY)
-        with pytest.raises(KeyError), quickened(model, packed=packed):
+        packed = pack_conv_weights(model, room=PLENTY)
+        with pytest.raises(KeyError), use_onednn(model, packed=packed):
             convolutions: Any = model[0]
             changed = [type(layer) for layer in (*convolutions, model[2])]
-            assert changed == [PackedConv2d, PackedConv2d, nn.Conv2d, QuickLinear]
+            assert changed == [PackedConv2d, PackedConv2d, nn.Conv2d, OneDNNLinear]
             assert close(model(x), expected)
             raise KeyError
         assert torch.equal(model(x), expected)
@@ -117,8 +117,8 @@ def test_other_weights_count_at_once(change: Any) -> None:
     model, x = layers(), numbers(1, 4, 8, 8)
     layer: Any = model[0]
     kept = layer.weight.data
-    packed = packed_weights(model, room=PLENTY)
-    with torch.no_grad(), quickened(packed=packed):
+    packed = pack_conv_weights(model, room=PLENTY)
+    with torch.no_grad(), use_onednn(packed=packed):
         before = layer(x)
         change(layer)
         bias = layer.bias[:, None, None]
@@ -131,7 +131,7 @@ def test_other_weights_count_at_once(change: Any) -> None:
 @pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
 def test_packed_convolutions_have_gradients_and_edges() -> None:
     model, plain = layers(), layers()
-    with quickened(packed=packed_weights(model, room=PLENTY)):
+    with use_onednn(packed=pack_conv_weights(model, room=PLENTY)):
         x = numbers(1, 4, 8, 8).requires_grad_()
         model(x).sum().backward()
         given = x.grad
@@ -153,4 +153,4 @@ def test_what_does_not_gain_stays() -> None:
         (whole, small),
         (whole, None),
     ):
-        assert packed_weights(model, room=room) == {}
+        assert pack_conv_weights(model, room=room) == {}

@@ -14,7 +14,7 @@ from statistics import median
 import torch
 
 from promptengine import Engine, TrainingProgress, train_hypernetwork
-from promptengine.networks.hypernetwork.inject import injected
+from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork
 from tests.bench.timing import calibration
 from tests.conftest import CHECKPOINT, CONFIG
@@ -40,7 +40,7 @@ class _Passes:
     def run(self) -> float:
         start = time.perf_counter()
         self.network.zero_grad(set_to_none=True)
-        with injected(self.unet, [(self.network, 1.0)]):
+        with inject_hypernetworks(self.unet, [(self.network, 1.0)]):
             found = self.unet(self.latents, self.timesteps, self.context, return_dict=False)[0]
             (found - self.noise).square().mean().backward()
         return time.perf_counter() - start

@@ -50,9 +50,9 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.accel.memory import free_bytes
-from promptengine.accel.onednn import linear, packed_weights, quickened
+from promptengine.accel.onednn import linear, pack_conv_weights, use_onednn
 from promptengine.networks.attention import attentions
-from promptengine.networks.hypernetwork.inject import Injection, injected
+from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
 from tests.bench.timing import (
     Rows,
@@ -137,7 +137,7 @@ class Calls:
         self.dtype, self.device = dtype, device
         self.plain = random_unet(dtype, device)
         self.ours = copy.deepcopy(self.plain, {id(p): p for p in self.plain.parameters()})
-        self.packed = packed_weights(self.ours, room=free_bytes(torch.device(device)))
+        self.packed = pack_conv_weights(self.ours, room=free_bytes(torch.device(device)))
 
     def call(self, unet: nn.Module, x: Tensor, text: Tensor) -> None:
         """Ask once, and wait for the answer."""
@@ -181,8 +181,8 @@ def measure(calls: Calls, pixels: int, cases: Sequence[tuple[str, int]], rounds:
         injection.choose(stack)
         calls.call(calls.ours, x, own_text)
 
-    quick = quickened(calls.ours, packed=calls.packed)
-    with quick, injected(calls.ours) as injection, torch.no_grad():
+    quick = use_onednn(calls.ours, packed=calls.packed)
+    with quick, inject_hypernetworks(calls.ours) as injection, torch.no_grad():
         for kind, count in cases:
             stack = networks(kind, count, calls.dtype, calls.device)
             name = f"{count} {kind}" if count else "none"

@@ -22,7 +22,7 @@ from torch import Tensor
 from promptengine import Engine, GenerationRequest, ImageStart, Inpainting, Options
 from promptengine.checkpoints.convert_keys import unet_weights, vae_weights
 from promptengine.checkpoints.load import Checkpoint, open_checkpoint
-from promptengine.checkpoints.vae_codec import pixels_of
+from promptengine.checkpoints.vae_codec import image_to_tensor
 from promptengine.families import UNET_PREFIX, VAE_PREFIX, Family
 from promptengine.generation.model_inputs import (
     inpainting_channels,
@@ -250,7 +250,7 @@ def test_an_inpainting_model_is_shown_the_picture_around_the_mask(tmp_path: Path
         images=1,
         width=SIZE,
         height=SIZE,
-        picture=pixels_of(picture),
+        picture=image_to_tensor(picture),
         mask=torch.from_numpy(np.asarray(mask, np.float32))[None, None] / 255,
     )
     seen: list[Tensor] = []

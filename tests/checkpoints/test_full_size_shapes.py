@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from promptengine import Engine, GenerationRequest
-from promptengine.checkpoints.infer_config import infer_layout
+from promptengine.checkpoints.infer_config import infer_config
 from promptengine.errors import IncompatibleNetworkError
-from promptengine.networks.attention import attention_widths, misfit
+from promptengine.networks.attention import attention_widths, explain_misfit
 from promptengine.networks.hypernetwork.files import save_hypernetwork
 from tests.checkpoints.full_size import FAMILY, WIDTHS, configured
 from tests.checkpoints.original import Original, tiny, write
@@ -56,7 +56,7 @@ def plain(value: Any) -> Any:
 
 def test_real_configurations_are_read_off_the_weights(model: tuple[str, Original]) -> None:
     name, original = model
-    layout = infer_layout(original.weights(), Path("m.safetensors"), metadata={})
+    layout = infer_config(original.weights(), Path("m.safetensors"), metadata={})
     assert (layout.family, layout.left_aside) == (FAMILY[name], ())
     texts = (layout.text_encoder, layout.text_encoder_2)
     pairs: list[tuple[str, Any, Any]] = [
@@ -84,7 +84,7 @@ def test_networks_fit_by_width(model: tuple[str, Original]) -> None:
     widths = attention_widths(original.unet)
     assert sorted(widths.all) == list(WIDTHS[name])
     for other, held in WIDTHS.items():
-        reason = misfit(widths, random_network(held))
+        reason = explain_misfit(widths, random_network(held))
         assert (reason is None) == (other == name)
         assert reason is None or str(widths.text) in reason
 

@@ -11,21 +11,21 @@ import pytest
 import torch
 
 from promptengine import Engine
-from promptengine.checkpoints.latent_rgb import ColourMap, colour_map, rough_pictures
+from promptengine.checkpoints.latent_rgb import LatentToRGB, fit_latent_to_rgb, preview_images
 from promptengine.checkpoints.vae_codec import decode_latents
 
 STARTER = Path(__file__).parents[2] / "models" / "Stable-diffusion" / "starter.safetensors"
 
 
-def known(family: str) -> ColourMap:
+def known(family: str) -> LatentToRGB:
     vae = SimpleNamespace(config=SimpleNamespace(block_out_channels=(128, 256, 512, 512)))
     checkpoint: Any = SimpleNamespace(vae=vae, family=family)
-    return colour_map(checkpoint)
+    return fit_latent_to_rgb(checkpoint)
 
 
 @pytest.mark.parametrize("family", ["SD1", "SD2", "SDXL"])
 def test_a_rough_picture_has_a_pixel_for_each_cell(family: str) -> None:
-    first, second = rough_pictures(torch.zeros(2, 4, 6, 8), known(family))
+    first, second = preview_images(torch.zeros(2, 4, 6, 8), known(family))
     assert first.size == second.size == (8, 6)
     assert all(120 <= value <= 155 for value in first.getpixel((0, 0)))
 
@@ -33,14 +33,14 @@ def test_a_rough_picture_has_a_pixel_for_each_cell(family: str) -> None:
 def test_values_that_are_no_numbers_do_no_harm() -> None:
     latents = torch.full((1, 4, 2, 2), float("nan"))
     latents[0, :, 0, 0] = 1e30
-    assert rough_pictures(latents, known("SD1"))[0].size == (2, 2)
+    assert preview_images(latents, known("SD1"))[0].size == (2, 2)
 
 
 def test_a_bright_channel_makes_a_bright_picture() -> None:
     bright = torch.zeros(1, 4, 1, 1)
     bright[0, 0] = 3.0
-    assert rough_pictures(bright, known("SD1"))[0].getpixel((0, 0)) > (200, 170, 170)
-    assert rough_pictures(-bright, known("SD1"))[0].getpixel((0, 0)) < (60, 60, 60)
+    assert preview_images(bright, known("SD1"))[0].getpixel((0, 0)) > (200, 170, 170)
+    assert preview_images(-bright, known("SD1"))[0].getpixel((0, 0)) < (60, 60, 60)
 
 
 def test_a_vae_of_its_own_is_shown_in_its_own_colours() -> None:
@@ -49,13 +49,13 @@ def test_a_vae_of_its_own_is_shown_in_its_own_colours() -> None:
     plain = torch.randn(24, 4, 1, 1, generator=torch.Generator().manual_seed(1))
     latents = plain.expand(-1, -1, 4, 4)
     true = (decode_latents(checkpoint, latents).clamp(-1, 1).mean((2, 3)) + 1) * 127.5
-    own = colours(latents, colour_map(checkpoint))
+    own = colours(latents, fit_latent_to_rgb(checkpoint))
     others = colours(latents, known("SD1"))
     error, usual = (np.abs(seen - true.numpy()).mean() for seen in (own, others))
     assert error < 35
     assert error < usual / 2
 
 
-def colours(latents: torch.Tensor, by: ColourMap) -> np.ndarray[Any, Any]:
+def colours(latents: torch.Tensor, by: LatentToRGB) -> np.ndarray[Any, Any]:
     """The first pixel of each rough picture."""
-    return np.array([picture.getpixel((0, 0)) for picture in rough_pictures(latents, by)], float)
+    return np.array([picture.getpixel((0, 0)) for picture in preview_images(latents, by)], float)

@@ -16,13 +16,13 @@ from promptengine import (
     Infotext,
     Options,
     Registry,
+    read_image_info,
     read_infotext,
-    read_picture,
-    request_from,
-    save_picture,
+    recipe_from_infotext,
+    save_image,
 )
 from promptengine.cli.from_image import without_given
-from promptengine.generation.from_infotext import honoured
+from promptengine.generation.from_infotext import apply_recipe
 from tests.cli.test_main import TINY, Capture, run
 from tests.conformance.golden import present
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
@@ -79,7 +79,7 @@ def test_info_as_json(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_info_never_drives_the_terminal(tmp_path: Path, capsys: Capture) -> None:
-    save_picture(
+    save_image(
         Image.new("RGB", (8, 8)),
         tmp_path / "a.png",
         Infotext("a\x1b[31m\nb", "\x07", {"x\x9b": "\x1b"}),
@@ -126,13 +126,13 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path, capsys: Capture) ->
     # The checkpoint was named, so nothing is said about the one in the file.
     assert "gone" not in output.err
     assert "refiner_checkpoint = 'other' means nothing here" in output.err
-    infotext = read_picture(out / "00002-8.jpg").infotext
+    infotext = read_image_info(out / "00002-8.jpg").infotext
     assert infotext is not None
     assert (infotext.prompt, infotext.negative_prompt) == ("a cat<hypernet:hn-relu:0.5>", "b")
     for key, value in (("Sampler", "DDIM"), ("CFG scale", "3"), ("Seed", "8"), ("Steps", "2")):
         assert infotext.entries[key] == value
     assert run(*arguments, "another", "-n", "") == 0
-    infotext = read_picture(out / "00003-7.jpg").infotext
+    infotext = read_image_info(out / "00003-7.jpg").infotext
     assert infotext is not None
     assert (infotext.prompt, infotext.negative_prompt) == ("another", "")
 
@@ -153,7 +153,7 @@ def test_an_unknown_checkpoint_is_said_to_be_replaced(tmp_path: Path, capsys: Ca
 def test_a_prompt_that_looks_like_parameters_survives(tmp_path: Path) -> None:
     prompt = f"a\nNegative prompt: c\n{LINE}"
     assert run("txt2img", prompt, *TINY, "--seed", "1", "-o", str(tmp_path)) == 0
-    infotext = read_picture(tmp_path / "00001-1.png").infotext
+    infotext = read_image_info(tmp_path / "00001-1.png").infotext
     assert infotext is not None and (infotext.prompt, infotext.negative_prompt) == (prompt, "")
 
 
@@ -183,7 +183,7 @@ def test_mistakes(
 def test_settings_of_a_file_reach_the_request(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path)
     usual = read_infotext(f"a\n{LINE}, Emphasis: Original, Eta: 1.0, VAE: Automatic, NGMS: 0")
-    request, left_out = honoured(request_from(usual, registry))
+    request, left_out = apply_recipe(recipe_from_infotext(usual, registry))
     assert (request.options, left_out) == (Options(), [])
     (tmp_path / "VAE").mkdir()
     (tmp_path / "VAE" / "fine.pt").write_bytes(b"x")
@@ -204,8 +204,8 @@ def test_settings_of_a_file_reach_the_request(tmp_path: Path) -> None:
         "Refiner": "other",
         "Tiling": "True",
     }
-    recipe = request_from(replace(usual, entries=entries), Registry.open(tmp_path))
-    request, left_out = honoured(recipe)
+    recipe = recipe_from_infotext(replace(usual, entries=entries), Registry.open(tmp_path))
+    request, left_out = apply_recipe(recipe)
     assert (request.options.noise_source, request.options.noise_seed_delta) == ("nv", 31337)
     assert (request.variation_seed, request.variation_strength) == (5, 0.5)
     assert request.tiling and request.seed_resize_from == (64, 128)
@@ -220,7 +220,7 @@ def test_settings_of_a_file_reach_the_request(tmp_path: Path) -> None:
 
 def test_a_second_pass_out_of_range_is_left_out(tmp_path: Path) -> None:
     infotext = read_infotext(f"a\n{LINE}, Hires upscale: 2, Denoising strength: 7")
-    request, left_out = honoured(request_from(infotext, Registry.open(tmp_path)))
+    request, left_out = apply_recipe(recipe_from_infotext(infotext, Registry.open(tmp_path)))
     assert request.hires is None
     assert "denoising_strength is 7" in left_out[0].message
 
@@ -233,7 +233,7 @@ def test_a_picture_of_two_passes_is_made_again(tmp_path: Path) -> None:
     assert run("txt2img", "--from", str(first), *again) == 0
     assert (tmp_path / "00002-1.png").read_bytes() == first.read_bytes()
     assert run("txt2img", "--from", str(first), *again, "--hires-steps", "3") == 0
-    other = read_picture(tmp_path / "00003-1.png").infotext
+    other = read_image_info(tmp_path / "00003-1.png").infotext
     assert other is not None and other.entries["Hires steps"] == "3"
     assert other.entries["Hires upscale"] == "1.5"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from promptengine import Engine, injected, load_hypernetwork
+from promptengine import Engine, inject_hypernetworks, load_hypernetwork
 from promptengine.generation.cfg_denoiser import predict_noise, skips_resized_like_webui
 from promptengine.generation.engine import decode_latents
 from promptengine.text.conditioning import clip_text_model
@@ -48,7 +48,7 @@ def test_unet_with_hypernetworks(goldens: Path, conformance_dir: Path, engine: E
         networks = [load_hypernetwork(folder / f"{name}.pt") for name in case["names"]]
         inputs = (golden[f"{case['inputs']}/{part}"] for part in ("x", "t", "context"))
         stack = list(zip(networks, case["multipliers"], strict=True))
-        with torch.no_grad(), injected(unet, stack):
+        with torch.no_grad(), inject_hypernetworks(unet, stack):
             ours = predict_noise(unet, *inputs)
         assert difference(ours, golden[f"unet_hn/{case['index']}/out"]) <= TOLERANCE, case
 

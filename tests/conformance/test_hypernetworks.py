@@ -15,7 +15,7 @@ from promptengine.errors import NetworkFormatError
 from promptengine.files.hashing import sha256
 from promptengine.files.weights import read_safetensors
 from promptengine.inspection import inspect_file
-from promptengine.networks.hypernetwork.files import convert, load_hypernetwork
+from promptengine.networks.hypernetwork.files import convert_hypernetwork, load_hypernetwork
 from tests.networks.builders import assert_same
 
 TOLERANCE = 1e-4
@@ -87,8 +87,8 @@ def test_outputs_at_every_multiplier(conformance_dir: Path, described: dict[str,
 def test_every_file_survives_conversion_there_and_back(networks_dir: Path, tmp_path: Path) -> None:
     for source in sorted(networks_dir.glob("*.pt")):
         between, back = tmp_path / f"{source.stem}.safetensors", tmp_path / source.name
-        convert(source, between)
-        convert(between, back)
+        convert_hypernetwork(source, between)
+        convert_hypernetwork(between, back)
         for file in (between, back):
             assert_same(load_hypernetwork(source), load_hypernetwork(file))
         assert inspect_file(between).layers == inspect_file(source).layers
@@ -109,7 +109,7 @@ def names_asked_for(archive: zipfile.ZipFile) -> set[object]:
 
 def test_written_pickles_look_like_the_given_ones(networks_dir: Path, tmp_path: Path) -> None:
     for source in sorted(networks_dir.glob("*.pt")):
-        convert(source, tmp_path / source.name)
+        convert_hypernetwork(source, tmp_path / source.name)
         with zipfile.ZipFile(source) as given, zipfile.ZipFile(tmp_path / source.name) as written:
             assert sorted(given.namelist()) == sorted(written.namelist())
             methods = {member.compress_type for member in written.infolist()}

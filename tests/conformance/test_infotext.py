@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from promptengine.images import read_picture
+from promptengine.images import read_image_info
 from promptengine.infotext.read import read_infotext
-from promptengine.infotext.recipe import Recipe, request_from
+from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.infotext.webui import webui_fields
 from promptengine.registry.registry import Registry
 from tests.conformance.golden import folder, present, rows
@@ -61,7 +61,7 @@ def test_infotexts_give_the_requests_they_were_made_by(path: str, model_dir: Pat
         assert str(read) == case["infotexts"][0]
         # The goldens' version is a fallback of theirs and implies what was not so.
         entries = {key: value for key, value in read.entries.items() if key != "Version"}
-        check(request_from(replace(read, entries=entries), registry), case)
+        check(recipe_from_infotext(replace(read, entries=entries), registry), case)
 
 
 def check(recipe: Recipe, case: dict[str, Any]) -> None:
@@ -94,7 +94,7 @@ def test_golden_pictures_hold_what_their_cases_say(goldens: Path) -> None:
     paths = sorted((present(goldens / "txt2img.jsonl").parent / "png").glob("*.png"))
     assert paths
     for path in paths:
-        found = read_picture(path)
+        found = read_image_info(path)
         assert found.source == "parameters" and found.texts == {}
         assert str(found.infotext) in infotexts
         with Image.open(path) as image:

@@ -11,7 +11,7 @@ import torch
 from promptengine import Engine
 from promptengine.sampling.noise import ImageNoise, Seeding
 from promptengine.sampling.samplers import SAMPLERS, SigmaSampler
-from promptengine.sampling.schedulers import NoiseTable, scaled_linear_alphas
+from promptengine.sampling.schedulers import DiscreteSchedule, scaled_linear_alphas
 from tests.conformance.golden import rows, table, tensors
 
 
@@ -45,7 +45,7 @@ def test_what_webui_says_of_its_samplers(goldens: Path) -> None:
 
 def test_a_checkpoint_without_stored_alphas_has_the_same_levels(engine: Engine) -> None:
     stored = engine.checkpoint.noise_table.sigmas
-    computed = NoiseTable(scaled_linear_alphas()).sigmas
+    computed = DiscreteSchedule(scaled_linear_alphas()).sigmas
     # The stored alphas are float32: next to 1 they hold sigma to about a hundred-thousandth only.
     torch.testing.assert_close(computed, stored, rtol=2e-5, atol=0)
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from promptengine.images.inpaint import prepared_masks, prepared_picture
-from promptengine.images.latent_upscale import LATENT_UPSCALERS, enlargement, upscaled
+from promptengine.images.inpaint import prepare_image, prepare_masks
+from promptengine.images.latent_upscale import LATENT_UPSCALERS, hires_size, upscale_latents
 from promptengine.images.masks import latent_mask
 from tests.conformance.golden import difference, folder, rows, tensors
 from tests.conformance.test_txt2img import request_of
@@ -33,9 +33,9 @@ def test_preparation(case: dict[str, Any]) -> None:
     request = request_of(case)
     assert request.start is not None
     size = case["width"], case["height"]
-    masks = prepared_masks(request.start, size)
+    masks = prepare_masks(request.start, size)
     pictures = [
-        prepared_picture(image, request.start, masks, size, request.options)
+        prepare_image(image, request.start, masks, size, request.options)
         for image in request.start.images
     ]
     expected = golden("img2img_images").get(f"{case['id']}/encoder_input")
@@ -63,12 +63,12 @@ def test_preparation(case: dict[str, Any]) -> None:
 def test_enlargement(case: dict[str, Any]) -> None:
     request = request_of(case)
     assert request.hires is not None
-    larger = enlargement(request.hires, case["width"], case["height"])
+    larger = hires_size(request.hires, case["width"], case["height"])
     assert [larger.width, larger.height] == case["hr_target"]
     # The data hold what is over in cells or, as WebUI names it, in the order of width and height.
     assert list(larger.cut) == case["hr_truncate"]
     upscaler = request.hires.upscaler or "Latent"
     if upscaler in LATENT_UPSCALERS:
         first = golden("hires_intermediate")[f"{case['id']}/first_pass"]
-        ours = larger.trimmed(upscaled(first, larger.cells, upscaler))
+        ours = larger.trimmed(upscale_latents(first, larger.cells, upscaler))
         assert difference(ours, golden("hires_intermediate")[f"{case['id']}/second_init"]) <= 1e-5

@@ -21,7 +21,7 @@ from promptengine.request.request import (
     Inpainting,
     MaskedContent,
     ResizeMode,
-    with_settings,
+    apply_settings,
 )
 from tests.conformance.golden import difference, folder, rows, tensors
 
@@ -100,7 +100,7 @@ def request_of(case: dict[str, Any]) -> GenerationRequest:
     settings = dict(case.get("opts", {}))
     if "initial_noise_multiplier" in case:
         settings["initial_noise_multiplier"] = case["initial_noise_multiplier"]
-    return with_settings(request, settings)
+    return apply_settings(request, settings)
 
 
 def hires_of(case: dict[str, Any]) -> HiresPass:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from promptengine.families import (
     Family,
     Shapes,
-    foreign,
+    describe_foreign,
+    detect_family,
     foreign_family,
     input_channels,
-    recognise,
 )
 
 UNET = "model.diffusion_model."
@@ -37,7 +37,7 @@ def test_families_by_their_text_encoders(
     names: tuple[str, ...], family: Family, channels: int
 ) -> None:
     found = shapes(*names, channels=channels)
-    assert (recognise(found), foreign(found)) == (family, None)
+    assert (detect_family(found), describe_foreign(found)) == (family, None)
     assert input_channels(found) == channels
 
 
@@ -88,13 +88,13 @@ def test_families_by_their_text_encoders(
 )
 def test_what_is_no_checkpoint_is_called_by_its_name(names: list[str], named: str) -> None:
     found = dict.fromkeys(names, (320, 4, 3, 3))
-    assert recognise(found) is None
-    assert named in (foreign(found) or "")
+    assert detect_family(found) is None
+    assert named in (describe_foreign(found) or "")
 
 
 def test_what_a_merge_left_in_a_whole_checkpoint_makes_it_no_other_family() -> None:
     strangers = "double_blocks.0.x", "transformer_blocks.0.x", "text_model.encoder.layers.0.x"
-    assert recognise(shapes(CLIP, *strangers)) == "SD1"
+    assert detect_family(shapes(CLIP, *strangers)) == "SD1"
     added = {UNET + "label_emb.0.0.weight": (1280, 5632)}
     assert foreign_family(dict(shapes(*XL)) | added) == "Kolors"
 
@@ -102,7 +102,7 @@ def test_what_a_merge_left_in_a_whole_checkpoint_makes_it_no_other_family() -> N
 @pytest.mark.parametrize(("channels", "named"), [(8, "InstructPix2Pix"), (7, "7 channels")])
 def test_other_inputs_of_the_unet_are_refused(channels: int, named: str) -> None:
     found = shapes(CLIP, channels=channels)
-    assert recognise(found) is None and named in (foreign(found) or "")
+    assert detect_family(found) is None and named in (describe_foreign(found) or "")
 
 
 PIECES = st.sampled_from([FIRST, CLIP, OPEN_CLIP, *XL, "double_blocks.0", "x", "encoder.x"])
@@ -110,5 +110,5 @@ PIECES = st.sampled_from([FIRST, CLIP, OPEN_CLIP, *XL, "double_blocks.0", "x", "
 
 @given(st.dictionaries(PIECES | st.text(), st.lists(st.integers(0, 9), max_size=5)))
 def test_any_names_and_shapes_get_a_family_or_a_reason(found: dict[str, list[int]]) -> None:
-    assert (recognise(found) is None) == bool(foreign(found))
-    assert foreign_family(found) is None or recognise(found) is None
+    assert (detect_family(found) is None) == bool(describe_foreign(found))
+    assert foreign_family(found) is None or detect_family(found) is None

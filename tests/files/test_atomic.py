@@ -10,19 +10,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from promptengine.files.atomic import remove_parts, replacing
+from promptengine.files.atomic import atomic_write, remove_parts
 
 
 def test_replacing_is_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         assert temporary.parent == tmp_path and temporary.name.startswith(".")
         temporary.write_text("one")
         assert not path.exists()
     assert path.read_text() == "one"
 
     def fail() -> None:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise KeyboardInterrupt
 
@@ -39,7 +39,7 @@ def test_replacing_keeps_permissions_and_links(tmp_path: Path) -> None:
     private.touch(mode=0o600)
     link.symlink_to(private)
     for path in (tmp_path / "new", link):
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             # This writer makes files that only their owner can read.
             save_file({"a": torch.zeros(1)}, temporary)
     assert (tmp_path / "new").stat().st_mode == plain.stat().st_mode
@@ -49,7 +49,7 @@ def test_replacing_keeps_permissions_and_links(tmp_path: Path) -> None:
 
 
 def test_replacing_needs_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "no" / "a.pt"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "no" / "a.pt"):
         pytest.fail("the block must not begin")
 
 
@@ -74,10 +74,10 @@ def test_what_a_killed_writer_left_is_swept_by_the_next_write(tmp_path: Path) ->
     alive = part(tmp_path, os.getppid(), hours=2)
     others = tmp_path / ".something.part"
     others.touch()
-    with replacing(tmp_path / "a") as temporary:
+    with atomic_write(tmp_path / "a") as temporary:
         assert not stale.exists()
         # A second writer in the folder leaves alone what the first one is writing.
-        with replacing(tmp_path / "b") as second:
+        with atomic_write(tmp_path / "b") as second:
             assert temporary.exists() and second != temporary
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         [others.name, alive.name, "a", "b"]
@@ -103,6 +103,6 @@ def test_a_writer_that_is_killed_leaves_nothing_for_good(tmp_path: Path) -> None
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False)
     (left,) = tmp_path.iterdir()
     os.utime(left, (0, 0))
-    with replacing(tmp_path / "a") as temporary:
+    with atomic_write(tmp_path / "a") as temporary:
         temporary.write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]

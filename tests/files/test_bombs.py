@@ -201,13 +201,13 @@ def readers(path: Path) -> list[Callable[[Path], object]]:
     from promptengine.checkpoints.build import read_weights
     from promptengine.cli.image_options import open_image
     from promptengine.families.config import parts_in_yaml
-    from promptengine.images.read import read_picture
+    from promptengine.images.read import read_image_info
     from promptengine.networks.hypernetwork.files import load_hypernetwork
     from promptengine.networks.lora.files import load_lora
     from promptengine.text.textual_inversion.files import load_embedding
 
     weights = [load_hypernetwork, load_embedding, load_lora, read_weights]
-    images = [load_embedding, read_picture, open_image]
+    images = [load_embedding, read_image_info, open_image]
     return {".png": images, ".yaml": [parts_in_yaml]}.get(path.suffix, weights)
 
 

@@ -19,11 +19,11 @@ from promptengine.errors import CheckpointError, NetworkFormatError
 from promptengine.files.weights import (
     Placeholder,
     StoredParameters,
+    detect_kind,
     file_format,
-    kind_of,
     read_pickled,
     read_safetensors,
-    refusal_of,
+    unsafe_reason,
 )
 
 
@@ -60,7 +60,7 @@ def test_weights_come_back_equal(tmp_path: Path, legacy: bool) -> None:
 def test_a_dictionary_of_parameters_comes_back_as_a_plain_one(tmp_path: Path) -> None:
     parameters = torch.nn.ParameterDict({"*": torch.nn.Parameter(torch.randn(2, 3))})
     torch.save({"string_to_param": parameters}, tmp_path / "a.pt")
-    assert refusal_of(tmp_path / "a.pt") is None
+    assert unsafe_reason(tmp_path / "a.pt") is None
     content = read_pickled(tmp_path / "a.pt")
     assert isinstance(content, dict)
     found = content["string_to_param"]
@@ -154,7 +154,7 @@ def test_damaged_pickles_give_one_clear_line(
     assert "weights_only" not in str(found.value)
 
 
-@pytest.mark.parametrize("read", [read_pickled, read_safetensors, refusal_of, file_format])
+@pytest.mark.parametrize("read", [read_pickled, read_safetensors, unsafe_reason, file_format])
 def test_missing_files_and_folders_are_named(tmp_path: Path, read: object) -> None:
     assert callable(read)
     with pytest.raises(NetworkFormatError, match="no such file"):
@@ -208,7 +208,7 @@ def test_what_a_pickle_asks_to_run_is_named_and_not_run(
         CheckpointError, match=f"asks to run '{place}{shown}'; refused.*safetensors"
     ):
         read_pickled(path, error=CheckpointError)
-    refusal = refusal_of(path)
+    refusal = unsafe_reason(path)
     assert refusal is not None
     (named,) = refusal.names
     assert re.fullmatch(place + re.escape(shown), named)
@@ -247,7 +247,7 @@ def test_trainer_state_of_old_checkpoints_is_read_as_inert_placeholders(tmp_path
     assert not vars(content["best"])
     assert list(content["callbacks"].values()) == [1, 2]
     assert all(issubclass(key, Placeholder) for key in content["callbacks"])
-    assert refusal_of(path) is None
+    assert unsafe_reason(path) is None
     assert set(torch.serialization.get_safe_globals()) == set(allowed)
     assert not {name for name in set(sys.modules) - modules if "lightning" in name}
 
@@ -272,7 +272,7 @@ def test_trainer_state_of_old_checkpoints_is_read_as_inert_placeholders(tmp_path
     ],
 )
 def test_kinds_are_told_by_keys(keys: list[object], kind: str) -> None:
-    assert kind_of(keys) == kind
+    assert detect_kind(keys) == kind
 
 
 @pytest.mark.parametrize("legacy", [False, True])

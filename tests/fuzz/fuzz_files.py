@@ -30,7 +30,7 @@ from promptengine.checkpoints.build import read_weights
 from promptengine.errors import PromptEngineError
 from promptengine.families.config import parts_in_folder, parts_in_yaml, stated_parts
 from promptengine.files.images import read_image
-from promptengine.images.read import read_picture
+from promptengine.images.read import read_image_info
 from promptengine.inspection import inspect_file, size_of_checkpoint, summarise_lora
 from promptengine.networks.hypernetwork.files import load_hypernetwork
 from promptengine.networks.lora.files import load_lora
@@ -48,7 +48,7 @@ _PIECE = 10_000_000
 
 
 def _image(path: Path) -> None:
-    read_picture(path)
+    read_image_info(path)
     try:
         read_image(path)
     except ValueError as failure:
@@ -85,7 +85,7 @@ _READERS: Mapping[str, tuple[str, tuple[Callable[[Path], object], ...]]] = {
     "webp": (".webp", (_image,)),
     "gif": (".gif", (_image,)),
     "embedding png": (".png", (load_embedding,)),
-    "infotext": (".txt", (read_picture,)),
+    "infotext": (".txt", (read_image_info,)),
     "hypernetwork pt": (".pt", (load_hypernetwork, inspect_file)),
     "hypernetwork legacy": (".pt", (load_hypernetwork, inspect_file)),
     "embedding pt": (".pt", (load_embedding, inspect_file)),

@@ -28,8 +28,8 @@ from typing import get_args
 
 from promptengine.cli.render import show_prompt, show_timelines
 from promptengine.errors import PromptEngineError
-from promptengine.infotext.read import infotext_of, read_infotext
-from promptengine.infotext.recipe import request_from
+from promptengine.infotext.read import infotext_with_prompts, read_infotext
+from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.infotext.webui import webui_fields
 from promptengine.infotext.write import write_infotext
 from promptengine.prompt import Dialect, attention, emphasis, parse
@@ -172,15 +172,15 @@ def _read_at_length(text: str, steps: int, dice: random.Random) -> None:
     timelines = tag_timelines(prompt, steps)
     reading_html(prompt, prompt.diagnostics, steps=steps, timelines=timelines)
     infotext = write_infotext(text, text, {**ENTRIES, "Hires prompt": text})
-    assert infotext_of(infotext, text, text).entries["Hires prompt"] == text
+    assert infotext_with_prompts(infotext, text, text).entries["Hires prompt"] == text
     webui_fields(infotext)
-    request_from(read_infotext(infotext), registry())
+    recipe_from_infotext(read_infotext(infotext), registry())
     if dice.random() < 0.1:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             show_prompt(prompt, prompt.diagnostics, steps=steps, hires_steps=None)
             show_timelines(timelines)
     try:
-        request_from(read_infotext(text), registry())
+        recipe_from_infotext(read_infotext(text), registry())
         make_plan(prompt, parse(""), registry(), steps=steps, policy="strict")
     except PromptEngineError:
         pass

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save
 
-from promptengine.images.save import encode_picture
+from promptengine.images.save import encode_image
 from promptengine.infotext.read import Infotext
 from promptengine.networks.hypernetwork.files import save_hypernetwork
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
@@ -101,12 +101,12 @@ def _images(folder: Path) -> dict[str, list[bytes]]:
     frames = {"save_all": True, "append_images": [_image(), _image()]}
     return {
         "png": [
-            encode_picture(_image(), ".png", _INFOTEXT),
+            encode_image(_image(), ".png", _INFOTEXT),
             _encoded("PNG", pnginfo=novelai),
             _encoded("PNG", **frames),
         ],
-        "jpeg": [encode_picture(_image(), ".jpg", _INFOTEXT), _encoded("JPEG", comment=b"a kite")],
-        "webp": [encode_picture(_image(), ".webp", _INFOTEXT), _encoded("WEBP", lossless=True)],
+        "jpeg": [encode_image(_image(), ".jpg", _INFOTEXT), _encoded("JPEG", comment=b"a kite")],
+        "webp": [encode_image(_image(), ".webp", _INFOTEXT), _encoded("WEBP", lossless=True)],
         "gif": [_encoded("GIF", comment=str(_INFOTEXT).encode()), _encoded("GIF", save_all=True)],
         "embedding png": [
             _through_file(lambda p: write_text_picture(p, as_json(vectors())), folder, "a.png"),

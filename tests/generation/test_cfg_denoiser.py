@@ -5,9 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from promptengine.accel.tiling import tiled
-from promptengine.generation.cfg_denoiser import GuidedUnet, predict_noise, skips_resized_like_webui
-from promptengine.generation.cond_batch import Guidance
+from promptengine.accel.tiling import circular_padding
+from promptengine.generation.cfg_denoiser import (
+    CFGDenoiser,
+    predict_noise,
+    skips_resized_like_webui,
+)
+from promptengine.generation.cond_batch import PromptCond
 from promptengine.request.options import Options
 from promptengine.text.conditioning import Conditioning
 
@@ -43,7 +47,7 @@ def said(*values: float, tokens: int = 77, until: tuple[int, ...] = (10,)) -> Co
 def ask(
     unet: MeanUnet, *positive: tuple[Conditioning, float], negative: Conditioning, scale: float
 ):
-    guided = GuidedUnet(unet, [Guidance(positive, negative, scale)])
+    guided = CFGDenoiser(unet, [PromptCond(positive, negative, scale)])
     with torch.no_grad():
         return guided, guided(torch.zeros(2, 4, 1, 1), torch.tensor(500.0))[:, 0, 0, 0].tolist()
 
@@ -72,8 +76,8 @@ def test_parts_are_lengthened_but_not_the_negative_prompt() -> None:
 
 def test_every_second_call_below_a_level_leaves_the_negative_prompt_out() -> None:
     unet = MeanUnet()
-    guidance = Guidance([(said(3.0), 0.5), (said(5.0), 1.0)], said(1.0), 7.0)
-    guided = GuidedUnet(unet, [guidance], Options(unguided_below=2.0))
+    guidance = PromptCond([(said(3.0), 0.5), (said(5.0), 1.0)], said(1.0), 7.0)
+    guided = CFGDenoiser(unet, [guidance], Options(unguided_below=2.0))
     x, timestep = torch.zeros(1, 4, 1, 1), torch.tensor(1.0)
     answers = [float(guided(x, timestep, level=torch.tensor(v)).mean()) for v in (1, 1, 1, 2.0)]
     full = 1.0 + 0.5 * 7 * 2.0 + 7 * 4.0
@@ -88,9 +92,9 @@ def test_options_even_out_prompts_of_different_length() -> None:
 
     def batches(positive: Conditioning, negative: Conditioning, **options: bool):
         unet = MeanUnet()
-        guidance = Guidance([(positive, 1.0)], negative, 1.0, empty)
+        guidance = PromptCond([(positive, 1.0)], negative, 1.0, empty)
         assert guidance.uneven
-        guided = GuidedUnet(unet, [guidance], Options(**options))  # type: ignore[arg-type]
+        guided = CFGDenoiser(unet, [guidance], Options(**options))  # type: ignore[arg-type]
         answer = float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean())
         return unet.batches, answer
 
@@ -105,17 +109,17 @@ def test_options_even_out_prompts_of_different_length() -> None:
 
 def test_every_image_follows_its_own_prompt() -> None:
     unet = MeanUnet()
-    one = Guidance([(said(3.0), 0.5), (said(5.0), 1.0)], said(1.0), 7.0)
-    other = Guidance([(said(2.0, tokens=154), 1.0)], said(4.0), 3.0)
-    guided = GuidedUnet(unet, [one, other])
+    one = PromptCond([(said(3.0), 0.5), (said(5.0), 1.0)], said(1.0), 7.0)
+    other = PromptCond([(said(2.0, tokens=154), 1.0)], said(4.0), 3.0)
+    guided = CFGDenoiser(unet, [one, other])
     x, timestep = torch.zeros(2, 4, 1, 1), torch.tensor(1.0)
     answers = guided(x, timestep)[:, 0, 0, 0].tolist()
     torch.testing.assert_close(answers, [1 + 3.5 * 2 + 7 * 4, 4 + 3.0 * (2 - 4)])
     assert unet.batches == [(5, 154)]
-    apart = GuidedUnet(unet, [one, other], Options(batch_guidance=False))
+    apart = CFGDenoiser(unet, [one, other], Options(batch_guidance=False))
     torch.testing.assert_close(apart(x, timestep)[:, 0, 0, 0].tolist(), answers)
     assert unet.batches[1:] == [(2, 154), (2, 77), (1, 77)]
-    halved = GuidedUnet(unet, [one, other], Options(unguided_below=9.0))
+    halved = CFGDenoiser(unet, [one, other], Options(unguided_below=9.0))
     halved.calls = 1
     answers = halved(x, timestep, level=torch.tensor(1.0))[:, 0, 0, 0].tolist()
     torch.testing.assert_close(answers, [3.0 + 5.0 - 3.0, 2.0])
@@ -123,8 +127,8 @@ def test_every_image_follows_its_own_prompt() -> None:
 
 def test_prompts_can_be_asked_for_one_by_one() -> None:
     unet = MeanUnet()
-    guidance = Guidance([(said(3.0), 1.0)], said(1.0), 7.0)
-    guided = GuidedUnet(unet, [guidance], Options(batch_guidance=False))
+    guidance = PromptCond([(said(3.0), 1.0)], said(1.0), 7.0)
+    guided = CFGDenoiser(unet, [guidance], Options(batch_guidance=False))
     assert float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean()) == 15.0
     assert unet.batches == [(1, 77), (1, 77)]
 
@@ -132,7 +136,7 @@ def test_prompts_can_be_asked_for_one_by_one() -> None:
 def test_the_call_counter_reads_the_schedule() -> None:
     unet = MeanUnet()
     scheduled = said(2.0, 4.0, until=(1, 10))
-    guided = GuidedUnet(unet, [Guidance([(scheduled, 1.0)], said(0.0), 1.0)])
+    guided = CFGDenoiser(unet, [PromptCond([(scheduled, 1.0)], said(0.0), 1.0)])
     answers = [float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean()) for _ in range(4)]
     assert answers == [2.0, 2.0, 4.0, 4.0]
     assert guided.calls == 4
@@ -173,10 +177,10 @@ def test_tiling_lets_edges_meet_and_is_undone() -> None:
     before = predict(unet, 8)
     x = torch.linspace(-1, 1, 4 * 64).reshape(1, 4, 8, 8)
     convolution = unet.conv_in  # type: ignore[union-attr]
-    with torch.no_grad(), tiled(unet):
+    with torch.no_grad(), circular_padding(unet):
         rolled = convolution(x.roll(3, dims=-1))
         torch.testing.assert_close(rolled, convolution(x).roll(3, dims=-1))
         assert not torch.equal(predict(unet, 8), before)
     assert torch.equal(predict(unet, 8), before)
-    with tiled():
+    with circular_padding():
         assert torch.equal(predict(unet, 8), before)

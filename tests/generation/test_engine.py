@@ -31,12 +31,12 @@ from promptengine import (
 )
 from promptengine.generation.cfg_denoiser import predict_noise
 from promptengine.infotext.read import read_infotext
-from promptengine.infotext.recipe import request_from
-from promptengine.networks.hypernetwork.inject import Injection, Stack
+from promptengine.infotext.recipe import recipe_from_infotext
+from promptengine.networks.hypernetwork.inject import HypernetworkStack, Injection
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from promptengine.prompt.ast import Dialect
 from promptengine.request.options import Options
-from promptengine.request.request import with_settings
+from promptengine.request.request import apply_settings
 from promptengine.sampling.samplers import SAMPLERS
 from tests.conftest import NETWORKS, WEBUI
 
@@ -180,7 +180,7 @@ def test_networks_can_change_over_the_steps(
     chosen: list[list[tuple[str, float]]] = []
     choose = Injection.choose
 
-    def recorded(injection: Injection, *stacks: Stack) -> None:
+    def recorded(injection: Injection, *stacks: HypernetworkStack) -> None:
         chosen.append([(network.name, multiplier) for network, multiplier in stacks[0]])
         choose(injection, *stacks)
 
@@ -201,7 +201,7 @@ def test_networks_can_change_over_the_steps(
     assert moving.networks[0].multipliers[:4] == (0, 0.5, 1, 1)
     infotext = read_infotext(moving.infotexts[0])
     assert infotext.entries["Hypernet schedule"] == "hn-relu: 0@1 0.5@2 1@3"
-    again = request_from(infotext, tiny_engine.registry).request
+    again = recipe_from_infotext(infotext, tiny_engine.registry).request
     assert (again.prompt, again.dialect) == (infotext.prompt, "extended")
     run("[<hypernet:hn-relu:1>:<hypernet:hn-linear:0.5>:2] a cat")
     told = [[multiplier for _, multiplier in stack] for stack in chosen[1:]]
@@ -413,7 +413,7 @@ def test_options_without_effect_are_refused(
 ) -> None:
     (name,) = changed
     with pytest.raises(RequestError, match=f"option {name} cannot be") as caught:
-        tiny_engine.generate(with_settings(BASE, changed))
+        tiny_engine.generate(apply_settings(BASE, changed))
     assert caught.value.field == name
 
 

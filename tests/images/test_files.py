@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from promptengine import Infotext, PictureError, read_infotext, read_picture, save_picture, save_png
+from promptengine import ImageError, Infotext, read_image_info, read_infotext, save_image, save_png
 from promptengine.images.exif import make_exif, read_user_comment
 from promptengine.images.png_chunks import read_texts
 from promptengine.images.save import from_json, to_json
@@ -42,14 +42,14 @@ def png(*chunks: bytes) -> bytes:
 def read_bytes(content: bytes, tmp_path: Path) -> Any:
     path = tmp_path / "picture"
     path.write_bytes(content)
-    return read_picture(path)
+    return read_image_info(path)
 
 
 @through_files
 @given(infotexts(HOSTILE | st.text(ENCODABLE)))
 def test_through_a_png_for_every_prompt(tmp_path: Path, infotext: Infotext) -> None:
-    save_picture(BLANK, tmp_path / "a.png", infotext)
-    found = read_picture(tmp_path / "a.png")
+    save_image(BLANK, tmp_path / "a.png", infotext)
+    found = read_image_info(tmp_path / "a.png")
     assert (found.infotext, found.source) == (infotext, "promptengine")
     assert found.infotext is not None
     assert list(found.infotext.entries) == list(infotext.entries)
@@ -62,8 +62,8 @@ def test_through_a_png_for_every_prompt(tmp_path: Path, infotext: Infotext) -> N
 @given(infotext=infotexts(HOSTILE.filter(is_plain)))
 def test_through_exif(tmp_path: Path, suffix: str, infotext: Infotext) -> None:
     path = tmp_path / f"a.{suffix}"
-    save_picture(BLANK, path, infotext)
-    found = read_picture(path)
+    save_image(BLANK, path, infotext)
+    found = read_image_info(path)
     assert (found.infotext, found.source) == (infotext, "UserComment")
 
 
@@ -72,7 +72,7 @@ def test_through_exif(tmp_path: Path, suffix: str, infotext: Infotext) -> None:
 @given(text=TEXTS.filter(str.strip))
 def test_other_programs_read_what_we_write(tmp_path: Path, suffix: str, text: str) -> None:
     path = tmp_path / f"a.{suffix}"
-    save_picture(BLANK, path, text)
+    save_image(BLANK, path, text)
     comment = piexif.load(str(path))["Exif"][piexif.ExifIFD.UserComment]
     assert piexif.helper.UserComment.load(comment) == text
 
@@ -83,7 +83,7 @@ def test_we_read_what_other_programs_write(suffix: str, tmp_path: Path) -> None:
     comment = piexif.helper.UserComment.dump(text, encoding="unicode")
     exif = piexif.dump({"0th": {271: b"x" * 40}, "Exif": {piexif.ExifIFD.UserComment: comment}})
     BLANK.save(tmp_path / f"a.{suffix}", exif=exif)
-    assert read_picture(tmp_path / f"a.{suffix}").infotext == read_infotext(text)
+    assert read_image_info(tmp_path / f"a.{suffix}").infotext == read_infotext(text)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +107,9 @@ def test_comments_in_any_encoding(comment: bytes) -> None:
 def test_gif_and_text_files(tmp_path: Path) -> None:
     infotext = read_infotext(f'猫\n{LINE}, Lora hashes: "{"a: 1, " * 100}"')
     BLANK.save(tmp_path / "a.gif", comment=str(infotext).encode(), save_all=True)
-    assert read_picture(tmp_path / "a.gif").infotext == infotext
+    assert read_image_info(tmp_path / "a.gif").infotext == infotext
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbf" + str(infotext).replace("\n", "\r\n").encode())
-    found = read_picture(tmp_path / "a.txt")
+    found = read_image_info(tmp_path / "a.txt")
     assert (found.infotext, found.format) == (infotext, "text")
 
 
@@ -131,7 +131,7 @@ def test_other_programs_metadata_is_no_prompt(
     for keyword, text in texts.items():
         info.add_text(keyword, text)
     BLANK.save(tmp_path / "a.png", pnginfo=info)
-    found = read_picture(tmp_path / "a.png")
+    found = read_image_info(tmp_path / "a.png")
     assert (found.infotext, found.program, dict(found.texts)) == (None, program, texts)
     assert f"metadata of {program}" in found.nothing
 
@@ -141,28 +141,28 @@ def test_an_infotext_counts_beside_other_programs_texts(tmp_path: Path) -> None:
     info.add_text("parameters", f"a\n{LINE}")
     info.add_text("workflow", '{"nodes": [], "links": []}')
     BLANK.save(tmp_path / "a.png", pnginfo=info)
-    found = read_picture(tmp_path / "a.png")
+    found = read_image_info(tmp_path / "a.png")
     assert (found.infotext, found.program) == (read_infotext(f"a\n{LINE}"), "")
 
 
 def test_an_editors_comment_is_no_prompt(tmp_path: Path) -> None:
     BLANK.save(tmp_path / "a.jpg", comment=b"CREATOR: gd-jpeg v1.0 (using IJG JPEG v62)")
-    assert read_picture(tmp_path / "a.jpg").infotext is None
+    assert read_image_info(tmp_path / "a.jpg").infotext is None
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     for content in (b"", b" \r\n\t"):
-        with pytest.raises(PictureError, match="the file is empty"):
+        with pytest.raises(ImageError, match="the file is empty"):
             read_bytes(content, tmp_path)
 
 
 def test_a_text_file_beside_the_picture(tmp_path: Path) -> None:
     BLANK.save(tmp_path / "a.png")
-    assert read_picture(tmp_path / "a.png").infotext is None
+    assert read_image_info(tmp_path / "a.png").infotext is None
     (tmp_path / "a.txt").write_text("a caption for training")
-    assert read_picture(tmp_path / "a.png").infotext is None
+    assert read_image_info(tmp_path / "a.png").infotext is None
     (tmp_path / "a.txt").write_text(f"a\n{LINE}\n")
-    found = read_picture(tmp_path / "a.png")
+    found = read_image_info(tmp_path / "a.png")
     assert (found.infotext, found.source) == (read_infotext(f"a\n{LINE}"), "a.txt")
 
 
@@ -172,7 +172,7 @@ def test_all_kinds_of_png_text(tmp_path: Path) -> None:
     info.add_itxt("workflow", "{}", zip=True)
     info.add_itxt("título", "x", lang="es", tkey="título")
     BLANK.save(tmp_path / "a.png", pnginfo=info)
-    found = read_picture(tmp_path / "a.png")
+    found = read_image_info(tmp_path / "a.png")
     assert found.infotext == read_infotext(f"é\n{LINE}")
     assert found.texts["workflow"] == "{}"
     assert list(found.texts.values()) == ["{}", "x"]
@@ -193,8 +193,8 @@ def test_a_text_that_another_program_changed_wins_over_our_own(tmp_path: Path) -
 
 def test_lone_surrogates_are_replaced(tmp_path: Path) -> None:
     for suffix in ("png", "jpg", "webp"):
-        save_picture(BLANK, tmp_path / f"a.{suffix}", Infotext("a\ud800b"))
-        assert read_picture(tmp_path / f"a.{suffix}").infotext == Infotext("a\ufffdb")
+        save_image(BLANK, tmp_path / f"a.{suffix}", Infotext("a\ud800b"))
+        assert read_image_info(tmp_path / f"a.{suffix}").infotext == Infotext("a\ufffdb")
 
 
 @given(st.text() | st.sampled_from(["[" * 100_000, '{"version": 1}', "null"]))
@@ -253,7 +253,7 @@ HALF_BOMB = zlib.compress(b"a" * (9 << 20))
 def test_damaged_and_hostile_files_are_one_clear_error(
     content: bytes, said: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(PictureError, match=said) as caught:
+    with pytest.raises(ImageError, match=said) as caught:
         read_bytes(content, tmp_path)
     assert str(tmp_path / "picture") in str(caught.value)
 
@@ -267,7 +267,7 @@ def test_damage_anywhere_is_an_answer_or_an_error(tmp_path: Path, data: st.DataO
         if suffix == "gif":
             BLANK.save(path, comment=b"a" * 600)
         else:
-            save_picture(BLANK, path, Infotext("a", "b", {"Steps": "1"}))
+            save_image(BLANK, path, Infotext("a", "b", {"Steps": "1"}))
     content = bytearray(path.read_bytes())
     for _ in range(data.draw(st.integers(0, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
@@ -275,7 +275,7 @@ def test_damage_anywhere_is_an_answer_or_an_error(tmp_path: Path, data: st.DataO
     damaged.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     try:
         found = read_texts(damaged)
-    except PictureError as error:
+    except ImageError as error:
         assert str(damaged) in str(error)
     else:
         assert found is None or isinstance(found.texts, dict)
@@ -289,16 +289,16 @@ def test_any_exif_is_an_answer(tail: bytes, middle: bytes) -> None:
 
 
 def test_writing_says_what_it_cannot_do(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match=r"must end in \.png, \.jpg"):
-        save_picture(BLANK, tmp_path / "a.bmp", "a")
-    with pytest.raises(PictureError, match="too long for JPEG"):
-        save_picture(BLANK, tmp_path / "a.jpg", "a" * 40_000)
-    with pytest.raises(PictureError, match="longer than a picture may hold"):
+    with pytest.raises(ImageError, match=r"must end in \.png, \.jpg"):
+        save_image(BLANK, tmp_path / "a.bmp", "a")
+    with pytest.raises(ImageError, match="too long for JPEG"):
+        save_image(BLANK, tmp_path / "a.jpg", "a" * 40_000)
+    with pytest.raises(ImageError, match="longer than a picture may hold"):
         save_png(BLANK, tmp_path / "a.png", "a" * (17 << 20))
-    with pytest.raises(PictureError, match="cannot be written"):
-        save_picture(Image.new("RGB", (20_000, 1)), tmp_path / "a.webp", "a")
+    with pytest.raises(ImageError, match="cannot be written"):
+        save_image(Image.new("RGB", (20_000, 1)), tmp_path / "a.webp", "a")
     assert list(tmp_path.iterdir()) == []
-    save_picture(BLANK, tmp_path / "long.webp", "a" * 40_000)
-    assert read_picture(tmp_path / "long.webp").infotext == Infotext("a" * 40_000)
-    save_picture(BLANK, tmp_path / "silent.jpg")
-    assert read_picture(tmp_path / "silent.jpg").infotext is None
+    save_image(BLANK, tmp_path / "long.webp", "a" * 40_000)
+    assert read_image_info(tmp_path / "long.webp").infotext == Infotext("a" * 40_000)
+    save_image(BLANK, tmp_path / "silent.jpg")
+    assert read_image_info(tmp_path / "silent.jpg").infotext is None

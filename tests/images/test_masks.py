@@ -10,13 +10,13 @@ from PIL import Image
 
 from promptengine import RequestError
 from promptengine.images.masks import (
-    blurred,
-    filled,
+    blur_mask,
+    double_mask,
+    fill_masked,
     latent_mask,
-    masked_box,
+    mask_box,
     overlay,
     read_mask,
-    strengthened,
 )
 
 WHITE_HALF = Image.new("L", (64, 64))
@@ -37,7 +37,7 @@ def test_alpha_counts_where_it_says_anything() -> None:
 
 @given(st.floats(0, 20), st.floats(0, 20))
 def test_a_blur_moves_no_light(across: float, down: float) -> None:
-    soft = np.asarray(blurred(WHITE_HALF, across, down)).astype(int)
+    soft = np.asarray(blur_mask(WHITE_HALF, across, down)).astype(int)
     # Weights are whole 256ths, so that a slope has ripples of a few levels.
     assert (np.diff(soft, axis=1) <= 4).all()
     assert (soft == soft[0]).all()
@@ -45,7 +45,7 @@ def test_a_blur_moves_no_light(across: float, down: float) -> None:
 
 
 def test_no_blur_is_none() -> None:
-    assert blurred(WHITE_HALF, 0, 0).tobytes() == WHITE_HALF.tobytes()
+    assert blur_mask(WHITE_HALF, 0, 0).tobytes() == WHITE_HALF.tobytes()
 
 
 BOXES = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st.integers(1, 40))
@@ -58,7 +58,7 @@ def test_the_box_holds_the_mask_and_lies_within_the_picture(
     left, top, width, height = mark
     mask = Image.new("L", (100, 100))
     mask.paste(255, (left, top, min(left + width, 100), min(top + height, 100)))
-    box = masked_box(mask, padding, (columns * 8, rows * 8))
+    box = mask_box(mask, padding, (columns * 8, rows * 8))
     assert 0 <= box[0] <= left and 0 <= box[1] <= top
     assert min(left + width, 100) <= box[2] <= 100
     assert min(top + height, 100) <= box[3] <= 100
@@ -66,7 +66,7 @@ def test_the_box_holds_the_mask_and_lies_within_the_picture(
 
 def test_a_mask_of_nothing_has_no_box() -> None:
     with pytest.raises(RequestError, match="marks nothing"):
-        masked_box(Image.new("L", (8, 8)), 4, (64, 64))
+        mask_box(Image.new("L", (8, 8)), 4, (64, 64))
 
 
 def test_latents_are_painted_or_not() -> None:
@@ -82,11 +82,11 @@ def test_the_overlay_leaves_a_hole_and_filling_closes_it() -> None:
     image = Image.new("RGB", (64, 64), (200, 40, 10))
     over = np.asarray(overlay(image, WHITE_HALF))
     assert (over[:, :32, 3] == 0).all() and (over[:, 32:, 3] == 255).all()
-    closed = np.asarray(filled(image, WHITE_HALF)).astype(int)
+    closed = np.asarray(fill_masked(image, WHITE_HALF)).astype(int)
     assert abs(closed - [200, 40, 10]).max() <= 8
 
 
 def test_a_strengthened_mask_reaches_further() -> None:
-    soft = blurred(WHITE_HALF, 4, 4)
-    stronger = np.asarray(strengthened(soft)).astype(int)
+    soft = blur_mask(WHITE_HALF, 4, 4)
+    stronger = np.asarray(double_mask(soft)).astype(int)
     assert (stronger >= np.asarray(soft)).all() and stronger.max() == 255

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 
 from promptengine import (
-    PictureError,
+    ImageError,
     Registry,
     RequestError,
+    read_image_info,
     read_infotext,
-    read_picture,
-    request_from,
+    recipe_from_infotext,
 )
 from promptengine.cli.from_image import read_recipe
-from promptengine.generation.from_infotext import honoured
+from promptengine.generation.from_infotext import apply_recipe
 from promptengine.request.request import GenerationRequest
 from promptengine.server.config import Limits
 from promptengine.server.jobs.worker import Model
 from promptengine.server.sdapi.options import ServerSettings
 from promptengine.server.sdapi.requests import Text2Image
-from promptengine.server.sdapi.to_request import understood
+from promptengine.server.sdapi.to_request import parse_webui_request
 from tests.cases import lines
 from tests.cli.test_main import Capture, run
 
@@ -103,8 +103,8 @@ def check(request: GenerationRequest, wanted: dict[str, Any]) -> None:
 @pytest.mark.parametrize("text", READ)
 def test_the_library_reads_it(text: str, tmp_path: Path) -> None:
     wanted, infotext = expected(text), read_infotext(text)
-    recipe = request_from(infotext, Registry.open(tmp_path))
-    request, left_out = honoured(recipe)
+    recipe = recipe_from_infotext(infotext, Registry.open(tmp_path))
+    request, left_out = apply_recipe(recipe)
     check(request, wanted)
     if "entry" in wanted:
         key, value = wanted["entry"]
@@ -123,7 +123,7 @@ def asked(text: str, tmp_path: Path) -> Any:
     """What the API makes of a request with an infotext."""
     registry = Registry.open(tmp_path)
     settings = ServerSettings(registry, Model(tmp_path / "a.safetensors", "Automatic"))
-    return understood(Text2Image(infotext=text), settings, registry, [], Limits())
+    return parse_webui_request(Text2Image(infotext=text), settings, registry, [], Limits())
 
 
 @pytest.mark.parametrize("text", READ)
@@ -141,11 +141,11 @@ def test_what_is_no_infotext_is_refused(
     path = tmp_path / "a.txt"
     path.write_text(text)
     with pytest.raises(RequestError, match=word):
-        request_from(read_infotext(text), Registry.open(tmp_path))
+        recipe_from_infotext(read_infotext(text), Registry.open(tmp_path))
     if text:
         with pytest.raises(RequestError, match=word):
             asked(text, tmp_path)
-    with pytest.raises(PictureError, match=word):
+    with pytest.raises(ImageError, match=word):
         read_recipe(argparse.Namespace(origin=path), tmp_path)
     assert run("info", str(path)) == 1
     assert word in capsys.readouterr().err
@@ -175,14 +175,14 @@ COMFY = '{"3": {"class_type": "KSampler", "inputs": {"seed": 1}}}'
 )
 def test_programs_are_told_by_their_name(text: str, program: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(text)
-    found = read_picture(tmp_path / "a.txt")
+    found = read_image_info(tmp_path / "a.txt")
     assert (found.infotext, found.program) == (None, program)
     with pytest.raises(RequestError, match=program):
-        request_from(read_infotext(text), Registry.open(tmp_path))
+        recipe_from_infotext(read_infotext(text), Registry.open(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["{a|b} cat", "[cat:dog:0.5]", "[]", "{}", "[1, 2]", '"a cat"'])
 def test_prompts_in_braces_are_prompts(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(text)
-    infotext = read_picture(tmp_path / "a.txt").infotext
+    infotext = read_image_info(tmp_path / "a.txt").infotext
     assert infotext is not None and infotext.prompt == text

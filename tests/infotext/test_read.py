@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from promptengine import Infotext, read_infotext
-from promptengine.infotext.read import infotext_of, pairs
+from promptengine.infotext.read import infotext_with_prompts, split_pairs
 from promptengine.infotext.webui import webui_fields
 from promptengine.infotext.write import write_infotext
 from tests.infotext.builders import HOSTILE, infotexts, is_plain
@@ -22,7 +22,7 @@ WEBUI_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 @given(HOSTILE)
 def test_pairs_are_those_of_webuis_pattern(text: str) -> None:
     line = text.replace("\n", " ")
-    assert [(p.key, p.value) for p in pairs(line) if p.key] == WEBUI_PAIR.findall(line)
+    assert [(p.key, p.value) for p in split_pairs(line) if p.key] == WEBUI_PAIR.findall(line)
 
 
 @given(HOSTILE)
@@ -44,11 +44,11 @@ def test_what_was_written_is_read(infotext: Infotext) -> None:
 @given(infotexts())
 def test_known_prompts_are_never_mistaken(infotext: Infotext) -> None:
     text = write_infotext(infotext.prompt, infotext.negative_prompt, infotext.entries)
-    assert infotext_of(text, infotext.prompt, infotext.negative_prompt) == infotext
+    assert infotext_with_prompts(text, infotext.prompt, infotext.negative_prompt) == infotext
 
 
 def test_a_text_of_other_prompts_is_read_for_itself() -> None:
-    assert infotext_of(f"a<lora:b:1>\n{LINE}", "a", "").prompt == "a<lora:b:1>"
+    assert infotext_with_prompts(f"a<lora:b:1>\n{LINE}", "a", "").prompt == "a<lora:b:1>"
 
 
 @pytest.mark.parametrize(

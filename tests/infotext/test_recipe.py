@@ -14,10 +14,10 @@ from promptengine import (
     Recipe,
     Registry,
     read_infotext,
-    request_from,
+    recipe_from_infotext,
 )
 from promptengine.infotext.novelai import read_novelai
-from promptengine.infotext.write import Making, generation_entries, write_infotext
+from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
 from promptengine.prompt import Span
 from promptengine.request.request import NetworkReport
 from tests.infotext.builders import HOSTILE
@@ -34,7 +34,7 @@ def put(path: Path, content: bytes) -> str:
 
 
 def recipe(text: str, models: Path) -> Recipe:
-    return request_from(read_infotext(text), Registry.open(models))
+    return recipe_from_infotext(read_infotext(text), Registry.open(models))
 
 
 def said(found: Recipe) -> str:
@@ -258,7 +258,7 @@ def test_what_was_skipped_keeps_the_commas_of_its_reason(tmp_path: Path) -> None
         NetworkReport("hypernet", name, None, False, reason, Span(0, 1))
         for name, reason in (("in,k", curve), ("wash (2)", "not found"), ("c", "a (b), c"))
     ]
-    making = Making(sampler="Euler", size=(8, 8), model="m", networks=reports)
+    making = InfotextContext(sampler="Euler", size=(8, 8), model="m", networks=reports)
     entries = generation_entries(GenerationRequest(prompt="a"), making, seed=1)
     found = recipe(write_infotext("a", "", entries), tmp_path)
     assert [d.message for d in found.diagnostics if "made without" in d.message] == [
@@ -272,7 +272,7 @@ def test_a_prompt_of_the_extended_dialect_is_read_as_it_was_written(tmp_path: Pa
     request = GenerationRequest(
         prompt=prompt, dialect="extended", hires=HiresPass(prompt=f"x, {prompt}", upscaler="Latent")
     )
-    making = Making(sampler="Euler a", size=(8, 8), model="m", hires_sampler="Euler a")
+    making = InfotextContext(sampler="Euler a", size=(8, 8), model="m", hires_sampler="Euler a")
     text = write_infotext(prompt, "", generation_entries(request, making, seed=1))
     found = recipe(text, tmp_path)
     assert (found.request.prompt, found.request.dialect) == (prompt, "extended")
@@ -301,7 +301,7 @@ def test_novelai(tmp_path: Path) -> None:
         **{"Size": "512x768", "Clip skip": "2", "ENSD": "31337", "NovelAI strength": "0.7"},
         "Version": "NovelAI",
     }
-    again = request_from(found, Registry.open(tmp_path))
+    again = recipe_from_infotext(found, Registry.open(tmp_path))
     assert "made by NovelAI" in said(again) and "'NovelAI strength' is not understood" in said(
         again
     )

@@ -11,26 +11,26 @@ import torch
 
 from promptengine import Engine, GenerationRequest, HiresPass, Options, Registry
 from promptengine.errors import RequestError
-from promptengine.generation.from_infotext import honoured
+from promptengine.generation.from_infotext import apply_recipe
 from promptengine.generation.infotext_entries import (
     hires_schedule_told,
     pass_entries,
-    schedule_type_told,
+    writes_schedule_type,
 )
 from promptengine.infotext.read import read_infotext
-from promptengine.infotext.recipe import request_from
-from promptengine.infotext.write import Making, generation_entries, write_infotext
+from promptengine.infotext.recipe import recipe_from_infotext
+from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
 from promptengine.sampling.samplers import (
     SAMPLERS,
     Sampler,
     SigmaSampler,
     find_sampler,
-    settings_of,
+    sampler_settings,
 )
-from promptengine.sampling.schedulers import SCHEDULERS, NoiseTable, scaled_linear_alphas
+from promptengine.sampling.schedulers import SCHEDULERS, DiscreteSchedule, scaled_linear_alphas
 from tests.cases import lines
 
-TABLE = NoiseTable(scaled_linear_alphas())
+TABLE = DiscreteSchedule(scaled_linear_alphas())
 USUAL = GenerationRequest(prompt="a red house, lake", steps=3, seed=5, width=16, height=16)
 BARE = "a\nSteps: 3, Sampler: {}, Seed: 1"
 
@@ -67,9 +67,9 @@ def told(request: GenerationRequest) -> str:
         for key, value in pass_entries(one, _Even(), TABLE, options).items()  # type: ignore[arg-type]
         if value is not None
     }
-    making = Making(
+    making = InfotextContext(
         sampler=first.name,
-        scheduler=schedule_type_told(first),
+        scheduler=writes_schedule_type(first),
         hires_sampler=second.name if request.hires else None,
         hires_scheduler=hires_schedule_told(first, second, options),
         size=(16, 16),
@@ -93,7 +93,7 @@ def levels(request: GenerationRequest) -> list[object]:
     return [
         (
             one.run,
-            settings_of(one, request.options),
+            sampler_settings(one, request.options),
             one.schedule(TABLE, 3, request.options).tolist(),
         )
         for one in passes(request)
@@ -101,8 +101,8 @@ def levels(request: GenerationRequest) -> list[object]:
 
 
 def remade(infotext: str, registry: Registry) -> GenerationRequest:
-    recipe = request_from(read_infotext(infotext), registry)
-    request, left_out = honoured(recipe)
+    recipe = recipe_from_infotext(read_infotext(infotext), registry)
+    request, left_out = apply_recipe(recipe)
     assert left_out == [], infotext
     return request
 
@@ -150,7 +150,7 @@ def latents(engine: Engine, request: GenerationRequest) -> tuple[torch.Tensor, s
 )
 def test_images_are_bit_equal(tiny_engine: Engine, sampler: str, scheduler: str) -> None:
     made, infotext = latents(tiny_engine, replace(USUAL, sampler=sampler, scheduler=scheduler))
-    request, _ = honoured(request_from(read_infotext(infotext), tiny_engine.registry))
+    request, _ = apply_recipe(recipe_from_infotext(read_infotext(infotext), tiny_engine.registry))
     again, second = latents(tiny_engine, request)
     assert torch.equal(made, again)
     assert infotext == second
@@ -160,7 +160,7 @@ def test_a_prompt_whose_comments_count_is_remade(tiny_engine: Engine) -> None:
     kept = replace(USUAL, prompt="a cat #1, lake", options=Options(comments=False))
     made, infotext = latents(tiny_engine, kept)
     assert "Prompt comments: False" in infotext
-    request, _ = honoured(request_from(read_infotext(infotext), tiny_engine.registry))
+    request, _ = apply_recipe(recipe_from_infotext(read_infotext(infotext), tiny_engine.registry))
     assert torch.equal(latents(tiny_engine, request)[0], made)
     left_out, plain = latents(tiny_engine, replace(kept, options=Options()))
     assert not torch.equal(left_out, made) and "comments" not in plain
@@ -189,7 +189,7 @@ def test_a_bare_name_means_what_it_meant_then(
     sampler: str, version: str, scheduler: str, written: str, registry: Registry
 ) -> None:
     text = f"{BARE.format(sampler)}{written}, Version: {version}".removesuffix(", Version: ")
-    recipe = request_from(read_infotext(text), registry)
+    recipe = recipe_from_infotext(read_infotext(text), registry)
     assert (recipe.request.sampler, recipe.request.scheduler) == (sampler, scheduler)
     old = version.startswith(("v1.7", "v1.8", "f0")) and scheduler == "Uniform"
     assert [d.severity for d in recipe.diagnostics] == ["info"] * old

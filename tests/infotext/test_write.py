@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from promptengine import GenerationRequest, NetworkReport, __version__, save_png
-from promptengine.infotext.write import Making, generation_entries, write_infotext
+from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
 from promptengine.prompt import Span
 from promptengine.request.options import Options
 
@@ -19,7 +19,7 @@ def report(name: str, *, applied: bool, reason: str = "", kind: str = "hypernet"
     return NetworkReport(kind, name, 1.0, applied, reason, Span(0, 1), digest=digest)
 
 
-MAKING = Making(sampler="Euler a", size=(64, 96), model="tiny", model_digest="f" * 64)
+MAKING = InfotextContext(sampler="Euler a", size=(64, 96), model="tiny", model_digest="f" * 64)
 
 
 def entries(**changes: Any) -> dict[str, object]:

@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
 
-from promptengine.networks.hypernetwork.inject import injected
+from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
 
 TEXT = 24
@@ -66,7 +66,7 @@ def projections_reached(unet: nn.Module, stack: Sequence[tuple[Hypernetwork, flo
     }
     read = {name: torch.ones(1, 3, module.in_features) for name, module in projections.items()}
     before = {name: module(read[name]) for name, module in projections.items()}
-    with injected(unet, stack):
+    with inject_hypernetworks(unet, stack):
         after = {name: module(read[name]) for name, module in projections.items()}
     return {name for name in projections if not torch.equal(before[name], after[name])}
 

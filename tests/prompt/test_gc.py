@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from promptengine.prompt import parse, schedule
-from promptengine.prompt.gc import uncollected
+from promptengine.prompt.gc import gc_paused
 
 
 def test_reading_leaves_the_collector_on() -> None:
@@ -27,7 +27,7 @@ def test_reading_leaves_the_collector_off_if_it_was() -> None:
 def test_an_error_turns_the_collector_on_again() -> None:
     seen: list[bool] = []
 
-    @uncollected
+    @gc_paused
     def fail() -> None:
         seen.append(gc.isenabled())
         raise ValueError("no text")

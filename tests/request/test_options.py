@@ -9,7 +9,7 @@ import pytest
 
 from promptengine import GenerationRequest, RequestError
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options, read_settings
-from promptengine.request.request import one_batch, with_default_hypernetwork, with_settings
+from promptengine.request.request import append_default_hypernetwork, apply_settings, one_batch
 from tests.conformance.golden import folder, table
 
 
@@ -100,13 +100,13 @@ def test_values_are_read_from_text() -> None:
 
 def test_a_request_takes_webuis_options() -> None:
     request = GenerationRequest(prompt="a")
-    changed = with_settings(
+    changed = apply_settings(
         request, {"CLIP_stop_at_last_layers": 2, "tiling": True, "eta_ddim": 0.5}
     )
     assert (changed.clip_skip, changed.tiling, changed.options.eta_ddim) == (2, True, 0.5)
-    assert with_settings(request, {}) == request
+    assert apply_settings(request, {}) == request
     with pytest.raises(RequestError, match="CLIP_stop_at_last_layers"):
-        with_settings(request, {"CLIP_stop_at_last_layers": "2"})
+        apply_settings(request, {"CLIP_stop_at_last_layers": "2"})
 
 
 def test_a_default_hypernetwork_is_appended_once() -> None:
@@ -118,9 +118,9 @@ def test_a_default_hypernetwork_is_appended_once() -> None:
         ("a # note", "a # note\n<hypernet:ink:0.7>"),
     ):
         request = GenerationRequest(prompt=prompt, options=options)
-        assert with_default_hypernetwork(request).prompt == expected
+        assert append_default_hypernetwork(request).prompt == expected
     plain = GenerationRequest(prompt="a")
-    assert with_default_hypernetwork(plain) is plain
+    assert append_default_hypernetwork(plain) is plain
 
 
 def test_one_batch_has_the_seeds_it_has_in_the_whole() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptengine import PromptSyntaxError, Registry, RequestError, UnknownNetworkError, parse
-from promptengine.request.plan import Plan, make_plan, with_default_lora
+from promptengine.request.plan import Plan, append_default_lora, make_plan
 from tests.model_folders import write_safetensors
 
 
@@ -200,7 +200,7 @@ def test_any_items_make_a_use_or_a_reason(
     assert len(made.loras) + len(made.skipped) == len(parse(prompt).tags)
     for use in made.loras:
         assert use.name == "line" and math.isfinite(use.text) and math.isfinite(use.unet)
-    with_default_lora(prompt, "line")
+    append_default_lora(prompt, "line")
 
 
 @pytest.mark.parametrize(
@@ -220,10 +220,10 @@ def test_any_items_make_a_use_or_a_reason(
 def test_a_default_lora_is_appended_unless_it_is_named(
     prompt: str, name: str, expected: str
 ) -> None:
-    assert with_default_lora(prompt, name, 0.6) == expected
+    assert append_default_lora(prompt, name, 0.6) == expected
 
 
 @pytest.mark.parametrize("name", ["a:b", "a>b", "a=b", "a\nb"])
 def test_a_default_lora_needs_a_name_that_a_tag_can_hold(name: str) -> None:
     with pytest.raises(RequestError, match="no name of a LoRA"):
-        with_default_lora("a", name)
+        append_default_lora("a", name)

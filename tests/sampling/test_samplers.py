@@ -28,13 +28,13 @@ from promptengine.sampling.samplers import (
     find_sampler,
 )
 from promptengine.sampling.schedulers import (
-    NoiseTable,
+    DiscreteSchedule,
     ddim_timesteps,
     karras_sigmas,
     scaled_linear_alphas,
 )
 
-TABLE = NoiseTable(scaled_linear_alphas())
+TABLE = DiscreteSchedule(scaled_linear_alphas())
 SIGMA_SAMPLERS = [s for s in SAMPLERS.values() if isinstance(s, SigmaSampler)]
 PICTURE = torch.linspace(-1, 1, 64).reshape(1, 4, 4, 4)
 

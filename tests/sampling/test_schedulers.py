@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from promptengine.errors import RequestError
 from promptengine.sampling.schedulers import (
     SCHEDULERS,
-    NoiseTable,
+    DiscreteSchedule,
     ddim_timesteps,
     find_scheduler,
     scaled_linear_alphas,
 )
 
-TABLE = NoiseTable(scaled_linear_alphas())
+TABLE = DiscreteSchedule(scaled_linear_alphas())
 
 
 @given(st.sampled_from(sorted(SCHEDULERS)), st.integers(1, 200))
@@ -48,7 +48,7 @@ def test_published_levels() -> None:
     torch.testing.assert_close(aligned.sigmas(TABLE, 11), torch.tensor(ten))
     between = aligned.sigmas(TABLE, 21)
     assert float(between[1]) == pytest.approx((14.615 * 6.475) ** 0.5, rel=1e-5)
-    large = NoiseTable(TABLE.alphas_cumprod, family="SDXL")
+    large = DiscreteSchedule(TABLE.alphas_cumprod, family="SDXL")
     assert float(aligned.sigmas(large, 11)[1]) == pytest.approx(6.315)
 
 

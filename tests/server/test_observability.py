@@ -17,7 +17,7 @@ from promptengine import errors
 from promptengine.cli.main import main
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
-from promptengine.server.errors import STATUSES, Refusal, status_of
+from promptengine.server.errors import STATUSES, HTTPRefusal, status_of
 from promptengine.server.jobs.worker import Device
 from promptengine.server.observability import JsonLines
 from promptengine.server.sdapi.routes import unload_checkpoint
@@ -114,7 +114,7 @@ def test_a_models_memory_can_be_had_back(live: Live) -> None:
     assert live.http.post("/sdapi/v1/reload-checkpoint").json() == {}
     assert device._engine is not None
     elsewhere = replace(live.service, devices=())
-    with pytest.raises(Refusal, match="replicas"):
+    with pytest.raises(HTTPRefusal, match="replicas"):
         unload_checkpoint(elsewhere)
 
 

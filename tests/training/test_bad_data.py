@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from promptengine import Engine, TrainingError
-from promptengine.training.dataset import find_pictures
+from promptengine.training.dataset import find_images
 from tests.training.builders import config, files, make_pictures, train
 
 GOOD = ["01-red cat, snow.png", "02-blue dog, night.png", "03-fox.png"]
@@ -36,24 +36,24 @@ def test_unreadable_pictures_are_skipped_and_named_in_one_warning(tmp_path: Path
     asked = config(tmp_path)
     bad = damage(asked.data)
     told: list[str] = []
-    found = find_pictures(asked, on_warning=told.append)
+    found = find_images(asked, on_warning=told.append)
     assert [picture.path.name for picture in found] == GOOD
     (said,) = told
     assert "7 of 10 pictures cannot be read and are left out" in said
     assert all(f"{name}: not a readable picture (" in said for name in bad)
     assert "\n" not in said
     with pytest.warns(UserWarning, match="7 of 10 pictures"):
-        find_pictures(asked)
+        find_images(asked)
 
 
 def test_strict_data_refuses_them(tmp_path: Path) -> None:
     asked = config(tmp_path, strict_data=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(find_pictures(asked)) == 3
+        assert len(find_images(asked)) == 3
         bad = damage(asked.data)
         with pytest.raises(TrainingError, match="7 of 10 pictures cannot be used") as caught:
-            find_pictures(asked)
+            find_images(asked)
     assert all(name in str(caught.value) for name in bad)
     assert "mend them or take them out" in str(caught.value)
 
@@ -66,7 +66,7 @@ def test_bad_captions_and_pictures_are_named_at_once(tmp_path: Path) -> None:
     Image.new("RGB", (63, 70)).save(asked.data / "11-small.png")
     Image.new("RGBA", (64, 64)).save(asked.data / "12-hidden.png")
     with pytest.raises(TrainingError, match="11 of 12 pictures cannot be used") as caught:
-        find_pictures(asked)
+        find_images(asked)
     for said in (
         "01-red cat, snow.txt: not UTF-8",
         "02-blue dog, night.txt: not UTF-8",
@@ -82,11 +82,11 @@ def test_the_list_of_bad_pictures_is_bounded(tmp_path: Path) -> None:
     for number in range(200):
         (asked.data / f"bad-{number:03}.png").touch()
     with pytest.warns(UserWarning, match="200 of 203 .* and 180 more$"):
-        find_pictures(asked)
+        find_images(asked)
     for name in GOOD:
         (asked.data / name).unlink()
     with pytest.raises(TrainingError, match="200 of 200 pictures cannot be used"):
-        find_pictures(asked)
+        find_images(asked)
 
 
 def test_a_training_goes_on_without_them(tiny_engine: Engine, tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from promptengine.errors import TrainingError
 from promptengine.training.captions import (
     TEMPLATES,
     caption_of,
-    filled,
+    fill_template,
     template_lines,
-    with_varied_tags,
+    vary_tags,
 )
 
 
@@ -67,7 +67,7 @@ def test_templates_are_built_in_or_files(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_placeholders_are_filled_once() -> None:
     line = "[filewords], [name]; [name] [other]"
-    assert filled(line, name="ink", caption="a [name]") == "a [name], ink; ink [other]"
+    assert fill_template(line, name="ink", caption="a [name]") == "a [name], ink; ink [other]"
 
 
 tags = st.lists(st.text(alphabet="abc ", min_size=1).map(str.strip).filter(bool), max_size=8)
@@ -76,8 +76,8 @@ tags = st.lists(st.text(alphabet="abc ", min_size=1).map(str.strip).filter(bool)
 @given(tags=tags, seed=st.integers(0, 99), dropout=st.sampled_from([0.0, 0.5, 0.99]))
 def test_tags_are_permuted_and_thinned_out(tags: list[str], seed: int, dropout: float) -> None:
     caption = ",".join(tags)
-    kept = with_varied_tags(caption, shuffle=False, dropout=dropout, generator=seeded(seed))
-    mixed = with_varied_tags(caption, shuffle=True, dropout=dropout, generator=seeded(seed))
+    kept = vary_tags(caption, shuffle=False, dropout=dropout, generator=seeded(seed))
+    mixed = vary_tags(caption, shuffle=True, dropout=dropout, generator=seeded(seed))
     assert sorted(kept.split(", ")) == sorted(mixed.split(", "))
     rest = iter(tags)
     assert not kept or all(tag in rest for tag in kept.split(", ")), "order is kept"
@@ -87,5 +87,5 @@ def test_tags_are_permuted_and_thinned_out(tags: list[str], seed: int, dropout: 
 
 def test_dropout_drops_about_as_often_as_asked() -> None:
     caption = ", ".join("tag" for _ in range(2000))
-    left = with_varied_tags(caption, shuffle=True, dropout=0.25, generator=seeded()).count("tag")
+    left = vary_tags(caption, shuffle=True, dropout=0.25, generator=seeded()).count("tag")
     assert 1400 < left < 1600

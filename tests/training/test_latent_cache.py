@@ -13,13 +13,13 @@ from PIL import Image
 
 from promptengine import Engine, RequestError, TrainingError
 from promptengine.training.config import TrainingConfig, TrainingFiles
-from promptengine.training.dataset import batches, find_pictures, fingerprint, read_picture
-from promptengine.training.latent_cache import Material, prepare_material
+from promptengine.training.dataset import batches, find_images, fingerprint, read_training_image
+from promptengine.training.latent_cache import TrainingExamples, prepare_examples
 from tests.training.builders import config, make_pictures
 
 
-def prepared(engine: Engine, asked: TrainingConfig) -> Material:
-    return prepare_material(engine.checkpoint, asked, find_pictures(asked), name="ink")
+def prepared(engine: Engine, asked: TrainingConfig) -> TrainingExamples:
+    return prepare_examples(engine.checkpoint, asked, find_images(asked), name="ink")
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -30,7 +30,7 @@ def test_pictures_are_found_in_order_with_captions(tmp_path: Path) -> None:
     make_pictures(tmp_path)
     (tmp_path / "notes.md").write_text("no picture")
     (tmp_path / ".hidden.png").write_text("no picture")
-    found = find_pictures(config(tmp_path, data=tmp_path))
+    found = find_images(config(tmp_path, data=tmp_path))
     assert [p.caption for p in found] == [
         "red cat, snow",
         "blue dog, night",
@@ -38,34 +38,34 @@ def test_pictures_are_found_in_order_with_captions(tmp_path: Path) -> None:
     ]
     before = fingerprint(found)
     (tmp_path / "03-fox.txt").write_text("another")
-    assert fingerprint(find_pictures(config(tmp_path, data=tmp_path))) != before
+    assert fingerprint(find_images(config(tmp_path, data=tmp_path))) != before
 
 
 def test_what_is_no_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no such folder of pictures"):
-        find_pictures(config(tmp_path, data=tmp_path / "nowhere"))
+        find_images(config(tmp_path, data=tmp_path / "nowhere"))
     with pytest.raises(TrainingError, match=r"holds no pictures \(.bmp, .jpeg"):
         (tmp_path / "empty").mkdir()
-        find_pictures(config(tmp_path, data=tmp_path / "empty"))
+        find_images(config(tmp_path, data=tmp_path / "empty"))
     (tmp_path / "a.png").write_text("text")
     with pytest.raises(TrainingError, match=r"a\.png: not a readable picture"):
-        read_picture(tmp_path / "a.png", (64, 64), alpha=False)
+        read_training_image(tmp_path / "a.png", (64, 64), alpha=False)
     Image.new("RGB", (100, 63)).save(tmp_path / "b.png")
     with pytest.raises(TrainingError, match=r"b\.png: 100×63 is too small"):
-        read_picture(tmp_path / "b.png", None, alpha=False)
+        read_training_image(tmp_path / "b.png", None, alpha=False)
     Image.new("RGBA", (64, 64)).save(tmp_path / "c.png")
     with pytest.raises(TrainingError, match=r"c\.png: nothing of it is visible"):
-        read_picture(tmp_path / "c.png", None, alpha=True)
+        read_training_image(tmp_path / "c.png", None, alpha=True)
 
 
 def test_pictures_are_scaled_and_cropped_or_cut_to_the_grid(tmp_path: Path) -> None:
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[:, 50:150] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    square, _ = read_picture(tmp_path / "a.png", (64, 64), alpha=False)
+    square, _ = read_training_image(tmp_path / "a.png", (64, 64), alpha=False)
     assert square.shape == (3, 64, 64)
     assert square[:, :, 2:-2].min() > 0.9, "the middle, with proportions kept"
-    cut, weights = read_picture(tmp_path / "a.png", None, alpha=True)
+    cut, weights = read_training_image(tmp_path / "a.png", None, alpha=True)
     assert cut.shape == (3, 96, 200)
     assert (cut.min(), cut.max()) == (-1, 1)
     assert weights is not None and torch.equal(weights, torch.ones(12, 25))
@@ -78,7 +78,7 @@ def test_alpha_weighs_and_leaves_colours_alone(tmp_path: Path, tiny_engine: Engi
     folder = tmp_path / "data"
     folder.mkdir()
     Image.fromarray(pixels).save(folder / "a.png")
-    colour, weights = read_picture(folder / "a.png", (64, 64), alpha=True)
+    colour, weights = read_training_image(folder / "a.png", (64, 64), alpha=True)
     assert weights is not None
     assert torch.equal(weights[:, :4], torch.ones(8, 4))
     assert torch.equal(weights[:, 4:], torch.zeros(8, 4))
@@ -235,4 +235,4 @@ def test_models_that_training_does_not_know_are_refused(
     asked = config(tmp_path)
     sdxl = replace(tiny_engine.checkpoint, family="SDXL")
     with pytest.raises(TrainingError, match="SDXL"):
-        prepare_material(sdxl, asked, find_pictures(asked), name="ink")
+        prepare_examples(sdxl, asked, find_images(asked), name="ink")

@@ -32,7 +32,7 @@ from promptengine.networks.hypernetwork.init import INITIALISATIONS
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from promptengine.training.loop import _checkpointing
 from promptengine.training.snapshots import newest_snapshot
-from promptengine.training.step import Lesson
+from promptengine.training.step import TrainStep
 from tests.ctrl_c import modules_of, state_of
 from tests.networks.builders import tiny_unet
 from tests.training.builders import config, files, train
@@ -125,16 +125,16 @@ def test_the_loss_falls_and_the_network_changes_pictures(
 ) -> None:
     places = files(tmp_path, save_every=0, preview=PREVIEW, preview_every=0)
     asked = config(tmp_path, steps=24, batch_size=2, learning_rate="3e-3")
-    lessons: list[Lesson] = []
+    lessons: list[TrainStep] = []
     probes: list[float] = []
-    probe = Lesson.probe
+    probe = TrainStep.probe
 
-    def watched(lesson: Lesson) -> float:
+    def watched(lesson: TrainStep) -> float:
         lessons.append(lesson)
         probes.append(probe(lesson))
         return probes[-1]
 
-    monkeypatch.setattr(Lesson, "probe", watched)
+    monkeypatch.setattr(TrainStep, "probe", watched)
     train(tiny_engine, tmp_path, config=asked, files=places)
     assert probe(lessons[0]) < 0.95 * probes[0], "at the same noise, before and after"
     with Image.open(tmp_path / "ink" / "previews" / "ink-24.png") as grid:
@@ -362,22 +362,22 @@ def test_numbers_that_are_none_restore_the_weights_before(
 ) -> None:
     steady = files(tmp_path, "sound", save_every=1)
     train(tiny_engine, tmp_path, files=steady, config=config(tmp_path, steps=3))
-    differentiate, update = Lesson.differentiate, Lesson.update
+    differentiate, update = TrainStep.differentiate, TrainStep.update
     passes: list[int] = []
 
-    def failing(lesson: Lesson, batches: Any) -> tuple[float, float]:
+    def failing(lesson: TrainStep, batches: Any) -> tuple[float, float]:
         loss, norm = differentiate(lesson, batches)
         passes.append(1)
         values = {"loss": (math.nan, norm), "gradients": (loss, math.inf)}
         return values.get(broken, (loss, norm)) if len(passes) == 4 else (loss, norm)
 
-    def ruining(lesson: Lesson, step: int) -> None:
+    def ruining(lesson: TrainStep, step: int) -> None:
         update(lesson, step)
         if broken == "weights" and step == 4:
             next(lesson.network.parameters()).data.fill_(math.inf)
 
-    monkeypatch.setattr(Lesson, "differentiate", failing)
-    monkeypatch.setattr(Lesson, "update", ruining)
+    monkeypatch.setattr(TrainStep, "differentiate", failing)
+    monkeypatch.setattr(TrainStep, "update", ruining)
     with pytest.raises(TrainingError, match="stopped at step 4") as caught:
         train(tiny_engine, tmp_path)
     restored = load_hypernetwork(tmp_path / "ink.pt")

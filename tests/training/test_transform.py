@@ -11,8 +11,8 @@ import torch
 from promptengine import (
     Engine,
     NetworkFormatError,
-    convert,
-    injected,
+    convert_hypernetwork,
+    inject_hypernetworks,
     inspect_file,
     load_hypernetwork,
     save_hypernetwork,
@@ -50,7 +50,7 @@ def test_the_query_is_what_the_second_network_changes(tiny_engine: Engine) -> No
     with torch.no_grad():
         expected = attention.to_q(changed)
         plain = attention.to_k(text), attention.to_v(text)
-        with injected(unet, [(network, 0.5)]):
+        with inject_hypernetworks(unet, [(network, 0.5)]):
             torch.testing.assert_close(attention.to_q(image), expected)
             assert torch.equal(attention.to_k(text), plain[0]), "48 is none of its widths"
             assert torch.equal(attention.to_v(text), plain[1])
@@ -66,9 +66,9 @@ def test_safetensors_keep_the_transform_and_pickles_are_refused(tmp_path: Path) 
     assert inspect_file(path).metadata["transform"] == "key,query"
     assert inspect_file(path).layers[0].startswith("48: Linear 48→96")
     with pytest.raises(NetworkFormatError, match=r"key and query cannot be written as \.pt"):
-        convert(path, tmp_path / "ink.pt")
+        convert_hypernetwork(path, tmp_path / "ink.pt")
     assert not (tmp_path / "ink.pt").exists()
-    convert(path, tmp_path / "again.safetensors")
+    convert_hypernetwork(path, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 

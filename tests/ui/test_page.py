@@ -13,7 +13,7 @@ from PIL import Image
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from promptengine.images import read_picture
+from promptengine.images import read_image_info
 from tests.ui.browser import Page
 from tests.ui.conftest import Live
 
@@ -104,7 +104,7 @@ def test_pictures_are_made_and_tell_how(page: Page, tmp_path: Path) -> None:
     file = tmp_path / "made.png"
     with urllib.request.urlopen(str(second), timeout=20) as answer:
         file.write_bytes(answer.read())
-    told = read_picture(file).infotext
+    told = read_image_info(file).infotext
     assert told is not None
     assert told.prompt == "a dog"
     page.write("something else")

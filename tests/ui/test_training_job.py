@@ -13,7 +13,7 @@ from PIL import Image
 
 from promptengine.errors import RequestError, TrainingError
 from promptengine.server.jobs.worker import Model
-from promptengine.server.redact import Shown
+from promptengine.server.redact import PathRedactor
 from promptengine.training.config import TrainingConfig, TrainingFiles
 from promptengine.training.loop import TrainingProgress, TrainingResult
 from promptengine.ui import training_job as module
@@ -28,7 +28,7 @@ STEP = TrainingProgress(3, 10, 1, 0.2, 0.25, 1e-5, 61.0)
 def trainer(monkeypatch: pytest.MonkeyPatch) -> Trainer:
     """One that loads no model."""
     monkeypatch.setattr(Trainer, "_engine", lambda _self, _model: None)
-    return Trainer(SimpleNamespace(shown=Shown(())))  # type: ignore[arg-type]
+    return Trainer(SimpleNamespace(shown=PathRedactor(())))  # type: ignore[arg-type]
 
 
 def begin(trainer: Trainer, folder: Path) -> None:

@@ -10,21 +10,21 @@ from typing import Any, cast
 
 from torch import nn
 
-from promptengine.accel.onednn import quickened
+from promptengine.accel.onednn import use_onednn
 from promptengine.errors import PromptEngineError, RequestError
 from promptengine.generation.cfg_denoiser import skips_resized_like_webui
-from promptengine.generation.cond_batch import TextBatches
+from promptengine.generation.cond_batch import CondBatches
 from promptengine.generation.conditioning import PreparedPrompts
 from promptengine.integrations.diffusers.processor import (
     Models,
     PromptProcessor,
     embedding_arguments,
 )
-from promptengine.integrations.diffusers.unet_forward import steered
-from promptengine.networks.hypernetwork.inject import injected
+from promptengine.integrations.diffusers.unet_forward import override_unet_forward
+from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.request.options import Options
 from promptengine.request.request import NetworkReport, Policy
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
 __all__ = ["Attachment", "attach", "detach"]
 
@@ -44,7 +44,7 @@ class Attachment:
     def __init__(self, processor: PromptProcessor, original: type) -> None:
         self.processor = processor
         self.original = original
-        self.journal = Journal()
+        self.journal = UndoLog()
 
     @property
     def networks(self) -> tuple[tuple[NetworkReport, ...], ...]:
@@ -167,12 +167,12 @@ def _acting(
     parts, journal = attachment.processor.parts, attachment.journal
     unet: nn.Module = parts.checkpoint.unet
     guidance = [one.guidance for one in prepared for _ in range(images)]
-    texts = TextBatches(guidance, Options())
+    texts = CondBatches(guidance, Options())
     with (
         prepared[0].stack.merged(journal),
-        quickened(unet, journal=journal),
-        injected(unet, folder=parts.networks.folder, journal=journal) as injection,
+        use_onednn(unet, journal=journal),
+        inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
         skips_resized_like_webui(unet, journal=journal),
-        steered(unet, texts, len(guidance), injection, journal=journal),
+        override_unet_forward(unet, texts, len(guidance), injection, journal=journal),
     ):
         yield

@@ -11,21 +11,26 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from promptengine.accel.onednn import quickened
+from promptengine.accel.onednn import use_onednn
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import PromptEngineError, RequestError
 from promptengine.families import Family
 from promptengine.files.hashing import default_cache_file
-from promptengine.generation.conditioning import Parts, PreparedPrompts, encodings, prepare_prompts
-from promptengine.generation.timing import StageClock
-from promptengine.networks.hypernetwork.inject import Injection, injected
+from promptengine.generation.conditioning import (
+    EngineContext,
+    PreparedPrompts,
+    encoding_cache,
+    prepare_prompts,
+)
+from promptengine.generation.timing import StageTimer
+from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.load import NetworkCache
 from promptengine.registry.registry import Kind, Registry
 from promptengine.request.request import GenerationRequest, NetworkReport, Policy
-from promptengine.sampling.schedulers import NoiseTable, scaled_linear_alphas
+from promptengine.sampling.schedulers import DiscreteSchedule, scaled_linear_alphas
 from promptengine.text.conditioning import Conditioning
 from promptengine.text.textual_inversion.loader import EmbeddingCache
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
 __all__ = ["Models", "PromptProcessor", "embedding_arguments"]
 
@@ -58,8 +63,8 @@ class PromptProcessor:
     _registry: Registry = field(init=False)
     _embeddings: EmbeddingCache = field(init=False)
     _modules: tuple[int, ...] = field(default=(), init=False)
-    _parts: Parts | None = field(default=None, init=False)
-    _journal: Journal = field(default_factory=Journal, init=False, repr=False)
+    _parts: EngineContext | None = field(default=None, init=False)
+    _journal: UndoLog = field(default_factory=UndoLog, init=False, repr=False)
 
     def __post_init__(self) -> None:
         _require_parts(self.pipe)
@@ -67,7 +72,7 @@ class PromptProcessor:
         self._embeddings = EmbeddingCache(self._registry)
 
     @property
-    def parts(self) -> Parts:
+    def parts(self) -> EngineContext:
         """The pipeline as an engine has its model; made anew when modules of it were exchanged."""
         unet: nn.Module = self.pipe.unet
         modules = tuple(map(id, unet.modules()))
@@ -77,8 +82,8 @@ class PromptProcessor:
             device = torch.device(self.pipe._execution_device)
             self._modules = modules
             # The pipeline's own LoRAs may change its text encoders at any time.
-            kept = encodings(room=0)
-            self._parts = Parts(
+            kept = encoding_cache(room=0)
+            self._parts = EngineContext(
                 checkpoint, self._registry, networks, self._embeddings, kept, device
             )
         return self._parts
@@ -112,7 +117,7 @@ class PromptProcessor:
             )
             # A block around the one within, since that may be cut short by an interrupt.
             with self._journal.block():
-                one = prepare_prompts(self.parts, request, StageClock(), calls=(calls, None))
+                one = prepare_prompts(self.parts, request, StageTimer(), calls=(calls, None))
             prepared.append(one)
         if len({id(one.stack.weights) if one.stack.weights else None for one in prepared}) > 1:
             message = "the prompts of a batch name different LoRAs; make them one after another"
@@ -161,8 +166,8 @@ class PromptProcessor:
         with (
             journal.block(),
             stack.merged(journal),
-            quickened(unet, journal=journal),
-            injected(unet, stack.at(0), folder=folder, journal=journal) as injection,
+            use_onednn(unet, journal=journal),
+            inject_hypernetworks(unet, stack.at(0), folder=folder, journal=journal) as injection,
         ):
             yield injection
 
@@ -194,7 +199,7 @@ def _lengthened(texts: Sequence[Conditioning], length: int) -> Tensor:
     return torch.stack([torch.cat([row, row[-1:].expand(length - len(row), -1)]) for row in rows])
 
 
-def _as_checkpoint(pipe: Any, journal: Journal) -> Checkpoint:
+def _as_checkpoint(pipe: Any, journal: UndoLog) -> Checkpoint:
     """A pipeline's parts as the engine names them."""
     second = getattr(pipe, "text_encoder_2", None)
     encoders = (pipe.text_encoder,) if second is None else (pipe.text_encoder, second)
@@ -208,7 +213,7 @@ def _as_checkpoint(pipe: Any, journal: Journal) -> Checkpoint:
         unet=pipe.unet,
         vae=pipe.vae,
         text_encoders=encoders,
-        noise_table=NoiseTable(alphas.detach().cpu(), family),
+        noise_table=DiscreteSchedule(alphas.detach().cpu(), family),
         native_size=pipe.unet.config.sample_size * 8,
         family=family,
         journal=journal,

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.errors import PromptEngineError
-from promptengine.generation.cond_batch import TextBatch, TextBatches, TextCall
+from promptengine.generation.cond_batch import CondBatch, CondBatches, UNetCall
 from promptengine.networks.hypernetwork.inject import Injection
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
-__all__ = ["steered"]
+__all__ = ["override_unet_forward"]
 
 
 @contextmanager
-def steered(
+def override_unet_forward(
     unet: nn.Module,
-    texts: TextBatches,
+    texts: CondBatches,
     images: int,
     injection: Injection,
     *,
-    journal: Journal | None = None,
+    journal: UndoLog | None = None,
 ) -> Generator[None]:
     """Let a UNet answer with a prompt's own texts, whatever texts it is asked with, in a ``with`` block.
 
@@ -39,7 +39,7 @@ def steered(
         injection: Where the networks of each row are chosen.
         journal: Of the run that this is a part of; by default the block stands alone.
     """
-    with (journal or Journal()).block() as changes:
+    with (journal or UndoLog()).block() as changes:
         steering = _Steering(unet.forward, unet, texts, images, injection)
         changes.shadow(unet, "forward", steering)
         yield
@@ -52,7 +52,7 @@ class _Steering:
         self,
         ask: Callable[..., Any],
         unet: nn.Module,
-        texts: TextBatches,
+        texts: CondBatches,
         images: int,
         injection: Injection,
     ) -> None:
@@ -104,7 +104,7 @@ class _Steering:
 
     def _answer(
         self,
-        call: TextCall,
+        call: UNetCall,
         sample: Tensor,
         timestep: Tensor | float,
         sources: Sequence[int],
@@ -131,14 +131,14 @@ class _Steering:
         )[0]
 
 
-def _with_starts(calls: Sequence[TextCall]) -> list[tuple[int, TextCall]]:
+def _with_starts(calls: Sequence[UNetCall]) -> list[tuple[int, UNetCall]]:
     starts = [0]
     for call in calls:
         starts.append(starts[-1] + len(call.images))
     return list(zip(starts, calls, strict=False))
 
 
-def _sources(batch: TextBatch, images: int, *, guided: bool) -> list[int]:
+def _sources(batch: CondBatch, images: int, *, guided: bool) -> list[int]:
     """For each of our rows the pipeline's row with the same latents and extras."""
     owners = [image for call in batch.calls for image in call.images]
     if not guided:
@@ -147,15 +147,15 @@ def _sources(batch: TextBatch, images: int, *, guided: bool) -> list[int]:
     return [image if row in unconditional else images + image for row, image in enumerate(owners)]
 
 
-def _combined(answers: Tensor, batch: TextBatch, *, guided: bool, plain: bool) -> Tensor:
+def _combined(answers: Tensor, batch: CondBatch, *, guided: bool, plain: bool) -> Tensor:
     """The answers to a pipeline's rows from those to ours."""
     if plain and not guided:
         return answers[batch.parts[0]]
     negative = answers[batch.negative]
     if plain:
         return torch.cat([negative, answers[batch.parts[0]]])
-    steered = batch.guided([answers[rows] for rows in batch.parts], negative)
-    return torch.cat([negative, steered]) if guided else steered
+    override_unet_forward = batch.guided([answers[rows] for rows in batch.parts], negative)
+    return torch.cat([negative, override_unet_forward]) if guided else override_unet_forward
 
 
 def _chosen(value: Any, rows: Tensor, count: int) -> Any:

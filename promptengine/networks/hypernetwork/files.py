@@ -29,11 +29,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from promptengine.errors import NetworkFormatError
-from promptengine.files.atomic import replacing
+from promptengine.files.atomic import atomic_write
 from promptengine.files.weights import (
+    detect_kind,
     file_format,
     is_plain_tensor,
-    kind_of,
     read_pickled,
     read_safetensors,
 )
@@ -48,7 +48,7 @@ from promptengine.networks.hypernetwork.module import (
 __all__ = [
     "FORMAT",
     "STATE_KEY",
-    "convert",
+    "convert_hypernetwork",
     "load_hypernetwork",
     "require_writable",
     "save_hypernetwork",
@@ -122,7 +122,7 @@ def save_hypernetwork(network: Hypernetwork, path: Path) -> None:
     """
     path = Path(path)
     write = _writer(network.settings, path)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         write(network, temporary)
 
 
@@ -151,7 +151,7 @@ def _writer(settings: HypernetworkSettings, path: Path) -> Callable[[Hypernetwor
     return write
 
 
-def convert(source: Path, target: Path) -> None:
+def convert_hypernetwork(source: Path, target: Path) -> None:
     """Rewrites a hypernetwork in the format of the target's suffix; tensors stay bit-equal.
 
     Metadata of simple types stays as well. What the source leaves out is written out as what it
@@ -169,7 +169,7 @@ def _from_pickle(path: Path) -> Hypernetwork:
     if not isinstance(content, dict):
         raise ValueError(f"holds a {type(content).__name__}, not a hypernetwork")
     payload = cast("dict[object, object]", content)
-    kind = kind_of(payload)
+    kind = detect_kind(payload)
     if kind != "hypernetwork":
         raise ValueError(_other_kind(kind))
     check_extent(sum(type(width) is int for width in payload))
@@ -190,7 +190,7 @@ def _from_pickle(path: Path) -> Hypernetwork:
 def _from_safetensors(path: Path) -> Hypernetwork:
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != FORMAT:
-        raise ValueError(_other_kind(kind_of(tensors)))
+        raise ValueError(_other_kind(detect_kind(tensors)))
     if metadata.get("version") != str(_VERSION):
         raise ValueError(
             f"layout version {metadata.get('version')!r}, and only {_VERSION} is known; "

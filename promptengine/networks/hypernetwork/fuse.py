@@ -13,10 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from promptengine.files.lru import Recent
+from promptengine.files.lru import SizedLRU
 from promptengine.networks.hypernetwork.module import ResidualNetwork
 
-__all__ = ["Chain", "Folder", "Projection", "is_affine", "is_zero"]
+__all__ = ["Chain", "Projection", "ProjectionFuser", "is_affine", "is_zero"]
 
 Chain = Sequence[tuple[ResidualNetwork, float]]
 """Networks with their multipliers, each reading what the one before leaves."""
@@ -66,7 +66,7 @@ def is_zero(network: ResidualNetwork) -> bool:
     return not any(bool(tensor.any()) for tensor in last.parameters())
 
 
-class Folder:
+class ProjectionFuser:
     """Folded projections, and the products that they are sums of, within a number of bytes.
 
     What a projection's weight becomes under one network is ``W + multiplier * (W A)``, and under two
@@ -80,9 +80,9 @@ class Folder:
     """
 
     def __init__(self, room: int = 1 << 30) -> None:
-        self._matrices: Recent[ResidualNetwork, Tensor] = Recent(room // 4, _nbytes)
-        self._products: Recent[tuple[object, ...], Tensor] = Recent(room // 4, _nbytes)
-        self._folded: Recent[tuple[object, ...], Projection] = Recent(
+        self._matrices: SizedLRU[ResidualNetwork, Tensor] = SizedLRU(room // 4, _nbytes)
+        self._products: SizedLRU[tuple[object, ...], Tensor] = SizedLRU(room // 4, _nbytes)
+        self._folded: SizedLRU[tuple[object, ...], Projection] = SizedLRU(
             room // 2, lambda projection: sum(tensor.nbytes for tensor in projection)
         )
 

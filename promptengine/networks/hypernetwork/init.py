@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from promptengine.networks.hypernetwork.module import Hypernetwork
 
-__all__ = ["INITIALISATIONS", "initialise"]
+__all__ = ["INITIALISATIONS", "init_weights"]
 
 INITIALISATIONS: Final[Mapping[str, Callable[..., Tensor]]] = {
     "Normal": partial(nn.init.normal_, mean=0.0, std=0.01),
@@ -23,7 +23,7 @@ INITIALISATIONS: Final[Mapping[str, Callable[..., Tensor]]] = {
 """How the weights of linear layers are drawn, by WebUI's names."""
 
 
-def initialise(network: Hypernetwork, seed: int) -> Hypernetwork:
+def init_weights(network: Hypernetwork, seed: int) -> Hypernetwork:
     """Draws the weights of a new network, in place, by its setting ``weight_init``.
 
     Biases become 0 and layer norms neutral; an activation's own parameter keeps torch's value.

@@ -16,22 +16,26 @@ from contextlib import contextmanager
 from torch import nn
 
 from promptengine.networks.attention import attentions
-from promptengine.networks.hypernetwork.fuse import Folder
-from promptengine.networks.hypernetwork.projection import Injection, Site, Stack
-from promptengine.undo import Journal
+from promptengine.networks.hypernetwork.fuse import ProjectionFuser
+from promptengine.networks.hypernetwork.projection import (
+    HypernetworkStack,
+    Injection,
+    PatchedProjection,
+)
+from promptengine.undo import UndoLog
 
-__all__ = ["Injection", "Stack", "injected"]
+__all__ = ["HypernetworkStack", "Injection", "inject_hypernetworks"]
 
 
 @contextmanager
-def injected(
+def inject_hypernetworks(
     unet: nn.Module,
-    stack: Stack = (),
+    stack: HypernetworkStack = (),
     *,
-    folder: Folder | None = None,
+    folder: ProjectionFuser | None = None,
     fold: bool = True,
     training: bool = False,
-    journal: Journal | None = None,
+    journal: UndoLog | None = None,
 ) -> Generator[Injection]:
     """Lets hypernetworks act on every self- and cross-attention of a UNet within a ``with`` block.
 
@@ -68,13 +72,15 @@ def injected(
     Raises:
         PromptEngineError: The UNet's projections are fused.
     """
-    injection = Injection(unet, (folder or Folder()) if fold else None, copies=not training)
+    injection = Injection(
+        unet, (folder or ProjectionFuser()) if fold else None, copies=not training
+    )
     injection.choose(stack)
-    with (journal or Journal()).block() as changes:
+    with (journal or UndoLog()).block() as changes:
         changes.write(injection.forget)
         for attention in attentions(unet):
             for part, module in attention.projections.items():
                 reads_text = attention.reads_text and part != "query"
-                site = Site(module, part, injection, reads_text=reads_text)
+                site = PatchedProjection(module, part, injection, reads_text=reads_text)
                 changes.shadow(module, "forward", site)
         yield injection

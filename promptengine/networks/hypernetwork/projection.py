@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from promptengine.accel.onednn import QuickLinear, linear
+from promptengine.accel.onednn import OneDNNLinear, linear
 from promptengine.errors import PromptEngineError
 from promptengine.networks.attention import refuse_fused
-from promptengine.networks.hypernetwork.fuse import Chain, Folder, is_affine, is_zero
+from promptengine.networks.hypernetwork.fuse import Chain, ProjectionFuser, is_affine, is_zero
 from promptengine.networks.hypernetwork.module import Hypernetwork, ResidualNetwork
 
-__all__ = ["Injection", "Site", "Stack"]
+__all__ = ["HypernetworkStack", "Injection", "PatchedProjection"]
 
-Stack = Sequence[tuple[Hypernetwork, float]]
+HypernetworkStack = Sequence[tuple[Hypernetwork, float]]
 """Hypernetworks with their multipliers, finite numbers, in order of application."""
 
 _Value = TypeVar("_Value")
@@ -68,7 +68,7 @@ class _Group(NamedTuple):
 class Injection:
     """Which networks act on which rows of the batches that a UNet is asked about.
 
-    Made by :func:`promptengine.networks.hypernetwork.inject.injected`.
+    Made by :func:`promptengine.networks.hypernetwork.inject.inject_hypernetworks`.
 
     Args:
         unet: What it is about.
@@ -80,7 +80,7 @@ class Injection:
         rows: What was chosen last, without networks of multiplier 0.
     """
 
-    def __init__(self, unet: nn.Module, folder: Folder | None, *, copies: bool) -> None:
+    def __init__(self, unet: nn.Module, folder: ProjectionFuser | None, *, copies: bool) -> None:
         self._unet = unet
         self.folder = folder
         self._copies = copies
@@ -89,7 +89,7 @@ class Injection:
         self._texts = WeakIdKeyDictionary()
         self.rows: tuple[tuple[tuple[Hypernetwork, float], ...], ...] = ((),)
 
-    def choose(self, *stacks: Stack) -> None:
+    def choose(self, *stacks: HypernetworkStack) -> None:
         """Set what acts from the next call of the UNet on.
 
         Args:
@@ -105,7 +105,7 @@ class Injection:
             refuse_fused(self._unet)
             self.rows = rows
 
-    def chain(self, stack: Stack, site: Site) -> Chain:
+    def chain(self, stack: HypernetworkStack, site: PatchedProjection) -> Chain:
         """The networks of a stack that act at a site, in its projection's device and dtype.
 
         Those that add nothing are left out, but for what a gradient may reach.
@@ -146,7 +146,7 @@ class Injection:
         return known
 
 
-class Site:
+class PatchedProjection:
     """A projection of an attention, computed with what is injected in place of by itself."""
 
     def __init__(
@@ -154,7 +154,7 @@ class Site:
     ) -> None:
         before = module.__dict__.get("forward")
         self._module = module
-        self._outer = before if isinstance(before, Site) else None
+        self._outer = before if isinstance(before, PatchedProjection) else None
         self._project: Callable[..., Tensor] = (
             self._outer._project if self._outer else module.forward
         )
@@ -162,7 +162,7 @@ class Site:
         self.part = part
         self.width = cast("int", module.in_features)
         self.weight = cast("Tensor", module.weight)
-        plain = type(module) in (nn.Linear, QuickLinear) and (
+        plain = type(module) in (nn.Linear, OneDNNLinear) and (
             before is None or self._outer is not None
         )
         self._plain = plain and self.weight.device.type != "meta"

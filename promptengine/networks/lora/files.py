@@ -12,9 +12,9 @@ from torch import Tensor
 
 from promptengine.errors import NetworkFormatError, UnsupportedNetworkError
 from promptengine.files.weights import (
+    detect_kind,
     file_format,
     is_plain_tensor,
-    kind_of,
     read_pickled,
     read_safetensors,
 )
@@ -95,7 +95,7 @@ def load_lora(path: Path) -> Lora:
         message = f"it holds nothing but {len(whole)} whole weights, which are not applied"
         raise NetworkFormatError(message, path=path)
     if not modules and not embeddings:
-        raise NetworkFormatError(f"no LoRA; it looks like: {kind_of(tensors)}", path=path)
+        raise NetworkFormatError(f"no LoRA; it looks like: {detect_kind(tensors)}", path=path)
     trained = PeftSettings.read(
         path, metadata, peft=any(n.startswith("base_model.") for n in tensors)
     )

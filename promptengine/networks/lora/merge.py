@@ -14,15 +14,15 @@ from promptengine.errors import IncompatibleNetworkError, NetworkFormatError
 from promptengine.networks.lora.delta import LoraModule, bias_delta, unshaped_delta, weight_delta
 from promptengine.networks.lora.files import Lora
 from promptengine.networks.lora.keys import TEXT_PREFIXES, original_name
-from promptengine.undo import Journal
+from promptengine.undo import UndoLog
 
 __all__ = [
     "Application",
     "ChangedWeights",
     "Fit",
     "Target",
-    "changed",
-    "fit",
+    "exchange_weights",
+    "fit_lora",
     "merge",
     "targets",
 ]
@@ -130,7 +130,7 @@ def _weighted(model: nn.Module) -> Generator[tuple[str, nn.Module]]:
             yield path, module
 
 
-def fit(lora: Lora, model: Mapping[str, Target]) -> Fit:
+def fit_lora(lora: Lora, model: Mapping[str, Target]) -> Fit:
     """Find the modules that a LoRA changes in a model.
 
     Those that the model lacks, or has in another shape, are left out. A LoRA *misfits* when nothing is
@@ -251,7 +251,7 @@ def _present(place: Slot) -> Tensor | None:
 
 
 @contextmanager
-def changed(weights: ChangedWeights, *, journal: Journal | None = None) -> Generator[None]:
+def exchange_weights(weights: ChangedWeights, *, journal: UndoLog | None = None) -> Generator[None]:
     """Let a model have other weights within a ``with`` block.
 
     The weights are exchanged, not computed, which takes no time worth speaking of. When the block ends,
@@ -262,7 +262,7 @@ def changed(weights: ChangedWeights, *, journal: Journal | None = None) -> Gener
         weights: From :func:`merge`.
         journal: Of the run that this is a part of; by default the block stands alone.
     """
-    with (journal or Journal()).block() as changes:
+    with (journal or UndoLog()).block() as changes:
         for slot, tensor in weights.items():
             parameter = cast("nn.Parameter | None", getattr(slot.module, slot.name))
             if parameter is None:

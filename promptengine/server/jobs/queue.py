@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from promptengine.errors import GenerationCancelled, PromptEngineError
 from promptengine.interrupt import Interrupt
 from promptengine.request.request import GenerationRequest, GenerationResult
-from promptengine.server.errors import Refusal
+from promptengine.server.errors import HTTPRefusal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -222,13 +222,13 @@ class JobQueue:
             Refusal: As :meth:`submit`.
         """
         if self._closed:
-            raise Refusal("the server is stopping", status=503, retry_after_s=30)
+            raise HTTPRefusal("the server is stopping", status=503, retry_after_s=30)
         waiting = sum(map(len, list(self._turns.values())))
         if waiting >= self._room:
             seconds = waiting * self._seconds / max(len(self._threads), 1)
             wait = min(max(int(seconds), 1), _LONGEST_WAIT_S)
             message = f"{waiting} jobs are waiting, which is all there is room for; try later"
-            raise Refusal(message, status=503, retry_after_s=wait)
+            raise HTTPRefusal(message, status=503, retry_after_s=wait)
 
     @property
     def waiting(self) -> list[Job]:
@@ -296,7 +296,7 @@ class JobQueue:
             self._closed = True
             waiting = list(self._in_turn())
             self._changed.notify_all()
-        refusal = Refusal("the server is stopping", status=503, retry_after_s=30)
+        refusal = HTTPRefusal("the server is stopping", status=503, retry_after_s=30)
         for job in waiting:
             self._end(job, "cancelled", refusal)
         deadline = time.monotonic() + grace_s
@@ -457,7 +457,7 @@ def _explained(job: Job, error: Exception) -> Exception:
     if isinstance(error, PromptEngineError):
         return error
     _log.error("job failed", exc_info=error, extra={"facts": {"job": job.id}})
-    return Refusal("the job failed inside the server; its log says why", status=500)
+    return HTTPRefusal("the job failed inside the server; its log says why", status=500)
 
 
 def _bytes(job: Job) -> int:

@@ -27,7 +27,7 @@ from ray import serve
 from ray.exceptions import RayActorError, RayError, TaskCancelledError
 from ray.serve.exceptions import RequestCancelledError
 
-from promptengine.checkpoints.resolve import checkpoint_path
+from promptengine.checkpoints.resolve import resolve_checkpoint
 from promptengine.errors import (
     GenerationCancelled,
     PromptEngineError,
@@ -38,7 +38,7 @@ from promptengine.interrupt import Interrupt
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationResult
 from promptengine.server.config import ServerConfig
-from promptengine.server.errors import Refusal
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Control, Run, Work
 from promptengine.server.jobs.worker import Device, Model, runner
 
@@ -211,7 +211,7 @@ def replica_runs(config: ServerConfig) -> Generator[list[Run]]:
         message = "each replica has one device; name one, and the number of replicas"
         raise RequestError(message, field="device")
     registry = Registry.open(config.models, cache_file=default_cache_file())
-    model = Model(checkpoint_path(config.checkpoint, registry).absolute(), config.vae)
+    model = Model(resolve_checkpoint(config.checkpoint, registry).absolute(), config.vae)
     # Of its own name, since others may use the cluster too, this program a second time among them.
     name = f"promptengine-{secrets.token_hex(4)}"
     with _cluster():
@@ -373,7 +373,7 @@ def _runner(handle: Any, wishes: Any) -> Run:
         message = (
             f"the job's replica died {_TRIES} times; perhaps it needs more memory than there is"
         )
-        raise Refusal(message, status=500)
+        raise HTTPRefusal(message, status=500)
 
     return run
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptengine.accel.memory import release_memory
-from promptengine.checkpoints.latent_rgb import ColourMap, colour_map, rough_pictures
-from promptengine.checkpoints.resolve import usable_device
+from promptengine.checkpoints.latent_rgb import LatentToRGB, fit_latent_to_rgb, preview_images
+from promptengine.checkpoints.resolve import resolve_device
 from promptengine.generation.engine import Engine
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationResult, Progress, one_batch
@@ -51,7 +51,7 @@ class Device:
         self._name, self._config, self._registry = name, config, registry
         self._model: Model | None = None
         self._engine: Engine | None = None
-        self._colours: ColourMap | None = None
+        self._colours: LatentToRGB | None = None
         self._busy = threading.Lock()
 
     @contextmanager
@@ -74,7 +74,7 @@ class Device:
         """Give the model's memory back, after the job that uses it; the next job loads it again."""
         with self._busy:
             self._engine = self._model = self._colours = None
-            release_memory(usable_device(self._name))
+            release_memory(resolve_device(self._name))
 
     def _loaded(self, model: Model) -> Engine:
         if self._engine is None or model != self._model:
@@ -96,8 +96,8 @@ class Device:
         """Small pictures of latents of the model that is held."""
         assert self._engine is not None
         if self._colours is None:
-            self._colours = colour_map(self._engine.checkpoint)
-        return rough_pictures(latents, self._colours)
+            self._colours = fit_latent_to_rgb(self._engine.checkpoint)
+        return preview_images(latents, self._colours)
 
 
 def runner(device: Device) -> Run:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 
 from promptengine.inspection import file_metadata
 from promptengine.registry.registry import Kind
-from promptengine.server.errors import Refusal
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.sdapi import lists, responses
 from promptengine.server.sdapi.previews import preview_file
 from promptengine.server.sdapi.routes import ERRORS
@@ -129,7 +129,7 @@ def thumb(service: Served, filename: str = "") -> Response:
     """Give the preview of a path below the models' folders."""
     found = preview_file(filename, service.config)
     if found is None:
-        raise Refusal("File not found", status=404)
+        raise HTTPRefusal("File not found", status=404)
     data, kind = found
     headers = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
     return Response(data, media_type=kind, headers=headers)

@@ -11,8 +11,8 @@ from typing import Final
 from promptengine.errors import RequestError
 from promptengine.registry.registry import Registry, RegistryEntry
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
-from promptengine.request.request import GenerationRequest, with_settings
-from promptengine.server.errors import Refusal
+from promptengine.request.request import GenerationRequest, apply_settings
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.worker import Model
 from promptengine.server.sdapi.requests import read_as
 
@@ -101,7 +101,7 @@ class ServerSettings:
         """
         changes = read_options(changes)
         requests = {name: value for name, value in changes.items() if name in SETTINGS}
-        with_settings(GenerationRequest(prompt=""), requests)
+        apply_settings(GenerationRequest(prompt=""), requests)
         values = {**self._values, **requests}
         model = self._model
         if name := changes.get("sd_model_checkpoint"):
@@ -173,7 +173,7 @@ def find_checkpoint(name: str, registry: Registry, current: Path | None = None) 
     if entry is None:
         near = registry.near("checkpoint", bare, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise Refusal(f"Model not found: {name[:100]!r}{hint}", status=404)
+        raise HTTPRefusal(f"Model not found: {name[:100]!r}{hint}", status=404)
     return entry.path
 
 
@@ -195,5 +195,5 @@ def _vae(name: str, registry: Registry) -> str:
         return name
     entry = registry.find("vae", name)
     if entry is None:
-        raise Refusal(f"VAE not found: {name[:100]!r}", status=404)
+        raise HTTPRefusal(f"VAE not found: {name[:100]!r}", status=404)
     return str(entry.path)

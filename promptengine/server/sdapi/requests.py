@@ -98,7 +98,7 @@ def read_as(kind: type, value: object) -> object:
     return value if kind is int and read != _number(value) else read
 
 
-class Loose(BaseModel):
+class LenientModel(BaseModel):
     """A request whose nulls and empty texts mean the defaults, and whose unknown fields nothing."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, protected_namespaces=())
@@ -112,7 +112,7 @@ class Loose(BaseModel):
         return {name: value for name, value in fields.items() if value is not None and value != ""}
 
 
-class GenerationFields(Loose):
+class GenerationFields(LenientModel):
     """What both kinds of generation have; defaults are those of WebUI's API."""
 
     prompt: Annotated[
@@ -201,13 +201,13 @@ class Image2Image(GenerationFields):
     include_init_images: Flag = False
 
 
-class PictureText(Loose):
+class PictureText(LenientModel):
     """A request of ``png-info``."""
 
     image: Text = ""
 
 
-class _UpscalingFields(Loose):
+class _UpscalingFields(LenientModel):
     resize_mode: Whole = 0
     show_extras_results: Flag = True
     gfpgan_visibility: Number = 0.0
@@ -229,7 +229,7 @@ class Upscaling(_UpscalingFields):
     image: Text = ""
 
 
-class NamedImage(Loose):
+class NamedImage(LenientModel):
     """One picture of ``extra-batch-images``."""
 
     data: Text = ""
@@ -242,7 +242,7 @@ class BatchUpscaling(_UpscalingFields):
     imageList: list[NamedImage] = []  # noqa: N815 - the clients' name for it
 
 
-class TaskQuestion(Loose):
+class TaskQuestion(LenientModel):
     """A request of ``/internal/progress``."""
 
     id_task: Text = ""

@@ -13,9 +13,9 @@ from promptengine.images.read import infotext_in
 from promptengine.images.save import KEYWORD
 from promptengine.infotext.webui import webui_fields
 from promptengine.server.auth import BoundedRoute
-from promptengine.server.base64_images import texts_sent
+from promptengine.server.base64_images import base64_image_texts
 from promptengine.server.config import ServerConfig
-from promptengine.server.errors import Refusal
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Job
 from promptengine.server.jobs.worker import Device
 from promptengine.server.sdapi import lists, responses
@@ -30,9 +30,15 @@ from promptengine.server.sdapi.requests import (
     Upscaling,
 )
 from promptengine.server.sdapi.styles import read_styles
-from promptengine.server.sdapi.to_request import Asked, understood
-from promptengine.server.sdapi.to_response import Made, encoded, generation, made_by, saved
-from promptengine.server.sdapi.upscale import enlarged
+from promptengine.server.sdapi.to_request import ParsedRequest, parse_webui_request
+from promptengine.server.sdapi.to_response import (
+    JobOutput,
+    encode_output,
+    generation_response,
+    job_output,
+    save_outputs,
+)
+from promptengine.server.sdapi.upscale import upscale_images
 from promptengine.server.state import Served, Service, finished
 
 __all__ = ["ERRORS", "internal", "router"]
@@ -85,25 +91,29 @@ async def _made(service: Service, request: Request, fields: GenerationFields) ->
     return await run_in_threadpool(_answer, service, asked, job)
 
 
-def _understood(service: Service, fields: GenerationFields) -> Asked:
+def _understood(service: Service, fields: GenerationFields) -> ParsedRequest:
     styles = read_styles(service.config.styles) if fields.styles else []
-    return understood(fields, service.settings, service.registry, styles, service.config.limits)
+    return parse_webui_request(
+        fields, service.settings, service.registry, styles, service.config.limits
+    )
 
 
-def _answer(service: Service, asked: Asked, job: Job) -> Response:
+def _answer(service: Service, asked: ParsedRequest, job: Job) -> Response:
     """Encode the pictures of a job, save them if that is wished, and answer."""
-    made = made_by(job)
+    made = job_output(job)
     form, quality = str(asked.settings["samples_format"]), asked.settings["jpeg_quality"]
     assert isinstance(quality, int)
-    files = [encoded(picture, form, quality) for picture in made.pictures]
+    files = [encode_output(picture, form, quality) for picture in made.pictures]
     if asked.fields.save_images and not asked.fields.do_not_save_samples:
         made = _saved(service, asked, made, files, form)
-    content = generation(asked, job, made, files, (service.registry, service.shown))
+    content = generation_response(asked, job, made, files, (service.registry, service.shown))
     service.queue.forget(job)
     return responses.Json(content)
 
 
-def _saved(service: Service, asked: Asked, made: Made, files: list[bytes], form: str) -> Made:
+def _saved(
+    service: Service, asked: ParsedRequest, made: JobOutput, files: list[bytes], form: str
+) -> JobOutput:
     """Write the finished pictures; where that fails they still go to the client, with a warning.
 
     Raises:
@@ -112,15 +122,15 @@ def _saved(service: Service, asked: Asked, made: Made, files: list[bytes], form:
     finished = [pair for pair in zip(files, made.pictures, strict=True) if not pair[1].unfinished]
     if len(finished) < len(files):
         # WebUI keeps them out of its folder as well.
-        made = Made(made.pictures, (*made.warnings, "unfinished pictures are not saved"))
+        made = JobOutput(made.pictures, (*made.warnings, "unfinished pictures are not saved"))
     try:
         with service.saving:
-            saved(finished, service.config.output, form)
+            save_outputs(finished, service.config.output, form)
     except OSError as error:
         message = f"the pictures could not be saved: {error.strerror or error}"
         if not asked.fields.send_images:
-            raise Refusal(message, status=507) from None
-        return Made(made.pictures, (*made.warnings, message))
+            raise HTTPRefusal(message, status=507) from None
+        return JobOutput(made.pictures, (*made.warnings, message))
     return made
 
 
@@ -187,10 +197,10 @@ async def ping() -> dict[str, Any]:
 def png_info(sent: PictureText) -> responses.PictureTextAnswer:
     """Read the texts inside a picture."""
     if not sent.image:
-        raise Refusal("Image not found", status=404)
-    found = texts_sent(sent.image)
+        raise HTTPRefusal("Image not found", status=404)
+    found = base64_image_texts(sent.image)
     if found is None:
-        raise Refusal("Invalid encoded image: no PNG, JPEG, WEBP or GIF", status=422)
+        raise HTTPRefusal("Invalid encoded image: no PNG, JPEG, WEBP or GIF", status=422)
     _, infotext = infotext_in(found)
     if infotext is None:
         return responses.PictureTextAnswer(info="", items=dict(found.texts), parameters={})
@@ -202,7 +212,7 @@ def png_info(sent: PictureText) -> responses.PictureTextAnswer:
 @router.post("/extra-single-image")
 def extra_single_image(service: Served, sent: Upscaling) -> responses.Upscaled:
     """Enlarge a picture."""
-    made = enlarged([sent.image], sent, service.config.limits)
+    made = upscale_images([sent.image], sent, service.config.limits)
     return responses.Upscaled(html_info=made.html, image=made.images[0], warnings=made.warnings)
 
 
@@ -211,8 +221,8 @@ def extra_batch_images(service: Served, sent: BatchUpscaling) -> responses.Upsca
     """Enlarge pictures."""
     limits = service.config.limits
     if len(sent.imageList) > limits.images:
-        raise Refusal(f"more than the {limits.images} images allowed", status=413)
-    made = enlarged([image.data for image in sent.imageList], sent, limits)
+        raise HTTPRefusal(f"more than the {limits.images} images allowed", status=413)
+    made = upscale_images([image.data for image in sent.imageList], sent, limits)
     return responses.UpscaledBatch(html_info=made.html, images=made.images, warnings=made.warnings)
 
 
@@ -250,7 +260,7 @@ def reload_checkpoint(service: Served) -> dict[str, Any]:
 
 def _devices(service: Service) -> Sequence[Device]:
     if not service.devices:
-        raise Refusal(
+        raise HTTPRefusal(
             "models lie in replicas, which load and unload them by themselves", status=409
         )
     return service.devices

@@ -9,11 +9,11 @@ from typing import Any, Final, TypeVar, cast, get_args
 
 from promptengine.errors import RequestError
 from promptengine.generation.from_infotext import joined_name, with_known_samplers
-from promptengine.generation.prepare import refuse_unhonoured, shared_settings
+from promptengine.generation.prepare import batch_settings, check_supported
 from promptengine.images.latent_upscale import LATENT_UPSCALERS
 from promptengine.images.resize import UPSCALERS
 from promptengine.infotext.read import read_infotext
-from promptengine.infotext.recipe import Recipe, request_from
+from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.prompt import parse
 from promptengine.registry.registry import Registry
 from promptengine.request.options import SETTINGS, Options
@@ -25,19 +25,19 @@ from promptengine.request.request import (
     Inpainting,
     MaskedContent,
     ResizeMode,
-    with_settings,
+    apply_settings,
 )
 from promptengine.sampling.samplers import find_sampler
-from promptengine.server.base64_images import open_all, open_sent
+from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
-from promptengine.server.errors import Refusal
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Work
 from promptengine.server.limits import check_bounds
 from promptengine.server.sdapi.options import ServerSettings, known_settings
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
 from promptengine.server.sdapi.styles import Style, with_styles
 
-__all__ = ["Asked", "known_upscaler", "together", "understood"]
+__all__ = ["ParsedRequest", "batch_key", "known_upscaler", "parse_webui_request"]
 
 _Fields = TypeVar("_Fields", bound=GenerationFields)
 
@@ -56,7 +56,7 @@ _SIDE_STEP: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedRequest:
     """A request that was understood.
 
     Attributes:
@@ -74,13 +74,13 @@ class Asked:
     warnings: tuple[str, ...]
 
 
-def understood(
+def parse_webui_request(
     fields: GenerationFields,
     settings: ServerSettings,
     registry: Registry,
     styles: Sequence[Style],
     limits: Limits,
-) -> Asked:
+) -> ParsedRequest:
     """Make of WebUI's request what the engine takes.
 
     Raises:
@@ -91,7 +91,7 @@ def understood(
     fields, warnings = _with_infotext(fields, registry)
     warnings += idle
     if isinstance(fields, Image2Image) and not fields.init_images:
-        raise Refusal("Init image not found", status=404)
+        raise HTTPRefusal("Init image not found", status=404)
     overrides, unknown = _overrides(fields.override_settings)
     warnings += [f"override_settings: {name!r} is not known and does nothing" for name in unknown]
     values, model = settings.merged(overrides)
@@ -104,8 +104,8 @@ def understood(
     if isinstance(fields, Image2Image):
         request = replace(request, start=_start(fields, limits))
     requests = _one_for_each_prompt(request, fields, chosen)
-    return Asked(
-        work=Work(requests, model, together(requests)),
+    return ParsedRequest(
+        work=Work(requests, model, batch_key(requests)),
         settings=values,
         fields=fields,
         styles=tuple(style.name for style in chosen),
@@ -113,11 +113,11 @@ def understood(
     )
 
 
-def together(requests: Sequence[GenerationRequest]) -> object:
+def batch_key(requests: Sequence[GenerationRequest]) -> object:
     """What works must agree in to share a batch, or None; LoRAs change the model for all of it."""
-    if len({shared_settings(request) for request in requests}) > 1:
+    if len({batch_settings(request) for request in requests}) > 1:
         return None
-    settings = shared_settings(requests[0])
+    settings = batch_settings(requests[0])
     prompts = [
         parse(text, comments=r.options.comments)
         for r in requests
@@ -134,11 +134,11 @@ def _idle_scripts(fields: GenerationFields) -> list[str]:
         Refusal: 422, for a script that would do something, since there is none here.
     """
     if fields.script_name is not None:
-        raise Refusal(f"Script {fields.script_name[:100]!r} not found", status=422)
+        raise HTTPRefusal(f"Script {fields.script_name[:100]!r} not found", status=422)
     given = {name[:100]: content for name, content in fields.alwayson_scripts.items() if content}
     for name, content in given.items():
         if not _is_off(content):
-            raise Refusal(f"always on script {name} not found", status=422)
+            raise HTTPRefusal(f"always on script {name} not found", status=422)
     return [
         f"always on script {name} not found; it is switched off, so nothing is missing"
         for name in given
@@ -169,7 +169,9 @@ def _with_infotext(fields: _Fields, registry: Registry) -> tuple[_Fields, list[s
     # An empty one is none, as to WebUI.
     if not fields.infotext:
         return fields, []
-    recipe, said = with_known_samplers(request_from(read_infotext(fields.infotext), registry))
+    recipe, said = with_known_samplers(
+        recipe_from_infotext(read_infotext(fields.infotext), registry)
+    )
     told = {
         name: value for name, value in _told(recipe).items() if name in type(fields).model_fields
     }
@@ -260,14 +262,14 @@ def _request(
         seed_resize_from=_resize_from(fields),
     )
     known = {name: values[name] for name in (*SETTINGS,) if name in values}
-    request = with_settings(request, known)
+    request = apply_settings(request, known)
     if fields.tiling is not None:
         request = replace(request, tiling=fields.tiling)
     if fields.disable_extra_networks:
         request = _without_tags(request)
     own = _sampler_settings(fields, sampler)
     request = replace(request, options=Options.from_webui(own, request.options))
-    refuse_unhonoured(request.options)
+    check_supported(request.options)
     return request
 
 
@@ -281,7 +283,7 @@ def _sampler(fields: GenerationFields) -> str:
     try:
         find_sampler(name)
     except RequestError as error:
-        raise Refusal(f"Sampler not found: {error}", status=404) from None
+        raise HTTPRefusal(f"Sampler not found: {error}", status=404) from None
     return name
 
 
@@ -292,7 +294,7 @@ def _scheduler(sampler: str, name: str | None) -> str:
     try:
         find_sampler("Euler", name)
     except RequestError as error:
-        raise Refusal(f"Scheduler not found: {error}", status=404) from None
+        raise HTTPRefusal(f"Scheduler not found: {error}", status=404) from None
     try:
         find_sampler(sampler, name)
     except RequestError:
@@ -346,7 +348,7 @@ def _hires(fields: Text2Image) -> HiresPass:
         try:
             sampler = joined_name(sampler, scheduler)
         except RequestError as error:
-            raise Refusal(f"Sampler not found: {error}", status=404) from None
+            raise HTTPRefusal(f"Sampler not found: {error}", status=404) from None
     known_upscaler(fields.hr_upscaler)
     return HiresPass(
         scale=fields.hr_scale,
@@ -370,7 +372,7 @@ def known_upscaler(name: str | None) -> None:
     known = [*LATENT_UPSCALERS, *UPSCALERS]
     if name is not None and name not in known:
         message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(known)}"
-        raise Refusal(message, status=404)
+        raise HTTPRefusal(message, status=404)
 
 
 def _start(fields: Image2Image, limits: Limits) -> ImageStart:
@@ -386,7 +388,7 @@ def _start(fields: Image2Image, limits: Limits) -> ImageStart:
     if fields.mask is not None:
         blur = fields.mask_blur
         inpainting = Inpainting(
-            mask=open_sent(fields.mask, limits),
+            mask=open_base64_image(fields.mask, limits),
             inverted=bool(fields.inpainting_mask_invert),
             blur=(fields.mask_blur_x, fields.mask_blur_y) if blur is None else (blur, blur),
             content=contents[fields.inpainting_fill],
@@ -395,7 +397,7 @@ def _start(fields: Image2Image, limits: Limits) -> ImageStart:
             hard=fields.mask_round,
         )
     return ImageStart(
-        images=open_all(fields.init_images, limits),
+        images=open_base64_images(fields.init_images, limits),
         denoising_strength=fields.denoising_strength,
         resize_mode=modes[fields.resize_mode],
         inpainting=inpainting,

@@ -10,30 +10,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from promptengine.errors import PictureError
-from promptengine.files.atomic import replacing
-from promptengine.images.save import encode_picture
-from promptengine.infotext.read import infotext_of, read_infotext
+from promptengine.errors import ImageError
+from promptengine.files.atomic import atomic_write
+from promptengine.images.save import encode_image
+from promptengine.infotext.read import infotext_with_prompts, read_infotext
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest, GenerationResult, NetworkReport
 from promptengine.sampling.samplers import find_sampler
-from promptengine.server.base64_images import in_base64
+from promptengine.server.base64_images import encode_base64
 from promptengine.server.jobs.queue import Job
 from promptengine.server.jobs.worker import Model
-from promptengine.server.redact import Shown
-from promptengine.server.sdapi.to_request import Asked
+from promptengine.server.redact import PathRedactor
+from promptengine.server.sdapi.to_request import ParsedRequest
 from promptengine.version import __version__
 
 __all__ = [
-    "Made",
-    "Picture",
-    "encoded",
-    "generation",
-    "info_of",
-    "made_by",
+    "JobOutput",
+    "OutputImage",
+    "encode_output",
+    "generation_info",
+    "generation_response",
+    "job_output",
     "network_document",
-    "reports_of",
-    "saved",
+    "network_reports",
+    "save_outputs",
 ]
 
 _NOT_ECHOED: Final = frozenset(
@@ -43,7 +43,7 @@ _NUMBERED: Final = re.compile(r"(\d{5,})-")
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class OutputImage:
     """One picture of a job.
 
     Attributes:
@@ -79,7 +79,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class JobOutput:
     """What a job came to, in full or in part.
 
     Attributes:
@@ -87,14 +87,14 @@ class Made:
         warnings: What a person should know about them.
     """
 
-    pictures: tuple[Picture, ...]
+    pictures: tuple[OutputImage, ...]
     warnings: tuple[str, ...]
 
 
-def made_by(job: Job) -> Made:
+def job_output(job: Job) -> JobOutput:
     """The pictures of a job, those that an interrupt left unfinished among them."""
     pictures = [
-        Picture(request, result, number)
+        OutputImage(request, result, number)
         for batch in list(job.results)
         for request, result in zip(job.work.requests, batch, strict=True)
         for number in range(len(result.images))
@@ -111,21 +111,23 @@ def made_by(job: Job) -> Made:
         if job.has_ended and len(job.results) < job.work.batches
         else []
     )
-    return Made(tuple(pictures), (*said, *cut))
+    return JobOutput(tuple(pictures), (*said, *cut))
 
 
-def encoded(picture: Picture, form: str, quality: int) -> bytes:
+def encode_output(picture: OutputImage, form: str, quality: int) -> bytes:
     """A picture as a file of a format, its infotext inside."""
-    told = infotext_of(picture.infotext, picture.request.prompt, picture.request.negative_prompt)
+    told = infotext_with_prompts(
+        picture.infotext, picture.request.prompt, picture.request.negative_prompt
+    )
     image = picture.result.images[picture.number]
     try:
-        return encode_picture(image, f".{form}", told, quality=quality)
-    except PictureError:
+        return encode_image(image, f".{form}", told, quality=quality)
+    except ImageError:
         # A text that JPEG cannot hold must not cost the picture.
-        return encode_picture(image, ".png", told)
+        return encode_image(image, ".png", told)
 
 
-def saved(files: Sequence[tuple[bytes, Picture]], folder: Path, form: str) -> None:
+def save_outputs(files: Sequence[tuple[bytes, OutputImage]], folder: Path, form: str) -> None:
     """Write pictures into the folder for them, numbered as WebUI does.
 
     Raises:
@@ -135,16 +137,16 @@ def saved(files: Sequence[tuple[bytes, Picture]], folder: Path, form: str) -> No
     taken = [int(match[1]) for p in folder.iterdir() if (match := _NUMBERED.match(p.name))]
     for number, (data, picture) in enumerate(files, 1):
         name = f"{max(taken, default=0) + number:05}-{picture.seed}.{form}"
-        with replacing(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             temporary.write_bytes(data)
 
 
-def generation(
-    asked: Asked,
+def generation_response(
+    asked: ParsedRequest,
     job: Job,
-    made: Made,
+    made: JobOutput,
     files: Sequence[bytes],
-    told_by: tuple[Registry, Shown],
+    told_by: tuple[Registry, PathRedactor],
 ) -> dict[str, Any]:
     """The answer to a request for pictures.
 
@@ -165,13 +167,15 @@ def generation(
         name: value for name, value in fields.override_settings.items() if name in asked.settings
     }
     return {
-        "images": [in_base64(data) for data in files] if fields.send_images else [],
+        "images": [encode_base64(data) for data in files] if fields.send_images else [],
         "parameters": echo,
-        "info": json.dumps(info_of(asked, job, made, *told_by), ensure_ascii=False),
+        "info": json.dumps(generation_info(asked, job, made, *told_by), ensure_ascii=False),
     }
 
 
-def info_of(asked: Asked, job: Job, made: Made, registry: Registry, shown: Shown) -> dict[str, Any]:
+def generation_info(
+    asked: ParsedRequest, job: Job, made: JobOutput, registry: Registry, shown: PathRedactor
+) -> dict[str, Any]:
     """What WebUI tells about finished pictures, and what became of the networks."""
     fields, pictures = asked.fields, made.pictures
     request = asked.work.requests[0]
@@ -208,7 +212,7 @@ def info_of(asked: Asked, job: Job, made: Made, registry: Registry, shown: Shown
         "is_using_inpainting_conditioning": request.start is not None
         and request.start.inpainting is not None,
         "version": f"promptengine {__version__}",
-        "networks": reports_of(pictures, shown),
+        "networks": network_reports(pictures, shown),
         "warnings": [shown.text(text) for text in (*asked.warnings, *made.warnings)],
     }
 
@@ -238,7 +242,7 @@ def _extra(infotext: str) -> dict[str, str]:
     return {key: value for key, value in entries.items() if key not in _IN_INFO}
 
 
-def reports_of(pictures: Sequence[Picture], shown: Shown) -> list[dict[str, Any]]:
+def network_reports(pictures: Sequence[OutputImage], shown: PathRedactor) -> list[dict[str, Any]]:
     """What became of each network, with the pictures that it holds for."""
     found: dict[tuple[object, ...], dict[str, Any]] = {}
     for index, picture in enumerate(pictures):
@@ -261,7 +265,7 @@ def reports_of(pictures: Sequence[Picture], shown: Shown) -> list[dict[str, Any]
     return list(found.values())
 
 
-def network_document(report: NetworkReport, shown: Shown) -> dict[str, Any]:
+def network_document(report: NetworkReport, shown: PathRedactor) -> dict[str, Any]:
     """What became of one tag, in JSON's types."""
     return {
         "kind": report.kind,

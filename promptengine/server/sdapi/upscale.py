@@ -13,15 +13,15 @@ from PIL.PngImagePlugin import PngInfo
 
 from promptengine.errors import RequestError
 from promptengine.images.read import infotext_in
-from promptengine.images.resize import UPSCALERS, resized
+from promptengine.images.resize import UPSCALERS, resize_image
 from promptengine.images.save import KEYWORD
-from promptengine.server.base64_images import in_base64, open_sent, texts_sent
+from promptengine.server.base64_images import base64_image_texts, encode_base64, open_base64_image
 from promptengine.server.config import Limits
-from promptengine.server.errors import Refusal
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.limits import check_size
 from promptengine.server.sdapi.requests import BatchUpscaling, Upscaling
 
-__all__ = ["Enlarged", "enlarged"]
+__all__ = ["Enlarged", "upscale_images"]
 
 _GREATEST_SCALE: Final = 8.0
 _DONE: Final = "postprocessing"
@@ -47,7 +47,7 @@ class Enlarged:
     warnings: list[str]
 
 
-def enlarged(images: Sequence[str], fields: _Fields, limits: Limits) -> Enlarged:
+def upscale_images(images: Sequence[str], fields: _Fields, limits: Limits) -> Enlarged:
     """Enlarge pictures that were sent.
 
     Args:
@@ -62,12 +62,12 @@ def enlarged(images: Sequence[str], fields: _Fields, limits: Limits) -> Enlarged
     for name in (fields.upscaler_1, fields.upscaler_2):
         if name not in UPSCALERS:
             message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(UPSCALERS)}"
-            raise Refusal(message, status=404)
+            raise HTTPRefusal(message, status=404)
     warnings = [f"{name} is not honored" for name in _UNHEEDED if getattr(fields, name) > 0]
     made, told = list[str](), ""
     for sent in images:
-        image, told = _enlarged(open_sent(sent, limits), fields, limits)
-        made.append(in_base64(_png(image, {KEYWORD: _infotext_of(sent), _DONE: told})))
+        image, told = _enlarged(open_base64_image(sent, limits), fields, limits)
+        made.append(encode_base64(_png(image, {KEYWORD: _infotext_of(sent), _DONE: told})))
     lines = [html.escape(line) for line in (told, *warnings)]
     return Enlarged(made, "\n".join(f"<p>{line}</p>" for line in lines), warnings)
 
@@ -92,11 +92,11 @@ def _enlarged(image: Image.Image, fields: _Fields, limits: Limits) -> tuple[Imag
     if crops:
         done["Postprocess crop to"] = f"{width}x{height}"
     mode = "crop" if crops else "stretch"
-    first = resized(image, width, height, mode, UPSCALERS[fields.upscaler_1])
+    first = resize_image(image, width, height, mode, UPSCALERS[fields.upscaler_1])
     done["Postprocess upscaler"] = fields.upscaler_1
     share = fields.extras_upscaler_2_visibility
     if fields.upscaler_2 != "None" and 0 < share <= 1:
-        second = resized(image, width, height, mode, UPSCALERS[fields.upscaler_2])
+        second = resize_image(image, width, height, mode, UPSCALERS[fields.upscaler_2])
         first = Image.blend(first, second, share)
         done["Postprocess upscaler 2"] = fields.upscaler_2
     return first, ", ".join(f"{key}: {value}" for key, value in done.items())
@@ -104,7 +104,7 @@ def _enlarged(image: Image.Image, fields: _Fields, limits: Limits) -> tuple[Imag
 
 def _infotext_of(sent: str) -> str:
     """What a picture that was sent says about itself; empty where it says nothing."""
-    found = texts_sent(sent)
+    found = base64_image_texts(sent)
     infotext = None if found is None else infotext_in(found)[1]
     return "" if infotext is None else str(infotext)
 

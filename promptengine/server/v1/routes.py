@@ -18,13 +18,13 @@ from promptengine.prompt.serialize import diagnostic_document, prompt_document, 
 from promptengine.registry.registry import KINDS, Kind, RegistryEntry, description, metadata
 from promptengine.request.plan import make_plan
 from promptengine.server.auth import BoundedRoute
-from promptengine.server.base64_images import in_base64, small_png
-from promptengine.server.errors import Refusal
+from promptengine.server.base64_images import encode_base64, small_png
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Job
 from promptengine.server.limits import affordable_steps, check_texts
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
-from promptengine.server.sdapi.to_response import encoded, made_by, reports_of
+from promptengine.server.sdapi.to_response import encode_output, job_output, network_reports
 from promptengine.server.state import Client, Served, Service
 from promptengine.server.v1.schemas import (
     JobForm,
@@ -35,7 +35,7 @@ from promptengine.server.v1.schemas import (
     PromptForm,
     ReadPrompt,
 )
-from promptengine.server.v1.to_request import ordered
+from promptengine.server.v1.to_request import work_from_form
 
 __all__ = ["router"]
 
@@ -126,7 +126,7 @@ async def submit(service: Served, client: Client, form: JobForm) -> JobStatus:
     """Queue a job; a network that is not here is refused at once unless the policy says otherwise."""
     service.queue.check_room()
     work = await run_in_threadpool(
-        ordered, form, service.settings, service.registry, service.config.limits
+        work_from_form, form, service.settings, service.registry, service.config.limits
     )
     return _status(service, service.queue.submit(work, client))
 
@@ -166,7 +166,7 @@ async def result(service: Served, job_id: str) -> Response:
     """Give the pictures of a job that has ended, all or those so far; one that failed gives its error."""
     job = _found(service, job_id)
     if not job.has_ended:
-        raise Refusal(f"job {job.id} is still {job.state}", status=409)
+        raise HTTPRefusal(f"job {job.id} is still {job.state}", status=409)
     if job.error is not None and (job.state == "failed" or not job.results):
         raise job.error
     content = await run_in_threadpool(_result, service, job)
@@ -213,7 +213,7 @@ def _found(service: Service, job_id: str) -> Job:
     job = service.queue.find(job_id)
     if job is None:
         message = f"no job {job_id[:100]!r}: it never was, or ended long ago"
-        raise Refusal(message, status=404)
+        raise HTTPRefusal(message, status=404)
     return job
 
 
@@ -235,7 +235,7 @@ def _status(service: Service, job: Job) -> JobStatus:
 
 
 def _result(service: Service, job: Job) -> JobResult:
-    made, values = made_by(job), service.settings.values()
+    made, values = job_output(job), service.settings.values()
     form, quality = str(values["samples_format"]), values["jpeg_quality"]
     assert isinstance(quality, int)
     results = [result for batch in list(job.results) for result in batch]
@@ -246,10 +246,10 @@ def _result(service: Service, job: Job) -> JobResult:
             timings[stage] = timings.get(stage, 0.0) + seconds
     return JobResult(
         id=job.id,
-        images=[in_base64(encoded(picture, form, quality)) for picture in made.pictures],
+        images=[encode_base64(encode_output(picture, form, quality)) for picture in made.pictures],
         infotexts=[picture.infotext for picture in made.pictures],
         seeds=[picture.seed for picture in made.pictures],
-        networks=reports_of(made.pictures, service.shown),
+        networks=network_reports(made.pictures, service.shown),
         diagnostics=[diagnostic_document(found) for found in diagnostics],  # type: ignore[misc]
         timings=timings,
     )

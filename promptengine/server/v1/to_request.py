@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Final
 
 from promptengine.errors import RequestError
-from promptengine.generation.prepare import refuse_unhonoured
+from promptengine.generation.prepare import check_supported
 from promptengine.inspection import size_of_checkpoint
 from promptengine.prompt import parse
 from promptengine.registry.registry import Registry
@@ -17,11 +17,11 @@ from promptengine.request.request import (
     HiresPass,
     ImageStart,
     Inpainting,
-    with_default_hypernetwork,
-    with_settings,
+    append_default_hypernetwork,
+    apply_settings,
 )
 from promptengine.sampling.samplers import find_sampler
-from promptengine.server.base64_images import open_all, open_sent
+from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
 from promptengine.server.jobs.queue import Work
 from promptengine.server.jobs.worker import Model
@@ -33,17 +33,19 @@ from promptengine.server.limits import (
     check_texts,
 )
 from promptengine.server.sdapi.options import ServerSettings, read_options
-from promptengine.server.sdapi.to_request import known_upscaler, together
+from promptengine.server.sdapi.to_request import batch_key, known_upscaler
 from promptengine.server.v1.schemas import JobForm, StartForm
 
-__all__ = ["ordered"]
+__all__ = ["work_from_form"]
 
 _SEEDS: Final = 2**32 - 2
 _ALIKE: Final = {field.name for field in fields(GenerationRequest)} - {"hires", "start", "options"}
 """What a form says in a request's own words."""
 
 
-def ordered(form: JobForm, settings: ServerSettings, registry: Registry, limits: Limits) -> Work:
+def work_from_form(
+    form: JobForm, settings: ServerSettings, registry: Registry, limits: Limits
+) -> Work:
     """Make of a form what the queue takes; whatever can be refused without the model is.
 
     Raises:
@@ -55,8 +57,8 @@ def ordered(form: JobForm, settings: ServerSettings, registry: Registry, limits:
     choice = {"sd_model_checkpoint": form.checkpoint, "sd_vae": form.vae}
     _, model = settings.merged({name: value for name, value in choice.items() if value is not None})
     request = _request(form)
-    request = with_settings(request, read_options(form.options))
-    refuse_unhonoured(request.options)
+    request = apply_settings(request, read_options(form.options))
+    check_supported(request.options)
     find_sampler(request.sampler, request.scheduler)
     if form.hires is not None:
         hires = HiresPass(**form.hires.model_dump())
@@ -68,7 +70,7 @@ def ordered(form: JobForm, settings: ServerSettings, registry: Registry, limits:
         request = replace(request, start=_start(form.start, limits))
     _check_sizes(request, model, limits)
     _plan(request, registry, limits)
-    return Work((request,), model, together((request,)))
+    return Work((request,), model, batch_key((request,)))
 
 
 def _check(form: JobForm, limits: Limits) -> None:
@@ -113,9 +115,9 @@ def _start(form: StartForm, limits: Limits) -> ImageStart:
     inpainting, given = None, form.inpainting
     if given is not None:
         facts = given.model_dump(exclude={"mask"})
-        inpainting = Inpainting(mask=open_sent(given.mask, limits), **facts)
+        inpainting = Inpainting(mask=open_base64_image(given.mask, limits), **facts)
     return ImageStart(
-        images=open_all(form.images, limits),
+        images=open_base64_images(form.images, limits),
         denoising_strength=form.denoising_strength,
         resize_mode=form.resize_mode,
         inpainting=inpainting,
@@ -124,7 +126,7 @@ def _start(form: StartForm, limits: Limits) -> ImageStart:
 
 def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> None:
     """Look all networks up, so that a request that cannot be met need not wait to be refused."""
-    request = with_default_hypernetwork(request)
+    request = append_default_hypernetwork(request)
     nothing = parse("", negative=True)
     for text in (request.prompt, request.hires.prompt if request.hires else ""):
         prompt = parse(text, comments=request.options.comments, dialect=request.dialect)

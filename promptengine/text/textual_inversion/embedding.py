@@ -14,7 +14,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor
 
-from promptengine.files.weights import is_plain_tensor, kind_of
+from promptengine.files.weights import detect_kind, is_plain_tensor
 
 __all__ = ["MOST_VECTORS", "Embedding", "embedding_from", "widths_text"]
 
@@ -126,7 +126,7 @@ def _vectors(content: Mapping[object, object]) -> tuple[object, object | None]:
         return next(iter(cast("Mapping[object, object]", stored).values())), None
     if "clip_l" in content and "clip_g" in content:
         return content["clip_l"], content["clip_g"]
-    kind = kind_of(content)
+    kind = detect_kind(content)
     if len(content) == 1 and kind in ("embedding", "unknown"):
         return next(iter(content.values())), None
     if kind in ("embedding", "unknown"):

@@ -10,7 +10,7 @@ from promptengine.errors import NetworkFormatError
 from promptengine.files.hashing import sha256
 from promptengine.files.weights import file_format, read_pickled, read_safetensors
 from promptengine.text.textual_inversion.embedding import Embedding, embedding_from
-from promptengine.text.textual_inversion.png import is_picture, read_picture
+from promptengine.text.textual_inversion.png import is_image, read_embedding_image
 
 __all__ = ["load_embedding"]
 
@@ -38,12 +38,12 @@ def load_embedding(
     """
     path = Path(path)
     try:
-        content = read_picture(path) if is_picture(path) else _read(path)
+        content = read_embedding_image(path) if is_image(path) else _read(path)
         if content is None:
             return None
         word = name or path.stem
         inside = content.get("name")
-        if is_picture(path) and isinstance(inside, str) and inside:
+        if is_image(path) and isinstance(inside, str) and inside:
             word = inside
         return embedding_from(word, content, digest=digest or sha256(path), path=path)
     except ValueError as failure:

@@ -15,11 +15,17 @@ from promptengine.text.textual_inversion.embedding import Embedding, embedding_f
 from promptengine.text.textual_inversion.files import load_embedding
 from promptengine.text.textual_inversion.table import EmbeddingTable, mentioned
 
-__all__ = ["EmbeddingCache", "Misfit", "Words", "misfit_diagnostics", "with_bundled"]
+__all__ = [
+    "AvailableEmbeddings",
+    "EmbeddingCache",
+    "UnusableEmbedding",
+    "misfit_diagnostics",
+    "with_bundled",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class UnusableEmbedding:
     """A word that stays text, though there are vectors for it.
 
     Attributes:
@@ -34,7 +40,7 @@ class Misfit:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Words:
+class AvailableEmbeddings:
     """What the folders of embeddings came to. Pictures without an embedding are in neither list.
 
     Attributes:
@@ -43,7 +49,7 @@ class Words:
     """
 
     table: EmbeddingTable
-    misfits: tuple[Misfit, ...]
+    misfits: tuple[UnusableEmbedding, ...]
 
 
 class EmbeddingCache:
@@ -55,10 +61,10 @@ class EmbeddingCache:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._kept: Mapping[RegistryEntry, Embedding | Misfit | None] = {}
-        self._words: dict[tuple[int, ...] | None, Words] = {}
+        self._kept: Mapping[RegistryEntry, Embedding | UnusableEmbedding | None] = {}
+        self._words: dict[tuple[int, ...] | None, AvailableEmbeddings] = {}
 
-    def words(self, widths: tuple[int, ...] | None = None) -> Words:
+    def words(self, widths: tuple[int, ...] | None = None) -> AvailableEmbeddings:
         """Return the words for a model; every file is read once as long as it does not change.
 
         Args:
@@ -72,15 +78,19 @@ class EmbeddingCache:
             self._words = {widths: _sorted_out(self._kept.values(), widths)}
         return self._words[widths]
 
-    def _read(self, entry: RegistryEntry) -> Embedding | Misfit | None:
+    def _read(self, entry: RegistryEntry) -> Embedding | UnusableEmbedding | None:
         try:
             digest = self._registry.digest(entry)
             return load_embedding(entry.path, name=entry.name, digest=digest)
         except NetworkFormatError as error:
-            return Misfit(entry.name, entry.path, str(error).removeprefix(f"{entry.path}: "))
+            return UnusableEmbedding(
+                entry.name, entry.path, str(error).removeprefix(f"{entry.path}: ")
+            )
 
 
-def with_bundled(words: Words, bundled: Mapping[str, Tensor], widths: tuple[int, ...]) -> Words:
+def with_bundled(
+    words: AvailableEmbeddings, bundled: Mapping[str, Tensor], widths: tuple[int, ...]
+) -> AvailableEmbeddings:
     """Add the words that LoRA files bring along; where a word has a file of its own, that one holds,
     as in WebUI.
 
@@ -95,14 +105,14 @@ def with_bundled(words: Words, bundled: Mapping[str, Tensor], widths: tuple[int,
     return _sorted_out((*words.misfits, *words.table.embeddings, *more), widths)
 
 
-def _bundled(word: str, vectors: Tensor) -> Embedding | Misfit:
+def _bundled(word: str, vectors: Tensor) -> Embedding | UnusableEmbedding:
     try:
         return embedding_from(word, {"emb_params": vectors})
     except ValueError as failure:
-        return Misfit(word, None, str(failure))
+        return UnusableEmbedding(word, None, str(failure))
 
 
-def misfit_diagnostics(words: Words, texts: Iterable[str]) -> tuple[Diagnostic, ...]:
+def misfit_diagnostics(words: AvailableEmbeddings, texts: Iterable[str]) -> tuple[Diagnostic, ...]:
     """Warn of words in texts that a file exists for and that stay text all the same.
 
     Args:
@@ -120,8 +130,10 @@ def misfit_diagnostics(words: Words, texts: Iterable[str]) -> tuple[Diagnostic, 
     )
 
 
-def _sorted_out(read: Iterable[Embedding | Misfit | None], widths: tuple[int, ...] | None) -> Words:
-    misfits: list[Misfit] = []
+def _sorted_out(
+    read: Iterable[Embedding | UnusableEmbedding | None], widths: tuple[int, ...] | None
+) -> AvailableEmbeddings:
+    misfits: list[UnusableEmbedding] = []
     fitting: list[Embedding] = []
     for item in read:
         misfit = item if not isinstance(item, Embedding) else _too_wide(item, widths)
@@ -133,19 +145,19 @@ def _sorted_out(read: Iterable[Embedding | Misfit | None], widths: tuple[int, ..
     misfits += [_unreachable(*pair) for pair in unreachable.items()]
     misfits.sort(key=lambda misfit: str(misfit.path or "").casefold())
     reachable = tuple(embedding for embedding in fitting if embedding not in unreachable)
-    return Words(EmbeddingTable(reachable), tuple(misfits))
+    return AvailableEmbeddings(EmbeddingTable(reachable), tuple(misfits))
 
 
-def _too_wide(embedding: Embedding, widths: tuple[int, ...] | None) -> Misfit | None:
+def _too_wide(embedding: Embedding, widths: tuple[int, ...] | None) -> UnusableEmbedding | None:
     if widths is None or embedding.widths == widths:
         return None
     found, needed = widths_text(embedding.widths), widths_text(widths)
     reason = f"its vectors have {found}, and the model's text encoder reads {needed}"
-    return Misfit(embedding.name, embedding.path, reason)
+    return UnusableEmbedding(embedding.name, embedding.path, reason)
 
 
-def _unreachable(embedding: Embedding, holder: Embedding | None) -> Misfit:
+def _unreachable(embedding: Embedding, holder: Embedding | None) -> UnusableEmbedding:
     reason = "its name holds nothing that a prompt can spell"
     if holder is not None:
         reason = f"its name is spelled in prompts like {str(holder.path or holder.name)!r}"
-    return Misfit(embedding.name, embedding.path, reason)
+    return UnusableEmbedding(embedding.name, embedding.path, reason)

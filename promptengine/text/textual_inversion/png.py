@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL.Image import Image
 
-__all__ = ["is_picture", "read_picture"]
+__all__ = ["is_image", "read_embedding_image"]
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHUNK: Final = "sd-ti-embedding"
@@ -39,7 +39,7 @@ _ZLIB_METHOD: Final = 8
 _FACTOR, _STEP, _MODULUS = 1664525, 1013904223, 1 << 32
 
 
-def is_picture(path: Path) -> bool:
+def is_image(path: Path) -> bool:
     """Tell from its first bytes whether a file is a PNG or WebP picture; False where there are none
     to be read.
     """
@@ -51,7 +51,7 @@ def is_picture(path: Path) -> bool:
     return head.startswith(_PNG) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
-def read_picture(path: Path) -> dict[object, object] | None:
+def read_embedding_image(path: Path) -> dict[object, object] | None:
     """Read the embedding in a picture, the text chunk before the pixels.
 
     Returns:

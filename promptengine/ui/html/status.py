@@ -76,7 +76,7 @@ def applied_html(
     """What was applied to finished pictures, what was not and why, and their infotexts.
 
     Args:
-        reports: As :func:`promptengine.server.sdapi.to_response.reports_of` makes them.
+        reports: As :func:`promptengine.server.sdapi.to_response.network_reports` makes them.
         warnings: What a person should know.
         infotexts: A title and a text for each picture.
     """

@@ -13,7 +13,7 @@ from gradio.components import Component
 from gradio.processing_utils import save_bytes_to_cache
 
 from promptengine.errors import GenerationCancelled, PromptEngineError
-from promptengine.server.sdapi.to_response import reports_of
+from promptengine.server.sdapi.to_response import network_reports
 from promptengine.server.state import Service, client_of
 from promptengine.ui.common import QUICK, UNSEEN, Controls
 from promptengine.ui.controls.img2img import mode_choice, mode_settings, size_from_picture
@@ -183,7 +183,7 @@ class _Maker:
         paths = [save_bytes_to_cache(file.data, file.name, cache) for file in ended.files]
         shown = self.service.shown
         applied = applied_html(
-            reports_of(ended.made.pictures, shown),
+            network_reports(ended.made.pictures, shown),
             [shown.text(text) for text in ended.made.warnings],
             [(file.title, file.infotext) for file in ended.files],
         )

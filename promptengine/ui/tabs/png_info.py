@@ -9,10 +9,10 @@ from typing import Any, Final
 import gradio as gr
 from gradio.components import Component
 
-from promptengine.errors import PictureError, RequestError
-from promptengine.generation.from_infotext import honoured
-from promptengine.images import PictureInfo, read_picture
-from promptengine.infotext.recipe import request_from
+from promptengine.errors import ImageError, RequestError
+from promptengine.generation.from_infotext import apply_recipe
+from promptengine.images import ImageInfo, read_image_info
+from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.prompt import Diagnostic
 from promptengine.request.request import GenerationRequest
 from promptengine.sampling.schedulers import find_scheduler
@@ -43,7 +43,7 @@ _WITHOUT_CONTROL: Final = ("tiling", "variation_strength", "seed_resize_from")
 _HIRES_WITHOUT_CONTROL: Final = ("sampler", "prompt", "negative_prompt", "resize_x", "resize_y")
 
 
-def info_html(found: PictureInfo) -> str:
+def info_html(found: ImageInfo) -> str:
     """What a picture says about itself."""
     infotext = found.infotext
     pieces = [
@@ -122,8 +122,8 @@ class _Sender:
         if path is None:
             return ""
         try:
-            found = read_picture(path)
-        except PictureError as error:
+            found = read_image_info(path)
+        except ImageError as error:
             return message_html(str(error).replace(f"{path}: ", ""), "bad")
         if found.infotext is None and not found.texts:
             return message_html("This picture says nothing about how it was made.")
@@ -149,14 +149,14 @@ class _Sender:
             return {}
         told: dict[str, Any] = {}
         try:
-            found = read_picture(path)
-            recipe = found.infotext and request_from(found.infotext, self.service.registry)
+            found = read_image_info(path)
+            recipe = found.infotext and recipe_from_infotext(found.infotext, self.service.registry)
             if found.program:
                 gr.Warning(f"This picture {found.nothing}.")
-        except (PictureError, RequestError):
+        except (ImageError, RequestError):
             recipe = None
         if recipe is not None:
-            request, left_out = honoured(recipe, starts=mode != "text")
+            request, left_out = apply_recipe(recipe, starts=mode != "text")
             told = values_of(request)
             if recipe.checkpoint is not None:
                 told["checkpoint"] = chosen_checkpoint(self.service, recipe.checkpoint.name)

@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from promptengine.errors import NetworkFormatError
-from promptengine.networks.hypernetwork.files import convert, load_hypernetwork, save_hypernetwork
+from promptengine.networks.hypernetwork.files import (
+    convert_hypernetwork,
+    load_hypernetwork,
+    save_hypernetwork,
+)
 from promptengine.networks.hypernetwork.module import ACTIVATIONS, HypernetworkSettings
 from tests.networks.builders import assert_same, random_network
 
@@ -83,8 +87,8 @@ def test_every_network_survives_both_formats(
     folder = tmp_path_factory.mktemp("formats")
     network = random_network(widths, shape, name=name, extra=extra)
     save_hypernetwork(network, folder / "a.pt")
-    convert(folder / "a.pt", folder / "b.safetensors")
-    convert(folder / "b.safetensors", folder / "c.pt")
+    convert_hypernetwork(folder / "a.pt", folder / "b.safetensors")
+    convert_hypernetwork(folder / "b.safetensors", folder / "c.pt")
     for file in ("a.pt", "b.safetensors", "c.pt"):
         assert_same(load_hypernetwork(folder / file), network)
 

@@ -14,10 +14,10 @@ from promptengine.errors import IncompatibleNetworkError, PromptEngineError
 from promptengine.networks.attention import (
     AttentionWidths,
     attention_widths,
-    misfit,
+    explain_misfit,
     require_fit,
 )
-from promptengine.networks.hypernetwork.inject import injected
+from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
 from promptengine.networks.hypernetwork.projection import _Latest
 from tests.networks.builders import RELU, TEXT, projections_reached, random_network, tiny_unet
@@ -106,7 +106,7 @@ def test_networks_act_as_in_attention_written_by_hand(
     subject = copy.deepcopy(unet)
     if sliced:
         subject.set_attention_slice(1)
-    with injected(subject, stack):
+    with inject_hypernetworks(subject, stack):
         found = run(subject)
     torch.testing.assert_close(found, reference(unet, stack), atol=2e-5, rtol=1e-4)
     assert (found - run(unet)).abs().max() > 1e-2
@@ -116,12 +116,12 @@ def test_the_unet_is_bit_for_bit_what_it_was(
     unet: UNet2DConditionModel, networks: list[Hypernetwork]
 ) -> None:
     before, keys = run(unet), list(unet.state_dict())
-    with injected(unet, [(networks[0], 1.0)]):
+    with inject_hypernetworks(unet, [(networks[0], 1.0)]):
         assert changes(unet) > 0
         assert list(unet.state_dict()) == keys
     assert changes(unet) == 0
     assert torch.equal(run(unet), before)
-    with pytest.raises(KeyError), injected(unet, [(networks[0], 1.0)]):
+    with pytest.raises(KeyError), inject_hypernetworks(unet, [(networks[0], 1.0)]):
         run(unet)
         raise KeyError
     assert changes(unet) == 0
@@ -132,7 +132,7 @@ def test_an_exception_within_the_unet_leaves_no_changes(
     unet: UNet2DConditionModel, networks: list[Hypernetwork]
 ) -> None:
     before = run(unet)
-    with pytest.raises(RuntimeError), injected(unet, [(networks[0], 1.0)]):
+    with pytest.raises(RuntimeError), inject_hypernetworks(unet, [(networks[0], 1.0)]):
         unet(torch.zeros(1, 4, 8, 8), 1, torch.zeros(1, 5, TEXT + 1))
     assert changes(unet) == 0
     assert torch.equal(run(unet), before)
@@ -145,16 +145,16 @@ def test_multiplier_zero_changes_nothing_even_with_broken_weights(
     broken = copy.deepcopy(networks[0])
     for tensor in broken.parameters():
         tensor.fill_(float("nan"))
-    with injected(unet, [(broken, 0.0)]):
+    with inject_hypernetworks(unet, [(broken, 0.0)]):
         assert torch.equal(run(unet), before)
-    with injected(unet, [(broken, 0), (networks[0], 1.0), (broken, -0.0)]):
+    with inject_hypernetworks(unet, [(broken, 0), (networks[0], 1.0), (broken, -0.0)]):
         assert torch.equal(run(unet), alone)
-    with injected(unet, []):
+    with inject_hypernetworks(unet, []):
         assert torch.equal(run(unet), before)
 
 
 def only(unet: UNet2DConditionModel, network: Hypernetwork, multiplier: float = 1.0) -> Tensor:
-    with injected(unet, [(network, multiplier)]):
+    with inject_hypernetworks(unet, [(network, multiplier)]):
         return run(unet)
 
 
@@ -162,13 +162,13 @@ def test_order_matters_and_the_multiplier_belongs_to_the_use(
     unet: UNet2DConditionModel, networks: list[Hypernetwork]
 ) -> None:
     first, second = ((networks[0], 0.5), (networks[1], 1.0))
-    with injected(unet, [first, second]):
+    with inject_hypernetworks(unet, [first, second]):
         one = run(unet)
-    with injected(unet, [second, first]):
+    with inject_hypernetworks(unet, [second, first]):
         other = run(unet)
     assert (one - other).abs().max() > 1e-4
     twice = [(networks[0], 0.5), (networks[0], 0.3)]
-    with injected(unet, twice):
+    with inject_hypernetworks(unet, twice):
         found = run(unet)
     torch.testing.assert_close(found, reference(unet, twice), atol=2e-5, rtol=1e-4)
     assert not torch.allclose(found, only(unet, networks[0], 0.8), atol=1e-5)
@@ -177,11 +177,11 @@ def test_order_matters_and_the_multiplier_belongs_to_the_use(
 def test_nested_blocks_add_up_the_outer_first(
     unet: UNet2DConditionModel, networks: list[Hypernetwork]
 ) -> None:
-    with injected(unet, [(networks[0], 0.5), (networks[1], 1.0)]):
+    with inject_hypernetworks(unet, [(networks[0], 0.5), (networks[1], 1.0)]):
         together = run(unet)
-    with injected(unet, [(networks[0], 0.5)]):
+    with inject_hypernetworks(unet, [(networks[0], 0.5)]):
         outer = run(unet)
-        with injected(unet, [(networks[1], 1.0)]):
+        with inject_hypernetworks(unet, [(networks[1], 1.0)]):
             assert torch.equal(run(unet), together)
         assert torch.equal(run(unet), outer)
 
@@ -200,7 +200,7 @@ def test_all_rows_of_a_batch_are_treated_alike(
 ) -> None:
     x = torch.ones(2, 4, 8, 8)
     text = torch.ones(2, 5, TEXT)
-    with injected(unet, [(networks[0], 1.0)]), torch.no_grad():
+    with inject_hypernetworks(unet, [(networks[0], 1.0)]), torch.no_grad():
         rows = unet(x, 1, text).sample
     torch.testing.assert_close(rows[0], rows[1], atol=1e-6, rtol=1e-5)
 
@@ -211,11 +211,11 @@ def test_fused_projections_are_refused(
     fused = copy.deepcopy(unet)
     fused.fuse_qkv_projections()
     refused = pytest.raises(PromptEngineError, match="unfuse_qkv_projections")
-    with refused, injected(fused, [(networks[0], 1.0)]):
+    with refused, inject_hypernetworks(fused, [(networks[0], 1.0)]):
         pytest.fail("the block must not begin")
     assert changes(fused) == 0
     fused.unfuse_qkv_projections()
-    with injected(fused, [(networks[0], 1.0)]):
+    with inject_hypernetworks(fused, [(networks[0], 1.0)]):
         assert torch.equal(run(fused), only(unet, networks[0]))
 
 
@@ -224,7 +224,10 @@ def test_a_network_serves_unets_of_different_precision(
 ) -> None:
     exact = only(unet, networks[0])
     low = copy.deepcopy(unet).to(torch.bfloat16)
-    with injected(low, [(networks[0], 1.0)]), injected(unet, [(networks[0], 1.0)]):
+    with (
+        inject_hypernetworks(low, [(networks[0], 1.0)]),
+        inject_hypernetworks(unet, [(networks[0], 1.0)]),
+    ):
         rough = run(low, torch.bfloat16)
         assert torch.equal(run(unet), exact)
     assert rough.dtype == torch.bfloat16
@@ -244,7 +247,7 @@ def test_networks_are_copied_once_and_not_per_call(
         return original(network)
 
     monkeypatch.setattr("promptengine.networks.hypernetwork.module.copy.deepcopy", counted)
-    with injected(low, [(networks[0], 1.0), (networks[0], 0.5)]):
+    with inject_hypernetworks(low, [(networks[0], 1.0), (networks[0], 0.5)]):
         run(low, torch.bfloat16)
         run(low, torch.bfloat16)
     assert made == [networks[0]]
@@ -256,7 +259,7 @@ def test_nothing_waits_for_the_garbage_collector(
     gc.collect()
     gc.disable()
     try:
-        with torch.no_grad(), injected(unet, [(networks[0], 1.0)]):
+        with torch.no_grad(), inject_hypernetworks(unet, [(networks[0], 1.0)]):
             run(unet)
             assert any(latest._kept for latest in latests())
         assert not any(latest._kept for latest in latests())
@@ -271,7 +274,7 @@ def latests() -> list[_Latest[Any]]:
 
 def test_gradients_reach_the_network(unet: UNet2DConditionModel) -> None:
     network = random_network([TEXT, 16, 32], RELU).requires_grad_(True)
-    with injected(unet, [(network, 1.0)]):
+    with inject_hypernetworks(unet, [(network, 1.0)]):
         unet(torch.ones(1, 4, 8, 8), 1, torch.ones(1, 5, TEXT)).sample.sum().backward()
     unet.zero_grad()
     pair = network.pair(TEXT)
@@ -317,7 +320,7 @@ def test_networks_for_other_models_are_told_by_their_widths(
     model: AttentionWidths, widths: list[int], said: str | None
 ) -> None:
     network = Hypernetwork(widths, name="ink", settings=HypernetworkSettings(), device="meta")
-    reason = misfit(model, network)
+    reason = explain_misfit(model, network)
     if said is None:
         assert reason is None
         require_fit(model, network)
@@ -332,5 +335,5 @@ def test_networks_for_other_models_are_told_by_their_widths(
 def test_a_unet_with_the_text_width_of_sdxl_refuses_older_networks() -> None:
     widths = attention_widths(tiny_unet(text=2048))
     assert widths.text == 2048
-    assert misfit(widths, random_network([16, 32])) is None
-    assert misfit(widths, random_network([768, 16])) is not None
+    assert explain_misfit(widths, random_network([16, 32])) is None
+    assert explain_misfit(widths, random_network([768, 16])) is not None

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from promptengine.errors import PromptEngineError
-from promptengine.networks.hypernetwork.fuse import Folder
-from promptengine.networks.hypernetwork.inject import injected
+from promptengine.networks.hypernetwork.fuse import ProjectionFuser
+from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
 from tests.networks.builders import TEXT, random_network, tiny_unet
 
@@ -95,7 +95,7 @@ def test_any_mixture_over_any_calls(calls: list[list[Stack]]) -> None:
     unet = unet_of("injected")
     generator = torch.Generator().manual_seed(3)
     x, text = torch.randn(3, 4, 8, 8, generator=generator), torch.randn(3, 5, TEXT)
-    with torch.no_grad(), injected(unet) as injection:
+    with torch.no_grad(), inject_hypernetworks(unet) as injection:
         for rows in calls:
             injection.choose(*rows)
             found = unet(x, 500, text).sample
@@ -132,7 +132,7 @@ def test_folding_keeps_to_its_tolerance(
         exact = copy.deepcopy(residual).double()
         read = read + multiplier * exact.linear(read)
     expected = copy.deepcopy(projection).double()(read)
-    folded = Folder().fold(projection.weight, projection.bias, links)
+    folded = ProjectionFuser().fold(projection.weight, projection.bias, links)
     found = nn.functional.linear(x, *folded)
     assert (found - expected).abs().max() <= 1e-5 * max(read.abs().max(), expected.abs().max(), 1)
     for name, tensor in projection.state_dict().items():
@@ -140,7 +140,7 @@ def test_folding_keeps_to_its_tolerance(
 
 
 def test_folded_weights_are_found_again_until_the_weight_changes() -> None:
-    folder, weight = Folder(), torch.randn(8, 32)
+    folder, weight = ProjectionFuser(), torch.randn(8, 32)
     chain = [(network("linear", 0).part(32, "key"), 0.5)]
     first = folder.fold(weight, None, chain)
     assert folder.fold(weight, None, chain) is first
@@ -156,7 +156,7 @@ def test_texts_are_read_once_and_again_when_they_change() -> None:
     reads: list[nn.Module] = []
     relu = copy.deepcopy(network("relu", 0))
     relu.part(TEXT, "key").linear[0].register_forward_hook(lambda module, *_: reads.append(module))
-    with torch.no_grad(), injected(unet, [(relu, 1.0)]) as injection:
+    with torch.no_grad(), inject_hypernetworks(unet, [(relu, 1.0)]) as injection:
         first = unet(x, 1, text).sample
         assert torch.equal(unet(x, 1, text).sample, first)
         assert len(reads) == 1
@@ -183,18 +183,18 @@ def test_a_network_of_zeros_is_never_asked() -> None:
             residual.linear[0].register_forward_hook(lambda module, *_: asked.append(module))
     with torch.no_grad():
         before = unet(x, 1, text).sample
-        with injected(unet, [(zero, 1.0)]):
+        with inject_hypernetworks(unet, [(zero, 1.0)]):
             assert torch.equal(unet(x, 1, text).sample, before)
             assert not asked
     zero.requires_grad_(True)
-    with injected(unet, [(zero, 1.0)]):
+    with inject_hypernetworks(unet, [(zero, 1.0)]):
         unet(x, 1, text)
     assert asked
 
 
 def test_rows_and_stacks_must_be_as_many() -> None:
     unet, stack = copy.deepcopy(unet_of("bare")), [(network("relu", 0), 1.0)]
-    with torch.no_grad(), injected(unet) as injection:
+    with torch.no_grad(), inject_hypernetworks(unet) as injection:
         injection.choose(stack, [], stack)
         with pytest.raises(PromptEngineError, match=r"3 stacks .* batch of 2 rows"):
             unet(torch.zeros(2, 4, 8, 8), 1, torch.zeros(2, 5, TEXT))

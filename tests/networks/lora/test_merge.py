@@ -16,7 +16,7 @@ from promptengine.errors import (
     PromptEngineError,
 )
 from promptengine.networks.lora.files import load_lora
-from promptengine.networks.lora.merge import Application, Fit, changed, fit, merge
+from promptengine.networks.lora.merge import Application, Fit, exchange_weights, fit_lora, merge
 from tests.networks.lora.builders import (
     MIDDLE,
     MIDDLE_PATH,
@@ -33,7 +33,7 @@ TO_KEY = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
 
 
 def fitted(folder: Path, tensors: dict[str, Tensor]) -> Fit:
-    return fit(load_lora(write_lora(folder / "a.safetensors", tensors)), model())
+    return fit_lora(load_lora(write_lora(folder / "a.safetensors", tensors)), model())
 
 
 def weights() -> list[Tensor]:
@@ -58,13 +58,13 @@ def test_weights_change_within_the_block_only(tmp_path: Path) -> None:
     before, answers = weights(), outputs()
     use = Application(fitted(tmp_path, plain(MIDDLE, 128, 128) | plain(TEXT, 192, 48)))
     merged = merge([use])
-    with changed(merged):
+    with exchange_weights(merged):
         inside = outputs()
         assert not torch.equal(inside[0], answers[0])
         assert not torch.equal(inside[1], answers[1])
     assert same(before, weights())
     assert all(map(torch.equal, outputs(), answers))
-    with pytest.raises(ZeroDivisionError), changed(merged):
+    with pytest.raises(ZeroDivisionError), exchange_weights(merged):
         raise ZeroDivisionError
     assert same(before, weights())
 
@@ -103,7 +103,7 @@ def test_a_module_without_a_bias_has_one_for_a_while(tmp_path: Path) -> None:
     bias = random(128)
     use = Application(fitted(tmp_path, {f"{MIDDLE}.diff_b": bias}), unet=0.5)
     keys = list(checkpoint().unet.state_dict())
-    with changed(merge([use])):
+    with exchange_weights(merge([use])):
         torch.testing.assert_close(module(torch.zeros(1, 128))[0], bias * 0.5)
     assert module.bias is None
     assert list(checkpoint().unet.state_dict()) == keys
@@ -214,5 +214,5 @@ def test_any_tensors_are_used_or_refused_in_one_line(
     except PromptEngineError as refusal:
         assert "\n" not in str(refusal)
         return
-    with changed(merge([use, use])):
+    with exchange_weights(merge([use, use])):
         assert len(use.fit.modules) + len(use.fit.unmatched) == len(use.fit.lora.modules)

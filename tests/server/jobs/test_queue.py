@@ -11,7 +11,7 @@ import pytest
 
 from promptengine.errors import GenerationCancelled, RequestError
 from promptengine.request.request import GenerationRequest
-from promptengine.server.errors import Refusal
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Job, JobQueue, Work
 from tests.server.live import Painter, until
 
@@ -41,7 +41,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(queue: JobQueue) -> Non
     running(queue, queue.submit(work("first", None), "a"))
     for number in range(5):
         queue.submit(work(str(number)), "a")
-    with pytest.raises(Refusal, match="5 jobs are waiting") as refused:
+    with pytest.raises(HTTPRefusal, match="5 jobs are waiting") as refused:
         queue.submit(work("one more"), "b")
     assert refused.value.status == 503
     assert refused.value.retry_after_s is not None
@@ -88,7 +88,7 @@ def test_a_failure_is_one_jobs_alone(queue: JobQueue, painter: Painter) -> None:
     painter.gate.set()
     ended(good, bad, fine)
     assert [job.state for job in (good, bad, fine)] == ["done", "failed", "done"]
-    assert isinstance(bad.error, Refusal)
+    assert isinstance(bad.error, HTTPRefusal)
     assert bad.error.status == 500
     assert "secret" not in str(bad.error)
     after = queue.submit(work("after"), "a")
@@ -246,9 +246,9 @@ def test_an_end_in_order(painter: Painter) -> None:
     closing = threading.Thread(target=queue.close, args=(10,))
     closing.start()
     until(lambda: waiting.has_ended)
-    assert isinstance(waiting.error, Refusal)
+    assert isinstance(waiting.error, HTTPRefusal)
     assert waiting.error.status == 503
-    with pytest.raises(Refusal, match="stopping"):
+    with pytest.raises(HTTPRefusal, match="stopping"):
         queue.submit(work("z"), "a")
     painter.gate.set()
     closing.join(60)

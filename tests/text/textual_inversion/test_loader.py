@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from promptengine import Engine, GenerationRequest
 from promptengine.registry.registry import Registry
 from promptengine.text.textual_inversion.loader import (
+    AvailableEmbeddings,
     EmbeddingCache,
-    Words,
     misfit_diagnostics,
     with_bundled,
 )
@@ -31,11 +31,11 @@ def save(path: Path, width: int = 48, count: int = 2, seed: int = 0) -> None:
     save_file({"emb_params": vectors(count, width, seed)}, path)
 
 
-def names(words: Words) -> list[str]:
+def names(words: AvailableEmbeddings) -> list[str]:
     return [embedding.name for embedding in words.table.embeddings]
 
 
-def reasons(words: Words) -> dict[str, str]:
+def reasons(words: AvailableEmbeddings) -> dict[str, str]:
     return {misfit.name: misfit.reason for misfit in words.misfits}
 
 
