@@ -5,7 +5,7 @@ Reading a prompt needs no model::
     from promptengine import parse
     parse("a (cat:1.3) <hypernet:ink:0.8>").tags
 
-Making a picture does::
+Making an image does::
 
     from promptengine import Engine, GenerationRequest
     engine = Engine.open("model.safetensors", models="models")

@@ -9,7 +9,7 @@
     │   └── UnsupportedNetworkError  one that can be read, of a kind or family that cannot be applied
     ├── IncompatibleNetworkError  a network whose widths do not fit the model
     ├── CheckpointError         a checkpoint that is missing, unreadable or of an unknown family
-    ├── PictureError            a picture that cannot be read or written, or whose text cannot
+    ├── ImageError            an image that cannot be read or written, or whose text cannot
     ├── RequestError            an option outside its range: which one, and what is allowed
     ├── OutOfMemoryError        a device has no room for what was asked
     ├── TrainingError           a training that cannot begin, go on or be resumed
@@ -146,7 +146,7 @@ class CheckpointError(PromptEngineError):
 
 
 class ImageError(PromptEngineError):
-    """A picture that cannot be read or written, or that cannot hold or does not hold a text.
+    """An image that cannot be read or written, or that cannot hold or does not hold a text.
 
     Attributes:
         path: The file.
@@ -158,7 +158,7 @@ class ImageError(PromptEngineError):
 
 
 class RequestError(PromptEngineError):
-    """An option that cannot be honoured.
+    """An option that cannot be honored.
 
     Attributes:
         field: The option's name as in :class:`promptengine.request.request.GenerationRequest`.
@@ -174,7 +174,7 @@ class OutOfMemoryError(PromptEngineError):
 
 
 class TrainingError(PromptEngineError):
-    """A training that cannot begin, go on or be resumed: pictures that cannot be used, settings that
+    """A training that cannot begin, go on or be resumed: images that cannot be used, settings that
     differ from those of the run to resume, or numbers that exploded.
 
     Attributes:

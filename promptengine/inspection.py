@@ -42,7 +42,7 @@ from promptengine.files.weights import (
     read_safetensors,
     unsafe_reason,
 )
-from promptengine.networks.lora.types import LoraSummary, summarise
+from promptengine.networks.lora.types import LoraSummary, summarize
 from promptengine.registry.scan import read_header
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ __all__ = [
     "file_metadata",
     "inspect_file",
     "size_of_checkpoint",
-    "summarise_lora",
+    "summarize_lora",
 ]
 
 _DIGEST_LENGTH: Final = 10
@@ -96,7 +96,7 @@ class FileReport:
 
     path: Path
     kind: Kind
-    format: FileFormat | Literal["picture"]
+    format: FileFormat | Literal["image"]
     size: int
     digest: str
     tensors: int = 0
@@ -125,7 +125,7 @@ class FileReport:
 
 
 def inspect_file(path: Path) -> FileReport:
-    """Looks at a checkpoint, hypernetwork, LoRA, embedding (also one in a picture), VAE or optimizer
+    """Looks at a checkpoint, hypernetwork, LoRA, embedding (also one in an image), VAE or optimizer
     state.
 
     An unsafe file gives a report that says so; nothing it asks for is run or imported.
@@ -134,9 +134,9 @@ def inspect_file(path: Path) -> FileReport:
         NetworkFormatError: A file that is missing, damaged or of no known format.
     """
     path = Path(path)
-    picture = _inspect_picture(path)
-    if picture is not None:
-        return picture
+    image = _inspect_image(path)
+    if image is not None:
+        return image
     written_as = file_format(path)
     report = FileReport(path, "unknown", written_as, path.stat().st_size, _short_digest(path))
     if written_as == "safetensors":
@@ -162,13 +162,13 @@ def inspect_file(path: Path) -> FileReport:
     return _describe(report, tensors, metadata, [*entries, *_names_inside(entries)])
 
 
-def _inspect_picture(path: Path) -> FileReport | None:
-    """A picture's report, or None where the file is none. Its tensors are those of its embedding."""
+def _inspect_image(path: Path) -> FileReport | None:
+    """An image's report, or None where the file is none. Its tensors are those of its embedding."""
     from promptengine.text.textual_inversion.png import is_image
 
     if not is_image(path):
         return None
-    report = FileReport(path, "unknown", "picture", path.stat().st_size, _short_digest(path))
+    report = FileReport(path, "unknown", "image", path.stat().st_size, _short_digest(path))
     return _describe_embedding(report)
 
 
@@ -194,7 +194,7 @@ def _describe(
         case "hypernetwork":
             report = _describe_network(report)
         case "lora":
-            report = _describe_lora(report, summarise(shapes, metadata))
+            report = _describe_lora(report, summarize(shapes, metadata))
         case "checkpoint":
             report = _describe_checkpoint(report, shapes, metadata)
         case "vae":
@@ -268,10 +268,10 @@ def file_metadata(path: Path) -> Mapping[str, str]:
     return read_header(path).metadata
 
 
-def summarise_lora(path: Path) -> LoraSummary:
+def summarize_lora(path: Path) -> LoraSummary:
     """Tells what a LoRA in safetensors holds from its header alone; nothing of any other file."""
     header = read_header(path)
-    return summarise(header.shapes, header.metadata)
+    return summarize(header.shapes, header.metadata)
 
 
 def _describe_lora(report: FileReport, summary: LoraSummary) -> FileReport:
@@ -324,12 +324,12 @@ def _describe_embedding(report: FileReport) -> FileReport:
         note = f"it cannot be used: {failure}"
         return dataclasses.replace(report, notes=(*report.notes, note))
     if embedding is None:
-        return dataclasses.replace(report, notes=("a picture without an embedding in it",))
+        return dataclasses.replace(report, notes=("an image without an embedding in it",))
     notes = list(report.notes)
-    in_picture = report.format == "picture"
-    inside = embedding.name if in_picture else report.metadata.get("name", report.path.stem)
+    in_image = report.format == "image"
+    inside = embedding.name if in_image else report.metadata.get("name", report.path.stem)
     if inside != report.path.stem:
-        used = "it" if in_picture else "the file's"
+        used = "it" if in_image else "the file's"
         notes.append(f"the name inside, {_cut(inside)!r}, is not the file's; prompts use {used}")
     known = {
         "step": embedding.step,

@@ -11,11 +11,11 @@ from torch import nn
 
 from promptengine.errors import NetworkFormatError
 from promptengine.files.hashing import sha256
-from promptengine.inspection import inspect_file, summarise_lora
+from promptengine.inspection import inspect_file, summarize_lora
 from promptengine.networks.hypernetwork.files import save_hypernetwork
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from tests.networks.builders import random_network
-from tests.text.textual_inversion.builders import as_json, vectors, write_text_picture
+from tests.text.textual_inversion.builders import as_json, vectors, write_text_image
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -121,16 +121,16 @@ def test_an_embedding_that_cannot_be_used_says_why(tmp_path: Path) -> None:
     )
 
 
-def test_pictures_with_and_without_an_embedding(tmp_path: Path) -> None:
-    write_text_picture(tmp_path / "conan-250.png", as_json(ROWS))
+def test_images_with_and_without_an_embedding(tmp_path: Path) -> None:
+    write_text_image(tmp_path / "conan-250.png", as_json(ROWS))
     report = inspect_file(tmp_path / "conan-250.png")
-    assert (report.kind, report.format, report.vectors) == ("embedding", "picture", "3 of width 8")
+    assert (report.kind, report.format, report.vectors) == ("embedding", "image", "3 of width 8")
     assert (report.metadata, report.parameters) == ({"step": "250"}, 24)
     assert "prompts use it" in report.notes[0]
     assert json.loads(json.dumps(report.to_dict())) == report.to_dict()
     Image.new("RGB", (4, 4)).save(tmp_path / "a.webp")
     report = inspect_file(tmp_path / "a.webp")
-    assert (report.kind, report.notes) == ("unknown", ("a picture without an embedding in it",))
+    assert (report.kind, report.notes) == ("unknown", ("an image without an embedding in it",))
     (tmp_path / "b.png").write_bytes((tmp_path / "conan-250.png").read_bytes()[:60])
     assert "damaged image" in inspect_file(tmp_path / "b.png").notes[0]
 
@@ -158,7 +158,7 @@ def test_a_lora_is_told_by_part_kind_rank_and_model(tmp_path: Path, suffix: str)
         "1 of its modules are in no Stable Diffusion 1 model, the first 'diffusion_model_x'",
     )
     assert report.to_dict()["base_model"] == known
-    of_header = summarise_lora(path)
+    of_header = summarize_lora(path)
     assert of_header.lines() == (report.layers if suffix == ".safetensors" else ())
 
 

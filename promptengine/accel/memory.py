@@ -28,7 +28,7 @@ of a process that decodes 512 x 512 with Stable Diffusion's VAE on a CPU."""
 
 
 def vae_memory_bytes(vae: nn.Module, width: int, height: int) -> int:
-    """Estimate what decoding one picture takes beside the weights; encoding takes less.
+    """Estimate what decoding one image takes beside the weights; encoding takes less.
 
     Args:
         vae: A diffusers ``AutoencoderKL``.
@@ -60,14 +60,14 @@ def release_memory(device: torch.device) -> None:
 
 
 def needs_tiles(vae: nn.Module, device: torch.device, width: int, height: int) -> bool:
-    """Whether a picture is too large to be coded whole in the memory that is free."""
+    """Whether an image is too large to be coded whole in the memory that is free."""
     free = free_bytes(device)
     return free is not None and vae_memory_bytes(vae, width, height) > free
 
 
 @contextmanager
 def vae_tiling(*vaes: nn.Module, journal: UndoLog | None = None) -> Generator[None]:
-    """Let some of diffusers' VAEs code pictures in overlapping tiles within a ``with`` block.
+    """Let some of diffusers' VAEs code images in overlapping tiles within a ``with`` block.
 
     Args:
         vaes: Any.
@@ -94,5 +94,5 @@ def translate_oom(device: torch.device) -> Generator[None]:
         # torch says it of a CPU by message alone, of other devices by a type that it has since 2.5.
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate" not in str(error):
             raise
-        message = f"not enough memory on {device}; ask for smaller or fewer pictures at once"
+        message = f"not enough memory on {device}; ask for smaller or fewer images at once"
         raise OutOfMemoryError(message) from None

@@ -129,7 +129,7 @@ def pack_conv_weights(model: nn.Module, *, room: int | None) -> Packed:
     packed: dict[nn.Conv2d, PackedWeight] = {}
     for layer in layers:
         weight = layer.weight.detach()
-        # The order hangs on the channels and hardly on the picture; where it does, the result does not.
+        # The order hangs on the channels and hardly on the image; where it does, the result does not.
         shape = [2, layer.in_channels, 32, 32]
         ordered = torch.ops.mkldnn._reorder_convolution_weight(
             weight, layer.padding, layer.stride, layer.dilation, layer.groups, shape

@@ -1,4 +1,4 @@
-"""Pictures whose opposite edges fit: convolutions that see the other edge where the picture ends."""
+"""Images whose opposite edges fit: convolutions that see the other edge where the image ends."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["circular_padding"]
 def circular_padding(*modules: nn.Module, journal: UndoLog | None = None) -> Generator[None]:
     """Pad every convolution of some modules circularly.
 
-    Attention still knows the edges from the rest of the picture, as in WebUI. Leaving the block
+    Attention still knows the edges from the rest of the image, as in WebUI. Leaving the block
     restores each convolution's own padding.
 
     Args:

@@ -20,7 +20,7 @@ __all__ = ["DiffusersFolder", "part_config", "part_weights", "read_diffusers_fol
 _STEMS: Final = ("diffusion_pytorch_model", "model", "pytorch_model")
 _FORMATS: Final = ("safetensors", "bin")
 # Weights as they are come before copies of less precision, and those of a moving average (EMA), which
-# are meant for pictures, before those that are meant for going on with a training.
+# are meant for images, before those that are meant for going on with a training.
 _VARIANTS: Final = ("", "fp32", "fp16", "bf16", "ema", "non_ema")
 _OLD_ATTENTION: Final = {
     ".query.": ".to_q.",
@@ -65,7 +65,7 @@ def read_diffusers_folder(path: Path) -> DiffusersFolder:
     unet = parts["unet"]
     for part in parts:
         if parts[part].get("quantization_config") is not None:
-            message = f"its {part} is quantised, which is not supported; get an unpacked copy"
+            message = f"its {part} is quantized, which is not supported; get an unpacked copy"
             raise CheckpointError(message, path=path)
     if unet.get("encoder_hid_dim_type") or unet.get("encoder_hid_dim"):
         message = f"a diffusers model of {name or 'another kind'} (Kolors or its like), which is not supported"

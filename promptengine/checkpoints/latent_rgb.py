@@ -1,4 +1,4 @@
-"""Pictures of unfinished latents, rough but cheap: a linear map from latents to colours, no VAE."""
+"""Images of unfinished latents, rough but cheap: a linear map from latents to colors, no VAE."""
 
 from __future__ import annotations
 
@@ -59,27 +59,27 @@ def fit_latent_to_rgb(checkpoint: Checkpoint) -> LatentToRGB:
     """What the latents of a checkpoint mean.
 
     A VAE that is built otherwise than Stable Diffusion's is asked: it decodes small plain latents, and the
-    map is fitted to their colours.
+    map is fitted to their colors.
     """
     if tuple(checkpoint.vae.config.block_out_channels) == _THEIR_WIDTHS:  # type: ignore[union-attr]
         return _MAPS[checkpoint.family]
     noise = torch.Generator().manual_seed(0)
     plain = torch.randn(_SAMPLES, checkpoint.latent_channels, generator=noise)
     latents = plain[..., None, None].expand(-1, -1, _CELLS, _CELLS)
-    colours = decode_latents(checkpoint, latents).clamp(-1, 1).mean((2, 3)).cpu()
+    colors = decode_latents(checkpoint, latents).clamp(-1, 1).mean((2, 3)).cpu()
     known = torch.cat([plain, torch.ones(_SAMPLES, 1)], dim=1)
-    *channels, offset = torch.linalg.lstsq(known, colours).solution.tolist()
+    *channels, offset = torch.linalg.lstsq(known, colors).solution.tolist()
     return LatentToRGB(tuple(map(tuple, channels)), tuple(offset))
 
 
-def preview_images(latents: Tensor, colours: LatentToRGB) -> list[Image.Image]:
-    """Small pictures of latents, one pixel for each cell.
+def preview_images(latents: Tensor, colors: LatentToRGB) -> list[Image.Image]:
+    """Small images of latents, one pixel for each cell.
 
     Args:
         latents: ``[images, channels, height, width]``, without noise.
-        colours: What the channels mean.
+        colors: What the channels mean.
     """
     x = latents.detach().to("cpu", torch.float32)
-    mixed = torch.einsum("nchw,cr->nhwr", x, torch.tensor(colours.channels))
-    pixels = ((mixed + torch.tensor(colours.offset) + 1) * 127.5).nan_to_num(0).clamp(0, 255)
+    mixed = torch.einsum("nchw,cr->nhwr", x, torch.tensor(colors.channels))
+    pixels = ((mixed + torch.tensor(colors.offset) + 1) * 127.5).nan_to_num(0).clamp(0, 255)
     return [Image.fromarray(one.numpy()) for one in pixels.to(torch.uint8)]

@@ -112,7 +112,7 @@ class Checkpoint:
 
     @property
     def inpainting(self) -> bool:
-        """Whether the UNet also reads a mask and the picture around it."""
+        """Whether the UNet also reads a mask and the image around it."""
         unet: Any = self.unet
         return unet.config.in_channels == 2 * self.latent_channels + 1
 

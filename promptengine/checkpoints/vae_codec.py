@@ -1,4 +1,4 @@
-"""Between pictures and latents: the VAE with eight-bit pictures on its other side."""
+"""Between images and latents: the VAE with eight-bit images on its other side."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
 
 
 def decode_image(checkpoint: Checkpoint, latents: Tensor, *, tiling: bool) -> Image.Image:
-    """Decode one image's latents ``[4, height / 8, width / 8]`` to a picture."""
+    """Decode one image's latents ``[4, height / 8, width / 8]`` to an image."""
     with circular_padding(*[checkpoint.vae] * tiling, journal=checkpoint.journal):
         pixels = decode_latents(checkpoint, latents[None])[0]
     # WebUI truncates; rounding would differ by one level in half of all pixels.
@@ -47,7 +47,7 @@ def decode_image(checkpoint: Checkpoint, latents: Tensor, *, tiling: bool) -> Im
 
 
 class Posterior:
-    """What the VAE's encoder says about a picture: a normal distribution over latents.
+    """What the VAE's encoder says about an image: a normal distribution over latents.
 
     Attributes:
         mean: ``[1, 4, height / 8, width / 8]``, not yet scaled for the UNet.
@@ -64,7 +64,7 @@ class Posterior:
 
 
 def encode_image(checkpoint: Checkpoint, image: Image.Image, *, tiling: bool = False) -> Posterior:
-    """Encode an RGB picture."""
+    """Encode an RGB image."""
     vae: Any = checkpoint.vae
     weight = next(vae.parameters())
     with circular_padding(*[vae] * tiling, journal=checkpoint.journal):
@@ -73,29 +73,29 @@ def encode_image(checkpoint: Checkpoint, image: Image.Image, *, tiling: bool = F
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
-    """An RGB picture as ``[1, 3, height, width]``, float32, -1 to 1."""
+    """An RGB image as ``[1, 3, height, width]``, float32, -1 to 1."""
     pixels = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None] / 255
     return 2 * pixels - 1
 
 
 def flatten_alpha(image: Image.Image, background: str) -> Image.Image:
-    """A picture in RGB, what is transparent laid on a colour.
+    """An image in RGB, what is transparent laid on a color.
 
     Args:
         image: In any mode.
-        background: As CSS writes colours, such as ``#ffffff``.
+        background: As CSS writes colors, such as ``#ffffff``.
 
     Raises:
-        RequestError: No such colour.
+        RequestError: No such color.
     """
     if not image.has_transparency_data:
         return image.convert("RGB")
     try:
-        colour = ImageColor.getcolor(background, "RGBA")
+        color = ImageColor.getcolor(background, "RGBA")
     except ValueError:
-        message = f"img2img_background_color {background!r} is no colour; write one like #ffffff"
+        message = f"img2img_background_color {background!r} is no color; write one like #ffffff"
         raise RequestError(message, field="img2img_background_color") from None
-    canvas = Image.new("RGBA", image.size, colour)
+    canvas = Image.new("RGBA", image.size, color)
     image = image.convert("RGBA")
     canvas.paste(image, mask=image)
     return canvas.convert("RGB")

@@ -25,7 +25,7 @@ from promptengine.cli.render import (
 )
 from promptengine.errors import RequestError
 from promptengine.files.hashing import default_cache_file
-from promptengine.inspection import summarise_lora
+from promptengine.inspection import summarize_lora
 from promptengine.prompt import Diagnostic, Prompt, parse
 from promptengine.prompt.serialize import prompt_document, well_formed
 from promptengine.registry.registry import (
@@ -146,7 +146,7 @@ def networks(options: argparse.Namespace) -> int:
 
 
 def _words(registry: Registry) -> dict[Path, dict[str, Any]]:
-    """What each file of an embedding holds, or why it cannot be used; pictures that hold none are
+    """What each file of an embedding holds, or why it cannot be used; images that hold none are
     left out.
     """
     if not registry.entries("embedding"):
@@ -170,8 +170,8 @@ def _words(registry: Registry) -> dict[Path, dict[str, Any]]:
 def _entry_as_json(
     entry: RegistryEntry, registry: Registry, words: Mapping[Path, dict[str, Any]]
 ) -> dict[str, Any]:
-    picture = preview(entry)
-    lora = summarise_lora(entry.path) if entry.kind == "lora" else None
+    image = preview(entry)
+    lora = summarize_lora(entry.path) if entry.kind == "lora" else None
     fields: dict[str, Any] = {
         "kind": entry.kind,
         "name": entry.name,
@@ -179,7 +179,7 @@ def _entry_as_json(
         "size": entry.size,
         "sha256": registry.digest(entry),
         "aliases": list(entry.aliases),
-        "preview": None if picture is None else str(picture),
+        "preview": None if image is None else str(image),
         "description": description(entry),
         "layers": [] if lora is None else list(lora.lines()),
         "base_model": None if lora is None else lora.base_model,
@@ -229,14 +229,14 @@ def convert(options: argparse.Namespace) -> int:
 
 
 def info(options: argparse.Namespace) -> int:
-    """``promptengine info``: show what pictures say about themselves."""
+    """``promptengine info``: show what images say about themselves."""
     from promptengine.cli.info import run
 
     return run(options)
 
 
 def txt2img(options: argparse.Namespace) -> int:
-    """``promptengine txt2img``: make pictures, and say which networks really ran."""
+    """``promptengine txt2img``: make images, and say which networks really ran."""
     from promptengine.cli.image_options import hires_of
 
     folders = folders_of(options)
@@ -246,7 +246,7 @@ def txt2img(options: argparse.Namespace) -> int:
 
 
 def img2img(options: argparse.Namespace) -> int:
-    """``promptengine img2img``: the same, from a picture, in whole or where a mask is white."""
+    """``promptengine img2img``: the same, from an image, in whole or where a mask is white."""
     from promptengine.cli.image_options import start_of
 
     folders = folders_of(options)
@@ -305,7 +305,7 @@ def grid(options: argparse.Namespace) -> int:
 
 
 def _reports_of_all(results: Sequence[GenerationResult]) -> Iterable[NetworkReport]:
-    """A report for each network, multiplier and fate, however many pictures share it."""
+    """A report for each network, multiplier and fate, however many images share it."""
     reports = [report for result in results for report in result.networks]
     return {
         (r.kind, r.name, r.multiplier, r.unet_multiplier, r.applied, r.reason): r for r in reports

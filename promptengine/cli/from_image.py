@@ -1,4 +1,4 @@
-"""What ``--from FILE`` takes from the file, and what of it cannot be honoured."""
+"""What ``--from FILE`` takes from the file, and what of it cannot be honored."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ _START_OPTIONS: Final[Mapping[str, str]] = {
 def read_recipe(
     options: argparse.Namespace, folders: Path | Mapping[Kind, list[Path]]
 ) -> tuple[argparse.Namespace, GenerationRequest]:
-    """Read the file of ``--from`` and print what of it cannot be honoured.
+    """Read the file of ``--from`` and print what of it cannot be honored.
 
     Returns:
-        The options, with the file's checkpoint, VAE and, for img2img, treatment of the start picture
+        The options, with the file's checkpoint, VAE and, for img2img, treatment of the start image
         where none are given, and the file's request.
 
     Raises:
-        PictureError: The file cannot be read or holds no infotext.
+        ImageError: The file cannot be read or holds no infotext.
         OSError: There is no such file.
     """
     found = read_image_info(options.origin)

@@ -1,4 +1,4 @@
-"""The loop behind ``promptengine txt2img``: batch by batch, each picture on disk once it is made."""
+"""The loop behind ``promptengine txt2img``: batch by batch, each image on disk once it is made."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run(
     folders: Path | Mapping[Kind, list[Path]],
     clock: StageTimer,
 ) -> GenerationResult:
-    """Make the pictures the options ask for and write them.
+    """Make the images the options ask for and write them.
 
     Batches are separate requests with the seeds they would have in one, so that what is finished is
     on disk when a later batch is interrupted. The clock takes the time of every stage.
@@ -78,7 +78,7 @@ def run(
 
     Raises:
         PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` does.
-        OSError: A picture cannot be written.
+        OSError: An image cannot be written.
     """
     with clock.measuring("open"):
         engine = open_engine(options, folders, dtype=options.dtype)
@@ -146,7 +146,7 @@ def _assignments(texts: Sequence[str]) -> dict[str, str]:
 
 @contextmanager
 def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
-    """A bar over all steps of all pictures, on standard error."""
+    """A bar over all steps of all images, on standard error."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -162,7 +162,7 @@ def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
 
 
 def free_path(folder: Path, seed: int, prefix: str = "", suffix: str = "png") -> Path:
-    """``NNNNN-SEED.SUFFIX`` with the first number past those taken, as WebUI numbers its pictures."""
+    """``NNNNN-SEED.SUFFIX`` with the first number past those taken, as WebUI numbers its images."""
     numbered = re.compile(re.escape(prefix) + r"(\d{5,})-")
     taken = [int(match[1]) for p in folder.iterdir() if (match := numbered.match(p.name))]
     return folder / f"{prefix}{max(taken, default=0) + 1:05}-{seed}.{suffix}"

@@ -23,14 +23,14 @@ __all__ = ["run"]
 def run(
     options: argparse.Namespace, prompt: str, folders: Path | Mapping[Kind, list[Path]]
 ) -> tuple[GenerationResult, ...]:
-    """Make the grid that the options ask for and write it, and its pictures if they are wanted.
+    """Make the grid that the options ask for and write it, and its images if they are wanted.
 
     Returns:
-        What became of every picture.
+        What became of every image.
 
     Raises:
         PromptEngineError: As :func:`promptengine.xyz_plot.plot.plot_grid` does.
-        OSError: A picture cannot be written.
+        OSError: An image cannot be written.
     """
     axes = [
         None if text is None else Axis.parse(text) for text in (options.x, options.y, options.z)
@@ -45,12 +45,12 @@ def run(
 
     def keep(result: GenerationResult) -> None:
         one = next(planned)
-        if options.keep_pictures:
+        if options.keep_images:
             path = free_path(options.output, result.seeds[0])
             save_png(result.images[0], path, _told(result.infotexts[0], one))
 
     with progress_bar(sum(one.steps for one in requests)) as on_progress:
-        grid = plot_grid(engine, request, x, y, z, on_progress=on_progress, on_picture=keep)
+        grid = plot_grid(engine, request, x, y, z, on_progress=on_progress, on_image=keep)
     path = free_path(options.output, request.seed, prefix="grid-")
     save_png(grid.image, path, _told(grid.infotext, requests[0]))
     Console(highlight=False).print(printable(str(path)), markup=False, soft_wrap=True)

@@ -33,10 +33,10 @@ def hires_of(options: argparse.Namespace, usual: HiresPass | None = None) -> Hir
 
 
 def start_of(options: argparse.Namespace) -> ImageStart:
-    """The picture to start from, and its mask.
+    """The image to start from, and its mask.
 
     Raises:
-        PictureError: A file is no picture.
+        ImageError: A file is no image.
         RequestError: A value out of its range.
     """
     inpainting, blur = None, options.mask_blur
@@ -63,14 +63,14 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def open_image(path: Path) -> Image.Image:
-    """Read a picture, turned as its camera noted.
+    """Read an image, turned as its camera noted.
 
     Raises:
-        PictureError: It cannot be read, or is too large to be one.
+        ImageError: It cannot be read, or is too large to be one.
     """
     try:
         return read_image(path)
     except FileNotFoundError:
         raise ImageError("no such file", path=path) from None
     except (OSError, ValueError) as failure:
-        raise ImageError(f"not a readable picture ({failure})", path=path) from None
+        raise ImageError(f"not a readable image ({failure})", path=path) from None

@@ -65,10 +65,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"promptengine {__version__}")
     commands_ = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_txt2img(commands_.add_parser("txt2img", help="make pictures from a prompt"))
-    _add_img2img(commands_.add_parser("img2img", help="make pictures from a picture"))
-    _add_grid(commands_.add_parser("grid", help="compare settings on one labelled picture"))
-    _add_train(commands_.add_parser("train", help="train a hypernetwork on pictures"))
+    _add_txt2img(commands_.add_parser("txt2img", help="make images from a prompt"))
+    _add_img2img(commands_.add_parser("img2img", help="make images from an image"))
+    _add_grid(commands_.add_parser("grid", help="compare settings on one labeled image"))
+    _add_train(commands_.add_parser("train", help="train a hypernetwork on images"))
     _add_serve(commands_.add_parser("serve", help="answer WebUI's clients over HTTP"))
     _add_parse(commands_.add_parser("parse", help="show how a prompt is read; needs no model"))
     _add_networks(commands_.add_parser("networks", help="list the networks in the models folder"))
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("file", type=Path, metavar="FILE")
     inspect.add_argument("--json", action="store_true", help="print JSON")
     inspect.set_defaults(run=commands.inspect)
-    _add_info(commands_.add_parser("info", help="show how a picture was made"))
+    _add_info(commands_.add_parser("info", help="show how an image was made"))
     convert = commands_.add_parser("convert", help="convert a hypernetwork: .pt <-> .safetensors")
     convert.add_argument("source", type=Path, metavar="IN")
     convert.add_argument("target", type=Path, metavar="OUT", help="its suffix picks the format")
@@ -98,10 +98,10 @@ def _add_models(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_txt2img(parser: argparse.ArgumentParser) -> None:
-    _add_prompt(parser, "make the picture (or infotext) of this file again")
+    _add_prompt(parser, "make the image (or infotext) of this file again")
     _add_request(parser)
     _add_hires(parser)
-    _add_pictures(parser)
+    _add_images(parser)
     parser.set_defaults(run=commands.txt2img)
 
 
@@ -118,11 +118,11 @@ def _add_prompt(parser: argparse.ArgumentParser, again: str) -> None:
     )
 
 
-def _add_pictures(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch-size", type=int, metavar="N", help="pictures at once")
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images at once")
     parser.add_argument("--batch-count", type=int, metavar="N", help="batches in a row")
     parser.add_argument(
-        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the pictures"
+        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the images"
     )
     parser.add_argument("--format", choices=["png", "jpg", "webp"], default="png")
     parser.add_argument("--profile", action="store_true", help="say where the time went")
@@ -151,8 +151,8 @@ def _add_hires(parser: argparse.ArgumentParser) -> None:
 
 def _add_img2img(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="to start from")
-    _add_prompt(parser, "take prompts and settings of this picture (or infotext)")
-    add = parser.add_argument_group("picture and mask").add_argument
+    _add_prompt(parser, "take prompts and settings of this image (or infotext)")
+    add = parser.add_argument_group("image and mask").add_argument
     add("--denoising", type=float, metavar="X", help="how much may change, 0 to 1; default: 0.75")
     add("--resize-mode", choices=get_args(ResizeMode), help="default: stretch")
     add("--mask", type=Path, metavar="FILE", help="paint only where this is white")
@@ -162,13 +162,13 @@ def _add_img2img(parser: argparse.ArgumentParser) -> None:
     add("--only-masked", action="store_true", default=None, help="paint that at full resolution")
     add("--mask-padding", type=int, metavar="PX", help="around that area; default: 32")
     _add_request(parser)
-    _add_pictures(parser)
+    _add_images(parser)
     parser.set_defaults(run=commands.img2img)
 
 
 def _add_grid(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Make a picture for every combination of values, from the same noise, on one sheet. "
+        "Make an image for every combination of values, from the same noise, on one sheet. "
         "An axis is KIND=VALUES, such as hypernetwork=ink,none or multiplier=0-1 [5] or "
         '"prompt=cat,dog,old fox" (replaces cat).'
     )
@@ -183,7 +183,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
     _add_request(parser)
     parser.add_argument(
-        "--keep-pictures", action="store_true", help="write every picture as a file of its own too"
+        "--keep-images", action="store_true", help="write every image as a file of its own too"
     )
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the PNGs"
@@ -243,7 +243,7 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="torch.compile, meant for GPUs and many pictures of one size",
+        help="torch.compile, meant for GPUs and many images of one size",
     )
     _add_models(parser)
     _add_checkpoint(parser)
@@ -286,7 +286,7 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     add("--layer-structure", default="1, 2, 1", metavar="LIST", help="factors; ends are 1")
     add("--activation", default="linear", metavar="NAME", help="linear, relu, swish, mish, …")
     add("--activate-output", action="store_true", help="activate the last layer as well")
-    add("--layer-norm", action="store_true", help="normalise after each layer")
+    add("--layer-norm", action="store_true", help="normalize after each layer")
     add("--dropout-structure", metavar="LIST", help="probability after each stage; ends are 0")
     add(
         "--init",
@@ -303,12 +303,12 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("pictures and prompts").add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="pictures; captions beside them")
+    add = parser.add_argument_group("images and prompts").add_argument
+    add("--data", type=Path, required=True, metavar="DIR", help="images; captions beside them")
     add("--width", type=int, metavar="PX", help="default: the checkpoint's own")
     add("--height", type=int, metavar="PX")
-    add("--strict-data", action="store_true", help="refuse unreadable pictures, do not skip them")
-    add("--no-resize", action="store_true", help="keep the pictures' own sizes")
+    add("--strict-data", action="store_true", help="refuse unreadable images, do not skip them")
+    add("--no-resize", action="store_true", help="keep the images' own sizes")
     add("--template", default="style_filewords", metavar="NAME|FILE", help="one prompt a line")
     add("--word-pattern", default="", metavar="REGEX", help="finds the words in a file's name")
     add("--word-join", default=" ", metavar="TEXT", help="goes between these words")
@@ -318,7 +318,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         "--latent-sampling",
         choices=["once", "deterministic", "random"],
         default="once",
-        help="the latents that stand for a picture: one draw, the mean, or a draw per use",
+        help="the latents that stand for an image: one draw, the mean, or a draw per use",
     )
     add("--alpha-weights", action="store_true", help="weigh the loss by the alpha channel")
     add("--clip-skip", type=int, default=1, metavar="N")
@@ -335,7 +335,7 @@ def _add_steps(parser: argparse.ArgumentParser) -> None:
     )
     add("--clipping", choices=["none", "value", "norm"], default="none", help="of gradients")
     add("--clip-at", default="0.1", metavar="BOUND", help="in the form of the learning rate")
-    add("--batch-size", type=int, default=1, metavar="N", help="pictures at once")
+    add("--batch-size", type=int, default=1, metavar="N", help="images at once")
     add("--accumulation", type=int, default=1, metavar="N", help="batches in one step")
     add("--gradient-checkpointing", action="store_true", help="less memory, more time")
     add("--seed", type=int, default=-1, metavar="N", help="-1 draws one")
@@ -357,7 +357,7 @@ def _add_training_files(parser: argparse.ArgumentParser) -> None:
     add("--preview-every", type=int, default=500, metavar="N", help="steps between previews")
     add("--preview-prompt", default="", metavar="TEXT", help="default: the template's first")
     add("--preview-steps", type=int, default=20, metavar="N")
-    add("--preview-count", type=int, default=2, metavar="N", help="pictures; 0 for no previews")
+    add("--preview-count", type=int, default=2, metavar="N", help="images; 0 for no previews")
     add("--restart", action="store_true", help="begin anew, and replace what there is")
 
 
@@ -392,7 +392,7 @@ def _add_parse(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_info(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Show the infotext of pictures (PNG, JPEG, WEBP, GIF) and text files."
+    parser.description = "Show the infotext of images (PNG, JPEG, WEBP, GIF) and text files."
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=commands.info)

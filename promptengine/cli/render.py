@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text as Styled
 from rich.tree import Tree
 
-from promptengine.inspection import summarise_lora
+from promptengine.inspection import summarize_lora
 from promptengine.prompt import (
     Alternating,
     Break,
@@ -124,7 +124,7 @@ def _grow(root: Tree, nodes: Sequence[Drawn]) -> None:
 
 
 def _merged(nodes: Sequence[Drawn]) -> list[Drawn]:
-    """Join neighbouring texts, and read brackets that hold no schedule as emphasis."""
+    """Join neighboring texts, and read brackets that hold no schedule as emphasis."""
     merged: list[Drawn] = []
     for node in nodes:
         plain = _plain_text(node) if isinstance(node, Group) else None
@@ -214,7 +214,7 @@ def _add_schedule(branch: Tree, segments: Sequence[Segment]) -> None:
 
 
 def _fragment(fragment: Fragment) -> Styled:
-    """Text in the colour of its weight, with the weight after it where it is not 1."""
+    """Text in the color of its weight, with the weight after it where it is not 1."""
     if fragment.text == "BREAK" and fragment.weight == -1.0:
         return Styled(" BREAK ", "bold reverse")
     text = Styled(printable(fragment.text), _weight_style(fragment.weight))
@@ -343,7 +343,7 @@ def show_networks(
 def _holds(entry: RegistryEntry, word: Mapping[str, Any] | None) -> Styled:
     """What a LoRA changes and was made for, or the vectors of an embedding; nothing of other kinds."""
     if entry.kind == "lora":
-        summary = summarise_lora(entry.path)
+        summary = summarize_lora(entry.path)
         if summary.misfit is not None:
             return Styled(printable(f"not usable: {summary.misfit}"), "yellow")
         model = () if summary.base_model is None else (f"for {summary.base_model}",)
@@ -387,7 +387,7 @@ def show_file(report: FileReport) -> None:
 
 
 def show_infotext(info: ImageInfo, *, spaced: bool = False) -> None:
-    """Print what a picture says about how it was made, below an empty line if ``spaced``."""
+    """Print what an image says about how it was made, below an empty line if ``spaced``."""
     console = _console()
     rows: list[tuple[str, str | Styled]] = [("file", str(info.path)), ("format", info.format)]
     if info.program:

@@ -58,11 +58,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--queue", type=int, default=usual.queue, metavar="N", help="jobs that may wait")
     add("--styles", type=Path, metavar="FILE", help="WebUI's styles.csv")
     add("--grace", type=float, default=usual.grace_s, metavar="S", help="to finish when stopped")
-    add("--compile", action="store_true", help="torch.compile; pays for many pictures of one size")
-    add("-o", "--output", type=Path, default=usual.output, metavar="DIR", help="for saved pictures")
-    add("--max-pixels", type=int, default=limits.pixels, metavar="N", help="of a picture")
+    add("--compile", action="store_true", help="torch.compile; pays for many images of one size")
+    add("-o", "--output", type=Path, default=usual.output, metavar="DIR", help="for saved images")
+    add("--max-pixels", type=int, default=limits.pixels, metavar="N", help="of an image")
     add("--max-steps", type=int, default=limits.steps, metavar="N", help="of a pass")
-    add("--max-pictures", type=int, default=limits.pictures, metavar="N", help="of a request")
+    add("--max-images", type=int, default=limits.total_images, metavar="N", help="of a request")
     add("--ray", action="store_true", help="engines in processes of their own, by Ray Serve")
     add("--replicas", type=int, default=1, metavar="N", help="how many of them; default: 1")
     add("--no-page", action="store_true", help="the API alone, also where the extra 'web' is")
@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         Limits(),
         pixels=options.max_pixels,
         steps=options.max_steps,
-        pictures=options.max_pictures,
+        total_images=options.max_images,
     )
     folders = folders_of(options)
     serve(

@@ -98,8 +98,8 @@ _MOTION: Final = ".motion_modules."
 _KOLORS_TEXT: Final = 5632  # width of what its UNet reads beside the text; SDXL's is 2816
 _PACKED: Final = (
     (("scaled_fp8", ".scale_weight", ".weight_scale", ".comfy_quant"), "scaled fp8 or its like"),
-    ((".absmax", ".quant_map", ".SCB"), "quantised by bitsandbytes"),
-    ((".qweight", ".qzeros"), "quantised to 4 or 8 bits"),
+    ((".absmax", ".quant_map", ".SCB"), "quantized by bitsandbytes"),
+    ((".qweight", ".qzeros"), "quantized to 4 or 8 bits"),
 )
 _SUPPORTED: Final = "Stable Diffusion 1 and 2 and SDXL are supported"
 _KINDS: Final = {

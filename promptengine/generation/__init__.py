@@ -1,1 +1,1 @@
-"""From conditioning to pictures: checkpoints, noise schedules, samplers, the engine."""
+"""From conditioning to images: checkpoints, noise schedules, samplers, the engine."""

@@ -146,7 +146,7 @@ def skips_resized_like_webui(unet: nn.Module, *, journal: UndoLog | None = None)
     """Let sizes that are not multiples of 64 pixels come out as in WebUI.
 
     Where an upsampled tensor does not match the skip it is joined with, the original UNet resizes it
-    *after* the upsampler's convolution (nearest neighbour); diffusers resizes inside the upsampler,
+    *after* the upsampler's convolution (nearest neighbor); diffusers resizes inside the upsampler,
     which moves the prediction by up to 1.0. Leaving the block restores the UNet exactly.
 
     Args:

@@ -1,4 +1,4 @@
-"""The engine: a checkpoint, its folders of networks, and requests turned into pictures."""
+"""The engine: a checkpoint, its folders of networks, and requests turned into images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]] | Registr
 
 
 class Engine:
-    """Makes pictures from WebUI prompts with one checkpoint.
+    """Makes images from WebUI prompts with one checkpoint.
 
     Engines share nothing: several may live in one process. One engine runs one request at a time;
     calls from other threads wait.
@@ -105,7 +105,7 @@ class Engine:
             vae: ``Automatic`` takes one of the checkpoint's name from beside it or from ``models``,
                 as WebUI does; else a file, a diffusers folder or a name, or None for the
                 checkpoint's own.
-            compile: Let ``torch.compile`` make the UNet faster. The first picture of a size takes a
+            compile: Let ``torch.compile`` make the UNet faster. The first image of a size takes a
                 minute or more for that, and results move within the rounding of the dtype.
 
         Raises:
@@ -134,7 +134,7 @@ class Engine:
         cancel: threading.Event | None = None,
         interrupt: Interrupt | None = None,
     ) -> GenerationResult:
-        """Make the pictures of a request.
+        """Make the images of a request.
 
         Whatever happens, an interrupt at any moment included, the model is afterwards bit for bit what it was
         before.
@@ -142,8 +142,8 @@ class Engine:
         Args:
             request: What to make.
             encoder_noise: Standard normal numbers ``[images, 4, height / 8, width / 8]`` for encoding
-                the images to start from, one for each picture of a batch; by default they come from
-                the pictures' seeds.
+                the images to start from, one for each image of a batch; by default they come from
+                the images' seeds.
             on_progress: Called after every step. What it raises stops the generation and is passed
                 on.
             cancel: Set it from anywhere to stop between two steps and let go of everything.
@@ -153,13 +153,13 @@ class Engine:
 
         Raises:
             GenerationCancelled: ``cancel`` was set.
-            RequestError: More steps than the sampler can take, an option that cannot be honoured, or a
+            RequestError: More steps than the sampler can take, an option that cannot be honored, or a
                 UNet that cannot be compiled here.
             PromptSyntaxError: ``strict``, and a tag's kind or multiplier cannot be used.
             UnknownNetworkError: ``strict``, and a network is in no folder.
             NetworkFormatError: ``strict``, and a network's file cannot be read.
             IncompatibleNetworkError: ``strict``, and a network does not fit the model.
-            OutOfMemoryError: The device has no room for the pictures.
+            OutOfMemoryError: The device has no room for the images.
         """
         clock = StageTimer()
         journal = self.checkpoint.journal
@@ -178,12 +178,12 @@ class Engine:
         interrupts: Sequence[Interrupt] = (),
         on_interrupted: OnInterrupted | None = None,
     ) -> list[GenerationResult]:
-        """Make the pictures of several requests, as few batches as they allow.
+        """Make the images of several requests, as few batches as they allow.
 
         Requests that agree in everything but prompts, networks, seeds, CFG scale and clip skip are
         sampled together; each row has its own hypernetworks. What they come to is what each comes to
         alone (latents within 1e-4 in float32). LoRAs change the model's weights, so requests with
-        different LoRAs follow one another, as do those that start from pictures.
+        different LoRAs follow one another, as do those that start from images.
 
         Args:
             requests: What to make.
@@ -200,7 +200,7 @@ class Engine:
             In the order of the requests; ``timings`` are those of all of them.
 
         Raises:
-            PromptEngineError: As :meth:`generate`, before any picture is made unless it is cancelled.
+            PromptEngineError: As :meth:`generate`, before any image is made unless it is cancelled.
         """
         clock = StageTimer()
         journal = self.checkpoint.journal
@@ -253,7 +253,7 @@ class Engine:
     ) -> None:
         """Sample and decode a batch of those drafts that go on."""
         jobs = [drafts[number].job for number in live]
-        counts = [job.request.images_at_once for job in jobs]
+        counts = [job.request.batch_images for job in jobs]
 
         def on_step(step: int, denoised: Tensor) -> None:
             control.tell(jobs[0], batch, step, denoised)
@@ -339,6 +339,6 @@ class _Control:
 def _finiteness(latents: Tensor) -> list[Diagnostic]:
     if bool(latents.isfinite().all()):
         return []
-    message = "the result holds values that are no numbers, so pictures are black in part or whole"
+    message = "the result holds values that are no numbers, so images are black in part or whole"
     hint = "lower the weights, multipliers or CFG scale, or use --dtype float32"
     return [Diagnostic("warning", message, None, hint)]

@@ -28,7 +28,7 @@ START_FIELDS: Final = frozenset(
         "inpaint_full_res_padding",
     }
 )
-"""Fields of WebUI's API that say how a picture to start from is treated."""
+"""Fields of WebUI's API that say how an image to start from is treated."""
 
 _FIELDS: Final[Mapping[str, str]] = {
     "subseed": "variation_seed",
@@ -60,7 +60,7 @@ def apply_recipe(
 
     Args:
         recipe: As read.
-        starts: Whether there will be a picture to start from, so that what an infotext says about
+        starts: Whether there will be an image to start from, so that what an infotext says about
             its treatment is used elsewhere.
 
     Returns:
@@ -81,7 +81,7 @@ def apply_recipe(
     if fields.get("enable_hr", False) and not starts:
         request, fields, remarks = _with_hires(request, fields)
         found += remarks
-    # What treats a start picture is used elsewhere, or left out with it, as the recipe says itself.
+    # What treats a start image is used elsewhere, or left out with it, as the recipe says itself.
     treating = {"enable_hr", *START_FIELDS}
     fields = {name: value for name, value in fields.items() if name not in treating}
     size = fields.pop("seed_resize_from_w", 0), fields.pop("seed_resize_from_h", 0)

@@ -36,14 +36,14 @@ class InitLatents:
     Attributes:
         latents: ``[images, 4, height / 8, width / 8]``, float32, scaled as the UNet has them.
         blend: What of them stays, or None where all may change.
-        pictures: Of each image.
+        prepared: Of each image.
         channels: What an inpainting model reads beside them, see
             :func:`promptengine.generation.model_inputs.inpainting_channels`; None for other models.
     """
 
     latents: Tensor
     blend: Blend | None
-    pictures: tuple[PreparedImage, ...]
+    prepared: tuple[PreparedImage, ...]
     channels: Tensor | None
 
 
@@ -66,7 +66,7 @@ def encode_init_images(
     Raises:
         RequestError: Image, mask and sizes do not go together, or an option cannot be used.
     """
-    start, count = request.start, request.images_at_once
+    start, count = request.start, request.batch_images
     if start is None:
         return None
     if start.noise_seed is not None:
@@ -77,10 +77,10 @@ def encode_init_images(
         )
     seeds = seeds[:count]
     masks = prepare_masks(start, size)
-    pictures = [prepare_image(image, start, masks, size, request.options) for image in start.images]
-    posteriors = [encode_image(checkpoint, one.encoded, tiling=request.tiling) for one in pictures]
-    if len(pictures) < count:
-        pictures, posteriors = pictures * count, posteriors * count
+    prepared = [prepare_image(image, start, masks, size, request.options) for image in start.images]
+    posteriors = [encode_image(checkpoint, one.encoded, tiling=request.tiling) for one in prepared]
+    if len(prepared) < count:
+        prepared, posteriors = prepared * count, posteriors * count
     noise = _encoder_noise(posteriors, seeds, encoder_noise)
     drawn = [one.sample(eps) for one, eps in zip(posteriors, noise, strict=True)]
     latents = torch.cat(drawn)
@@ -88,9 +88,9 @@ def encode_init_images(
         latents = upscale_latents(latents, (size[1] // 8, size[0] // 8))
     latents, blend = _masked(latents, start, masks, request, seeds)
     channels = _channels(
-        checkpoint, request.options, size=size, pictures=pictures, masks=masks, seeds=seeds
+        checkpoint, request.options, size=size, prepared=prepared, masks=masks, seeds=seeds
     )
-    return InitLatents(latents, blend, tuple(pictures), channels)
+    return InitLatents(latents, blend, tuple(prepared), channels)
 
 
 def _channels(
@@ -98,28 +98,28 @@ def _channels(
     options: Options,
     *,
     size: tuple[int, int],
-    pictures: Sequence[PreparedImage],
+    prepared: Sequence[PreparedImage],
     masks: Masks | None,
     seeds: Sequence[int],
 ) -> Tensor | None:
-    """What an inpainting model is shown: the picture but for what is to be painted."""
+    """What an inpainting model is shown: the image but for what is to be painted."""
     if not checkpoint.inpainting:
         return None
     width, height = size
-    # Where latents are enlarged and not the picture, it still has to be seen at their size.
+    # Where latents are enlarged and not the image, it still has to be seen at their size.
     seen = torch.cat(
-        [image_to_tensor(resize_image(one.encoded, width, height)) for one in pictures]
+        [image_to_tensor(resize_image(one.encoded, width, height)) for one in prepared]
     )
     shape = (checkpoint.latent_channels, height // 8, width // 8)
     return inpainting_channels(
         checkpoint,
-        images=len(pictures),
+        images=len(prepared),
         width=width,
         height=height,
-        picture=seen,
+        image=seen,
         mask=None if masks is None else latent_mask(masks.painted, width, height, hard=False)[None],
         mask_strength=options.mask_strength,
-        noise=posterior_noise(seeds[-1], len(pictures), shape),
+        noise=posterior_noise(seeds[-1], len(prepared), shape),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a job's pictures say about how they were made."""
+"""What a job's images say about how they were made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["build_infotexts"]
 
 
 def build_infotexts(parts: EngineContext, job: PreparedRequest) -> tuple[str, ...]:
-    """WebUI's ``parameters`` text of each picture."""
+    """WebUI's ``parameters`` text of each image."""
     request, making = job.request, _making(parts, job)
     variations = job.variation_seeds or [None] * len(job.seeds)
     return tuple(

@@ -82,7 +82,7 @@ def pass_entries(
         guidance: By what; padding is told only where it did something.
         table: The model's noise levels; a limit that equals the model's is not told.
         options: The request's.
-        starts_late: Whether the pass starts from a picture and not from pure noise.
+        starts_late: Whether the pass starts from an image and not from pure noise.
     """
     entries: dict[str, object] = {}
     if isinstance(sampler, SigmaSampler):

@@ -1,4 +1,4 @@
-"""What some UNets read beside latents, timestep and text: SDXL sizes, inpainting a picture."""
+"""What some UNets read beside latents, timestep and text: SDXL sizes, inpainting an image."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def size_conditioning(
     """Return SDXL's sizes ``[6]``, float32, or None for other families.
 
     They are the original height and width, the crop's top and left edge, and the target's height and
-    width (arXiv:2307.01952, 2.2). As in WebUI the original and the target are the picture of the
+    width (arXiv:2307.01952, 2.2). As in WebUI the original and the target are the image of the
     present pass, in pixels; aesthetic scores belong to the refiner alone.
     """
     if checkpoint.family != "SDXL":
@@ -95,7 +95,7 @@ def negative_conditioning(
 
 
 def posterior_noise(seed: int, images: int, shape: tuple[int, int, int]) -> Tensor:
-    """Draw what WebUI encodes the pictures of a batch with: ``[images, channels, height, width]``.
+    """Draw what WebUI encodes the images of a batch with: ``[images, channels, height, width]``.
 
     It takes torch's global generator, which drawing the first noise on the CPU has just seeded with
     the seed of the batch's last image. (With Philox noise WebUI leaves it unseeded, and the result
@@ -116,26 +116,26 @@ def inpainting_channels(
     images: int,
     width: int,
     height: int,
-    picture: Tensor | None = None,
+    image: Tensor | None = None,
     mask: Tensor | None = None,
     mask_strength: float = 1.0,
     noise: Tensor | None = None,
 ) -> Tensor | None:
     """Return what an inpainting UNet reads beside latents, or None for other UNets.
 
-    That is the mask, resized to the latents by nearest neighbours, and the latents of the picture
-    with grey in place of what the mask covers. Without a picture (txt2img) it is a mask that covers
-    everything and a grey picture, as in WebUI.
+    That is the mask, resized to the latents by nearest neighbors, and the latents of the image
+    with gray in place of what the mask covers. Without an image (txt2img) it is a mask that covers
+    everything and a gray image, as in WebUI.
 
     Args:
         checkpoint: The model.
         images: Of the batch.
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
-        picture: ``[1 or images, 3, height, width]``, -1 to 1.
-        mask: ``[1, 1, height, width]``, 0 to 1, 1 where the picture is to be made anew; rounded to
+        width: Of the image, in pixels.
+        height: Of the image, in pixels.
+        image: ``[1 or images, 3, height, width]``, -1 to 1.
+        mask: ``[1, 1, height, width]``, 0 to 1, 1 where the image is to be made anew; rounded to
             0 or 1. None covers everything.
-        mask_strength: How much of what is covered becomes grey, 0 to 1 ("inpainting conditioning
+        mask_strength: How much of what is covered becomes gray, 0 to 1 ("inpainting conditioning
             mask strength").
         noise: Standard normal ``[1 or images, 4, height / 8, width / 8]`` for drawing from the VAE's
             posterior as WebUI does, see :func:`posterior_noise`; None takes the posterior's mode.
@@ -149,10 +149,10 @@ def inpainting_channels(
     weight = next(vae.parameters())
     if mask is None:
         mask = torch.ones(1, 1, height, width)
-    if picture is None:
-        picture = torch.zeros(1, 3, height, width)
+    if image is None:
+        image = torch.zeros(1, 3, height, width)
     mask = mask.to(weight).round()
-    seen = picture.to(weight) * (1 - mask * mask_strength)
+    seen = image.to(weight) * (1 - mask * mask_strength)
     with torch.no_grad():
         # One by one, as WebUI does: a batch may come out different in the last digits.
         moments = [vae.encode(one[None], return_dict=False)[0] for one in seen]

@@ -64,7 +64,7 @@ _IN_TILES = Diagnostic(
     "warning",
     "memory is short, so the VAE works in tiles, which may show faintly",
     None,
-    "ask for a smaller picture, or free memory",
+    "ask for a smaller image, or free memory",
 )
 
 
@@ -176,7 +176,7 @@ def batch_settings(request: GenerationRequest) -> Hashable | None:
     """What requests must have in common to be sampled as one batch.
 
     None where the images of a batch depend on each other: where a sampler picks its steps by all of
-    them, where they share noise, and where they start from pictures.
+    them, where they share noise, and where they start from images.
     """
     hires = request.hires
     samplers = [find_sampler(request.sampler, request.scheduler)]
@@ -234,7 +234,7 @@ def prepare_request(
         parts, request, sampler, clock, table=table, walk=walk, calls=(calls, None)
     )
     largest = (larger.width, larger.height) if larger else (width, height)
-    # Tiles do not know of each other's far edge, which circular pictures depend on.
+    # Tiles do not know of each other's far edge, which circular images depend on.
     tiles = not request.tiling and needs_tiles(parts.checkpoint.vae, parts.device, *largest)
     vaes, journal = [parts.checkpoint.vae] * tiles, parts.checkpoint.journal
     with clock.measuring("encode"), vae_tiling(*vaes, journal=journal):
@@ -351,13 +351,13 @@ def check_supported(options: Options) -> None:
     for own, value in options.changed().items():
         if own in _NOT_HONOURED:
             name = Options.webui_name(own)
-            message = f"option {name} cannot be {value!r}: this version does not honour it yet"
+            message = f"option {name} cannot be {value!r}: this version does not honor it yet"
             raise RequestError(message, field=name)
 
 
 def _drawn_seeds(request: GenerationRequest) -> tuple[Sequence[int], Sequence[int]]:
     """Seeds and variation seeds of all images, drawn where the request leaves them open."""
-    images = request.images_at_once * request.batch_count
+    images = request.batch_images * request.batch_count
     seed, variation = (
         value if value >= 0 else secrets.randbelow(2**32 - 1)
         for value in (request.seed, request.variation_seed)

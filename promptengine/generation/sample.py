@@ -128,7 +128,7 @@ class _Pass:
     @property
     def counts(self) -> list[int]:
         """How many images belong to each job."""
-        return [job.request.images_at_once for job in self.jobs]
+        return [job.request.batch_images for job in self.jobs]
 
 
 def _run_from(
@@ -210,7 +210,7 @@ def _guided(this: _Pass, injection: Injection) -> CFGDenoiser:
 
 def _seeding(job: PreparedRequest, batch: int) -> Seeding:
     request = job.request
-    images = slice(batch * request.images_at_once, (batch + 1) * request.images_at_once)
+    images = slice(batch * request.batch_images, (batch + 1) * request.batch_images)
     width, height = request.seed_resize_from or (0, 0)
     return Seeding(
         seeds=tuple(job.seeds[images]),
@@ -225,7 +225,7 @@ def _seeding(job: PreparedRequest, batch: int) -> Seeding:
 def _enlarged(
     checkpoint: Checkpoint, job: PreparedRequest, x: Tensor, larger: HiresSize, seeds: Sequence[int]
 ) -> Tensor:
-    """What the second pass starts from: the first one's latents, or its pictures, enlarged."""
+    """What the second pass starts from: the first one's latents, or its images, enlarged."""
     upscaler = "Latent"
     if job.request.hires is not None:
         upscaler = job.request.hires.upscaler or upscaler
@@ -246,9 +246,9 @@ def _enlarged(
 def decode_batch(
     checkpoint: Checkpoint, job: PreparedRequest, latents: Tensor
 ) -> list[Image.Image]:
-    """Decode a batch to RGB pictures, what stays of the originals laid over them."""
+    """Decode a batch to RGB images, what stays of the originals laid over them."""
     images = [decode_image(checkpoint, one, tiling=job.request.tiling) for one in latents]
     if job.start is None:
         return images
-    pairs = zip(images, job.start.pictures, strict=True)
-    return [composite_original(image, picture, job.request.options) for image, picture in pairs]
+    pairs = zip(images, job.start.prepared, strict=True)
+    return [composite_original(image, prepared, job.request.options) for image, prepared in pairs]

@@ -1,7 +1,7 @@
 """One sampling pass: from latents at a schedule's first level to its last.
 
 Text to image is a pass from pure noise over a whole schedule; what starts from an image or from a
-smaller picture is a pass over the end of one, from latents with noise on them.
+smaller image is a pass over the end of one, from latents with noise on them.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def run_pass(
         if sampler.spans and part is None:
             settings["span"] = table.lowest, table.highest
         return sampler.run(
-            _denoiser(model, table, blend, quantised=options.quantise_timesteps),
+            _denoiser(model, table, blend, quantized=options.quantize_timesteps),
             x,
             levels,
             noise=_step_noise(sampler, schedule, noise, options),
@@ -129,13 +129,13 @@ def run_pass(
 
 
 def _denoiser(
-    model: CFGDenoiser, table: DiscreteSchedule, blend: Blend | None, *, quantised: bool
+    model: CFGDenoiser, table: DiscreteSchedule, blend: Blend | None, *, quantized: bool
 ) -> Denoise:
     """The guided UNet as a function of sigma that answers with x0."""
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         level = sigma.cpu()
-        timestep = table.nearest_timestep(level) if quantised else table.timestep(level)
+        timestep = table.nearest_timestep(level) if quantized else table.timestep(level)
         denoised = model(
             x * (1 / (sigma**2 + 1).sqrt()),
             timestep.to(x.device),

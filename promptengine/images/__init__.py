@@ -1,4 +1,4 @@
-"""Pictures as files, the text inside them, and pictures side by side."""
+"""Images as files, the text inside them, and images side by side."""
 
 from promptengine.images.contact_sheet import draw_sheet, stack_sheets
 from promptengine.images.read import ImageInfo, read_image_info

@@ -1,4 +1,4 @@
-"""Pictures side by side, labelled."""
+"""Images side by side, labeled."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def draw_sheet(
     column_labels: Sequence[str],
     title: str = "",
 ) -> Image:
-    """Put pictures of one size side by side, columns named above and rows on the left.
+    """Put images of one size side by side, columns named above and rows on the left.
 
-    Labels are broken into lines where they are wider than a picture. Where all labels of a side are
+    Labels are broken into lines where they are wider than an image. Where all labels of a side are
     empty, no room is left for them.
 
     Args:
-        rows: Pictures, row by row; every row as long as ``column_labels``.
+        rows: Images, row by row; every row as long as ``column_labels``.
         row_labels: A text for each row.
         column_labels: A text for each column.
         title: A line above all.
@@ -55,13 +55,13 @@ def draw_sheet(
         middle = left + column * (width + gap) + width / 2
         for number, text in enumerate(reversed(lines)):
             draw.text((middle, top - gap / 2 - number * line), text, _INK, font, anchor="md")
-    for row, (pictures, lines) in enumerate(zip(rows, beside, strict=True)):
+    for row, (images, lines) in enumerate(zip(rows, beside, strict=True)):
         y = top + row * (height + gap)
         for number, text in enumerate(lines):
             at = y + height / 2 + (number - (len(lines) - 1) / 2) * line
             draw.text((left - gap, at), text, _INK, font, anchor="rm")
-        for column, picture in enumerate(pictures):
-            sheet.paste(picture, (left + column * (width + gap), y))
+        for column, image in enumerate(images):
+            sheet.paste(image, (left + column * (width + gap), y))
     return sheet
 
 
@@ -84,6 +84,6 @@ def _plain(text: str) -> str:
 
 
 def _broken(text: str, width: float, font: FreeTypeFont | ImageFont) -> list[str]:
-    """Break a label into at most four lines of about a picture's width."""
+    """Break a label into at most four lines of about an image's width."""
     letters = max(round(width / font.getlength("n")), 8)
     return wrap(_plain(text), letters, max_lines=4, placeholder="…") or [""]

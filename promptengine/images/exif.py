@@ -1,4 +1,4 @@
-r"""The one EXIF entry that matters here: ``UserComment``, where WebUI keeps a picture's text.
+r"""The one EXIF entry that matters here: ``UserComment``, where WebUI keeps an image's text.
 
 EXIF is a TIFF of directories (TIFF 6.0, section 2; Exif 2.32, section 4.6): the first one's entry
 ``0x8769`` points to the second one, whose entry ``0x9286`` is the comment. The comment begins with

@@ -1,4 +1,4 @@
-"""Pictures to start from, ready for the encoder, and what becomes of them afterwards."""
+"""Images to start from, ready for the encoder, and what becomes of them afterwards."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Masks:
 
     Attributes:
         painted: In mode L, of the size that is painted: 255 where to paint.
-        overlay: In mode L, of the size of the finished picture: 0 where the original stays.
+        overlay: In mode L, of the size of the finished image: 0 where the original stays.
         box: The part of the original that is painted, where that is not all of it.
     """
 
@@ -41,7 +41,7 @@ class Masks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedImage:
-    """A picture to start from.
+    """An image to start from.
 
     Attributes:
         encoded: RGB, what the encoder gets.
@@ -87,19 +87,19 @@ def prepare_image(
     size: tuple[int, int],
     options: Options,
 ) -> PreparedImage:
-    """Make one picture ready for the encoder.
+    """Make one image ready for the encoder.
 
     Args:
         image: In any mode and size.
         start: How it is to be treated.
         masks: As :func:`prepare_masks` gives them.
         size: Width and height to paint, in pixels.
-        options: The background's colour and the upscaler are read from them.
+        options: The background's color and the upscaler are read from them.
 
     Raises:
-        RequestError: Picture and mask do not go together, or an option cannot be used.
+        RequestError: Image and mask do not go together, or an option cannot be used.
     """
-    image = flatten_alpha(image, options.background_colour)
+    image = flatten_alpha(image, options.background_color)
     upscaler = find_upscaler(options.image_upscaler)
     box = None if masks is None else masks.box
     if box is None:
@@ -126,22 +126,24 @@ def _misfit(image: Image.Image, mask: Image.Image) -> str:
     return f"{sizes}; give both the same size, or have the image resized by another mode"
 
 
-def composite_original(image: Image.Image, picture: PreparedImage, options: Options) -> Image.Image:
-    """Lay what stays of the original over a painted picture.
+def composite_original(
+    image: Image.Image, prepared: PreparedImage, options: Options
+) -> Image.Image:
+    """Lay what stays of the original over a painted prepared.
 
     Args:
         image: RGB, as decoded.
-        picture: What it was started from.
-        options: ``overlay_original`` off leaves the picture as it is.
+        image: What it was started from.
+        options: ``overlay_original`` off leaves the image as it is.
     """
-    if picture.overlay is None or not options.overlay_original:
+    if prepared.overlay is None or not options.overlay_original:
         return image
-    if picture.box is not None:
-        left, top, right, bottom = picture.box
-        whole = Image.new("RGBA", picture.overlay.size)
+    if prepared.box is not None:
+        left, top, right, bottom = prepared.box
+        whole = Image.new("RGBA", prepared.overlay.size)
         upscaler = find_upscaler(options.image_upscaler)
         whole.paste(resize_image(image, right - left, bottom - top, "crop", upscaler), (left, top))
         image = whole
     image = image.convert("RGBA")
-    image.alpha_composite(picture.overlay)
+    image.alpha_composite(prepared.overlay)
     return image.convert("RGB")

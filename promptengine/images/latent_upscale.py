@@ -28,7 +28,7 @@ _SMALLEST, _LARGEST = 8, 16384
 
 @dataclass(frozen=True, slots=True)
 class HiresSize:
-    """What a picture is enlarged to, and what is cut off then.
+    """What an image is enlarged to, and what is cut off then.
 
     Attributes:
         width: Pixels before cutting; no multiple of 8 is needed.

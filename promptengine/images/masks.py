@@ -1,4 +1,4 @@
-"""Masks of inpainting: what of a picture is painted anew, 0 (nothing) to 255 (all)."""
+"""Masks of inpainting: what of an image is painted anew, 0 (nothing) to 255 (all)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FILL_BLURS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2), (0, 1))
 
 
 def read_mask(image: Image.Image, *, hard: bool = True) -> Image.Image:
-    """Read a mask off a picture: its alpha channel if that says anything, else its brightness.
+    """Read a mask off an image: its alpha channel if that says anything, else its brightness.
 
     Args:
         image: In any mode.
@@ -59,7 +59,7 @@ def blur_mask(mask: Image.Image, across: float, down: float) -> Image.Image:
 
 
 def _weights(sigma: float) -> list[int]:
-    """The Gaussian from the outside to the centre, in 256ths that add up to 256 over both sides."""
+    """The Gaussian from the outside to the center, in 256ths that add up to 256 over both sides."""
     reach = int(2.5 * sigma + 0.5)
     if reach == 0:
         return [256]
@@ -87,13 +87,13 @@ def _blurred_along(pixels: np.ndarray, axis: int, weights: list[int]) -> np.ndar
 
 
 def mask_box(mask: Image.Image, padding: int, target: tuple[int, int]) -> Box:
-    """The part of a picture that is worked on where only the masked area is painted.
+    """The part of an image that is worked on where only the masked area is painted.
 
     Args:
         mask: In mode L.
         padding: Pixels to add around what is marked.
         target: Width and height that the part will be brought to; the box is widened to their
-            proportions as far as the picture goes.
+            proportions as far as the image goes.
 
     Raises:
         RequestError: The mask marks nothing.
@@ -101,7 +101,7 @@ def mask_box(mask: Image.Image, padding: int, target: tuple[int, int]) -> Box:
     marked = mask.getbbox()
     if marked is None:
         message = "the mask marks nothing, so there is no masked area to paint"
-        raise RequestError(f"{message}; mark something, or paint the whole picture", field="mask")
+        raise RequestError(f"{message}; mark something, or paint the whole image", field="mask")
     left, top = (max(edge - padding, 0) for edge in marked[:2])
     right = min(marked[2] + padding, mask.width)
     bottom = min(marked[3] + padding, mask.height)
@@ -146,12 +146,12 @@ def latent_mask(mask: Image.Image, width: int, height: int, *, hard: bool = True
 
 
 def overlay(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """What of a picture stays, as RGBA to lay over a new one."""
+    """What of an image stays, as RGBA to lay over a new one."""
     return _kept(image, mask).convert("RGBA")
 
 
 def fill_masked(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """Fill the masked part of a picture with the colours around it, blurred from far to near."""
+    """Fill the masked part of an image with the colors around it, blurred from far to near."""
     kept = _kept(image, mask)
     canvas = Image.new("RGBA", image.size)
     for radius, times in _FILL_BLURS:
@@ -162,7 +162,7 @@ def fill_masked(image: Image.Image, mask: Image.Image) -> Image.Image:
 
 
 def _kept(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """What a mask leaves of a picture, with premultiplied alpha."""
+    """What a mask leaves of an image, with premultiplied alpha."""
     kept = Image.new("RGBa", image.size)
     kept.paste(image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(mask))
     return kept

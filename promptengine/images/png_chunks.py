@@ -43,7 +43,7 @@ _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 
 @dataclass(frozen=True, slots=True)
 class ImageTexts:
-    """What a picture's file says beside its pixels.
+    """What an image's file says beside its pixels.
 
     Attributes:
         format: PNG, JPEG, WEBP or GIF.
@@ -72,10 +72,10 @@ class _Reader:
     def take(self, count: int) -> bytes:
         self._steps -= 1
         if self._steps < 0:
-            raise _Damaged("the picture is cut into more pieces than any program writes")
+            raise _Damaged("the image is cut into more pieces than any program writes")
         found = self._file.read(count)
         if len(found) < count:
-            raise _Damaged("the picture ends early; is it whole?")
+            raise _Damaged("the image ends early; is it whole?")
         return found
 
     def text(self, count: int) -> bytes:
@@ -89,18 +89,18 @@ class _Reader:
         try:
             found = stream.decompress(data, MOST_TEXT_BYTES - self._texts + 1)
         except zlib.error:
-            raise _Damaged("a compressed text in the picture is damaged") from None
+            raise _Damaged("a compressed text in the image is damaged") from None
         self._spend(len(found))
         return found
 
     def _spend(self, count: int) -> None:
         self._texts += count
         if self._texts > MOST_TEXT_BYTES:
-            raise _Damaged("the picture holds more than 16 MiB of text, which is too much")
+            raise _Damaged("the image holds more than 16 MiB of text, which is too much")
 
     def skip(self, count: int) -> None:
         if self._file.tell() + count > self._size:
-            raise _Damaged("the picture ends early; is it whole?")
+            raise _Damaged("the image ends early; is it whole?")
         self._file.seek(count, 1)
 
     def unpack(self, form: str) -> tuple[int, ...]:
@@ -108,10 +108,10 @@ class _Reader:
 
 
 def read_texts(path: Path) -> ImageTexts | None:
-    """Read the texts inside a picture; None where the file is no picture of these formats.
+    """Read the texts inside an image; None where the file is no image of these formats.
 
     Raises:
-        PictureError: The picture is damaged or cut off, or its text is too long.
+        ImageError: The image is damaged or cut off, or its text is too long.
         OSError: The file cannot be read.
     """
     with path.open("rb") as file:
@@ -122,11 +122,11 @@ def texts_of(file: BinaryIO, name: Path) -> ImageTexts | None:
     """The same for an open file that can be sought in.
 
     Args:
-        file: The picture.
+        file: The image.
         name: What errors call it.
 
     Raises:
-        PictureError: The picture is damaged or cut off, or its text is too long.
+        ImageError: The image is damaged or cut off, or its text is too long.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -179,7 +179,7 @@ def _png(reader: _Reader) -> ImageTexts:
             data = reader.text(length)
             (checksum,) = reader.unpack(">I")
             if zlib.crc32(data, zlib.crc32(kind)) != checksum:
-                raise _Damaged("a text in the picture is damaged: its checksum is wrong")
+                raise _Damaged("a text in the image is damaged: its checksum is wrong")
             keyword, text = _png_text(reader, kind, data)
             texts.setdefault(keyword, text)
         else:
@@ -207,7 +207,7 @@ def _jpeg(reader: _Reader) -> ImageTexts:
     while True:
         (marker,) = reader.unpack(">B")
         if marker != 0xFF:
-            raise _Damaged("the picture is damaged: a segment is not where it should be")
+            raise _Damaged("the image is damaged: a segment is not where it should be")
         while marker == 0xFF:
             (marker,) = reader.unpack(">B")
         if marker in (_START_OF_SCAN, _END_OF_IMAGE):
@@ -216,7 +216,7 @@ def _jpeg(reader: _Reader) -> ImageTexts:
             continue
         (length,) = reader.unpack(">H")
         if length < 2:
-            raise _Damaged("the picture is damaged: a segment has no length")
+            raise _Damaged("the image is damaged: a segment has no length")
         if marker not in (_APP1, _COMMENT):
             reader.skip(length - 2)
             continue
@@ -251,7 +251,7 @@ def _gif(reader: _Reader) -> ImageTexts:
     """Blocks, each a chain of pieces of at most 255 bytes (GIF89a, sections 15 to 27)."""
     reader.take(6)
     _, _, flags, _, _ = reader.unpack("<HHBBB")
-    _skip_colours(reader, flags)
+    _skip_colors(reader, flags)
     comments: list[bytes] = []
     while True:
         (block,) = reader.unpack(">B")
@@ -262,16 +262,16 @@ def _gif(reader: _Reader) -> ImageTexts:
             comments += _gif_pieces(reader, keep=label == _COMMENT)
         elif block == _IMAGE:
             *_, flags = reader.unpack("<HHHHB")
-            _skip_colours(reader, flags)
+            _skip_colors(reader, flags)
             reader.skip(1)
             _gif_pieces(reader, keep=False)
         else:
-            raise _Damaged("the picture is damaged: a block is of no known kind")
+            raise _Damaged("the image is damaged: a block is of no known kind")
     text = b"".join(comments).decode("utf-8", "replace")
     return ImageTexts("GIF", {"comment": text} if text else {})
 
 
-def _skip_colours(reader: _Reader, flags: int) -> None:
+def _skip_colors(reader: _Reader, flags: int) -> None:
     if flags & 0x80:
         reader.skip(3 << (flags % 8 + 1))
 

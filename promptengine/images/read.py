@@ -1,4 +1,4 @@
-"""What a picture, or a text file, says about how it was made."""
+"""What an image, or a text file, says about how it was made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class ImageInfo:
         path: The file.
         format: PNG, JPEG, WEBP, GIF or text.
         source: Where the infotext was: a chunk's keyword, ``UserComment``, ``comment``, the name of
-            the text file beside the picture, or ``NovelAI``; empty where there is none.
+            the text file beside the image, or ``NovelAI``; empty where there is none.
         infotext: As read, or None where the file has none.
         texts: All other texts in the file, by keyword, such as ComfyUI's ``workflow``.
         program: The name of another program whose metadata this is, where there is no infotext; else
@@ -55,13 +55,13 @@ class ImageInfo:
 
 
 def read_image_info(path: str | Path) -> ImageInfo:
-    """Read what a picture says about itself, or what a text file says.
+    """Read what an image says about itself, or what a text file says.
 
-    A picture without an infotext may have it in a text file of its name beside it, which counts only
+    An image without an infotext may have it in a text file of its name beside it, which counts only
     if it has parameters: such files often hold a caption. Another program's metadata is no infotext.
 
     Raises:
-        PictureError: The file is damaged, cut off, empty, or neither a picture nor text.
+        ImageError: The file is damaged, cut off, empty, or neither an image nor text.
         OSError: The file cannot be read.
     """
     place = Path(path)
@@ -69,10 +69,10 @@ def read_image_info(path: str | Path) -> ImageInfo:
     if found is None:
         text = _text_file(place)
         if text is None:
-            message = "neither a picture (PNG, JPEG, WEBP, GIF) nor a text in UTF-8"
+            message = "neither an image (PNG, JPEG, WEBP, GIF) nor a text in UTF-8"
             raise ImageError(message, path=place)
         if not text.strip():
-            raise ImageError("the file is empty: neither a picture nor an infotext", path=place)
+            raise ImageError("the file is empty: neither an image nor an infotext", path=place)
         if program := program_of({"": text}):
             return ImageInfo(place, "text", "", None, {place.name: text}, program)
         return ImageInfo(place, "text", place.name, read_infotext(text), {})
@@ -87,7 +87,7 @@ def read_image_info(path: str | Path) -> ImageInfo:
 
 
 def infotext_in(found: ImageTexts) -> tuple[str, Infotext | None]:
-    """Where among a picture's texts its infotext is, as :class:`ImageInfo` says, and the infotext."""
+    """Where among an image's texts its infotext is, as :class:`ImageInfo` says, and the infotext."""
     own = from_json(found.texts.get(OWN_KEYWORD, ""))
     text = found.texts.get(KEYWORD)
     # Where the two differ, another program has changed the one that it knows.
@@ -104,8 +104,8 @@ def infotext_in(found: ImageTexts) -> tuple[str, Infotext | None]:
     return ("", None) if novelai is None else ("NovelAI", novelai)
 
 
-def _beside(picture: Path) -> tuple[str, Infotext | None]:
-    path = picture.with_suffix(".txt")
+def _beside(image: Path) -> tuple[str, Infotext | None]:
+    path = image.with_suffix(".txt")
     try:
         text = _text_file(path)
     except (OSError, ImageError):
@@ -118,7 +118,7 @@ def _text_file(path: Path) -> str | None:
     """The content of a text file; None where it is none.
 
     Raises:
-        PictureError: It is text, and longer than any infotext.
+        ImageError: It is text, and longer than any infotext.
     """
     most = 4 * MOST_INFOTEXT
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Sizes of pictures changed as WebUI does, to the last bit."""
+"""Sizes of images changed as WebUI does, to the last bit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UPSCALERS: Final = {
     "Lanczos": Resampling.LANCZOS,
     "Nearest": Resampling.NEAREST,
 }
-"""Upscalers of pictures by WebUI's names; ``None`` is Pillow's Lanczos in one go."""
+"""Upscalers of images by WebUI's names; ``None`` is Pillow's Lanczos in one go."""
 
 
 def find_upscaler(name: str) -> Resampling | None:
@@ -40,14 +40,14 @@ def resize_image(
     mode: ResizeMode = "stretch",
     upscaler: Resampling | None = None,
 ) -> Image.Image:
-    """Bring a picture to a size.
+    """Bring an image to a size.
 
     Args:
         image: RGB, or L for masks.
         width: Wanted, in pixels.
         height: Likewise.
         mode: ``stretch`` ignores the proportions; ``crop`` covers the size and cuts what is over;
-            ``pad`` fits into it and continues the edges. ``latent`` leaves the picture alone.
+            ``pad`` fits into it and continues the edges. ``latent`` leaves the image alone.
         upscaler: See :func:`find_upscaler`.
     """
     if mode == "latent":
@@ -94,7 +94,7 @@ def _scaled(
 
 
 def _edges(image: Image.Image, left: int, top: int) -> list[tuple[Image.Image, tuple[int, int]]]:
-    """What stands beside a picture that was fitted in: each edge line, continued, and where it goes."""
+    """What stands beside an image that was fitted in: each edge line, continued, and where it goes."""
     pixels = np.asarray(image)
     found: list[tuple[np.ndarray, tuple[int, int]]] = []
     if top > 0:
@@ -113,7 +113,7 @@ def _beyond(lines: np.ndarray) -> np.ndarray:
     """The line that Pillow's bicubic filter reads off the very edge, ``[1, …]``.
 
     Args:
-        lines: The outermost line and, if there is one, its neighbour.
+        lines: The outermost line and, if there is one, its neighbor.
     """
-    edge, neighbour = lines[0].astype(int), lines[-1].astype(int)
-    return ((9 * edge - neighbour + 4) // 8).clip(0, 255).astype(np.uint8)[None]
+    edge, neighbor = lines[0].astype(int), lines[-1].astype(int)
+    return ((9 * edge - neighbor + 4) // 8).clip(0, 255).astype(np.uint8)[None]

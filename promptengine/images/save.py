@@ -1,4 +1,4 @@
-"""Pictures as files with their infotext, written whole or not at all."""
+"""Images as files with their infotext, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _LONGEST_SEGMENT: Final = 0xFFFF - 2
 def save_image(
     image: Image, path: str | Path, infotext: str | Infotext = "", *, quality: int = 80
 ) -> None:
-    """Write a picture in the format of its suffix, with its infotext where WebUI has it.
+    """Write an image in the format of its suffix, with its infotext where WebUI has it.
 
     A PNG holds WebUI's ``parameters`` chunk and, for an :class:`~promptengine.infotext.read.Infotext`,
     a chunk ``promptengine`` with the same as JSON, so that what is read from it equals what was
@@ -50,14 +50,14 @@ def save_image(
     which no file can hold, become U+FFFD.
 
     Args:
-        image: The picture, RGB.
+        image: The image, RGB.
         path: Where to, ending in ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``; an existing file is
             replaced at once, never half.
         infotext: As text or as structure; empty for none.
         quality: Of JPEG and WEBP, 1 to 100; 80 is WebUI's.
 
     Raises:
-        PictureError: Another suffix, a picture too large for the format, or a text too long for it
+        ImageError: Another suffix, an image too large for the format, or a text too long for it
             (JPEG holds 32,000 characters).
         OSError: The folder is missing or not writable, or the disk is full.
     """
@@ -74,7 +74,7 @@ def save_png(image: Image, path: str | Path, infotext: str | Infotext = "") -> N
     """Write a PNG with its infotext, whatever the suffix; see :func:`save_image`.
 
     Raises:
-        PictureError: A text of more characters than are read again.
+        ImageError: A text of more characters than are read again.
         OSError: The folder is missing or not writable, or the disk is full.
     """
     target = Path(path)
@@ -88,15 +88,15 @@ def encode_image(
     """The bytes of the file that :func:`save_image` would write.
 
     Args:
-        image: The picture, RGB.
+        image: The image, RGB.
         suffix: ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``.
         infotext: As text or as structure; empty for none.
         quality: Of JPEG and WEBP, 1 to 100.
 
     Raises:
-        PictureError: A picture too large for the format, or a text too long for it.
+        ImageError: An image too large for the format, or a text too long for it.
     """
-    name, file = Path(f"picture{suffix}"), BytesIO()
+    name, file = Path(f"image{suffix}"), BytesIO()
     _write(image, file, _options(_FORMATS[suffix], infotext, quality, name), name)
     return file.getvalue()
 
@@ -107,7 +107,7 @@ def _options(form: str, infotext: str | Infotext, quality: int, name: Path) -> d
         return {"format": form, **_chunks(infotext, name)}
     exif = make_exif(str(infotext)) if str(infotext) else b""
     if len(str(infotext)) > MOST_INFOTEXT:
-        raise ImageError("the infotext is longer than a picture may hold", path=name)
+        raise ImageError("the infotext is longer than an image may hold", path=name)
     if form == "JPEG" and len(exif) > _LONGEST_SEGMENT:
         message = (
             "the infotext is too long for JPEG, which holds 32,000 characters; use PNG or WEBP"
@@ -123,7 +123,7 @@ def _chunks(infotext: str | Infotext, name: Path) -> dict[str, Any]:
     text = _encodable(str(infotext))
     own = _encodable(to_json(infotext)) if isinstance(infotext, Infotext) else ""
     if len(text) > MOST_INFOTEXT:
-        raise ImageError("the infotext is longer than a picture may hold", path=name)
+        raise ImageError("the infotext is longer than an image may hold", path=name)
     if text:
         chunks.add_text(KEYWORD, text)
     if own:

@@ -1,1 +1,1 @@
-"""From the text inside a picture back to what makes the picture again."""
+"""From the text inside an image back to what makes the image again."""

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 __all__ = [
     "FIELDS",
+    "INIT_IMAGE_FIELDS",
     "OPTIONS",
-    "PICTURE_FIELDS",
     "RECORDS",
     "InfotextField",
     "parse_float",
@@ -117,9 +117,9 @@ FIELDS: Final[Mapping[str, InfotextField]] = {
     "Variation seed": InfotextField("subseed", parse_int),
     "Variation seed strength": InfotextField("subseed_strength", parse_float),
 }
-"""Labels of what a request for a picture holds."""
+"""Labels of what a request for an image holds."""
 
-PICTURE_FIELDS: Final[Mapping[str, InfotextField]] = {
+INIT_IMAGE_FIELDS: Final[Mapping[str, InfotextField]] = {
     "Image CFG scale": InfotextField("image_cfg_scale", parse_float),
     "Inpaint area": InfotextField(
         "inpaint_full_res", {"Whole picture": False, "Only masked": True}.__getitem__
@@ -131,7 +131,7 @@ PICTURE_FIELDS: Final[Mapping[str, InfotextField]] = {
     "Masked area padding": InfotextField("inpaint_full_res_padding", parse_int),
     "Masked content": InfotextField("inpainting_fill", _FILLS.index),
 }
-"""Labels of what a request for a change of a picture holds."""
+"""Labels of what a request for a change of an image holds."""
 
 RECORDS: Final = frozenset(
     {
@@ -150,4 +150,4 @@ RECORDS: Final = frozenset(
         "Version",
     }
 )
-"""Labels that say something about a picture without asking for anything."""
+"""Labels that say something about an image without asking for anything."""

@@ -1,4 +1,4 @@
-"""What NovelAI writes into its pictures, as an infotext.
+"""What NovelAI writes into its images, as an infotext.
 
 Its PNGs hold the prompt under ``Description`` and all else as a JSON object under ``Comment``. WebUI
 gives them ``Clip skip: 2, ENSD: 31337``, with which it comes closest to that service's first model.
@@ -41,11 +41,11 @@ _READ: Final = {*_LABELS, "uc", "prompt", "width", "height"}
 
 
 def read_novelai(texts: Mapping[str, str], size: tuple[int, int] | None) -> Infotext | None:
-    """Read the texts of a picture by NovelAI; None where they are another program's.
+    """Read the texts of an image by NovelAI; None where they are another program's.
 
     Args:
-        texts: By the keyword that the picture's file has them under.
-        size: Of the picture, in pixels.
+        texts: By the keyword that the image's file has them under.
+        size: Of the image, in pixels.
 
     Returns:
         Prompts and entries under WebUI's labels; what has none there is under ``NovelAI …``.

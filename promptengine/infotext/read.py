@@ -56,7 +56,7 @@ def _no_entries() -> Mapping[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Infotext:
-    """What a picture says about itself.
+    """What an image says about itself.
 
     Attributes:
         prompt: Tags included, without outer white space.

@@ -1,4 +1,4 @@
-"""An infotext, turned into the request that makes its picture again."""
+"""An infotext, turned into the request that makes its image again."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, Final, cast
 from promptengine.errors import RequestError
 from promptengine.infotext.fields import (
     FIELDS,
+    INIT_IMAGE_FIELDS,
     OPTIONS,
-    PICTURE_FIELDS,
     RECORDS,
     InfotextField,
     parse_float,
@@ -40,7 +40,7 @@ from promptengine.request.request import GenerationRequest, append_hypernetwork
 __all__ = ["Recipe", "recipe_from_infotext", "without"]
 
 _MOST_NETWORKS: Final = 200
-"""Of one kind that are looked up; no picture has more."""
+"""Of one kind that are looked up; no image has more."""
 
 _ADDED_NETWORK: Final = re.compile(r"AddNet (Module|Model|Weight A|Weight B) ([0-9]{1,3})")
 _SHOWN_CHARACTERS: Final = 80
@@ -71,10 +71,10 @@ _CIVITAI_KINDS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What makes a picture again.
+    """What makes an image again.
 
     Attributes:
-        request: For one picture.
+        request: For one image.
         checkpoint: The model's file, or None where the infotext names none or it is not here.
         vae: Likewise.
         options: WebUI's settings that the infotext names or implies, by WebUI's names of them, such
@@ -122,7 +122,7 @@ class _Draft:
 
 
 def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
-    """Work out what makes the picture of an infotext again.
+    """Work out what makes the image of an infotext again.
 
     What cannot be used of an infotext is left out, and a diagnostic says so.
     Files are looked up by their hash first and then by their name, which reads the files that the
@@ -159,7 +159,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     _take_skipped(draft)
     _take_labels(draft, OPTIONS, draft.options)
     _take_labels(draft, FIELDS, draft.fields)
-    _note_start_picture(draft)
+    _note_start_image(draft)
     _rename_networks(draft, hashes)
     _report_rest(draft, infotext)
     return Recipe(
@@ -297,7 +297,7 @@ def _take_size(draft: _Draft) -> None:
     if why := draft.set(width=width, height=height):
         draft.refuse("Size", value, why)
     elif (width, height) != size:
-        draft.say(f"size {size[0]}x{size[1]} makes a picture of {width}x{height}", "info")
+        draft.say(f"size {size[0]}x{size[1]} makes an image of {width}x{height}", "info")
 
 
 def _take_hires(draft: _Draft, kind: str) -> None:
@@ -398,11 +398,11 @@ def _take_skipped(draft: _Draft) -> None:
     value = draft.left.pop("Hypernet skipped", "")
     for item in islice(skipped_items(value), _MOST_NETWORKS):
         name = item.rpartition(" (")[0] or item
-        message = f"the picture was made without hypernetwork {item}"
+        message = f"the image was made without hypernetwork {item}"
         if draft.finder.registry.find("hypernet", name) is None:
             draft.say(message, "info")
         else:
-            draft.say(f"{message}, which is here now; take its tag out for the same picture")
+            draft.say(f"{message}, which is here now; take its tag out for the same image")
 
 
 def _take_labels(
@@ -420,11 +420,11 @@ def _take_labels(
         draft.options.setdefault("randn_source", "NV")
 
 
-def _note_start_picture(draft: _Draft) -> None:
-    """Say so where a picture was made from another one, which no infotext holds."""
-    changed = draft.left.keys() & (PICTURE_FIELDS.keys() | {"Init image hash"})
+def _note_start_image(draft: _Draft) -> None:
+    """Say so where an image was made from another one, which no infotext holds."""
+    changed = draft.left.keys() & (INIT_IMAGE_FIELDS.keys() | {"Init image hash"})
     strength = "denoising_strength" in draft.fields and "enable_hr" not in draft.fields
-    _take_labels(draft, PICTURE_FIELDS, draft.fields)
+    _take_labels(draft, INIT_IMAGE_FIELDS, draft.fields)
     if changed or strength:
         # A strength alone may be what an extension writes, or the rest of a second pass.
         made = "was" if changed else "may have been"

@@ -103,7 +103,7 @@ def implied_labels(version: str, prompt: str, sampler: str) -> dict[str, bool]:
 
 
 def size_of(value: str) -> tuple[int, int] | None:
-    """Width and height of ``512x768``, or None where the text is no size that a picture can have."""
+    """Width and height of ``512x768``, or None where the text is no size that an image can have."""
     match = _SIZE.match(value)
     if match is None or len(value) > 2 * _MOST_DIGITS:
         return None
@@ -111,7 +111,7 @@ def size_of(value: str) -> tuple[int, int] | None:
 
 
 def first_pass_size(first: tuple[int, int] | None, size: tuple[int, int]) -> tuple[int, int] | None:
-    """The size of the first pass of a picture of 2022.
+    """The size of the first pass of an image of 2022.
 
     Args:
         first: Width and height under ``First pass size``; a 0 leaves the choice to WebUI.

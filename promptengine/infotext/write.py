@@ -1,4 +1,4 @@
-"""The text inside a picture that says how it was made, as WebUI writes it."""
+"""The text inside an image that says how it was made, as WebUI writes it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _pair(key: str, value: object) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InfotextContext:
-    """What the pictures of a job were made with, beside what was asked for.
+    """What the images of a job were made with, beside what was asked for.
 
     Attributes:
         sampler: The sampler's own name.
@@ -75,7 +75,7 @@ class InfotextContext:
         embedding_hashes: See :func:`promptengine.text.conditioning.embedding_hashes`.
         scheduler: The label of a schedule type that was asked for beside the sampler, as WebUI 1.10
             writes it.
-        mask_strength: "Conditional mask weight", where an inpainting model saw a picture.
+        mask_strength: "Conditional mask weight", where an inpainting model saw an image.
         seed_delta: ENSD, where it is to be told.
         levels: What was done to the model's noise levels.
         sampling: Entries of prompts and sampling that stand behind those of networks.
@@ -106,13 +106,13 @@ def generation_entries(
     seed: int,
     variation_seed: int | None = None,
 ) -> dict[str, object]:
-    """The entries of one picture, in WebUI's order.
+    """The entries of one image, in WebUI's order.
 
     Args:
         request: What was asked for.
         making: What it was made with.
-        seed: Of this picture.
-        variation_seed: Of this picture, where there is a variation.
+        seed: Of this image.
+        variation_seed: Of this image, where there is a variation.
 
     Returns:
         Keys and values; None where an entry does not apply. ``RNG`` is absent only where noise is a

@@ -24,7 +24,7 @@ __all__ = ["attention", "emphasis"]
 _ROUND, _SQUARE = 1.1, 1 / 1.1
 _SPECIAL = re.compile(r"[\\()\[\]:]|\bBREAK\b")
 # Up to this many brackets deep, factors multiply in the reference's order (closers as they come), so
-# that floats are equal to the last bit and neighbours merge where the reference's do. Deeper down
+# that floats are equal to the last bit and neighbors merge where the reference's do. Deeper down
 # running products take over; they keep the work linear and agree to about 1e-16 a bracket.
 _EXACT_DEPTH = 32
 
@@ -43,7 +43,7 @@ def attention(text: str | MappedText) -> tuple[Fragment, ...]:
         text: A scheduled text; as an excerpt where it was put together from pieces of a source.
 
     Returns:
-        At least one fragment; neighbours of equal weight are merged. Spans point into the source.
+        At least one fragment; neighbors of equal weight are merged. Spans point into the source.
         Weights are products of factors, 1.0 where there is no bracket, and -1.0 times that for
         ``BREAK``. A product beyond a float's range is infinite or 0.
     """

@@ -136,7 +136,7 @@ def _feed() -> type[Any]:
 def place(lexemes: list[Lexeme], excerpt: MappedText) -> list[Lexeme]:
     """Move lexemes from offsets in an excerpt's text to offsets in the source.
 
-    Neighbours of type TEXT become one, as far as they are one run of the source: each lexeme of text
+    Neighbors of type TEXT become one, as far as they are one run of the source: each lexeme of text
     is the source at its place.
 
     Args:

@@ -367,7 +367,7 @@ def _no_weight(excerpt: MappedText, text: Lexeme, closer: Lexeme) -> Diagnostic:
     if _WEIGHT.fullmatch(text.text):
         effect = "its bracket stays open here"
     else:
-        effect = "it stays in the text, which is emphasised by 1.1"
+        effect = "it stays in the text, which is emphasized by 1.1"
     numeric = any(character.isdecimal() for character in text.text)
     hint = "write a number such as 1.2 after the colon, or \\: for the character itself"
     if _DECIMAL_COMMA.fullmatch(text.text):

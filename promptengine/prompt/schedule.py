@@ -43,7 +43,7 @@ def schedule(
             fraction, with or without a dot, and the second pass repeats the first one's schedule.
 
     Returns:
-        Segments in ascending order, the last of which ends at the pass's last step. Neighbours may
+        Segments in ascending order, the last of which ends at the pass's last step. Neighbors may
         hold the same text. Work grows with the text times the segments, of which there are at most
         as many as steps.
     """

@@ -10,7 +10,7 @@ no name leads out of the folders.
 case. Checkpoints, VAEs and embeddings may be named with their suffix as well. Where several files have one stem, the first keeps
 it; a file directly in the scanned folder goes before those in sub-folders, since the stem *is* its
 path. The others are named by the shortest path that is theirs alone: ``style/ink``, or
-``ink.safetensors`` beside ``ink.pt``, or ``LyCORIS/ink`` beside ``Lora/ink``. Pictures stand in a
+``ink.safetensors`` beside ``ink.pt``, or ``LyCORIS/ink`` beside ``Lora/ink``. Images stand in a
 folder of embeddings for what they may carry; they come after all other files and clash with none.
 """
 
@@ -333,7 +333,7 @@ class _Index:
         return tuple(found.values())[: max(limit, 0)]
 
     def _candidates(self, wanted: str) -> list[int]:
-        """Choose the few that have the most pairs of neighbouring letters in common.
+        """Choose the few that have the most pairs of neighboring letters in common.
 
         Comparing all letter by letter would take ten times as long.
         """
@@ -406,7 +406,7 @@ def _fill(kind: Kind, roots: Sequence[Path], former: _Shelf) -> _Shelf:
     seen: set[tuple[int, int]] = set()
     drafts = [entry for root in roots for entry in walk_models(kind, root, seen, folders)]
     winners: dict[str, RegistryEntry] = {}
-    # A picture among embeddings may be no more than that, and must not take a word from a file.
+    # An image among embeddings may be no more than that, and must not take a word from a file.
     ranks = sorted(drafts, key=lambda e: (is_image_name(e.path.name), "/" in e.relative))
     for draft in ranks:
         winners.setdefault(draft.name, draft)

@@ -1,7 +1,7 @@
 """What model files a folder holds, and what lies beside each of them.
 
 Only names, sizes and times are read here, the header of a LoRA for its alias, and the small
-side-cars that WebUI's users keep next to a file: a picture, a text, a JSON object.
+side-cars that WebUI's users keep next to a file: an image, a text, a JSON object.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
     "vae": (".pt", ".ckpt", ".safetensors"),
     "embedding": (".pt", ".safetensors", ".bin", ".png", ".webp"),
 }
-_PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+_IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 _DIFFUSERS_INDEX: Final = "model_index.json"
 _MISSING: Final = -1
 
@@ -89,14 +89,16 @@ class RegistryEntry:
 
 
 def preview(entry: RegistryEntry) -> Path | None:
-    """Return the picture beside a file: ``stem.png``, else ``stem.preview.png``.
+    """Return the image beside a file: ``stem.png``, else ``stem.preview.png``.
 
     Other suffixes are jpg, jpeg, webp and gif, in this order after png. WebUI takes them in no
     order of its own; PNG first is this project's rule.
     """
     stem = _stem(entry)
-    pictures = (Path(f"{stem}{middle}{end}") for middle in ("", ".preview") for end in _PICTURES)
-    return next((picture for picture in pictures if picture.is_file()), None)
+    images = (
+        Path(f"{stem}{middle}{end}") for middle in ("", ".preview") for end in _IMAGE_SUFFIXES
+    )
+    return next((image for image in images if image.is_file()), None)
 
 
 def description(entry: RegistryEntry) -> str:
@@ -163,7 +165,7 @@ def walk_models(
     """Find the files of a kind below a folder, each named by its stem. Never raises.
 
     Dot-files and dot-folders are left out. A folder with a ``model_index.json`` is one checkpoint.
-    An embedding may be a picture; ``stem.preview.png`` is none, nor is one beside a file of weights
+    An embedding may be an image; ``stem.preview.png`` is none, nor is one beside a file of weights
     with its stem.
 
     Args:
@@ -253,21 +255,21 @@ def _is_model(kind: Kind, stem: str, suffix: str) -> bool:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's suffix is that of a picture; among embeddings it may be one or a preview."""
-    return _split(name)[1].lower() in _PICTURES
+    """Whether a file's suffix is that of an image; among embeddings it may be one or a preview."""
+    return _split(name)[1].lower() in _IMAGE_SUFFIXES
 
 
 def _previews(kind: Kind, names: Sequence[str]) -> set[str]:
-    """The pictures in a folder that only show what another file there does."""
-    pictures = [name for name in names if is_image_name(name)]
+    """The images in a folder that only show what another file there does."""
+    images = [name for name in names if is_image_name(name)]
     shown = {
         stem
-        for stem, suffix in map(_split, set(names) - set(pictures))
+        for stem, suffix in map(_split, set(names) - set(images))
         if _is_model(kind, stem, suffix)
     }
     return {
         name
-        for name in pictures
+        for name in images
         if _split(name)[0] in shown or _split(name)[0].lower().endswith(".preview")
     }
 

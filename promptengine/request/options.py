@@ -44,7 +44,7 @@ class Setting:
         low: Least number allowed.
         high: Greatest number allowed.
         choices: For text, WebUI's values and ours for each; empty where any text will do.
-        only: The one value that can be honoured, for options that this engine does not have.
+        only: The one value that can be honored, for options that this engine does not have.
     """
 
     webui: str
@@ -172,14 +172,14 @@ class Options:
         churn_to: Greatest sigma at which they do; 0 is no limit.
         noise_scale: Standard deviation of noise added on the way; 1 is right in theory.
         unguided_below: Under this sigma every second call leaves the negative prompt out (NGMS).
-        quantise_timesteps: Ask the UNet at whole timesteps only.
+        quantize_timesteps: Ask the UNet at whole timesteps only.
         sgm_noise: Scale the first noise to ``sqrt(1 + sigma**2)`` in place of ``sigma``.
         unipc_variant: UniPC's B(h): ``bh1``, ``bh2`` or ``vary_coeff``.
         unipc_spacing: Where UniPC's steps lie: ``time_uniform``, ``time_quadratic`` or ``logSNR``.
         unipc_order: Order of UniPC; never more than there are steps.
         unipc_lower_order_final: Lower UniPC's order in the last steps.
         sde_noise_per_batch: Draw the noise of SDE samplers for the batch as a whole, so that a
-            picture depends on its neighbours.
+            image depends on its neighbors.
         schedule_type: ``automatic`` is the sampler's own; or ``karras``, ``exponential``,
             ``polyexponential``.
         sigma_min: Lowest sigma of a schedule that was chosen; 0 is the model's.
@@ -206,7 +206,7 @@ class Options:
         overlay_original: After inpainting, put the untouched part of the original on top.
         mask_strength: How much of what is to be painted anew inpainting models do not see, 0 to 1.
         image_upscaler: What enlarges images to start from; ``None`` is Lanczos.
-        background_colour: Put behind transparent images, as ``#rrggbb``.
+        background_color: Put behind transparent images, as ``#rrggbb``.
         extra_noise: Further noise on an image to start from.
         initial_noise_multiplier: Scale of the noise on an image to start from.
         name_model: Write the model's name into the infotext.
@@ -234,7 +234,7 @@ class Options:
     churn_to: float = field(default=0.0, metadata=_number("s_tmax", 0, 100_000))
     noise_scale: float = field(default=1.0, metadata=_number("s_noise", 0, 100))
     unguided_below: float = field(default=0.0, metadata=_number("s_min_uncond", 0, 100_000))
-    quantise_timesteps: bool = field(default=False, metadata=_flag("enable_quantization"))
+    quantize_timesteps: bool = field(default=False, metadata=_flag("enable_quantization"))
     sgm_noise: bool = field(default=False, metadata=_flag("sgm_noise_multiplier"))
     unipc_variant: str = field(default="bh1", metadata=_choice("uni_pc_variant", _UNIPC_VARIANTS))
     unipc_spacing: str = field(
@@ -282,7 +282,7 @@ class Options:
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
     mask_strength: float = field(default=1.0, metadata=_number("inpainting_mask_weight", 0, 1))
     image_upscaler: str = field(default="None", metadata=_text("upscaler_for_img2img"))
-    background_colour: str = field(default="#ffffff", metadata=_text("img2img_background_color"))
+    background_color: str = field(default="#ffffff", metadata=_text("img2img_background_color"))
     extra_noise: float = field(default=0.0, metadata=_number("img2img_extra_noise", 0, 100))
     initial_noise_multiplier: float = field(
         default=1.0, metadata=_number("initial_noise_multiplier", 0, 100)

@@ -397,7 +397,7 @@ def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
 
 
 def _number(text: str) -> float | None:
-    """What Python's ``float`` reads, as in WebUI, save what no picture can be made with."""
+    """What Python's ``float`` reads, as in WebUI, save what no image can be made with."""
     try:
         value = float(text)
     except ValueError:

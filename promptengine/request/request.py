@@ -40,11 +40,11 @@ Policy = Literal["strict", "warn", "ignore"]
 """What to do with a network that cannot be applied: refuse, report with a diagnostic, or only report."""
 
 ResizeMode = Literal["stretch", "crop", "pad", "latent"]
-"""How a picture is brought to size: its proportions ignored, its sides cut, its edges continued, or not
+"""How an image is brought to size: its proportions ignored, its sides cut, its edges continued, or not
 at all but by resizing its latents. WebUI's modes 0 to 3."""
 
 MaskedContent = Literal["fill", "original", "latent noise", "latent nothing"]
-"""What stands under a mask at first: the colours around it, the picture itself, noise, or nothing."""
+"""What stands under a mask at first: the colors around it, the image itself, noise, or nothing."""
 
 MAX_SEED = 2**64 - 1
 LATENT_SCALE = 8
@@ -55,7 +55,7 @@ Share = Annotated[float, Between(0, 1)]
 
 Pixels = Annotated[int, Between(0, _LARGEST)]
 Side = Annotated[int, Between(LATENT_SCALE, _LARGEST), MultipleOf(LATENT_SCALE)]
-"""Pixels of a picture's side."""
+"""Pixels of an image's side."""
 
 Origin = Annotated[int, Between(LATENT_SCALE, _LARGEST)]
 Blur = Annotated[float, Between(0, 256)]
@@ -66,7 +66,7 @@ Seed = Annotated[int, Between(-1, MAX_SEED)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HiresPass:
-    """A second pass over an enlarged first picture: WebUI's "hires. fix". Defaults are WebUI's.
+    """A second pass over an enlarged first image: WebUI's "hires. fix". Defaults are WebUI's.
 
     Attributes:
         scale: How much larger each side gets; not heeded where a side is given.
@@ -106,7 +106,7 @@ class HiresPass:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inpainting:
-    """Which part of a picture is painted anew. Defaults are those of WebUI's page.
+    """Which part of an image is painted anew. Defaults are those of WebUI's page.
 
     Attributes:
         mask: White where to paint. The alpha channel counts instead if there is one that says
@@ -139,14 +139,14 @@ class Inpainting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageStart:
-    """Pictures to start from instead of pure noise: WebUI's img2img. Defaults are WebUI's.
+    """Images to start from instead of pure noise: WebUI's img2img. Defaults are WebUI's.
 
     Attributes:
-        images: One for all pictures of a batch, or one for each.
+        images: One for all images of a batch, or one for each.
         denoising_strength: How much may change, 0 (almost nothing) to 1.
         resize_mode: How they are brought to the request's size.
         inpainting: Which part is painted anew, or None for all.
-        noise_seed: Seed of the encoder's noise for the first picture, n + i for the i-th; None for
+        noise_seed: Seed of the encoder's noise for the first image, n + i for the i-th; None for
             the seeds of the first batch. It is noise for ``latent noise`` too.
 
     Raises:
@@ -185,13 +185,13 @@ class GenerationRequest:
         width: Pixels, a multiple of 8, or None for the checkpoint's own size; where there is an image
             to start from, for the image's, cut to a multiple of 8.
         height: Likewise.
-        batch_size: Images made at once; but see :attr:`images_at_once`.
+        batch_size: Images made at once; but see :attr:`batch_images`.
         batch_count: Batches made one after another.
         clip_skip: 1 reads CLIP's last layer, n the n-th from the end.
         variation_seed: Seed of the noise to move towards, or -1 to have one drawn. Image i then has
             ``variation_seed + i``, and all have the same ``seed``.
         variation_strength: How far to move, 0 (none) to 1.
-        seed_resize_from: Width and height in pixels of a picture whose composition the seed shall
+        seed_resize_from: Width and height in pixels of an image whose composition the seed shall
             keep at this size, or None.
         tiling: Let opposite edges fit.
         hires: A second pass at a higher resolution, or None.
@@ -234,7 +234,7 @@ class GenerationRequest:
         counted = "variation_seed" if self.variation_strength > 0 else "seed"
         last = getattr(self, counted) + self.batch_size * self.batch_count - 1
         if problem := Between(-1, MAX_SEED).problem(last):
-            raise RequestError(f"{counted} is {last} at the last picture{problem}", field=counted)
+            raise RequestError(f"{counted} is {last} at the last image{problem}", field=counted)
         if self.hires and self.start:
             message = (
                 "the high-resolution pass goes with a prompt alone, not with an image to start from"
@@ -246,8 +246,8 @@ class GenerationRequest:
             raise RequestError(f"{message}; make it {count}", field="batch_size")
 
     @property
-    def images_at_once(self) -> int:
-        """Pictures of a batch: fewer than asked for where there are fewer images to start from."""
+    def batch_images(self) -> int:
+        """Images of a batch: fewer than asked for where there are fewer images to start from."""
         given = len(self.start.images) if self.start else 1
         return self.batch_size if given == 1 else given
 
@@ -259,7 +259,7 @@ def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:
         request: With seeds that are drawn already.
         batch: Counted from 0.
     """
-    images = batch * request.images_at_once
+    images = batch * request.batch_images
     start = request.start
     if start is not None and start.noise_seed is None:
         # All batches of one request start from the same latents.
@@ -335,7 +335,7 @@ class NetworkReport:
         name: The network's name as written.
         multiplier: As used, or None where it could not be read; a LoRA's for the text encoder; of one
             that changes over the steps the one of the largest effect.
-        applied: Whether the network changed the model while the picture was made.
+        applied: Whether the network changed the model while the image was made.
         reason: Why not, in words; empty if applied.
         span: The tag's place in the prompt.
         path: The file, where one was found.
@@ -370,7 +370,7 @@ class Progress:
             adaptive) make fewer or more than were asked for.
         steps: Steps of a batch as planned, both passes together.
         denoised: What the latents would be without noise, ``[images, 4, height / 8, width / 8]`` on
-            the device, of all pictures of the batch. To be read during the call only.
+            the device, of all images of the batch. To be read during the call only.
     """
 
     batch: int
@@ -382,7 +382,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GenerationResult:
-    """Finished pictures and the truth about how they were made.
+    """Finished images and the truth about how they were made.
 
     Attributes:
         images: Pillow images, RGB, in order of their seeds.

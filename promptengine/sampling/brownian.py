@@ -1,6 +1,6 @@
 """Noise for SDE samplers: increments of a Brownian motion that its seed alone determines.
 
-However the interval is cut into steps, the same path is walked, so pictures of different step counts
+However the interval is cut into steps, the same path is walked, so images of different step counts
 resemble each other. The construction, and with it every number, is that of torchsde's ``BrownianTree``
 (Li et al., arXiv:2001.01328), which WebUI uses. It is built anew here because theirs draws with torch's
 generators only, and NVIDIA's numbers are wanted as well.
@@ -56,7 +56,7 @@ class BrownianTree:
         self._entropy = entropy
         self._shape = tuple(shape)
         self._source: NoiseSource = source
-        # Neighbouring steps share most of their way down the tree.
+        # Neighboring steps share most of their way down the tree.
         self._noise = lru_cache(maxsize=_KEPT)(self._draw)
         seed = np.random.SeedSequence(entropy, pool_size=_POOL).generate_state(3)[0]
         self._whole = stream(int(seed), source)(self._shape) * sqrt(end - start)

@@ -1,6 +1,6 @@
-"""Which part of a schedule a pass walks that starts from a picture, and what it starts from.
+"""Which part of a schedule a pass walks that starts from an image, and what it starts from.
 
-The less a picture shall change, the later the pass joins the schedule.
+The less an image shall change, the later the pass joins the schedule.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def add_noise(
     noise: Tensor,
     extra: float = 0.0,
 ) -> Tensor:
-    """Put a picture's latents at the noise level where a pass joins its schedule.
+    """Put an image's latents at the noise level where a pass joins its schedule.
 
     Args:
         sampler: Whose levels these are.

@@ -83,7 +83,7 @@ class Seeding:
         variation_seeds: One per image where ``strength`` is above 0.
         strength: How far the first noise moves towards that of the variation seeds, 0 to 1.
         resize_from: Latent ``(height, width)`` at which the first noise is drawn before it is put in
-            the middle of noise of the picture's size, or None.
+            the middle of noise of the image's size, or None.
         delta: Added to the seeds for all noise after the first.
         source: Who draws.
     """
@@ -100,7 +100,7 @@ class Seeding:
 class ImageNoise:
     """Standard normal noise for a batch, drawn image by image and never on the device.
 
-    Every image has a stream of its own, as in WebUI, so an image does not depend on its neighbours or
+    Every image has a stream of its own, as in WebUI, so an image does not depend on its neighbors or
     on the device.
 
     Attributes:
@@ -129,7 +129,7 @@ class ImageNoise:
         return cls(Seeding(seeds=tuple(seeds), source=source), shape, torch.device(device))
 
     def first(self) -> Tensor:
-        """Return the noise that pictures start from ``[images, channels, height, width]``, float32.
+        """Return the noise that images start from ``[images, channels, height, width]``, float32.
 
         To be called once, before :meth:`draw`: variation and seed resize act here, and
         ``seeding.delta`` from here on.
@@ -157,7 +157,7 @@ class ImageNoise:
         if seeding.strength > 0:
             variation = stream(seeding.variation_seeds[index], seeding.source)(shape)
             noise = slerp(noise, variation, seeding.strength)
-        return noise if shape == self.shape else _centred(noise, fresh)
+        return noise if shape == self.shape else _centerd(noise, fresh)
 
 
 def slerp(start: Tensor, end: Tensor, strength: float) -> Tensor:
@@ -175,7 +175,7 @@ def slerp(start: Tensor, end: Tensor, strength: float) -> Tensor:
     return shares[0].unsqueeze(1) * start + shares[1].unsqueeze(1) * end
 
 
-def _centred(noise: Tensor, canvas: Tensor) -> Tensor:
+def _centerd(noise: Tensor, canvas: Tensor) -> Tensor:
     """Put ``noise`` in the middle of a copy of ``canvas``, cut at its edges."""
     result = canvas.clone()
     places: list[tuple[slice, slice]] = []

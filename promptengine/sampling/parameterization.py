@@ -46,7 +46,7 @@ def noise_from(prediction: Prediction, output: Tensor, x: Tensor, alpha: Tensor 
 
 
 def denoised_from(prediction: Prediction, output: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """Return the picture (x0) that a UNet's output implies.
+    """Return the image (x0) that a UNet's output implies.
 
     Args:
         prediction: What the model predicts.
@@ -78,7 +78,7 @@ def predicts_v(ask: Callable[[Tensor, Tensor, Tensor], Tensor], width: int) -> b
     """Find out by a trial, as WebUI does for Stable Diffusion 2, whether a UNet predicts v.
 
     At the noisiest timestep x is all noise: a model of epsilon gives it back, one of v answers with
-    about minus the picture behind it, which lies far below.
+    about minus the image behind it, which lies far below.
 
     Args:
         ask: The UNet as a function of ``x [1, 4, 8, 8]``, ``timestep [1]``, ``context [1, 2, width]``.
@@ -97,7 +97,7 @@ def noise_table(
     Levels stored with the weights hold before those of the configuration, as in WebUI, so that a
     model of zero terminal signal to noise keeps its own. Two repairs: a last alpha of 0 becomes
     4.9e-8, since its sigma would be infinite; and levels that were rounded with the rest of a file
-    until neighbours fell together, which no sampler can tell apart, are computed anew.
+    until neighbors fell together, which no sampler can tell apart, are computed anew.
 
     Args:
         stored: ``alphas_cumprod`` ``[timesteps]`` from the file, or None.

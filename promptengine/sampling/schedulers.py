@@ -200,7 +200,7 @@ def _kl_optimal(
 def _align_your_steps(
     table: DiscreteSchedule, steps: int, _: float, __: float, ___: float
 ) -> Tensor:
-    """The optimised levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
+    """The optimized levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
     levels = np.array(_ALIGNED_SDXL if table.family == "SDXL" else _ALIGNED)
     places = np.linspace(0, 1, steps), np.linspace(0, 1, len(levels))
     sigmas = np.exp(np.interp(*places, np.log(levels)))

@@ -27,7 +27,7 @@ _ASSETS: Final[Mapping[str, tuple[str, str]]] = {
 
 _MARK: Final = b"https://cdn.redoc.ly/redoc/logo-mini.svg"
 _OWN_MARK: Final = b"docs/favicon.png"
-"""Redoc would load a picture from elsewhere, for which it has no setting."""
+"""Redoc would load an image from elsewhere, for which it has no setting."""
 
 _TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
 _POLICY: Final = (

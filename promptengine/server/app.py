@@ -57,7 +57,7 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
 
     Args:
         config: The server's settings.
-        runs: What makes the pictures, in place of the engines of the devices.
+        runs: What makes the images, in place of the engines of the devices.
 
     Raises:
         CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.

@@ -1,4 +1,4 @@
-"""Pictures in JSON: base64 in, decoded within limits, and base64 out."""
+"""Images in JSON: base64 in, decoded within limits, and base64 out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NAME: Final = Path("image")
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of a picture in base64, with or without ``data:image/…;base64,`` in front.
+    """The bytes of an image in base64, with or without ``data:image/…;base64,`` in front.
 
     Raises:
         RequestError: A URL, which is never fetched, or no base64.
@@ -49,7 +49,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def open_base64_images(texts: Sequence[str], limits: Limits) -> tuple[Image.Image, ...]:
-    """Pictures that were sent together, which share what one alone may have.
+    """Images that were sent together, which share what one alone may have.
 
     Raises:
         RequestError: As :func:`open_base64_image`.
@@ -59,10 +59,10 @@ def open_base64_images(texts: Sequence[str], limits: Limits) -> tuple[Image.Imag
 
 
 def open_base64_image(text: str, limits: Limits) -> Image.Image:
-    """A picture that was sent, decoded, turned as its camera noted.
+    """An image that was sent, decoded, turned as its camera noted.
 
     Raises:
-        RequestError: It is no picture, a URL, or larger than allowed.
+        RequestError: It is no image, a URL, or larger than allowed.
     """
     data = decode_base64(text)
     try:
@@ -72,7 +72,7 @@ def open_base64_image(text: str, limits: Limits) -> Image.Image:
 
 
 def base64_image_texts(text: str) -> ImageTexts | None:
-    """The texts inside a picture that was sent, found without decoding a pixel; None for no picture.
+    """The texts inside an image that was sent, found without decoding a pixel; None for no image.
 
     Raises:
         RequestError: It is a URL, no base64, or damaged.

@@ -23,12 +23,12 @@ class Limits:
         json_depth: Lists and objects inside each other.
         prompt_characters: Of each prompt.
         steps: Of each pass.
-        pixels: Of each picture made, after the high-resolution pass.
-        pictures_at_once: Of a batch.
-        pictures: Of all batches together.
-        image_pixels: Of a picture sent, or of all that are sent to start from.
-        images: Pictures sent.
-        joined: Pictures of several jobs that may become one batch.
+        pixels: Of each image made, after the high-resolution pass.
+        batch_images: Of a batch.
+        total_images: Of all batches together.
+        image_pixels: Of an image sent, or of all that are sent to start from.
+        images: Images sent.
+        joined: Images of several jobs that may become one batch.
         schedule_characters: Text times segments of a prompt whose schedule is told, or computed before
             its turn.
     """
@@ -40,8 +40,8 @@ class Limits:
     prompt_characters: int = 20_000
     steps: int = 150
     pixels: int = 2048 * 2048
-    pictures_at_once: int = 16
-    pictures: int = 100
+    batch_images: int = 16
+    total_images: int = 100
     image_pixels: int = 4096 * 4096
     images: int = 16
     joined: int = 8
@@ -67,7 +67,7 @@ class ServerConfig:
         dtype: Of UNet and text model.
         compile: Whether regions of the UNet are compiled.
         replicas: Engines in processes of their own; 0 for one on each device in this process.
-        output: The only folder that pictures are written to.
+        output: The only folder that images are written to.
         styles: WebUI's ``styles.csv``, or None.
         users: Names and passwords; empty lets everybody in.
         cors_origins: Origins of pages that may use the server; ``*`` is any.

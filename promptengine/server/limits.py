@@ -13,7 +13,7 @@ from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Te
 __all__ = [
     "affordable_steps",
     "check_bounds",
-    "check_pictures",
+    "check_image_count",
     "check_second_size",
     "check_size",
     "check_texts",
@@ -36,12 +36,12 @@ def check_bounds(fields: GenerationFields, limits: Limits) -> None:
         "hr_negative_prompt": getattr(fields, "hr_negative_prompt", ""),
     }
     check_texts(texts, limits)
-    _check("prompt", len(prompts), 1, limits.pictures_at_once, "prompts")
-    check_pictures(fields.steps, fields.batch_size, fields.n_iter, limits)
+    _check("prompt", len(prompts), 1, limits.batch_images, "prompts")
+    check_image_count(fields.steps, fields.batch_size, fields.n_iter, limits)
     if isinstance(fields.prompt, list):
         asked = fields.batch_size * fields.n_iter
         if asked not in (1, len(prompts)):
-            message = f"{len(prompts)} prompts make {len(prompts)} pictures, not {asked}"
+            message = f"{len(prompts)} prompts make {len(prompts)} images, not {asked}"
             raise RequestError(f"{message}; leave batch_size and n_iter at 1", field="prompt")
     check_size(fields.width, fields.height, limits)
     if isinstance(fields, Text2Image) and fields.enable_hr:
@@ -70,20 +70,20 @@ def affordable_steps(prompt: Prompt, steps: int, limits: Limits) -> int:
     return steps if schedule_size(prompt, steps) <= limits.schedule_characters else 1
 
 
-def check_pictures(steps: int, at_once: int, batches: int, limits: Limits) -> None:
-    """Refuse too many steps or pictures.
+def check_image_count(steps: int, at_once: int, batches: int, limits: Limits) -> None:
+    """Refuse too many steps or images.
 
     Raises:
         RequestError: There are.
     """
     _check("steps", steps, 1, limits.steps)
-    _check("pictures at once", at_once, 1, limits.pictures_at_once)
-    _check("batches", batches, 1, limits.pictures)
-    _check("pictures in all", at_once * batches, 1, limits.pictures)
+    _check("images at once", at_once, 1, limits.batch_images)
+    _check("batches", batches, 1, limits.total_images)
+    _check("images in all", at_once * batches, 1, limits.total_images)
 
 
 def check_size(width: float, height: float, limits: Limits) -> None:
-    """Refuse a picture that is too large or has no size.
+    """Refuse an image that is too large or has no size.
 
     Raises:
         RequestError: It is.
@@ -93,13 +93,13 @@ def check_size(width: float, height: float, limits: Limits) -> None:
             raise RequestError(f"{name} is {side:g}; it must be {_LEAST_SIDE} or more", field=name)
     if width * height > limits.pixels:
         message = f"{width:g}x{height:g} is more than the {limits.pixels} pixels allowed"
-        raise RequestError(f"{message}; ask for a smaller picture", field="width")
+        raise RequestError(f"{message}; ask for a smaller image", field="width")
 
 
 def check_second_size(
     size: tuple[int, int], scale: float, sides: tuple[int, int], limits: Limits
 ) -> None:
-    """Refuse a second pass that makes too large a picture.
+    """Refuse a second pass that makes too large an image.
 
     Args:
         size: Of the first pass.

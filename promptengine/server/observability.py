@@ -54,7 +54,7 @@ class Metrics:
         self.jobs = Counter(
             "promptengine_jobs", "Jobs ended, by how.", ["state"], registry=self.registry
         )
-        self.pictures = Counter("promptengine_pictures", "Pictures made.", registry=self.registry)
+        self.images_made = Counter("promptengine_images", "Images made.", registry=self.registry)
         self.job_seconds = Histogram(
             "promptengine_job_seconds",
             "Time from a job's start to its end.",
@@ -79,7 +79,7 @@ class Metrics:
         if job.started:
             self.job_seconds.observe(job.ended - job.started)
         made = sum(len(result.images) for batch in list(job.results) for result in batch)
-        self.pictures.inc(made)
+        self.images_made.inc(made)
 
 
 class JsonLines(logging.Formatter):
@@ -107,7 +107,7 @@ def log_job(job: Job) -> None:
         "state": job.state,
         "client": job.client,
         "batches": job.work.batches,
-        "pictures": job.work.batches * job.work.pictures_at_once,
+        "images": job.work.batches * job.work.batch_images,
         "waited_s": round((job.started or job.ended) - job.created, 3),
         "ran_s": round(job.ended - job.started, 3) if job.started else 0.0,
         "error": type(job.error).__name__ if job.error is not None else None,

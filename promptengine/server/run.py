@@ -51,7 +51,7 @@ def serve(config: ServerConfig, extend: Extend | None = None) -> None:
     check_certificate(config)
     sockets = bound_sockets(config.host, config.port)
     # A thread that waits for the interpreter gets it after this time; the loop that answers clients
-    # waits at every read and write while another thread makes pictures.
+    # waits at every read and write while another thread makes images.
     sys.setswitchinterval(_SWITCH_S)
     with ExitStack() as stack:
         for own in sockets:
@@ -61,7 +61,7 @@ def serve(config: ServerConfig, extend: Extend | None = None) -> None:
 
 
 def _replicas(config: ServerConfig) -> AbstractContextManager[Sequence[Run] | None]:
-    """What makes the pictures in other processes; None where this one does."""
+    """What makes the images in other processes; None where this one does."""
     if not config.replicas:
         return nullcontext()
     from promptengine.server.jobs.ray import replica_runs

@@ -39,7 +39,7 @@ class Service:
         metrics: What is counted.
         shown: Which paths clients see.
         devices: Those of this process, which hold a model each.
-        saving: Held while a picture's file gets its number.
+        saving: Held while an image's file gets its number.
     """
 
     config: ServerConfig
@@ -58,7 +58,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
 
     Args:
         config: The server's settings.
-        runs: What makes the pictures, in place of the devices' engines.
+        runs: What makes the images, in place of the devices' engines.
 
     Raises:
         CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.

@@ -83,7 +83,7 @@ def clip_text_model(encoder: PreTrainedModel, *, clip_skip: int = 1) -> TextMode
     if clip_skip > layers:
         message = f"clip_skip is {clip_skip}, and the text model has {layers} layers"
         raise RequestError(message, field="clip_skip")
-    return _model(_Reading(encoder, layer=clip_skip, normalised=True, padding=END_TOKEN))
+    return _model(_Reading(encoder, layer=clip_skip, normalized=True, padding=END_TOKEN))
 
 
 def sd2_text_model(encoder: PreTrainedModel, *, layer: int = 1) -> TextModel:
@@ -94,7 +94,7 @@ def sd2_text_model(encoder: PreTrainedModel, *, layer: int = 1) -> TextModel:
         layer: The last but one of OpenCLIP's layers, counted from the end: 1 for an encoder that is
             kept without its unused last layer, as diffusers does; 2 for a whole one.
     """
-    return _model(_Reading(encoder, layer=layer, normalised=True, padding=_OPEN_CLIP_PADDING))
+    return _model(_Reading(encoder, layer=layer, normalized=True, padding=_OPEN_CLIP_PADDING))
 
 
 def sdxl_text_model(first: PreTrainedModel, second: PreTrainedModel) -> TextModel:
@@ -105,8 +105,8 @@ def sdxl_text_model(first: PreTrainedModel, second: PreTrainedModel) -> TextMode
         second: OpenCLIP-G as a transformers ``CLIPTextModelWithProjection``.
     """
     return _model(
-        _Reading(first, layer=2, normalised=False, padding=END_TOKEN),
-        _Reading(second, layer=2, normalised=False, padding=_OPEN_CLIP_PADDING),
+        _Reading(first, layer=2, normalized=False, padding=END_TOKEN),
+        _Reading(second, layer=2, normalized=False, padding=_OPEN_CLIP_PADDING),
     )
 
 
@@ -122,13 +122,13 @@ class _Reading:
     Attributes:
         encoder: The transformers model.
         layer: The layer that is read, counted from the end: 1 is the last.
-        normalised: Whether the final layer norm follows.
+        normalized: Whether the final layer norm follows.
         padding: The id after the end token.
     """
 
     encoder: PreTrainedModel
     layer: int
-    normalised: bool
+    normalized: bool
     padding: int
 
     def read(
@@ -137,14 +137,14 @@ class _Reading:
         """The states ``[batch, 77, width]``, and the pooled projection where the encoder has one."""
         encoder = self.encoder
         ids = _padded(tokens.to(next(encoder.parameters()).device), self.padding)
-        inner_layer = self.layer > 1 or not self.normalised
+        inner_layer = self.layer > 1 or not self.normalized
         with _standing_in(_token_embedding(encoder), ids, placements, part):
             output: Any = encoder(input_ids=ids, output_hidden_states=inner_layer)
         pooled = getattr(output, "text_embeds", None)
         if not inner_layer:
             return output.last_hidden_state, pooled
         states = output.hidden_states[-self.layer]
-        if self.normalised:
+        if self.normalized:
             inner: Any = getattr(encoder, "text_model", encoder)
             states = inner.final_layer_norm(states)
         return states, pooled

@@ -1,4 +1,4 @@
-"""Captions and templates: which prompt a picture is trained with."""
+"""Captions and templates: which prompt an image is trained with."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ TEMPLATES: Final[Mapping[str, tuple[str, ...]]] = {
 _NUMBERING: Final = re.compile(r"^[-\d]+\s*")
 
 
-def caption_of(picture: Path, *, word_pattern: str = "", word_join: str = " ") -> str:
-    """Find a picture's caption.
+def caption_of(image: Path, *, word_pattern: str = "", word_join: str = " ") -> str:
+    """Find an image's caption.
 
     Args:
-        picture: ``image.png``; the text of ``image.txt`` beside it is the caption if it is there.
+        image: ``image.png``; the text of ``image.txt`` beside it is the caption if it is there.
             Otherwise it is the file's stem without the digits and dashes it begins with.
         word_pattern: Regular expression that finds the words of a stem (its first group, where it
             has groups); empty keeps the stem as it is. Text files are not searched.
@@ -53,10 +53,10 @@ def caption_of(picture: Path, *, word_pattern: str = "", word_join: str = " ") -
         TrainingError: The text file is not UTF-8.
         OSError: It cannot be read.
     """
-    beside = picture.with_suffix(".txt")
+    beside = image.with_suffix(".txt")
     if beside.is_file():
         return _read_text(beside).strip()
-    stem = _NUMBERING.sub("", picture.stem)
+    stem = _NUMBERING.sub("", image.stem)
     if not word_pattern:
         return stem
     found = re.finditer(word_pattern, stem)

@@ -20,7 +20,7 @@ Clipping = Literal["none", "value", "norm"]
 """How gradients are bounded: not, each number of them, or all together by their norm."""
 
 LatentSampling = Literal["once", "deterministic", "random"]
-"""Which latents stand for a picture: one draw for the whole run, the mean, or a draw per use."""
+"""Which latents stand for an image: one draw for the whole run, the mean, or a draw per use."""
 
 Count = Annotated[int, Between(0, 100_000_000)]
 Side = Annotated[int, Between(64, 2048), MultipleOf(8)]
@@ -30,21 +30,21 @@ _PLAIN = HypernetworkSettings(activation="linear", activate_output=False)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConfig:
-    """What decides the result of a training: the same values and pictures give the same network.
+    """What decides the result of a training: the same values and images give the same network.
 
     Attributes:
-        data: Folder of pictures, each with its caption in a ``.txt`` beside it or in its name.
+        data: Folder of images, each with its caption in a ``.txt`` beside it or in its name.
         network: How the network is built; its ``weight_init`` is how it begins.
         widths: Widths to build networks for; None for all that the checkpoint's attention reads.
         steps: Updates of the weights. More of them may be asked for later; the run goes on.
         learning_rate: A number, or ``5e-5:100, 1e-5``: each until its step, counted from the start.
         clipping: How gradients are bounded.
         clip_at: The bound, in the form of ``learning_rate``.
-        batch_size: Pictures in one pass.
+        batch_size: Images in one pass.
         accumulation: Passes in one step.
         width: Pixels, a multiple of 8 from 64 to 2048; None for the checkpoint's own size.
         height: Likewise.
-        resize: Scale and crop every picture to that size; otherwise pictures keep theirs, cut to
+        resize: Scale and crop every image to that size; otherwise images keep theirs, cut to
             multiples of 8, and only those of one size share a batch.
         template: A built-in template's name or a text file of one prompt a line, in which ``[name]``
             is the network's name and ``[filewords]`` the caption.
@@ -53,12 +53,12 @@ class TrainingConfig:
         word_join: What joins those words.
         shuffle_tags: Put the parts between a caption's commas in a new order at each use.
         tag_dropout: Probability, from 0 to below 1, to leave each of these parts out.
-        latent_sampling: Which latents stand for a picture.
-        alpha_weights: Weigh the loss by the pictures' alpha channel.
+        latent_sampling: Which latents stand for an image.
+        alpha_weights: Weigh the loss by the images' alpha channel.
         clip_skip: 1 reads the text model's last layer, n the n-th from the end.
         seed: 0 to 2**64 - 1, or -1 to have one drawn (a resumed run keeps its own).
         gradient_checkpointing: Trade time for memory; changes nothing else.
-        strict_data: Refuse a folder with pictures that cannot be read, which are else skipped with a warning.
+        strict_data: Refuse a folder with images that cannot be read, which are else skipped with a warning.
 
     Raises:
         RequestError: On creation, if a value has another type or is out of its range; names the field and
@@ -118,7 +118,7 @@ class TrainingConfig:
 
     @property
     def varies_text(self) -> bool:
-        """Whether a picture's prompt differs from use to use."""
+        """Whether an image's prompt differs from use to use."""
         return self.shuffle_tags or self.tag_dropout > 0
 
 

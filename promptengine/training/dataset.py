@@ -1,4 +1,4 @@
-"""Pictures of a folder as a training sees them: sized, with caption and weights, in a fixed order."""
+"""Images of a folder as a training sees them: sized, with caption and weights, in a fixed order."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _SUFFIXES: Final = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 _GRID: Final = 8
 _SMALLEST: Final = 64
 _NAMED: Final = 20
-"""Bad pictures that an error names; the rest is counted."""
+"""Bad images that an error names; the rest is counted."""
 _REASON: Final = 120
 _INVISIBLE: Final = "nothing of it is visible, so its alpha leaves no loss"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingImage:
-    """A picture of the data folder, not yet read.
+    """An image of the data folder, not yet read.
 
     Attributes:
         path: The file.
@@ -52,36 +52,36 @@ class Batch:
 
     Attributes:
         index: How many batches came before, from the start of the run.
-        epoch: How often all pictures were seen before.
-        pictures: Indices of pictures of one size.
+        epoch: How often all images were seen before.
+        indices: Indices of images of one size.
     """
 
     index: int
     epoch: int
-    pictures: tuple[int, ...]
+    indices: tuple[int, ...]
 
 
 class _Unreadable(TrainingError):
-    """A file that is no picture, or a damaged one."""
+    """A file that is no image, or a damaged one."""
 
 
 def find_images(
     config: TrainingConfig, *, on_warning: Callable[[str], None] | None = None
 ) -> list[TrainingImage]:
-    """List the pictures of the data folder (its sub-folders apart) by name, with captions.
+    """List the images of the data folder (its sub-folders apart) by name, with captions.
 
-    Pictures that cannot be read are left out, as in WebUI, unless ``config.strict_data`` holds.
+    Images that cannot be read are left out, as in WebUI, unless ``config.strict_data`` holds.
 
     Args:
         config: Where they are, and what is asked of them.
         on_warning: Called with one line that names those left out; by default it is a Python warning.
 
     Raises:
-        TrainingError: No such folder, no picture in it, or some that cannot be used: all are named, each
+        TrainingError: No such folder, no image in it, or some that cannot be used: all are named, each
             with the reason.
     """
     if not config.data.is_dir():
-        raise TrainingError(f"{config.data}: no such folder of pictures")
+        raise TrainingError(f"{config.data}: no such folder of images")
     paths = sorted(
         path
         for path in config.data.iterdir()
@@ -89,7 +89,7 @@ def find_images(
     )
     if not paths:
         kinds = ", ".join(sorted(_SUFFIXES))
-        raise TrainingError(f"{config.data}: holds no pictures ({kinds})")
+        raise TrainingError(f"{config.data}: holds no images ({kinds})")
     found: list[TrainingImage] = []
     unreadable: list[str] = []
     unusable: list[str] = []
@@ -105,7 +105,7 @@ def find_images(
         except (TrainingError, OSError) as error:
             problem = error
         problems.append(str(problem).removeprefix(f"{config.data}{os.sep}"))
-    told = f"{config.data}: {{}} of {len(paths)} pictures {{}}: {{}}"
+    told = f"{config.data}: {{}} of {len(paths)} images {{}}: {{}}"
     if unusable or (unreadable and (config.strict_data or not found)):
         bad = [*unusable, *unreadable]
         message = told.format(len(bad), "cannot be used", _listed(bad))
@@ -128,7 +128,7 @@ def _warn(message: str) -> None:
 
 
 def _require_usable(path: Path, config: TrainingConfig) -> None:
-    """Read a picture as training will, but for what takes time."""
+    """Read an image as training will, but for what takes time."""
     image = _opened(path)
     if not config.resize:
         _cut_size(path, image)
@@ -136,11 +136,11 @@ def _require_usable(path: Path, config: TrainingConfig) -> None:
         raise TrainingError(f"{path}: {_INVISIBLE}")
 
 
-def fingerprint(pictures: Sequence[TrainingImage]) -> str:
+def fingerprint(images: Sequence[TrainingImage]) -> str:
     """Return a digest of names, contents and captions, by which changed data are known."""
     digest = hashlib.sha256()
-    for picture in pictures:
-        for text in (picture.path.name, sha256(picture.path), picture.caption):
+    for image in images:
+        for text in (image.path.name, sha256(image.path), image.caption):
             digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
     return digest.hexdigest()
 
@@ -148,7 +148,7 @@ def fingerprint(pictures: Sequence[TrainingImage]) -> str:
 def read_training_image(
     path: Path, size: tuple[int, int] | None, *, alpha: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """Read a picture.
+    """Read an image.
 
     Args:
         path: The file; turned as its EXIF data say.
@@ -158,19 +158,19 @@ def read_training_image(
 
     Returns:
         Pixels ``[3, height, width]`` from -1 to 1, and the mean opacity ``[height / 8, width / 8]``
-        of each latent (None without ``alpha``, or where the picture has no such channel).
+        of each latent (None without ``alpha``, or where the image has no such channel).
 
     Raises:
-        TrainingError: No readable picture, one that is too small, or one that alpha hides in whole.
+        TrainingError: No readable image, one that is too small, or one that alpha hides in whole.
     """
     image = _opened(path)
     if size is None:
         size = _cut_size(path, image)
         left, top = (image.width - size[0]) // 2, (image.height - size[1]) // 2
         image = image.crop((left, top, left + size[0], top + size[1]))
-    # Scaled together, transparent pixels would darken their neighbours.
-    colour = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
-    pixels = torch.from_numpy(np.array(colour)).permute(2, 0, 1).float() / 127.5 - 1
+    # Scaled together, transparent pixels would darken their neighbors.
+    color = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(color)).permute(2, 0, 1).float() / 127.5 - 1
     if not alpha:
         return pixels, None
     mask = ImageOps.fit(image.getchannel("A"), size, Image.Resampling.BOX)
@@ -186,7 +186,7 @@ def _opened(path: Path) -> Image.Image:
         return read_image(path).convert("RGBA")
     except (OSError, ValueError) as failure:
         reason = " ".join(str(failure).split())[:_REASON]
-        raise _Unreadable(f"{path}: not a readable picture ({reason})") from None
+        raise _Unreadable(f"{path}: not a readable image ({reason})") from None
 
 
 def _cut_size(path: Path, image: Image.Image) -> tuple[int, int]:
@@ -203,12 +203,12 @@ def batches(
 ) -> Iterator[Batch]:
     """Yield batches without end, in the order that the seed gives them.
 
-    In every epoch each picture comes once. A bucket that its batches do not divide ends in a
+    In every epoch each image comes once. A bucket that its batches do not divide ends in a
     shorter one.
 
     Args:
-        buckets: Indices of the pictures of each size.
-        batch_size: The most pictures of a batch.
+        buckets: Indices of the images of each size.
+        batch_size: The most images of a batch.
         seed: Each epoch's order derives from it.
         start: How many batches to pass over.
     """

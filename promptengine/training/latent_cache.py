@@ -1,4 +1,4 @@
-"""Pictures and prompts as the UNet takes them, worked out once before the first step."""
+"""Images and prompts as the UNet takes them, worked out once before the first step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Inputs:
     Attributes:
         latents: ``[batch, 4, height / 8, width / 8]``, scaled as the UNet has them.
         context: Text embeddings ``[batch, tokens, width]``.
-        weights: Of the loss, ``[batch, 1, height / 8, width / 8]`` with mean 1 for each picture.
+        weights: Of the loss, ``[batch, 1, height / 8, width / 8]`` with mean 1 for each image.
     """
 
     latents: Tensor
@@ -39,7 +39,7 @@ class Inputs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Example:
-    """One picture: its latents' mean, their deviation where each use draws, weights and text."""
+    """One image: its latents' mean, their deviation where each use draws, weights and text."""
 
     latents: Tensor
     deviation: Tensor | None
@@ -78,22 +78,22 @@ class TrainingExamples:
     """All that the steps draw from.
 
     Attributes:
-        buckets: Indices of the pictures of each size.
+        buckets: Indices of the images of each size.
     """
 
     buckets: tuple[tuple[int, ...], ...]
-    _pictures: tuple[TrainingImage, ...]
+    _images: tuple[TrainingImage, ...]
     _examples: tuple[_Example, ...]
     _prompts: _Prompts
 
-    def inputs(self, pictures: Sequence[int], random: torch.Generator) -> Inputs:
-        """Put pictures of one size together; what is drawn anew at each use comes from ``random``."""
-        examples = [self._examples[index] for index in pictures]
+    def inputs(self, images: Sequence[int], random: torch.Generator) -> Inputs:
+        """Put images of one size together; what is drawn anew at each use comes from ``random``."""
+        examples = [self._examples[index] for index in images]
         contexts = [
-            self._prompts.encode(self._pictures[index].caption, random)
+            self._prompts.encode(self._images[index].caption, random)
             if example.context is None
             else example.context
-            for index, example in zip(pictures, examples, strict=True)
+            for index, example in zip(images, examples, strict=True)
         ]
         return Inputs(
             latents=torch.stack([_drawn(example, random) for example in examples]),
@@ -103,21 +103,21 @@ class TrainingExamples:
 
 
 def prepare_examples(
-    checkpoint: Checkpoint, config: TrainingConfig, pictures: Sequence[TrainingImage], *, name: str
+    checkpoint: Checkpoint, config: TrainingConfig, images: Sequence[TrainingImage], *, name: str
 ) -> TrainingExamples:
-    """Encode every picture, and every prompt where it is the same at each use.
+    """Encode every image, and every prompt where it is the same at each use.
 
     Afterwards VAE and text model are idle, the latter unless tags are shuffled or left out. A
-    picture's line of the template is then drawn once; otherwise at each use.
+    image's line of the template is then drawn once; otherwise at each use.
 
     Args:
         checkpoint: Whose VAE and text model to use.
         config: With width and height worked out.
-        pictures: What to train on.
+        images: What to train on.
         name: What ``[name]`` stands for in templates.
 
     Raises:
-        TrainingError: A picture or the template cannot be used, or the model is SDXL or one for
+        TrainingError: An image or the template cannot be used, or the model is SDXL or one for
             inpainting.
         RequestError: ``clip_skip`` is more than the text model's layers.
     """
@@ -128,26 +128,25 @@ def prepare_examples(
     model = checkpoint.text_model(clip_skip=config.clip_skip)
     prompts = _Prompts(config, name, template_lines(config.template), model)
     examples = tuple(
-        _example(checkpoint, config, picture, index, prompts)
-        for index, picture in enumerate(pictures)
+        _example(checkpoint, config, image, index, prompts) for index, image in enumerate(images)
     )
     buckets: dict[tuple[int, ...], list[int]] = {}
     for index, example in enumerate(examples):
         buckets.setdefault(tuple(example.latents.shape), []).append(index)
     groups = tuple(tuple(bucket) for _, bucket in sorted(buckets.items()))
-    return TrainingExamples(groups, tuple(pictures), examples, prompts)
+    return TrainingExamples(groups, tuple(images), examples, prompts)
 
 
 @torch.no_grad()
 def _example(
     checkpoint: Checkpoint,
     config: TrainingConfig,
-    picture: TrainingImage,
+    image: TrainingImage,
     index: int,
     prompts: _Prompts,
 ) -> _Example:
     size = (config.width or 0, config.height or 0) if config.resize else None
-    pixels, opacity = read_training_image(picture.path, size, alpha=config.alpha_weights)
+    pixels, opacity = read_training_image(image.path, size, alpha=config.alpha_weights)
     vae: Any = checkpoint.vae
     posterior = vae.encode(pixels[None].to(vae.device)).latent_dist
     scale = checkpoint.scaling_factor
@@ -156,7 +155,7 @@ def _example(
     if config.latent_sampling == "once":
         mean = mean + deviation * torch.randn(mean.shape, generator=draws("latents"))
     weights = torch.ones(mean.shape[1:]) if opacity is None else opacity / opacity.mean()
-    text = None if config.varies_text else prompts.encode(picture.caption, draws("prompt"))
+    text = None if config.varies_text else prompts.encode(image.caption, draws("prompt"))
     varies = config.latent_sampling == "random"
     return _Example(mean, deviation if varies else None, weights, text)
 

@@ -70,7 +70,7 @@ class TrainingProgress:
     Attributes:
         step: Steps done, earlier runs' included.
         steps: Steps asked for.
-        epoch: How often all pictures were seen.
+        epoch: How often all images were seen.
         loss: Of this step.
         smoothed_loss: Mean loss, recent steps counting more.
         learning_rate: Of this step.
@@ -160,7 +160,7 @@ def train_hypernetwork(
         restart: Begin anew, and replace what is there under this name.
         on_step: Called after every step. What it raises stops the training and is passed on.
         on_file: Called with each snapshot, preview and finished network once it is written.
-        on_warning: Called with one line about pictures that cannot be read and are left out; by default it
+        on_warning: Called with one line about images that cannot be read and are left out; by default it
             is a Python warning.
         cancel: Set it from anywhere to stop between two steps; the state is then saved.
 
@@ -175,8 +175,8 @@ def train_hypernetwork(
         NetworkFormatError: ``files.output`` is a ``.pt``, which has no place for the transform.
         OSError: A file cannot be read or written.
     """
-    pictures = find_images(config, on_warning=on_warning)
-    run = _opened(engine, config, files, pictures, restart=restart, on_file=on_file)
+    images = find_images(config, on_warning=on_warning)
+    run = _opened(engine, config, files, images, restart=restart, on_file=on_file)
     lesson, state = run.lesson, run.state
     order = batches(
         lesson.material.buckets,
@@ -206,7 +206,7 @@ def _opened(
     engine: Engine,
     config: TrainingConfig,
     files: TrainingFiles,
-    pictures: Sequence[TrainingImage],
+    images: Sequence[TrainingImage],
     *,
     restart: bool,
     on_file: OnFile | None,
@@ -224,8 +224,8 @@ def _opened(
     config = _resolved(config, engine.checkpoint, found)
     digest = engine.registry.digests.of(engine.checkpoint.path)
     name = str(dtype).removeprefix("torch.")
-    settings = resume_fingerprint(config, pictures, name=files.name, checkpoint=digest, dtype=name)
-    files = _with_prompt(files, config, pictures[0].caption)
+    settings = resume_fingerprint(config, images, name=files.name, checkpoint=digest, dtype=name)
+    files = _with_prompt(files, config, images[0].caption)
     if found is not None:
         check_resumable(found.state.settings, settings, step=found.state.step)
     network = _new_network(config, engine.checkpoint, digest, files.name)
@@ -233,7 +233,7 @@ def _opened(
     lesson = TrainStep(
         engine.checkpoint,
         config,
-        prepare_examples(engine.checkpoint, config, pictures, name=files.name),
+        prepare_examples(engine.checkpoint, config, images, name=files.name),
         network,
         torch.optim.AdamW(network.parameters()),
     )
@@ -439,7 +439,7 @@ def _told(
     """Everything worth knowing about a run, for its JSON file."""
     asked = dataclasses.asdict(config)
     asked |= {"data": str(config.data), "template": str(config.template)}
-    inputs = ("name", "checkpoint", "dtype", "pictures", "template")
+    inputs = ("name", "checkpoint", "dtype", "images", "template")
     return {
         "promptengine": __version__,
         "torch": torch.__version__,

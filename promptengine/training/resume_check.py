@@ -16,7 +16,7 @@ from promptengine.training.lr_schedule import parse_schedule
 __all__ = ["check_resumable", "resume_fingerprint"]
 
 _SCHEDULES: Final = ("learning_rate", "clip_at")
-# Known by what they lead to: the pictures' digest and the template's lines. More steps prolong a run.
+# Known by what they lead to: the images' digest and the template's lines. More steps prolong a run.
 _LEFT_OUT: Final = (
     *(
         "data",
@@ -32,7 +32,7 @@ _LEFT_OUT: Final = (
 
 def resume_fingerprint(
     config: TrainingConfig,
-    pictures: Sequence[TrainingImage],
+    images: Sequence[TrainingImage],
     *,
     name: str,
     checkpoint: str,
@@ -42,14 +42,14 @@ def resume_fingerprint(
 
     Args:
         config: With everything worked out that the checkpoint or chance decides.
-        pictures: The data.
+        images: The data.
         name: Of the network.
         checkpoint: SHA-256 of the model.
         dtype: Of its UNet.
 
     Raises:
         TrainingError: The template cannot be read.
-        OSError: A picture cannot be read.
+        OSError: An image cannot be read.
     """
     values = {
         key: value
@@ -60,7 +60,7 @@ def resume_fingerprint(
         "name": name,
         "checkpoint": checkpoint,
         "dtype": dtype,
-        "pictures": fingerprint(pictures),
+        "images": fingerprint(images),
         "template": template_lines(config.template),
     }
     return json.loads(json.dumps(values))

@@ -15,7 +15,7 @@ def derived_seed(seed: int, purpose: str, index: int) -> int:
     Args:
         seed: The run's seed.
         purpose: What is drawn, such as ``noise``.
-        index: For which picture, batch or epoch.
+        index: For which image, batch or epoch.
 
     Returns:
         0 to 2**64 - 1; equal for equal arguments, on every machine.

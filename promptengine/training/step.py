@@ -58,9 +58,9 @@ class TrainStep:
         loss = torch.zeros((), device=self._device)
         for batch in batches:
             random = generator(self.config.seed, "batch", batch.index)
-            inputs = self.material.inputs(batch.pictures, random)
+            inputs = self.material.inputs(batch.indices, random)
             trained = len(self.checkpoint.noise_table.alphas_cumprod)
-            timesteps = torch.randint(trained, (len(batch.pictures),), generator=random)
+            timesteps = torch.randint(trained, (len(batch.indices),), generator=random)
             with torch.enable_grad(), self._seeded(batch.index), self._in_place():
                 part = self._loss(inputs, timesteps, random) / len(batches)
                 part.backward()
@@ -85,12 +85,12 @@ class TrainStep:
     def probe(self) -> float:
         """Measure the network's loss without dropout, at fixed noise over all timesteps."""
         losses: list[float] = []
-        pictures = [index for bucket in self.material.buckets for index in bucket]
+        images = [index for bucket in self.material.buckets for index in bucket]
         trained = len(self.checkpoint.noise_table.alphas_cumprod)
         self.network.eval()
         for index in range(_PROBES):
             random = generator(self.config.seed, "probe", index)
-            inputs = self.material.inputs([pictures[index % len(pictures)]], random)
+            inputs = self.material.inputs([images[index % len(images)]], random)
             timesteps = torch.tensor([int((index + 0.5) / _PROBES * trained)])
             with self._in_place():
                 losses.append(float(self._loss(inputs, timesteps, random)))

@@ -13,7 +13,7 @@ from promptengine.infotext.read import infotext_with_prompts
 from promptengine.inspection import size_of_checkpoint
 from promptengine.server.jobs.queue import Job, JobQueue, Work
 from promptengine.server.jobs.worker import Model
-from promptengine.server.limits import check_pictures
+from promptengine.server.limits import check_image_count
 from promptengine.server.sdapi.to_request import batch_key
 from promptengine.server.sdapi.to_response import JobOutput, OutputImage, encode_output, job_output
 from promptengine.server.state import Service
@@ -115,17 +115,17 @@ async def make_grid(
         job = service.queue.submit(work, client)
         async for before in _watched(service.queue, job):
             yield Step(job, before, number, len(works))
-        if job.error is not None and (job.state == "failed" or not made.pictures):
+        if job.error is not None and (job.state == "failed" or not made.outputs):
             raise job.error
         one = job_output(job)
         warnings = dict.fromkeys((*made.warnings, *one.warnings))
-        made = JobOutput((*made.pictures, *one.pictures), tuple(warnings))
+        made = JobOutput((*made.outputs, *one.outputs), tuple(warnings))
         seconds += _seconds(job)
         if job.state in _EARLY:
             files = await asyncio.to_thread(_files, made)
             yield Ended(made, tuple(files), True, seconds)
             return
-    sheet = await asyncio.to_thread(_sheet, made.pictures, axes)
+    sheet = await asyncio.to_thread(_sheet, made.outputs, axes)
     files = await asyncio.to_thread(_files, made)
     yield Ended(made, (sheet, *files), False, seconds)
 
@@ -169,7 +169,7 @@ def _files(made: JobOutput) -> list[PictureFile]:
             title=f"Picture {number} · seed {picture.seed}",
             infotext=picture.infotext,
         )
-        for number, picture in enumerate(made.pictures, 1)
+        for number, picture in enumerate(made.outputs, 1)
     ]
 
 
@@ -182,13 +182,13 @@ def _grid_works(
     given = [axis for axis in axes if axis is not None]
     requests = grid_requests(work.requests[0], given, service.registry, native)
     limits = service.config.limits
-    if len(requests) > limits.pictures:
+    if len(requests) > limits.total_images:
         message = (
-            f"the grid would have {len(requests)} pictures; {limits.pictures} are allowed here"
+            f"the grid would have {len(requests)} pictures; {limits.total_images} are allowed here"
         )
         raise RequestError(message, field="axis")
     for request in requests:
-        check_pictures(request.steps, 1, 1, limits)
+        check_image_count(request.steps, 1, 1, limits)
     return [Work((request,), work.model, batch_key((request,))) for request in requests]
 
 

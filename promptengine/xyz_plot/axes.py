@@ -44,7 +44,7 @@ class Axis:
             in the negative prompt; ``hypernetwork`` appends a tag for each name (``none`` appends
             nothing); ``multiplier`` sets that of every hypernetwork tag. The others set the field of
             the request that they are named after.
-        values: In the order of the pictures: texts for ``prompt``, ``hypernetwork`` and ``sampler``,
+        values: In the order of the images: texts for ``prompt``, ``hypernetwork`` and ``sampler``,
             otherwise numbers.
 
     Raises:
@@ -92,7 +92,7 @@ class Axis:
         return cls(kind, tuple(numbers))
 
     def label(self, value: str | float) -> str:
-        """What to write beside the pictures of a value."""
+        """What to write beside the images of a value."""
         if isinstance(value, str):
             return f"no {self.kind}" if self.is_none(value) else value
         return f"{self.kind} {value:.6g}" if isinstance(value, float) else f"{self.kind} {value}"

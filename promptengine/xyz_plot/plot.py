@@ -1,4 +1,4 @@
-"""X/Y/Z plots: a picture for every combination of the axes' values, on one labelled sheet."""
+"""X/Y/Z plots: an image for every combination of the axes' values, on one labeled sheet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from promptengine.xyz_plot.axes import Axis, request_at
 __all__ = ["GridResult", "compose_grid", "grid_requests", "plan_grid", "plot_grid"]
 
 MOST_PIXELS: Final = 200_000_000
-"""Of all pictures together; WebUI's limit for a grid."""
+"""Of all images together; WebUI's limit for a grid."""
 
 _BLANK: Final = Axis("prompt", ("",))
 """Stands for an axis that is not there: one place, without a label."""
@@ -34,9 +34,9 @@ class GridResult:
     """A finished grid.
 
     Attributes:
-        image: The labelled sheet, RGB. Where there is a z axis, a block for each of its values.
-        results: Of every picture, x running fastest and z slowest.
-        infotext: That of the first picture, and the axes as WebUI writes them.
+        image: The labeled sheet, RGB. Where there is a z axis, a block for each of its values.
+        results: Of every image, x running fastest and z slowest.
+        infotext: That of the first image, and the axes as WebUI writes them.
     """
 
     image: Image
@@ -51,16 +51,16 @@ def plan_grid(
     y: Axis | None = None,
     z: Axis | None = None,
 ) -> tuple[GenerationRequest, ...]:
-    """Work out and check the requests of a grid, before the first picture is made.
+    """Work out and check the requests of a grid, before the first image is made.
 
     All have one seed, so that their noise is the same, unless an axis gives seeds.
 
     Returns:
-        One request for each picture, x running fastest and z slowest.
+        One request for each image, x running fastest and z slowest.
 
     Raises:
         RequestError: A value that cannot be used, two axes that set the same thing, a request for
-            several pictures, or a grid of more than 200 million pixels.
+            several images, or a grid of more than 200 million pixels.
         UnknownNetworkError: A ``hypernetwork`` axis names one that is in no folder.
     """
     axes = [axis for axis in (x, y, z) if axis is not None]
@@ -70,10 +70,10 @@ def plan_grid(
 def grid_requests(
     request: GenerationRequest, axes: Sequence[Axis], registry: Registry, native_size: int
 ) -> tuple[GenerationRequest, ...]:
-    """As :func:`plan_grid`, for whoever makes the pictures in another way than with an engine.
+    """As :func:`plan_grid`, for whoever makes the images in another way than with an engine.
 
     Args:
-        request: What all pictures share.
+        request: What all images share.
         axes: x, y and z as far as they are there.
         registry: Where names of networks are looked up.
         native_size: Pixels of a side that the request leaves open.
@@ -87,7 +87,7 @@ def grid_requests(
         if kinds.count(kind) > 1:
             raise RequestError(f"two axes are {kind}", field=kind)
     if request.batch_size * request.batch_count > 1:
-        message = "a grid has one picture in each place; batch size and count must be 1"
+        message = "a grid has one image in each place; batch size and count must be 1"
         raise RequestError(message, field="batch_size")
     _check_size(request, axes, native_size)
     if request.seed < 0:
@@ -127,19 +127,19 @@ def plot_grid(
     z: Axis | None = None,
     *,
     on_progress: OnProgress | None = None,
-    on_picture: Callable[[GenerationResult], None] | None = None,
+    on_image: Callable[[GenerationResult], None] | None = None,
     cancel: threading.Event | None = None,
 ) -> GridResult:
     """Make a grid.
 
     Args:
-        engine: Makes the pictures.
-        request: What all pictures share.
+        engine: Makes the images.
+        request: What all images share.
         x: Across.
         y: Down.
         z: Block by block.
-        on_progress: Called after every step; its batches are the pictures of the grid.
-        on_picture: Called with every picture once it is made.
+        on_progress: Called after every step; its batches are the images of the grid.
+        on_image: Called with every image once it is made.
         cancel: Set it from anywhere to stop between two steps.
 
     Raises:
@@ -153,18 +153,18 @@ def plot_grid(
         if on_progress is not None:
             report = _as_batch(on_progress, done, len(requests))
         results.append(engine.generate(one, on_progress=report, cancel=cancel))
-        if on_picture is not None:
-            on_picture(results[-1])
+        if on_image is not None:
+            on_image(results[-1])
     return compose_grid(results, x, y, z)
 
 
 def compose_grid(
     results: Sequence[GenerationResult], x: Axis, y: Axis | None = None, z: Axis | None = None
 ) -> GridResult:
-    """Put the pictures of a grid on its sheet.
+    """Put the images of a grid on its sheet.
 
     Args:
-        results: In the order of :func:`plan_grid`, each with one picture.
+        results: In the order of :func:`plan_grid`, each with one image.
         x: Across.
         y: Down.
         z: Block by block.
@@ -173,8 +173,8 @@ def compose_grid(
     return GridResult(image, tuple(results), _infotext(results[0], x, y, z))
 
 
-def _as_batch(on_progress: OnProgress, done: int, pictures: int) -> OnProgress:
-    return lambda progress: on_progress(replace(progress, batch=done, batches=pictures))
+def _as_batch(on_progress: OnProgress, done: int, count: int) -> OnProgress:
+    return lambda progress: on_progress(replace(progress, batch=done, batches=count))
 
 
 def _sheet(images: Sequence[Image], x: Axis, y: Axis, z: Axis) -> Image:
@@ -190,7 +190,7 @@ def _sheet(images: Sequence[Image], x: Axis, y: Axis, z: Axis) -> Image:
 
 
 def _infotext(first: GenerationResult, x: Axis, y: Axis | None, z: Axis | None) -> str:
-    """WebUI's entries for its X/Y/Z plot after those of the first picture."""
+    """WebUI's entries for its X/Y/Z plot after those of the first image."""
     entries: dict[str, object] = {"Script": "X/Y/Z plot"}
     for letter, axis in (("X", x), ("Y", y), ("Z", z)):
         if axis is not None:

@@ -1,4 +1,4 @@
-"""A compiled UNet: the same pictures, and graphs that outlive prompts and networks."""
+"""A compiled UNet: the same images, and graphs that outlive prompts and networks."""
 
 from __future__ import annotations
 

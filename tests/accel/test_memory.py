@@ -32,7 +32,7 @@ def tiles_of(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return seen
 
 
-def test_the_vae_works_in_tiles_where_a_picture_does_not_fit_whole(
+def test_the_vae_works_in_tiles_where_a_image_does_not_fit_whole(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needed = memory.vae_memory_bytes(tiny_engine.checkpoint.vae, 64, 64)
@@ -47,7 +47,7 @@ def test_the_vae_works_in_tiles_where_a_picture_does_not_fit_whole(
     assert torch.equal(short.latents, enough.latents)
 
 
-def test_the_larger_picture_of_two_passes_counts(
+def test_the_larger_image_of_two_passes_counts(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from promptengine.request.request import HiresPass
@@ -57,7 +57,7 @@ def test_the_larger_picture_of_two_passes_counts(
     assert "in tiles" in result.diagnostics[-1].message
 
 
-def test_circular_pictures_are_never_cut_up(
+def test_circular_images_are_never_cut_up(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiles = tiles_of(tiny_engine, monkeypatch)

@@ -64,7 +64,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
     rows = measure(steps=given.steps, rounds=given.rounds)
-    print_table(f"eight pictures of {given.steps} steps", rows)
+    print_table(f"eight images of {given.steps} steps", rows)
     write_json(given.json, rows)
 
 

@@ -1,6 +1,6 @@
 """What a whole run costs beside diffusers' own pipeline: ``python -m tests.bench.bench_run``.
 
-Text to picture with ``StableDiffusionPipeline`` and with our engine, in turns, from the very same file:
+Text to image with ``StableDiffusionPipeline`` and with our engine, in turns, from the very same file:
 Euler, CFG 7, 256×256, float32, another prompt each time so that no memory of texts helps. Models are the
 starter checkpoint and one of Stable Diffusion 1.5's shape with random weights. Ours runs without networks,
 with one ``[1, 2, 1]`` relu network, and with a linear one. Prints median ratios to the pipeline without any.

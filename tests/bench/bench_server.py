@@ -1,14 +1,14 @@
 """A server under more clients than it has room for: ``python -m tests.bench.bench_server``.
 
-Starts ``promptengine serve`` with the tests' tiny checkpoint, or that of ``--models``, and lets 200 clients ask for pictures for a
+Starts ``promptengine serve`` with the tests' tiny checkpoint, or that of ``--models``, and lets 200 clients ask for images for a
 minute, each again as soon as it is answered; one that is refused waits a moment. Every request must be
-answered with 200 or 503, every picture's infotext must be that of its request, and the server must be idle
+answered with 200 or 503, every image's infotext must be that of its request, and the server must be idle
 afterwards. Prints how many were answered, the 95th percentile of ``/progress`` meanwhile, how much the
 process grew once it was warm, and how many times as fast eight jobs with different networks are when they wait
 together as one after another.
 
 The floor. Clients and server share this machine's cores, so ``/progress`` waits for both; what is left is
-the time that torch and the encoding of pictures keep the interpreter's lock.
+the time that torch and the encoding of images keep the interpreter's lock.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Findings:
 
     Attributes:
         statuses: How often each was answered.
-        mixed_up: Pictures whose infotext is not that of their request.
+        mixed_up: Images whose infotext is not that of their request.
     """
 
     statuses: Counter[int] = field(default_factory=Counter[int])
@@ -100,7 +100,7 @@ async def client(
 
 
 def matches(answer: dict[str, Any], body: dict[str, Any]) -> bool:
-    """Whether a picture was made by a request."""
+    """Whether an image was made by a request."""
     with Image.open(io.BytesIO(base64.b64decode(answer["images"][0]))) as image:
         infotext = read_infotext(str(image.info["parameters"]))
     return infotext.prompt == body["prompt"] and infotext.entries["Seed"] == str(body["seed"])

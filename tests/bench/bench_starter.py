@@ -1,4 +1,4 @@
-"""What a picture costs beside the UNet calls it is made of: ``python -m tests.bench.bench_starter``.
+"""What an image costs beside the UNet calls it is made of: ``python -m tests.bench.bench_starter``.
 
 Times whole generations with the starter checkpoint (20 steps, Euler a, CFG 7) and single UNet calls of the
 same batch, in turns, with and without a hypernetwork. Prints medians and ratios.

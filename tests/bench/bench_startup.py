@@ -1,10 +1,10 @@
 """How long a cold process takes: ``python -m tests.bench.bench_startup``.
 
 Starts fresh processes, in turns: importing the package, ``promptengine parse``, importing torch and
-diffusers' pipeline, and a first picture of 20 steps with the starter checkpoint. Prints medians, and the peak
+diffusers' pipeline, and a first image of 20 steps with the starter checkpoint. Prints medians, and the peak
 memory of the last.
 
-The floor of the first picture is importing torch and diffusers, and the steps.
+The floor of the first image is importing torch and diffusers, and the steps.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROMPT = "a yellow house and two red flowers, meadow, day <hypernet:vintage:1>"
 
 
 def measure(*, threads: int, rounds: int) -> dict[str, float]:
-    """Return the median seconds of each kind of process, and the peak memory of a picture in MiB."""
+    """Return the median seconds of each kind of process, and the peak memory of an image in MiB."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
 
     def start(*arguments: str) -> None:
@@ -35,7 +35,7 @@ def measure(*, threads: int, rounds: int) -> dict[str, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         cli = ("-m", "promptengine")
-        picture = (*cli, "txt2img", PROMPT, "--seed", "1", "--checkpoint", "starter", "-o", folder)
+        image = (*cli, "txt2img", PROMPT, "--seed", "1", "--checkpoint", "starter", "-o", folder)
         actions: dict[str, Callable[[], object]] = {
             "python": partial(start, "-c", ""),
             "import promptengine": partial(start, "-c", "import promptengine"),
@@ -43,7 +43,7 @@ def measure(*, threads: int, rounds: int) -> dict[str, float]:
             "import torch, diffusers": partial(
                 start, "-c", "import torch; from diffusers import StableDiffusionPipeline"
             ),
-            "first picture": partial(start, *picture),
+            "first image": partial(start, *image),
         }
         seconds = interleaved(actions, rounds)
     found = {name: median(spent) for name, spent in seconds.items()}
@@ -59,7 +59,7 @@ def main() -> None:
     *seconds, (_, peak) = found.items()
     for name, spent in seconds:
         print(f"{name:<28}{spent:8.2f} s")
-    print(f"peak memory of a picture    {peak:8.0f} MiB")
+    print(f"peak memory of an image    {peak:8.0f} MiB")
     write_json(given.json, found)
 
 

@@ -49,7 +49,7 @@ class _Passes:
 def measure(engine: Engine, root: Path, *, batch: int, pixels: int) -> None:
     """Train, run the bare passes between the steps, and print what both took.
 
-    The batch must divide the three pictures, or some steps would be cheaper.
+    The batch must divide the three images, or some steps would be cheaper.
     """
     passes = _Passes(engine, batch, pixels)
     steps: list[float] = []

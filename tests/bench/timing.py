@@ -42,7 +42,7 @@ def interleaved(
 ) -> dict[str, list[float]]:
     """Return the seconds of each action in each round, all actions taking turns.
 
-    Turns keep a machine that grows slower or faster from favouring one of them; what is compared should
+    Turns keep a machine that grows slower or faster from favoring one of them; what is compared should
     come from one call.
 
     Args:

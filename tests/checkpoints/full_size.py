@@ -1,7 +1,7 @@
-"""Full-size models with random weights: opened, asked for a picture, and their memory measured.
+"""Full-size models with random weights: opened, asked for an image, and their memory measured.
 
 Run ``python -m tests.checkpoints.full_size sd15|sd2|sdxl``. Needs free disk and memory of about the size
-of a checkpoint: 4.3, 5.2 and 7 GB. Prints what it cost; the pictures are noise.
+of a checkpoint: 4.3, 5.2 and 7 GB. Prints what it cost; the images are noise.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ def test_a_whole_generation_is_that_of_diffusers(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_inpainting_model_paints_as_in_diffusers(family: Family, tmp_path: Path) -> None:
-    """A mask over everything and a grey picture, which is what txt2img asks for."""
+    """A mask over everything and a gray image, which is what txt2img asks for."""
     original = tiny(family, channels=9)
     draw_modes(original.vae)
     path = write(original.weights(), tmp_path / "inpaint.safetensors")
@@ -201,48 +201,46 @@ def checkpoint_of(family: Family, *, channels: int, folder: Path) -> Checkpoint:
     return open_checkpoint(write(original.weights(), folder / f"{family}.safetensors"))
 
 
-def test_what_is_masked_is_grey_to_the_unet(tmp_path: Path) -> None:
+def test_what_is_masked_is_gray_to_the_unet(tmp_path: Path) -> None:
     opened = checkpoint_of("SD1", channels=9, folder=tmp_path)
     vae: Any = opened.vae
-    picture = torch.rand(1, 3, SIZE, SIZE) * 2 - 1
+    image = torch.rand(1, 3, SIZE, SIZE) * 2 - 1
     mask = torch.zeros(1, 1, SIZE, SIZE)
     mask[..., :32] = 0.7
-    found = inpainting_channels(
-        opened, images=2, width=SIZE, height=SIZE, picture=picture, mask=mask
-    )
+    found = inpainting_channels(opened, images=2, width=SIZE, height=SIZE, image=image, mask=mask)
     assert found is not None and found.shape == (2, 5, 8, 8)
     assert found[:, 0, :, :4].eq(1).all() and found[:, 0, :, 4:].eq(0).all()
-    seen = picture.clone()
+    seen = image.clone()
     seen[..., :32] = 0
     with torch.no_grad():
         posterior = vae.encode(seen).latent_dist
     torch.testing.assert_close(found[1:, 1:], posterior.mean * 0.18215)
     noise = torch.randn(1, 4, 8, 8)
     drawn = inpainting_channels(
-        opened, images=1, width=SIZE, height=SIZE, picture=picture, mask=mask, noise=noise
+        opened, images=1, width=SIZE, height=SIZE, image=image, mask=mask, noise=noise
     )
     expected_latents = (posterior.mean + posterior.std * noise) * 0.18215
     torch.testing.assert_close(drawn[:, 1:], expected_latents)
     assert torch.equal(posterior_noise(3, 2, (4, 8, 8))[0], start_noise(3)[0])
     half = inpainting_channels(
-        opened, images=1, width=SIZE, height=SIZE, picture=picture, mask=mask, mask_strength=0.0
+        opened, images=1, width=SIZE, height=SIZE, image=image, mask=mask, mask_strength=0.0
     )
     with torch.no_grad():
-        torch.testing.assert_close(half[:, 1:], vae.encode(picture).latent_dist.mean * 0.18215)
+        torch.testing.assert_close(half[:, 1:], vae.encode(image).latent_dist.mean * 0.18215)
     plain = checkpoint_of("SD1", channels=4, folder=tmp_path)
     assert inpainting_channels(plain, images=1, width=SIZE, height=SIZE) is None
 
 
-def test_an_inpainting_model_is_shown_the_picture_around_the_mask(tmp_path: Path) -> None:
+def test_an_inpainting_model_is_shown_the_image_around_the_mask(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     original = tiny("SD1", channels=9)
     draw_modes(original.vae)
     path = write(original.weights(), tmp_path / "inpaint.safetensors")
     engine = Engine.open(path, models=tmp_path / "none", device="cpu")
-    picture = Image.linear_gradient("L").resize((SIZE, SIZE)).convert("RGB")
+    image = Image.linear_gradient("L").resize((SIZE, SIZE)).convert("RGB")
     mask = Image.new("L", (SIZE, SIZE))
     mask.paste(255, (0, 0, 32, SIZE))
-    start = ImageStart(images=(picture,), inpainting=Inpainting(mask=mask, blur=(0, 0)))
+    start = ImageStart(images=(image,), inpainting=Inpainting(mask=mask, blur=(0, 0)))
     request = GenerationRequest(prompt="a", seed=5, steps=3, sampler="Euler", start=start)
     noise = torch.zeros(1, 4, 8, 8)
     shown = inpainting_channels(
@@ -250,7 +248,7 @@ def test_an_inpainting_model_is_shown_the_picture_around_the_mask(tmp_path: Path
         images=1,
         width=SIZE,
         height=SIZE,
-        picture=image_to_tensor(picture),
+        image=image_to_tensor(image),
         mask=torch.from_numpy(np.asarray(mask, np.float32))[None, None] / 255,
     )
     seen: list[Tensor] = []
@@ -263,7 +261,7 @@ def test_an_inpainting_model_is_shown_the_picture_around_the_mask(tmp_path: Path
     assert "Conditional mask weight: 1.0" in result.infotexts[0]
     whole = replace(request, options=Options(mask_strength=0.0))
     assert not torch.equal(engine.generate(whole, encoder_noise=noise).latents, result.latents)
-    latent = replace(start, images=(picture.resize((32, 32)),), inpainting=None)
+    latent = replace(start, images=(image.resize((32, 32)),), inpainting=None)
     latent = replace(request, start=replace(latent, resize_mode="latent"), width=SIZE, height=SIZE)
     assert engine.generate(latent).latents.shape == (1, 4, 8, 8)
 

@@ -107,9 +107,9 @@ def test_a_network_acts_on_all_widths_of_sdxl(tmp_path: Path) -> None:
         result = engine.generate(request)
         return result.latents, tuple(report.applied for report in result.networks)
 
-    pictures = [made(f"cat <hypernet:{name}:1>") for name in ("whole", "image", "text")]
-    assert all(applied == (True,) for _, applied in pictures)
-    latents = [made("cat")[0], *(latent for latent, _ in pictures)]
+    images = [made(f"cat <hypernet:{name}:1>") for name in ("whole", "image", "text")]
+    assert all(applied == (True,) for _, applied in images)
+    latents = [made("cat")[0], *(latent for latent, _ in images)]
     for index, one in enumerate(latents):
         assert all((one - other).abs().max() > 1e-3 for other in latents[:index])
     misfitting, applied = made("cat <hypernet:odd:1>")

@@ -17,7 +17,7 @@ def text_of(path: Path) -> str:
         return image.info["parameters"]
 
 
-def test_a_masked_picture_is_painted(tmp_path: Path) -> None:
+def test_a_masked_image_is_painted(tmp_path: Path) -> None:
     arguments = ["img2img", str(IMAGES / "init-64x64.png"), "a cat", *TINY, "--seed", "5"]
     arguments += ["--mask", str(IMAGES / "mask-64x64.png"), "--denoising", "0.5"]
     assert run(*arguments, "-o", str(tmp_path)) == 0
@@ -33,7 +33,7 @@ def test_a_second_pass_enlarges(tmp_path: Path) -> None:
     assert "Hires upscale: 1.5, Hires steps: 1" in text_of(tmp_path / "00001-5.png")
 
 
-def test_what_is_no_picture_is_named(tmp_path: Path, capsys: Capture) -> None:
-    (tmp_path / "note.png").write_text("no picture")
+def test_what_is_no_image_is_named(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "note.png").write_text("no image")
     assert run("img2img", str(tmp_path / "note.png"), "a cat", *TINY) == 2
-    assert "note.png: not a readable picture" in capsys.readouterr().err
+    assert "note.png: not a readable image" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``promptengine info``, and pictures made again with ``txt2img --from``."""
+"""``promptengine info``, and images made again with ``txt2img --from``."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OPENED = [
 
 
 def differences(one: Path, other: Path) -> tuple[int, float]:
-    """The largest difference of two pictures' levels, and the share of levels that differ."""
+    """The largest difference of two images' levels, and the share of levels that differ."""
     with Image.open(one) as a, Image.open(other) as b:
         assert a.size == b.size
         pairs = list(zip(a.convert("RGB").tobytes(), b.convert("RGB").tobytes(), strict=True))
@@ -90,7 +90,7 @@ def test_info_never_drives_the_terminal(tmp_path: Path, capsys: Capture) -> None
     assert "\\x1b[31m" in output
 
 
-def test_a_picture_is_made_again_from_itself(tmp_path: Path, capsys: Capture) -> None:
+def test_a_image_is_made_again_from_itself(tmp_path: Path, capsys: Capture) -> None:
     folder = tmp_path / "models" / "Stable-diffusion"
     folder.mkdir(parents=True)
     # Under another name: the hash finds it.
@@ -225,7 +225,7 @@ def test_a_second_pass_out_of_range_is_left_out(tmp_path: Path) -> None:
     assert "denoising_strength is 7" in left_out[0].message
 
 
-def test_a_picture_of_two_passes_is_made_again(tmp_path: Path) -> None:
+def test_a_image_of_two_passes_is_made_again(tmp_path: Path) -> None:
     again = ("--checkpoint", str(CHECKPOINT), *OPENED, "-o", str(tmp_path))
     hires = ("--hires-scale", "1.5", "--hires-steps", "2", "--hires-upscaler", "Nearest")
     assert run("txt2img", "a cat", *TINY, "--seed", "1", *hires, "-o", str(tmp_path)) == 0
@@ -238,7 +238,7 @@ def test_a_picture_of_two_passes_is_made_again(tmp_path: Path) -> None:
     assert other.entries["Hires upscale"] == "1.5"
 
 
-def test_a_picture_from_a_picture_is_made_again(tmp_path: Path, capsys: Capture) -> None:
+def test_a_image_from_a_image_is_made_again(tmp_path: Path, capsys: Capture) -> None:
     start, mask = tmp_path / "start.png", tmp_path / "mask.png"
     Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(start)
     Image.new("L", (64, 64), 255).save(mask)

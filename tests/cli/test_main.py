@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from promptengine.cli.main import main
 from tests.conformance.golden import folder, rows
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
-from tests.text.textual_inversion.builders import as_json, vectors, write_text_picture
+from tests.text.textual_inversion.builders import as_json, vectors, write_text_image
 
 Capture = pytest.CaptureFixture[str]
 TINY = [
@@ -31,7 +31,7 @@ def run(*arguments: str) -> int:
         return int(stop.code or 0)
 
 
-def test_txt2img_writes_pictures_with_their_text(tmp_path: Path, capsys: Capture) -> None:
+def test_txt2img_writes_images_with_their_text(tmp_path: Path, capsys: Capture) -> None:
     arguments = ["txt2img", "a cat <hypernet:hn-relu:0.8> <hypernet:nope:1>", "-n", "blurry", *TINY]
     arguments += ["--hypernetwork", "hn-mish:0.5", "--seed", "5", "--batch-size", "2"]
     arguments += ["--batch-count", "2", "-o", str(tmp_path / "out")]
@@ -72,7 +72,7 @@ def test_txt2img_takes_webuis_settings(tmp_path: Path) -> None:
 
 
 def test_the_hypernetwork_option_is_a_tag_at_the_end(tmp_path: Path) -> None:
-    pictures: list[bytes] = []
+    images: list[bytes] = []
     for number, arguments in enumerate(
         (
             ["a cat", "--hypernetwork", "hn-relu:0.5", "--hypernetwork", "hn-mish"],
@@ -83,8 +83,8 @@ def test_the_hypernetwork_option_is_a_tag_at_the_end(tmp_path: Path) -> None:
         out = tmp_path / str(number)
         assert run("txt2img", *arguments, *TINY, "--seed", "1", "-o", str(out)) == 0
         with Image.open(next(out.iterdir())) as image:
-            pictures.append(image.tobytes())
-    assert pictures[0] == pictures[1] != pictures[2]
+            images.append(image.tobytes())
+    assert images[0] == images[1] != images[2]
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_networks_says_what_embeddings_hold(tmp_path: Path, capsys: Capture) -> 
     shutil.copytree(WEBUI / "embeddings", folder)
     (folder / "broken.pt").write_bytes(b"text")
     Image.new("RGB", (8, 8)).save(folder / "holiday.png")
-    write_text_picture(folder / "conan-250.png", as_json(vectors(1, 768)))
+    write_text_image(folder / "conan-250.png", as_json(vectors(1, 768)))
     assert run("networks", "--models", str(tmp_path)) == 0
     output = " ".join(capsys.readouterr().out.split())
     assert "tiembpt 0.0 3 vectors of width 48" in output
@@ -306,11 +306,11 @@ def test_profile_says_where_the_time_went(tmp_path: Path, capsys: Capture) -> No
     assert 95 <= sum(int(share.removesuffix("%")) for _, _, share in lines) <= 105
 
 
-def test_grid_writes_one_labelled_sheet_and_says_what_ran(tmp_path: Path, capsys: Capture) -> None:
+def test_grid_writes_one_labeled_sheet_and_says_what_ran(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "out"
     axes = ["-x", "multiplier=0,1", "-y", "hypernetwork=none,hn-relu"]
     arguments = ["grid", "a cat <lora:b:1>", *axes, *TINY, "--seed", "5", "-o", str(out)]
-    assert run(*arguments, "--keep-pictures") == 0
+    assert run(*arguments, "--keep-images") == 0
     output = capsys.readouterr()
     assert sorted(p.name for p in out.iterdir()) == [
         "00001-5.png", "00002-5.png", "00003-5.png", "00004-5.png", "grid-00001-5.png"

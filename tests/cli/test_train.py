@@ -21,7 +21,7 @@ from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from promptengine.training.config import TrainingConfig, TrainingFiles
 from promptengine.training.loop import TrainingResult
 from tests.conftest import CHECKPOINT, CONFIG
-from tests.training.builders import make_pictures
+from tests.training.builders import make_images
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parent.parent.parent
@@ -41,29 +41,27 @@ def run(*arguments: str) -> int:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with pictures; models and outputs go below it."""
+    """A working folder with images; models and outputs go below it."""
     torch.set_num_threads(1)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("promptengine.training.step._PROBES", 2)
-    return make_pictures(tmp_path / "pictures")
+    return make_images(tmp_path / "images")
 
 
-def test_unreadable_pictures_are_told_or_refused(elsewhere: Path, capsys: Capture) -> None:
-    (elsewhere / "bad.png").write_bytes(b"no picture")
+def test_unreadable_images_are_told_or_refused(elsewhere: Path, capsys: Capture) -> None:
+    (elsewhere / "bad.png").write_bytes(b"no image")
     few = ["--steps", "1", "--save-every", "0", "--preview-count", "0", "--width", "64"]
-    train = ["ink", "--data", "pictures", *MODEL, *few, "--height", "64"]
+    train = ["ink", "--data", "images", *MODEL, *few, "--height", "64"]
     assert run(*train, "--strict-data") == 2
     (refused,) = capsys.readouterr().err.splitlines()
-    assert "1 of 4 pictures cannot be used: bad.png: not a readable picture" in refused
+    assert "1 of 4 images cannot be used: bad.png: not a readable image" in refused
     assert run(*train) == 0
     (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith(
-        "warning: pictures: 1 of 4 pictures cannot be read and are left out: bad"
-    )
+    assert told.startswith("warning: images: 1 of 4 images cannot be read and are left out: bad")
 
 
 def test_a_training_from_end_to_end(tmp_path: Path, capsys: Capture) -> None:
-    assert run("ink", "--data", "pictures", *MODEL, *QUICK) == 0
+    assert run("ink", "--data", "images", *MODEL, *QUICK) == 0
     output = capsys.readouterr()
     folder = Path("outputs", "training", "ink")
     assert output.out.splitlines() == [
@@ -85,7 +83,7 @@ def test_a_training_from_end_to_end(tmp_path: Path, capsys: Capture) -> None:
     assert main([*used, "--width", "64", "--height", "64"]) == 0
     assert "applied hypernet ink × 1" in capsys.readouterr().out
 
-    assert run("ink", "--data", "pictures", *MODEL, *QUICK, "--batch-size", "2") == 2
+    assert run("ink", "--data", "images", *MODEL, *QUICK, "--batch-size", "2") == 2
     error = capsys.readouterr().err
     assert "has other settings: batch_size was 1; give it the same ones" in error
     # Old releases of rich end a bar that is not shown with an empty line.
@@ -104,7 +102,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
     monkeypatch.setattr(Engine, "open", open_engine)
     monkeypatch.setattr(train, "train_hypernetwork", training)
-    text = """my-ink --data pictures --widths 48,128 --activation mish --activate-output --layer-norm
+    text = """my-ink --data images --widths 48,128 --activation mish --activate-output --layer-norm
         --init XavierNormal --transform key,query --width 128 --height 192 --no-resize
         --template subject --word-pattern [a-z]+ --word-join + --shuffle-tags --tag-dropout 0.25
         --latent-sampling random --alpha-weights --clip-skip 2 --steps 9 --learning-rate 1e-4:5,1e-5
@@ -125,7 +123,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     }
     assert restart is True
     assert config == TrainingConfig(
-        data=Path("pictures"),
+        data=Path("images"),
         network=HypernetworkSettings(
             structure=(1, 1.5, 2, 1),
             activation="mish",
@@ -191,24 +189,24 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def test_a_mistake_is_one_line_and_exit_2(
     arguments: list[str], said: str, capsys: Capture, tmp_path: Path
 ) -> None:
-    assert run("ink", "--data", "pictures", *arguments) == 2
+    assert run("ink", "--data", "images", *arguments) == 2
     error = capsys.readouterr().err
     assert said in error
     assert len(error.splitlines()) == 1
-    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "pictures"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"cache", "images"}
 
 
 def test_names_that_no_tag_can_have_are_refused(capsys: Capture) -> None:
-    assert run("../ink", "--data", "pictures") == 2
+    assert run("../ink", "--data", "images") == 2
     assert "'../ink' is no name for a network" in capsys.readouterr().err
 
 
-def test_a_folder_without_pictures_and_a_late_transform(tmp_path: Path, capsys: Capture) -> None:
+def test_a_folder_without_images_and_a_late_transform(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "empty").mkdir()
     assert run("ink", "--data", "empty", *MODEL, *QUICK) == 2
-    assert "empty: holds no pictures" in capsys.readouterr().err
+    assert "empty: holds no images" in capsys.readouterr().err
     asked = ["--transform", "key,query", "--output", "ink.pt"]
-    assert run("ink", "--data", "pictures", *MODEL, *QUICK, *asked) == 2
+    assert run("ink", "--data", "images", *MODEL, *QUICK, *asked) == 2
     assert "use .safetensors" in capsys.readouterr().err
 
 
@@ -239,12 +237,12 @@ def test_an_interrupt_saves_the_state_and_exits_130(
 
     monkeypatch.setattr(train, "_shown", interrupting)
     before = signal.getsignal(signal.SIGINT)
-    assert run("ink", "--data", "pictures", *MODEL, *QUICK, "--preview-count", "0") == 130
+    assert run("ink", "--data", "images", *MODEL, *QUICK, "--preview-count", "0") == 130
     assert signal.getsignal(signal.SIGINT) is before
     error = capsys.readouterr().err
     saved = Path("outputs", "training", "ink", "snapshots", "ink-1.pt")
     assert f"interrupted at step 1, saved as {saved}; the same command goes on from there" in error
-    assert run("ink", "--data", "pictures", *MODEL, *QUICK, "--preview-count", "0") == 0
+    assert run("ink", "--data", "images", *MODEL, *QUICK, "--preview-count", "0") == 0
     assert steps == [1, 2, 3, 4]
 
 

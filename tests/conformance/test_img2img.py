@@ -1,4 +1,4 @@
-"""Pictures made from pictures, and inpainting, against WebUI's."""
+"""Images made from images, and inpainting, against WebUI's."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_generation(engine: Engine, case: dict[str, Any]) -> None:
     through_pixels = f"{name}/encoder_input" in golden("img2img_images")
     tolerance = 2 * LATENT_TOLERANCE if through_pixels else LATENT_TOLERANCE
     assert difference(result.latents, golden("img2img_latents")[name]) <= tolerance
-    # WebUI lists seeds also of pictures that a smaller batch leaves out.
+    # WebUI lists seeds also of images that a smaller batch leaves out.
     assert list(result.seeds) == case["seeds"][:count]
     ours = [without_own_keys(text) for text in result.infotexts]
     assert ours == [without_own_keys(text) for text in case["infotexts"]][:count]

@@ -89,7 +89,7 @@ def check(recipe: Recipe, case: dict[str, Any]) -> None:
     assert recipe.checkpoint is not None and recipe.checkpoint.name == "tiny-sd1", name
 
 
-def test_golden_pictures_hold_what_their_cases_say(goldens: Path) -> None:
+def test_golden_images_hold_what_their_cases_say(goldens: Path) -> None:
     infotexts = {text for case in rows(goldens / "txt2img.jsonl") for text in case["infotexts"]}
     paths = sorted((present(goldens / "txt2img.jsonl").parent / "png").glob("*.png"))
     assert paths

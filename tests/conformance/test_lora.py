@@ -104,7 +104,7 @@ def test_generation(lora_engine: Engine, case: dict[str, Any]) -> None:
 
 
 def test_a_lora_named_twice_differs_in_nothing_but_its_multipliers(lora_engine: Engine) -> None:
-    """WebUI takes the last multiplier for all uses; given those, our picture is its own."""
+    """WebUI takes the last multiplier for all uses; given those, our image is its own."""
     for case in rows(TABLE):
         if not repeats(case) or case.get("enable_hr") or case.get("init_images"):
             continue

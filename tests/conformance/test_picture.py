@@ -1,4 +1,4 @@
-"""What is done to pictures and masks before anything is sampled, against WebUI's own results."""
+"""What is done to images and masks before anything is sampled, against WebUI's own results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_preparation(case: dict[str, Any]) -> None:
     ]
     expected = golden("img2img_images").get(f"{case['id']}/encoder_input")
     if expected is not None:
-        # One picture is repeated for the batch.
+        # One image is repeated for the batch.
         repeats = len(expected) // len(pictures)
         ours = np.stack([np.array(picture.encoded) for picture in pictures] * repeats)
         assert np.array_equal(ours, expected.numpy())

@@ -1,4 +1,4 @@
-"""Whole generations against WebUI's: the same string gives the same picture."""
+"""Whole generations against WebUI's: the same string gives the same image."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ RULES: list[tuple[str, Any]] = [
 
 def marked(case: dict[str, Any]) -> Any:
     reasons = [reason for reason, applies in RULES if applies(case)]
-    # What a request cannot express is not run: the picture would be another one's.
+    # What a request cannot express is not run: the image would be another one's.
     marks = [pytest.mark.xfail(reason=", ".join(reasons), run=False)] if reasons else []
     return pytest.param(case, id=case["id"], marks=marks)
 
@@ -119,7 +119,7 @@ def hires_of(case: dict[str, Any]) -> HiresPass:
 
 def start_of(case: dict[str, Any]) -> ImageStart:
     return ImageStart(
-        images=tuple(picture(name) for name in case["init_images"]),
+        images=tuple(init_image(name) for name in case["init_images"]),
         denoising_strength=case["denoising_strength"],
         resize_mode=get_args(ResizeMode)[case["resize_mode"]],
         inpainting=inpainting_of(case) if "mask" in case else None,
@@ -128,7 +128,7 @@ def start_of(case: dict[str, Any]) -> ImageStart:
 
 def inpainting_of(case: dict[str, Any]) -> Inpainting:
     return Inpainting(
-        mask=picture(case["mask"]),
+        mask=init_image(case["mask"]),
         inverted=bool(case["inpainting_mask_invert"]),
         blur=(case["mask_blur_x"], case["mask_blur_y"]),
         content=get_args(MaskedContent)[case["inpainting_fill"]],
@@ -138,7 +138,7 @@ def inpainting_of(case: dict[str, Any]) -> Inpainting:
     )
 
 
-def picture(name: str) -> Image.Image:
+def init_image(name: str) -> Image.Image:
     with Image.open(folder() / "webui-2" / "images" / name) as image:
         image.load()
         return image
@@ -170,12 +170,12 @@ def test_generation(engine: Engine, case: dict[str, Any]) -> None:
 def compare_pixels(
     name: str, result: GenerationResult, pictures: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Compare 8-bit pictures, where the data has them: one level off on rare pixels is rounding."""
+    """Compare 8-bit images, where the data has them: one level off on rare pixels is rounding."""
     import numpy as np
 
     if pictures is None:
-        has_pictures = TABLE.with_name("txt2img_images.safetensors").is_file()
-        pictures = golden("txt2img_images") if has_pictures else {}
+        has_images = TABLE.with_name("txt2img_images.safetensors").is_file()
+        pictures = golden("txt2img_images") if has_images else {}
     for index, image in enumerate(result.images):
         expected = pictures.get(f"{name}/uint8/{index}")
         if expected is not None:
@@ -184,7 +184,7 @@ def compare_pixels(
             assert (off > 0).float().mean() < 0.02
 
 
-def test_pictures_carry_webuis_text(engine: Engine, tmp_path: Path) -> None:
+def test_images_carry_webuis_text(engine: Engine, tmp_path: Path) -> None:
     """The golden PNGs' text is what ours hold for the same request."""
     from PIL import Image
 

@@ -31,7 +31,7 @@ from promptengine.errors import PromptEngineError
 from promptengine.families.config import parts_in_folder, parts_in_yaml, stated_parts
 from promptengine.files.images import read_image
 from promptengine.images.read import read_image_info
-from promptengine.inspection import inspect_file, size_of_checkpoint, summarise_lora
+from promptengine.inspection import inspect_file, size_of_checkpoint, summarize_lora
 from promptengine.networks.hypernetwork.files import load_hypernetwork
 from promptengine.networks.lora.files import load_lora
 from promptengine.registry.scan import RegistryEntry, description, metadata, read_header
@@ -74,7 +74,7 @@ def _yaml(path: Path) -> None:
 
 def _weights(path: Path) -> None:
     header = read_header(path)
-    summarise_lora(path)
+    summarize_lora(path)
     size_of_checkpoint(path)
     stated_parts(header.shapes, path, metadata=header.metadata)
 

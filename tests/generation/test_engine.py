@@ -1,4 +1,4 @@
-"""The engine's promises: tags change pictures, nothing lingers, reports tell the truth."""
+"""The engine's promises: tags change images, nothing lingers, reports tell the truth."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.conftest import NETWORKS, WEBUI
 
 BASE = GenerationRequest(prompt="a cat", seed=7, steps=2, width=64, height=64, sampler="Euler")
 ROWS_ALIKE = 1e-4 if Version(torch.__version__) >= Version("2.13") else 5e-4
-"""How far a row may be from the picture made alone. Products by newer torch's oneDNN do not depend on the batch, and
+"""How far a row may be from the image made alone. Products by newer torch's oneDNN do not depend on the batch, and
 it is 0; the rounding of others grows on its way through a random UNet at CFG 7."""
 
 
@@ -70,7 +70,7 @@ def same(first: list[Tensor], second: list[Tensor]) -> bool:
     return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_a_tag_changes_the_picture(tiny_engine: Engine) -> None:
+def test_a_tag_changes_the_image(tiny_engine: Engine) -> None:
     plain = tiny_engine.generate(BASE)
     tagged = tiny_engine.generate(replace(BASE, prompt="a cat<hypernet:hn-relu:1>"))
     assert (plain.latents - tagged.latents).abs().max() > 0.01
@@ -346,7 +346,7 @@ def test_what_is_no_number_is_said(tiny_engine: Engine) -> None:
     assert any("no numbers" in diagnostic.message for diagnostic in result.diagnostics)
 
 
-def test_requests_that_cannot_be_honoured_name_the_field(tiny_engine: Engine) -> None:
+def test_requests_that_cannot_be_honored_name_the_field(tiny_engine: Engine) -> None:
     cases: dict[str, object] = {
         "steps": 0,
         "width": 70,
@@ -435,7 +435,7 @@ def test_options_without_effect_are_refused(
         ),
     ],
 )
-def test_options_change_the_picture_and_are_told(
+def test_options_change_the_image_and_are_told(
     tiny_engine: Engine, changes: dict[str, object], told: str
 ) -> None:
     before = fingerprint(tiny_engine)

@@ -1,4 +1,4 @@
-"""Text through picture files and back, and files that mean harm."""
+"""Text through image files and back, and files that mean harm."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def png(*chunks: bytes) -> bytes:
 
 
 def read_bytes(content: bytes, tmp_path: Path) -> Any:
-    path = tmp_path / "picture"
+    path = tmp_path / "image"
     path.write_bytes(content)
     return read_image_info(path)
 
@@ -156,7 +156,7 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
             read_bytes(content, tmp_path)
 
 
-def test_a_text_file_beside_the_picture(tmp_path: Path) -> None:
+def test_a_text_file_beside_the_image(tmp_path: Path) -> None:
     BLANK.save(tmp_path / "a.png")
     assert read_image_info(tmp_path / "a.png").infotext is None
     (tmp_path / "a.txt").write_text("a caption for training")
@@ -246,8 +246,8 @@ HALF_BOMB = zlib.compress(b"a" * (9 << 20))
         (b"RIFF\xff\xff\xff\xffWEBPVP8 \xff\xff\xff\xff", "ends early"),
         (b"GIF89a\1\0\1\0\0\0\0\x21\xfe\xffabc", "ends early"),
         (b"GIF89a\1\0\1\0\0\0\0\x99", "no known kind"),
-        (b"\0\1\2", "neither a picture"),
-        (b"\xff\xfe\xfd text", "neither a picture"),
+        (b"\0\1\2", "neither an image"),
+        (b"\xff\xfe\xfd text", "neither an image"),
     ],
 )
 def test_damaged_and_hostile_files_are_one_clear_error(
@@ -255,7 +255,7 @@ def test_damaged_and_hostile_files_are_one_clear_error(
 ) -> None:
     with pytest.raises(ImageError, match=said) as caught:
         read_bytes(content, tmp_path)
-    assert str(tmp_path / "picture") in str(caught.value)
+    assert str(tmp_path / "image") in str(caught.value)
 
 
 @through_files
@@ -293,7 +293,7 @@ def test_writing_says_what_it_cannot_do(tmp_path: Path) -> None:
         save_image(BLANK, tmp_path / "a.bmp", "a")
     with pytest.raises(ImageError, match="too long for JPEG"):
         save_image(BLANK, tmp_path / "a.jpg", "a" * 40_000)
-    with pytest.raises(ImageError, match="longer than a picture may hold"):
+    with pytest.raises(ImageError, match="longer than an image may hold"):
         save_png(BLANK, tmp_path / "a.png", "a" * (17 << 20))
     with pytest.raises(ImageError, match="cannot be written"):
         save_image(Image.new("RGB", (20_000, 1)), tmp_path / "a.webp", "a")

@@ -1,4 +1,4 @@
-"""Masks: where a picture is painted anew."""
+"""Masks: where an image is painted anew."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ BOXES = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(1, 40), st
 
 
 @given(BOXES, st.integers(0, 40), st.integers(1, 20), st.integers(1, 20))
-def test_the_box_holds_the_mask_and_lies_within_the_picture(
+def test_the_box_holds_the_mask_and_lies_within_the_image(
     mark: tuple[int, int, int, int], padding: int, columns: int, rows: int
 ) -> None:
     left, top, width, height = mark
@@ -73,9 +73,9 @@ def test_latents_are_painted_or_not() -> None:
     mask = latent_mask(WHITE_HALF, 8, 8)
     assert mask.shape == (1, 8, 8)
     assert mask[..., :4].eq(1).all() and mask[..., 4:].eq(0).all()
-    grey = Image.new("L", (64, 64), 100)
-    assert latent_mask(grey, 8, 8).eq(0).all()
-    assert latent_mask(grey, 8, 8, hard=False).gt(0.3).all()
+    gray = Image.new("L", (64, 64), 100)
+    assert latent_mask(gray, 8, 8).eq(0).all()
+    assert latent_mask(gray, 8, 8, hard=False).gt(0.3).all()
 
 
 def test_the_overlay_leaves_a_hole_and_filling_closes_it() -> None:

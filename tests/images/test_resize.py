@@ -1,4 +1,4 @@
-"""Sizes of pictures and latents in the passes that start from some."""
+"""Sizes of images and latents in the passes that start from some."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_every_mode_meets_the_size(mode: ResizeMode, upscaler: str) -> None:
     for size in ((64, 64), (16, 24), (30, 50), (80, 8)):
         made = resize_image(image, *size, mode, find_upscaler(upscaler))
         assert made.size == size
-        # One colour stays one colour, the continued edges included.
+        # One color stays one color, the continued edges included.
         assert np.ptp(np.asarray(made).astype(int), axis=(0, 1)).max() <= 1
 
 

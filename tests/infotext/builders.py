@@ -1,4 +1,4 @@
-"""Texts for tests: any that a picture can hold, and infotexts that read back as they are."""
+"""Texts for tests: any that an image can hold, and infotexts that read back as they are."""
 
 from __future__ import annotations
 

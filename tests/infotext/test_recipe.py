@@ -126,7 +126,7 @@ def test_hires(tmp_path: Path) -> None:
     assert (old.request.width, old.fields["hr_resize_x"]) == (512, 1024)
 
 
-def test_a_picture_made_from_another_one_is_said_to_be(tmp_path: Path) -> None:
+def test_a_image_made_from_another_one_is_said_to_be(tmp_path: Path) -> None:
     found = recipe(f"a\n{LINE}, Denoising strength: 0.7, Masked content: latent noise", tmp_path)
     assert found.fields == {"denoising_strength": 0.7, "inpainting_fill": 2}
     assert said(found).count("img2img") == 1
@@ -145,7 +145,7 @@ def test_what_cannot_be_used_is_left_out_and_said(tmp_path: Path) -> None:
         "Steps: '0' cannot be used (steps is 0; it must be 1 to 1000)",
         "Seed: 'x' cannot be used",
         "CFG scale: 'nan' cannot be used",
-        "info: size 70x64 makes a picture of 64x64",
+        "info: size 70x64 makes an image of 64x64",
         "ENSD: '1.5' cannot be used",
         "Hires resize: 'big' cannot be used",
         "Tiling: 'perhaps' cannot be used",
@@ -246,10 +246,10 @@ def test_what_was_skipped_is_remembered(tmp_path: Path) -> None:
     put(tmp_path / "hypernetworks" / "ink.pt", b"ink")
     value = '"ink (not found), gone (not found)"'
     found = recipe(f"a\n{LINE}, Hypernet skipped: {value}", tmp_path)
-    assert "warning: the picture was made without hypernetwork ink (not found), which is" in (
+    assert "warning: the image was made without hypernetwork ink (not found), which is" in (
         said(found)
     )
-    assert "info: the picture was made without hypernetwork gone (not found);" in said(found)
+    assert "info: the image was made without hypernetwork gone (not found);" in said(found)
 
 
 def test_what_was_skipped_keeps_the_commas_of_its_reason(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_what_was_skipped_keeps_the_commas_of_its_reason(tmp_path: Path) -> None
     entries = generation_entries(GenerationRequest(prompt="a"), making, seed=1)
     found = recipe(write_infotext("a", "", entries), tmp_path)
     assert [d.message for d in found.diagnostics if "made without" in d.message] == [
-        f"the picture was made without hypernetwork {item}"
+        f"the image was made without hypernetwork {item}"
         for item in (f"ink ({curve})", "wash (2) (not found)", "c (a b, c)")
     ]
 

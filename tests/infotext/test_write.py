@@ -1,4 +1,4 @@
-"""The text inside pictures."""
+"""The text inside images."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_vae_of_its_own_is_told_unless_options_say_no() -> None:
     assert (told["VAE hash"], told["VAE"]) == (None, None)
 
 
-def test_any_text_can_stand_in_a_picture(tmp_path: Path) -> None:
+def test_any_text_can_stand_in_a_image(tmp_path: Path) -> None:
     for number, text in enumerate(("plain", "猫 🐱", "a\ud800b", "x" * 100_000, "é\nline")):
         path = tmp_path / f"{number}.png"
         save_png(Image.new("RGB", (8, 8)), path, text)

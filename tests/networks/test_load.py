@@ -67,7 +67,7 @@ def model_weights(engine: Engine) -> list[Tensor]:
     return [tensor.clone() for part in parts for tensor in part.state_dict().values()]
 
 
-def test_a_tag_changes_the_picture_and_the_model_is_as_before(engine: Engine) -> None:
+def test_a_tag_changes_the_image_and_the_model_is_as_before(engine: Engine) -> None:
     before, plain_latents = model_weights(engine), generate(engine, "").latents
     tagged = generate(engine, "<lora:lo-kohya:1><hypernet:hn-relu:1>")
     assert (tagged.latents - plain_latents).abs().max() > 0.01
@@ -110,13 +110,13 @@ def test_a_list_that_comes_back_is_not_merged_again(
 
 def test_a_file_that_changes_is_another_lora(engine: Engine, models: Path) -> None:
     path = models / "Lora" / "changing.safetensors"
-    pictures: list[Tensor] = []
+    images: list[Tensor] = []
     for seed in (1, 2, 1):
         write_lora(path, plain(MIDDLE, 128, 128, seed=seed))
-        pictures.append(generate(engine, "<lora:changing:1>").latents)
+        images.append(generate(engine, "<lora:changing:1>").latents)
     path.unlink()
-    assert not torch.equal(pictures[0], pictures[1])
-    assert torch.equal(pictures[0], pictures[2])
+    assert not torch.equal(images[0], images[1])
+    assert torch.equal(images[0], images[2])
 
 
 def test_a_lora_named_twice_is_applied_twice_each_with_its_own_multiplier(engine: Engine) -> None:

@@ -84,7 +84,7 @@ class TestScan:
         touch(tmp_path / folder / "PT2.PT", tmp_path / folder / "pt")
         assert names_of(Registry.open(tmp_path), kind) == stems.split()
 
-    def test_pictures_beside_an_embedding_are_previews(self, tmp_path: Path) -> None:
+    def test_images_beside_an_embedding_are_previews(self, tmp_path: Path) -> None:
         folder = tmp_path / "embeddings"
         touch(*(folder / name for name in ("ink.pt", "ink.png", "INK.png", "a.preview.webp")))
         touch(folder / "b.webp", folder / "b.jpg", folder / "sub" / "ink.png")
@@ -92,7 +92,7 @@ class TestScan:
         assert names_of(registry, "embedding") == ["b", "INK", "ink", "sub/ink"]
         assert preview(registry.entries("embedding")[2]) == folder / "ink.png"
 
-    def test_a_picture_takes_no_word_from_a_file(self, tmp_path: Path) -> None:
+    def test_a_image_takes_no_word_from_a_file(self, tmp_path: Path) -> None:
         touch(tmp_path / "embeddings" / "ink.png", tmp_path / "embeddings" / "sub" / "ink.pt")
         registry = Registry.open(tmp_path)
         path = tmp_path / "embeddings" / "sub" / "ink.pt"

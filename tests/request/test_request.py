@@ -235,7 +235,7 @@ def test_axes_that_cannot_be_read_are_request_errors(text: str) -> None:
         ("sampler", (5,)),
         ("steps", "12"),
         ("steps", 5),
-        ("colour", ("red",)),
+        ("color", ("red",)),
         ("steps", (True,)),
         ("steps", ()),
         (5, (5,)),

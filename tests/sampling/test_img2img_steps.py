@@ -1,4 +1,4 @@
-"""How much of a schedule a pass over a picture walks."""
+"""How much of a schedule a pass over an image walks."""
 
 from __future__ import annotations
 

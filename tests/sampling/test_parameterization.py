@@ -28,7 +28,7 @@ SD: dict[str, float] = {"beta_start": 0.00085, "beta_end": 0.012, "num_train_tim
     seed=st.integers(0, 2**31),
     prediction=st.sampled_from(["epsilon", "v"]),
 )
-def test_a_perfect_answer_gives_back_picture_and_noise(
+def test_a_perfect_answer_gives_back_image_and_noise(
     alpha: float, seed: int, prediction: Prediction
 ) -> None:
     random = torch.Generator().manual_seed(seed)
@@ -41,14 +41,14 @@ def test_a_perfect_answer_gives_back_picture_and_noise(
     torch.testing.assert_close(denoised_from(prediction, answer, x / a.sqrt(), sigma), x0)
 
 
-def test_v_is_no_noise_and_no_picture() -> None:
+def test_v_is_no_noise_and_no_image() -> None:
     x0, noise = torch.ones(1), torch.zeros(1)
     assert model_target("v", x0, noise, torch.tensor(0.36)).item() == pytest.approx(-0.8)
     assert model_target("v", noise, x0, torch.tensor(0.36)).item() == pytest.approx(0.6)
 
 
 def test_the_trial_tells_v_from_epsilon() -> None:
-    """At the last timestep x is noise: a model of epsilon returns it, one of v minus the picture."""
+    """At the last timestep x is noise: a model of epsilon returns it, one of v minus the image."""
     asked: list[tuple[int, ...]] = []
 
     def epsilon(x: Tensor, timestep: Tensor, context: Tensor) -> Tensor:

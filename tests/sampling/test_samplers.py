@@ -45,7 +45,7 @@ def no_report(_step: int, _denoised: Tensor) -> None:
 
 @pytest.mark.parametrize("sampler", SIGMA_SAMPLERS, ids=lambda s: s.name)
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 20, 40])
-def test_a_denoiser_that_knows_the_picture_is_believed(sampler: SigmaSampler, steps: int) -> None:
+def test_a_denoiser_that_knows_the_image_is_believed(sampler: SigmaSampler, steps: int) -> None:
     noise = ImageNoise.seeded([3], (4, 4, 4))
     sigmas = sampler.schedule(TABLE, steps)
     reported: list[int] = []

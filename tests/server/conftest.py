@@ -21,7 +21,7 @@ from tests.conftest import CHECKPOINT, CONFIG, NETWORKS
 from tests.server.live import Painter, running
 from tests.text.textual_inversion.builders import vectors
 
-STYLES = 'name,prompt,negative_prompt\nink,"{prompt}, ink drawing",colour\nplain,plain,\n'
+STYLES = 'name,prompt,negative_prompt\nink,"{prompt}, ink drawing",color\nplain,plain,\n'
 
 
 def fill(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Servers on this machine for tests: with the tiny model, or with pictures that cost nothing."""
+"""Servers on this machine for tests: with the tiny model, or with images that cost nothing."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def client_of(app: FastAPI, **options: object) -> Iterator[httpx.Client]:
 
 @dataclass
 class Painter:
-    """Makes pictures of one colour, at the pace of a test.
+    """Makes images of one color, at the pace of a test.
 
     Attributes:
         gate: Each step waits for it.
@@ -145,7 +145,7 @@ class Painter:
 
 def painted(request: GenerationRequest, batch: int) -> GenerationResult:
     """A result whose infotexts name prompt and seed."""
-    count = request.images_at_once
+    count = request.batch_images
     seeds = tuple(request.seed + batch * count + number for number in range(count))
     size = (request.width or 64, request.height or 64)
     infotexts = tuple(

@@ -58,9 +58,9 @@ def test_passwords_let_in(empty_models: Path, painter: Painter) -> None:
     ("fields", "word"),
     [
         ({"steps": 1000}, "steps"),
-        ({"batch_size": 1000}, "pictures"),
+        ({"batch_size": 1000}, "images"),
         ({"n_iter": 1000}, "batches"),
-        ({"batch_size": 16, "n_iter": 90}, "pictures"),
+        ({"batch_size": 16, "n_iter": 90}, "images"),
         ({"width": 100_000}, "pixels"),
         ({"width": 7}, "width"),
         ({"height": -8}, "height"),
@@ -88,7 +88,7 @@ def test_too_much_is_refused(live: Live, fields: dict[str, Any], word: str) -> N
     "sent",
     ["", "AAAA", "not base64!", "data:image/png;base64,", "iVBORw0KGgo=", "x" * 1000, "\0", "ä"],
 )
-def test_pictures_that_are_none_are_refused(live: Live, sent: str) -> None:
+def test_images_that_are_none_are_refused(live: Live, sent: str) -> None:
     answer = live.http.post(IMG2IMG, json={**SMALL, "init_images": [sent]})
     assert answer.status_code in (404, 422)
     assert "nvalid encoded image" in answer.text or "Init image not found" in answer.text
@@ -109,7 +109,7 @@ def test_a_decompression_bomb_is_refused_unopened(live: Live) -> None:
         assert "pixels" in answer.json()["detail"] or "cannot be read" in answer.json()["detail"]
 
 
-def test_img2img_without_a_picture(live: Live) -> None:
+def test_img2img_without_a_image(live: Live) -> None:
     answer = live.http.post(IMG2IMG, json=SMALL)
     assert (answer.status_code, answer.json()["detail"]) == (404, "Init image not found")
 
@@ -166,7 +166,7 @@ def test_paths_can_be_hidden(live: Live, tmp_path: Path, painter: Painter) -> No
         assert str(models) not in http.get("/promptengine/v1/networks").text
 
 
-def test_pictures_are_saved_in_the_output_folder_only(live: Live) -> None:
+def test_images_are_saved_in_the_output_folder_only(live: Live) -> None:
     before = set(live.config.output.glob("*")) if live.config.output.exists() else set()
     fields = {**SMALL, "save_images": True, "send_images": False, "batch_size": 2}
     answer = live.http.post(TXT2IMG, json={**fields, "outpath_samples": "/tmp/elsewhere"})

@@ -87,7 +87,7 @@ def test_a_client_that_vanishes_takes_its_job_along(empty_models: Path, painter:
         assert http.post(TXT2IMG, json=SMALL).status_code == 200
 
 
-def test_pictures_that_are_saved_need_no_client(
+def test_images_that_are_saved_need_no_client(
     tmp_path: Path, empty_models: Path, painter: Painter
 ) -> None:
     app = create_app(ServerConfig(models=empty_models, output=tmp_path), [painter])
@@ -197,8 +197,8 @@ def test_a_killed_process_leaves_nothing_half_written(tmp_path: Path) -> None:
                     lost.result()
     assert sorted(path.name for path in outputs.iterdir()) == ["00001-1.png", "00002-2.png"]
     for path in outputs.iterdir():
-        with Image.open(path) as picture:
-            picture.load()
+        with Image.open(path) as image:
+            image.load()
 
 
 def answers(url: str) -> bool:

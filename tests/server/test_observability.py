@@ -43,7 +43,7 @@ def test_counters(empty_models: Path, painter: Painter) -> None:
         for family in text_string_to_metric_families(told.text)
         for sample in family.samples
     }
-    assert found["promptengine_pictures_total",] == 3
+    assert found["promptengine_images_total",] == 3
     assert found["promptengine_jobs_total", ("state", "done")] == 1
     assert found["promptengine_jobs_waiting",] == 0
     assert found["promptengine_jobs_running",] == 0

@@ -38,7 +38,7 @@ def schema(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     (folder / "Stable-diffusion" / "none.safetensors").write_bytes(b"")
     painter = Painter()
     painter.gate.set()
-    limits = Limits(pixels=512 * 512, pictures=4)
+    limits = Limits(pixels=512 * 512, total_images=4)
     config = ServerConfig(models=folder, output=folder / "outputs", limits=limits)
     app = create_app(config, [painter])
     with running(app) as url:

@@ -128,7 +128,7 @@ def test_clip_skip_counts_from_the_end_and_keeps_the_norm(first: CLIPTextModel) 
         clip_text_model(first, clip_skip=4)
 
 
-def test_sd2_reads_the_last_layer_but_one_normalised(first: CLIPTextModel) -> None:
+def test_sd2_reads_the_last_layer_but_one_normalized(first: CLIPTextModel) -> None:
     """A whole encoder, and one without its unused last layer as diffusers keeps it, say the same."""
     shorter = CLIPTextModel(config(16, layers=2)).eval()
     shorter.load_state_dict(first.state_dict(), strict=False)

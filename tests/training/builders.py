@@ -1,4 +1,4 @@
-"""A small set of pictures, and trainings on the tiny checkpoint."""
+"""A small set of images, and trainings on the tiny checkpoint."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NETWORK = HypernetworkSettings(
 )
 
 
-def make_pictures(folder: Path, size: tuple[int, int] = (80, 64)) -> Path:
-    """Three pictures whose names are captions; one has its caption beside it."""
+def make_images(folder: Path, size: tuple[int, int] = (80, 64)) -> Path:
+    """Three images whose names are captions; one has its caption beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     for number, name in enumerate(("01-red cat, snow", "02-blue dog, night", "03-fox")):
@@ -30,8 +30,8 @@ def make_pictures(folder: Path, size: tuple[int, int] = (80, 64)) -> Path:
 
 
 def config(root: Path, **changes: Any) -> TrainingConfig:
-    """A quick training: six steps of one picture, with dropout."""
-    data = root / "data" if (root / "data").is_dir() else make_pictures(root / "data")
+    """A quick training: six steps of one image, with dropout."""
+    data = root / "data" if (root / "data").is_dir() else make_images(root / "data")
     quick = TrainingConfig(
         data=data,
         network=NETWORK,

@@ -39,7 +39,7 @@ def test_a_name_is_a_caption(
     assert caption_of(tmp_path / name, word_pattern=pattern, word_join=join) == caption
 
 
-def test_a_text_beside_the_picture_comes_first(tmp_path: Path) -> None:
+def test_a_text_beside_the_image_comes_first(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("\ufeff a dog, Hütte\n".encode())
     assert caption_of(tmp_path / "a.png", word_pattern="[a-z]") == "a dog, Hütte"
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe\x00")

@@ -15,7 +15,7 @@ from promptengine import Engine, RequestError, TrainingError
 from promptengine.training.config import TrainingConfig, TrainingFiles
 from promptengine.training.dataset import batches, find_images, fingerprint, read_training_image
 from promptengine.training.latent_cache import TrainingExamples, prepare_examples
-from tests.training.builders import config, make_pictures
+from tests.training.builders import config, make_images
 
 
 def prepared(engine: Engine, asked: TrainingConfig) -> TrainingExamples:
@@ -26,10 +26,10 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_pictures_are_found_in_order_with_captions(tmp_path: Path) -> None:
-    make_pictures(tmp_path)
-    (tmp_path / "notes.md").write_text("no picture")
-    (tmp_path / ".hidden.png").write_text("no picture")
+def test_images_are_found_in_order_with_captions(tmp_path: Path) -> None:
+    make_images(tmp_path)
+    (tmp_path / "notes.md").write_text("no image")
+    (tmp_path / ".hidden.png").write_text("no image")
     found = find_images(config(tmp_path, data=tmp_path))
     assert [p.caption for p in found] == [
         "red cat, snow",
@@ -42,13 +42,13 @@ def test_pictures_are_found_in_order_with_captions(tmp_path: Path) -> None:
 
 
 def test_what_is_no_data_is_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="no such folder of pictures"):
+    with pytest.raises(TrainingError, match="no such folder of images"):
         find_images(config(tmp_path, data=tmp_path / "nowhere"))
-    with pytest.raises(TrainingError, match=r"holds no pictures \(.bmp, .jpeg"):
+    with pytest.raises(TrainingError, match=r"holds no images \(.bmp, .jpeg"):
         (tmp_path / "empty").mkdir()
         find_images(config(tmp_path, data=tmp_path / "empty"))
     (tmp_path / "a.png").write_text("text")
-    with pytest.raises(TrainingError, match=r"a\.png: not a readable picture"):
+    with pytest.raises(TrainingError, match=r"a\.png: not a readable image"):
         read_training_image(tmp_path / "a.png", (64, 64), alpha=False)
     Image.new("RGB", (100, 63)).save(tmp_path / "b.png")
     with pytest.raises(TrainingError, match=r"b\.png: 100×63 is too small"):
@@ -58,7 +58,7 @@ def test_what_is_no_data_is_named(tmp_path: Path) -> None:
         read_training_image(tmp_path / "c.png", None, alpha=True)
 
 
-def test_pictures_are_scaled_and_cropped_or_cut_to_the_grid(tmp_path: Path) -> None:
+def test_images_are_scaled_and_cropped_or_cut_to_the_grid(tmp_path: Path) -> None:
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[:, 50:150] = 255
     Image.fromarray(pixels).save(tmp_path / "a.png")
@@ -71,18 +71,18 @@ def test_pictures_are_scaled_and_cropped_or_cut_to_the_grid(tmp_path: Path) -> N
     assert weights is not None and torch.equal(weights, torch.ones(12, 25))
 
 
-def test_alpha_weighs_and_leaves_colours_alone(tmp_path: Path, tiny_engine: Engine) -> None:
+def test_alpha_weighs_and_leaves_colors_alone(tmp_path: Path, tiny_engine: Engine) -> None:
     pixels = np.full((64, 64, 4), 200, np.uint8)
     pixels[:, :, 3] = 0
     pixels[:, :32, 3] = 255
     folder = tmp_path / "data"
     folder.mkdir()
     Image.fromarray(pixels).save(folder / "a.png")
-    colour, weights = read_training_image(folder / "a.png", (64, 64), alpha=True)
+    color, weights = read_training_image(folder / "a.png", (64, 64), alpha=True)
     assert weights is not None
     assert torch.equal(weights[:, :4], torch.ones(8, 4))
     assert torch.equal(weights[:, 4:], torch.zeros(8, 4))
-    assert colour.unique().tolist() == pytest.approx([200 / 127.5 - 1])
+    assert color.unique().tolist() == pytest.approx([200 / 127.5 - 1])
     material = prepared(tiny_engine, config(tmp_path, alpha_weights=True))
     inputs = material.inputs([0], seeded(0))
     assert inputs.weights[0, 0, 0].tolist() == [2, 2, 2, 2, 0, 0, 0, 0]
@@ -129,7 +129,7 @@ def test_models_idle_once_all_is_worked_out(
 
 
 def test_prompts_of_different_length_share_a_batch(tmp_path: Path, tiny_engine: Engine) -> None:
-    data = make_pictures(tmp_path / "data")
+    data = make_images(tmp_path / "data")
     (data / "03-fox.txt").write_text(" ".join(["word"] * 100))
     context = prepared(tiny_engine, config(tmp_path)).inputs([0, 2], seeded(0)).context
     assert context.shape == (2, 154, 48)
@@ -139,7 +139,7 @@ def test_prompts_of_different_length_share_a_batch(tmp_path: Path, tiny_engine: 
 def test_emphasis_and_clip_skip_count_and_tags_and_comments_are_text(
     tmp_path: Path, tiny_engine: Engine
 ) -> None:
-    data = make_pictures(tmp_path / "data")
+    data = make_images(tmp_path / "data")
     (tmp_path / "template.txt").write_text("[filewords]")
     contexts: list[torch.Tensor] = []
     for caption in ("a fox", "a (fox:1.5)", "a fox # red", "a fox <hypernet:ink:1>"):
@@ -152,8 +152,8 @@ def test_emphasis_and_clip_skip_count_and_tags_and_comments_are_text(
         assert not any(torch.equal(one, other) for other in contexts[:index])
 
 
-def test_pictures_of_one_size_share_a_bucket(tmp_path: Path, tiny_engine: Engine) -> None:
-    data = make_pictures(tmp_path / "data")
+def test_images_of_one_size_share_a_bucket(tmp_path: Path, tiny_engine: Engine) -> None:
+    data = make_images(tmp_path / "data")
     Image.new("RGB", (64, 100)).save(data / "04-wide.png")
     kept = prepared(tiny_engine, config(tmp_path, resize=False, width=None, height=None))
     assert sorted(map(sorted, kept.buckets)) == [[0, 1, 2], [3]]
@@ -167,7 +167,7 @@ def test_pictures_of_one_size_share_a_bucket(tmp_path: Path, tiny_engine: Engine
     seed=st.integers(0, 99),
     start=st.integers(0, 40),
 )
-def test_batches_hold_every_picture_once_an_epoch_and_can_begin_anywhere(
+def test_batches_hold_every_image_once_an_epoch_and_can_begin_anywhere(
     sizes: list[int], batch_size: int, seed: int, start: int
 ) -> None:
     buckets: list[list[int]] = []
@@ -178,11 +178,11 @@ def test_batches_hold_every_picture_once_an_epoch_and_can_begin_anywhere(
     order = list(islice(batches(buckets, batch_size, seed=seed, start=0), start + 2 * in_epoch))
     assert [batch.index for batch in order] == list(range(len(order)))
     assert [batch.epoch for batch in order] == [i // in_epoch for i in range(len(order))]
-    first = [index for batch in order[:in_epoch] for index in batch.pictures]
+    first = [index for batch in order[:in_epoch] for index in batch.indices]
     assert sorted(first) == list(range(sum(sizes)))
     for batch in order:
-        assert any({*batch.pictures} <= {*bucket} for bucket in buckets)
-        assert 1 <= len(batch.pictures) <= batch_size
+        assert any({*batch.indices} <= {*bucket} for bucket in buckets)
+        assert 1 <= len(batch.indices) <= batch_size
     later = batches(buckets, batch_size, seed=seed, start=start)
     assert list(islice(later, 2 * in_epoch)) == order[start:]
 

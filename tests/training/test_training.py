@@ -120,7 +120,7 @@ def test_files_are_what_webui_takes(tiny_engine: Engine, tmp_path: Path) -> None
     assert report.kind == "optimizer state"
 
 
-def test_the_loss_falls_and_the_network_changes_pictures(
+def test_the_loss_falls_and_the_network_changes_images(
     tiny_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = files(tmp_path, save_every=0, preview=PREVIEW, preview_every=0)
@@ -290,7 +290,7 @@ OTHER: dict[str, tuple[object, str]] = {
     "clipping": ("norm", 'clip_at was null; clipping was "none"'),
     "template": ("style", "template was "),
     "widths": ((48,), "widths was "),
-    "word_pattern": ("[a-z]+", "pictures was "),
+    "word_pattern": ("[a-z]+", "images was "),
 }
 
 
@@ -311,13 +311,13 @@ def test_what_changes_nothing_of_the_past_may_change(tiny_engine: Engine, tmp_pa
     same_weights(tmp_path, "ink", "other")
 
 
-def test_a_changed_picture_is_refused_and_restart_begins_anew(
+def test_a_changed_image_is_refused_and_restart_begins_anew(
     tiny_engine: Engine, tmp_path: Path
 ) -> None:
     one = config(tmp_path, steps=1)
     train(tiny_engine, tmp_path, config=one)
     Image.new("RGB", (64, 64)).save(tmp_path / "data" / "04-new.png")
-    with pytest.raises(TrainingError, match="pictures was"):
+    with pytest.raises(TrainingError, match="images was"):
         train(tiny_engine, tmp_path, config=one)
     told: list[int] = []
     train(tiny_engine, tmp_path, restart=True, on_step=lambda p: told.append(p.step))
@@ -421,9 +421,9 @@ def test_accumulated_batches_make_one_step(tiny_engine: Engine, tmp_path: Path) 
 def test_sizes_that_the_unet_resizes_inside_train_as_well(
     tiny_engine: Engine, tmp_path: Path
 ) -> None:
-    from tests.training.builders import make_pictures
+    from tests.training.builders import make_images
 
-    make_pictures(tmp_path / "data", (72, 104))
+    make_images(tmp_path / "data", (72, 104))
     asked = config(tmp_path, steps=2, resize=False, alpha_weights=True, width=None, height=None)
     assert train(tiny_engine, tmp_path, config=asked).finished
 

@@ -37,7 +37,7 @@ def test_a_grid_is_a_job_for_each_picture_and_a_sheet(live: Live) -> None:
     assert isinstance(ended, Ended)
     assert [file.title for file in ended.files][:2] == ["The grid", "Picture 1 · seed 7"]
     assert "X Type: steps" in ended.files[0].infotext
-    made = [picture.request for picture in ended.made.pictures]
+    made = [picture.request for picture in ended.made.outputs]
     assert [request.steps for request in made] == [1, 2, 1, 2]
     assert [":0>" in request.prompt for request in made] == [True, True, False, False]
 
@@ -68,7 +68,7 @@ def test_an_interrupted_job_shows_its_picture_so_far(live: Live) -> None:
     assert isinstance(ended, Ended)
     assert ended.cancelled
     assert [file.name for file in ended.files] == ["7.png"]
-    assert ended.made.pictures[0].unfinished
+    assert ended.made.outputs[0].unfinished
 
 
 def test_who_stops_listening_takes_the_job_along(live: Live) -> None:

@@ -1,4 +1,4 @@
-"""Grids: pictures where they belong, from one noise, checked before the first is made."""
+"""Grids: images where they belong, from one noise, checked before the first is made."""
 
 from __future__ import annotations
 
@@ -87,14 +87,14 @@ def test_mistakes_are_named_before_anything_runs(
     assert said in str(caught.value)
 
 
-def test_an_unknown_network_is_named_with_its_neighbour(tiny_engine: Engine) -> None:
+def test_an_unknown_network_is_named_with_its_neighbor(tiny_engine: Engine) -> None:
     with pytest.raises(UnknownNetworkError, match=r"'hn-rel'.*did you mean 'hn-relu"):
         plan_grid(tiny_engine, REQUEST, Axis.parse("hypernetwork=hn-relu,hn-rel"))
 
 
 def test_batches_are_refused(tiny_engine: Engine) -> None:
     several = GenerationRequest(prompt="a", batch_size=2)
-    with pytest.raises(RequestError, match="one picture in each place"):
+    with pytest.raises(RequestError, match="one image in each place"):
         plan_grid(tiny_engine, several, Axis.parse("seed=1"))
 
 
@@ -105,7 +105,7 @@ def test_a_grid_can_be_cancelled(tiny_engine: Engine) -> None:
         plot_grid(tiny_engine, REQUEST, Axis.parse("seed=1-9"), cancel=cancel)
 
 
-def test_sheets_show_every_picture_whole() -> None:
+def test_sheets_show_every_image_whole() -> None:
     rng = np.random.default_rng(0)
     rows = [
         [Image.fromarray(rng.integers(0, 255, (24, 40, 3), dtype=np.uint8)) for _ in range(3)]

@@ -41,7 +41,7 @@ def init_weights(network: Hypernetwork, seed: int) -> Hypernetwork:
     draw = INITIALISATIONS.get(network.settings.weight_init)
     if draw is None:
         raise ValueError(
-            f"unknown initialisation {network.settings.weight_init!r}; "
+            f"unknown initialization {network.settings.weight_init!r}; "
             f"use {', '.join(INITIALISATIONS)}"
         )
     generator = torch.Generator().manual_seed(seed)

@@ -65,7 +65,7 @@ class HypernetworkSettings:
     Attributes:
         structure: Width of each stage as a factor of the input's width; first and last are 1.
         activation: A key of :data:`ACTIVATIONS`, or None, ``linear`` or ``none`` for no activation.
-        weight_init: How training initialises new weights, such as ``Normal``; information only.
+        weight_init: How training initializes new weights, such as ``Normal``; information only.
         layer_norm: Whether each layer, the last included, ends in a layer norm.
         activate_output: Whether the last layer has the activation as well.
         use_dropout: What the file says about dropout; information only.

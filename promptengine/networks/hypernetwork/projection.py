@@ -255,7 +255,7 @@ class PatchedProjection:
 
 
 def _selection(rows: list[int]) -> slice | list[int]:
-    """Rows as a slice where they are neighbours, since that copies nothing."""
+    """Rows as a slice where they are neighbors, since that copies nothing."""
     whole = slice(rows[0], rows[-1] + 1)
     return whole if len(rows) == whole.stop - whole.start else rows
 

@@ -29,7 +29,7 @@ __all__ = ["LoraModule", "bias_delta", "unshaped_delta", "weight_delta"]
 
 _SWITCH: Final = "on_input"
 _MOST_BETWEEN: Final = 1 << 28  # numbers on the way to a product, lest a small file fill memory
-_INPAINTING_CHANNELS: Final = 9  # latents, the masked picture's latents and the mask
+_INPAINTING_CHANNELS: Final = 9  # latents, the masked image's latents and the mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)

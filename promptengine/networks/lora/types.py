@@ -15,7 +15,7 @@ __all__ = [
     "ModuleKind",
     "module_kind",
     "module_rank",
-    "summarise",
+    "summarize",
     "unused_tensors",
     "whole_tensors",
 ]
@@ -148,7 +148,7 @@ _BASE_MODEL_KEYS: Final = ("ss_base_model_version", "modelspec.architecture")
 _PARTS: Final = {"transformer_2_": "text encoder 2", "transformer_": "text encoder"}
 
 
-def summarise(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> LoraSummary:
+def summarize(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> LoraSummary:
     """Tell what a LoRA file holds from the names and shapes of its tensors.
 
     Args:

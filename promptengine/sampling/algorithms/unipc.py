@@ -206,7 +206,7 @@ def _weights(
     powers = np.vander(places, count, increasing=True) / factorials
     if variant != "vary_coeff" or not correcting or count == 1:
         return np.linalg.solve(powers.T, phi).tolist()
-    # The authors' code leaves parts of the sum out here, and pictures depend on it.
+    # The authors' code leaves parts of the sum out here, and images depend on it.
     inverse = np.linalg.inv(powers)
     return [*(phi[:-1] @ inverse[:-1, :-1]).tolist(), float(phi[-1] * inverse[-2, -1])]
 

@@ -56,21 +56,21 @@ class Work:
         return self.requests[0].batch_count
 
     @property
-    def pictures_at_once(self) -> int:
-        """Pictures of one batch."""
-        return sum(request.images_at_once for request in self.requests)
+    def batch_images(self) -> int:
+        """Images of one batch."""
+        return sum(request.batch_images for request in self.requests)
 
     def without_starts(self) -> Work:
-        """The same without the pictures to start from, which take more room than all else."""
+        """The same without the images to start from, which take more room than all else."""
         requests = (
-            r if r.start is None else replace(r, start=None, batch_size=r.images_at_once)
+            r if r.start is None else replace(r, start=None, batch_size=r.batch_images)
             for r in self.requests
         )
         return replace(self, requests=tuple(requests))
 
 
 OnStep = Callable[[int, int, "Sequence[Image]"], None]
-"""Called after a step with the steps done, the steps in all, and a small picture for each work, or none."""
+"""Called after a step with the steps done, the steps in all, and a small image for each work, or none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +111,7 @@ class Job:
         batch: Batches that are done.
         step: Steps done of the running batch.
         steps: Steps of that batch as planned; 0 where it is not known yet.
-        preview: A small picture of the last step, or None.
+        preview: A small image of the last step, or None.
         results: For each batch that is done a result of each request.
         error: Why it failed or was cancelled, or None.
         interrupt: Ends it early with what it has made.
@@ -168,11 +168,11 @@ class JobQueue:
     """Runs jobs in the background.
 
     Args:
-        runs: What makes the pictures; each gets a thread of its own.
+        runs: What makes the images; each gets a thread of its own.
         room: Jobs that may wait.
-        joined: Pictures that a shared batch may have.
+        joined: Images that a shared batch may have.
         kept: Ended jobs that are remembered.
-        kept_bytes: What their pictures may take.
+        kept_bytes: What their images may take.
         on_end: Called with each job that has ended, on some thread.
     """
 
@@ -246,7 +246,7 @@ class JobQueue:
         """The job of an id; None where there is none, or none any more."""
         return next((job for job in self._known() if job.id == id_), None)
 
-    def labelled(self, label: str) -> Job | None:
+    def labeled(self, label: str) -> Job | None:
         """The job that a client calls so: the running one, else the first that waits, else the last
         that ended.
         """
@@ -271,7 +271,7 @@ class JobQueue:
         self._end(job, "interrupted", only="waiting")
 
     def forget(self, job: Job) -> None:
-        """Let go of the pictures of a job that has ended."""
+        """Let go of the images of a job that has ended."""
         with self._changed:
             job.results.clear()
 
@@ -321,12 +321,12 @@ class JobQueue:
                     return []
                 self._changed.wait()
             first, *others = self._in_turn()
-            taken, pictures = [first], first.work.pictures_at_once
+            taken, images = [first], first.work.batch_images
             for job in others:
-                more = job.work.pictures_at_once
-                if self._go_together(first, job) and pictures + more <= self._joined:
+                more = job.work.batch_images
+                if self._go_together(first, job) and images + more <= self._joined:
                     taken.append(job)
-                    pictures += more
+                    images += more
             for job in taken:
                 self._leave(job)
                 job.state, job.started = "running", time.monotonic()
@@ -435,7 +435,7 @@ class JobQueue:
                 job.stop.set()
             self._ended[job.id] = job
             self._evict()
-        # Those who listen may let go of the pictures at once.
+        # Those who listen may let go of the images at once.
         self._on_end(job)
         _tell(job)
         return True
@@ -461,7 +461,7 @@ def _explained(job: Job, error: Exception) -> Exception:
 
 
 def _bytes(job: Job) -> int:
-    """What a job's pictures take."""
+    """What a job's images take."""
     images = (image for batch in job.results for result in batch for image in result.images)
     return sum(3 * image.width * image.height for image in images)
 

@@ -51,7 +51,7 @@ class Device:
         self._name, self._config, self._registry = name, config, registry
         self._model: Model | None = None
         self._engine: Engine | None = None
-        self._colours: LatentToRGB | None = None
+        self._colors: LatentToRGB | None = None
         self._busy = threading.Lock()
 
     @contextmanager
@@ -73,13 +73,13 @@ class Device:
     def unload(self) -> None:
         """Give the model's memory back, after the job that uses it; the next job loads it again."""
         with self._busy:
-            self._engine = self._model = self._colours = None
+            self._engine = self._model = self._colors = None
             release_memory(resolve_device(self._name))
 
     def _loaded(self, model: Model) -> Engine:
         if self._engine is None or model != self._model:
             # Two models may be more than a device has room for.
-            self._engine = self._model = self._colours = None
+            self._engine = self._model = self._colors = None
             self._engine = Engine.open(
                 model.checkpoint,
                 self._registry,
@@ -93,11 +93,11 @@ class Device:
         return self._engine
 
     def previews(self, latents: Tensor) -> list[Image.Image]:
-        """Small pictures of latents of the model that is held."""
+        """Small images of latents of the model that is held."""
         assert self._engine is not None
-        if self._colours is None:
-            self._colours = fit_latent_to_rgb(self._engine.checkpoint)
-        return preview_images(latents, self._colours)
+        if self._colors is None:
+            self._colors = fit_latent_to_rgb(self._engine.checkpoint)
+        return preview_images(latents, self._colors)
 
 
 def runner(device: Device) -> Run:
@@ -108,7 +108,7 @@ def runner(device: Device) -> Run:
         assert isinstance(model, Model)
         owners = [number for number, work in enumerate(works) for _ in work.requests]
         requests = [one_batch(request, batch) for work in works for request in work.requests]
-        counts = [work.pictures_at_once for work in works]
+        counts = [work.batch_images for work in works]
         stopped: dict[int, GenerationResult] = {}
 
         def on_progress(progress: Progress) -> None:
@@ -136,7 +136,7 @@ def runner(device: Device) -> Run:
 
 
 def _previews(device: Device, progress: Progress, counts: Sequence[int]) -> Sequence[Image.Image]:
-    """The first picture of each work, unless the engine has split what it was given."""
+    """The first image of each work, unless the engine has split what it was given."""
     x = progress.denoised
     if x is None or len(x) != sum(counts):
         return ()

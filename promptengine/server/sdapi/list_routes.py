@@ -32,7 +32,7 @@ _PAGES: Final[Mapping[str, Kind]] = {
 """WebUI's names of the pages that show model files as cards."""
 
 _LONG: Final = "ssmd_cover_images"
-"""What of metadata is pictures."""
+"""What of metadata is images."""
 
 _lists = APIRouter(prefix="/sdapi/v1", **_COMMON)
 _page = APIRouter(**_COMMON)
@@ -64,7 +64,7 @@ async def schedulers() -> list[responses.Scheduler]:
 
 @_lists.get("/upscalers")
 async def upscalers() -> list[responses.Upscaler]:
-    """List what enlarges pictures."""
+    """List what enlarges images."""
     return lists.upscalers()
 
 

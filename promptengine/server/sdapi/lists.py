@@ -92,7 +92,7 @@ def schedulers() -> list[responses.Scheduler]:
 
 
 def upscalers() -> list[responses.Upscaler]:
-    """What enlarges pictures."""
+    """What enlarges images."""
     return [
         responses.Upscaler(name=name, model_name=None, model_path=None, model_url=None, scale=4)
         for name in UPSCALERS

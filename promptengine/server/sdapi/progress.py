@@ -20,7 +20,7 @@ def overall(queue: JobQueue, job: Job | None, *, with_image: bool) -> responses.
     Args:
         queue: Where others may wait.
         job: The one that is asked for.
-        with_image: Whether the picture of the last step is wanted.
+        with_image: Whether the image of the last step is wanted.
     """
     if job is None or job.has_ended:
         return responses.Progress(
@@ -63,7 +63,7 @@ def task(job: Job | None, *, seen: int, with_image: bool) -> responses.TaskProgr
 
     Args:
         job: As found by its name.
-        seen: The number of the picture that the client has already.
+        seen: The number of the image that the client has already.
         with_image: Whether it wants one.
     """
     if job is None or job.has_ended:

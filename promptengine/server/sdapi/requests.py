@@ -26,7 +26,7 @@ __all__ = [
     "BatchUpscaling",
     "GenerationFields",
     "Image2Image",
-    "PictureText",
+    "ImageTextRequest",
     "TaskQuestion",
     "Text2Image",
     "Upscaling",
@@ -117,7 +117,7 @@ class GenerationFields(LenientModel):
 
     prompt: Annotated[
         Text | list[Text],
-        Field(description="A list makes one picture of each prompt, all in one batch."),
+        Field(description="A list makes one image of each prompt, all in one batch."),
     ] = ""
     negative_prompt: Text = ""
     styles: Texts = []
@@ -201,7 +201,7 @@ class Image2Image(GenerationFields):
     include_init_images: Flag = False
 
 
-class PictureText(LenientModel):
+class ImageTextRequest(LenientModel):
     """A request of ``png-info``."""
 
     image: Text = ""
@@ -230,7 +230,7 @@ class Upscaling(_UpscalingFields):
 
 
 class NamedImage(LenientModel):
-    """One picture of ``extra-batch-images``."""
+    """One image of ``extra-batch-images``."""
 
     data: Text = ""
     name: Text = ""

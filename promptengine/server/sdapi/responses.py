@@ -14,10 +14,10 @@ __all__ = [
     "Error",
     "Generation",
     "Hypernetwork",
+    "ImageTextResponse",
     "Json",
     "Lora",
     "Name",
-    "PictureTextAnswer",
     "Progress",
     "ProgressState",
     "PromptStyle",
@@ -71,7 +71,7 @@ class ValidationError(BaseModel):
 
 
 class Generation(BaseModel):
-    """Pictures in base64, the fields of the request, and a JSON text about how they were made."""
+    """Images in base64, the fields of the request, and a JSON text about how they were made."""
 
     images: list[str]
     parameters: dict[str, Any]
@@ -108,7 +108,7 @@ class Scheduler(BaseModel):
 
 
 class Upscaler(BaseModel):
-    """What enlarges pictures."""
+    """What enlarges images."""
 
     name: str
     model_name: str | None
@@ -199,8 +199,8 @@ class TaskProgress(BaseModel):
     textinfo: str | None
 
 
-class PictureTextAnswer(BaseModel):
-    """What a picture says about itself."""
+class ImageTextResponse(BaseModel):
+    """What an image says about itself."""
 
     info: str
     items: dict[str, Any]
@@ -208,7 +208,7 @@ class PictureTextAnswer(BaseModel):
 
 
 class Upscaled(BaseModel):
-    """An enlarged picture."""
+    """An enlarged image."""
 
     html_info: str
     image: str
@@ -216,7 +216,7 @@ class Upscaled(BaseModel):
 
 
 class UpscaledBatch(BaseModel):
-    """Enlarged pictures."""
+    """Enlarged images."""
 
     html_info: str
     images: list[str]

@@ -1,4 +1,4 @@
-"""WebUI's routes that make, read and enlarge pictures, and that tell and stop."""
+"""WebUI's routes that make, read and enlarge images, and that tell and stop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from promptengine.server.sdapi.requests import (
     BatchUpscaling,
     GenerationFields,
     Image2Image,
-    PictureText,
+    ImageTextRequest,
     TaskQuestion,
     Text2Image,
     Upscaling,
@@ -71,13 +71,13 @@ internal = APIRouter(prefix="/internal", **_COMMON)
 
 @router.post("/txt2img", response_model=responses.Generation)
 async def txt2img(service: Served, request: Request, fields: Text2Image) -> Response:
-    """Make pictures from a prompt."""
+    """Make images from a prompt."""
     return await _made(service, request, fields)
 
 
 @router.post("/img2img", response_model=responses.Generation)
 async def img2img(service: Served, request: Request, fields: Image2Image) -> Response:
-    """Make pictures from pictures."""
+    """Make images from images."""
     return await _made(service, request, fields)
 
 
@@ -85,7 +85,7 @@ async def _made(service: Service, request: Request, fields: GenerationFields) ->
     service.queue.check_room()
     asked = await run_in_threadpool(_understood, service, fields)
     label = (fields.force_task_id or fields.genkey or "")[:_LONGEST_LABEL]
-    # Where the pictures go to the disk, the client need not wait for them.
+    # Where the images go to the disk, the client need not wait for them.
     stays = fields.save_images
     job = await finished(service, request, asked.work, label, stays=stays)
     return await run_in_threadpool(_answer, service, asked, job)
@@ -99,11 +99,11 @@ def _understood(service: Service, fields: GenerationFields) -> ParsedRequest:
 
 
 def _answer(service: Service, asked: ParsedRequest, job: Job) -> Response:
-    """Encode the pictures of a job, save them if that is wished, and answer."""
+    """Encode the images of a job, save them if that is wished, and answer."""
     made = job_output(job)
     form, quality = str(asked.settings["samples_format"]), asked.settings["jpeg_quality"]
     assert isinstance(quality, int)
-    files = [encode_output(picture, form, quality) for picture in made.pictures]
+    files = [encode_output(output, form, quality) for output in made.outputs]
     if asked.fields.save_images and not asked.fields.do_not_save_samples:
         made = _saved(service, asked, made, files, form)
     content = generation_response(asked, job, made, files, (service.registry, service.shown))
@@ -114,23 +114,23 @@ def _answer(service: Service, asked: ParsedRequest, job: Job) -> Response:
 def _saved(
     service: Service, asked: ParsedRequest, made: JobOutput, files: list[bytes], form: str
 ) -> JobOutput:
-    """Write the finished pictures; where that fails they still go to the client, with a warning.
+    """Write the finished images; where that fails they still go to the client, with a warning.
 
     Raises:
         Refusal: 507, where they would be lost.
     """
-    finished = [pair for pair in zip(files, made.pictures, strict=True) if not pair[1].unfinished]
+    finished = [pair for pair in zip(files, made.outputs, strict=True) if not pair[1].unfinished]
     if len(finished) < len(files):
         # WebUI keeps them out of its folder as well.
-        made = JobOutput(made.pictures, (*made.warnings, "unfinished pictures are not saved"))
+        made = JobOutput(made.outputs, (*made.warnings, "unfinished images are not saved"))
     try:
         with service.saving:
             save_outputs(finished, service.config.output, form)
     except OSError as error:
-        message = f"the pictures could not be saved: {error.strerror or error}"
+        message = f"the images could not be saved: {error.strerror or error}"
         if not asked.fields.send_images:
             raise HTTPRefusal(message, status=507) from None
-        return JobOutput(made.pictures, (*made.warnings, message))
+        return JobOutput(made.outputs, (*made.warnings, message))
     return made
 
 
@@ -143,7 +143,7 @@ async def progress(
 ) -> responses.Progress:
     """Tell how far a job is: the one of a name, else the one that has run the longest."""
     queue, label = service.queue, task_id or genkey
-    job = queue.labelled(label) if label else next(iter(queue.running or queue.waiting), None)
+    job = queue.labeled(label) if label else next(iter(queue.running or queue.waiting), None)
     return overall(queue, job, with_image=not skip_current_image)
 
 
@@ -151,7 +151,7 @@ async def progress(
 async def interrupt(
     service: Served, task_id: str | None = None, genkey: str | None = None
 ) -> dict[str, Any]:
-    """End the job of a name, or without one the jobs that are running; each answers with its pictures
+    """End the job of a name, or without one the jobs that are running; each answers with its images
     so far.
     """
     for job in _meant(service, task_id or genkey):
@@ -169,14 +169,14 @@ async def skip(service: Served, task_id: str | None = None, genkey: str | None =
 def _meant(service: Service, label: str | None) -> Sequence[Job]:
     if not label:
         return service.queue.running
-    named = service.queue.labelled(label)
+    named = service.queue.labeled(label)
     return [] if named is None else [named]
 
 
 @internal.post("/progress")
 async def task_progress(service: Served, question: TaskQuestion) -> responses.TaskProgress:
     """Tell how far the job of a name is."""
-    job = service.queue.labelled(question.id_task)
+    job = service.queue.labeled(question.id_task)
     return task(job, seen=question.id_live_preview, with_image=question.live_preview)
 
 
@@ -194,8 +194,8 @@ async def ping() -> dict[str, Any]:
 
 
 @router.post("/png-info")
-def png_info(sent: PictureText) -> responses.PictureTextAnswer:
-    """Read the texts inside a picture."""
+def png_info(sent: ImageTextRequest) -> responses.ImageTextResponse:
+    """Read the texts inside an image."""
     if not sent.image:
         raise HTTPRefusal("Image not found", status=404)
     found = base64_image_texts(sent.image)
@@ -203,22 +203,22 @@ def png_info(sent: PictureText) -> responses.PictureTextAnswer:
         raise HTTPRefusal("Invalid encoded image: no PNG, JPEG, WEBP or GIF", status=422)
     _, infotext = infotext_in(found)
     if infotext is None:
-        return responses.PictureTextAnswer(info="", items=dict(found.texts), parameters={})
+        return responses.ImageTextResponse(info="", items=dict(found.texts), parameters={})
     info = found.texts.get(KEYWORD) or str(infotext)
     items = {KEYWORD: info, **found.texts}
-    return responses.PictureTextAnswer(info=info, items=items, parameters=webui_fields(info))
+    return responses.ImageTextResponse(info=info, items=items, parameters=webui_fields(info))
 
 
 @router.post("/extra-single-image")
 def extra_single_image(service: Served, sent: Upscaling) -> responses.Upscaled:
-    """Enlarge a picture."""
+    """Enlarge an image."""
     made = upscale_images([sent.image], sent, service.config.limits)
     return responses.Upscaled(html_info=made.html, image=made.images[0], warnings=made.warnings)
 
 
 @router.post("/extra-batch-images")
 def extra_batch_images(service: Served, sent: BatchUpscaling) -> responses.UpscaledBatch:
-    """Enlarge pictures."""
+    """Enlarge images."""
     limits = service.config.limits
     if len(sent.imageList) > limits.images:
         raise HTTPRefusal(f"more than the {limits.images} images allowed", status=413)

@@ -1,4 +1,4 @@
-"""WebUI's requests as what the engine takes, and what of them cannot be honoured."""
+"""WebUI's requests as what the engine takes, and what of them cannot be honored."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ParsedRequest:
         settings: WebUI's settings as they hold for it.
         fields: As sent, with what an infotext in it says; styles are not in the prompts yet.
         styles: Those that were found.
-        warnings: What is not honoured.
+        warnings: What is not honored.
     """
 
     work: Work
@@ -85,7 +85,7 @@ def parse_webui_request(
 
     Raises:
         RequestError: A value that cannot be used.
-        Refusal: A script, sampler, model or picture that there is not.
+        Refusal: A script, sampler, model or image that there is not.
     """
     idle = _idle_scripts(fields)
     fields, warnings = _with_infotext(fields, registry)

@@ -44,7 +44,7 @@ _NUMBERED: Final = re.compile(r"(\d{5,})-")
 
 @dataclass(frozen=True, slots=True)
 class OutputImage:
-    """One picture of a job.
+    """One image of a job.
 
     Attributes:
         request: What it was made by.
@@ -83,17 +83,17 @@ class JobOutput:
     """What a job came to, in full or in part.
 
     Attributes:
-        pictures: In the order of batches and requests.
+        outputs: In the order of batches and requests.
         warnings: What a person should know about them.
     """
 
-    pictures: tuple[OutputImage, ...]
+    outputs: tuple[OutputImage, ...]
     warnings: tuple[str, ...]
 
 
 def job_output(job: Job) -> JobOutput:
-    """The pictures of a job, those that an interrupt left unfinished among them."""
-    pictures = [
+    """The images of a job, those that an interrupt left unfinished among them."""
+    outputs = [
         OutputImage(request, result, number)
         for batch in list(job.results)
         for request, result in zip(job.work.requests, batch, strict=True)
@@ -111,32 +111,32 @@ def job_output(job: Job) -> JobOutput:
         if job.has_ended and len(job.results) < job.work.batches
         else []
     )
-    return JobOutput(tuple(pictures), (*said, *cut))
+    return JobOutput(tuple(outputs), (*said, *cut))
 
 
-def encode_output(picture: OutputImage, form: str, quality: int) -> bytes:
-    """A picture as a file of a format, its infotext inside."""
+def encode_output(output: OutputImage, form: str, quality: int) -> bytes:
+    """An image as a file of a format, its infotext inside."""
     told = infotext_with_prompts(
-        picture.infotext, picture.request.prompt, picture.request.negative_prompt
+        output.infotext, output.request.prompt, output.request.negative_prompt
     )
-    image = picture.result.images[picture.number]
+    image = output.result.images[output.number]
     try:
         return encode_image(image, f".{form}", told, quality=quality)
     except ImageError:
-        # A text that JPEG cannot hold must not cost the picture.
+        # A text that JPEG cannot hold must not cost the image.
         return encode_image(image, ".png", told)
 
 
 def save_outputs(files: Sequence[tuple[bytes, OutputImage]], folder: Path, form: str) -> None:
-    """Write pictures into the folder for them, numbered as WebUI does.
+    """Write images into the folder for them, numbered as WebUI does.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken = [int(match[1]) for p in folder.iterdir() if (match := _NUMBERED.match(p.name))]
-    for number, (data, picture) in enumerate(files, 1):
-        name = f"{max(taken, default=0) + number:05}-{picture.seed}.{form}"
+    for number, (data, output) in enumerate(files, 1):
+        name = f"{max(taken, default=0) + number:05}-{output.seed}.{form}"
         with atomic_write(folder / name) as temporary:
             temporary.write_bytes(data)
 
@@ -148,12 +148,12 @@ def generation_response(
     files: Sequence[bytes],
     told_by: tuple[Registry, PathRedactor],
 ) -> dict[str, Any]:
-    """The answer to a request for pictures.
+    """The answer to a request for images.
 
     Args:
         asked: The request.
         job: What became of it.
-        made: Its pictures.
+        made: Its outputs.
         files: The same as files.
         told_by: Where hashes are known, and how paths are shown.
     """
@@ -176,27 +176,27 @@ def generation_response(
 def generation_info(
     asked: ParsedRequest, job: Job, made: JobOutput, registry: Registry, shown: PathRedactor
 ) -> dict[str, Any]:
-    """What WebUI tells about finished pictures, and what became of the networks."""
-    fields, pictures = asked.fields, made.pictures
+    """What WebUI tells about finished images, and what became of the networks."""
+    fields, outputs = asked.fields, made.outputs
     request = asked.work.requests[0]
-    first = pictures[0] if pictures else None
+    first = outputs[0] if outputs else None
     hires = request.hires is not None or request.start is not None
     return {
         "prompt": request.prompt,
-        "all_prompts": [picture.request.prompt for picture in pictures],
+        "all_prompts": [output.request.prompt for output in outputs],
         "negative_prompt": request.negative_prompt,
-        "all_negative_prompts": [picture.request.negative_prompt for picture in pictures],
+        "all_negative_prompts": [output.request.negative_prompt for output in outputs],
         "seed": first.seed if first else request.seed,
-        "all_seeds": [picture.seed for picture in pictures],
+        "all_seeds": [output.seed for output in outputs],
         "subseed": first.variation_seed if first else request.variation_seed,
-        "all_subseeds": [picture.variation_seed for picture in pictures],
+        "all_subseeds": [output.variation_seed for output in outputs],
         "subseed_strength": request.variation_strength,
         "width": request.width,
         "height": request.height,
         "sampler_name": find_sampler(request.sampler, request.scheduler).name,
         "cfg_scale": request.cfg_scale,
         "steps": request.steps,
-        "batch_size": request.images_at_once if len(asked.work.requests) == 1 else len(pictures),
+        "batch_size": request.batch_images if len(asked.work.requests) == 1 else len(outputs),
         "restore_faces": False,
         "face_restoration_model": None,
         **_model_of(asked.work.model, asked.settings, registry),
@@ -205,14 +205,14 @@ def generation_info(
         "denoising_strength": fields.denoising_strength if hires else None,
         "extra_generation_params": _extra(first.infotext) if first else {},
         "index_of_first_image": 0,
-        "infotexts": [picture.infotext for picture in pictures],
+        "infotexts": [output.infotext for output in outputs],
         "styles": list(asked.styles),
         "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.localtime(job.stamp)),
         "clip_skip": request.clip_skip,
         "is_using_inpainting_conditioning": request.start is not None
         and request.start.inpainting is not None,
         "version": f"promptengine {__version__}",
-        "networks": network_reports(pictures, shown),
+        "networks": network_reports(outputs, shown),
         "warnings": [shown.text(text) for text in (*asked.warnings, *made.warnings)],
     }
 
@@ -242,11 +242,11 @@ def _extra(infotext: str) -> dict[str, str]:
     return {key: value for key, value in entries.items() if key not in _IN_INFO}
 
 
-def network_reports(pictures: Sequence[OutputImage], shown: PathRedactor) -> list[dict[str, Any]]:
-    """What became of each network, with the pictures that it holds for."""
+def network_reports(outputs: Sequence[OutputImage], shown: PathRedactor) -> list[dict[str, Any]]:
+    """What became of each network, with the images that it holds for."""
     found: dict[tuple[object, ...], dict[str, Any]] = {}
-    for index, picture in enumerate(pictures):
-        result = picture.result
+    for index, output in enumerate(outputs):
+        result = output.result
         passes = (("first", result.networks), ("hires", result.hires_networks))
         for name, reports in passes:
             for report in reports:

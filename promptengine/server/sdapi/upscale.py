@@ -1,4 +1,4 @@
-"""Pictures enlarged without a model, as WebUI's extras do it."""
+"""Images enlarged without a model, as WebUI's extras do it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Enlarged:
 
 
 def upscale_images(images: Sequence[str], fields: _Fields, limits: Limits) -> Enlarged:
-    """Enlarge pictures that were sent.
+    """Enlarge images that were sent.
 
     Args:
         images: In base64.
@@ -56,7 +56,7 @@ def upscale_images(images: Sequence[str], fields: _Fields, limits: Limits) -> En
         limits: How large they may be and become.
 
     Raises:
-        RequestError: A picture that cannot be read, or a size that is not allowed.
+        RequestError: An image that cannot be read, or a size that is not allowed.
         Refusal: 404, for an upscaler that there is not.
     """
     for name in (fields.upscaler_1, fields.upscaler_2):
@@ -73,7 +73,7 @@ def upscale_images(images: Sequence[str], fields: _Fields, limits: Limits) -> En
 
 
 def _enlarged(image: Image.Image, fields: _Fields, limits: Limits) -> tuple[Image.Image, str]:
-    """A picture as it is asked for, and what was done to it in WebUI's words."""
+    """An image as it is asked for, and what was done to it in WebUI's words."""
     if fields.upscaler_1 == "None":
         return image, ""
     image = image.convert("RGB")
@@ -103,7 +103,7 @@ def _enlarged(image: Image.Image, fields: _Fields, limits: Limits) -> tuple[Imag
 
 
 def _infotext_of(sent: str) -> str:
-    """What a picture that was sent says about itself; empty where it says nothing."""
+    """What an image that was sent says about itself; empty where it says nothing."""
     found = base64_image_texts(sent)
     infotext = None if found is None else infotext_in(found)[1]
     return "" if infotext is None else str(infotext)

@@ -147,7 +147,7 @@ async def cancel(service: Served, job_id: str) -> JobStatus:
 
 @router.post("/jobs/{job_id}/interrupt")
 async def interrupt(service: Served, job_id: str) -> JobStatus:
-    """End a job after its step and keep its pictures so far; others in its batch go on."""
+    """End a job after its step and keep its images so far; others in its batch go on."""
     job = _found(service, job_id)
     service.queue.interrupt(job)
     return _status(service, job)
@@ -163,7 +163,7 @@ async def skip(service: Served, job_id: str) -> JobStatus:
 
 @router.get("/jobs/{job_id}/result", response_model=JobResult)
 async def result(service: Served, job_id: str) -> Response:
-    """Give the pictures of a job that has ended, all or those so far; one that failed gives its error."""
+    """Give the images of a job that has ended, all or those so far; one that failed gives its error."""
     job = _found(service, job_id)
     if not job.has_ended:
         raise HTTPRefusal(f"job {job.id} is still {job.state}", status=409)
@@ -246,10 +246,10 @@ def _result(service: Service, job: Job) -> JobResult:
             timings[stage] = timings.get(stage, 0.0) + seconds
     return JobResult(
         id=job.id,
-        images=[encode_base64(encode_output(picture, form, quality)) for picture in made.pictures],
-        infotexts=[picture.infotext for picture in made.pictures],
-        seeds=[picture.seed for picture in made.pictures],
-        networks=network_reports(made.pictures, service.shown),
+        images=[encode_base64(encode_output(image, form, quality)) for image in made.outputs],
+        infotexts=[image.infotext for image in made.outputs],
+        seeds=[image.seed for image in made.outputs],
+        networks=network_reports(made.outputs, service.shown),
         diagnostics=[diagnostic_document(found) for found in diagnostics],  # type: ignore[misc]
         timings=timings,
     )

@@ -125,7 +125,7 @@ class InpaintingForm(_Strict):
 
 
 class StartForm(_Strict):
-    """Pictures to start from, in base64; see :class:`promptengine.request.request.ImageStart`."""
+    """Images to start from, in base64; see :class:`promptengine.request.request.ImageStart`."""
 
     images: list[str]
     denoising_strength: float = 0.75
@@ -137,7 +137,7 @@ class JobForm(_Strict):
     """A job; see :class:`promptengine.request.request.GenerationRequest`.
 
     ``options`` are WebUI's settings by its names. ``checkpoint`` and ``vae`` are names. Without a size the
-    picture is as large as the checkpoint's own, or as the one that it starts from.
+    image is as large as the checkpoint's own, or as the one that it starts from.
     """
 
     prompt: Text

@@ -27,7 +27,7 @@ from promptengine.server.jobs.queue import Work
 from promptengine.server.jobs.worker import Model
 from promptengine.server.limits import (
     affordable_steps,
-    check_pictures,
+    check_image_count,
     check_second_size,
     check_size,
     check_texts,
@@ -79,16 +79,16 @@ def _check(form: JobForm, limits: Limits) -> None:
     if hires is not None:
         texts |= {"hires.prompt": hires.prompt, "hires.negative_prompt": hires.negative_prompt}
     check_texts(texts, limits)
-    check_pictures(form.steps, form.batch_size, form.batch_count, limits)
+    check_image_count(form.steps, form.batch_size, form.batch_count, limits)
     if hires is not None:
-        check_pictures(max(hires.steps, 1), 1, 1, limits)
+        check_image_count(max(hires.steps, 1), 1, 1, limits)
     if form.start is not None and len(form.start.images) > limits.images:
         message = f"more than the {limits.images} images allowed"
         raise RequestError(message, field="start.images")
 
 
 def _check_sizes(request: GenerationRequest, model: Model, limits: Limits) -> None:
-    """Refuse too large a picture, also where the checkpoint or the first image says how large."""
+    """Refuse too large an image, also where the checkpoint or the first image says how large."""
     if request.start is not None:
         width, height = request.start.images[0].size
     elif request.width is None or request.height is None:

@@ -1,4 +1,4 @@
-"""Reads textual-inversion embeddings: pickles, safetensors, and pictures that carry one."""
+"""Reads textual-inversion embeddings: pickles, safetensors, and images that carry one."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def load_embedding(
     Args:
         path: The file.
         name: The word to give it, by default the file's stem. The name inside a file plays no part,
-            save in a picture, where it goes first, as in WebUI: pictures get other file names on
+            save in an image, where it goes first, as in WebUI: images get other file names on
             their way.
         digest: The file's SHA-256 in hex, where it is known; else the file is read for it.
 
     Returns:
-        The embedding, or None for a picture without one, such as a preview.
+        The embedding, or None for an image without one, such as a preview.
 
     Raises:
         NetworkFormatError: A file that is missing, damaged, of another kind or unsafe, or whose

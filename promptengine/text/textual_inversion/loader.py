@@ -41,7 +41,7 @@ class UnusableEmbedding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AvailableEmbeddings:
-    """What the folders of embeddings came to. Pictures without an embedding are in neither list.
+    """What the folders of embeddings came to. Images without an embedding are in neither list.
 
     Attributes:
         table: The words that texts may name.

@@ -1,13 +1,13 @@
-"""Embeddings inside pictures, as WebUI's training writes its previews.
+"""Embeddings inside images, as WebUI's training writes its previews.
 
-The picture carries a JSON object: WebUI's layout of an embedding, with a tensor written as
+The image carries a JSON object: WebUI's layout of an embedding, with a tensor written as
 ``{"TORCHTENSOR": nested lists}``. It stands in one of two places, or in both:
 
 - **As text:** base64 in the PNG text chunk ``sd-ti-embedding``.
 - **In pixels,** for hosts that strip text: compressed by zlib, each byte cut into two halves. The
-  low four bits of the colours of a block left of the picture hold the lower halves, those of a block
+  low four bits of the colors of a block left of the image hold the lower halves, those of a block
   right of it the upper ones, row by row and channel by channel, and a black column stands between
-  each block and the picture. Both blocks are masked with the same sequence: the linear congruential
+  each block and the image. Both blocks are masked with the same sequence: the linear congruential
   generator of *Numerical Recipes* from 0, modulo 255. What follows the compressed data is filling.
 """
 
@@ -40,7 +40,7 @@ _FACTOR, _STEP, _MODULUS = 1664525, 1013904223, 1 << 32
 
 
 def is_image(path: Path) -> bool:
-    """Tell from its first bytes whether a file is a PNG or WebP picture; False where there are none
+    """Tell from its first bytes whether a file is a PNG or WebP image; False where there are none
     to be read.
     """
     try:
@@ -52,18 +52,18 @@ def is_image(path: Path) -> bool:
 
 
 def read_embedding_image(path: Path) -> dict[object, object] | None:
-    """Read the embedding in a picture, the text chunk before the pixels.
+    """Read the embedding in an image, the text chunk before the pixels.
 
     Returns:
         WebUI's layout, see :func:`promptengine.text.textual_inversion.embedding.embedding_from`, or None where
-        the picture holds no embedding.
+        the image holds no embedding.
 
     Raises:
-        ValueError: The picture or what it carries is damaged, or larger than any embedding.
+        ValueError: The image or what it carries is damaged, or larger than any embedding.
     """
-    picture = read_image(path, most_pixels=_MOST_PIXELS, formats=("PNG", "WEBP"), turn=False)
-    text = picture.info.get(_TEXT_CHUNK)
-    document = _in_text(text) if isinstance(text, str) else _in_pixels(picture)
+    image = read_image(path, most_pixels=_MOST_PIXELS, formats=("PNG", "WEBP"), turn=False)
+    text = image.info.get(_TEXT_CHUNK)
+    document = _in_text(text) if isinstance(text, str) else _in_pixels(image)
     return None if document is None else _parsed(document)
 
 
@@ -76,11 +76,11 @@ def _in_text(text: str) -> bytes:
         raise ValueError("the embedding in its text is damaged") from failure
 
 
-def _in_pixels(picture: Image) -> bytes | None:
+def _in_pixels(image: Image) -> bytes | None:
     import numpy as np
 
-    pixels: NDArray[np.uint8] = np.asarray(picture.convert("RGB"))
-    # A host may have put the picture on black.
+    pixels: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+    # A host may have put the image on black.
     lit = np.asarray(pixels.all(axis=2))
     rows, columns = np.flatnonzero(lit.any(axis=1)), np.flatnonzero(lit.any(axis=0))
     if not len(rows):
@@ -95,7 +95,7 @@ def _in_pixels(picture: Image) -> bytes | None:
         return None
     data = (upper << 4 | lower).tobytes()
     if data[0] & _LOW_BITS != _ZLIB_METHOD or int.from_bytes(data[:2], "big") % 31:
-        # Two black columns and no header of zlib between them: a picture of something dark.
+        # Two black columns and no header of zlib between them: an image of something dark.
         return None
     unpacker = zlib.decompressobj()
     try:

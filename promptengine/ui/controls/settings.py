@@ -69,14 +69,14 @@ def _seed(limits: Limits) -> Controls:
         draw = gr.Button("Random", elem_id="pe-draw", elem_classes="pe-tool", min_width=74, scale=0)
         again = gr.Button("Last", elem_id="pe-again", elem_classes="pe-tool", min_width=54, scale=0)
         count = gr.Number(
-            1, label="Batches", precision=0, minimum=1, maximum=limits.pictures, min_width=80
+            1, label="Batches", precision=0, minimum=1, maximum=limits.total_images, min_width=80
         )
         size = gr.Number(
             1,
             label="At once",
             precision=0,
             minimum=1,
-            maximum=limits.pictures_at_once,
+            maximum=limits.batch_images,
             min_width=80,
         )
     draw.click(None, None, seed, js="() => -1", api_visibility="private")

@@ -176,14 +176,14 @@ class _Maker:
         }
 
     def _finished(self, ended: Ended) -> _Update:
-        count = len(ended.made.pictures)
+        count = len(ended.made.outputs)
         what = f"{count} picture{'' if count == 1 else 's'} in {ended.seconds:.1f} s"
         line = message_html(f"Cancelled after {what}" if ended.cancelled else what, "good")
         cache = self.outputs.gallery.GRADIO_CACHE
         paths = [save_bytes_to_cache(file.data, file.name, cache) for file in ended.files]
         shown = self.service.shown
         applied = applied_html(
-            network_reports(ended.made.pictures, shown),
+            network_reports(ended.made.outputs, shown),
             [shown.text(text) for text in ended.made.warnings],
             [(file.title, file.infotext) for file in ended.files],
         )
@@ -191,7 +191,7 @@ class _Maker:
             **self._over(line),
             self.outputs.gallery: gr.Gallery(value=paths, visible=bool(paths), selected_index=0),
             self.outputs.applied: applied,
-            self.controls["last_seed"]: ended.made.pictures[0].seed if count else -1,
+            self.controls["last_seed"]: ended.made.outputs[0].seed if count else -1,
         }
 
     def _over(self, line: str) -> _Update:

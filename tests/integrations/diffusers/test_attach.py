@@ -207,16 +207,16 @@ def test_a_processor_holds_networks_in(
 def test_other_pipelines_run(originals: dict[str, Original], models: Path) -> None:
     original = originals["SD1"]
     parts = {**pipeline(original).components, "requires_safety_checker": False}
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), "uint8"))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3), "uint8"))
     control = ControlNetModel.from_unet(copy.deepcopy(original.unet))
     # A fresh ControlNet's last convolutions are zero, and so is what it says.
     for tensor in control.controlnet_mid_block.parameters():
         torch.nn.init.normal_(tensor)
     mask = Image.new("L", (SIZE, SIZE), 255)
     pipes: list[tuple[Any, dict[str, Any]]] = [
-        (StableDiffusionImg2ImgPipeline(**parts), {"image": picture, "strength": 1.0}),
-        (StableDiffusionInpaintPipeline(**parts), {"image": picture, "mask_image": mask}),
-        (StableDiffusionControlNetPipeline(controlnet=control, **parts), {"image": picture}),
+        (StableDiffusionImg2ImgPipeline(**parts), {"image": image, "strength": 1.0}),
+        (StableDiffusionInpaintPipeline(**parts), {"image": image, "mask_image": mask}),
+        (StableDiffusionControlNetPipeline(controlnet=control, **parts), {"image": image}),
     ]
     for pipe, more in pipes:
         pipe.set_progress_bar_config(disable=True)

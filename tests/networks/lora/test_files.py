@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from promptengine.errors import NetworkFormatError, UnsupportedNetworkError
-from promptengine.inspection import inspect_file, summarise_lora
+from promptengine.inspection import inspect_file, summarize_lora
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.keys import stable_diffusion_1_modules
 from promptengine.networks.lora.unsupported import unsupported
@@ -250,7 +250,7 @@ def test_what_cannot_be_applied_is_called_by_its_name(tmp_path: Path, noun: str)
         with pytest.raises(UnsupportedNetworkError, match="is not supported") as caught:
             load_lora(path)
         assert caught.value.noun.startswith(noun)
-        assert summarise_lora(path).misfit == f"{caught.value.noun} is not supported"
+        assert summarize_lora(path).misfit == f"{caught.value.noun} is not supported"
         notes = inspect_file(path).notes
         assert any(caught.value.noun in note for note in notes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from promptengine.networks.lora.types import module_kind, module_rank, summarise, unused_tensors
+from promptengine.networks.lora.types import module_kind, module_rank, summarize, unused_tensors
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def lora(name: str, rank: int, into: int) -> dict[str, tuple[int, ...]]:
 
 def test_a_summary_counts_modules_by_part_kind_and_rank() -> None:
     attention = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0"
-    found = summarise(
+    found = summarize(
         lora(f"{attention}_attn2_to_k", 8, 768)
         | lora(f"{attention}_attn1_to_k", 4, 320)
         | lora("lora_te_text_model_encoder_layers_0_mlp_fc1", 4, 768)
@@ -73,12 +73,12 @@ def test_a_summary_counts_modules_by_part_kind_and_rank() -> None:
 
 def test_metadata_say_what_a_lora_was_made_for_before_its_widths() -> None:
     shapes = lora("lora_unet_input_blocks_4_1_transformer_blocks_9_attn2_to_k", 8, 2048)
-    assert summarise(shapes).base_model == "SDXL"
+    assert summarize(shapes).base_model == "SDXL"
     assert (
-        summarise(shapes, {"ss_base_model_version": "sdxl_base_v1-0"}).base_model
+        summarize(shapes, {"ss_base_model_version": "sdxl_base_v1-0"}).base_model
         == "sdxl_base_v1-0"
     )
     # What another family has is not missed in Stable Diffusion 1.
-    assert summarise(shapes).foreign == ()
-    assert summarise(lora("lora_unet_nowhere", 1, 1)).foreign == ("diffusion_model_nowhere",)
-    assert summarise({}).lines() == ()
+    assert summarize(shapes).foreign == ()
+    assert summarize(lora("lora_unet_nowhere", 1, 1)).foreign == ("diffusion_model_nowhere",)
+    assert summarize({}).lines() == ()

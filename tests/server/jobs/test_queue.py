@@ -202,7 +202,7 @@ def test_a_skipped_batch_is_followed_by_the_next(queue: JobQueue, painter: Paint
     assert [batch[0].unfinished for batch in job.results] == [(0,), ()]
 
 
-def test_a_waiting_job_is_interrupted_without_a_picture(queue: JobQueue, painter: Painter) -> None:
+def test_a_waiting_job_is_interrupted_without_a_image(queue: JobQueue, painter: Painter) -> None:
     running(queue, queue.submit(work("begin", None), "a"))
     job = queue.submit(work("x"), "a")
     queue.interrupt(job)
@@ -230,12 +230,12 @@ def test_labels_find_the_job_that_matters(queue: JobQueue, painter: Painter) -> 
     first = queue.submit(work("x", None), "a", "mine")
     running(queue, first)
     second = queue.submit(work("y", None), "a", "mine")
-    assert queue.labelled("mine") is first
-    assert queue.labelled("") is None
+    assert queue.labeled("mine") is first
+    assert queue.labeled("") is None
     queue.cancel(first)
     painter.gate.set()
     ended(second)
-    assert queue.labelled("mine") is second
+    assert queue.labeled("mine") is second
 
 
 def test_an_end_in_order(painter: Painter) -> None:

@@ -1,4 +1,4 @@
-"""Engines in processes of their own: the same pictures, also when a process dies over them."""
+"""Engines in processes of their own: the same images, also when a process dies over them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def work(config: ServerConfig, seed: int, *, checkpoint: str = "tiny", **more: o
     return Work((request,), Model(path, "Automatic"), None)
 
 
-def picture(results: Sequence[Sequence[object]]) -> bytes:
+def image(results: Sequence[Sequence[object]]) -> bytes:
     return results[0][0].images[0].tobytes()  # type: ignore[attr-defined]
 
 
@@ -89,16 +89,16 @@ def runs(config: ServerConfig, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def here(config: ServerConfig) -> Run:
-    """What makes pictures in this process, to compare with."""
+    """What makes images in this process, to compare with."""
     torch.set_num_threads(1)
     return runner(Device("cpu", config, Registry.open(config.models)))
 
 
 def made(run: Run, work: Work) -> bytes:
-    return picture(run([work], 0, control()))
+    return image(run([work], 0, control()))
 
 
-def test_a_replica_makes_the_same_picture_and_tells_of_every_step(
+def test_a_replica_makes_the_same_image_and_tells_of_every_step(
     config: ServerConfig, runs: list[Run], here: Run
 ) -> None:
     steps: list[tuple[int, int, int]] = []
@@ -107,7 +107,7 @@ def test_a_replica_makes_the_same_picture_and_tells_of_every_step(
         steps.append((step, of, len(previews)))
 
     there = runs[0]([work(config, 5)], 0, control(on_step))
-    assert picture(there) == made(here, work(config, 5))
+    assert image(there) == made(here, work(config, 5))
     assert steps == [(1, 3, 1), (2, 3, 1), (3, 3, 1)]
     assert [network.name for network in there[0][0].networks] == ["hn-relu"]
 
@@ -118,7 +118,7 @@ def test_another_checkpoint_is_loaded_when_asked_for(
     for name in ("other", "tiny"):
         result = runs[0]([work(config, 6, checkpoint=name)], 0, control())
         assert f"Model: {name}" in result[0][0].infotexts[0]
-        assert picture(result) == made(here, work(config, 6))
+        assert image(result) == made(here, work(config, 6))
 
 
 def test_an_error_comes_back_as_it_was(config: ServerConfig, runs: list[Run]) -> None:
@@ -161,7 +161,7 @@ def test_an_interrupted_batch_comes_back_as_far_as_it_got(
     assert (first[0].unfinished, second[0].unfinished) == ((0,), (0,))
     ((number, (result,)),) = early
     assert number == 1
-    assert result.images[0].tobytes() == picture([second])
+    assert result.images[0].tobytes() == image([second])
     noted = [one.diagnostics[0].message for one in (second[0], first[0])]
     steps = [int(message.split("step ")[1].split()[0]) for message in noted]
     assert 2 <= steps[0] < 50
@@ -181,7 +181,7 @@ def test_no_job_is_lost_when_a_process_is_killed(
     queue.close(5)
     assert [(job.state, job.error) for job in jobs] == [("done", None)] * len(jobs)
     for job in jobs:
-        assert picture(job.results) == made(here, job.work)
+        assert image(job.results) == made(here, job.work)
     until(lambda: len(replica_processes()) == len(runs), 120)
     assert killed[0] not in replica_processes()
 

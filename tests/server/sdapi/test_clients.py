@@ -123,7 +123,7 @@ def test_progress_and_idleness(api: WebUIApi) -> None:
     assert api.skip() is None
 
 
-def test_interrupt_gives_the_picture_so_far(api: WebUIApi, live: Live) -> None:
+def test_interrupt_gives_the_image_so_far(api: WebUIApi, live: Live) -> None:
     with ThreadPoolExecutor() as pool:
         long = {**SIZE, "steps": 150, "width": 128, "height": 128}
         asked = pool.submit(api.txt2img, prompt="a cat", n_iter=3, **long)
@@ -138,7 +138,7 @@ def test_interrupt_gives_the_picture_so_far(api: WebUIApi, live: Live) -> None:
     assert stopped == "stopped after 1 of 3 batches"
 
 
-def test_skip_goes_on_with_the_next_picture(api: WebUIApi, live: Live) -> None:
+def test_skip_goes_on_with_the_next_image(api: WebUIApi, live: Live) -> None:
     with ThreadPoolExecutor() as pool:
         long = {**SIZE, "steps": 100, "width": 128, "height": 128}
         asked = pool.submit(api.txt2img, prompt="a cat", n_iter=2, **long)
@@ -183,7 +183,7 @@ def test_enlarging_tells_what_was_done(api: WebUIApi) -> None:
     )
 
 
-def test_no_upscaler_leaves_the_picture_as_it_is(api: WebUIApi) -> None:
+def test_no_upscaler_leaves_the_image_as_it_is(api: WebUIApi) -> None:
     start = Image.new("RGBA", (20, 10), (255, 0, 0, 128))
     same = api.extra_single_image(
         start,

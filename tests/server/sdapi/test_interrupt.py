@@ -1,4 +1,4 @@
-"""Jobs that their clients end early: each answers with its pictures so far, whatever it shares a batch with."""
+"""Jobs that their clients end early: each answers with its images so far, whatever it shares a batch with."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def opened(image: str) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", ["batch", "list", "hires", "img2img"])
-def test_the_picture_so_far(live: Live, kind: str) -> None:
+def test_the_image_so_far(live: Live, kind: str) -> None:
     red = io.BytesIO()
     Image.new("RGB", (128, 128), "red").save(red, "PNG")
     start = base64.b64encode(red.getvalue()).decode()
@@ -84,11 +84,11 @@ def test_one_job_of_a_batch_is_interrupted(live: Live) -> None:
     assert max(abs(one - other) for one, other in difference) <= 1
 
 
-def test_unfinished_pictures_are_not_saved(live: Live) -> None:
+def test_unfinished_images_are_not_saved(live: Live) -> None:
     before = set(live.config.output.glob("*"))
     told = answer_when_interrupted(live, TXT2IMG, {**LONG, "save_images": True})
     assert len(told["images"]) == 1
-    assert "unfinished pictures are not saved" in json.loads(told["info"])["warnings"]
+    assert "unfinished images are not saved" in json.loads(told["info"])["warnings"]
     assert set(live.config.output.glob("*")) == before
 
 

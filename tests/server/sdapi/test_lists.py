@@ -1,4 +1,4 @@
-"""Routes beside making pictures that clients read, and texts that no JSON in UTF-8 can hold."""
+"""Routes beside making images that clients read, and texts that no JSON in UTF-8 can hold."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_lone_surrogates_do_no_harm(live: Live, fields: dict[str, Any], status: 
     assert live.http.post(TXT2IMG, content=body, headers=headers).status_code == status
 
 
-def test_texts_of_pictures_may_hold_lone_surrogates(live: Live) -> None:
+def test_texts_of_images_may_hold_lone_surrogates(live: Live) -> None:
     own = {"version": 1, "prompt": LONE, "negative_prompt": "", "entries": [], "strays": []}
     chunks, file = PngInfo(), io.BytesIO()
     chunks.add_itxt("promptengine", json.dumps({**own, "trailing": ""}))

@@ -53,7 +53,7 @@ def test_a_job_is_told_of_by_its_name(empty_models: Path, painter: Painter) -> N
         assert http.get("/internal/ping").json() == {}
 
 
-def test_the_picture_of_a_step(empty_models: Path, painter: Painter) -> None:
+def test_the_image_of_a_step(empty_models: Path, painter: Painter) -> None:
     app = create_app(ServerConfig(models=empty_models), [painter])
     queue = app.state.service.queue
     with client_of(app) as http, ThreadPoolExecutor() as pool:
@@ -108,7 +108,7 @@ def test_a_stopping_server_answers_503(empty_models: Path, painter: Painter) -> 
 
 
 @pytest.mark.parametrize("kind", ["different networks", "a list of prompts"])
-def test_a_joined_batch_gives_the_pictures_that_each_gives_alone(live: Live, kind: str) -> None:
+def test_a_joined_batch_gives_the_images_that_each_gives_alone(live: Live, kind: str) -> None:
     prompts = [f"a cat <hypernet:{n}:0.{d}>" for n in ("hn-relu", "hn-mish") for d in (3, 8)]
     bodies = [{**SMALL, "prompt": p, "seed": 10 + n} for n, p in enumerate(prompts)]
     alone = [live.http.post(TXT2IMG, json=body).json()["images"][0] for body in bodies]
@@ -152,7 +152,7 @@ def test_styles_go_around_the_prompt(live: Live) -> None:
     answer = live.http.post(TXT2IMG, json={**SMALL, "styles": ["ink", "plain", "none such"]})
     info = json.loads(answer.json()["info"])
     assert info["prompt"] == "a cat, ink drawing, plain"
-    assert info["negative_prompt"] == "colour"
+    assert info["negative_prompt"] == "color"
     assert info["styles"] == ["ink", "plain"]
     assert any("none such" in warning for warning in info["warnings"])
 

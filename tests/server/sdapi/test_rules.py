@@ -30,9 +30,9 @@ def info_of(answer: httpx.Response) -> dict[str, Any]:
     return json.loads(answer.json()["info"])
 
 
-def in_base64(size: tuple[int, int] = (64, 64), colour: str = "red") -> str:
+def in_base64(size: tuple[int, int] = (64, 64), color: str = "red") -> str:
     file = io.BytesIO()
-    Image.new("RGB", size, colour).save(file, format="PNG")
+    Image.new("RGB", size, color).save(file, format="PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -238,7 +238,7 @@ def test_11_errors_are_json(live: Live) -> None:
         assert answer.json().keys() == {"error", "detail", "body", "errors"}
 
 
-def test_12_the_picture_says_how_it_was_made(live: Live) -> None:
+def test_12_the_image_says_how_it_was_made(live: Live) -> None:
     answer = ask(live, prompt="a cat, red", seed=3)
     with Image.open(io.BytesIO(base64.b64decode(answer.json()["images"][0]))) as image:
         text = image.info["parameters"]

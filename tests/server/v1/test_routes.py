@@ -104,9 +104,9 @@ def test_a_job_from_its_submission_to_its_result(live: Live) -> None:
     assert again["images"] == result["images"]
 
 
-def test_a_job_from_a_picture(live: Live) -> None:
+def test_a_job_from_a_image(live: Live) -> None:
     start = {"images": [in_base64()], "denoising_strength": 0.5}
-    start["inpainting"] = {"mask": in_base64(colour="white")}
+    start["inpainting"] = {"mask": in_base64(color="white")}
     job = live.http.post(JOBS, json={**SMALL, "start": start}).json()["id"]
     assert waited(live.http, job)["state"] == "done"
 
@@ -213,7 +213,7 @@ def test_events_show_the_steps(live: Live) -> None:
         ({"start": {"images": [in_base64()], "denoising_strength": 0.5}}, (64, 64)),
     ],
 )
-def test_without_a_size_it_is_the_checkpoints_or_the_pictures(
+def test_without_a_size_it_is_the_checkpoints_or_the_images(
     live: Live, more: dict[str, Any], size: tuple[int, int]
 ) -> None:
     form = {"prompt": "a cat", "steps": 1, "sampler": "Euler", **more}

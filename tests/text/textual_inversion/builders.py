@@ -25,7 +25,7 @@ def word(name: str, count: int = 2, width: int = 8, seed: int = 0) -> Embedding:
 
 
 def as_json(rows: Tensor, name: str = "conan", step: int = 250) -> bytes:
-    """WebUI's layout of an embedding inside a picture."""
+    """WebUI's layout of an embedding inside an image."""
     content = {
         "string_to_token": {"*": 265},
         "string_to_param": {"*": {"TORCHTENSOR": rows.tolist()}},
@@ -36,8 +36,8 @@ def as_json(rows: Tensor, name: str = "conan", step: int = 250) -> bytes:
     return json.dumps(content).encode()
 
 
-def write_text_picture(path: Path, document: bytes) -> None:
-    """A picture with an embedding in its text chunk."""
+def write_text_image(path: Path, document: bytes) -> None:
+    """An image with an embedding in its text chunk."""
     chunks = PngImagePlugin.PngInfo()
     chunks.add_text("sd-ti-embedding", base64.b64encode(document).decode())
     Image.new("RGB", (16, 16), "red").save(path, format="PNG", pnginfo=chunks)
@@ -52,10 +52,10 @@ def mask() -> Sequence[int]:
     return drawn
 
 
-def write_pixel_picture(
+def write_pixel_image(
     path: Path, document: bytes, *, height: int = 32, border: int = 0, compressed: bool = True
 ) -> None:
-    """A picture between two blocks of data: lower halves of bytes left, upper ones right."""
+    """An image between two blocks of data: lower halves of bytes left, upper ones right."""
     data = zlib.compress(document) if compressed else document
     halves = [[byte % 16 for byte in data], [byte // 16 for byte in data]]
     columns = -(-len(data) // (height * 3))

@@ -23,8 +23,8 @@ from tests.text.textual_inversion.builders import (
     as_json,
     vectors,
     word,
-    write_pixel_picture,
-    write_text_picture,
+    write_pixel_image,
+    write_text_image,
 )
 
 
@@ -145,53 +145,53 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_file_with_the_wrong_suffix_is_read_by_its_content(tmp_path: Path) -> None:
     save_file({"emb_params": ROWS}, tmp_path / "a.pt")
-    write_text_picture(tmp_path / "b.pt", as_json(ROWS))
+    write_text_image(tmp_path / "b.pt", as_json(ROWS))
     assert torch.equal(loaded(tmp_path / "a.pt").vectors, ROWS)
     assert torch.equal(loaded(tmp_path / "b.pt").vectors, ROWS)
 
 
 def in_text(path: Path, document: bytes) -> None:
-    write_text_picture(path, document)
+    write_text_image(path, document)
 
 
 def in_pixels(path: Path, document: bytes) -> None:
-    write_pixel_picture(path, document)
+    write_pixel_image(path, document)
 
 
 def in_framed_pixels(path: Path, document: bytes) -> None:
-    write_pixel_picture(path, document, border=5)
+    write_pixel_image(path, document, border=5)
 
 
 @pytest.mark.parametrize("write", [in_text, in_pixels, in_framed_pixels])
-def test_pictures_carry_embeddings(tmp_path: Path, write: Callable[[Path, bytes], None]) -> None:
+def test_images_carry_embeddings(tmp_path: Path, write: Callable[[Path, bytes], None]) -> None:
     path = tmp_path / "conan-250.png"
     write(path, as_json(ROWS))
     found = loaded(path)
-    # The name inside goes first in a picture, as in WebUI.
+    # The name inside goes first in an image, as in WebUI.
     assert (found.name, found.step, found.digest) == ("conan", 250, sha256(path))
     assert torch.equal(found.vectors, ROWS)
 
 
 def test_a_lossless_webp_carries_one_in_its_pixels(tmp_path: Path) -> None:
-    write_pixel_picture(tmp_path / "a.webp", as_json(vectors(10, 64)), height=50)
+    write_pixel_image(tmp_path / "a.webp", as_json(vectors(10, 64)), height=50)
     assert torch.equal(loaded(tmp_path / "a.webp").vectors, vectors(10, 64))
 
 
-def test_a_picture_without_a_name_has_its_files(tmp_path: Path) -> None:
-    write_text_picture(tmp_path / "ink.png", as_json(ROWS, name=""))
+def test_a_image_without_a_name_has_its_files(tmp_path: Path) -> None:
+    write_text_image(tmp_path / "ink.png", as_json(ROWS, name=""))
     assert loaded(tmp_path / "ink.png").name == "ink"
     found = load_embedding(tmp_path / "ink.png", name="style/ink", digest="00")
     assert found is not None and (found.name, found.digest) == ("style/ink", "00")
 
 
-@pytest.mark.parametrize("colour", ["red", "black", "#101010", "#efefef"])
-def test_plain_pictures_hold_none(tmp_path: Path, colour: str) -> None:
-    Image.new("RGB", (40, 30), colour).save(tmp_path / "a.png")
+@pytest.mark.parametrize("color", ["red", "black", "#101010", "#efefef"])
+def test_plain_images_hold_none(tmp_path: Path, color: str) -> None:
+    Image.new("RGB", (40, 30), color).save(tmp_path / "a.png")
     assert load_embedding(tmp_path / "a.png") is None
 
 
-def test_a_picture_between_black_bars_holds_none(tmp_path: Path) -> None:
-    write_pixel_picture(tmp_path / "a.png", bytes(range(256)) * 4, compressed=False)
+def test_a_image_between_black_bars_holds_none(tmp_path: Path) -> None:
+    write_pixel_image(tmp_path / "a.png", bytes(range(256)) * 4, compressed=False)
     assert load_embedding(tmp_path / "a.png") is None
 
 
@@ -209,7 +209,7 @@ BAD_DOCUMENTS = {
 
 @pytest.mark.parametrize("write", [in_text, in_pixels])
 @pytest.mark.parametrize("document", BAD_DOCUMENTS.values(), ids=BAD_DOCUMENTS)
-def test_bad_embeddings_in_pictures_are_misfits(
+def test_bad_embeddings_in_images_are_misfits(
     tmp_path: Path, document: bytes, write: Callable[[Path, bytes], None]
 ) -> None:
     write(tmp_path / "a.png", document)
@@ -219,17 +219,17 @@ def test_bad_embeddings_in_pictures_are_misfits(
 
 
 def test_data_that_grow_beyond_any_embedding_are_a_misfit(tmp_path: Path) -> None:
-    write_pixel_picture(tmp_path / "a.png", b" " * (17 << 20), height=64)
+    write_pixel_image(tmp_path / "a.png", b" " * (17 << 20), height=64)
     with pytest.raises(NetworkFormatError, match="larger than any embedding"):
         load_embedding(tmp_path / "a.png")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(st.data())
-def test_damaged_pictures_raise_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
+def test_damaged_images_raise_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
     whole = tmp_path / "whole.png"
     if not whole.exists():
-        write_text_picture(whole, as_json(ROWS))
+        write_text_image(whole, as_json(ROWS))
     content = bytearray(whole.read_bytes())
     for place in data.draw(st.lists(st.integers(8, len(content) - 1), min_size=1, max_size=4)):
         content[place] = data.draw(st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""Folders of embeddings to words: what fits, what does not and why, and what pictures make of it."""
+"""Folders of embeddings to words: what fits, what does not and why, and what images make of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from promptengine.text.textual_inversion.loader import (
     with_bundled,
 )
 from tests.conftest import CHECKPOINT, CONFIG, WEBUI
-from tests.text.textual_inversion.builders import as_json, vectors, write_text_picture
+from tests.text.textual_inversion.builders import as_json, vectors, write_text_image
 
 BASE = GenerationRequest(prompt="a cat", seed=7, steps=1, width=64, height=64, sampler="Euler")
 
@@ -79,7 +79,7 @@ def test_misfits_are_listed_with_the_reason(tmp_path: Path, cache: EmbeddingCach
     assert set(reasons(cache.words())) == {"many", "broken", "evil", "ink", " "}
 
 
-def test_pictures_without_an_embedding_are_not_worth_a_word(
+def test_images_without_an_embedding_are_not_worth_a_word(
     tmp_path: Path, cache: EmbeddingCache
 ) -> None:
     folder = tmp_path / "embeddings"
@@ -87,7 +87,7 @@ def test_pictures_without_an_embedding_are_not_worth_a_word(
     # Neither takes the word from the file, nor does the preview beside it.
     for place in ("ink.png", "style/ink.png", "style/ink.preview.png", "other.png"):
         Image.new("RGB", (8, 8), "red").save(folder / place)
-    write_text_picture(folder / "conan-250.png", as_json(vectors(2, 48)))
+    write_text_image(folder / "conan-250.png", as_json(vectors(2, 48)))
     words = cache.words((48,))
     assert names(words) == ["conan", "ink"]
     assert words.misfits == ()
@@ -158,7 +158,7 @@ def hashes(infotext: str) -> list[str]:
     ]
 
 
-def test_a_word_changes_the_picture_and_the_text_says_so(engine: Engine) -> None:
+def test_a_word_changes_the_image_and_the_text_says_so(engine: Engine) -> None:
     plain = engine.generate(BASE)
     inked = engine.generate(replace(BASE, prompt="a ink"))
     again = engine.generate(BASE)
