@@ -29,6 +29,13 @@ CONFIG = WEBUI / "model" / "diffusers_config"
 NETWORKS = WEBUI / "hypernetworks"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what drives a Chromium: whatever asks for one by its fixture."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+
+
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep digests out of the user's own cache."""

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from promptengine.generation.engine import Engine
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what compares with WebUI; pytest hands over the tests of all folders."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.parity)
+
+
 @pytest.fixture(scope="session")
 def conformance_dir() -> Path:
     """The folder of golden data: the project's own copy, or what PROMPTENGINE_CONFORMANCE names."""
