@@ -12,6 +12,7 @@ import dataclasses
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from html import escape
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -57,6 +58,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return "\n".join(SECTIONS[mark[1]]())
 
     return _MARK.sub(filled, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Leave out the roles of docstrings, which Markdown does not know."""
+    return re.sub(r":(?:attr|class|data|exc|func|meth|mod):(?=<)", "", html)
 
 
 def layers() -> Iterator[str]:
@@ -137,7 +143,8 @@ def exports() -> Iterator[str]:
     functions = [name for name in names if name[0].islower()]
     for title, group in (("Functions", functions), ("Types", types), ("Errors", errors)):
         yield f"\n## {title}\n"
-        yield from (f"\n::: promptengine.{name}\n" for name in group)
+        for name in group:
+            yield f"\n::: {_home(name)}\n    options:\n      heading: promptengine.{name}\n"
 
 
 SECTIONS: Mapping[str, Callable[[], Iterable[str]]] = {
@@ -149,6 +156,15 @@ SECTIONS: Mapping[str, Callable[[], Iterable[str]]] = {
     "exports": exports,
 }
 """What fills which mark, line by line."""
+
+
+def _home(name: str) -> str:
+    """The path by which a name of the package is found without running anything."""
+    if not any(PACKAGE.rglob(f"{name}.py")):
+        return f"promptengine.{name}"
+    # A module of the same name would be taken for it.
+    value = getattr(promptengine, name)
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def _source(part: str) -> Path:
@@ -183,7 +199,7 @@ def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> tuple[str,
     if action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction):
         value = str(action.metavar or action.dest.upper())
         if action.choices is not None:
-            value = "|".join(map(str, action.choices))
+            value = "{" + ",".join(map(str, action.choices)) + "}"
     names = [f"{name} {value}".strip() for name in action.option_strings] or [value]
     meaning = (action.help or "") % {**vars(action), "prog": parser.prog}
     if _has_default(action) and "default" not in meaning:
@@ -267,7 +283,9 @@ def _escaped(text: str) -> str:
     """Text in which only code is Markdown."""
     pieces = re.split(r"(`[^`]*`)", text)
     return "".join(
-        piece if piece.startswith("`") else re.sub(r"([\\<>\[\]*_])", r"\\\1", piece)
+        piece
+        if piece.startswith("`")
+        else re.sub(r"([\\\[\]*_])", r"\\\1", escape(piece, quote=False))
         for piece in pieces
     )
 
