@@ -19,6 +19,8 @@ from promptengine.checkpoints.load import open_checkpoint
 from promptengine.registry.registry import Registry
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
 
+pytestmark = pytest.mark.slow
+
 BASE = GenerationRequest(
     prompt="a cat", seed=7, steps=2, width=64, height=64, sampler="Euler", policy="strict"
 )

@@ -60,6 +60,7 @@ def test_unreadable_images_are_told_or_refused(elsewhere: Path, capsys: Capture)
     assert told.startswith("warning: images: 1 of 4 images cannot be read and are left out: bad")
 
 
+@pytest.mark.slow
 def test_a_training_from_end_to_end(tmp_path: Path, capsys: Capture) -> None:
     assert run("ink", "--data", "images", *MODEL, *QUICK) == 0
     output = capsys.readouterr()

@@ -163,6 +163,7 @@ def process(
         process.wait()
 
 
+@pytest.mark.slow
 def test_the_process_ends_in_order(tmp_path: Path) -> None:
     with process(tmp_path, "--grace", "60") as (server, url), ThreadPoolExecutor() as pool:
         body = {**SMALL, "steps": 60, "width": 128, "height": 128}
@@ -181,6 +182,7 @@ def test_the_process_ends_in_order(tmp_path: Path) -> None:
     assert "a cat" not in (tmp_path / "log").read_text()
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_nothing_half_written(tmp_path: Path) -> None:
     outputs = tmp_path / "outputs"
     saving = {**SMALL, "steps": 1, "save_images": True, "send_images": False}

@@ -21,6 +21,8 @@ from promptengine.server.app import create_app
 from promptengine.server.config import Limits, ServerConfig
 from tests.server.live import Painter, running
 
+pytestmark = pytest.mark.slow
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 CHECKS = [

@@ -76,6 +76,7 @@ def test_the_exported_file_is_the_model(tmp_path: Path) -> None:
         torch.testing.assert_close(encoded, vae.encode(picture).latent_dist.mode())
 
 
+@pytest.mark.slow
 def test_the_whole_recipe_in_miniature_makes_a_checkpoint_that_draws(tmp_path: Path) -> None:
     target = tmp_path / "small.safetensors"
     make(SMALL, tmp_path / "work", target, CPU)
@@ -87,6 +88,7 @@ def test_the_whole_recipe_in_miniature_makes_a_checkpoint_that_draws(tmp_path: P
     assert all(torch.equal(first[name], tensor) for name, tensor in load_file(target).items())
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
     pictures = draw_all(SMALL, tmp_path)
     (tmp_path / "a").mkdir()

@@ -167,6 +167,7 @@ def test_the_same_seed_gives_the_same_file(tiny_engine: Engine, tmp_path: Path) 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+@pytest.mark.slow
 def test_a_killed_run_ends_as_one_without_a_stop(tmp_path: Path) -> None:
     done = subprocess.run(
         [

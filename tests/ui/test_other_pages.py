@@ -21,6 +21,8 @@ from promptengine.server.config import ServerConfig
 from tests.server.live import Painter, running
 from tests.ui.browser import Page, opened
 
+pytestmark = pytest.mark.browser
+
 EVERYWHERE = "--host-resolver-rules=MAP * 127.0.0.1"
 NAMES = [
     "127.0.0.1",

@@ -35,6 +35,8 @@ from tests.server.conftest import fill
 from tests.server.live import until
 from tests.server.test_faults import free_port
 
+pytestmark = pytest.mark.slow
+
 
 def control(
     on_step: OnStep = lambda *_: None,

@@ -18,6 +18,8 @@ from tests.server.jobs.test_ray import replica_processes
 from tests.server.live import SMALL, until
 from tests.server.test_faults import process
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_log_stays_json_and_the_end_is_quick(tmp_path: Path) -> None:
     options = ("--ray", "--grace", "3", "--no-page")
