@@ -9,11 +9,16 @@
     │   └── UnsupportedNetworkError  one that can be read, of a kind or family that cannot be applied
     ├── IncompatibleNetworkError  a network whose widths do not fit the model
     ├── CheckpointError         a checkpoint that is missing, unreadable or of an unknown family
+    │   └── ModelNotFoundError  no file and no scanned model has the name that was asked for
     ├── ImageError            an image that cannot be read or written, or whose text cannot
     ├── RequestError            an option outside its range: which one, and what is allowed
     ├── OutOfMemoryError        a device has no room for what was asked
     ├── TrainingError           a training that cannot begin, go on or be resumed
+    ├── EngineClosedError       an engine that was closed and is used again
     └── GenerationCancelled     the caller asked to stop between two steps
+
+Each class has a ``code``, a word that stays the same whatever becomes of names and messages, for programs
+that tell errors apart across a wire or in a log.
 
 Messages name the thing, the place and the remedy, in one line. They never hold a traceback, so that
 a front end may show them as they are.
@@ -23,13 +28,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 __all__ = [
     "CheckpointError",
+    "EngineClosedError",
     "GenerationCancelled",
     "ImageError",
     "IncompatibleNetworkError",
+    "ModelNotFoundError",
     "NetworkFormatError",
     "OutOfMemoryError",
     "PromptEngineError",
@@ -45,7 +52,12 @@ class PromptEngineError(Exception):
     """Base of all errors that a user of this package can cause or meet.
 
     They can be pickled, so that other processes may pass them on.
+
+    Attributes:
+        code: Stable name of the kind of error, the same in every version.
     """
+
+    code: ClassVar[str] = "error"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (type(self), self.args, self.__dict__)
@@ -72,6 +84,8 @@ class PromptSyntaxError(PromptEngineError):
         span: Half-open character offsets of the culprit in ``source``.
     """
 
+    code = "prompt_syntax"
+
     def __init__(self, message: str, *, source: str, span: tuple[int, int]) -> None:
         super().__init__(f"{message} at column {span[0] + 1}")
         self.source = source
@@ -87,6 +101,8 @@ class UnknownNetworkError(PromptEngineError):
         near: Known names close to it, the nearest first.
     """
 
+    code = "unknown_network"
+
     def __init__(self, message: str, *, kind: str, name: str, near: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.kind = kind
@@ -101,6 +117,8 @@ class NetworkFormatError(PromptEngineError):
         path: The file.
     """
 
+    code = "network_format"
+
     def __init__(self, message: str, *, path: Path) -> None:
         super().__init__(f"{path}: {message}")
         self.path = path
@@ -112,6 +130,8 @@ class UnsupportedNetworkError(NetworkFormatError):
     Attributes:
         noun: What it is, such as ``DoRA`` or ``a LoRA for Flux``.
     """
+
+    code = "unsupported_network"
 
     def __init__(self, noun: str, *, path: Path) -> None:
         super().__init__(f"{noun} is not supported", path=path)
@@ -127,6 +147,8 @@ class IncompatibleNetworkError(PromptEngineError):
         needed: Widths that the model's attention reads; likewise.
     """
 
+    code = "incompatible_network"
+
     def __init__(self, message: str, *, found: Sequence[int], needed: Sequence[int]) -> None:
         super().__init__(message)
         self.found = tuple(found)
@@ -140,9 +162,37 @@ class CheckpointError(PromptEngineError):
         path: The file or folder, or None where none was found at all.
     """
 
+    code = "checkpoint"
+
     def __init__(self, message: str, *, path: Path | None = None) -> None:
         super().__init__(message if path is None else f"{path}: {message}")
         self.path = path
+
+
+class ModelNotFoundError(CheckpointError):
+    """A checkpoint or VAE that was asked for by a name or path which nothing has.
+
+    Attributes:
+        kind: What was looked for: ``checkpoint`` or ``vae``.
+        name: As it was asked for; empty where any checkpoint would have done.
+        near: Known names close to it, the nearest first.
+    """
+
+    code = "model_not_found"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str,
+        name: str = "",
+        near: Sequence[str] = (),
+        path: Path | None = None,
+    ) -> None:
+        super().__init__(message, path=path)
+        self.kind = kind
+        self.name = name
+        self.near = tuple(near)
 
 
 class ImageError(PromptEngineError):
@@ -151,6 +201,8 @@ class ImageError(PromptEngineError):
     Attributes:
         path: The file.
     """
+
+    code = "image"
 
     def __init__(self, message: str, *, path: Path) -> None:
         super().__init__(f"{path}: {message}")
@@ -164,6 +216,8 @@ class RequestError(PromptEngineError):
         field: The option's name as in :class:`promptengine.request.request.GenerationRequest`.
     """
 
+    code = "request"
+
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
         self.field = field
@@ -171,6 +225,8 @@ class RequestError(PromptEngineError):
 
 class OutOfMemoryError(PromptEngineError):
     """A device has no room for what was asked. The engine can be used again."""
+
+    code = "out_of_memory"
 
 
 class TrainingError(PromptEngineError):
@@ -182,11 +238,24 @@ class TrainingError(PromptEngineError):
         step: How many steps they were trained for.
     """
 
+    code = "training"
+
     def __init__(self, message: str, *, path: Path | None = None, step: int = 0) -> None:
         super().__init__(message)
         self.path = path
         self.step = step
 
 
+class EngineClosedError(PromptEngineError):
+    """An engine was used after it had been closed."""
+
+    code = "engine_closed"
+
+    def __init__(self, message: str = "the engine is closed; open another one") -> None:
+        super().__init__(message)
+
+
 class GenerationCancelled(PromptEngineError):
     """The caller cancelled a generation; nothing was written and the engine can be used again."""
+
+    code = "cancelled"

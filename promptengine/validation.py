@@ -29,7 +29,7 @@ from typing import (
 
 from promptengine.errors import RequestError
 
-__all__ = ["Between", "MultipleOf", "Rule", "check_fields", "shown"]
+__all__ = ["Between", "MultipleOf", "Rule", "check_fields", "check_type", "shown"]
 
 _SHOWN: Final = 60
 _WORDS: Final[Mapping[object, str]] = {
@@ -60,6 +60,15 @@ class Between:
     def problem(self, value: float) -> str:
         """Say what is wrong with a value; empty if nothing is."""
         return "" if self.low <= value <= self.high else f"; it must be {self.low} to {self.high}"
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse an argument that is out of range.
+
+        Raises:
+            RequestError: Names the argument and what it must be.
+        """
+        if problem := self.problem(value):
+            raise RequestError(f"{name} is {shown(value)}{problem}", field=name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,23 @@ def check_fields(owner: Any, prefix: str = "", **late: type) -> None:
         taken = _taken(given, hint, f"{prefix}{name}")
         if taken is not given:
             object.__setattr__(owner, name, taken)
+
+
+def check_type(name: str, value: object, *kinds: type, words: str = "") -> None:
+    """Refuse an argument of another type.
+
+    Args:
+        name: The argument's.
+        value: What was given.
+        kinds: What it may be an instance of.
+        words: What it must be, for people; by default the names of ``kinds``.
+
+    Raises:
+        RequestError: It is none of these.
+    """
+    if not isinstance(value, kinds):
+        wanted = words or " or ".join(dict.fromkeys(map(_words, kinds)))
+        raise RequestError(f"{name} is {shown(value)}; it must be {wanted}", field=name)
 
 
 @cache

@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
     {"text", "networks", "sampling", "infotext"},
     {"checkpoints", "inspection"},
     {"images"},
+    {"choices"},
     {"generation"},
     {"training", "xyz_plot", "integrations", "server"},
     {"ui"},
@@ -42,7 +43,7 @@ TORCH_FREE = {
         "request",
         "infotext",
     },
-    *{"inspection", "images"},
+    *{"inspection", "images", "choices"},
 }
 
 

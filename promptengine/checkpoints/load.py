@@ -29,7 +29,7 @@ from promptengine.checkpoints.diffusers_folder import (
 )
 from promptengine.checkpoints.infer_config import InferredConfig, infer_config
 from promptengine.checkpoints.vae import read_vae
-from promptengine.errors import CheckpointError
+from promptengine.errors import CheckpointError, ModelNotFoundError
 from promptengine.families import (
     UNET_PREFIX,
     VAE_PREFIX,
@@ -162,7 +162,7 @@ def open_checkpoint(
     elif path.is_file():
         checkpoint = _open_file(builder, config, vae)
     else:
-        raise CheckpointError("no such checkpoint", path=path)
+        raise ModelNotFoundError("no such checkpoint", kind="checkpoint", name=str(path), path=path)
     _require_whole(checkpoint)
     if checkpoint.left_aside:
         count, names = len(checkpoint.left_aside), grouped(checkpoint.left_aside)

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
-from promptengine.errors import CheckpointError, RequestError
+from promptengine.errors import ModelNotFoundError, RequestError
 from promptengine.registry.registry import Kind, Registry
 
 __all__ = ["Precision", "resolve_checkpoint", "resolve_device", "resolve_dtype", "resolve_path"]
@@ -19,14 +19,14 @@ def resolve_checkpoint(checkpoint: str | Path | None, registry: Registry) -> Pat
     """The file or folder meant: a path that exists, or a name among the scanned ones.
 
     Raises:
-        CheckpointError: There is none, or none of that name.
+        ModelNotFoundError: There is none, or none of that name.
     """
     known = registry.entries("checkpoint")
     if checkpoint is None:
         if known:
             return known[0].path
         message = "no checkpoint found; put one into models/Stable-diffusion or name a file"
-        raise CheckpointError(message)
+        raise ModelNotFoundError(message, kind="checkpoint")
     return resolve_path(checkpoint, "checkpoint", registry)
 
 
@@ -34,7 +34,7 @@ def resolve_path(choice: str | Path, kind: Kind, registry: Registry) -> Path:
     """A path that exists, or the file of a name among the scanned ones of a kind.
 
     Raises:
-        CheckpointError: Neither.
+        ModelNotFoundError: Neither.
     """
     path = Path(choice)
     if path.exists():
@@ -45,7 +45,13 @@ def resolve_path(choice: str | Path, kind: Kind, registry: Registry) -> Path:
     near = registry.near(kind, path.stem)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     noun = "VAE" if kind == "vae" else kind
-    raise CheckpointError(f"no such file, and no {noun} of that name{hint}", path=path)
+    raise ModelNotFoundError(
+        f"no such file, and no {noun} of that name{hint}",
+        kind=kind,
+        name=str(choice),
+        near=near,
+        path=path,
+    )
 
 
 def resolve_device(name: str) -> torch.device:

@@ -34,7 +34,9 @@ def decode_latents(checkpoint: Checkpoint, latents: Tensor) -> Tensor:
         ``[batch, 3, height, width]``, float32, about -1 to 1, not clamped.
     """
     vae: Any = checkpoint.vae
-    return vae.decode(latents.float() / checkpoint.scaling_factor, return_dict=False)[0]
+    scaled = latents.float() / checkpoint.scaling_factor
+    # A checkpoint's own VAE is float32; a pipeline's may be anything.
+    return vae.decode(scaled.to(vae.dtype), return_dict=False)[0].float()
 
 
 def decode_image(checkpoint: Checkpoint, latents: Tensor, *, tiling: bool) -> Image.Image:

@@ -124,7 +124,14 @@ def prepare_prompts(
             old_timelines=request.options.old_timelines,
         )
     with clock.measuring("load"):
-        stack = load_networks(plan, parts.registry, parts.networks, policy=request.policy)
+        stack = load_networks(
+            plan,
+            parts.registry,
+            parts.networks,
+            policy=request.policy,
+            objects=request.networks,
+            end=len(request.prompt),
+        )
         widths = text_widths(*parts.checkpoint.text_encoders)
         words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
     with clock.measuring("encode"), stack.merged(parts.checkpoint.journal):

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from promptengine.accel.compile import compile_regions, use_compiled_regions
-from promptengine.accel.memory import free_bytes, translate_oom, vae_tiling
+from promptengine.accel.memory import free_bytes, release_memory, translate_oom, vae_tiling
 from promptengine.accel.onednn import pack_conv_weights, use_onednn
+from promptengine.checkpoints.latent_rgb import LatentToRGB, fit_latent_to_rgb, preview_images
 from promptengine.checkpoints.load import Checkpoint, open_checkpoint
+from promptengine.checkpoints.pipelines import (
+    checkpoint_from_pipeline,
+    pipeline_from_checkpoint,
+    pipeline_prediction,
+)
 from promptengine.checkpoints.resolve import (
     Precision,
     resolve_checkpoint,
@@ -24,36 +31,41 @@ from promptengine.checkpoints.resolve import (
 )
 from promptengine.checkpoints.vae import find_vae
 from promptengine.checkpoints.vae_codec import decode_latents
-from promptengine.errors import GenerationCancelled
+from promptengine.errors import EngineClosedError
 from promptengine.files.hashing import default_cache_file
 from promptengine.generation.conditioning import EngineContext, encoding_cache
+from promptengine.generation.control import OnInterrupted, OnProgress, RunControl
 from promptengine.generation.draft import BatchEnded, Draft
 from promptengine.generation.infotext import build_infotexts
 from promptengine.generation.prepare import PreparedRequest, prepare_request, share_networks
+from promptengine.generation.run_async import run_cancellable
 from promptengine.generation.sample import sample_batch
 from promptengine.generation.timing import StageTimer
 from promptengine.interrupt import Interrupt
 from promptengine.networks.load import NetworkCache
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Kind, Registry
-from promptengine.request.request import GenerationRequest, GenerationResult, Progress
+from promptengine.request.options import Options
+from promptengine.request.request import GenerationRequest, GenerationResult
+from promptengine.text.count import TokenCount, count_tokens
+from promptengine.text.encoder import text_widths
 from promptengine.text.textual_inversion.loader import EmbeddingCache
+from promptengine.validation import check_type
 
 __all__ = ["Engine", "Models", "OnInterrupted", "OnProgress", "Precision", "decode_latents"]
 
-OnProgress = Callable[[Progress], None]
-OnInterrupted = Callable[[int, GenerationResult], None]
 Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]] | Registry
+_MODELS = (str, Path, Mapping, Registry)
+_MODELS_WORDS = "a folder, a mapping of kinds to folders, or a Registry"
 
 
 class Engine:
     """Makes images from WebUI prompts with one checkpoint.
 
     Engines share nothing: several may live in one process. One engine runs one request at a time;
-    calls from other threads wait.
+    calls from other threads wait. As a context manager it is closed at the end of its block.
 
     Attributes:
-        checkpoint: The model's parts. Between requests they are exactly as loaded.
         registry: Where tag names are looked up.
         device: Where the model lives.
         compiled: Whether regions of the UNet are compiled.
@@ -66,16 +78,21 @@ class Engine:
         device: torch.device,
         *,
         compiled: bool = False,
+        shared: bool = False,
     ) -> None:
-        self.checkpoint = checkpoint
         self.registry = registry
         self.device = device
         self.compiled = compiled
         networks = NetworkCache(checkpoint.unet, *checkpoint.text_encoders)
         words = EmbeddingCache(registry)
-        self._parts = EngineContext(checkpoint, registry, networks, words, encoding_cache(), device)
-        room = None if compiled else free_bytes(device)
+        # What others hold too they may change, so nothing that was made of it can be kept.
+        texts = encoding_cache(room=0) if shared else encoding_cache()
+        self._context: EngineContext | None = EngineContext(
+            checkpoint, registry, networks, words, texts, device
+        )
+        room = None if compiled or shared else free_bytes(device)
         self._packed = pack_conv_weights(checkpoint.unet, room=room)
+        self._colors: LatentToRGB | None = None
         self._busy = threading.Lock()
 
     @classmethod
@@ -109,9 +126,16 @@ class Engine:
                 minute or more for that, and results move within the rounding of the dtype.
 
         Raises:
-            CheckpointError: No checkpoint or VAE found, or it cannot be loaded.
-            RequestError: No such device or dtype.
+            ModelNotFoundError: No checkpoint or VAE of that name.
+            CheckpointError: It cannot be loaded.
+            RequestError: No such device or dtype, or an argument of another type.
         """
+        check_type("checkpoint", checkpoint, str, Path, type(None))
+        check_type("models", models, *_MODELS, words=_MODELS_WORDS)
+        check_type("config", config, str, Path, type(None))
+        check_type("device", device, str)
+        check_type("dtype", dtype, str, torch.dtype)
+        check_type("vae", vae, str, Path, type(None))
         registry = models
         if not isinstance(registry, Registry):
             registry = Registry.open(registry, cache_file=default_cache_file())
@@ -124,6 +148,94 @@ class Engine:
         if compile:
             compile_regions(parts.unet)
         return cls(parts, registry, place, compiled=compile)
+
+    @classmethod
+    def from_pipeline(cls, pipe: Any, models: Models = "models") -> Engine:
+        """Return an engine on the modules of a pipeline of diffusers, of which nothing is copied.
+
+        Both can be used, one at a time: between generations the modules are as the pipeline had them.
+
+        Args:
+            pipe: Of Stable Diffusion 1, 2 or XL.
+            models: As for :meth:`open`.
+
+        Raises:
+            PromptEngineError: It is no such pipeline.
+            RequestError: ``models`` has another type.
+        """
+        check_type("models", models, *_MODELS, words=_MODELS_WORDS)
+        checkpoint = checkpoint_from_pipeline(pipe)
+        checkpoint = replace(checkpoint, prediction=pipeline_prediction(pipe))
+        if not isinstance(models, Registry):
+            models = Registry.open(models, cache_file=default_cache_file())
+        return cls(checkpoint, models, next(checkpoint.unet.parameters()).device, shared=True)
+
+    def to_pipeline(self) -> Any:
+        """Return a ``StableDiffusionPipeline`` or ``StableDiffusionXLPipeline`` on this engine's modules.
+
+        Nothing is copied, and closing the engine leaves the pipeline whole. A checkpoint for inpainting
+        gives the inpainting pipeline of its family. :func:`promptengine.attach` teaches it WebUI's
+        prompts.
+
+        Raises:
+            EngineClosedError: The engine is closed.
+        """
+        return pipeline_from_checkpoint(self.checkpoint)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The model's parts. Between requests they are exactly as loaded."""
+        return self._parts.checkpoint
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._context is None
+
+    @property
+    def _parts(self) -> EngineContext:
+        if self._context is None:
+            raise EngineClosedError
+        return self._context
+
+    def close(self) -> None:
+        """Let go of the model and all networks; waits for a generation at hand. May be repeated."""
+        with self._busy:
+            self._context, self._packed = None, {}
+            release_memory(self.device)
+
+    def __enter__(self) -> Engine:
+        _ = self._parts
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._context is None:
+            return "<Engine: closed>"
+        checkpoint = self._context.checkpoint
+        dtype = str(next(checkpoint.unet.parameters()).dtype).removeprefix("torch.")
+        what = f"{checkpoint.family}{' inpainting' if checkpoint.inpainting else ''}"
+        compiled = ", compiled" if self.compiled else ""
+        return f"<Engine: {checkpoint.path.name} ({what}) on {self.device}, {dtype}{compiled}>"
+
+    def count_tokens(
+        self, prompt: str, *, steps: int = 20, options: Options | None = None
+    ) -> TokenCount:
+        """Count a prompt's tokens; words of this engine's embeddings take as many as they have vectors.
+
+        Args:
+            prompt: WebUI's syntax.
+            steps: As for :func:`promptengine.count_tokens`.
+            options: Likewise.
+
+        Raises:
+            RequestError: An argument of another type, or steps out of range.
+        """
+        parts = self._parts
+        words = parts.embeddings.words(text_widths(*parts.checkpoint.text_encoders))
+        return count_tokens(prompt, steps=steps, options=options, embeddings=words.table)
 
     def generate(
         self,
@@ -160,13 +272,37 @@ class Engine:
             NetworkFormatError: ``strict``, and a network's file cannot be read.
             IncompatibleNetworkError: ``strict``, and a network does not fit the model.
             OutOfMemoryError: The device has no room for the images.
+            EngineClosedError: The engine is closed.
         """
+        check_type("request", request, GenerationRequest, words="a GenerationRequest")
         clock = StageTimer()
-        journal = self.checkpoint.journal
-        with self._busy, torch.no_grad(), translate_oom(self.device), journal.run():
+        with self._running():
             (job,) = self._prepared([request], encoder_noise, clock)
             draft = Draft(job, interrupt or Interrupt())
-            return self._carried_out([draft], clock, _Control(on_progress, cancel))[0]
+            return self._carried_out([draft], clock, self._control(on_progress, cancel))[0]
+
+    async def generate_async(
+        self, request: GenerationRequest, *, on_progress: OnProgress | None = None
+    ) -> GenerationResult:
+        """Make the images of a request in a thread, while the event loop goes on.
+
+        Cancelling the task stops the generation between two steps; the task ends once the model is what
+        it was before. Several tasks on one engine take turns.
+
+        Args:
+            request: What to make.
+            on_progress: Called after every step in the thread of the generation, not in the event
+                loop's; hand things over with ``loop.call_soon_threadsafe``.
+
+        Raises:
+            PromptEngineError: As :meth:`generate`.
+            asyncio.CancelledError: The task was cancelled.
+        """
+
+        def make(cancel: threading.Event) -> GenerationResult:
+            return self.generate(request, on_progress=on_progress, cancel=cancel)
+
+        return await run_cancellable(make)
 
     def generate_batch(
         self,
@@ -202,9 +338,10 @@ class Engine:
         Raises:
             PromptEngineError: As :meth:`generate`, before any image is made unless it is cancelled.
         """
+        for request in requests:
+            check_type("requests", request, GenerationRequest, words="GenerationRequests")
         clock = StageTimer()
-        journal = self.checkpoint.journal
-        with self._busy, torch.no_grad(), translate_oom(self.device), journal.run():
+        with self._running():
             jobs = self._prepared(requests, None, clock)
             if networks == "first-prompt":
                 jobs = [*jobs[:1], *(share_networks(jobs[0], job) for job in jobs[1:])]
@@ -216,10 +353,31 @@ class Engine:
             results: dict[int, GenerationResult] = {}
             for members in groups.values():
                 group = [drafts[index] for index in members]
-                control = _Control(on_progress, cancel, on_interrupted, members)
+                control = self._control(on_progress, cancel, on_interrupted, members)
                 made = self._carried_out(group, clock, control)
                 results.update(zip(members, made, strict=True))
         return [results[index] for index in range(len(requests))]
+
+    @contextmanager
+    def _running(self) -> Generator[None]:
+        """Hold the engine; whatever happens within, the model is afterwards what it was."""
+        with self._busy, torch.no_grad(), translate_oom(self.device), self.checkpoint.journal.run():
+            yield
+
+    def _control(
+        self,
+        on_progress: OnProgress | None,
+        cancel: threading.Event | None,
+        on_interrupted: OnInterrupted | None = None,
+        numbers: Sequence[int] = (0,),
+    ) -> RunControl:
+        return RunControl(self._drawn, on_progress, cancel, on_interrupted, numbers)
+
+    def _drawn(self, latents: Tensor) -> list[Image]:
+        """Small images of latents without noise."""
+        if self._colors is None:
+            self._colors = fit_latent_to_rgb(self.checkpoint)
+        return preview_images(latents, self._colors)
 
     def _prepared(
         self,
@@ -231,7 +389,7 @@ class Engine:
             return [prepare_request(self._parts, one, encoder_noise, clock) for one in requests]
 
     def _carried_out(
-        self, drafts: Sequence[Draft], clock: StageTimer, control: _Control
+        self, drafts: Sequence[Draft], clock: StageTimer, control: RunControl
     ) -> list[GenerationResult]:
         """Run jobs that may share batches."""
         lead = drafts[0].job
@@ -249,7 +407,7 @@ class Engine:
         live: Sequence[int],
         batch: int,
         clock: StageTimer,
-        control: _Control,
+        control: RunControl,
     ) -> None:
         """Sample and decode a batch of those drafts that go on."""
         jobs = [drafts[number].job for number in live]
@@ -301,39 +459,6 @@ class Engine:
             hires_networks=job.second.stack.reports if job.second else (),
             unfinished=tuple(draft.unfinished),
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Control:
-    """What a caller wants to know, and whether it still wants it.
-
-    Attributes:
-        on_progress: Called after every step.
-        cancel: Set where nobody wants the result any more.
-        on_interrupted: Called with the number and result of a request that was stopped.
-        numbers: The caller's numbers of the drafts.
-    """
-
-    on_progress: OnProgress | None
-    cancel: threading.Event | None
-    on_interrupted: OnInterrupted | None = None
-    numbers: Sequence[int] = (0,)
-
-    def tell(self, job: PreparedRequest, batch: int, step: int, denoised: Tensor) -> None:
-        """Tell of a step.
-
-        Raises:
-            GenerationCancelled: Nobody wants the result any more.
-        """
-        if self.on_progress is not None:
-            self.on_progress(Progress(batch, job.request.batch_count, step, job.steps, denoised))
-        if self.cancel is not None and self.cancel.is_set():
-            raise GenerationCancelled(f"cancelled after step {step} of {job.steps}")
-
-    def tell_of_end(self, number: int, result: GenerationResult) -> None:
-        """Tell of a draft that was stopped."""
-        if self.on_interrupted is not None:
-            self.on_interrupted(self.numbers[number], result)
 
 
 def _finiteness(latents: Tensor) -> list[Diagnostic]:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Final, cast
 
 from promptengine.errors import RequestError
+from promptengine.files.hashing import default_cache_file
 from promptengine.generation.prepare import check_supported
 from promptengine.images.latent_upscale import LATENT_UPSCALERS
 from promptengine.images.resize import UPSCALERS
-from promptengine.infotext.recipe import Recipe, without
+from promptengine.infotext.read import Infotext, read_infotext
+from promptengine.infotext.recipe import Recipe, recipe_from_infotext, without
 from promptengine.infotext.schedule_types import AUTOMATIC
 from promptengine.prompt import Diagnostic
+from promptengine.registry.registry import Kind, Registry
 from promptengine.request.request import GenerationRequest, HiresPass, apply_settings
 from promptengine.sampling.samplers import TimestepSampler, find_sampler
+from promptengine.validation import check_type
 
-__all__ = ["START_FIELDS", "apply_recipe", "joined_name", "with_known_samplers"]
+__all__ = [
+    "START_FIELDS",
+    "apply_recipe",
+    "joined_name",
+    "request_from_infotext",
+    "with_known_samplers",
+]
+
+Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]] | Registry
 
 START_FIELDS: Final = frozenset(
     {
@@ -65,7 +78,11 @@ def apply_recipe(
 
     Returns:
         The request, and what of the recipe is left out.
+
+    Raises:
+        RequestError: ``recipe`` is none.
     """
+    check_type("recipe", recipe, Recipe, words="a Recipe")
     recipe, found = with_known_samplers(recipe)
     request = recipe.request
     for name, value in recipe.options.items():
@@ -95,6 +112,32 @@ def apply_recipe(
         except RequestError as error:
             found.append(f"{name} = {value!r} is left out: {error}")
     return request, [Diagnostic("warning", message) for message in found]
+
+
+def request_from_infotext(
+    infotext: str | Infotext, models: Models = "models"
+) -> tuple[GenerationRequest, tuple[Diagnostic, ...]]:
+    """Return the request that makes an infotext's image again, options and second pass included.
+
+    Args:
+        infotext: A text as images hold it, or one that was read.
+        models: A folder, a mapping of kinds to folders, or a registry: where networks are looked up.
+
+    Returns:
+        The request, and what of the infotext is missing from it, the checkpoint's and the VAE's choice
+        apart, which are the engine's; :func:`promptengine.recipe_from_infotext` finds their files.
+
+    Raises:
+        RequestError: The text is no infotext, or an argument has another type.
+    """
+    check_type("infotext", infotext, str, Infotext, words="text or an Infotext")
+    check_type("models", models, str, Path, Mapping, Registry)
+    read = read_infotext(infotext) if isinstance(infotext, str) else infotext
+    if not isinstance(models, Registry):
+        models = Registry.open(models, cache_file=default_cache_file())
+    recipe = recipe_from_infotext(read, models)
+    request, left_out = apply_recipe(recipe)
+    return request, tuple(dict.fromkeys([*recipe.diagnostics, *left_out]))
 
 
 def with_known_samplers(recipe: Recipe) -> tuple[Recipe, list[str]]:

@@ -60,7 +60,8 @@ def _making(parts: EngineContext, job: PreparedRequest) -> InfotextContext:
 
 
 def _digest(parts: EngineContext, path: Path) -> str | None:
-    return None if path.is_dir() else parts.registry.digests.of(path)
+    # A folder has no hash, and a pipeline's parts may have come from anywhere.
+    return parts.registry.digests.of(path) if path.is_file() else None
 
 
 def _sampling_entries(job: PreparedRequest) -> dict[str, object]:

@@ -53,6 +53,7 @@ _OWN: Mapping[str, Any] = {
     "cfg_scale": 1.0,
     "clip_skip": 1,
     "batch_size": 1,
+    "networks": (),
 }
 """What requests of one batch may have of their own."""
 

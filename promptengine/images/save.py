@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, cast
 
-from promptengine.errors import ImageError
+from promptengine.errors import ImageError, RequestError
 from promptengine.files.atomic import atomic_write
 from promptengine.images.exif import make_exif
 from promptengine.images.png_chunks import MOST_INFOTEXT
 from promptengine.infotext.read import Infotext
+from promptengine.validation import Between, check_type
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,7 +40,12 @@ _LONGEST_SEGMENT: Final = 0xFFFF - 2
 
 
 def save_image(
-    image: Image, path: str | Path, infotext: str | Infotext = "", *, quality: int = 80
+    image: Image,
+    target: str | Path | BinaryIO,
+    infotext: str | Infotext = "",
+    *,
+    format: str | None = None,
+    quality: int = 80,
 ) -> None:
     """Write an image in the format of its suffix, with its infotext where WebUI has it.
 
@@ -51,23 +57,35 @@ def save_image(
 
     Args:
         image: The image, RGB.
-        path: Where to, ending in ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``; an existing file is
-            replaced at once, never half.
+        target: A path, of which an existing file is replaced at once, never half; or a file open for
+            writing bytes, which is written to where it stands and left open.
         infotext: As text or as structure; empty for none.
+        format: ``png``, ``jpg``, ``jpeg`` or ``webp``; by default the path's suffix says it, and a file
+            object is written as ``png``.
         quality: Of JPEG and WEBP, 1 to 100; 80 is WebUI's.
 
     Raises:
-        ImageError: Another suffix, an image too large for the format, or a text too long for it
+        ImageError: Another format, an image too large for the format, or a text too long for it
             (JPEG holds 32,000 characters).
+        RequestError: An argument of another type.
         OSError: The folder is missing or not writable, or the disk is full.
     """
-    target = Path(path)
-    form = _FORMATS.get(target.suffix.lower())
-    if form is None:
-        message = f"cannot write this format; the name must end in {', '.join(_FORMATS)}"
-        raise ImageError(message, path=target)
-    with atomic_write(target) as temporary:
-        _write(image, temporary, _options(form, infotext, quality, target), target)
+    if isinstance(target, str | Path):
+        place = Path(target)
+        form = place.suffix if format is None else format
+        _check_arguments(image, infotext, form, quality)
+        options = _options(_known_format(form, place), infotext, quality, place)
+        with atomic_write(place) as temporary:
+            _write(image, temporary, options, place)
+        return
+    if not callable(getattr(target, "write", None)):
+        check_type("target", target, str, Path, words="a path or a file open for writing bytes")
+    data = encode_image(image, format or "png", infotext, quality=quality)
+    try:
+        target.write(data)
+    except TypeError:
+        message = "target is a file open for text; open it for writing bytes"
+        raise RequestError(message, field="target") from None
 
 
 def save_png(image: Image, path: str | Path, infotext: str | Infotext = "") -> None:
@@ -75,30 +93,50 @@ def save_png(image: Image, path: str | Path, infotext: str | Infotext = "") -> N
 
     Raises:
         ImageError: A text of more characters than are read again.
+        RequestError: An argument of another type.
         OSError: The folder is missing or not writable, or the disk is full.
     """
-    target = Path(path)
-    with atomic_write(target) as temporary:
-        _write(image, temporary, {"format": "PNG", **_chunks(infotext, target)}, target)
+    check_type("path", path, str, Path)
+    save_image(image, path, infotext, format="png")
 
 
 def encode_image(
-    image: Image, suffix: str, infotext: str | Infotext = "", *, quality: int = 80
+    image: Image, format: str = "png", infotext: str | Infotext = "", *, quality: int = 80
 ) -> bytes:
-    """The bytes of the file that :func:`save_image` would write.
+    """Return the bytes of the file that :func:`save_image` would write.
 
     Args:
         image: The image, RGB.
-        suffix: ``.png``, ``.jpg``, ``.jpeg`` or ``.webp``.
+        format: ``png``, ``jpg``, ``jpeg`` or ``webp``, with or without a dot before it.
         infotext: As text or as structure; empty for none.
         quality: Of JPEG and WEBP, 1 to 100.
 
     Raises:
-        ImageError: An image too large for the format, or a text too long for it.
+        ImageError: Another format, an image too large for it, or a text too long for it.
+        RequestError: An argument of another type.
     """
-    name, file = Path(f"image{suffix}"), BytesIO()
-    _write(image, file, _options(_FORMATS[suffix], infotext, quality, name), name)
+    _check_arguments(image, infotext, format, quality)
+    name, file = Path(f"image.{format.lstrip('.')}"), BytesIO()
+    _write(image, file, _options(_known_format(format, name), infotext, quality, name), name)
     return file.getvalue()
+
+
+def _known_format(format: str, name: Path) -> str:
+    form = _FORMATS.get(f".{format.lower().lstrip('.')}")
+    if form is None:
+        message = f"cannot write this format; the name must end in {', '.join(_FORMATS)}"
+        raise ImageError(message, path=name)
+    return form
+
+
+def _check_arguments(image: object, infotext: object, format: object, quality: object) -> None:
+    from PIL.Image import Image
+
+    check_type("image", image, Image)
+    check_type("infotext", infotext, str, Infotext, words="text or an Infotext")
+    check_type("format", format, str)
+    check_type("quality", quality, int)
+    Between(1, 100).check("quality", cast("int", quality))
 
 
 def _options(form: str, infotext: str | Infotext, quality: int, name: Path) -> dict[str, Any]:

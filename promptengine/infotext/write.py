@@ -237,7 +237,7 @@ def _network_entries(
     ``Lora hashes`` is WebUI's: every LoRA that was found, by the name in its tag; those of the second
     pass where that has any. ``Hypernet hashes`` lists what was applied in order, each with the first
     ten digits of its file's SHA-256. ``Lora skipped`` and ``Hypernet skipped`` list what was not
-    applied, and why.
+    applied, and why. ``Hypernet objects`` lists networks that were in no file and no tag.
     """
     entries = {
         "Lora hashes": _lora_hashes(hires_reports) or _lora_hashes(reports),
@@ -246,6 +246,7 @@ def _network_entries(
         "Hypernet hashes": _hypernet_hashes(reports),
         "Hypernet skipped": _skipped(reports, "hypernet"),
         "Hypernet schedule": _schedules(reports),
+        "Hypernet objects": _objects(reports),
     }
     return {key: value for key, value in entries.items() if value}
 
@@ -259,6 +260,15 @@ def _schedules(reports: Sequence[NetworkReport]) -> str:
             changes = [f"{now:g}@{call}" for call, (was, now) in enumerate(steps, 1) if now != was]
             told.append(f"{report.name}: {' '.join(changes)}")
     return ", ".join(told)
+
+
+def _objects(reports: Sequence[NetworkReport]) -> str:
+    """Networks of the request itself: ``name: multiplier digest, …``."""
+    return ", ".join(
+        f"{_list_name(r.name)}: {r.multiplier:g} {r.digest[:10]}"
+        for r in reports
+        if r.origin == "request" and r.applied and r.digest
+    )
 
 
 def _hires_network_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:
@@ -279,7 +289,7 @@ def _hypernet_hashes(reports: Sequence[NetworkReport]) -> str:
     return ", ".join(
         f"{_list_name(r.name)}: {r.digest[:10]}"
         for r in reports
-        if r.kind == "hypernet" and r.applied and r.digest
+        if r.kind == "hypernet" and r.applied and r.digest and r.origin == "prompt"
     )
 
 

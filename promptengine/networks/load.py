@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import torch
 from torch import Tensor, nn
 
 from promptengine.errors import (
     IncompatibleNetworkError,
     NetworkFormatError,
     PromptEngineError,
+    RequestError,
     UnsupportedNetworkError,
 )
 from promptengine.files.lru import SizedLRU
@@ -32,13 +36,13 @@ from promptengine.networks.lora.merge import (
     merge,
     targets,
 )
-from promptengine.prompt import Diagnostic
+from promptengine.prompt import Diagnostic, Span
 from promptengine.registry.registry import Registry, RegistryEntry
 from promptengine.request.plan import LoraUse, NetworkUse, Plan, SkippedTag
-from promptengine.request.request import NetworkReport, Policy
+from promptengine.request.request import HypernetworkLike, NetworkReport, Policy
 from promptengine.undo import UndoLog
 
-__all__ = ["LoadedNetworks", "NetworkCache", "load_networks"]
+__all__ = ["LoadedNetworks", "NetworkCache", "ObjectUse", "hypernetwork_digest", "load_networks"]
 
 _NETWORK_BYTES: Final = 1 << 30  # three to ten large hypernetworks in float32
 _FILE_BYTES: Final = 1 << 30
@@ -75,6 +79,7 @@ class NetworkCache:
         self.folder = ProjectionFuser()
         self._place = (weight.device, weight.dtype)
         self._networks: SizedLRU[_FileState, Hypernetwork] = SizedLRU(room, _network_bytes)
+        self._adopted: SizedLRU[str, Hypernetwork] = SizedLRU(room, _network_bytes)
         self._targets = targets(unet, *text_encoders)
         self._fits: SizedLRU[_FileState, Fit] = SizedLRU(
             _FILE_BYTES, lambda fit_lora: fit_lora.lora.nbytes
@@ -94,6 +99,21 @@ class NetworkCache:
             (entry.path, entry.mtime_ns, entry.size),
             lambda: load_hypernetwork(entry.path).cast_to(device=device, dtype=dtype),
         )
+
+    def adopt(self, network: Hypernetwork, digest: str) -> Hypernetwork:
+        """Return a copy of a network in memory, ready for the model; the same for the same digest.
+
+        Args:
+            network: Its owner may go on changing it.
+            digest: Of what it is now; see :func:`hypernetwork_digest`.
+        """
+        device, dtype = self._place
+
+        def make() -> Hypernetwork:
+            own = copy.deepcopy(network).to(device=device, dtype=dtype)
+            return own.eval().requires_grad_(False)
+
+        return self._adopted.get(digest, make)
 
     def fit_lora(self, entry: RegistryEntry) -> Fit:
         """Return the LoRA of a file, fitted to the model, from memory if the file is unchanged.
@@ -119,12 +139,53 @@ class NetworkCache:
         return self._merged.get(tuple(loras), lambda: merge(tuple(loras.values())))
 
 
+def hypernetwork_digest(network: Hypernetwork) -> str:
+    """Return a SHA-256 in hex of what a network computes: its settings and its weights."""
+    content = hashlib.sha256(repr(network.settings).encode())
+    for name, tensor in network.state_dict().items():
+        content.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        content.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return content.hexdigest()
+
+
 def _network_bytes(network: Hypernetwork) -> int:
     return sum(tensor.nbytes for tensor in network.parameters())
 
 
 def _nbytes(weights: ChangedWeights) -> int:
     return sum(tensor.nbytes for tensor in weights.values())
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectUse:
+    """A network of the request itself, used once.
+
+    Attributes:
+        name: As it calls itself.
+        multiplier: The same at all calls.
+        span: The prompt's end.
+    """
+
+    name: str
+    multiplier: float
+    span: Span
+
+    def at(self, call: int) -> float:
+        """Return the multiplier at a denoiser call."""
+        return self.multiplier
+
+    def report(self, *, reason: str = "", digest: str | None = None) -> NetworkReport:
+        """Return what became of it."""
+        return NetworkReport(
+            kind="hypernet",
+            name=self.name,
+            multiplier=self.multiplier,
+            applied=not reason,
+            reason=reason,
+            span=self.span,
+            digest=digest,
+            origin="request",
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -136,11 +197,11 @@ class LoadedNetworks:
         loras: What distinguishes the LoRAs that act: files and multipliers, in order.
         weights: What they make of the model's weights.
         embeddings: Vectors ``[vectors, width]`` of words that LoRAs bring along.
-        reports: One per tag of the prompt, in the order of the tags.
+        reports: One per tag of the prompt, in the order of the tags, then one per network of the request.
         diagnostics: What went wrong, for people.
     """
 
-    uses: tuple[tuple[Hypernetwork, NetworkUse], ...]
+    uses: tuple[tuple[Hypernetwork, NetworkUse | ObjectUse], ...]
     loras: tuple[object, ...]
     weights: ChangedWeights
     embeddings: Mapping[str, Tensor]
@@ -168,32 +229,51 @@ class _Findings:
     reports: list[NetworkReport] = field(default_factory=list[NetworkReport])
     diagnostics: list[Diagnostic] = field(default_factory=list[Diagnostic])
 
-    def refuse(self, use: NetworkUse | LoraUse, error: PromptEngineError) -> None:
+    def refuse(self, use: NetworkUse | LoraUse | ObjectUse, error: PromptEngineError) -> None:
         """Note a network that is not applied; under ``strict`` that is an error instead."""
         if self.policy == "strict":
             raise error
-        self.reports.append(_report(use, reason=_reason(error)))
+        reason = _reason(error)
+        own = isinstance(use, ObjectUse)
+        self.reports.append(use.report(reason=reason) if own else _report(use, reason=reason))
         if self.policy == "warn":
             hint = "it is not applied"
             self.diagnostics.append(Diagnostic("warning", str(error), use.span, hint))
 
 
 def load_networks(
-    plan: Plan, registry: Registry, cache: NetworkCache, *, policy: Policy
+    plan: Plan,
+    registry: Registry,
+    cache: NetworkCache,
+    *,
+    policy: Policy,
+    objects: Sequence[tuple[HypernetworkLike, float]] = (),
+    end: int = 0,
 ) -> LoadedNetworks:
-    """Load the networks of a plan.
+    """Load the networks of a plan, and take those that a request holds itself.
 
     A file that cannot be read and a network that does not fit the model raise under ``strict``;
     otherwise they are skipped and reported, with a diagnostic under ``warn``.
 
+    Args:
+        plan: What the prompt names.
+        registry: Where the files are.
+        cache: Networks used of late.
+        policy: What to do with a network that cannot be applied.
+        objects: Networks in memory with their multipliers; they act behind the others.
+        end: The prompt's length, which is where these are reported to stand.
+
     Raises:
+        RequestError: An object that is no hypernetwork.
         NetworkFormatError: ``strict``, and a file is damaged, unsafe or gone.
         IncompatibleNetworkError: ``strict``, and a network does not fit.
     """
     found = _Findings(policy, reports=[_skipped(tag) for tag in plan.skipped])
-    uses = _hypernetworks(plan, registry, cache, found)
+    uses: list[tuple[Hypernetwork, NetworkUse | ObjectUse]] = []
+    uses += _hypernetworks(plan, registry, cache, found)
     loras = _loras(plan, registry, cache, found)
     found.reports.sort(key=lambda report: report.span.start)
+    uses += _objects(objects, cache, found, end)
     embeddings = (use.fit.lora.embeddings for use in loras.values())
     return LoadedNetworks(
         uses=tuple(uses),
@@ -223,6 +303,32 @@ def _hypernetworks(
         else:
             uses.append((network, use))
             found.reports.append(_report(use, digest=digest))
+    return uses
+
+
+def _objects(
+    objects: Sequence[tuple[HypernetworkLike, float]],
+    cache: NetworkCache,
+    found: _Findings,
+    end: int,
+) -> list[tuple[Hypernetwork, ObjectUse]]:
+    uses: list[tuple[Hypernetwork, ObjectUse]] = []
+    for network, multiplier in objects:
+        if not isinstance(network, Hypernetwork):
+            message = f"networks holds a {type(network).__name__}; it must be a Hypernetwork"
+            raise RequestError(message, field="networks")
+        use = ObjectUse(network.name, multiplier, Span(end, end))
+        try:
+            require_fit(cache.widths, network)
+        except IncompatibleNetworkError as error:
+            found.refuse(use, error)
+            continue
+        if multiplier == 0:
+            found.reports.append(use.report(reason="multiplier is 0"))
+        else:
+            digest = hypernetwork_digest(network)
+            uses.append((cache.adopt(network, digest), use))
+            found.reports.append(use.report(digest=digest))
     return uses
 
 

@@ -31,7 +31,11 @@ NoiseSource = Literal["cpu", "nv", "gpu"]
 """Who draws the noise: torch's CPU generator, NVIDIA's numbers, or the same as an actual GPU's."""
 
 Emphasis = Literal["Original", "No norm", "Ignore", "None"]
-"""What becomes of weights in prompts, by WebUI's names."""
+"""What becomes of weights in prompts, by WebUI's names.
+
+``Original`` multiplies and restores the mean, ``No norm`` only multiplies, ``Ignore`` reads brackets
+and ``BREAK`` but drops the weights, ``None`` reads the text as it stands.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
 
 from promptengine.errors import RequestError
 from promptengine.prompt import parse
 from promptengine.prompt.ast import Diagnostic, Dialect, Span
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
 from promptengine.request.sampler_names import choose_sampler
-from promptengine.validation import Between, MultipleOf, check_fields
+from promptengine.validation import Between, MultipleOf, check_fields, check_type
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,6 +22,7 @@ __all__ = [
     "GenerationRequest",
     "GenerationResult",
     "HiresPass",
+    "HypernetworkLike",
     "ImageStart",
     "Inpainting",
     "MaskedContent",
@@ -62,6 +63,22 @@ Blur = Annotated[float, Between(0, 256)]
 
 Seed = Annotated[int, Between(-1, MAX_SEED)]
 """Of random numbers; -1 has one drawn."""
+
+
+Multiplier = Annotated[float, Between(-1000, 1000)]
+
+
+@runtime_checkable
+class HypernetworkLike(Protocol):
+    """What a request may hold of :class:`promptengine.Hypernetwork`, which this part does not load."""
+
+    name: str
+    step: int
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """The widths it has networks for."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +217,8 @@ class GenerationRequest:
         policy: What to do with a network that cannot be applied.
         dialect: ``webui`` reads the prompt as WebUI does; ``extended`` lets hypernetworks change over
             the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``.
+        networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
+            behind those of the tags, in both passes, as they are when the generation begins.
 
     Raises:
         RequestError: On creation, if a value has another type or is out of its range; names the field and
@@ -227,6 +246,7 @@ class GenerationRequest:
     options: Options = field(default_factory=Options)
     policy: Policy = "warn"
     dialect: Dialect = "webui"
+    networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -328,7 +348,7 @@ def append_default_hypernetwork(request: GenerationRequest) -> GenerationRequest
 
 @dataclass(frozen=True, slots=True)
 class NetworkReport:
-    """What became of one tag.
+    """What became of one tag, or of one network that the request holds itself.
 
     Attributes:
         kind: The tag's kind, such as ``hypernet``.
@@ -337,13 +357,15 @@ class NetworkReport:
             that changes over the steps the one of the largest effect.
         applied: Whether the network changed the model while the image was made.
         reason: Why not, in words; empty if applied.
-        span: The tag's place in the prompt.
+        span: The tag's place in the prompt; of a network in the request the prompt's end.
         path: The file, where one was found.
-        digest: Its SHA-256 in hex, where it was applied.
+        digest: Its SHA-256 in hex, where it was applied; of a network in the request that of its
+            settings and weights.
         unet_multiplier: A LoRA's for the UNet, as used; None for other kinds.
         lora_hash: A LoRA's 12 digits in WebUI's ``Lora hashes``, where its file was used or would have
             been, were its multiplier not 0.
         multipliers: Where it changes over the steps, that of each call of the denoiser; else empty.
+        origin: ``prompt`` for a tag, ``request`` for one of :attr:`GenerationRequest.networks`.
     """
 
     kind: str
@@ -357,6 +379,7 @@ class NetworkReport:
     unet_multiplier: float | None = None
     lora_hash: str | None = None
     multipliers: tuple[float, ...] = ()
+    origin: Literal["prompt", "request"] = "prompt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +394,7 @@ class Progress:
         steps: Steps of a batch as planned, both passes together.
         denoised: What the latents would be without noise, ``[images, 4, height / 8, width / 8]`` on
             the device, of all images of the batch. To be read during the call only.
+        drawn: What turns ``denoised`` into small images.
     """
 
     batch: int
@@ -378,6 +402,22 @@ class Progress:
     step: int
     steps: int
     denoised: Tensor | None = field(default=None, repr=False, compare=False)
+    drawn: Callable[[Tensor], list[Image]] | None = field(default=None, repr=False, compare=False)
+
+    def preview(self, number: int = 0) -> Image:
+        """Draw one image as it stands, an eighth as wide and high: rough, but in no time.
+
+        Args:
+            number: Which one of the batch, from 0. To be called during the callback only.
+
+        Raises:
+            RequestError: No such image, or this tells of no image at all.
+        """
+        if self.drawn is None or self.denoised is None:
+            raise RequestError("this progress holds no image to preview", field="progress")
+        check_type("number", number, int)
+        Between(0, len(self.denoised) - 1).check("number", number)
+        return self.drawn(self.denoised[number : number + 1])[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -391,7 +431,8 @@ class GenerationResult:
         infotexts: WebUI's ``parameters`` text of each image.
         seeds: Of each image.
         variation_seeds: Of each image where there is a variation, else empty.
-        networks: Every tag of the prompt: applied or not, and why.
+        networks: Every tag of the prompt, then every network that the request holds itself: applied or
+            not, and why.
         hires_networks: Likewise in the high-resolution pass; empty where there is none.
         diagnostics: What a person would want to know about the prompts and files.
         timings: Seconds by stage: plan, load, encode, sample, decode.

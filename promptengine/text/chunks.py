@@ -9,11 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from promptengine.prompt import Fragment
+from promptengine.prompt import Fragment, Segment, Span
+from promptengine.request.options import Emphasis
 from promptengine.text.textual_inversion.table import EmbeddingTable, Placement
 from promptengine.text.tokenizer import COMMA_TOKEN, END_TOKEN, START_TOKEN, tokenize
 
-__all__ = ["CHUNK_LENGTH", "EMPTY_CHUNK", "NO_WORDS", "Chunk", "chunk_fragments", "count_tokens"]
+__all__ = [
+    "CHUNK_LENGTH",
+    "EMPTY_CHUNK",
+    "NO_WORDS",
+    "Chunk",
+    "chunk_fragments",
+    "count_tokens",
+    "read_segment",
+]
 
 CHUNK_LENGTH = 75
 """Tokens of a chunk that are the prompt's own."""
@@ -39,6 +48,13 @@ class Chunk:
     weights: tuple[float, ...]
     placements: tuple[Placement, ...] = ()
     counted: int = 0
+
+
+def read_segment(segment: Segment, emphasis: Emphasis) -> tuple[Fragment, ...]:
+    """Return a scheduled text's fragments; without emphasis it is one, brackets and all."""
+    if emphasis != "None":
+        return segment.fragments
+    return (Fragment(segment.text, 1.0, Span(0, len(segment.text))),)
 
 
 def chunk_fragments(

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from promptengine.prompt import Fragment, Schedule, Segment, Span
-from promptengine.text.chunks import EMPTY_CHUNK, NO_WORDS, Chunk, chunk_fragments
+from promptengine.prompt import Schedule
+from promptengine.request.options import Emphasis
+from promptengine.text.chunks import EMPTY_CHUNK, NO_WORDS, Chunk, chunk_fragments, read_segment
 from promptengine.text.encoder import TextModel, clip_text_model
 from promptengine.text.textual_inversion.table import EmbeddingTable
 
@@ -22,21 +23,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Conditioning",
-    "Emphasis",
     "TextModel",
     "clip_text_model",
     "embedding_hashes",
     "encode_chunks",
     "encode_schedule",
-    "read_segment",
 ]
-
-Emphasis = Literal["Original", "No norm", "Ignore", "None"]
-"""What becomes of weights, by WebUI's names.
-
-``Original`` multiplies and restores the mean, ``No norm`` only multiplies, ``Ignore`` reads brackets
-and ``BREAK`` but drops the weights, ``None`` reads the text as it stands.
-"""
 
 _DIGITS_OF_A_HASH = 12
 
@@ -113,13 +105,6 @@ def encode_schedule(
         pooled=pooled,
         words=_words(texts),
     )
-
-
-def read_segment(segment: Segment, emphasis: Emphasis) -> tuple[Fragment, ...]:
-    """Return a scheduled text's fragments; without emphasis it is one, brackets and all."""
-    if emphasis != "None":
-        return segment.fragments
-    return (Fragment(segment.text, 1.0, Span(0, len(segment.text))),)
 
 
 def encode_chunks(

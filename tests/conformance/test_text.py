@@ -10,14 +10,13 @@ import torch
 
 from promptengine import Engine
 from promptengine.prompt import Segment, attention, parse, schedule
-from promptengine.text.chunks import Chunk, chunk_fragments, count_tokens
+from promptengine.request.options import Emphasis
+from promptengine.text.chunks import Chunk, chunk_fragments, count_tokens, read_segment
 from promptengine.text.conditioning import (
     Conditioning,
-    Emphasis,
     clip_text_model,
     encode_chunks,
     encode_schedule,
-    read_segment,
 )
 from promptengine.text.textual_inversion.files import load_embedding
 from promptengine.text.textual_inversion.table import EmbeddingTable

@@ -35,6 +35,8 @@ _SECOND_PROMPTS = ("prompt_2", "negative_prompt_2")
 class Attachment:
     """What :func:`attach` put on a pipeline.
 
+    As a context manager it gives the pipeline back at the end of its block.
+
     Attributes:
         processor: The pipeline's prompt processor.
         original: The pipeline's own class.
@@ -45,6 +47,14 @@ class Attachment:
         self.processor = processor
         self.original = original
         self.journal = UndoLog()
+
+    def __enter__(self) -> Attachment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pipe = self.processor.pipe
+        if getattr(pipe, _ATTRIBUTE, None) is self:
+            detach(pipe)
 
     @property
     def networks(self) -> tuple[tuple[NetworkReport, ...], ...]:
@@ -58,7 +68,7 @@ def attach(pipe: Any, models: Models = "models", *, policy: Policy = "warn") -> 
     ``pipe("a (cat:1.3) <hypernet:ink:0.8>", negative_prompt=…)`` then knows tags, weights, schedules,
     ``BREAK``, ``AND``, embeddings and prompts of any length, for every call; all else is the pipeline's
     own. The prompts of a batch may differ in all of it, LoRAs excepted. What could not be applied is
-    told as a Python warning. A call with ``prompt_embeds`` passes through unchanged, as do the
+    told as a Python warning. ``with attach(pipe) as attachment:`` detaches at the end of the block. A call with ``prompt_embeds`` passes through unchanged, as do the
     pipeline's class name and ``isinstance``.
 
     Args:

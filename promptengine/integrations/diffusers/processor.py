@@ -6,15 +6,14 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from promptengine.accel.onednn import use_onednn
-from promptengine.checkpoints.load import Checkpoint
-from promptengine.errors import PromptEngineError, RequestError
-from promptengine.families import Family
+from promptengine.checkpoints.pipelines import checkpoint_from_pipeline
+from promptengine.errors import RequestError
 from promptengine.files.hashing import default_cache_file
 from promptengine.generation.conditioning import (
     EngineContext,
@@ -27,7 +26,6 @@ from promptengine.networks.hypernetwork.inject import Injection, inject_hypernet
 from promptengine.networks.load import NetworkCache
 from promptengine.registry.registry import Kind, Registry
 from promptengine.request.request import GenerationRequest, NetworkReport, Policy
-from promptengine.sampling.schedulers import DiscreteSchedule, scaled_linear_alphas
 from promptengine.text.conditioning import Conditioning
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.undo import UndoLog
@@ -67,7 +65,7 @@ class PromptProcessor:
     _journal: UndoLog = field(default_factory=UndoLog, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        _require_parts(self.pipe)
+        checkpoint_from_pipeline(self.pipe, self._journal)
         self._registry = Registry.open(self.models, cache_file=default_cache_file())
         self._embeddings = EmbeddingCache(self._registry)
 
@@ -77,7 +75,7 @@ class PromptProcessor:
         unet: nn.Module = self.pipe.unet
         modules = tuple(map(id, unet.modules()))
         if self._parts is None or modules != self._modules:
-            checkpoint = _as_checkpoint(self.pipe, self._journal)
+            checkpoint = checkpoint_from_pipeline(self.pipe, self._journal)
             networks = NetworkCache(unet, *checkpoint.text_encoders)
             device = torch.device(self.pipe._execution_device)
             self._modules = modules
@@ -197,34 +195,3 @@ def embedding_arguments(prepared: Sequence[PreparedPrompts]) -> dict[str, Tensor
 def _lengthened(texts: Sequence[Conditioning], length: int) -> Tensor:
     rows = [text.at(0) for text in texts]
     return torch.stack([torch.cat([row, row[-1:].expand(length - len(row), -1)]) for row in rows])
-
-
-def _as_checkpoint(pipe: Any, journal: UndoLog) -> Checkpoint:
-    """A pipeline's parts as the engine names them."""
-    second = getattr(pipe, "text_encoder_2", None)
-    encoders = (pipe.text_encoder,) if second is None else (pipe.text_encoder, second)
-    # OpenCLIP's text model has another activation than CLIP's, whatever its width.
-    plain: Family = "SD2" if pipe.text_encoder.config.hidden_act == "gelu" else "SD1"
-    family: Family = plain if second is None else "SDXL"
-    # The pipeline's scheduler paces the run; one of another kind of noise, as EDM's, has no alphas.
-    alphas = cast("Tensor", getattr(pipe.scheduler, "alphas_cumprod", scaled_linear_alphas()))
-    return Checkpoint(
-        path=Path(str(getattr(pipe.config, "_name_or_path", "") or type(pipe).__name__)),
-        unet=pipe.unet,
-        vae=pipe.vae,
-        text_encoders=encoders,
-        noise_table=DiscreteSchedule(alphas.detach().cpu(), family),
-        native_size=pipe.unet.config.sample_size * 8,
-        family=family,
-        journal=journal,
-    )
-
-
-def _require_parts(pipe: Any) -> None:
-    needed = ("unet", "vae", "text_encoder", "scheduler")
-    missing = [name for name in needed if getattr(pipe, name, None) is None]
-    if missing:
-        raise PromptEngineError(
-            f"{type(pipe).__name__} has no {' and no '.join(missing)}; "
-            "promptengine works with pipelines of Stable Diffusion 1, 2 and XL"
-        )

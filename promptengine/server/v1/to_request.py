@@ -39,7 +39,10 @@ from promptengine.server.v1.schemas import JobForm, StartForm
 __all__ = ["work_from_form"]
 
 _SEEDS: Final = 2**32 - 2
-_ALIKE: Final = {field.name for field in fields(GenerationRequest)} - {"hires", "start", "options"}
+_OTHERWISE: Final = {"hires", "start", "options", "networks"}
+"""What a form says in other words, and networks in memory, which cannot travel."""
+
+_ALIKE: Final = {field.name for field in fields(GenerationRequest)} - _OTHERWISE
 """What a form says in a request's own words."""
 
 

@@ -1,0 +1,70 @@
+"""How long a prompt is to CLIP, as WebUI's counter shows it; needs no model and no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from promptengine.prompt import parse, schedule
+from promptengine.request.options import Options
+from promptengine.text.chunks import CHUNK_LENGTH, NO_WORDS, chunk_fragments, read_segment
+from promptengine.text.chunks import count_tokens as count_in_chunks
+from promptengine.text.textual_inversion.table import EmbeddingTable
+from promptengine.validation import Between, check_type
+
+__all__ = ["TokenCount", "count_tokens"]
+
+_STEPS = Between(1, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """The length of a prompt: of its longest text, where it holds ``AND`` or changes over the steps.
+
+    Attributes:
+        tokens: As WebUI counts them; a chunk that ``BREAK`` or a comma ends early counts as full.
+        chunks: How many windows of 75 tokens that text takes, 1 at least.
+    """
+
+    tokens: int
+    chunks: int
+
+    @property
+    def limit(self) -> int:
+        """Tokens that fit into these chunks: the second number of WebUI's counter."""
+        return self.chunks * CHUNK_LENGTH
+
+
+def count_tokens(
+    prompt: str,
+    *,
+    steps: int = 20,
+    options: Options | None = None,
+    embeddings: EmbeddingTable = NO_WORDS,
+) -> TokenCount:
+    """Count the tokens of a prompt, or of a negative prompt.
+
+    Args:
+        prompt: WebUI's syntax; tags take no tokens.
+        steps: What prompt schedules are computed for.
+        options: Emphasis, comments and backtracking to commas count; defaults if None.
+        embeddings: Words that stand for learned vectors, each of which takes a token's place; by
+            default none, and :meth:`promptengine.Engine.count_tokens` has those of its folders.
+
+    Raises:
+        RequestError: An argument of another type, or steps out of range.
+    """
+    check_type("prompt", prompt, str)
+    check_type("steps", steps, int)
+    _STEPS.check("steps", steps)
+    own = options or Options()
+    check_type("options", own, Options)
+    counts: list[TokenCount] = []
+    for part in parse(prompt, comments=own.comments).parts:
+        for segment in schedule(part, steps, old=own.old_timelines).segments:
+            chunks = chunk_fragments(
+                read_segment(segment, own.emphasis),
+                comma_backtrack=own.comma_backtrack,
+                embeddings=embeddings,
+            )
+            counts.append(TokenCount(count_in_chunks(chunks), len(chunks)))
+    return max(counts, key=lambda one: (one.chunks, one.tokens))
