@@ -34,7 +34,7 @@ from promptengine.families import (
 from promptengine.files.hashing import sha256
 from promptengine.files.weights import (
     FileFormat,
-    Kind,
+    FileKind,
     detect_kind,
     file_format,
     is_plain_tensor,
@@ -44,6 +44,7 @@ from promptengine.files.weights import (
 )
 from promptengine.networks.lora.types import LoraSummary, summarize
 from promptengine.registry.scan import read_header
+from promptengine.validation import check_type
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,7 +96,7 @@ class FileReport:
     """
 
     path: Path
-    kind: Kind
+    kind: FileKind
     format: FileFormat | Literal["image"]
     size: int
     digest: str
@@ -133,6 +134,7 @@ def inspect_file(path: Path) -> FileReport:
     Raises:
         NetworkFormatError: A file that is missing, damaged or of no known format.
     """
+    check_type("path", path, str, Path)
     path = Path(path)
     image = _inspect_image(path)
     if image is not None:
@@ -297,7 +299,7 @@ def _describe_lora(report: FileReport, summary: LoraSummary) -> FileReport:
 
 def _kind(
     metadata: Mapping[str, str], keys: list[object] | list[str], tensors: Mapping[str, Tensor]
-) -> Kind:
+) -> FileKind:
     from promptengine.networks.hypernetwork.files import FORMAT, STATE_KEY
     from promptengine.text.textual_inversion.embedding import MOST_VECTORS
 

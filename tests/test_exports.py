@@ -6,80 +6,82 @@ import inspect
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 import promptengine
+from tests.public_surface import Name, exports, reachable, resolve
+
+INNER = {
+    "Chain",
+    "EngineContext",
+    "PatchedProjection",
+    "PreparedPrompts",
+    "ProjectionFuser",
+    "TextMemory",
+    "UndoLog",
+}
+"""Types that callers may hold and hand on, but not look into; what these name is no part of the face."""
+
+FUNCTIONS = sorted(name for name in exports() if inspect.isroutine(getattr(promptengine, name)))
 
 
-def test_exports() -> None:
-    assert promptengine.__all__ == [
-        "Attachment",
-        "Axis",
-        "CheckpointError",
-        "Engine",
-        "GenerationCancelled",
-        "GenerationRequest",
-        "GenerationResult",
-        "GridResult",
-        "HiresPass",
-        "Hypernetwork",
-        "ImageStart",
-        "IncompatibleNetworkError",
-        "Infotext",
-        "Inpainting",
-        "Interrupt",
-        "NetworkFormatError",
-        "NetworkReport",
-        "Options",
-        "OutOfMemoryError",
-        "ImageError",
-        "Plan",
-        "Progress",
-        "Prompt",
-        "PromptEngineError",
-        "PromptProcessor",
-        "PromptSyntaxError",
-        "Recipe",
-        "Registry",
-        "RequestError",
-        "Schedule",
-        "TrainingConfig",
-        "TrainingError",
-        "TrainingFiles",
-        "TrainingProgress",
-        "TrainingResult",
-        "UnknownNetworkError",
-        "UnsupportedNetworkError",
-        "__version__",
-        "attach",
-        "convert",
-        "detach",
-        "injected",
-        "inspect_file",
-        "load_hypernetwork",
-        "make_plan",
-        "parse",
-        "plot_grid",
-        "read_infotext",
-        "read_image",
-        "request_from",
-        "save_hypernetwork",
-        "save_image",
-        "save_png",
-        "schedule",
-        "train_hypernetwork",
-    ]
+def public() -> set[Name]:
+    found = {resolve(module, name) for name, module in exports().items() if name != "__version__"}
+    return {name for name in found if name is not None}
 
 
-def test_every_export_exists_and_is_documented() -> None:
-    for name in promptengine.__all__:
+def test_the_stub_is_what_there_is_at_run_time() -> None:
+    assert sorted(exports()) == sorted(promptengine.__all__) == sorted(dir(promptengine))
+    for name, module in exports().items():
+        assert getattr(promptengine, name) is getattr(sys.modules[module], name)
+
+
+def test_all_types_of_public_signatures_are_exported() -> None:
+    named = {name for start in public() for name in reachable(start)}
+    missing = {name.name: name.module for name in named - public()}
+    assert set(missing) == INNER, missing
+
+
+def test_a_type_is_exported_from_where_it_is_defined() -> None:
+    for name, module in exports().items():
+        assert name == "__version__" or resolve(module, name) == Name(module, name)
+
+
+def test_every_export_is_documented() -> None:
+    for name in exports():
         value = getattr(promptengine, name)
-        assert name == "__version__" or inspect.getdoc(value), name
+        if inspect.isclass(value) or inspect.isroutine(value):
+            assert inspect.getdoc(value), name
 
 
 def test_the_name_of_nothing_is_an_attribute_error() -> None:
     assert not hasattr(promptengine, "nothing")
-    assert "Engine" in dir(promptengine)
+
+
+@pytest.mark.parametrize(
+    "wrong", [object(), 5, None, [], {}, b"a", 1.5], ids=lambda value: type(value).__name__
+)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_arguments_of_wrong_types_are_refused_in_words(name: str, wrong: object) -> None:
+    function: Callable[..., Any] = getattr(promptengine, name)
+    needed = [
+        parameter
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty
+    ]
+    by_place = [wrong for parameter in needed if parameter.kind is not parameter.KEYWORD_ONLY]
+    by_name = {p.name: wrong for p in needed if p.kind is p.KEYWORD_ONLY}
+    if not needed:
+        return
+    with pytest.raises(promptengine.PromptEngineError) as caught:
+        made = function(*by_place, **by_name)
+        if hasattr(made, "__enter__"):
+            made.__enter__()
+    assert "\n" not in str(caught.value)
 
 
 def test_the_error_tree_is_drawn_in_full() -> None:
@@ -88,6 +90,14 @@ def test_the_error_tree_is_drawn_in_full() -> None:
     for name in errors.__all__:
         assert issubclass(getattr(errors, name), errors.PromptEngineError)
         assert name in (errors.__doc__ or "")
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    from promptengine import errors
+
+    codes = [getattr(errors, name).code for name in errors.__all__]
+    assert len(set(codes)) == len(codes)
+    assert all(code.replace("_", "").islower() for code in codes)
 
 
 def test_errors_can_be_passed_on_to_other_processes() -> None:
@@ -100,10 +110,12 @@ def test_errors_can_be_passed_on_to_other_processes() -> None:
         errors.UnsupportedNetworkError("DoRA", path=Path("a.pt")),
         errors.IncompatibleNetworkError("no width fits", found=(320,), needed=(640, 768)),
         errors.CheckpointError("damaged", path=Path("model.safetensors")),
+        errors.ModelNotFoundError("none", kind="checkpoint", name="sd", near=("sd15",)),
         errors.ImageError("no image", path=Path("a.png")),
         errors.RequestError("too many steps", field="steps"),
         errors.OutOfMemoryError("no room"),
         errors.TrainingError("exploded", path=Path("ink.pt"), step=12),
+        errors.EngineClosedError(),
         errors.GenerationCancelled("cancelled"),
         errors.PromptEngineError("something"),
     ]

@@ -17,11 +17,11 @@ from rich.progress import Progress as ProgressBar
 
 from promptengine.cli.render import printable
 from promptengine.errors import RequestError
-from promptengine.generation.engine import Engine, Models, Precision
+from promptengine.generation.engine import Engine, Precision
 from promptengine.generation.timing import StageTimer
 from promptengine.images import save_image
 from promptengine.infotext.read import infotext_with_prompts
-from promptengine.registry.registry import Kind
+from promptengine.registry.registry import Kind, Models
 from promptengine.request.options import read_settings
 from promptengine.request.request import (
     GenerationRequest,

@@ -20,8 +20,9 @@ from rich.progress import Progress as ProgressBar
 from promptengine.cli.generate import open_engine
 from promptengine.cli.render import printable
 from promptengine.errors import RequestError
-from promptengine.generation.engine import Models, Precision
+from promptengine.generation.engine import Precision
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
+from promptengine.registry.open_models import Models
 from promptengine.request.request import GenerationRequest
 from promptengine.training.config import TrainingConfig, TrainingFiles
 from promptengine.training.loop import TrainingProgress, train_hypernetwork

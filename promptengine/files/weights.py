@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FileError",
     "FileFormat",
-    "Kind",
+    "FileKind",
     "Placeholder",
     "StoredParameters",
     "detect_kind",
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 FileFormat = Literal["safetensors", "zip pickle", "legacy pickle"]
-Kind = Literal[
+FileKind = Literal[
     "checkpoint", "hypernetwork", "lora", "embedding", "vae", "optimizer state", "unknown"
 ]
 
@@ -226,7 +226,7 @@ def is_plain_tensor(value: object) -> TypeGuard[Tensor]:
     )
 
 
-def detect_kind(keys: Iterable[object]) -> Kind:
+def detect_kind(keys: Iterable[object]) -> FileKind:
     """Tells what a file holds from the keys of its outermost dictionary of tensors.
 
     Args:
@@ -236,7 +236,7 @@ def detect_kind(keys: Iterable[object]) -> Kind:
     keys = set(keys)
     names = {key for key in keys if isinstance(key, str)}
     models = ("model.diffusion_model.", "cond_stage_model.", "conditioner.")
-    rules: tuple[tuple[Kind, bool], ...] = (
+    rules: tuple[tuple[FileKind, bool], ...] = (
         ("hypernetwork", any(type(key) is int for key in keys)),
         ("optimizer state", "optimizer_state_dict" in names),
         ("checkpoint", any(name.startswith(models) for name in names)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Hashable, Mapping, Sequence
+from collections.abc import Generator, Hashable, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,6 @@ from promptengine.checkpoints.resolve import (
 from promptengine.checkpoints.vae import find_vae
 from promptengine.checkpoints.vae_codec import decode_latents
 from promptengine.errors import EngineClosedError
-from promptengine.files.hashing import default_cache_file
 from promptengine.generation.conditioning import EngineContext, encoding_cache
 from promptengine.generation.control import OnInterrupted, OnProgress, RunControl
 from promptengine.generation.draft import BatchEnded, Draft
@@ -44,7 +43,8 @@ from promptengine.generation.timing import StageTimer
 from promptengine.interrupt import Interrupt
 from promptengine.networks.load import NetworkCache
 from promptengine.prompt import Diagnostic
-from promptengine.registry.registry import Kind, Registry
+from promptengine.registry.open_models import Models, open_models
+from promptengine.registry.registry import Registry
 from promptengine.request.options import Options
 from promptengine.request.request import GenerationRequest, GenerationResult
 from promptengine.text.count import TokenCount, count_tokens
@@ -53,10 +53,6 @@ from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.validation import check_type
 
 __all__ = ["Engine", "Models", "OnInterrupted", "OnProgress", "Precision", "decode_latents"]
-
-Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]] | Registry
-_MODELS = (str, Path, Mapping, Registry)
-_MODELS_WORDS = "a folder, a mapping of kinds to folders, or a Registry"
 
 
 class Engine:
@@ -131,14 +127,11 @@ class Engine:
             RequestError: No such device or dtype, or an argument of another type.
         """
         check_type("checkpoint", checkpoint, str, Path, type(None))
-        check_type("models", models, *_MODELS, words=_MODELS_WORDS)
         check_type("config", config, str, Path, type(None))
         check_type("device", device, str)
         check_type("dtype", dtype, str, torch.dtype)
         check_type("vae", vae, str, Path, type(None))
-        registry = models
-        if not isinstance(registry, Registry):
-            registry = Registry.open(registry, cache_file=default_cache_file())
+        registry = open_models(models)
         path = resolve_checkpoint(checkpoint, registry)
         place = resolve_device(device)
         kind = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype, place)
@@ -163,12 +156,10 @@ class Engine:
             PromptEngineError: It is no such pipeline.
             RequestError: ``models`` has another type.
         """
-        check_type("models", models, *_MODELS, words=_MODELS_WORDS)
         checkpoint = checkpoint_from_pipeline(pipe)
         checkpoint = replace(checkpoint, prediction=pipeline_prediction(pipe))
-        if not isinstance(models, Registry):
-            models = Registry.open(models, cache_file=default_cache_file())
-        return cls(checkpoint, models, next(checkpoint.unet.parameters()).device, shared=True)
+        registry = open_models(models)
+        return cls(checkpoint, registry, next(checkpoint.unet.parameters()).device, shared=True)
 
     def to_pipeline(self) -> Any:
         """Return a ``StableDiffusionPipeline`` or ``StableDiffusionXLPipeline`` on this engine's modules.

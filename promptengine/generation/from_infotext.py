@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final, cast
 
 from promptengine.errors import RequestError
-from promptengine.files.hashing import default_cache_file
 from promptengine.generation.prepare import check_supported
 from promptengine.images.latent_upscale import LATENT_UPSCALERS
 from promptengine.images.resize import UPSCALERS
@@ -16,7 +14,7 @@ from promptengine.infotext.read import Infotext, read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext, without
 from promptengine.infotext.schedule_types import AUTOMATIC
 from promptengine.prompt import Diagnostic
-from promptengine.registry.registry import Kind, Registry
+from promptengine.registry.open_models import Models, open_models
 from promptengine.request.request import GenerationRequest, HiresPass, apply_settings
 from promptengine.sampling.samplers import TimestepSampler, find_sampler
 from promptengine.validation import check_type
@@ -28,8 +26,6 @@ __all__ = [
     "request_from_infotext",
     "with_known_samplers",
 ]
-
-Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]] | Registry
 
 START_FIELDS: Final = frozenset(
     {
@@ -131,11 +127,8 @@ def request_from_infotext(
         RequestError: The text is no infotext, or an argument has another type.
     """
     check_type("infotext", infotext, str, Infotext, words="text or an Infotext")
-    check_type("models", models, str, Path, Mapping, Registry)
     read = read_infotext(infotext) if isinstance(infotext, str) else infotext
-    if not isinstance(models, Registry):
-        models = Registry.open(models, cache_file=default_cache_file())
-    recipe = recipe_from_infotext(read, models)
+    recipe = recipe_from_infotext(read, open_models(models))
     request, left_out = apply_recipe(recipe)
     return request, tuple(dict.fromkeys([*recipe.diagnostics, *left_out]))
 

@@ -13,6 +13,7 @@ from promptengine.images.save import KEYWORD, OWN_KEYWORD, from_json
 from promptengine.infotext.novelai import read_novelai
 from promptengine.infotext.other_programs import program_of
 from promptengine.infotext.read import Infotext, read_infotext
+from promptengine.validation import check_type
 
 __all__ = ["ImageInfo", "infotext_in", "read_image_info"]
 
@@ -64,6 +65,7 @@ def read_image_info(path: str | Path) -> ImageInfo:
         ImageError: The file is damaged, cut off, empty, or neither an image nor text.
         OSError: The file cannot be read.
     """
+    check_type("path", path, str, Path)
     place = Path(path)
     found = read_texts(place)
     if found is None:

@@ -23,6 +23,7 @@ from typing import Final, NamedTuple
 
 from promptengine.infotext.other_programs import holds_json
 from promptengine.infotext.write import write_entries, write_infotext
+from promptengine.validation import check_type
 
 __all__ = [
     "LEAST_PAIRS",
@@ -109,6 +110,7 @@ def read_infotext(text: str) -> Infotext:
     without parameters, like parameters cannot be told from them; see
     :func:`promptengine.images.save_image` for a way around that.
     """
+    check_type("text", text, str)
     lines = text.strip().split("\n")
     if holds_json(text):
         return Infotext(text.strip())

@@ -36,6 +36,7 @@ from promptengine.infotext.write import skipped_items
 from promptengine.prompt import Diagnostic, Severity
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.request import GenerationRequest, append_hypernetwork
+from promptengine.validation import check_type
 
 __all__ = ["Recipe", "recipe_from_infotext", "without"]
 
@@ -136,6 +137,8 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
         RequestError: The text is no infotext: it is empty, or another program's notes in JSON, which
             the message names.
     """
+    check_type("infotext", infotext, Infotext)
+    check_type("registry", registry, Registry)
     _refuse_other_texts(infotext)
     draft = _Draft(
         finder=FileFinder(registry),

@@ -33,6 +33,7 @@ from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language, place
 from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.source_map import MappedText, take, whole
+from promptengine.validation import check_type
 
 __all__ = ["parse"]
 
@@ -57,6 +58,7 @@ def parse(
     Returns:
         The tree, and what a person would want to know about it. Never raises.
     """
+    check_type("text", text, str)
     rest, diagnostics = whole(text), list[Diagnostic]()
     if comments and "#" in text:
         rest, diagnostics = _without_comments(text)

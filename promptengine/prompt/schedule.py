@@ -24,6 +24,7 @@ from promptengine.prompt.ast import (
 from promptengine.prompt.emphasis import attention
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.source_map import join
+from promptengine.validation import check_type
 
 __all__ = ["bracketed_tags", "schedule"]
 
@@ -47,6 +48,8 @@ def schedule(
         hold the same text. Work grows with the text times the segments, of which there are at most
         as many as steps.
     """
+    check_type("part", part, Part)
+    check_type("steps", steps, int)
     count = _Count.of(steps, hires_steps, old)
     ends = _ends(part.nodes, count)
     known: dict[str, tuple[Fragment, ...]] = {}

@@ -29,7 +29,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from promptengine.errors import CheckpointError, NetworkFormatError, UnknownNetworkError
+from promptengine.errors import (
+    CheckpointError,
+    NetworkFormatError,
+    UnknownNetworkError,
+)
 from promptengine.files.hashing import Digests
 from promptengine.registry.scan import (
     KINDS,

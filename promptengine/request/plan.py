@@ -28,6 +28,7 @@ from promptengine.prompt import (
 from promptengine.prompt.lint import lora_items
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.request import Policy, append_tag
+from promptengine.validation import check_type
 
 __all__ = [
     "LORA_KINDS",
@@ -173,6 +174,10 @@ def make_plan(
         PromptSyntaxError: ``strict``, and a tag's kind or multiplier is not usable.
         UnknownNetworkError: ``strict``, and a name is in no folder.
     """
+    check_type("prompt", prompt, Prompt)
+    check_type("negative", negative, Prompt)
+    check_type("registry", registry, Registry)
+    check_type("steps", steps, int)
     timeline = partial(schedule, steps=steps, hires_steps=hires_steps, old=old_timelines)
     uses: list[NetworkUse] = []
     loras: list[LoraUse] = []

@@ -49,6 +49,7 @@ from promptengine.training.snapshots import (
 )
 from promptengine.training.step import TrainStep
 from promptengine.undo import UndoLog
+from promptengine.validation import check_type
 from promptengine.version import __version__
 
 __all__ = ["TrainingProgress", "TrainingResult", "train_hypernetwork"]
@@ -104,9 +105,9 @@ class TrainingResult:
     finished: bool
 
 
-OnStep = Callable[[TrainingProgress], None]
-OnFile = Callable[[Path], None]
-OnWarning = Callable[[str], None]
+OnTrainingStep = Callable[[TrainingProgress], None]
+OnTrainingFile = Callable[[Path], None]
+OnTrainingWarning = Callable[[str], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -131,7 +132,7 @@ class _Run:
     good: dict[str, Tensor]
     good_step: int
     snapshot: Snapshot | None
-    on_file: OnFile | None
+    on_file: OnTrainingFile | None
     bare: tuple[Image.Image, ...] = ()
 
 
@@ -141,9 +142,9 @@ def train_hypernetwork(
     files: TrainingFiles,
     *,
     restart: bool = False,
-    on_step: OnStep | None = None,
-    on_file: OnFile | None = None,
-    on_warning: OnWarning | None = None,
+    on_step: OnTrainingStep | None = None,
+    on_file: OnTrainingFile | None = None,
+    on_warning: OnTrainingWarning | None = None,
     cancel: threading.Event | None = None,
 ) -> TrainingResult:
     """Train a hypernetwork, or go on with its training.
@@ -175,6 +176,9 @@ def train_hypernetwork(
         NetworkFormatError: ``files.output`` is a ``.pt``, which has no place for the transform.
         OSError: A file cannot be read or written.
     """
+    check_type("engine", engine, Engine)
+    check_type("config", config, TrainingConfig)
+    check_type("files", files, TrainingFiles)
     images = find_images(config, on_warning=on_warning)
     run = _opened(engine, config, files, images, restart=restart, on_file=on_file)
     lesson, state = run.lesson, run.state
@@ -209,7 +213,7 @@ def _opened(
     images: Sequence[TrainingImage],
     *,
     restart: bool,
-    on_file: OnFile | None,
+    on_file: OnTrainingFile | None,
 ) -> _Run:
     """Prepare everything up to the first step of this call."""
     dtype = next(engine.checkpoint.unet.parameters()).dtype

@@ -18,6 +18,7 @@ from promptengine.infotext.write import write_entries
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest, GenerationResult
 from promptengine.sampling.samplers import find_sampler
+from promptengine.validation import check_type
 from promptengine.xyz_plot.axes import Axis, request_at
 
 __all__ = ["GridResult", "compose_grid", "grid_requests", "plan_grid", "plot_grid"]
@@ -146,6 +147,11 @@ def plot_grid(
         GenerationCancelled: ``cancel`` was set.
         PromptEngineError: As :func:`plan_grid` and :meth:`promptengine.Engine.generate` do.
     """
+    check_type("engine", engine, Engine)
+    check_type("request", request, GenerationRequest)
+    check_type("x", x, Axis)
+    for name, axis in (("y", y), ("z", z)):
+        check_type(name, axis, Axis, type(None))
     results: list[GenerationResult] = []
     requests = plan_grid(engine, request, x, y, z)
     for done, one in enumerate(requests):

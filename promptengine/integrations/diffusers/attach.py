@@ -15,13 +15,10 @@ from promptengine.errors import PromptEngineError, RequestError
 from promptengine.generation.cfg_denoiser import skips_resized_like_webui
 from promptengine.generation.cond_batch import CondBatches
 from promptengine.generation.conditioning import PreparedPrompts
-from promptengine.integrations.diffusers.processor import (
-    Models,
-    PromptProcessor,
-    embedding_arguments,
-)
+from promptengine.integrations.diffusers.processor import PromptProcessor, embedding_arguments
 from promptengine.integrations.diffusers.unet_forward import override_unet_forward
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
+from promptengine.registry.open_models import Models
 from promptengine.request.options import Options
 from promptengine.request.request import NetworkReport, Policy
 from promptengine.undo import UndoLog
@@ -74,7 +71,7 @@ def attach(pipe: Any, models: Models = "models", *, policy: Policy = "warn") -> 
     Args:
         pipe: Any text-to-image, image-to-image, inpainting or ControlNet pipeline of Stable Diffusion
             1, 2 or XL. A ControlNet reads each prompt's first text, without networks.
-        models: WebUI's models folder, or a mapping of kinds to folders.
+        models: WebUI's models folder, a mapping of kinds to folders, or a registry.
         policy: What to do with a network that cannot be applied: ``strict`` raises.
 
     Raises:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor, nn
 from promptengine.accel.onednn import use_onednn
 from promptengine.checkpoints.pipelines import checkpoint_from_pipeline
 from promptengine.errors import RequestError
-from promptengine.files.hashing import default_cache_file
 from promptengine.generation.conditioning import (
     EngineContext,
     PreparedPrompts,
@@ -24,15 +22,14 @@ from promptengine.generation.conditioning import (
 from promptengine.generation.timing import StageTimer
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.load import NetworkCache
-from promptengine.registry.registry import Kind, Registry
+from promptengine.registry.open_models import Models, open_models
+from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest, NetworkReport, Policy
 from promptengine.text.conditioning import Conditioning
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.undo import UndoLog
 
-__all__ = ["Models", "PromptProcessor", "embedding_arguments"]
-
-Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]]
+__all__ = ["PromptProcessor", "embedding_arguments"]
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +43,7 @@ class PromptProcessor:
 
     Attributes:
         pipe: A pipeline of Stable Diffusion 1, 2 or XL; its text encoders and UNet are used as they are.
-        models: WebUI's models folder, or a mapping of kinds to folders.
+        models: WebUI's models folder, a mapping of kinds to folders, or a registry.
         policy: What to do with a network that cannot be applied.
         reports: What became of the tags of the prompts that were prepared last, prompt by prompt.
 
@@ -66,7 +63,7 @@ class PromptProcessor:
 
     def __post_init__(self) -> None:
         checkpoint_from_pipeline(self.pipe, self._journal)
-        self._registry = Registry.open(self.models, cache_file=default_cache_file())
+        self._registry = open_models(self.models)
         self._embeddings = EmbeddingCache(self._registry)
 
     @property

@@ -44,6 +44,7 @@ from promptengine.networks.hypernetwork.module import (
     WidthPair,
     check_extent,
 )
+from promptengine.validation import check_type
 
 __all__ = [
     "FORMAT",
@@ -100,6 +101,7 @@ def load_hypernetwork(path: Path) -> Hypernetwork:
             tensors are not those that its settings ask for. Weights that are not finite are no
             error; inspection reports them.
     """
+    check_type("path", path, str, Path)
     path = Path(path)
     safetensors = file_format(path) == "safetensors"
     try:
@@ -120,6 +122,8 @@ def save_hypernetwork(network: Hypernetwork, path: Path) -> None:
             queries, which every reader would take for keys and values.
         OSError: Where the folder cannot be written.
     """
+    check_type("network", network, Hypernetwork)
+    check_type("path", path, str, Path)
     path = Path(path)
     write = _writer(network.settings, path)
     with atomic_write(path) as temporary:
@@ -161,6 +165,8 @@ def convert_hypernetwork(source: Path, target: Path) -> None:
         NetworkFormatError: As for reading ``source`` and for writing ``target``.
         OSError: Where the target's folder cannot be written.
     """
+    check_type("source", source, str, Path)
+    check_type("target", target, str, Path)
     save_hypernetwork(load_hypernetwork(source), target)
 
 

@@ -23,6 +23,7 @@ from promptengine.networks.hypernetwork.projection import (
     PatchedProjection,
 )
 from promptengine.undo import UndoLog
+from promptengine.validation import check_type
 
 __all__ = ["HypernetworkStack", "Injection", "inject_hypernetworks"]
 
@@ -72,6 +73,7 @@ def inject_hypernetworks(
     Raises:
         PromptEngineError: The UNet's projections are fused.
     """
+    check_type("unet", unet, nn.Module, words="a UNet of diffusers")
     injection = Injection(
         unet, (folder or ProjectionFuser()) if fold else None, copies=not training
     )
