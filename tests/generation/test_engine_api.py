@@ -92,15 +92,9 @@ def test_cancelling_a_task_stops_the_generation_and_leaves_the_model(tiny_engine
         def on_progress(progress: Progress) -> None:
             threads.add(threading.get_ident())
             loop.call_soon_threadsafe(task.cancel)
-            stopping.wait(10)
 
-        stopping = threading.Event()
         long = replace(REQUEST, steps=900, prompt="a cat <hypernet:hn-relu:0.8>")
         task = asyncio.create_task(tiny_engine.generate_async(long, on_progress=on_progress))
-        await asyncio.sleep(0)
-        while not task.cancelling():
-            await asyncio.sleep(0.01)
-        stopping.set()
         with pytest.raises(asyncio.CancelledError):
             await task
 

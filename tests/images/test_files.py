@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from promptengine import ImageError, Infotext, read_image_info, read_infotext, save_image, save_png
+from promptengine import (
+    ImageError,
+    Infotext,
+    RequestError,
+    encode_image,
+    read_image_info,
+    read_infotext,
+    save_image,
+    save_png,
+)
 from promptengine.images.exif import make_exif, read_user_comment
 from promptengine.images.png_chunks import read_texts
 from promptengine.images.save import from_json, to_json
@@ -302,3 +312,49 @@ def test_writing_says_what_it_cannot_do(tmp_path: Path) -> None:
     assert read_image_info(tmp_path / "long.webp").infotext == Infotext("a" * 40_000)
     save_image(BLANK, tmp_path / "silent.jpg")
     assert read_image_info(tmp_path / "silent.jpg").infotext is None
+
+
+@pytest.mark.parametrize("form", ["png", "jpg", "webp"])
+def test_an_image_can_be_written_to_a_file_object(tmp_path: Path, form: str) -> None:
+    image, file = Image.new("RGB", (8, 8), "red"), BytesIO(b"before")
+    file.seek(0, 2)
+    save_image(image, file, "a cat", format=form, quality=90)
+    data = encode_image(image, form, "a cat", quality=90)
+    assert file.getvalue() == b"before" + data
+    assert not file.closed
+    save_image(image, tmp_path / f"a.{form}", "a cat", quality=90)
+    assert (
+        (tmp_path / f"a.{form}").read_bytes()
+        == data
+        == encode_image(image, f".{form}", "a cat", quality=90)
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "arguments"),
+    [
+        ("image", {"image": "a.png"}),
+        ("target", {"target": 5}),
+        ("infotext", {"infotext": 5}),
+        ("format", {"format": 5}),
+        ("quality", {"quality": 0}),
+        ("quality", {"quality": "90"}),
+    ],
+)
+def test_arguments_that_cannot_be_honored_are_refused(
+    tmp_path: Path, field: str, arguments: dict[str, Any]
+) -> None:
+    usual = {"image": Image.new("RGB", (8, 8)), "target": tmp_path / "a.png"}
+    with pytest.raises(RequestError) as caught:
+        save_image(**{**usual, **arguments})
+    assert caught.value.field == field
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_open_for_text_and_an_unknown_format_are_refused(tmp_path: Path) -> None:
+    image: Any = Image.new("RGB", (8, 8))
+    file: Any = StringIO()
+    with pytest.raises(RequestError, match="writing bytes"):
+        save_image(image, file)
+    with pytest.raises(ImageError, match="must end in"):
+        encode_image(image, "bmp")

@@ -147,6 +147,19 @@ def test_detached_is_as_never_attached(
         detach(pipe)
 
 
+def test_a_block_detaches_at_its_end(originals: dict[str, Original], models: Path) -> None:
+    pipe = pipeline(originals["SD1"])
+    own = type(pipe)
+    with pytest.raises(RuntimeError, match="inside"), attach(pipe, models) as attachment:
+        assert attachment.processor.pipe is pipe
+        assert type(pipe) is not own
+        raise RuntimeError("inside")
+    assert type(pipe) is own
+    with attach(pipe, models):
+        detach(pipe)
+    assert type(pipe) is own
+
+
 def test_a_scheduler_of_edms_noise_keeps_its_own_pace(
     originals: dict[str, Original], models: Path
 ) -> None:
