@@ -135,6 +135,7 @@ def test_the_real_recipe_fits_the_repository() -> None:
     assert all(width % 32 == 0 for width in recipe.unet_widths)
 
 
+@pytest.mark.slow
 def test_the_probe_learns_and_its_verdict_is_about_the_pictures(tmp_path: Path) -> None:
     probe = train_probe(tmp_path, pictures=24, steps=12, device=CPU, batch=8)
     again = train_probe(tmp_path, pictures=24, steps=12, device=CPU, batch=8)
