@@ -28,6 +28,7 @@ from promptengine.files.hashing import default_cache_file
 from promptengine.inspection import summarize_lora
 from promptengine.prompt import Diagnostic, Prompt, parse
 from promptengine.prompt.serialize import prompt_document, well_formed
+from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import (
     KINDS,
     Kind,
@@ -37,7 +38,7 @@ from promptengine.registry.registry import (
     folders_below,
     preview,
 )
-from promptengine.request.plan import make_plan, tag_timelines
+from promptengine.request.plan import make_plan
 from promptengine.request.request import (
     GenerationRequest,
     GenerationResult,

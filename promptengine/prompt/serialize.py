@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from promptengine.prompt import Diagnostic, Prompt, schedule
 from promptengine.prompt.ast import Alternating, Group, Node, Part, Scheduled
-from promptengine.request.plan import tag_timelines
+from promptengine.prompt.timelines import tag_timelines
 
 __all__ = ["diagnostic_document", "prompt_document", "schedule_size", "well_formed"]
 

@@ -6,8 +6,6 @@ what was asked for and will not happen, because nothing may be dropped without a
 
 from __future__ import annotations
 
-import math
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +19,11 @@ from promptengine.prompt import (
     Schedule,
     Span,
     Tag,
-    bracketed_tags,
     parse,
     schedule,
 )
 from promptengine.prompt.lint import lora_items
+from promptengine.prompt.timelines import TagClock, finite_number, tag_points
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.request import Policy, append_tag
 from promptengine.validation import check_type
@@ -39,7 +37,6 @@ __all__ = [
     "WeightedSchedule",
     "append_default_lora",
     "make_plan",
-    "tag_timelines",
 ]
 
 LORA_KINDS: Final = ("lora", "lyco")
@@ -184,7 +181,7 @@ def make_plan(
     skipped: list[SkippedTag] = []
     diagnostics = [*prompt.diagnostics, *negative.diagnostics]
     parts = tuple(WeightedSchedule(timeline(part), part.weight) for part in prompt.parts)
-    clock = _TagClock.of(prompt, [part.schedule for part in parts])
+    clock = TagClock.of(prompt, [part.schedule for part in parts])
     for tag in prompt.tags:
         outcome = _resolve(tag, prompt, registry, clock)
         if isinstance(outcome, NetworkUse):
@@ -239,110 +236,8 @@ class _Refusal:
     error: PromptEngineError
 
 
-def tag_timelines(
-    prompt: Prompt, steps: int, *, hires_steps: int | None = None
-) -> dict[Tag, tuple[float, ...]]:
-    """Return the multipliers of the hypernetworks that change over the steps, call by call.
-
-    Args:
-        prompt: Any; only the extended dialect has such networks.
-        steps: As for :func:`make_plan`.
-        hires_steps: Likewise.
-    """
-    tags = [tag for tag in prompt.tags if tag.kind == "hypernet"]
-    if not tags or prompt.dialect == "webui":
-        return {}
-    schedules = [schedule(part, steps, hires_steps=hires_steps) for part in prompt.parts]
-    clock = _TagClock.of(prompt, schedules)
-    found: dict[Tag, tuple[float, ...]] = {}
-    for tag in tags:
-        points = _tag_points(tag, prompt, clock)
-        values = () if points is None else clock.over_calls(tag, points)
-        if len(values) > 1:
-            found[tag] = values[:-1]
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class _TagClock:
-    """When tags hold, and what their multipliers are then.
-
-    Attributes:
-        bracketed: The tags that brackets decide about; all others hold always.
-        holding: For each call those of them that hold; the last is for all later calls.
-        steps: Of the pass.
-    """
-
-    bracketed: frozenset[Tag]
-    holding: tuple[frozenset[Tag], ...]
-    steps: int
-
-    @classmethod
-    def of(cls, prompt: Prompt, schedules: Sequence[Schedule]) -> _TagClock:
-        """The clock of a prompt's tags."""
-        tags = frozenset(tag for part in prompt.parts for tag in bracketed_tags(part))
-        steps = schedules[0].steps
-        # One call more than steps: past the end a schedule's first segment holds again.
-        calls = range(steps + 2) if tags else ()
-        holding = (frozenset(t for s in schedules for t in s.at(call).tags) for call in calls)
-        return cls(tags, tuple(holding), steps)
-
-    def changes(self, tag: Tag) -> bool:
-        """Whether brackets let a tag hold at some calls and not at others, or at none."""
-        return tag in self.bracketed and not all(tag in held for held in self.holding)
-
-    def over_calls(self, tag: Tag, points: Sequence[tuple[float, float]]) -> tuple[float, ...]:
-        """Return a tag's multiplier at each call, or one value for all if it never changes.
-
-        Args:
-            tag: The tag.
-            points: Calls, ascending, with multipliers there; between them it changes evenly.
-        """
-        always = tag not in self.bracketed
-        if always and len(points) == 1:
-            return (points[0][1],)
-        values = tuple(
-            _between(points, call) if always or tag in self.holding[call] else 0.0
-            for call in range(self.steps + 2)
-        )
-        return values if len(set(values)) > 1 else values[:1]
-
-
-def _place(point: tuple[float, float]) -> float:
-    return point[0]
-
-
-def _between(points: Sequence[tuple[float, float]], call: float) -> float:
-    after = bisect_right(points, call, key=_place)
-    if after in (0, len(points)):
-        return points[max(after - 1, 0)][1]
-    (start, low), (end, high) = points[after - 1], points[after]
-    return low + (high - low) * (call - start) / (end - start)
-
-
-def _tag_points(tag: Tag, prompt: Prompt, clock: _TagClock) -> list[tuple[float, float]] | None:
-    """A hypernetwork's multipliers by call, or None where the tag's cannot be read."""
-    _, *rest = tag.arguments
-    if prompt.dialect == "extended" and rest and "@" in rest[0]:
-        return _points(rest[0], clock.steps)
-    constant = _number(rest[0]) if rest else 1.0
-    return None if constant is None else [(0.0, constant)]
-
-
-def _points(text: str, steps: int) -> list[tuple[float, float]] | None:
-    """Read ``multiplier@when, …``: a when with a dot is a fraction of the steps, else a step."""
-    points: list[tuple[float, float]] = []
-    for item in text.split(","):
-        value, at, when = (piece.strip() for piece in item.partition("@"))
-        multiplier, place = _number(value), _number(when if at else "0")
-        if multiplier is None or place is None or place < 0:
-            return None
-        points.append((place * steps if "." in when else place, multiplier))
-    return sorted(points, key=_place)
-
-
 def _resolve(
-    tag: Tag, prompt: Prompt, registry: Registry, clock: _TagClock
+    tag: Tag, prompt: Prompt, registry: Registry, clock: TagClock
 ) -> NetworkUse | LoraUse | _Refusal:
     if tag.kind in LORA_KINDS:
         curve = prompt.dialect == "extended" and any("@" in item for item in tag.arguments[1:])
@@ -355,7 +250,7 @@ def _resolve(
         reason = f"tags of kind {tag.kind!r} are not applied"
         return _unusable(tag, prompt, reason, f"this version applies no <{tag.kind}:…> tags")
     name, *rest = tag.arguments
-    points = _tag_points(tag, prompt, clock)
+    points = tag_points(tag, prompt, clock)
     if points is None:
         reason = f"multiplier {rest[0]!r} is not a finite number"
         problem = f"multiplier {rest[0]!r} of hypernetwork {name!r} is not a finite number"
@@ -377,13 +272,13 @@ def _resolve_lora(tag: Tag, prompt: Prompt, registry: Registry) -> LoraUse | _Re
         return _unusable(tag, prompt, reason, problem)
     name, *numbers = positional
     asked = dict(zip(("te", "unet", "dyn"), numbers, strict=False)) | named
-    for key, read in (("te", _number), ("unet", _number), ("dyn", _whole_number)):
+    for key, read in (("te", finite_number), ("unet", finite_number), ("dyn", _whole_number)):
         if key in asked and read(asked[key]) is None:
             sort = "whole" if key == "dyn" else "finite"
             reason = f"{key} {asked[key]!r} is not a {sort} number"
             return _unusable(tag, prompt, reason, f"LoRA {name!r}: {reason}")
-    text = _number(asked.get("te", "1")) or 0.0
-    unet = text if "unet" not in asked else _number(asked["unet"]) or 0.0
+    text = finite_number(asked.get("te", "1")) or 0.0
+    unet = text if "unet" not in asked else finite_number(asked["unet"]) or 0.0
     entry = registry.find("lora", name)
     if entry is None:
         return _unknown("lora", name, tag, registry, text)
@@ -399,15 +294,6 @@ def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
     span = (tag.span.start, tag.span.end)
     error = PromptSyntaxError(problem, source=prompt.source, span=span)
     return _Refusal(reason, problem, None, error)
-
-
-def _number(text: str) -> float | None:
-    """What Python's ``float`` reads, as in WebUI, save what no image can be made with."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _whole_number(text: str) -> int | None:

@@ -34,8 +34,9 @@ from promptengine.infotext.webui import webui_fields
 from promptengine.infotext.write import write_infotext
 from promptengine.prompt import Dialect, attention, emphasis, parse
 from promptengine.prompt.serialize import prompt_document
+from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import Registry
-from promptengine.request.plan import make_plan, tag_timelines
+from promptengine.request.plan import make_plan
 from promptengine.ui.html.prompt import reading_html
 
 MOST_SECONDS = 1.0

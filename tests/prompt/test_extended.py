@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptengine.prompt import Prompt, parse, schedule
-from promptengine.request.plan import tag_timelines
+from promptengine.prompt.timelines import tag_timelines
 
 PIECES = st.sampled_from(
     [

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptengine import parse
-from promptengine.request.plan import tag_timelines
+from promptengine.prompt.timelines import tag_timelines
 from promptengine.ui.html.prompt import reading_html
 
 

@@ -9,7 +9,8 @@ import gradio as gr
 from promptengine.errors import RequestError
 from promptengine.prompt import parse
 from promptengine.prompt.ast import Dialect
-from promptengine.request.plan import make_plan, tag_timelines
+from promptengine.prompt.timelines import tag_timelines
+from promptengine.request.plan import make_plan
 from promptengine.server.limits import check_texts
 from promptengine.server.state import Service
 from promptengine.ui.common import QUICK, Controls

@@ -34,7 +34,7 @@ def reading_html(
         diagnostics: Its own, and perhaps more.
         steps: Denoiser calls that schedules count, 1 or more.
         timelines: Multipliers over the steps of tags that change, from
-            :func:`promptengine.request.plan.tag_timelines`.
+            :func:`promptengine.prompt.timelines.tag_timelines`.
 
     Returns:
         One element of class ``pe-reading``, styled by ``page.css``.

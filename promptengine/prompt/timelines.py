@@ -1,0 +1,124 @@
+"""Multipliers of hypernetworks over the steps: what tags hold when, and how much of each."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from promptengine.prompt.ast import Prompt, Schedule, Tag
+from promptengine.prompt.schedule import bracketed_tags, schedule
+
+__all__ = ["TagClock", "finite_number", "tag_points", "tag_timelines"]
+
+
+def tag_timelines(
+    prompt: Prompt, steps: int, *, hires_steps: int | None = None
+) -> dict[Tag, tuple[float, ...]]:
+    """Return the multipliers of the hypernetworks that change over the steps, call by call.
+
+    Args:
+        prompt: Any; only the extended dialect has such networks.
+        steps: As for :func:`promptengine.request.plan.make_plan`.
+        hires_steps: Likewise.
+    """
+    tags = [tag for tag in prompt.tags if tag.kind == "hypernet"]
+    if not tags or prompt.dialect == "webui":
+        return {}
+    schedules = [schedule(part, steps, hires_steps=hires_steps) for part in prompt.parts]
+    clock = TagClock.of(prompt, schedules)
+    found: dict[Tag, tuple[float, ...]] = {}
+    for tag in tags:
+        points = tag_points(tag, prompt, clock)
+        values = () if points is None else clock.over_calls(tag, points)
+        if len(values) > 1:
+            found[tag] = values[:-1]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class TagClock:
+    """When tags hold, and what their multipliers are then.
+
+    Attributes:
+        bracketed: The tags that brackets decide about; all others hold always.
+        holding: For each call those of them that hold; the last is for all later calls.
+        steps: Of the pass.
+    """
+
+    bracketed: frozenset[Tag]
+    holding: tuple[frozenset[Tag], ...]
+    steps: int
+
+    @classmethod
+    def of(cls, prompt: Prompt, schedules: Sequence[Schedule]) -> TagClock:
+        """Read when a prompt's tags hold."""
+        tags = frozenset(tag for part in prompt.parts for tag in bracketed_tags(part))
+        steps = schedules[0].steps
+        # One call more than steps: past the end a schedule's first segment holds again.
+        calls = range(steps + 2) if tags else ()
+        holding = (frozenset(t for s in schedules for t in s.at(call).tags) for call in calls)
+        return cls(tags, tuple(holding), steps)
+
+    def changes(self, tag: Tag) -> bool:
+        """Tell whether brackets let a tag hold at some calls and not at others, or at none."""
+        return tag in self.bracketed and not all(tag in held for held in self.holding)
+
+    def over_calls(self, tag: Tag, points: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+        """Return a tag's multiplier at each call, or one value for all if it never changes.
+
+        Args:
+            tag: The tag.
+            points: Calls, ascending, with multipliers there; between them it changes evenly.
+        """
+        always = tag not in self.bracketed
+        if always and len(points) == 1:
+            return (points[0][1],)
+        values = tuple(
+            _between(points, call) if always or tag in self.holding[call] else 0.0
+            for call in range(self.steps + 2)
+        )
+        return values if len(set(values)) > 1 else values[:1]
+
+
+def _place(point: tuple[float, float]) -> float:
+    return point[0]
+
+
+def _between(points: Sequence[tuple[float, float]], call: float) -> float:
+    after = bisect_right(points, call, key=_place)
+    if after in (0, len(points)):
+        return points[max(after - 1, 0)][1]
+    (start, low), (end, high) = points[after - 1], points[after]
+    return low + (high - low) * (call - start) / (end - start)
+
+
+def tag_points(tag: Tag, prompt: Prompt, clock: TagClock) -> list[tuple[float, float]] | None:
+    """Return a hypernetwork's multipliers by call, or None where the tag's cannot be read."""
+    _, *rest = tag.arguments
+    if prompt.dialect == "extended" and rest and "@" in rest[0]:
+        return _points(rest[0], clock.steps)
+    constant = finite_number(rest[0]) if rest else 1.0
+    return None if constant is None else [(0.0, constant)]
+
+
+def _points(text: str, steps: int) -> list[tuple[float, float]] | None:
+    """Read ``multiplier@when, …``: a when with a dot is a fraction of the steps, else a step."""
+    points: list[tuple[float, float]] = []
+    for item in text.split(","):
+        value, at, when = (piece.strip() for piece in item.partition("@"))
+        multiplier, place = finite_number(value), finite_number(when if at else "0")
+        if multiplier is None or place is None or place < 0:
+            return None
+        points.append((place * steps if "." in when else place, multiplier))
+    return sorted(points, key=_place)
+
+
+def finite_number(text: str) -> float | None:
+    """Read what Python's ``float`` reads, as in WebUI; None for anything else, infinities and NaN included."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
