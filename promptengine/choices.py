@@ -114,7 +114,8 @@ def options() -> tuple[OptionInfo, ...]:
 
 
 def _options() -> Iterator[OptionInfo]:
-    for own in fields(Options):
+    usual = Options()
+    for own in fields(usual):
         label = Options.webui_name(own.name)
         setting = SETTINGS[label]
         number = setting.kind in (int, float)
@@ -122,7 +123,7 @@ def _options() -> Iterator[OptionInfo]:
             name=own.name,
             label=label,
             type=setting.kind,
-            default=own.default,
+            default=getattr(usual, own.name),
             minimum=setting.low if number else None,
             maximum=setting.high if number else None,
             choices=tuple(setting.choices.values()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -158,7 +159,15 @@ def _vae_for(checkpoint: Checkpoint) -> nn.Module:
     if vae.dtype == next(checkpoint.unet.parameters()).dtype:
         return vae
     view = copy.copy(vae)
-    encode, decode = view.encode, view.decode
-    view.encode = lambda x, *args, **kwargs: encode(x.to(vae.dtype), *args, **kwargs)
-    view.decode = lambda z, *args, **kwargs: decode(z.to(vae.dtype), *args, **kwargs)
+    view.encode = _casting(vae.encode, vae.dtype)
+    view.decode = _casting(vae.decode, vae.dtype)
     return view
+
+
+def _casting(method: Callable[..., Any], dtype: torch.dtype) -> Callable[..., Any]:
+    """A method of a tensor and more that takes tensors of any precision."""
+
+    def cast_first(x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return method(x.to(dtype), *args, **kwargs)
+
+    return cast_first

@@ -21,7 +21,8 @@ from promptengine.generation.engine import Engine, Precision
 from promptengine.generation.timing import StageTimer
 from promptengine.images import save_image
 from promptengine.infotext.read import infotext_with_prompts
-from promptengine.registry.registry import Kind, Models
+from promptengine.registry.open_models import Models
+from promptengine.registry.registry import Kind
 from promptengine.request.options import read_settings
 from promptengine.request.request import (
     GenerationRequest,
