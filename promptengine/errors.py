@@ -12,6 +12,7 @@
     │   └── ModelNotFoundError  no file and no scanned model has the name that was asked for
     ├── ImageError            an image that cannot be read or written, or whose text cannot
     ├── RequestError            an option outside its range: which one, and what is allowed
+    ├── PluginError             an object of a plugin that cannot be added, and why
     ├── OutOfMemoryError        a device has no room for what was asked
     ├── TrainingError           a training that cannot begin, go on or be resumed
     ├── EngineClosedError       an engine that was closed and is used again
@@ -39,6 +40,7 @@ __all__ = [
     "ModelNotFoundError",
     "NetworkFormatError",
     "OutOfMemoryError",
+    "PluginError",
     "PromptEngineError",
     "PromptSyntaxError",
     "RequestError",
@@ -221,6 +223,10 @@ class RequestError(PromptEngineError):
     def __init__(self, message: str, *, field: str) -> None:
         super().__init__(message)
         self.field = field
+
+
+class PluginError(PromptEngineError):
+    """An object that a plugin or a script adds and that cannot be: of another type, or of a name that is taken."""
 
 
 class OutOfMemoryError(PromptEngineError):

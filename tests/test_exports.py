@@ -114,6 +114,7 @@ def test_errors_can_be_passed_on_to_other_processes() -> None:
         errors.ImageError("no image", path=Path("a.png")),
         errors.RequestError("too many steps", field="steps"),
         errors.OutOfMemoryError("no room"),
+        errors.PluginError("taken"),
         errors.TrainingError("exploded", path=Path("ink.pt"), step=12),
         errors.EngineClosedError(),
         errors.GenerationCancelled("cancelled"),

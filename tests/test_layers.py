@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
     {"errors", "version", "interrupt", "undo"},
-    {"validation"},
+    {"validation", "plugins"},
     {"prompt", "files", "accel"},
     {"registry", "families"},
     {"request"},
@@ -36,6 +36,7 @@ TORCH_FREE = {
         "interrupt",
         "undo",
         "validation",
+        "plugins",
         "prompt",
         "files",
         "registry",

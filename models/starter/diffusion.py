@@ -16,7 +16,7 @@ from models.starter.pictures import scene_of, style_of
 from models.starter.recipe import Recipe
 from models.starter.world import caption, full_caption, in_style
 from promptengine.prompt import attention
-from promptengine.sampling.schedulers import scaled_linear_alphas
+from promptengine.sampling.sigmas import scaled_linear_alphas
 from promptengine.text.chunks import chunk_fragments
 
 __all__ = ["Diffusion", "train_diffusion"]

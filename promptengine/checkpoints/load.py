@@ -46,7 +46,7 @@ from promptengine.families import (
     text_prefix,
 )
 from promptengine.sampling.parameterization import noise_table, predicts_v
-from promptengine.sampling.schedulers import DiscreteSchedule
+from promptengine.sampling.sigmas import DiscreteSchedule
 from promptengine.text.encoder import (
     TextModel,
     clip_text_model,

@@ -7,10 +7,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Final, get_args
 
 from promptengine.cli import commands, serve
+from promptengine.cli.command import Command
+from promptengine.cli.plugins import PLUGINS
 from promptengine.errors import PromptEngineError
+from promptengine.plugins import ObjectRegistry, short_warnings
 from promptengine.prompt.ast import Dialect
 from promptengine.request.options import NoiseSource
 from promptengine.request.request import (
@@ -23,7 +26,7 @@ from promptengine.request.request import (
 from promptengine.version import __version__
 from promptengine.xyz_plot.axes import AxisKind
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,8 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 for success, 1 where some of the input could not be read, 2 for a mistake of the user's,
         130 where the user interrupted.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    with short_warnings():
+        return _run(_parser().parse_args(arguments))
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         return options.run(options)
     except BrokenPipeError:
@@ -64,27 +70,23 @@ def _parser() -> argparse.ArgumentParser:
         description="Stable Diffusion with WebUI's prompt syntax and hypernetworks.",
     )
     parser.add_argument("--version", action="version", version=f"promptengine {__version__}")
-    commands_ = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add_txt2img(commands_.add_parser("txt2img", help="make images from a prompt"))
-    _add_img2img(commands_.add_parser("img2img", help="make images from an image"))
-    _add_grid(commands_.add_parser("grid", help="compare settings on one labeled image"))
-    _add_train(commands_.add_parser("train", help="train a hypernetwork on images"))
-    _add_serve(commands_.add_parser("serve", help="answer WebUI's clients over HTTP"))
-    _add_parse(commands_.add_parser("parse", help="show how a prompt is read; needs no model"))
-    _add_networks(commands_.add_parser("networks", help="list the networks in the models folder"))
-    inspect = commands_.add_parser(
-        "inspect", help="say what a model file is and whether it is safe"
-    )
-    inspect.add_argument("file", type=Path, metavar="FILE")
-    inspect.add_argument("--json", action="store_true", help="print JSON")
-    inspect.set_defaults(run=commands.inspect)
-    _add_info(commands_.add_parser("info", help="show how an image was made"))
-    convert = commands_.add_parser("convert", help="convert a hypernetwork: .pt <-> .safetensors")
-    convert.add_argument("source", type=Path, metavar="IN")
-    convert.add_argument("target", type=Path, metavar="OUT", help="its suffix picks the format")
-    convert.add_argument("--force", action="store_true", help="replace OUT if it exists")
-    convert.set_defaults(run=commands.convert)
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in COMMANDS.values():
+        command.add_arguments(subparsers.add_parser(command.name, help=command.help))
     return parser
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=commands.inspect)
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="IN")
+    parser.add_argument("target", type=Path, metavar="OUT", help="its suffix picks the format")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
+    parser.set_defaults(run=commands.convert)
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -406,3 +408,25 @@ def _add_networks(parser: argparse.ArgumentParser) -> None:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
+    "promptengine.commands",
+    "command",
+    Command,
+    (
+        Command("txt2img", "make images from a prompt", _add_txt2img),
+        Command("img2img", "make images from an image", _add_img2img),
+        Command("grid", "compare settings on one labeled image", _add_grid),
+        Command("train", "train a hypernetwork on images", _add_train),
+        Command("serve", "answer WebUI's clients over HTTP", _add_serve),
+        Command("parse", "show how a prompt is read; needs no model", _add_parse),
+        Command("networks", "list the networks in the models folder", _add_networks),
+        Command("inspect", "say what a model file is and whether it is safe", _add_inspect),
+        Command("info", "show how an image was made", _add_info),
+        Command("convert", "convert a hypernetwork: .pt <-> .safetensors", _add_convert),
+        PLUGINS,
+    ),
+    spellings=lambda command: (command.name,),
+)
+"""Every command by its name."""

@@ -16,7 +16,7 @@ from promptengine.infotext.schedule_types import AUTOMATIC
 from promptengine.prompt import Diagnostic
 from promptengine.registry.open_models import Models, open_models
 from promptengine.request.request import GenerationRequest, HiresPass, apply_settings
-from promptengine.sampling.samplers import TimestepSampler, find_sampler
+from promptengine.request.samplers import TimestepSampler, find_sampler
 from promptengine.validation import check_type
 
 __all__ = [

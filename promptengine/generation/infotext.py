@@ -14,6 +14,9 @@ from promptengine.generation.infotext_entries import (
 )
 from promptengine.generation.prepare import PreparedRequest
 from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
+from promptengine.plugins import Plugin, plugins_of
+from promptengine.request.samplers import SAMPLERS, SigmaSampler
+from promptengine.request.schedulers import SCHEDULERS
 from promptengine.text.conditioning import embedding_hashes
 
 __all__ = ["build_infotexts"]
@@ -56,6 +59,22 @@ def _making(parts: EngineContext, job: PreparedRequest) -> InfotextContext:
         seed_delta=(options.noise_seed_delta or None) if told else None,
         levels=noise_level_entries(options),
         sampling=_sampling_entries(job),
+        plugins=_plugins(job),
+    )
+
+
+def _plugins(job: PreparedRequest) -> tuple[Plugin, ...]:
+    """Whose objects make the images, beside this package's own."""
+    passes = [job.first, *([job.second] if job.second else [])]
+    samplers = [one.sampler for one in passes]
+    schedulers = [
+        sampler.schedule_type(job.request.options)
+        for sampler in samplers
+        if isinstance(sampler, SigmaSampler)
+    ]
+    return plugins_of(
+        *((SAMPLERS, sampler.name) for sampler in samplers),
+        *((SCHEDULERS, scheduler.name) for scheduler in schedulers),
     )
 
 

@@ -12,8 +12,9 @@ from promptengine.generation.cond_batch import PromptCond
 from promptengine.prompt import Prompt, schedule
 from promptengine.request.options import Options
 from promptengine.request.plan import Plan
-from promptengine.sampling.samplers import Sampler, SigmaSampler
-from promptengine.sampling.schedulers import SCHEDULERS, DiscreteSchedule
+from promptengine.request.samplers import Sampler, SigmaSampler
+from promptengine.request.schedulers import SCHEDULERS
+from promptengine.sampling.sigmas import DiscreteSchedule
 
 __all__ = [
     "hires_schedule_told",

@@ -26,6 +26,8 @@ from promptengine.registry.registry import Registry
 from promptengine.request.options import Options
 from promptengine.request.plan import append_default_lora
 from promptengine.request.request import GenerationRequest, HiresPass, append_default_hypernetwork
+from promptengine.request.samplers import Sampler, SigmaSampler, find_sampler
+from promptengine.request.schedulers import find_scheduler
 from promptengine.sampling.img2img_steps import (
     StepRange,
     fixed_steps_for_strength,
@@ -33,8 +35,7 @@ from promptengine.sampling.img2img_steps import (
     steps_for_strength,
     whole_schedule,
 )
-from promptengine.sampling.samplers import Sampler, SigmaSampler, find_sampler
-from promptengine.sampling.schedulers import DiscreteSchedule, find_scheduler
+from promptengine.sampling.sigmas import DiscreteSchedule
 
 __all__ = [
     "PreparedPass",

@@ -29,10 +29,10 @@ from promptengine.images.inpaint import composite_original
 from promptengine.images.latent_upscale import LATENT_UPSCALERS, HiresSize, upscale_latents
 from promptengine.images.resize import find_upscaler, resize_image
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
+from promptengine.request.samplers import SigmaSampler
 from promptengine.sampling.algorithms.base import OnStep
 from promptengine.sampling.img2img_steps import add_noise, sigmas_for
 from promptengine.sampling.noise import ImageNoise, Seeding, stream
-from promptengine.sampling.samplers import SigmaSampler
 
 __all__ = ["decode_batch", "sample_batch"]
 

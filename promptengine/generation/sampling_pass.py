@@ -12,12 +12,12 @@ from torch import Tensor
 
 from promptengine.generation.cfg_denoiser import CFGDenoiser
 from promptengine.request.options import Options
+from promptengine.request.samplers import Sampler, SigmaSampler, sampler_settings
 from promptengine.sampling.algorithms.base import Denoise, OnStep, StepNoise
 from promptengine.sampling.brownian import brownian_noise
 from promptengine.sampling.noise import ImageNoise
 from promptengine.sampling.parameterization import denoised_from, noise_from
-from promptengine.sampling.samplers import Sampler, SigmaSampler, sampler_settings
-from promptengine.sampling.schedulers import DiscreteSchedule
+from promptengine.sampling.sigmas import DiscreteSchedule
 
 __all__ = ["Blend", "first_latents", "noise_table", "run_pass"]
 

@@ -144,6 +144,7 @@ RECORDS: Final = frozenset(
         "Hypernet schedule",
         "Init image hash",
         "Lora hashes",
+        "Plugins",
         "Prompt syntax",
         "TI hashes",
         "User",

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from promptengine.plugins import Plugin
 from promptengine.request.request import GenerationRequest, NetworkReport
 from promptengine.version import __version__
 
@@ -79,6 +80,7 @@ class InfotextContext:
         seed_delta: ENSD, where it is to be told.
         levels: What was done to the model's noise levels.
         sampling: Entries of prompts and sampling that stand behind those of networks.
+        plugins: Who added what it was made with, where that is not this package's own.
     """
 
     sampler: str
@@ -97,6 +99,7 @@ class InfotextContext:
     seed_delta: int | None = None
     levels: Mapping[str, object] = field(default_factory=dict[str, object])
     sampling: Mapping[str, object] = field(default_factory=dict[str, object])
+    plugins: Sequence[Plugin] = ()
 
 
 def generation_entries(
@@ -152,6 +155,7 @@ def generation_entries(
             if value is not None and (key != "Schedule type" or making.scheduler is None)
         },
         "Prompt syntax": "extended" if request.dialect == "extended" else None,
+        "Plugins": ", ".join(map(str, making.plugins)) or None,
         "Version": f"promptengine {__version__}" if options.name_version else None,
     }
 

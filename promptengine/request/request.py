@@ -11,7 +11,7 @@ from promptengine.errors import RequestError
 from promptengine.prompt import parse
 from promptengine.prompt.ast import Diagnostic, Dialect, Span
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
-from promptengine.request.sampler_names import choose_sampler
+from promptengine.request.samplers import find_sampler
 from promptengine.validation import Between, MultipleOf, check_fields, check_type
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class HiresPass:
         check_fields(self, "hires.")
         if self.sampler:
             try:
-                choose_sampler(self.sampler)
+                find_sampler(self.sampler)
             except RequestError as error:
                 raise RequestError(str(error), field="hires.sampler") from None
 
@@ -194,9 +194,9 @@ class GenerationRequest:
         negative_prompt: What to steer away from. Tags are words here, as in WebUI.
         seed: 0 to 2**64 - 1, or -1 to have one drawn and reported. Image i has ``seed + i``.
         steps: 1 to 1000.
-        sampler: A name or alias from :data:`promptengine.request.sampler_names.SAMPLER_NAMES`; the label of a
+        sampler: A name or alias from :data:`promptengine.request.samplers.SAMPLERS`; the label of a
             schedule type may follow, such as `` Karras``.
-        scheduler: A schedule type from :data:`promptengine.request.sampler_names.SCHEDULE_TYPES`;
+        scheduler: A schedule type from :data:`promptengine.request.schedulers.SCHEDULERS`;
             ``automatic`` is the sampler's own.
         cfg_scale: Guidance; 1 follows the prompt alone.
         width: Pixels, a multiple of 8, or None for the checkpoint's own size; where there is an image
@@ -250,7 +250,7 @@ class GenerationRequest:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        choose_sampler(self.sampler, self.scheduler)
+        find_sampler(self.sampler, self.scheduler)
         counted = "variation_seed" if self.variation_strength > 0 else "seed"
         last = getattr(self, counted) + self.batch_size * self.batch_count - 1
         if problem := Between(-1, MAX_SEED).problem(last):

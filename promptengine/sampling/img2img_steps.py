@@ -12,8 +12,8 @@ from torch import Tensor
 
 from promptengine.errors import RequestError
 from promptengine.request.options import Options
-from promptengine.sampling.samplers import Sampler, SigmaSampler
-from promptengine.sampling.schedulers import DiscreteSchedule
+from promptengine.request.samplers import Sampler, SigmaSampler
+from promptengine.sampling.sigmas import DiscreteSchedule
 
 __all__ = [
     "StepRange",

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from promptengine.families import Family, ModelConfig, Prediction
-from promptengine.sampling.schedulers import DiscreteSchedule, scaled_linear_alphas
+from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 
 __all__ = [
     "denoised_from",

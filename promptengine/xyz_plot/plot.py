@@ -17,7 +17,7 @@ from promptengine.images import draw_sheet, stack_sheets
 from promptengine.infotext.write import write_entries
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest, GenerationResult
-from promptengine.sampling.samplers import find_sampler
+from promptengine.request.samplers import find_sampler
 from promptengine.validation import check_type
 from promptengine.xyz_plot.axes import Axis, request_at
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from promptengine import Engine
+from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.sampling.noise import ImageNoise, Seeding
-from promptengine.sampling.samplers import SAMPLERS, SigmaSampler
-from promptengine.sampling.schedulers import DiscreteSchedule, scaled_linear_alphas
+from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 from tests.conformance.golden import rows, table, tensors
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from promptengine import Engine
 from promptengine.generation import prepare as preparing
-from promptengine.sampling.samplers import find_sampler
+from promptengine.request.samplers import find_sampler
 from tests.conformance.golden import difference, folder, rows, tensors
 from tests.conformance.test_txt2img import CASES, TABLE, request_of
 

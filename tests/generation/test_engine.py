@@ -37,7 +37,7 @@ from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from promptengine.prompt.ast import Dialect
 from promptengine.request.options import Options
 from promptengine.request.request import apply_settings
-from promptengine.sampling.samplers import SAMPLERS
+from promptengine.request.samplers import SAMPLERS
 from tests.conftest import NETWORKS, WEBUI
 
 BASE = GenerationRequest(prompt="a cat", seed=7, steps=2, width=64, height=64, sampler="Euler")

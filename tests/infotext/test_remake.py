@@ -20,14 +20,15 @@ from promptengine.generation.infotext_entries import (
 from promptengine.infotext.read import read_infotext
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
-from promptengine.sampling.samplers import (
+from promptengine.request.samplers import (
     SAMPLERS,
     Sampler,
     SigmaSampler,
     find_sampler,
     sampler_settings,
 )
-from promptengine.sampling.schedulers import SCHEDULERS, DiscreteSchedule, scaled_linear_alphas
+from promptengine.request.schedulers import SCHEDULERS
+from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 from tests.cases import lines
 
 TABLE = DiscreteSchedule(scaled_linear_alphas())

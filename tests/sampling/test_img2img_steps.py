@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptengine import Options, RequestError
+from promptengine.request.samplers import SigmaSampler, find_sampler
 from promptengine.sampling.img2img_steps import (
     StepRange,
     add_noise,
@@ -16,8 +17,7 @@ from promptengine.sampling.img2img_steps import (
     steps_for_strength,
     whole_schedule,
 )
-from promptengine.sampling.samplers import SigmaSampler, find_sampler
-from promptengine.sampling.schedulers import DiscreteSchedule, scaled_linear_alphas
+from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 
 TABLE = DiscreteSchedule(scaled_linear_alphas())
 STEPS = st.integers(1, 150)

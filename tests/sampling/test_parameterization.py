@@ -18,7 +18,7 @@ from promptengine.sampling.parameterization import (
     predicts_v,
     zero_terminal,
 )
-from promptengine.sampling.schedulers import scaled_linear_alphas
+from promptengine.sampling.sigmas import scaled_linear_alphas
 
 SD: dict[str, float] = {"beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000}
 

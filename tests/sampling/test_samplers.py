@@ -11,6 +11,12 @@ from torch import Tensor
 
 from promptengine.errors import RequestError
 from promptengine.request.options import Options
+from promptengine.request.samplers import (
+    SAMPLERS,
+    SigmaSampler,
+    TimestepSampler,
+    find_sampler,
+)
 from promptengine.sampling.algorithms.dpm import sample_dpm2, sample_dpm_adaptive
 from promptengine.sampling.algorithms.dpmpp import sample_dpmpp_2m
 from promptengine.sampling.algorithms.euler import (
@@ -21,13 +27,7 @@ from promptengine.sampling.algorithms.euler import (
 )
 from promptengine.sampling.algorithms.unipc import sample_unipc
 from promptengine.sampling.noise import ImageNoise
-from promptengine.sampling.samplers import (
-    SAMPLERS,
-    SigmaSampler,
-    TimestepSampler,
-    find_sampler,
-)
-from promptengine.sampling.schedulers import (
+from promptengine.sampling.sigmas import (
     DiscreteSchedule,
     ddim_timesteps,
     karras_sigmas,

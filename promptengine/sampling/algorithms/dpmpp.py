@@ -6,6 +6,7 @@ With ``h`` the length of a step in ``-log sigma``, all of them move by
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -23,6 +24,7 @@ from promptengine.sampling.algorithms.base import (
 __all__ = [
     "sample_dpmpp_2m",
     "sample_dpmpp_2m_sde",
+    "sample_dpmpp_2m_sde_heun",
     "sample_dpmpp_2s_ancestral",
     "sample_dpmpp_3m_sde",
     "sample_dpmpp_sde",
@@ -146,6 +148,10 @@ def sample_dpmpp_2m_sde(
         previous, previous_h = denoised, h
         on_step(step, denoised)
     return x
+
+
+sample_dpmpp_2m_sde_heun = partial(sample_dpmpp_2m_sde, heun=True)
+"""The same with the other correction."""
 
 
 def sample_dpmpp_3m_sde(

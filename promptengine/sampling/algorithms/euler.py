@@ -19,7 +19,7 @@ from promptengine.sampling.algorithms.base import (
     ancestral_split,
     derivative,
 )
-from promptengine.sampling.schedulers import karras_levels
+from promptengine.sampling.sigmas import karras_levels
 
 __all__ = [
     "ChurningSampler",

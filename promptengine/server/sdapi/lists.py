@@ -9,8 +9,8 @@ from typing import Any, Final
 from promptengine.images.latent_upscale import LATENT_UPSCALERS
 from promptengine.images.resize import UPSCALERS
 from promptengine.registry.registry import RegistryEntry, metadata
-from promptengine.sampling.samplers import SAMPLERS, SigmaSampler
-from promptengine.sampling.schedulers import SCHEDULERS
+from promptengine.request.samplers import SAMPLERS, SigmaSampler
+from promptengine.request.schedulers import SCHEDULERS
 from promptengine.server.sdapi import responses
 from promptengine.server.sdapi.options import title_of
 from promptengine.server.sdapi.styles import read_styles
@@ -30,9 +30,6 @@ __all__ = [
     "upscalers",
     "vaes",
 ]
-
-_NEEDS_MODEL: Final = frozenset({"sgm_uniform", "simple", "normal", "ddim", "beta"})
-"""Schedule types of WebUI that ask the model for its levels."""
 
 _CUDA_EVENTS: Final = ("num_alloc_retries", "num_ooms")
 
@@ -84,7 +81,7 @@ def schedulers() -> list[responses.Scheduler]:
             label=scheduler.label,
             aliases=list(scheduler.aliases) or None,
             default_rho=scheduler.rho or -1,
-            need_inner_model=scheduler.name in _NEEDS_MODEL,
+            need_inner_model=scheduler.needs_model,
         )
         for scheduler in SCHEDULERS.values()
     ]

@@ -27,7 +27,7 @@ from promptengine.request.request import (
     ResizeMode,
     apply_settings,
 )
-from promptengine.sampling.samplers import find_sampler
+from promptengine.request.samplers import find_sampler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal

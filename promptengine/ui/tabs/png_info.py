@@ -15,7 +15,7 @@ from promptengine.images import ImageInfo, read_image_info
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.prompt import Diagnostic
 from promptengine.request.request import GenerationRequest
-from promptengine.sampling.schedulers import find_scheduler
+from promptengine.request.schedulers import find_scheduler
 from promptengine.server.state import Service
 from promptengine.ui.common import QUICK, Controls
 from promptengine.ui.controls.networks import chosen_checkpoint

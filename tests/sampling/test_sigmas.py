@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptengine.errors import RequestError
-from promptengine.sampling.schedulers import (
-    SCHEDULERS,
-    DiscreteSchedule,
-    ddim_timesteps,
-    find_scheduler,
-    scaled_linear_alphas,
-)
+from promptengine.request.schedulers import SCHEDULERS, find_scheduler
+from promptengine.sampling.sigmas import DiscreteSchedule, ddim_timesteps, scaled_linear_alphas
 
 TABLE = DiscreteSchedule(scaled_linear_alphas())
 

@@ -2,13 +2,13 @@
 
 Tables are WebUI's (k-diffusion's for sigmas, CompVis' for timesteps), which differ from diffusers'
 schedulers: sigmas are interpolated between trained levels, and the UNet is asked at non-integer
-timesteps.
+timesteps. What schedule types there are stands in :mod:`promptengine.request.schedulers`; the function of
+each takes the table, the steps, the lowest and highest sigma, and rho, and gives ``[steps + 1]`` sigmas.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,17 +18,22 @@ from torch import Tensor
 
 from promptengine.errors import RequestError
 from promptengine.families import Family
-from promptengine.request.sampler_names import SCHEDULE_TYPES, choose_schedule
 
 __all__ = [
-    "SCHEDULERS",
     "DiscreteSchedule",
-    "Scheduler",
+    "align_your_steps_sigmas",
+    "beta_sigmas",
+    "ddim_sigmas",
     "ddim_timesteps",
-    "find_scheduler",
+    "exponential_sigmas",
     "karras_levels",
     "karras_sigmas",
+    "kl_optimal_sigmas",
+    "normal_sigmas",
+    "polyexponential_sigmas",
     "scaled_linear_alphas",
+    "sgm_uniform_sigmas",
+    "simple_sigmas",
     "uniform_sigmas",
     "without_penultimate",
 ]
@@ -116,17 +121,11 @@ class DiscreteSchedule:
         return replace(self, alphas_cumprod=alphas)
 
 
-Spacing = Callable[[DiscreteSchedule, int, float, float, float], Tensor]
-"""Table, steps, lowest sigma, highest sigma and rho to sigmas ``[steps + 1]``, high to low."""
-
-
-def uniform_sigmas(table: DiscreteSchedule, steps: int) -> Tensor:
+def uniform_sigmas(
+    table: DiscreteSchedule, steps: int, _: float = 0.0, __: float = 0.0, ___: float = 0.0
+) -> Tensor:
     """``steps`` sigmas evenly spaced in timesteps, high to low, then 0: ``[steps + 1]``."""
     return _evenly_in_time(table, len(table.sigmas) - 1, 0, steps)
-
-
-def _uniform(table: DiscreteSchedule, steps: int, _: float, __: float, ___: float) -> Tensor:
-    return uniform_sigmas(table, steps)
 
 
 def karras_sigmas(
@@ -148,26 +147,31 @@ def karras_levels(count: int, lowest: float, highest: float, rho: float = 7.0) -
     return (high + torch.linspace(0, 1, count) * (low - high)) ** rho
 
 
-def _exponential(
+def exponential_sigmas(
     _: DiscreteSchedule, steps: int, lowest: float, highest: float, __: float
 ) -> Tensor:
+    """Sigmas evenly spaced in their logarithm."""
     return _ending_in_zero(torch.linspace(math.log(highest), math.log(lowest), steps).exp())
 
 
-def _polyexponential(
+def polyexponential_sigmas(
     _: DiscreteSchedule, steps: int, lowest: float, highest: float, rho: float
 ) -> Tensor:
+    """The same, bent by ``rho``."""
     ramp = torch.linspace(1, 0, steps) ** rho
     bottom, top = math.log(lowest), math.log(highest)
     return _ending_in_zero((ramp * (top - bottom) + bottom).exp())
 
 
-def _normal(table: DiscreteSchedule, steps: int, lowest: float, highest: float, _: float) -> Tensor:
+def normal_sigmas(
+    table: DiscreteSchedule, steps: int, lowest: float, highest: float, _: float
+) -> Tensor:
+    """Sigmas evenly spaced in timesteps, between the two ends."""
     start, end = _times(table, lowest, highest)
     return _evenly_in_time(table, start, end, steps)
 
 
-def _sgm_uniform(
+def sgm_uniform_sigmas(
     table: DiscreteSchedule, steps: int, lowest: float, highest: float, _: float
 ) -> Tensor:
     """As Stability's generative models space them: the lowest level is left out."""
@@ -175,19 +179,19 @@ def _sgm_uniform(
     return _ending_in_zero(table.sigma(torch.linspace(start, end, steps + 1)[:-1]))
 
 
-def _simple(table: DiscreteSchedule, steps: int, _: float, __: float, ___: float) -> Tensor:
+def simple_sigmas(table: DiscreteSchedule, steps: int, _: float, __: float, ___: float) -> Tensor:
     """Every n-th trained level, from the highest."""
     stride = len(table.sigmas) / steps
     return _ending_in_zero(table.sigmas[[-1 - int(step * stride) for step in range(steps)]])
 
 
-def _ddim(table: DiscreteSchedule, steps: int, _: float, __: float, ___: float) -> Tensor:
+def ddim_sigmas(table: DiscreteSchedule, steps: int, _: float, __: float, ___: float) -> Tensor:
     """DDIM's levels; where the steps do not divide the table there is one more, or several."""
     stride = max(len(table.sigmas) // steps, 1)
     return _ending_in_zero(table.sigmas[1::stride].flip(0))
 
 
-def _kl_optimal(
+def kl_optimal_sigmas(
     _: DiscreteSchedule, steps: int, lowest: float, highest: float, __: float
 ) -> Tensor:
     """The levels of least error for data of unit variance (Sabour et al., arXiv:2404.14507, th. 3.1).
@@ -197,7 +201,7 @@ def _kl_optimal(
     return torch.linspace(math.atan(highest), math.atan(lowest), steps + 1).tan()
 
 
-def _align_your_steps(
+def align_your_steps_sigmas(
     table: DiscreteSchedule, steps: int, _: float, __: float, ___: float
 ) -> Tensor:
     """The optimized levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
@@ -213,7 +217,9 @@ _ALIGNED = 14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152
 _ALIGNED_SDXL = 14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029
 
 
-def _beta(_: DiscreteSchedule, steps: int, lowest: float, highest: float, __: float) -> Tensor:
+def beta_sigmas(
+    _: DiscreteSchedule, steps: int, lowest: float, highest: float, __: float
+) -> Tensor:
     """Quantiles of Beta(0.6, 0.6) (Lee et al., arXiv:2407.12173), spread over the sigmas."""
     quantiles = torch.from_numpy(_beta_quantiles(1 - np.linspace(0, 1, steps))).float()
     return _ending_in_zero(lowest + quantiles * (highest - lowest))
@@ -244,85 +250,6 @@ def _evenly_in_time(table: DiscreteSchedule, start: float, end: float, steps: in
 
 def _ending_in_zero(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
-
-
-@dataclass(frozen=True, slots=True)
-class Scheduler:
-    """A rule that spaces sigmas, which WebUI 1.10 calls a schedule type.
-
-    Attributes:
-        name: As APIs spell it; one of :data:`promptengine.request.sampler_names.SCHEDULE_TYPES`.
-        spacing: The rule.
-        rho: Its default bend, or None where it has none.
-    """
-
-    name: str
-    spacing: Spacing
-    rho: float | None = None
-
-    @property
-    def label(self) -> str:
-        """As WebUI shows it and writes it into infotexts."""
-        return SCHEDULE_TYPES[self.name].label
-
-    @property
-    def aliases(self) -> tuple[str, ...]:
-        """Other spellings than label and name."""
-        return SCHEDULE_TYPES[self.name].aliases
-
-    def sigmas(
-        self,
-        table: DiscreteSchedule,
-        steps: int,
-        *,
-        lowest: float = 0.0,
-        highest: float = 0.0,
-        rho: float = 0.0,
-    ) -> Tensor:
-        """Space the noise levels of a pass.
-
-        Args:
-            table: The model's noise levels.
-            steps: 1 or more.
-            lowest: Lowest sigma above 0; 0 is the model's. Rules with fixed levels ignore it.
-            highest: Highest sigma; 0 is the model's.
-            rho: Bend; 0 is the rule's own. Rules without one ignore it.
-
-        Returns:
-            ``[steps + 1]`` (the rule ``ddim`` may give more), high to low, float32; the last is 0
-            but for the rule ``kl_optimal``.
-        """
-        low, high = lowest or table.lowest, highest or table.highest
-        return self.spacing(table, steps, low, high, rho or self.rho or 1.0)
-
-
-SCHEDULERS: Mapping[str, Scheduler] = {
-    scheduler.name: scheduler
-    for scheduler in (
-        Scheduler("uniform", _uniform),
-        Scheduler("karras", karras_sigmas, 7.0),
-        Scheduler("exponential", _exponential),
-        Scheduler("polyexponential", _polyexponential, 1.0),
-        Scheduler("sgm_uniform", _sgm_uniform),
-        Scheduler("kl_optimal", _kl_optimal),
-        Scheduler("align_your_steps", _align_your_steps),
-        Scheduler("simple", _simple),
-        Scheduler("normal", _normal),
-        Scheduler("ddim", _ddim),
-        Scheduler("beta", _beta),
-    )
-}
-"""Every schedule type by its name."""
-
-
-def find_scheduler(name: str) -> Scheduler | None:
-    """Look a schedule type up by name, label or alias, in any case; None means automatic.
-
-    Raises:
-        RequestError: No such schedule type; the message lists what there is.
-    """
-    choice = choose_schedule(name)
-    return None if choice is None else SCHEDULERS[choice]
 
 
 def without_penultimate(sigmas: Tensor) -> Tensor:
