@@ -43,12 +43,14 @@ __all__ = [
     "register_command",
     "register_sampler",
     "register_scheduler",
+    "register_upscaler",
     "short_warnings",
 ]
 
 GROUPS: Final[Mapping[str, str]] = {
     "promptengine.samplers": "promptengine.request.samplers:SAMPLERS",
     "promptengine.schedulers": "promptengine.request.schedulers:SCHEDULERS",
+    "promptengine.upscalers": "promptengine.images.upscalers:UPSCALERS",
     "promptengine.commands": "promptengine.cli.main:COMMANDS",
 }
 """The registry behind each group of entry points, named and not imported: all of them build on this module."""
@@ -321,6 +323,19 @@ def register_scheduler(scheduler: object, *, origin: str = _SCRIPT) -> None:
         PluginError: It is no schedule type, or has a name, label or alias that is taken.
     """
     _registry("promptengine.schedulers").register(scheduler, Plugin(origin))
+
+
+def register_upscaler(upscaler: object, *, origin: str = _SCRIPT) -> None:
+    """Add an upscaler for the rest of the process.
+
+    Args:
+        upscaler: A :class:`promptengine.images.upscalers.PixelUpscaler` or ``LatentUpscaler``.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no upscaler, or has a name that is taken.
+    """
+    _registry("promptengine.upscalers").register(upscaler, Plugin(origin))
 
 
 def register_command(command: object, *, origin: str = _SCRIPT) -> None:

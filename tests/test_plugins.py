@@ -14,11 +14,19 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
-from promptengine import Engine, GenerationRequest, read_infotext
+from promptengine import Engine, GenerationRequest, HiresPass, read_infotext
 from promptengine.cli.command import Command
 from promptengine.cli.main import main
 from promptengine.errors import PluginError, RequestError
+from promptengine.images.upscalers import (
+    LatentUpscaler,
+    PixelUpscaler,
+    find_pixel_upscaler,
+    latent_upscalers,
+    pixel_upscalers,
+)
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.plugins import (
     LazyFunction,
@@ -29,6 +37,7 @@ from promptengine.plugins import (
     register_command,
     register_sampler,
     register_scheduler,
+    register_upscaler,
 )
 from promptengine.request.samplers import SAMPLERS, SigmaSampler, find_sampler
 from promptengine.request.schedulers import SCHEDULERS, Scheduler, find_scheduler
@@ -243,6 +252,30 @@ def test_a_schedule_type_of_a_script_makes_images_that_name_it(tiny_engine: Engi
     for label in ("Karras", "automatic"):
         with pytest.raises(PluginError):
             register_scheduler(Scheduler("other", label, halved))
+
+
+def test_upscalers_of_a_script_enlarge_images_and_latents(tiny_engine: Engine) -> None:
+    seen: list[tuple[int, ...]] = []
+
+    def doubled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+        seen.append((*image.size, *size))
+        return image.resize((2 * image.width, 2 * image.height))
+
+    def flat(latents: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        seen.append(size)
+        return latents.mean((2, 3), keepdim=True).expand(-1, -1, *size)
+
+    register_upscaler(PixelUpscaler("Doubled", doubled))
+    register_upscaler(LatentUpscaler("Flat", flat))
+    for name in ("Doubled", "Flat"):
+        request = replace(SMALL, hires=HiresPass(scale=1.5, upscaler=name, steps=1))
+        result = tiny_engine.generate(request)
+        assert result.images[0].size == (48, 48)
+        assert read_infotext(result.infotexts[0]).entries["Plugins"] == "script"
+    assert seen == [(32, 32, 48, 48), (6, 6)]
+    assert (pixel_upscalers()[-1], latent_upscalers()[-1]) == ("Doubled", "Flat")
+    with pytest.raises(RequestError, match="there are None, Lanczos, Nearest, Doubled"):
+        find_pixel_upscaler("Flat")
 
 
 def test_a_command_of_a_script_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:

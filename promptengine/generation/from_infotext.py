@@ -8,8 +8,7 @@ from typing import Any, Final, cast
 
 from promptengine.errors import RequestError
 from promptengine.generation.prepare import check_supported
-from promptengine.images.latent_upscale import LATENT_UPSCALERS
-from promptengine.images.resize import UPSCALERS
+from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.read import Infotext, read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext, without
 from promptengine.infotext.schedule_types import AUTOMATIC
@@ -188,7 +187,7 @@ def _with_hires(
     if (scheduler := left.pop("hr_scheduler", None)) is not None:
         own["sampler"] = joined_name(str(own.get("sampler", request.sampler)), str(scheduler))
     upscaler = own.get("upscaler")
-    if upscaler is not None and upscaler not in (*LATENT_UPSCALERS, *UPSCALERS):
+    if upscaler is not None and upscaler not in UPSCALERS:
         remarks.append(f"upscaler {upscaler!r} is not here, so {_OTHER_UPSCALER} is used")
         own["upscaler"] = _OTHER_UPSCALER
     try:

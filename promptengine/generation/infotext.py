@@ -13,6 +13,7 @@ from promptengine.generation.infotext_entries import (
     writes_schedule_type,
 )
 from promptengine.generation.prepare import PreparedRequest
+from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
 from promptengine.plugins import Plugin, plugins_of
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
@@ -72,9 +73,14 @@ def _plugins(job: PreparedRequest) -> tuple[Plugin, ...]:
         for sampler in samplers
         if isinstance(sampler, SigmaSampler)
     ]
+    start, hires = job.request.start, job.request.hires
+    upscalers = [hires.upscaler] if hires is not None and hires.upscaler is not None else []
+    if start is not None:
+        upscalers.append(job.request.options.image_upscaler)
     return plugins_of(
         *((SAMPLERS, sampler.name) for sampler in samplers),
         *((SCHEDULERS, scheduler.name) for scheduler in schedulers),
+        *((UPSCALERS, upscaler) for upscaler in upscalers),
     )
 
 

@@ -18,8 +18,8 @@ from promptengine.generation.img2img import InitLatents, encode_init_images
 from promptengine.generation.infotext_entries import text_entries
 from promptengine.generation.sampling_pass import noise_table
 from promptengine.generation.timing import StageTimer
-from promptengine.images.latent_upscale import LATENT_UPSCALERS, HiresSize, hires_size
-from promptengine.images.resize import UPSCALERS
+from promptengine.images.latent_upscale import HiresSize, hires_size
+from promptengine.images.upscalers import find_upscaler
 from promptengine.networks.load import LoadedNetworks
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Registry
@@ -324,10 +324,8 @@ def _size(checkpoint: Checkpoint, request: GenerationRequest) -> tuple[int, int]
 
 
 def _enlargement(hires: HiresPass, width: int, height: int) -> HiresSize:
-    known = [*LATENT_UPSCALERS, *UPSCALERS]
-    if hires.upscaler is not None and hires.upscaler not in known:
-        message = f"unknown upscaler {hires.upscaler!r}; there are {', '.join(known)}"
-        raise RequestError(message, field="hires.upscaler")
+    if hires.upscaler is not None:
+        find_upscaler(hires.upscaler, field="hires.upscaler")
     return hires_size(hires, width, height)
 
 

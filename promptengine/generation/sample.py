@@ -26,8 +26,9 @@ from promptengine.generation.model_inputs import (
 from promptengine.generation.prepare import PreparedPass, PreparedRequest
 from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
 from promptengine.images.inpaint import composite_original
-from promptengine.images.latent_upscale import LATENT_UPSCALERS, HiresSize, upscale_latents
-from promptengine.images.resize import find_upscaler, resize_image
+from promptengine.images.latent_upscale import HiresSize
+from promptengine.images.resize import resize_image
+from promptengine.images.upscalers import LatentUpscaler, find_upscaler
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.request.samplers import SigmaSampler
 from promptengine.sampling.algorithms.base import OnStep
@@ -226,18 +227,16 @@ def _enlarged(
     checkpoint: Checkpoint, job: PreparedRequest, x: Tensor, larger: HiresSize, seeds: Sequence[int]
 ) -> Tensor:
     """What the second pass starts from: the first one's latents, or its images, enlarged."""
-    upscaler = "Latent"
-    if job.request.hires is not None:
-        upscaler = job.request.hires.upscaler or upscaler
-    if upscaler in LATENT_UPSCALERS:
-        return larger.trimmed(upscale_latents(x, larger.cells, upscaler))
-    tiling, filter_ = job.request.tiling, find_upscaler(upscaler)
+    hires, tiling = job.request.hires, job.request.tiling
+    upscaler = find_upscaler((hires and hires.upscaler) or "Latent")
+    if isinstance(upscaler, LatentUpscaler):
+        return larger.trimmed(upscaler.enlarge(x, larger.cells))
     # The last image's seed stands for the whole batch, as in WebUI.
     draw = stream(seeds[-1])
     latents: list[Tensor] = []
     for one in x:
         image = decode_image(checkpoint, one, tiling=tiling)
-        image = resize_image(image, larger.width, larger.height, upscaler=filter_)
+        image = resize_image(image, larger.width, larger.height, upscaler=upscaler)
         posterior = encode_image(checkpoint, image, tiling=tiling)
         latents.append(posterior.sample(draw(posterior.mean.shape)))
     return larger.trimmed(torch.cat(latents))

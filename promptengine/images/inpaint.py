@@ -17,7 +17,8 @@ from promptengine.images.masks import (
     overlay,
     read_mask,
 )
-from promptengine.images.resize import find_upscaler, resize_image
+from promptengine.images.resize import resize_image
+from promptengine.images.upscalers import find_pixel_upscaler
 from promptengine.request.options import Options
 from promptengine.request.request import ImageStart, Inpainting
 
@@ -100,7 +101,7 @@ def prepare_image(
         RequestError: Image and mask do not go together, or an option cannot be used.
     """
     image = flatten_alpha(image, options.background_color)
-    upscaler = find_upscaler(options.image_upscaler)
+    upscaler = find_pixel_upscaler(options.image_upscaler)
     box = None if masks is None else masks.box
     if box is None:
         image = resize_image(image, *size, start.resize_mode, upscaler)
@@ -141,7 +142,7 @@ def composite_original(
     if prepared.box is not None:
         left, top, right, bottom = prepared.box
         whole = Image.new("RGBA", prepared.overlay.size)
-        upscaler = find_upscaler(options.image_upscaler)
+        upscaler = find_pixel_upscaler(options.image_upscaler)
         whole.paste(resize_image(image, right - left, bottom - top, "crop", upscaler), (left, top))
         image = whole
     image = image.convert("RGBA")

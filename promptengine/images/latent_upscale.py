@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from promptengine.errors import RequestError
+from promptengine.images.upscalers import LatentUpscaler, find_upscaler
 from promptengine.request.request import HiresPass
 
-__all__ = ["LATENT_UPSCALERS", "HiresSize", "hires_size", "upscale_latents"]
-
-LATENT_UPSCALERS: Mapping[str, tuple[str, bool]] = {
-    "Latent": ("bilinear", False),
-    "Latent (antialiased)": ("bilinear", True),
-    "Latent (bicubic)": ("bicubic", False),
-    "Latent (bicubic antialiased)": ("bicubic", True),
-    "Latent (nearest)": ("nearest", False),
-    "Latent (nearest-exact)": ("nearest-exact", False),
-}
-"""torch's mode of interpolation and whether it is antialiased, by WebUI's names."""
+__all__ = ["HiresSize", "hires_size", "interpolate_latents", "upscale_latents"]
 
 _SMALLEST, _LARGEST = 8, 16384
 
@@ -89,12 +79,20 @@ def hires_size(hires: HiresPass, width: int, height: int) -> HiresSize:
 
 
 def upscale_latents(latents: Tensor, size: tuple[int, int], upscaler: str = "Latent") -> Tensor:
-    """Interpolate latents ``[images, channels, height, width]``.
+    """Enlarge latents ``[images, channels, height, width]``.
 
     Args:
         latents: As a sampler left them.
         size: Height and width in cells.
-        upscaler: One of :data:`LATENT_UPSCALERS`.
+        upscaler: One of :func:`promptengine.images.upscalers.latent_upscalers`.
     """
-    mode, antialias = LATENT_UPSCALERS[upscaler]
+    found = find_upscaler(upscaler)
+    assert isinstance(found, LatentUpscaler), upscaler
+    return found.enlarge(latents, size)
+
+
+def interpolate_latents(
+    latents: Tensor, size: tuple[int, int], *, mode: str, antialias: bool
+) -> Tensor:
+    """Interpolate latents as torch does; see :func:`torch.nn.functional.interpolate`."""
     return interpolate(latents, size=size, mode=mode, antialias=antialias)

@@ -2,35 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 from PIL import Image
 from PIL.Image import Resampling
 
-from promptengine.errors import RequestError
+from promptengine.images.upscalers import PixelUpscaler
 from promptengine.request.request import ResizeMode
 
-__all__ = ["UPSCALERS", "find_upscaler", "fit_size", "resize_image"]
-
-UPSCALERS: Final = {
-    "None": None,
-    "Lanczos": Resampling.LANCZOS,
-    "Nearest": Resampling.NEAREST,
-}
-"""Upscalers of images by WebUI's names; ``None`` is Pillow's Lanczos in one go."""
-
-
-def find_upscaler(name: str) -> Resampling | None:
-    """Look an upscaler up.
-
-    Raises:
-        RequestError: No such upscaler; the message lists what there is.
-    """
-    if name not in UPSCALERS:
-        message = f"unknown upscaler {name!r}; there are {', '.join(UPSCALERS)}"
-        raise RequestError(message, field="upscaler")
-    return UPSCALERS[name]
+__all__ = ["fit_size", "resize_image"]
 
 
 def resize_image(
@@ -38,7 +17,7 @@ def resize_image(
     width: int,
     height: int,
     mode: ResizeMode = "stretch",
-    upscaler: Resampling | None = None,
+    upscaler: PixelUpscaler | None = None,
 ) -> Image.Image:
     """Bring an image to a size.
 
@@ -48,7 +27,7 @@ def resize_image(
         height: Likewise.
         mode: ``stretch`` ignores the proportions; ``crop`` covers the size and cuts what is over;
             ``pad`` fits into it and continues the edges. ``latent`` leaves the image alone.
-        upscaler: See :func:`find_upscaler`.
+        upscaler: What enlarges it, where it is enlarged; None is Pillow's Lanczos.
     """
     if mode == "latent":
         return image
@@ -78,12 +57,13 @@ def fit_size(size: tuple[int, int], target: tuple[int, int], *, cover: bool) -> 
 
 
 def _scaled(
-    image: Image.Image, width: int, height: int, upscaler: Resampling | None
+    image: Image.Image, width: int, height: int, upscaler: PixelUpscaler | None
 ) -> Image.Image:
     factor = max(width / image.width, height / image.height)
-    if upscaler is not None and image.mode != "L" and factor > 1:
+    enlarge = None if upscaler is None else upscaler.enlarge
+    if enlarge is not None and image.mode != "L" and factor > 1:
         sides = [side * factor for side in image.size]
-        image = image.resize((int(sides[0]), int(sides[1])), upscaler)
+        image = enlarge(image, (int(sides[0]), int(sides[1])))
         # An upscaler aims at what latents can express.
         cells = tuple(max(int(side) // 8 * 8, 8) for side in sides)
         if image.size != cells:

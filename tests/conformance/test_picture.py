@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from promptengine.images.inpaint import prepare_image, prepare_masks
-from promptengine.images.latent_upscale import LATENT_UPSCALERS, hires_size, upscale_latents
+from promptengine.images.latent_upscale import hires_size, upscale_latents
 from promptengine.images.masks import latent_mask
+from promptengine.images.upscalers import latent_upscalers
 from tests.conformance.golden import difference, folder, rows, tensors
 from tests.conformance.test_txt2img import request_of
 
@@ -68,7 +69,7 @@ def test_enlargement(case: dict[str, Any]) -> None:
     # The data hold what is over in cells or, as WebUI names it, in the order of width and height.
     assert list(larger.cut) == case["hr_truncate"]
     upscaler = request.hires.upscaler or "Latent"
-    if upscaler in LATENT_UPSCALERS:
+    if upscaler in latent_upscalers():
         first = golden("hires_intermediate")[f"{case['id']}/first_pass"]
         ours = larger.trimmed(upscale_latents(first, larger.cells, upscaler))
         assert difference(ours, golden("hires_intermediate")[f"{case['id']}/second_init"]) <= 1e-5

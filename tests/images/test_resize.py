@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from promptengine import HiresPass, RequestError
-from promptengine.images.latent_upscale import LATENT_UPSCALERS, hires_size, upscale_latents
-from promptengine.images.resize import UPSCALERS, find_upscaler, fit_size, resize_image
+from promptengine.images.latent_upscale import hires_size, upscale_latents
+from promptengine.images.resize import fit_size, resize_image
+from promptengine.images.upscalers import find_pixel_upscaler, latent_upscalers, pixel_upscalers
 from promptengine.request.request import ResizeMode
 
 SIDES = st.integers(1, 300)
@@ -31,11 +32,11 @@ def test_what_is_fitted_lies_within_and_what_covers_lies_around(
 
 
 @pytest.mark.parametrize("mode", ["stretch", "crop", "pad"])
-@pytest.mark.parametrize("upscaler", UPSCALERS)
+@pytest.mark.parametrize("upscaler", pixel_upscalers())
 def test_every_mode_meets_the_size(mode: ResizeMode, upscaler: str) -> None:
     image = Image.new("RGB", (30, 50), (10, 200, 30))
     for size in ((64, 64), (16, 24), (30, 50), (80, 8)):
-        made = resize_image(image, *size, mode, find_upscaler(upscaler))
+        made = resize_image(image, *size, mode, find_pixel_upscaler(upscaler))
         assert made.size == size
         # One color stays one color, the continued edges included.
         assert np.ptp(np.asarray(made).astype(int), axis=(0, 1)).max() <= 1
@@ -48,7 +49,7 @@ def test_latents_are_enlarged_later() -> None:
 
 def test_an_unknown_upscaler_is_named() -> None:
     with pytest.raises(RequestError, match=r"unknown upscaler 'ESRGAN'.*Lanczos"):
-        find_upscaler("ESRGAN")
+        find_pixel_upscaler("ESRGAN")
 
 
 @given(CELLS, CELLS, CELLS, CELLS)
@@ -74,7 +75,7 @@ def test_a_size_out_of_range_is_refused() -> None:
         hires_size(HiresPass(scale=100), 512, 512)
 
 
-@pytest.mark.parametrize("upscaler", LATENT_UPSCALERS)
+@pytest.mark.parametrize("upscaler", latent_upscalers())
 def test_every_latent_upscaler_keeps_what_is_even(upscaler: str) -> None:
     latents = torch.full((2, 4, 8, 8), 0.5)
     torch.testing.assert_close(

@@ -6,8 +6,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from promptengine.images.latent_upscale import LATENT_UPSCALERS
-from promptengine.images.resize import UPSCALERS
+from promptengine.images import upscalers as upscaler_names
 from promptengine.registry.registry import RegistryEntry, metadata
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.request.schedulers import SCHEDULERS
@@ -92,13 +91,13 @@ def upscalers() -> list[responses.Upscaler]:
     """What enlarges images."""
     return [
         responses.Upscaler(name=name, model_name=None, model_path=None, model_url=None, scale=4)
-        for name in UPSCALERS
+        for name in upscaler_names.pixel_upscalers()
     ]
 
 
 def latent_upscalers() -> list[responses.Name]:
     """What enlarges latents."""
-    return [responses.Name(name=name) for name in LATENT_UPSCALERS]
+    return [responses.Name(name=name) for name in upscaler_names.latent_upscalers()]
 
 
 def hypernetworks(service: Service) -> list[responses.Hypernetwork]:

@@ -10,8 +10,7 @@ from typing import Any, Final, TypeVar, cast, get_args
 from promptengine.errors import RequestError
 from promptengine.generation.from_infotext import joined_name, with_known_samplers
 from promptengine.generation.prepare import batch_settings, check_supported
-from promptengine.images.latent_upscale import LATENT_UPSCALERS
-from promptengine.images.resize import UPSCALERS
+from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.read import read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.prompt import parse
@@ -369,9 +368,8 @@ def known_upscaler(name: str | None) -> None:
     Raises:
         Refusal: 404.
     """
-    known = [*LATENT_UPSCALERS, *UPSCALERS]
-    if name is not None and name not in known:
-        message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(known)}"
+    if name is not None and name not in UPSCALERS:
+        message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(UPSCALERS)}"
         raise HTTPRefusal(message, status=404)
 
 

@@ -13,8 +13,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from promptengine.errors import RequestError
 from promptengine.images.read import infotext_in
-from promptengine.images.resize import UPSCALERS, resize_image
+from promptengine.images.resize import resize_image
 from promptengine.images.save import KEYWORD
+from promptengine.images.upscalers import find_pixel_upscaler, pixel_upscalers
 from promptengine.server.base64_images import base64_image_texts, encode_base64, open_base64_image
 from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal
@@ -59,9 +60,10 @@ def upscale_images(images: Sequence[str], fields: _Fields, limits: Limits) -> En
         RequestError: An image that cannot be read, or a size that is not allowed.
         Refusal: 404, for an upscaler that there is not.
     """
+    known = pixel_upscalers()
     for name in (fields.upscaler_1, fields.upscaler_2):
-        if name not in UPSCALERS:
-            message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(UPSCALERS)}"
+        if name not in known:
+            message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(known)}"
             raise HTTPRefusal(message, status=404)
     warnings = [f"{name} is not honored" for name in _UNHEEDED if getattr(fields, name) > 0]
     made, told = list[str](), ""
@@ -92,11 +94,11 @@ def _enlarged(image: Image.Image, fields: _Fields, limits: Limits) -> tuple[Imag
     if crops:
         done["Postprocess crop to"] = f"{width}x{height}"
     mode = "crop" if crops else "stretch"
-    first = resize_image(image, width, height, mode, UPSCALERS[fields.upscaler_1])
+    first = resize_image(image, width, height, mode, find_pixel_upscaler(fields.upscaler_1))
     done["Postprocess upscaler"] = fields.upscaler_1
     share = fields.extras_upscaler_2_visibility
     if fields.upscaler_2 != "None" and 0 < share <= 1:
-        second = resize_image(image, width, height, mode, UPSCALERS[fields.upscaler_2])
+        second = resize_image(image, width, height, mode, find_pixel_upscaler(fields.upscaler_2))
         first = Image.blend(first, second, share)
         done["Postprocess upscaler 2"] = fields.upscaler_2
     return first, ", ".join(f"{key}: {value}" for key, value in done.items())

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from promptengine.images.latent_upscale import LATENT_UPSCALERS
-from promptengine.images.resize import UPSCALERS
+from promptengine.images.upscalers import UPSCALERS
 from promptengine.server.config import Limits
 from promptengine.server.sdapi.lists import samplers, schedulers
 from promptengine.ui.common import QUICK, Controls
@@ -94,9 +93,7 @@ def hires_settings(limits: Limits) -> Controls:
         on = gr.Checkbox(False, label="Enlarge the picture and paint over it")
         with gr.Row():
             scale = gr.Slider(1, 4, 2, step=0.05, label="Enlarge by", min_width=160, buttons=[])
-            upscaler = gr.Dropdown(
-                [*LATENT_UPSCALERS, *UPSCALERS], value="Latent", label="Upscaler", min_width=160
-            )
+            upscaler = gr.Dropdown(list(UPSCALERS), value="Latent", label="Upscaler", min_width=160)
         with gr.Row():
             steps = gr.Slider(
                 0,

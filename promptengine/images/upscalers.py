@@ -1,0 +1,131 @@
+"""The upscalers, of images and of latents, as objects; what needs torch is loaded when it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from PIL.Image import Image, Resampling
+
+from promptengine.errors import RequestError
+from promptengine.plugins import LazyFunction, ObjectRegistry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "UPSCALERS",
+    "LatentUpscaler",
+    "PixelUpscaler",
+    "Upscaler",
+    "find_pixel_upscaler",
+    "find_upscaler",
+    "latent_upscalers",
+    "pixel_upscalers",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PixelUpscaler:
+    """What enlarges images.
+
+    Attributes:
+        name: As users write it.
+        enlarge: Takes an RGB image and the width and height that are aimed at. What it gives back may
+            have another size, such as four times its own; Lanczos brings it to the size then. None is
+            Pillow's Lanczos in one go.
+    """
+
+    name: str
+    enlarge: Callable[[Image, tuple[int, int]], Image] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LatentUpscaler:
+    """What enlarges latents.
+
+    Attributes:
+        name: As users write it.
+        enlarge: Takes latents ``[images, channels, height, width]`` and the height and width in cells to
+            bring them to.
+    """
+
+    name: str
+    enlarge: Callable[[Tensor, tuple[int, int]], Tensor]
+
+
+Upscaler = PixelUpscaler | LatentUpscaler
+
+
+def _resized(image: Image, size: tuple[int, int], *, resample: Resampling) -> Image:
+    return image.resize(size, resample)
+
+
+def _interpolated(
+    mode: str, *, antialias: bool = False
+) -> Callable[[Tensor, tuple[int, int]], Tensor]:
+    function = LazyFunction("promptengine.images.latent_upscale:interpolate_latents")
+    return partial(function, mode=mode, antialias=antialias)
+
+
+UPSCALERS: Final[ObjectRegistry[Upscaler]] = ObjectRegistry(
+    "promptengine.upscalers",
+    "upscaler",
+    (PixelUpscaler, LatentUpscaler),
+    (
+        LatentUpscaler("Latent", _interpolated("bilinear")),
+        LatentUpscaler("Latent (antialiased)", _interpolated("bilinear", antialias=True)),
+        LatentUpscaler("Latent (bicubic)", _interpolated("bicubic")),
+        LatentUpscaler("Latent (bicubic antialiased)", _interpolated("bicubic", antialias=True)),
+        LatentUpscaler("Latent (nearest)", _interpolated("nearest")),
+        LatentUpscaler("Latent (nearest-exact)", _interpolated("nearest-exact")),
+        PixelUpscaler("None", None),
+        PixelUpscaler("Lanczos", partial(_resized, resample=Resampling.LANCZOS)),
+        PixelUpscaler("Nearest", partial(_resized, resample=Resampling.NEAREST)),
+    ),
+    spellings=lambda upscaler: (upscaler.name,),
+)
+"""Every upscaler by its name, in WebUI's order."""
+
+
+def pixel_upscalers() -> list[str]:
+    """Name what enlarges images."""
+    return [name for name, one in UPSCALERS.items() if isinstance(one, PixelUpscaler)]
+
+
+def latent_upscalers() -> list[str]:
+    """Name what enlarges latents."""
+    return [name for name, one in UPSCALERS.items() if isinstance(one, LatentUpscaler)]
+
+
+def find_upscaler(name: str, *, field: str = "upscaler") -> Upscaler:
+    """Look an upscaler up.
+
+    Args:
+        name: As in :data:`UPSCALERS`.
+        field: Of the request, to be named in the error.
+
+    Raises:
+        RequestError: No such upscaler; the message lists what there is.
+    """
+    if name in UPSCALERS:
+        return UPSCALERS[name]
+    raise _unknown(name, list(UPSCALERS), field)
+
+
+def find_pixel_upscaler(name: str, *, field: str = "upscaler") -> PixelUpscaler:
+    """Look an upscaler of images up.
+
+    Raises:
+        RequestError: No such upscaler, or one of latents; the message lists what there is.
+    """
+    found = UPSCALERS.get(name)
+    if isinstance(found, PixelUpscaler):
+        return found
+    raise _unknown(name, pixel_upscalers(), field)
+
+
+def _unknown(name: str, known: list[str], field: str) -> RequestError:
+    return RequestError(f"unknown upscaler {name!r}; there are {', '.join(known)}", field=field)
