@@ -41,6 +41,7 @@ __all__ = [
     "load_plugins",
     "plugins_of",
     "register_command",
+    "register_grid_axis",
     "register_sampler",
     "register_scheduler",
     "register_upscaler",
@@ -51,6 +52,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "promptengine.samplers": "promptengine.request.samplers:SAMPLERS",
     "promptengine.schedulers": "promptengine.request.schedulers:SCHEDULERS",
     "promptengine.upscalers": "promptengine.images.upscalers:UPSCALERS",
+    "promptengine.grid_axes": "promptengine.xyz_plot.axes:AXIS_KINDS",
     "promptengine.commands": "promptengine.cli.main:COMMANDS",
 }
 """The registry behind each group of entry points, named and not imported: all of them build on this module."""
@@ -336,6 +338,19 @@ def register_upscaler(upscaler: object, *, origin: str = _SCRIPT) -> None:
         PluginError: It is no upscaler, or has a name that is taken.
     """
     _registry("promptengine.upscalers").register(upscaler, Plugin(origin))
+
+
+def register_grid_axis(kind: object, *, origin: str = _SCRIPT) -> None:
+    """Add something that can vary along an axis of a grid, for the rest of the process.
+
+    Args:
+        kind: A :class:`promptengine.xyz_plot.axes.AxisKind`.
+        origin: Who adds it.
+
+    Raises:
+        PluginError: It is no kind of axis, or has a name that is taken.
+    """
+    _registry("promptengine.grid_axes").register(kind, Plugin(origin))
 
 
 def register_command(command: object, *, origin: str = _SCRIPT) -> None:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,14 @@ from promptengine.plugins import (
     isolated_plugins,
     load_plugins,
     register_command,
+    register_grid_axis,
     register_sampler,
     register_scheduler,
     register_upscaler,
 )
 from promptengine.request.samplers import SAMPLERS, SigmaSampler, find_sampler
 from promptengine.request.schedulers import SCHEDULERS, Scheduler, find_scheduler
+from promptengine.xyz_plot.axes import Axis, AxisKind, request_at
 
 EXAMPLE = Path(__file__).parent.parent / "examples" / "plugin"
 EULER = LazyFunction("promptengine.sampling.algorithms.euler:sample_euler")
@@ -276,6 +278,23 @@ def test_upscalers_of_a_script_enlarge_images_and_latents(tiny_engine: Engine) -
     assert (pixel_upscalers()[-1], latent_upscalers()[-1]) == ("Doubled", "Flat")
     with pytest.raises(RequestError, match="there are None, Lanczos, Nearest, Doubled"):
         find_pixel_upscaler("Flat")
+
+
+def test_a_grid_axis_of_a_script_varies_what_it_says() -> None:
+    def widen(
+        request: GenerationRequest, axis: Axis, value: Any, axes: Sequence[Axis]
+    ) -> GenerationRequest:
+        return replace(request, width=8 * value)
+
+    register_grid_axis(AxisKind("cells", int, widen))
+    axis = Axis.parse("cells=4-6")
+    requests = [request_at(SMALL, [(axis, value)]) for value in axis.values]
+    assert [request.width for request in requests] == [32, 40, 48]
+    with pytest.raises(RequestError, match=r"the kinds are prompt, .*, clip-skip, cells"):
+        Axis("rows", (1,))
+    for kind in (AxisKind("A=B", int, widen), AxisKind("list", list, widen)):  # type: ignore[arg-type]
+        with pytest.raises(PluginError):
+            register_grid_axis(kind)
 
 
 def test_a_command_of_a_script_is_a_command(capsys: pytest.CaptureFixture[str]) -> None:

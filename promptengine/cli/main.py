@@ -24,7 +24,7 @@ from promptengine.request.request import (
     ResizeMode,
 )
 from promptengine.version import __version__
-from promptengine.xyz_plot.axes import AxisKind
+from promptengine.xyz_plot.axes import AXIS_KINDS
 
 __all__ = ["COMMANDS", "main"]
 
@@ -179,8 +179,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
             f"-{letter}",
             required=letter == "x",
             metavar="KIND=VALUES",
-            help=f"what varies {place}"
-            + (f": {', '.join(get_args(AxisKind))}" if letter == "x" else ""),
+            help=f"what varies {place}" + (f": {', '.join(AXIS_KINDS)}" if letter == "x" else ""),
         )
     parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
     _add_request(parser)

@@ -8,31 +8,57 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Literal, cast, get_args
+from typing import Final, cast
 
 from promptengine.errors import RequestError
+from promptengine.plugins import ObjectRegistry
 from promptengine.prompt import Tag, parse
+from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest, append_hypernetwork
+from promptengine.request.samplers import find_sampler
 from promptengine.validation import check_fields
 
-__all__ = ["MOST_VALUES", "Axis", "AxisKind", "request_at"]
-
-AxisKind = Literal[
-    "prompt", "hypernetwork", "multiplier", "seed", "steps", "cfg", "sampler", "clip-skip"
-]
-"""What can vary, in the order in which it is written into a request: a multiplier is set after the
-prompt holds the tags that it is for."""
+__all__ = ["AXIS_KINDS", "MOST_VALUES", "Axis", "AxisKind", "AxisValue", "request_at"]
 
 MOST_VALUES: Final = 1000
 """Of one axis; a longer range is a slip of the keyboard."""
 
-_FIELDS: Final = {"seed": "seed", "steps": "steps", "cfg": "cfg_scale", "clip-skip": "clip_skip"}
-_WORDS: Final = frozenset[str]({"prompt", "hypernetwork", "sampler"})
-_FRACTIONS: Final = frozenset[str]({"cfg", "multiplier"})
 _NOUNS: Final = {str: "text", float: "number", int: "whole number"}
 _SHOWN: Final = 60
 _NUMBER: Final = r"\s*([+-]?\d+(?:\.\d*)?)\s*"
 _RANGE: Final = re.compile(rf"{_NUMBER}-{_NUMBER}(?:\({_NUMBER}\)|\[\s*(\d+)\s*\])?\s*")
+
+
+AxisValue = str | int | float
+
+
+def _usable(request: GenerationRequest, axis: Axis, registry: Registry) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class AxisKind:
+    """What can vary along an axis.
+
+    Attributes:
+        name: As users write it.
+        values: What its values are: ``str``, ``int``, or ``float``, which whole numbers are, too.
+        apply: Writes a value into a request. Takes the request, the axis, the value and all axes of the
+            grid.
+        check: Raises PromptEngineError where a value cannot be used, before the first image is made. Takes
+            the request, the axis and the networks that there are.
+        repeats: Whether several axes of one grid may have it.
+        none: Whether ``none`` and an empty value stand for none.
+        adds_tags: Whether it brings tags of hypernetworks.
+    """
+
+    name: str
+    values: type[str] | type[int] | type[float]
+    apply: Callable[[GenerationRequest, Axis, AxisValue, Sequence[Axis]], GenerationRequest]
+    check: Callable[[GenerationRequest, Axis, Registry], None] = _usable
+    repeats: bool = False
+    none: bool = False
+    adds_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +66,7 @@ class Axis:
     """One axis of a grid.
 
     Attributes:
-        kind: What varies. ``prompt`` replaces its first value by each of its values, in the prompt and
+        kind: What varies, by its name in :data:`AXIS_KINDS`. ``prompt`` replaces its first value by each of its values, in the prompt and
             in the negative prompt; ``hypernetwork`` appends a tag for each name (``none`` appends
             nothing); ``multiplier`` sets that of every hypernetwork tag. The others set the field of
             the request that they are named after.
@@ -52,12 +78,14 @@ class Axis:
             :data:`MOST_VALUES`.
     """
 
-    kind: AxisKind
+    kind: str
     values: tuple[str | int | float, ...]
 
     def __post_init__(self) -> None:
         check_fields(self, "axis.")
-        plain = str if self.kind in _WORDS else float if self.kind in _FRACTIONS else int
+        if self.kind not in AXIS_KINDS:
+            raise _unknown(self.kind, f"no axis {self.kind[:_SHOWN]!r}")
+        plain = AXIS_KINDS[self.kind].values
         for value in cast("tuple[object, ...]", self.values):
             if not isinstance(value, (int, float) if plain is float else plain):
                 message = f"axis {self.kind}: {str(value)[:_SHOWN]!r} is no {_NOUNS[plain]}"
@@ -81,12 +109,12 @@ class Axis:
         name, equals, values = text.partition("=")
         kind = _kind(name, given=text, complete=bool(equals))
         parts = _separated(values)
-        if kind in _WORDS:
+        read = AXIS_KINDS[kind].values
+        if read is str:
             return cls(kind, tuple(parts))
-        read = float if kind in _FRACTIONS else int
         numbers: list[int | float] = []
         for part in parts:
-            numbers += _numbers(kind, part, read)
+            numbers += _numbers(kind, part, float if read is float else int)
             if len(numbers) > MOST_VALUES:
                 break
         return cls(kind, tuple(numbers))
@@ -99,29 +127,30 @@ class Axis:
 
     def is_none(self, value: str | float) -> bool:
         """Whether a value of a ``hypernetwork`` axis stands for none."""
-        return self.kind == "hypernetwork" and str(value).lower() in ("", "none")
+        return AXIS_KINDS[self.kind].none and str(value).lower() in ("", "none")
 
     def written(self) -> str:
         """The values as :meth:`parse` reads them."""
-        if self.kind not in _WORDS:
+        kind = AXIS_KINDS[self.kind]
+        if kind.values is not str:
             return ", ".join(
-                f"{value:.9g}" if self.kind in _FRACTIONS else str(value) for value in self.values
+                f"{value:.9g}" if kind.values is float else str(value) for value in self.values
             )
         line = io.StringIO()
         csv.writer(line, lineterminator="").writerow(self.values)
         return line.getvalue()
 
 
-def _kind(name: str, *, given: str, complete: bool) -> AxisKind:
+def _kind(name: str, *, given: str, complete: bool) -> str:
     wanted = name.strip().lower()
-    for kind in get_args(AxisKind):
-        if complete and wanted == kind:
-            return kind
-    kinds = ", ".join(get_args(AxisKind))
-    problem = f"axis {given[:_SHOWN]!r}: " + (
-        f"no axis {wanted[:_SHOWN]!r}" if complete else "write KIND=VALUES"
-    )
-    raise RequestError(f"{problem}; the kinds are {kinds}", field="axis")
+    if complete and wanted in AXIS_KINDS:
+        return wanted
+    raise _unknown(given, f"no axis {wanted[:_SHOWN]!r}" if complete else "write KIND=VALUES")
+
+
+def _unknown(given: str, problem: str) -> RequestError:
+    message = f"axis {given[:_SHOWN]!r}: {problem}; the kinds are {', '.join(AXIS_KINDS)}"
+    return RequestError(message, field="axis")
 
 
 def _separated(values: str) -> list[str]:
@@ -135,9 +164,7 @@ def _separated(values: str) -> list[str]:
     return [part.strip() for part in row]
 
 
-def _numbers(
-    kind: AxisKind, text: str, read: Callable[[str], int | float]
-) -> Sequence[int | float]:
+def _numbers(kind: str, text: str, read: Callable[[str], int | float]) -> Sequence[int | float]:
     try:
         value = read(text)
         if math.isfinite(value):
@@ -192,25 +219,18 @@ def request_at(
         RequestError: A ``prompt`` axis whose first value the prompts do not hold, a ``multiplier``
             where there is no hypernetwork, a name that no tag can hold, or a value out of range.
     """
-    chosen = sorted(place, key=lambda pair: get_args(AxisKind).index(pair[0].kind))
-    named = any(axis.kind == "hypernetwork" for axis, _ in chosen)
+    order = list(AXIS_KINDS)
+    chosen = sorted(place, key=lambda pair: order.index(pair[0].kind))
+    axes = [axis for axis, _ in chosen]
     for axis, value in chosen:
-        if axis.kind == "prompt":
-            request = _searched(request, str(axis.values[0]), str(value))
-        elif axis.kind == "hypernetwork":
-            if not axis.is_none(value):
-                prompt = append_hypernetwork(request.prompt, str(value))
-                request = replace(request, prompt=prompt)
-        elif axis.kind == "multiplier":
-            request = _multiplied(request, float(value), named=named)
-        elif axis.kind == "sampler":
-            request = replace(request, sampler=str(value))
-        else:
-            request = replace(request, **{_FIELDS[axis.kind]: value})
+        request = AXIS_KINDS[axis.kind].apply(request, axis, value, axes)
     return request
 
 
-def _searched(request: GenerationRequest, wanted: str, put: str) -> GenerationRequest:
+def _search(
+    request: GenerationRequest, axis: Axis, value: AxisValue, _: Sequence[Axis]
+) -> GenerationRequest:
+    wanted, put = str(axis.values[0]), str(value)
     if not wanted or wanted not in request.prompt + "\n" + request.negative_prompt:
         message = f"axis prompt: its first value, {wanted!r}, is not in the prompt"
         raise RequestError(f"{message}; it is what the others replace", field="prompt")
@@ -221,18 +241,87 @@ def _searched(request: GenerationRequest, wanted: str, put: str) -> GenerationRe
     )
 
 
-def _multiplied(request: GenerationRequest, multiplier: float, *, named: bool) -> GenerationRequest:
-    """Set the multiplier of every hypernetwork tag; ``named`` says that another axis brings tags."""
+def _append_hypernetwork(
+    request: GenerationRequest, axis: Axis, value: AxisValue, _: Sequence[Axis]
+) -> GenerationRequest:
+    if axis.is_none(value):
+        return request
+    return replace(request, prompt=append_hypernetwork(request.prompt, str(value)))
+
+
+def _check_hypernetworks(_: GenerationRequest, axis: Axis, registry: Registry) -> None:
+    for name in map(str, axis.values):
+        if not axis.is_none(name) and registry.find("hypernet", name) is None:
+            raise registry.unknown("hypernet", name, place=f"in axis {axis.kind}")
+
+
+def _check_samplers(request: GenerationRequest, axis: Axis, _: Registry) -> None:
+    for name in axis.values:
+        find_sampler(str(name), request.scheduler)
+
+
+def _multiply(
+    request: GenerationRequest, _: Axis, value: AxisValue, axes: Sequence[Axis]
+) -> GenerationRequest:
+    """Set the multiplier of every hypernetwork tag."""
     source = request.prompt
     tags = [tag for tag in parse(source).tags if tag.kind == "hypernet"]
-    if not tags and not named:
+    if not tags and not any(AXIS_KINDS[axis.kind].adds_tags for axis in axes):
         message = "axis multiplier: the prompt holds no <hypernet:…> tag and no axis brings one"
         raise RequestError(message, field="multiplier")
     for tag in reversed(tags):
-        source = source[: tag.span.start] + _tag_with(tag, multiplier) + source[tag.span.end :]
+        source = source[: tag.span.start] + _tag_with(tag, float(value)) + source[tag.span.end :]
     return replace(request, prompt=source)
 
 
 def _tag_with(tag: Tag, multiplier: float) -> str:
     name, *rest = tag.arguments
     return f"<{':'.join([tag.kind, name, f'{multiplier:.9g}', *rest[1:]])}>"
+
+
+def _field(
+    name: str,
+) -> Callable[[GenerationRequest, Axis, AxisValue, Sequence[Axis]], GenerationRequest]:
+    """Set a field of the request."""
+
+    def apply(
+        request: GenerationRequest, _: Axis, value: AxisValue, __: Sequence[Axis]
+    ) -> GenerationRequest:
+        return replace(request, **{name: value})
+
+    return apply
+
+
+def _check_kind(kind: AxisKind) -> None:
+    if kind.values not in _NOUNS:
+        raise ValueError("its values must be str, int or float")
+    if kind.name != kind.name.strip().lower() or "=" in kind.name:
+        raise ValueError("its name must be in lower case, without '='")
+
+
+AXIS_KINDS: Final[ObjectRegistry[AxisKind]] = ObjectRegistry(
+    "promptengine.grid_axes",
+    "grid axis",
+    AxisKind,
+    (
+        AxisKind("prompt", str, _search, repeats=True),
+        AxisKind(
+            "hypernetwork",
+            str,
+            _append_hypernetwork,
+            _check_hypernetworks,
+            none=True,
+            adds_tags=True,
+        ),
+        AxisKind("multiplier", float, _multiply),
+        AxisKind("seed", int, _field("seed")),
+        AxisKind("steps", int, _field("steps")),
+        AxisKind("cfg", float, _field("cfg_scale")),
+        AxisKind("sampler", str, _field("sampler"), _check_samplers),
+        AxisKind("clip-skip", int, _field("clip_skip")),
+    ),
+    spellings=lambda kind: (kind.name,),
+    check=_check_kind,
+)
+"""What can vary, in the order in which it is written into a request: a multiplier is set after the
+prompt holds the tags that it is for."""

@@ -17,9 +17,8 @@ from promptengine.images import draw_sheet, stack_sheets
 from promptengine.infotext.write import write_entries
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest, GenerationResult
-from promptengine.request.samplers import find_sampler
 from promptengine.validation import check_type
-from promptengine.xyz_plot.axes import Axis, request_at
+from promptengine.xyz_plot.axes import AXIS_KINDS, Axis, request_at
 
 __all__ = ["GridResult", "compose_grid", "grid_requests", "plan_grid", "plot_grid"]
 
@@ -83,7 +82,7 @@ def grid_requests(
         RequestError: As :func:`plan_grid` does.
         UnknownNetworkError: Likewise.
     """
-    kinds = [axis.kind for axis in axes if axis.kind != "prompt"]
+    kinds = [axis.kind for axis in axes if not AXIS_KINDS[axis.kind].repeats]
     for kind in kinds:
         if kinds.count(kind) > 1:
             raise RequestError(f"two axes are {kind}", field=kind)
@@ -96,7 +95,7 @@ def grid_requests(
     if request.variation_seed < 0:
         request = replace(request, variation_seed=secrets.randbelow(2**32 - 1))
     for axis in axes:
-        _check_names(request, axis, registry)
+        AXIS_KINDS[axis.kind].check(request, axis, registry)
     places = product(*([(axis, value) for value in axis.values] for axis in reversed(axes)))
     return tuple(request_at(request, place) for place in places)
 
@@ -108,16 +107,6 @@ def _check_size(request: GenerationRequest, axes: Sequence[Axis], native: int) -
     if pixels > MOST_PIXELS:
         message = f"the grid would have {pixels / 1e6:.0f} million pixels; 200 million are the most"
         raise RequestError(message, field="axis")
-
-
-def _check_names(request: GenerationRequest, axis: Axis, registry: Registry) -> None:
-    if axis.kind == "sampler":
-        for name in axis.values:
-            find_sampler(str(name), request.scheduler)
-    if axis.kind == "hypernetwork":
-        for name in map(str, axis.values):
-            if not axis.is_none(name) and registry.find("hypernet", name) is None:
-                raise registry.unknown("hypernet", name, place="in axis hypernetwork")
 
 
 def plot_grid(

@@ -11,7 +11,7 @@ from PIL import Image
 from promptengine.request.request import MaskedContent, ResizeMode
 from promptengine.ui.common import QUICK, Controls
 from promptengine.ui.form_values import NO_AXIS
-from promptengine.xyz_plot.axes import AxisKind
+from promptengine.xyz_plot.axes import AXIS_KINDS
 
 __all__ = ["MODES", "RecentDrawings", "mode_choice", "mode_settings", "size_from_picture"]
 
@@ -141,7 +141,7 @@ def _axes() -> Controls:
     for letter, kind in (("x", "sampler"), ("y", NO_AXIS), ("z", NO_AXIS)):
         with gr.Row():
             controls[f"{letter}_kind"] = gr.Dropdown(
-                [NO_AXIS, *get_args(AxisKind)],
+                [NO_AXIS, *AXIS_KINDS],
                 value=kind,
                 label=f"{letter.upper()} axis",
                 min_width=120,
