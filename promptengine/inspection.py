@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from promptengine.errors import CheckpointError, NetworkFormatError
 from promptengine.families import (
+    FAMILIES,
     VAE_PREFIX,
     describe_foreign,
     detect_family,
@@ -242,7 +243,7 @@ def _describe_checkpoint(
         require_known_schedule(parts["scheduler"], report.path)
         require_known_latents(parts["vae"], report.path)
         stated = stated_prediction(parts["scheduler"], report.path)
-        silent = family == "SD2" and not inpainting
+        silent = FAMILIES[family].predicts_v and not inpainting
         prediction = stated or (
             "epsilon or v: found out when it is opened" if silent else "epsilon"
         )

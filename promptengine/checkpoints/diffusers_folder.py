@@ -12,7 +12,13 @@ from torch import Tensor
 
 from promptengine.checkpoints.build import read_weights
 from promptengine.errors import CheckpointError
-from promptengine.families import Family, ModelConfig, PipelineConfigs, parts_in_folder
+from promptengine.families import (
+    Family,
+    ModelConfig,
+    PipelineConfigs,
+    family_of_encoders,
+    parts_in_folder,
+)
 from promptengine.files.size_limits import read_small
 
 __all__ = ["DiffusersFolder", "part_config", "part_weights", "read_diffusers_folder"]
@@ -79,8 +85,8 @@ def read_diffusers_folder(path: Path) -> DiffusersFolder:
 def _family(parts: PipelineConfigs) -> Family:
     """Both of SDXL's marks are in its UNet; SD2's text encoder is OpenCLIP's, with plain GELU."""
     if "text_encoder_2" in parts and parts["unet"].get("addition_embed_type") == "text_time":
-        return "SDXL"
-    return "SD2" if parts["text_encoder"].get("hidden_act") == "gelu" else "SD1"
+        return family_of_encoders(2, activation="")
+    return family_of_encoders(1, activation=parts["text_encoder"].get("hidden_act", ""))
 
 
 def part_config(folder: Path) -> ModelConfig:

@@ -16,7 +16,10 @@ from torch import Tensor
 
 from promptengine.errors import CheckpointError
 from promptengine.families import (
+    FAMILIES,
+    OPEN_CLIP_ACTIVATION,
     PARTS,
+    TEXT_ENCODERS,
     Family,
     ModelConfig,
     PipelineConfigs,
@@ -95,26 +98,28 @@ def infer_config(
 
 def _usual(family: Family, facts: PipelineConfigs) -> InferredConfig:
     """What weights do not show, as the family has it. SD1 counts heads, the others their width."""
-    widths = facts["unet"]["block_out_channels"]
+    spec, widths = FAMILIES[family], facts["unet"]["block_out_channels"]
+    texts = [
+        _usual_text(facts[part], open_clip=encoder.open_clip)
+        for part, encoder in zip(TEXT_ENCODERS, spec.encoders, strict=False)
+    ]
     return InferredConfig(
         family=family,
         unet={
-            "attention_head_dim": 8
-            if family == "SD1"
-            else [max(width // 64, 1) for width in widths],
+            "attention_head_dim": spec.attention_heads or [max(width // 64, 1) for width in widths],
         },
-        vae={"scaling_factor": 0.13025 if family == "SDXL" else 0.18215},
-        text_encoder=_usual_text(facts["text_encoder"], clip=family != "SD2"),
-        text_encoder_2=_usual_text(facts["text_encoder_2"], clip=False) if family == "SDXL" else {},
+        vae={"scaling_factor": spec.scaling_factor},
+        text_encoder=texts[0],
+        text_encoder_2=texts[1] if len(texts) > 1 else {},
         scheduler={"beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000},
     )
 
 
-def _usual_text(facts: ModelConfig, *, clip: bool) -> ModelConfig:
+def _usual_text(facts: ModelConfig, *, open_clip: bool) -> ModelConfig:
     """CLIP's and OpenCLIP's heads are 64 wide; their activations differ."""
     width = facts["hidden_size"]
     return {
         "num_attention_heads": max(width // 64, 1),
-        "hidden_act": "quick_gelu" if clip else "gelu",
+        "hidden_act": OPEN_CLIP_ACTIVATION if open_clip else "quick_gelu",
         "projection_dim": width,
     }

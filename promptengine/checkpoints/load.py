@@ -31,6 +31,8 @@ from promptengine.checkpoints.infer_config import InferredConfig, infer_config
 from promptengine.checkpoints.vae import read_vae
 from promptengine.errors import CheckpointError, ModelNotFoundError
 from promptengine.families import (
+    FAMILIES,
+    TEXT_ENCODERS,
     UNET_PREFIX,
     VAE_PREFIX,
     Family,
@@ -41,17 +43,12 @@ from promptengine.families import (
     native_size,
     read_vae_structure,
     require_known_schedule,
-    second_encoder_prefix,
     stated_prediction,
-    text_prefix,
 )
 from promptengine.sampling.parameterization import noise_table, predicts_v
 from promptengine.sampling.sigmas import DiscreteSchedule
 from promptengine.text.encoder import (
     TextModel,
-    clip_text_model,
-    sd2_text_model,
-    sdxl_text_model,
 )
 from promptengine.undo import UndoLog
 
@@ -122,11 +119,9 @@ class Checkpoint:
         Raises:
             RequestError: ``clip_skip`` is larger than the number of SD1's layers.
         """
-        if self.family == "SDXL":
-            return sdxl_text_model(*self.text_encoders)
-        if self.family == "SD2":
-            return sd2_text_model(self.text_encoder)
-        return clip_text_model(self.text_encoder, clip_skip=clip_skip)
+        spec = FAMILIES[self.family]
+        settings = {"clip_skip": clip_skip} if spec.clip_skip else {}
+        return spec.read_text(*self.text_encoders, **settings)
 
 
 def open_checkpoint(
@@ -230,17 +225,16 @@ def _of_vae(builder: ModelBuilder, vae_path: Path | None) -> ModelBuilder:
 def _text_encoders(
     builder: ModelBuilder, layout: InferredConfig, weights: Mapping[str, Tensor]
 ) -> tuple[PreTrainedModel, ...]:
-    first, prefix = layout.text_encoder, text_prefix(layout.family)
-    if layout.family == "SD2":
-        with builder.renaming():
-            renamed = open_clip_weights(weights, prefix, layers=first["num_hidden_layers"])
-        return (builder.text_encoder(first, renamed),)
-    encoders = [builder.text_encoder(first, clip_weights(weights, prefix))]
-    if layout.family == "SDXL":
-        second, prefix = layout.text_encoder_2, second_encoder_prefix()
-        with builder.renaming():
-            renamed = open_clip_weights(weights, prefix, layers=second["num_hidden_layers"])
-        encoders.append(builder.text_encoder(second, renamed, projected=True))
+    encoders: list[PreTrainedModel] = []
+    configs = (layout.text_encoder, layout.text_encoder_2)
+    for spec, config in zip(FAMILIES[layout.family].encoders, configs, strict=False):
+        if spec.open_clip:
+            with builder.renaming():
+                layers = config["num_hidden_layers"]
+                renamed = open_clip_weights(weights, spec.prefix, layers=layers)
+        else:
+            renamed = clip_weights(weights, spec.prefix)
+        encoders.append(builder.text_encoder(config, renamed, projected=spec.projected))
     return tuple(encoders)
 
 
@@ -261,10 +255,10 @@ def _open_folder(builder: ModelBuilder, vae_path: Path | None) -> Checkpoint:
             del separate[name]
         builder.left_aside.extend(structure.left_aside)
         vae = _original_vae(_of_vae(builder, vae_path), config, separate)
-    encoders = [builder.text_encoder(parts["text_encoder"], part_weights(path / "text_encoder"))]
-    if folder.family == "SDXL":
-        second = part_weights(path / "text_encoder_2")
-        encoders.append(builder.text_encoder(parts["text_encoder_2"], second, projected=True))
+    encoders = [
+        builder.text_encoder(parts[part], part_weights(path / part), projected=spec.projected)
+        for part, spec in zip(TEXT_ENCODERS, FAMILIES[folder.family].encoders, strict=False)
+    ]
     return _checkpoint(
         builder, parts, folder.family, modules=(unet, vae, tuple(encoders)), vae_path=vae_path
     )
@@ -325,9 +319,9 @@ def _checkpoint(
 
 
 def _tried(family: Family, unet: nn.Module) -> Prediction:
-    """What a model predicts that says nothing: only those of SD2 without inpainting differ."""
+    """What a model predicts that says nothing: only some, without inpainting, may predict v."""
     config: Any = unet.config
-    if family != "SD2" or config.in_channels != 4:
+    if not FAMILIES[family].predicts_v or config.in_channels != 4:
         return "epsilon"
     weight = next(unet.parameters())
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from promptengine.errors import CheckpointError
-from promptengine.families.detect import Family, Prediction
+from promptengine.families.detect import Prediction
+from promptengine.families.specs import FAMILIES, Family
 from promptengine.files.size_limits import read_small
 
 __all__ = [
@@ -33,9 +34,6 @@ METADATA_KEY: Final = "promptengine.config"
 _EDM_MARKS: Final = ("edm_mean", "edm_std", "edm_vpred.sigma_max", "edm_vpred.sigma_min")
 _STANDARD_KEY: Final = "modelspec.prediction_type"  # Stability AI's metadata standard
 _VAE_ENDS: Final = (".vae.safetensors", ".vae.pt", ".vae.ckpt")
-
-_NATIVE_SIZES: Final[Mapping[Family, int]] = {"SD1": 512, "SD2": 512, "SDXL": 1024}
-_NATIVE_SIZE_OF_SD2_V: Final = 768
 
 _MOST_YAML_BYTES: Final = 16 << 10  # parsing takes a second for 32 KiB; such files have 3
 _DEEPEST_YAML: Final = 32
@@ -101,9 +99,8 @@ def native_size(unet: ModelConfig, family: Family, prediction: Prediction) -> in
     cells = unet.get("sample_size")
     if isinstance(cells, int) and cells > 0:
         return cells * 8
-    if family == "SD2" and prediction == "v":
-        return _NATIVE_SIZE_OF_SD2_V
-    return _NATIVE_SIZES[family]
+    spec = FAMILIES[family]
+    return spec.native_size_v if prediction == "v" else spec.native_size
 
 
 def parts_in_yaml(path: Path) -> PipelineConfigs:

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
+from promptengine.families.specs import FAMILIES, Family
 from promptengine.files.weights import detect_kind
 
 __all__ = [
     "CLIP_PREFIX",
     "UNET_PREFIX",
     "VAE_PREFIX",
-    "Family",
     "Prediction",
     "Shapes",
     "describe_foreign",
@@ -28,12 +28,9 @@ __all__ = [
     "foreign_family",
     "input_channels",
     "packed",
-    "second_encoder_prefix",
     "stranger",
-    "text_prefix",
 ]
 
-Family = Literal["SD1", "SD2", "SDXL"]
 Prediction = Literal["epsilon", "v"]
 """What a UNet's output means: the noise, or the velocity of arXiv:2202.00512."""
 
@@ -41,15 +38,10 @@ Shapes = Mapping[str, Sequence[int]]
 
 UNET_PREFIX: Final = "model.diffusion_model."
 VAE_PREFIX: Final = "first_stage_model."
-CLIP_PREFIX: Final = "cond_stage_model.transformer."
+CLIP_PREFIX: Final = FAMILIES["SD1"].encoders[0].prefix
 _FIRST_WEIGHT: Final = UNET_PREFIX + "input_blocks.0.0.weight"
 
-_SECOND: Final = "conditioner.embedders.1.model."
-_ENCODERS: Final[Mapping[Family, tuple[str, ...]]] = {
-    "SD1": (CLIP_PREFIX,),
-    "SD2": ("cond_stage_model.model.",),
-    "SDXL": ("conditioner.embedders.0.transformer.", _SECOND),
-}
+_REFINER: Final = "conditioner.embedders.0.model."
 _PREFIXES: Final = (UNET_PREFIX, "diffusion_model.", "model.", "net.", "transformer.", "module.")
 # Names that tell a model of another family, by what they begin with, wherever it is stored: after
 # any of the prefixes above or after none. Where several hold, the first tells most.
@@ -161,8 +153,9 @@ def foreign_family(shapes: Shapes) -> str | None:
     for start, what in () if whole else _ALONE:
         if _any(shapes, start):
             return what
-    refined = _any(shapes, "conditioner.embedders.0.model.")
-    return "the SDXL refiner" if refined and not _any(shapes, _SECOND) else None
+    refined = _any(shapes, _REFINER)
+    second = FAMILIES["SDXL"].encoders[1].prefix
+    return "the SDXL refiner" if refined and not _any(shapes, second) else None
 
 
 def stranger(shapes: Shapes) -> str | None:
@@ -190,20 +183,10 @@ def input_channels(shapes: Shapes) -> int:
     return shape[1] if len(shape) == 4 else 0
 
 
-def text_prefix(family: Family) -> str:
-    """Return what the names of the (first) text encoder's weights begin with."""
-    return _ENCODERS[family][0]
-
-
-def second_encoder_prefix() -> str:
-    """Return what the names of the weights of SDXL's second text encoder begin with."""
-    return _SECOND
-
-
 def _family(names: Iterable[str]) -> Family | None:
     names = list(names)
-    for family, prefixes in _ENCODERS.items():
-        if all(_any(names, prefix) for prefix in prefixes):
+    for family, spec in FAMILIES.items():
+        if all(_any(names, encoder.prefix) for encoder in spec.encoders):
             return family
     return None
 

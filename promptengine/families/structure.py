@@ -21,11 +21,9 @@ from promptengine.families.config import ModelConfig, PipelineConfigs
 from promptengine.families.detect import (
     UNET_PREFIX,
     VAE_PREFIX,
-    Family,
     Shapes,
-    second_encoder_prefix,
-    text_prefix,
 )
+from promptengine.families.specs import FAMILIES, TEXT_ENCODERS, Family, TextEncoderSpec
 
 __all__ = ["Structure", "grouped", "layers_read", "read_structure", "read_vae_structure"]
 
@@ -201,22 +199,23 @@ def _whole_vae(shapes: Shapes, path: Path, *, separate: bool) -> _Plan:
 
 def _model(shapes: Shapes, family: Family) -> dict[str, _Plan]:
     """The parts of a model but its VAE."""
-    unet, text = _unet(shapes, family), text_prefix(family)
-    if family != "SDXL":
-        plan = _clip(shapes, text) if family == "SD1" else _open_clip(shapes, text, projected=False)
-        return {"unet": unet, "text_encoder": plan}
-    second = _open_clip(shapes, second_encoder_prefix(), projected=True)
-    added = unet.facts["projection_class_embeddings_input_dim"]
-    # The rest of the vector are six sizes: original, crop and target, two of each.
-    sizes = {
-        "addition_embed_type": "text_time",
-        "addition_time_embed_dim": (added - second.facts["projection_dim"]) // 6,
-    }
-    return {
-        "unet": replace(unet, facts={**unet.facts, **sizes}),
-        "text_encoder": _clip(shapes, text),
-        "text_encoder_2": second,
-    }
+    spec, unet = FAMILIES[family], _unet(shapes, family)
+    plans = [_text_encoder(shapes, encoder) for encoder in spec.encoders]
+    if spec.size_conditioned:
+        added = unet.facts["projection_class_embeddings_input_dim"]
+        # The rest of the vector are six sizes: original, crop and target, two of each.
+        sizes = {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": (added - plans[-1].facts["projection_dim"]) // 6,
+        }
+        unet = replace(unet, facts={**unet.facts, **sizes})
+    return {"unet": unet, **dict(zip(TEXT_ENCODERS, plans, strict=False))}
+
+
+def _text_encoder(shapes: Shapes, encoder: TextEncoderSpec) -> _Plan:
+    if encoder.open_clip:
+        return _open_clip(shapes, encoder.prefix, projected=encoder.projected)
+    return _clip(shapes, encoder.prefix)
 
 
 def _count(names: Iterable[str], before: str, after: str) -> int:
@@ -283,7 +282,7 @@ def _unet(shapes: Shapes, family: Family) -> _Plan:
         "use_linear_projection": linear,
     }
     names = [*_unet_down(first[0], levels, per_level), *_unet_up(levels, per_level)]
-    if family == "SDXL":
+    if FAMILIES[family].size_conditioned:
         added = shapes[UNET_PREFIX + "label_emb.0.0.weight"][1]
         facts["projection_class_embeddings_input_dim"] = added
         names += _weighted("", ("label_emb.0.0", "label_emb.0.2"))

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from promptengine.checkpoints.load import Checkpoint
+from promptengine.families import FAMILIES
 from promptengine.text.conditioning import Conditioning
 
 __all__ = [
@@ -68,7 +69,7 @@ def size_conditioning(
     width (arXiv:2307.01952, 2.2). As in WebUI the original and the target are the image of the
     present pass, in pixels; aesthetic scores belong to the refiner alone.
     """
-    if checkpoint.family != "SDXL":
+    if not FAMILIES[checkpoint.family].size_conditioned:
         return None
     sizes = [height, width, crop_top, crop_left, height, width]
     return torch.tensor(sizes, dtype=torch.float32)
@@ -84,7 +85,7 @@ def negative_conditioning(
         conditioning: The encoded negative prompt.
         texts: The texts of its schedule; a single one with words makes all of them count.
     """
-    if checkpoint.family != "SDXL" or any(texts):
+    if not FAMILIES[checkpoint.family].zero_empty_negative or any(texts):
         return conditioning
     pooled = conditioning.pooled
     return replace(

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, cast
 from torch import nn
 
 from promptengine.errors import IncompatibleNetworkError, PromptEngineError
+from promptengine.families import FAMILIES
 from promptengine.networks.hypernetwork.module import Hypernetwork
 
 __all__ = [
@@ -23,7 +24,8 @@ __all__ = [
 
 _PROJECTIONS: Final = {"key": "to_k", "value": "to_v", "query": "to_q"}
 # Text widths by which a network shows what it was made for.
-_TEXT_WIDTHS: Final = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
+_TITLES: Final = {spec.text_width: spec.title for spec in FAMILIES.values()}
+"""Of families, by the width of their text."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,11 @@ def explain_misfit(widths: AttentionWidths, network: Hypernetwork) -> str | None
         return f"it holds widths {held}, and this model reads {read}"
     if widths.text is None or widths.text in network.widths:
         return None
-    foreign = sorted(set(network.widths) & _TEXT_WIDTHS.keys() - widths.all)
+    foreign = sorted(set(network.widths) & _TITLES.keys() - widths.all)
     if not foreign:
         return None
     return (
-        f"it was made for {_TEXT_WIDTHS[foreign[0]]} (text width {foreign[0]}): it holds widths "
+        f"it was made for {_TITLES[foreign[0]]} (text width {foreign[0]}): it holds widths "
         f"{held}, and this model reads text of width {widths.text}"
     )
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from promptengine.errors import RequestError
-from promptengine.families import Family
+from promptengine.families import FAMILIES, Family
 
 __all__ = [
     "DiscreteSchedule",
@@ -205,16 +205,10 @@ def align_your_steps_sigmas(
     table: DiscreteSchedule, steps: int, _: float, __: float, ___: float
 ) -> Tensor:
     """The optimized levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
-    levels = np.array(_ALIGNED_SDXL if table.family == "SDXL" else _ALIGNED)
+    levels = np.array(FAMILIES[table.family].aligned_sigmas)
     places = np.linspace(0, 1, steps), np.linspace(0, 1, len(levels))
     sigmas = np.exp(np.interp(*places, np.log(levels)))
     return _ending_in_zero(torch.from_numpy(sigmas).float())
-
-
-_ALIGNED = 14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029
-"""Levels for ten steps, high to low, as their authors published them for Stable Diffusion 1."""
-
-_ALIGNED_SDXL = 14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029
 
 
 def beta_sigmas(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import TrainingError
+from promptengine.families import FAMILIES
 from promptengine.prompt import parse, schedule
 from promptengine.text.conditioning import TextModel, encode_schedule
 from promptengine.training.captions import fill_template, template_lines, vary_tags
@@ -121,8 +122,9 @@ def prepare_examples(
             inpainting.
         RequestError: ``clip_skip`` is more than the text model's layers.
     """
-    if checkpoint.family == "SDXL" or checkpoint.inpainting:
-        kind = "SDXL" if checkpoint.family == "SDXL" else "inpainting"
+    family = FAMILIES[checkpoint.family]
+    if not family.trainable or checkpoint.inpainting:
+        kind = "inpainting" if family.trainable else family.title
         message = f"training on {kind} models is not supported; take one of Stable Diffusion 1 or 2"
         raise TrainingError(message)
     model = checkpoint.text_model(clip_skip=config.clip_skip)

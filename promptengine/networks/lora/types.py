@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from promptengine.families import family_of_width
 from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name, stable_diffusion_1_modules
 from promptengine.networks.lora.unsupported import unsupported
 
@@ -143,7 +144,6 @@ class LoraSummary:
         return f"{count} module{'' if count == 1 else 's'}, {', '.join(kinds)}"
 
 
-_FAMILIES: Final = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 _BASE_MODEL_KEYS: Final = ("ss_base_model_version", "modelspec.architecture")
 _PARTS: Final = {"transformer_2_": "text encoder 2", "transformer_": "text encoder"}
 
@@ -171,12 +171,13 @@ def summarize(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Lora
     width = max(_text_widths(modules), default=None)
     said = (metadata.get(key) for key in _BASE_MODEL_KEYS) if metadata else ()
     words = (n.removeprefix(BUNDLE_PREFIX) for n in shapes if n.startswith(BUNDLE_PREFIX))
+    family = family_of_width(width)
     return LoraSummary(
         modules=dict(sorted(counts.items(), key=lambda item: item[0][0])),
-        base_model=next((model for model in said if model), None) or _FAMILIES.get(width or 0),
+        base_model=next((model for model in said if model), None) or (family and family.title),
         words=tuple(dict.fromkeys(word.partition(".")[0] for word in words)),
         foreign=()
-        if width in (1024, 2048)
+        if family is not None and family.name != "SD1"
         else tuple(m for m in modules if m not in stable_diffusion_1_modules()),
         unsupported=unsupported(shapes),
         whole=whole,
