@@ -101,7 +101,7 @@ from .request.request import NetworkReport as NetworkReport
 from .request.request import Policy as Policy
 from .request.request import Progress as Progress
 from .request.request import ResizeMode as ResizeMode
-from .sampling.schedulers import DiscreteSchedule as DiscreteSchedule
+from .sampling.sigmas import DiscreteSchedule as DiscreteSchedule
 from .text.count import TokenCount as TokenCount
 from .text.count import count_tokens as count_tokens
 from .text.encoder import TextModel as TextModel

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from promptengine.request.options import SETTINGS, Options
-from promptengine.request.sampler_names import SAMPLER_NAMES, SCHEDULE_TYPES
+from promptengine.request.samplers import SAMPLERS
+from promptengine.request.schedulers import AUTOMATIC, SCHEDULERS
 
 __all__ = [
     "OptionInfo",
@@ -89,23 +90,22 @@ class OptionInfo:
 
 def samplers() -> tuple[SamplerInfo, ...]:
     """Return every sampler, in WebUI's order."""
-    return tuple(SamplerInfo(name, tuple(aliases)) for name, aliases in SAMPLER_NAMES.items())
+    return tuple(SamplerInfo(one.name, tuple(one.aliases)) for one in SAMPLERS.values())
 
 
 def schedulers() -> tuple[SchedulerInfo, ...]:
     """Return every schedule type; ``automatic``, the sampler's own, comes first."""
-    automatic = SchedulerInfo("automatic", "Automatic", ())
-    own = (SchedulerInfo(name, *described) for name, described in SCHEDULE_TYPES.items())
+    automatic = SchedulerInfo(AUTOMATIC, "Automatic", ())
+    own = (SchedulerInfo(one.name, one.label, tuple(one.aliases)) for one in SCHEDULERS.values())
     return automatic, *own
 
 
 def upscalers() -> tuple[UpscalerInfo, ...]:
-    """Return everything that enlarges, those of latents first. Loads torch."""
-    from promptengine.images.latent_upscale import LATENT_UPSCALERS
-    from promptengine.images.resize import UPSCALERS
+    """Return everything that enlarges, those of latents first."""
+    from promptengine.images.upscalers import latent_upscalers, pixel_upscalers
 
-    latent = (UpscalerInfo(name, latent=True) for name in LATENT_UPSCALERS)
-    return *latent, *(UpscalerInfo(name, latent=False) for name in UPSCALERS)
+    latent = (UpscalerInfo(name, latent=True) for name in latent_upscalers())
+    return *latent, *(UpscalerInfo(name, latent=False) for name in pixel_upscalers())
 
 
 def options() -> tuple[OptionInfo, ...]:

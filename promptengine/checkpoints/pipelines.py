@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import CheckpointError, PromptEngineError
-from promptengine.families import Family, Prediction, stated_prediction
-from promptengine.sampling.schedulers import DiscreteSchedule, scaled_linear_alphas
+from promptengine.families import Prediction, family_of_encoders, stated_prediction
+from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 from promptengine.text.tokenizer import clip_tokenizer
 from promptengine.undo import UndoLog
 
@@ -47,9 +47,7 @@ def checkpoint_from_pipeline(
         )
     second = getattr(pipe, "text_encoder_2", None)
     encoders = (pipe.text_encoder,) if second is None else (pipe.text_encoder, second)
-    # OpenCLIP's text model has another activation than CLIP's, whatever its width.
-    plain: Family = "SD2" if pipe.text_encoder.config.hidden_act == "gelu" else "SD1"
-    family: Family = plain if second is None else "SDXL"
+    family = family_of_encoders(len(encoders), activation=pipe.text_encoder.config.hidden_act)
     # The pipeline's scheduler paces the run; one of another kind of noise, as EDM's, has no alphas.
     alphas = cast("Tensor", getattr(pipe.scheduler, "alphas_cumprod", scaled_linear_alphas()))
     return Checkpoint(

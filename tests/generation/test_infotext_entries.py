@@ -8,8 +8,8 @@ import torch
 from promptengine.generation.cond_batch import PromptCond
 from promptengine.generation.infotext_entries import pass_entries
 from promptengine.request.options import Options
-from promptengine.sampling.samplers import find_sampler
-from promptengine.sampling.schedulers import DiscreteSchedule, scaled_linear_alphas
+from promptengine.request.samplers import find_sampler
+from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 from promptengine.text.conditioning import Conditioning
 
 COND = Conditioning(torch.zeros(1, 77, 8), (20,))
