@@ -16,6 +16,7 @@ from .errors import IncompatibleNetworkError as IncompatibleNetworkError
 from .errors import ModelNotFoundError as ModelNotFoundError
 from .errors import NetworkFormatError as NetworkFormatError
 from .errors import OutOfMemoryError as OutOfMemoryError
+from .errors import PluginError as PluginError
 from .errors import PromptEngineError as PromptEngineError
 from .errors import PromptSyntaxError as PromptSyntaxError
 from .errors import RequestError as RequestError
@@ -59,6 +60,11 @@ from .networks.hypernetwork.module import Transform as Transform
 from .networks.hypernetwork.module import WidthPair as WidthPair
 from .networks.hypernetwork.projection import HypernetworkStack as HypernetworkStack
 from .networks.hypernetwork.projection import Injection as Injection
+from .plugins import register_command as register_command
+from .plugins import register_grid_axis as register_grid_axis
+from .plugins import register_sampler as register_sampler
+from .plugins import register_scheduler as register_scheduler
+from .plugins import register_upscaler as register_upscaler
 from .prompt.ast import Alternating as Alternating
 from .prompt.ast import Diagnostic as Diagnostic
 from .prompt.ast import Dialect as Dialect
