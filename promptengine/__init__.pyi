@@ -23,8 +23,8 @@ from .errors import RequestError as RequestError
 from .errors import TrainingError as TrainingError
 from .errors import UnknownNetworkError as UnknownNetworkError
 from .errors import UnsupportedNetworkError as UnsupportedNetworkError
-from .families.detect import Family as Family
 from .families.detect import Prediction as Prediction
+from .families.specs import Family as Family
 from .files.hashing import Digests as Digests
 from .files.weights import FileFormat as FileFormat
 from .files.weights import FileKind as FileKind
@@ -128,5 +128,6 @@ from .training.lr_schedule import StepSchedule as StepSchedule
 from .version import __version__ as __version__
 from .xyz_plot.axes import Axis as Axis
 from .xyz_plot.axes import AxisKind as AxisKind
+from .xyz_plot.axes import AxisValue as AxisValue
 from .xyz_plot.plot import GridResult as GridResult
 from .xyz_plot.plot import plot_grid as plot_grid

@@ -228,6 +228,8 @@ class RequestError(PromptEngineError):
 class PluginError(PromptEngineError):
     """An object that a plugin or a script adds and that cannot be: of another type, or of a name that is taken."""
 
+    code = "plugin"
+
 
 class OutOfMemoryError(PromptEngineError):
     """A device has no room for what was asked. The engine can be used again."""

@@ -14,7 +14,7 @@ from promptengine import (
     schedulers,
     upscalers,
 )
-from promptengine.images.resize import find_upscaler
+from promptengine.images.upscalers import find_upscaler
 
 
 def test_every_sampler_and_scheduler_of_the_lists_can_be_asked_for() -> None:
