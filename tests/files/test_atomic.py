@@ -97,8 +97,8 @@ def test_what_another_machine_may_be_writing_stays(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX's")
 def test_a_writer_that_is_killed_leaves_nothing_for_good(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from promptengine.files.atomic import replacing\n"
-        "with replacing(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+        "import os, signal, sys; from pathlib import Path; from promptengine.files.atomic import atomic_write\n"
+        "with atomic_write(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=False)
     (left,) = tmp_path.iterdir()
