@@ -23,8 +23,8 @@ from tests.networks.builders import random_network
 from tests.text.textual_inversion.builders import (
     as_json,
     vectors,
-    write_pixel_picture,
-    write_text_picture,
+    write_pixel_image,
+    write_text_image,
 )
 
 __all__ = ["seeds_of"]
@@ -109,8 +109,8 @@ def _images(folder: Path) -> dict[str, list[bytes]]:
         "webp": [encode_image(_image(), ".webp", _INFOTEXT), _encoded("WEBP", lossless=True)],
         "gif": [_encoded("GIF", comment=str(_INFOTEXT).encode()), _encoded("GIF", save_all=True)],
         "embedding png": [
-            _through_file(lambda p: write_text_picture(p, as_json(vectors())), folder, "a.png"),
-            _through_file(lambda p: write_pixel_picture(p, as_json(vectors())), folder, "b.png"),
+            _through_file(lambda p: write_text_image(p, as_json(vectors())), folder, "a.png"),
+            _through_file(lambda p: write_pixel_image(p, as_json(vectors())), folder, "b.png"),
         ],
     }
 
