@@ -141,7 +141,18 @@ def test_a_picture_to_paint_in_arrives(page: Page, tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), "teal").save(file)
     page.write("a cat")
     page.all("#pe-mode label")[2].click()
-    page.until(lambda: page.all("#pe-drawing input[type=file]"))[0].send_keys(str(file))
+
+    def sent() -> bool:
+        # A file that is chosen before the editor listens goes nowhere, so it is chosen again.
+        if "Upload an image" not in page.text("#pe-drawing"):
+            return True
+        for field in page.all("#pe-drawing input[type=file]")[:1]:
+            field.send_keys(str(file))
+            time.sleep(2)
+        return False
+
+    page.until(lambda: page.all("#pe-drawing input[type=file]"))
+    page.until(sent)
 
     def told() -> bool:
         # Before the picture has arrived, the page says that there is none.
