@@ -39,12 +39,8 @@ from promptengine.registry.registry import (
     preview,
 )
 from promptengine.request.plan import make_plan
-from promptengine.request.request import (
-    GenerationRequest,
-    GenerationResult,
-    NetworkReport,
-    append_hypernetwork,
-)
+from promptengine.request.request import GenerationRequest, append_hypernetwork
+from promptengine.request.result import GenerationResult, NetworkReport
 
 __all__ = [
     "convert",

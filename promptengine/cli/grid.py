@@ -13,7 +13,8 @@ from promptengine.cli.render import printable
 from promptengine.images import save_png
 from promptengine.infotext.read import Infotext, infotext_with_prompts
 from promptengine.registry.registry import Kind
-from promptengine.request.request import GenerationRequest, GenerationResult
+from promptengine.request.request import GenerationRequest
+from promptengine.request.result import GenerationResult
 from promptengine.xyz_plot.axes import Axis
 from promptengine.xyz_plot.plot import plan_grid, plot_grid
 

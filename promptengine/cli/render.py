@@ -33,7 +33,7 @@ from promptengine.prompt import (
     schedule,
 )
 from promptengine.registry.registry import Clash, RegistryEntry, description
-from promptengine.request.request import NetworkReport
+from promptengine.request.result import NetworkReport
 
 if TYPE_CHECKING:
     from promptengine.images import ImageInfo

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from promptengine.errors import GenerationCancelled
 from promptengine.generation.prepare import PreparedRequest
-from promptengine.request.request import GenerationResult, Progress
+from promptengine.request.result import GenerationResult, Progress
 
 __all__ = ["OnInterrupted", "OnProgress", "RunControl"]
 

@@ -46,7 +46,8 @@ from promptengine.prompt import Diagnostic
 from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
 from promptengine.request.options import Options
-from promptengine.request.request import GenerationRequest, GenerationResult
+from promptengine.request.request import GenerationRequest
+from promptengine.request.result import GenerationResult
 from promptengine.text.count import TokenCount, count_tokens
 from promptengine.text.encoder import text_widths
 from promptengine.text.textual_inversion.loader import EmbeddingCache

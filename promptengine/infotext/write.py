@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from promptengine.plugins import Plugin
-from promptengine.request.request import GenerationRequest, NetworkReport
+from promptengine.request.request import GenerationRequest
+from promptengine.request.result import NetworkReport
 from promptengine.version import __version__
 
 __all__ = [

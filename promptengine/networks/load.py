@@ -39,7 +39,8 @@ from promptengine.networks.lora.merge import (
 from promptengine.prompt import Diagnostic, Span
 from promptengine.registry.registry import Registry, RegistryEntry
 from promptengine.request.plan import LoraUse, NetworkUse, Plan, SkippedTag
-from promptengine.request.request import HypernetworkLike, NetworkReport, Policy
+from promptengine.request.request import HypernetworkLike, Policy
+from promptengine.request.result import NetworkReport
 from promptengine.undo import UndoLog
 
 __all__ = ["LoadedNetworks", "NetworkCache", "ObjectUse", "hypernetwork_digest", "load_networks"]

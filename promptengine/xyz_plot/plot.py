@@ -16,7 +16,8 @@ from promptengine.generation.engine import Engine, OnProgress
 from promptengine.images import draw_sheet, stack_sheets
 from promptengine.infotext.write import write_entries
 from promptengine.registry.registry import Registry
-from promptengine.request.request import GenerationRequest, GenerationResult
+from promptengine.request.request import GenerationRequest
+from promptengine.request.result import GenerationResult
 from promptengine.validation import check_type
 from promptengine.xyz_plot.axes import AXIS_KINDS, Axis, request_at
 

@@ -18,7 +18,7 @@ from promptengine import (
     Inpainting,
     Interrupt,
 )
-from promptengine.request.request import Progress
+from promptengine.request.result import Progress
 from tests.generation.test_engine import fingerprint, same
 
 BASE = GenerationRequest(

@@ -19,7 +19,7 @@ from promptengine import (
 from promptengine.infotext.novelai import read_novelai
 from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
 from promptengine.prompt import Span
-from promptengine.request.request import NetworkReport
+from promptengine.request.result import NetworkReport
 from tests.infotext.builders import HOSTILE
 from tests.model_folders import write_safetensors
 

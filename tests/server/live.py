@@ -16,7 +16,8 @@ from fastapi import FastAPI
 from PIL import Image
 
 from promptengine.errors import GenerationCancelled
-from promptengine.request.request import GenerationRequest, GenerationResult
+from promptengine.request.request import GenerationRequest
+from promptengine.request.result import GenerationResult
 from promptengine.server.config import ServerConfig
 from promptengine.server.jobs.queue import Control, Work
 from promptengine.server.run import server_of

@@ -11,7 +11,7 @@ from PIL import Image
 from promptengine import Engine, GenerationRequest
 from promptengine.errors import GenerationCancelled, RequestError, UnknownNetworkError
 from promptengine.images import draw_sheet, stack_sheets
-from promptengine.request.request import Progress
+from promptengine.request.result import Progress
 from promptengine.xyz_plot.axes import Axis
 from promptengine.xyz_plot.plot import plan_grid, plot_grid
 

@@ -20,7 +20,8 @@ from promptengine.integrations.diffusers.unet_forward import override_unet_forwa
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.registry.open_models import Models
 from promptengine.request.options import Options
-from promptengine.request.request import NetworkReport, Policy
+from promptengine.request.request import Policy
+from promptengine.request.result import NetworkReport
 from promptengine.undo import UndoLog
 
 __all__ = ["Attachment", "attach", "detach"]

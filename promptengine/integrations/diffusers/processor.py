@@ -24,7 +24,8 @@ from promptengine.networks.hypernetwork.inject import Injection, inject_hypernet
 from promptengine.networks.load import NetworkCache
 from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
-from promptengine.request.request import GenerationRequest, NetworkReport, Policy
+from promptengine.request.request import GenerationRequest, Policy
+from promptengine.request.result import NetworkReport
 from promptengine.text.conditioning import Conditioning
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.undo import UndoLog

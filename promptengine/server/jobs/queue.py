@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from promptengine.errors import GenerationCancelled, PromptEngineError
 from promptengine.interrupt import Interrupt
-from promptengine.request.request import GenerationRequest, GenerationResult
+from promptengine.request.request import GenerationRequest
+from promptengine.request.result import GenerationResult
 from promptengine.server.errors import HTTPRefusal
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from promptengine.errors import (
 from promptengine.files.hashing import default_cache_file
 from promptengine.interrupt import Interrupt
 from promptengine.registry.registry import Registry
-from promptengine.request.request import GenerationResult
+from promptengine.request.result import GenerationResult
 from promptengine.server.config import ServerConfig
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Control, Run, Work

@@ -14,7 +14,8 @@ from promptengine.checkpoints.latent_rgb import LatentToRGB, fit_latent_to_rgb, 
 from promptengine.checkpoints.resolve import resolve_device
 from promptengine.generation.engine import Engine
 from promptengine.registry.registry import Registry
-from promptengine.request.request import GenerationResult, Progress, one_batch
+from promptengine.request.request import one_batch
+from promptengine.request.result import GenerationResult, Progress
 from promptengine.server.config import ServerConfig
 from promptengine.server.jobs.queue import Control, Run, Work
 

@@ -15,7 +15,8 @@ from promptengine.files.atomic import atomic_write
 from promptengine.images.save import encode_image
 from promptengine.infotext.read import infotext_with_prompts, read_infotext
 from promptengine.registry.registry import Registry
-from promptengine.request.request import GenerationRequest, GenerationResult, NetworkReport
+from promptengine.request.request import GenerationRequest
+from promptengine.request.result import GenerationResult, NetworkReport
 from promptengine.request.samplers import find_sampler
 from promptengine.server.base64_images import encode_base64
 from promptengine.server.jobs.queue import Job
