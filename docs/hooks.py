@@ -27,8 +27,10 @@ sys.path.insert(0, str(ROOT))
 
 import promptengine
 from promptengine.cli.main import _parser
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import Options, Setting
-from promptengine.request.request import GenerationRequest, HiresPass, ImageStart, Inpainting
+from promptengine.request.request import GenerationRequest
 from promptengine.validation import Between, MultipleOf
 
 PACKAGE = ROOT / "promptengine"

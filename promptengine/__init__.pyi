@@ -87,6 +87,11 @@ from .registry.registry import Clash as Clash
 from .registry.registry import Registry as Registry
 from .registry.scan import Kind as Kind
 from .registry.scan import RegistryEntry as RegistryEntry
+from .request.hires_pass import HiresPass as HiresPass
+from .request.image_start import ImageStart as ImageStart
+from .request.image_start import Inpainting as Inpainting
+from .request.image_start import MaskedContent as MaskedContent
+from .request.image_start import ResizeMode as ResizeMode
 from .request.options import Emphasis as Emphasis
 from .request.options import NoiseSource as NoiseSource
 from .request.options import Options as Options
@@ -97,13 +102,8 @@ from .request.plan import SkippedTag as SkippedTag
 from .request.plan import WeightedSchedule as WeightedSchedule
 from .request.plan import make_plan as make_plan
 from .request.request import GenerationRequest as GenerationRequest
-from .request.request import HiresPass as HiresPass
 from .request.request import HypernetworkLike as HypernetworkLike
-from .request.request import ImageStart as ImageStart
-from .request.request import Inpainting as Inpainting
-from .request.request import MaskedContent as MaskedContent
 from .request.request import Policy as Policy
-from .request.request import ResizeMode as ResizeMode
 from .request.result import GenerationResult as GenerationResult
 from .request.result import NetworkReport as NetworkReport
 from .request.result import Progress as Progress

@@ -38,8 +38,9 @@ from promptengine.registry.registry import (
     folders_below,
     preview,
 )
+from promptengine.request.edit import append_hypernetwork
 from promptengine.request.plan import make_plan
-from promptengine.request.request import GenerationRequest, append_hypernetwork
+from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult, NetworkReport
 
 __all__ = [

@@ -18,7 +18,8 @@ from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.infotext.schedule_types import split_name
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Kind, Registry
-from promptengine.request.request import GenerationRequest, MaskedContent
+from promptengine.request.image_start import MaskedContent
+from promptengine.request.request import GenerationRequest
 
 __all__ = ["read_recipe", "without_given"]
 

@@ -23,8 +23,9 @@ from promptengine.images import save_image
 from promptengine.infotext.read import infotext_with_prompts
 from promptengine.registry.open_models import Models
 from promptengine.registry.registry import Kind
+from promptengine.request.edit import apply_settings
 from promptengine.request.options import read_settings
-from promptengine.request.request import GenerationRequest, apply_settings, one_batch
+from promptengine.request.request import GenerationRequest, one_batch
 from promptengine.request.result import GenerationResult, Progress
 
 _GIVEN: Final = (

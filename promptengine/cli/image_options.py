@@ -12,7 +12,8 @@ from PIL import Image
 
 from promptengine.errors import ImageError
 from promptengine.files.images import read_image
-from promptengine.request.request import HiresPass, ImageStart, Inpainting
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import ImageStart, Inpainting
 
 __all__ = ["hires_of", "open_image", "start_of"]
 

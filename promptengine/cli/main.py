@@ -15,14 +15,10 @@ from promptengine.cli.plugins import PLUGINS
 from promptengine.errors import PromptEngineError
 from promptengine.plugins import ObjectRegistry, short_warnings
 from promptengine.prompt.ast import Dialect
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import MaskedContent, ResizeMode
 from promptengine.request.options import NoiseSource
-from promptengine.request.request import (
-    GenerationRequest,
-    HiresPass,
-    MaskedContent,
-    Policy,
-    ResizeMode,
-)
+from promptengine.request.request import GenerationRequest, Policy
 from promptengine.version import __version__
 from promptengine.xyz_plot.axes import AXIS_KINDS
 

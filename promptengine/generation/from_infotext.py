@@ -14,7 +14,9 @@ from promptengine.infotext.recipe import Recipe, recipe_from_infotext, without
 from promptengine.infotext.schedule_types import AUTOMATIC
 from promptengine.prompt import Diagnostic
 from promptengine.registry.open_models import Models, open_models
-from promptengine.request.request import GenerationRequest, HiresPass, apply_settings
+from promptengine.request.edit import apply_settings
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import TimestepSampler, find_sampler
 from promptengine.validation import check_type
 

@@ -22,8 +22,9 @@ from promptengine.images.inpaint import (
 from promptengine.images.latent_upscale import upscale_latents
 from promptengine.images.masks import latent_mask
 from promptengine.images.resize import resize_image
+from promptengine.request.image_start import ImageStart
 from promptengine.request.options import Options
-from promptengine.request.request import GenerationRequest, ImageStart
+from promptengine.request.request import GenerationRequest
 from promptengine.sampling.noise import ImageNoise, stream
 
 __all__ = ["InitLatents", "encode_init_images"]

@@ -23,9 +23,11 @@ from promptengine.images.upscalers import find_upscaler
 from promptengine.networks.load import LoadedNetworks
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Registry
+from promptengine.request.edit import append_default_hypernetwork
+from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import Options
 from promptengine.request.plan import append_default_lora
-from promptengine.request.request import GenerationRequest, HiresPass, append_default_hypernetwork
+from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import Sampler, SigmaSampler, find_sampler
 from promptengine.request.schedulers import find_scheduler
 from promptengine.sampling.img2img_steps import (

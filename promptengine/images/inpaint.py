@@ -19,8 +19,8 @@ from promptengine.images.masks import (
 )
 from promptengine.images.resize import resize_image
 from promptengine.images.upscalers import find_pixel_upscaler
+from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import Options
-from promptengine.request.request import ImageStart, Inpainting
 
 __all__ = ["Masks", "PreparedImage", "composite_original", "prepare_image", "prepare_masks"]
 

@@ -9,7 +9,7 @@ from torch.nn.functional import interpolate
 
 from promptengine.errors import RequestError
 from promptengine.images.upscalers import LatentUpscaler, find_upscaler
-from promptengine.request.request import HiresPass
+from promptengine.request.hires_pass import HiresPass
 
 __all__ = ["HiresSize", "hires_size", "interpolate_latents", "upscale_latents"]
 

@@ -7,7 +7,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from promptengine.images.upscalers import PixelUpscaler
-from promptengine.request.request import ResizeMode
+from promptengine.request.image_start import ResizeMode
 
 __all__ = ["fit_size", "resize_image"]
 

@@ -35,7 +35,8 @@ from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
 from promptengine.infotext.write import skipped_items
 from promptengine.prompt import Diagnostic, Severity
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
-from promptengine.request.request import GenerationRequest, append_hypernetwork
+from promptengine.request.edit import append_hypernetwork
+from promptengine.request.request import GenerationRequest
 from promptengine.validation import check_type
 
 __all__ = ["Recipe", "recipe_from_infotext", "without"]

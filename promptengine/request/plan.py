@@ -25,7 +25,8 @@ from promptengine.prompt import (
 from promptengine.prompt.lint import lora_items
 from promptengine.prompt.timelines import TagClock, finite_number, tag_points
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
-from promptengine.request.request import Policy, append_tag
+from promptengine.request.edit import append_tag
+from promptengine.request.request import Policy
 from promptengine.validation import check_type
 
 __all__ = [

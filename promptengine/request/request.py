@@ -1,66 +1,50 @@
-"""What is asked of an engine: the one declaration of every field of a request."""
+"""What is asked of an engine: one declaration of every field, from which all surfaces derive."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from promptengine.errors import RequestError
-from promptengine.prompt import parse
 from promptengine.prompt.ast import Dialect
-from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
+from promptengine.request.fields import (
+    ApiField,
+    Entry,
+    Flag,
+    LeftOut,
+    Said,
+    SharedWith,
+    described,
+    grouped,
+    left_out,
+    unless,
+)
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import ImageStart
+from promptengine.request.options import Options
+from promptengine.request.ranges import (
+    LATENT_SCALE,
+    MAX_SEED,
+    Multiplier,
+    Origin,
+    Seed,
+    Share,
+    Side,
+)
 from promptengine.request.samplers import find_sampler
-from promptengine.validation import Between, MultipleOf, check_fields
+from promptengine.request.values import (
+    parse_float,
+    parse_int,
+    parse_size,
+    size_text,
+    without_fraction,
+)
+from promptengine.validation import Between, check_fields
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
-__all__ = [
-    "GenerationRequest",
-    "HiresPass",
-    "HypernetworkLike",
-    "ImageStart",
-    "Inpainting",
-    "MaskedContent",
-    "Policy",
-    "ResizeMode",
-    "append_default_hypernetwork",
-    "append_hypernetwork",
-    "append_tag",
-    "apply_settings",
-    "one_batch",
-]
+__all__ = ["GenerationRequest", "HypernetworkLike", "Policy", "one_batch"]
 
 Policy = Literal["strict", "warn", "ignore"]
 """What to do with a network that cannot be applied: refuse, report with a diagnostic, or only report."""
-
-ResizeMode = Literal["stretch", "crop", "pad", "latent"]
-"""How an image is brought to size: its proportions ignored, its sides cut, its edges continued, or not
-at all but by resizing its latents. WebUI's modes 0 to 3."""
-
-MaskedContent = Literal["fill", "original", "latent noise", "latent nothing"]
-"""What stands under a mask at first: the colors around it, the image itself, noise, or nothing."""
-
-MAX_SEED = 2**64 - 1
-LATENT_SCALE = 8
-_LARGEST = 16384
-
-Share = Annotated[float, Between(0, 1)]
-"""How much of something: 0 is nothing, 1 all."""
-
-Pixels = Annotated[int, Between(0, _LARGEST)]
-Side = Annotated[int, Between(LATENT_SCALE, _LARGEST), MultipleOf(LATENT_SCALE)]
-"""Pixels of an image's side."""
-
-Origin = Annotated[int, Between(LATENT_SCALE, _LARGEST)]
-Blur = Annotated[float, Between(0, 256)]
-
-Seed = Annotated[int, Between(-1, MAX_SEED)]
-"""Of random numbers; -1 has one drawn."""
-
-
-Multiplier = Annotated[float, Between(-1000, 1000)]
 
 
 @runtime_checkable
@@ -76,107 +60,12 @@ class HypernetworkLike(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HiresPass:
-    """A second pass over an enlarged first image: WebUI's "hires. fix". Defaults are WebUI's.
-
-    Attributes:
-        scale: How much larger each side gets; not heeded where a side is given.
-        resize_x: Width in pixels, or 0. Of two sides given, one is met and the other one cut to size.
-        resize_y: Height likewise.
-        upscaler: What enlarges: one of :data:`promptengine.images.upscalers.UPSCALERS`; None is ``Latent``.
-        steps: Steps of the second pass, all of which are walked; 0 for as many as in the first.
-        sampler: Name of another sampler, or None for the same.
-        prompt: Another prompt, or empty for the same. Its tags replace all of the first pass's.
-        negative_prompt: Likewise.
-        denoising_strength: How much may change, 0 (nothing) to 1.
-
-    Raises:
-        RequestError: On creation, if a value has another type or is out of its range; names the field and
-            what it must be.
-    """
-
-    scale: Annotated[float, Between(0.01, 100)] = 2.0
-    resize_x: Pixels = 0
-    resize_y: Pixels = 0
-    upscaler: str | None = None
-    steps: Annotated[int, Between(0, 1000)] = 0
-    sampler: str | None = None
-    prompt: str = ""
-    negative_prompt: str = ""
-    denoising_strength: Share = 0.75
-
-    def __post_init__(self) -> None:
-        check_fields(self, "hires.")
-        if self.sampler:
-            try:
-                find_sampler(self.sampler)
-            except RequestError as error:
-                raise RequestError(str(error), field="hires.sampler") from None
+def _cut_side(pixels: int) -> int:
+    return pixels - pixels % LATENT_SCALE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inpainting:
-    """Which part of an image is painted anew. Defaults are those of WebUI's page.
-
-    Attributes:
-        mask: White where to paint. The alpha channel counts instead if there is one that says
-            anything.
-        inverted: Paint what the mask leaves out.
-        blur: Sigma of the mask's blur, across and down, in pixels, 0 to 256.
-        content: What stands under the mask at first.
-        only_masked: Work on the part around the masked area alone, at full resolution.
-        padding: Pixels around that area.
-        hard: Decide each latent cell to be painted or not; soft masks blend in every step.
-
-    Raises:
-        RequestError: On creation, if a value has another type or is out of its range; names the field and
-            what it must be.
-    """
-
-    mask: Image
-    inverted: bool = False
-    blur: tuple[Blur, Blur] = (4, 4)
-    content: MaskedContent = "original"
-    only_masked: bool = False
-    padding: Pixels = 32
-    hard: bool = True
-
-    def __post_init__(self) -> None:
-        from PIL.Image import Image
-
-        check_fields(self, "inpainting.", Image=Image)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageStart:
-    """Images to start from instead of pure noise: WebUI's img2img. Defaults are WebUI's.
-
-    Attributes:
-        images: One for all images of a batch, or one for each.
-        denoising_strength: How much may change, 0 (almost nothing) to 1.
-        resize_mode: How they are brought to the request's size.
-        inpainting: Which part is painted anew, or None for all.
-        noise_seed: Seed of the encoder's noise for the first image, n + i for the i-th; None for
-            the seeds of the first batch. It is noise for ``latent noise`` too.
-
-    Raises:
-        RequestError: On creation, if a value has another type or is out of its range; names the field and
-            what it must be.
-    """
-
-    images: tuple[Image, ...]
-    denoising_strength: Share = 0.75
-    resize_mode: ResizeMode = "stretch"
-    inpainting: Inpainting | None = None
-    noise_seed: Annotated[int, Between(0, MAX_SEED)] | None = None
-
-    def __post_init__(self) -> None:
-        from PIL.Image import Image
-
-        check_fields(self, "start.", Image=Image)
-        if not self.images:
-            raise RequestError("there is no image to start from", field="start.images")
+def _variation_strength(strength: float, said: Said) -> float | None:
+    return None if said.own["variation_seed"] is None else strength
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,28 +108,218 @@ class GenerationRequest:
             what it must be.
     """
 
-    prompt: str
-    negative_prompt: str = ""
-    seed: Seed = -1
-    steps: Annotated[int, Between(1, 1000)] = 20
-    sampler: str = "Euler a"
-    scheduler: str = "automatic"
-    cfg_scale: Annotated[float, Between(-1000, 1000)] = 7.0
-    width: Side | None = None
-    height: Side | None = None
-    batch_size: Annotated[int, Between(1, 1024)] = 1
-    batch_count: Annotated[int, Between(1, 1_000_000)] = 1
-    clip_skip: Annotated[int, Between(1, 100)] = 1
-    variation_seed: Seed = -1
-    variation_strength: Share = 0.0
-    seed_resize_from: tuple[Origin, Origin] | None = None
-    tiling: bool = False
-    hires: HiresPass | None = None
-    start: ImageStart | None = None
-    options: Options = field(default_factory=Options)
-    policy: Policy = "warn"
-    dialect: Dialect = "webui"
-    networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(default=(), repr=False)
+    prompt: str = field(
+        metadata=described(
+            "Prompt",
+            "in WebUI's syntax, tags included",
+            flag=LeftOut("the command's own argument"),
+            api=ApiField({"prompt": ""}),
+            entry=LeftOut("the text's first lines"),
+        )
+    )
+    negative_prompt: str = field(
+        default="",
+        metadata=described(
+            "Negative prompt",
+            "what to steer away from",
+            flag=Flag("--negative-prompt", "TEXT", "-n"),
+            api=ApiField({"negative_prompt": ""}),
+            entry=LeftOut("a line of its own"),
+        ),
+    )
+    seed: Seed = field(
+        default=-1,
+        metadata=described(
+            "Seed",
+            "number that the noise is made of; -1 draws one",
+            flag=Flag("--seed", "N"),
+            api=ApiField({"seed": -1}),
+            entry=Entry("Seed", parse_int),
+            axis="seed",
+        ),
+    )
+    steps: Annotated[int, Between(1, 1000)] = field(
+        default=20,
+        metadata=described(
+            "Sampling steps",
+            "how many steps",
+            flag=Flag("--steps", "N"),
+            api=ApiField({"steps": 50}),
+            entry=Entry("Steps", parse_int),
+            axis="steps",
+        ),
+    )
+    sampler: str = field(
+        default="Euler a",
+        metadata=described(
+            "Sampling method",
+            "what removes the noise",
+            flag=Flag("--sampler", "NAME"),
+            api=ApiField(
+                {"sampler_name": None, "sampler_index": None},
+                lambda name, index: name or index or "Euler",
+                lambda name: (name, None),
+            ),
+            entry=Entry("Sampler", None, also=("Schedule type",)),
+            axis="sampler",
+        ),
+    )
+    scheduler: str = field(
+        default="automatic",
+        metadata=described(
+            "Schedule type",
+            "how the steps are spread, such as karras or beta",
+            flag=Flag("--scheduler", "NAME"),
+            api=ApiField({"scheduler": None}),
+            entry=Entry("Schedule type", None),
+        ),
+    )
+    cfg_scale: Annotated[float, Between(-1000, 1000)] = field(
+        default=7.0,
+        metadata=described(
+            "CFG Scale",
+            "how closely to follow the prompt",
+            flag=Flag("--cfg-scale", "X"),
+            api=ApiField({"cfg_scale": 7.0}),
+            entry=Entry("CFG scale", parse_float, lambda value, _: without_fraction(value)),
+            axis="cfg",
+        ),
+    )
+    width: Side | None = field(
+        default=None,
+        metadata=described(
+            "Width",
+            "pixels across",
+            flag=Flag("--width", "PX"),
+            api=ApiField({"width": 512}, _cut_side),
+            entry=Entry("Size", None, lambda wide, said: size_text(wide, said.own["height"])),
+            usual="the checkpoint's own",
+        ),
+    )
+    height: Side | None = field(
+        default=None,
+        metadata=described(
+            "Height",
+            "pixels down",
+            flag=Flag("--height", "PX"),
+            api=ApiField({"height": 512}, _cut_side),
+            entry=SharedWith("width"),
+            usual="the checkpoint's own",
+        ),
+    )
+    batch_size: Annotated[int, Between(1, 1024)] = field(
+        default=1,
+        metadata=described(
+            "Batch size",
+            "images at once",
+            flag=Flag("--batch-size", "N"),
+            api=ApiField({"batch_size": 1}),
+            entry=LeftOut("each image is told alone"),
+        ),
+    )
+    batch_count: Annotated[int, Between(1, 1_000_000)] = field(
+        default=1,
+        metadata=described(
+            "Batch count",
+            "batches in a row",
+            flag=Flag("--batch-count", "N"),
+            api=ApiField({"n_iter": 1}),
+            entry=LeftOut("each image is told alone"),
+        ),
+    )
+    clip_skip: Annotated[int, Between(1, 100)] = field(
+        default=1,
+        metadata=described(
+            "Clip skip",
+            "1 reads CLIP's last layer, 2 the one before",
+            flag=Flag("--clip-skip", "N"),
+            api=LeftOut("a setting there: CLIP_stop_at_last_layers"),
+            entry=Entry("Clip skip", parse_int, unless(1)),
+            axis="clip-skip",
+        ),
+    )
+    variation_seed: Seed = field(
+        default=-1,
+        metadata=described(
+            "Variation seed",
+            "noise to move towards; -1 draws one",
+            flag=Flag("--variation-seed", "N"),
+            api=ApiField({"subseed": -1}),
+            entry=Entry("Variation seed", parse_int),
+        ),
+    )
+    variation_strength: Share = field(
+        default=0.0,
+        metadata=described(
+            "Variation strength",
+            "how far to move, 0 to 1",
+            flag=Flag("--variation-strength", "X"),
+            api=ApiField({"subseed_strength": 0.0}),
+            entry=Entry("Variation seed strength", parse_float, _variation_strength),
+        ),
+    )
+    seed_resize_from: tuple[Origin, Origin] | None = field(
+        default=None,
+        metadata=described(
+            "Resize seed from",
+            "size of an image whose composition the seed shall keep, as WIDTHxHEIGHT",
+            flag=Flag("--seed-resize-from", "SIZE", read=parse_size),
+            api=ApiField(
+                {"seed_resize_from_w": -1, "seed_resize_from_h": -1},
+                lambda *sides: sides if min(sides) > 0 else None,
+                lambda sides: sides or (-1, -1),
+            ),
+            entry=Entry("Seed resize from", parse_size, lambda v, _: v and size_text(*v)),
+            usual="none",
+        ),
+    )
+    tiling: bool = field(
+        default=False,
+        metadata=described(
+            "Tiling",
+            "let opposite edges fit",
+            flag=Flag("--tiling"),
+            api=ApiField({"tiling": None}),
+            entry=Entry("Tiling", None, lambda value, _: value or None),
+        ),
+    )
+    hires: HiresPass | None = field(
+        default=None,
+        metadata=grouped("Hires. fix", "a second pass at a higher resolution"),
+    )
+    start: ImageStart | None = field(
+        default=None,
+        metadata=grouped("Image to image", "start from images instead of noise"),
+    )
+    options: Options = field(
+        default_factory=Options,
+        metadata=left_out("WebUI's settings go by WebUI's names everywhere"),
+    )
+    policy: Policy = field(
+        default="warn",
+        metadata=described(
+            "Policy",
+            "what to do with a network that cannot be applied",
+            flag=Flag("--policy"),
+            api=LeftOut("WebUI always goes on, and says so"),
+            entry=LeftOut("says nothing about the image"),
+        ),
+    )
+    dialect: Dialect = field(
+        default="webui",
+        metadata=described(
+            "Prompt syntax",
+            "extended lets networks change over the steps: <hypernet:ink:0@0,1@0.5>",
+            flag=Flag("--dialect"),
+            api=LeftOut("WebUI has the one"),
+            entry=Entry("Prompt syntax", None, unless("webui")),
+        ),
+    )
+    networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(
+        default=(),
+        repr=False,
+        metadata=left_out("objects in memory cannot travel"),
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -281,60 +360,3 @@ def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:
     if request.variation_strength > 0:
         return replace(request, variation_seed=request.variation_seed + images, batch_count=1)
     return replace(request, seed=request.seed + images, batch_count=1)
-
-
-def apply_settings(request: GenerationRequest, settings: Mapping[str, object]) -> GenerationRequest:
-    """Change a request by WebUI's options.
-
-    Args:
-        request: What to change.
-        settings: WebUI's names and values, as in an API's ``override_settings``.
-
-    Raises:
-        RequestError: An unknown name, or a value that cannot be used.
-    """
-    own = {
-        REQUEST_SETTINGS[name]: SETTINGS[name].ours(value)
-        for name, value in settings.items()
-        if name in REQUEST_SETTINGS
-    }
-    others = {name: value for name, value in settings.items() if name not in REQUEST_SETTINGS}
-    return replace(request, options=Options.from_webui(others, request.options), **own)
-
-
-def append_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
-    """Append a hypernetwork's tag to a prompt.
-
-    Args:
-        prompt: Any prompt.
-        name: As the registry knows it.
-        multiplier: As it shall stand in the tag.
-
-    Raises:
-        RequestError: No tag can hold this name.
-    """
-    if not name or any(mark in name for mark in "<>:\r\n"):
-        message = f"{name!r} is no name of a hypernetwork that a tag can hold"
-        raise RequestError(message, field="hypernetwork")
-    return append_tag(prompt, f"<hypernet:{name}:{multiplier}>")
-
-
-def append_tag(prompt: str, tag: str) -> str:
-    """Append a tag; behind a comment on a new line, since it would be part of that."""
-    line_break = "\n" if "#" in prompt.rpartition("\n")[2] else ""
-    return f"{prompt}{line_break}{tag}"
-
-
-def append_default_hypernetwork(request: GenerationRequest) -> GenerationRequest:
-    """Append the tag of the hypernetwork that the options name, unless the prompt has one of it.
-
-    Raises:
-        RequestError: No tag can hold the name.
-    """
-    name = request.options.hypernetwork
-    read = parse(request.prompt, comments=request.options.comments)
-    tags = [tag for tag in read.tags if tag.kind == "hypernet"]
-    if name in ("", "None") or any(tag.arguments[0] == name for tag in tags):
-        return request
-    multiplier = str(request.options.default_multiplier)
-    return replace(request, prompt=append_hypernetwork(request.prompt, name, multiplier))

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from promptengine.errors import RequestError
 from promptengine.networks.hypernetwork.init import INITIALISATIONS
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
-from promptengine.request.request import MAX_SEED, GenerationRequest
+from promptengine.request.ranges import MAX_SEED
+from promptengine.request.request import GenerationRequest
 from promptengine.training.lr_schedule import StepSchedule, parse_schedule
 from promptengine.validation import Between, MultipleOf, check_fields
 

@@ -14,7 +14,8 @@ from promptengine.errors import RequestError
 from promptengine.plugins import ObjectRegistry
 from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
-from promptengine.request.request import GenerationRequest, append_hypernetwork
+from promptengine.request.edit import append_hypernetwork
+from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.validation import check_fields
 

@@ -50,7 +50,7 @@ def test_the_vae_works_in_tiles_where_a_image_does_not_fit_whole(
 def test_the_larger_image_of_two_passes_counts(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from promptengine.request.request import HiresPass
+    from promptengine.request.hires_pass import HiresPass
 
     with_free(monkeypatch, memory.vae_memory_bytes(tiny_engine.checkpoint.vae, 64, 64))
     result = tiny_engine.generate(replace(BASE, hires=HiresPass(scale=2)))

@@ -15,14 +15,9 @@ from torch import Tensor
 
 from promptengine import Engine, GenerationRequest, GenerationResult
 from promptengine.prompt import parse
-from promptengine.request.request import (
-    HiresPass,
-    ImageStart,
-    Inpainting,
-    MaskedContent,
-    ResizeMode,
-    apply_settings,
-)
+from promptengine.request.edit import apply_settings
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import ImageStart, Inpainting, MaskedContent, ResizeMode
 from tests.conformance.golden import difference, folder, rows, tensors
 
 LATENT_TOLERANCE = 1e-3

@@ -35,8 +35,8 @@ from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.networks.hypernetwork.inject import HypernetworkStack, Injection
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from promptengine.prompt.ast import Dialect
+from promptengine.request.edit import apply_settings
 from promptengine.request.options import Options
-from promptengine.request.request import apply_settings
 from promptengine.request.samplers import SAMPLERS
 from tests.conftest import NETWORKS, WEBUI
 

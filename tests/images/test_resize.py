@@ -13,7 +13,7 @@ from promptengine import HiresPass, RequestError
 from promptengine.images.latent_upscale import hires_size, upscale_latents
 from promptengine.images.resize import fit_size, resize_image
 from promptengine.images.upscalers import find_pixel_upscaler, latent_upscalers, pixel_upscalers
-from promptengine.request.request import ResizeMode
+from promptengine.request.image_start import ResizeMode
 
 SIDES = st.integers(1, 300)
 CELLS = st.integers(8, 100).map(lambda cells: cells * 8)

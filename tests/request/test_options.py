@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from promptengine import GenerationRequest, RequestError
+from promptengine.request.edit import append_default_hypernetwork, apply_settings
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options, read_settings
-from promptengine.request.request import append_default_hypernetwork, apply_settings, one_batch
+from promptengine.request.request import one_batch
 from tests.conformance.golden import folder, table
 
 

@@ -10,8 +10,9 @@ from typing import Final
 
 from promptengine.errors import RequestError
 from promptengine.registry.registry import Registry, RegistryEntry
+from promptengine.request.edit import apply_settings
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
-from promptengine.request.request import GenerationRequest, apply_settings
+from promptengine.request.request import GenerationRequest
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.worker import Model
 from promptengine.server.sdapi.requests import read_as

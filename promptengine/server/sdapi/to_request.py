@@ -15,17 +15,12 @@ from promptengine.infotext.read import read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.prompt import parse
 from promptengine.registry.registry import Registry
+from promptengine.request.edit import apply_settings
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import ImageStart, Inpainting, MaskedContent, ResizeMode
 from promptengine.request.options import SETTINGS, Options
 from promptengine.request.plan import LORA_KINDS
-from promptengine.request.request import (
-    GenerationRequest,
-    HiresPass,
-    ImageStart,
-    Inpainting,
-    MaskedContent,
-    ResizeMode,
-    apply_settings,
-)
+from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits

@@ -9,7 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from promptengine.prompt.ast import Dialect
 from promptengine.prompt.serialize import well_formed
 from promptengine.registry.registry import Kind
-from promptengine.request.request import MaskedContent, Policy, ResizeMode
+from promptengine.request.image_start import MaskedContent, ResizeMode
+from promptengine.request.request import Policy
 from promptengine.server.jobs.queue import State
 
 __all__ = [
@@ -99,7 +100,7 @@ class NetworkDetail(NetworkEntry):
 
 
 class HiresForm(_Strict):
-    """A second pass; see :class:`promptengine.request.request.HiresPass`."""
+    """A second pass; see :class:`promptengine.request.hires_pass.HiresPass`."""
 
     scale: float = 2.0
     resize_x: int = 0
@@ -113,7 +114,7 @@ class HiresForm(_Strict):
 
 
 class InpaintingForm(_Strict):
-    """What is painted anew; see :class:`promptengine.request.request.Inpainting`. The mask is base64."""
+    """What is painted anew; see :class:`promptengine.request.image_start.Inpainting`. The mask is base64."""
 
     mask: str
     inverted: bool = False
@@ -125,7 +126,7 @@ class InpaintingForm(_Strict):
 
 
 class StartForm(_Strict):
-    """Images to start from, in base64; see :class:`promptengine.request.request.ImageStart`."""
+    """Images to start from, in base64; see :class:`promptengine.request.image_start.ImageStart`."""
 
     images: list[str]
     denoising_strength: float = 0.75

@@ -11,15 +11,11 @@ from promptengine.generation.prepare import check_supported
 from promptengine.inspection import size_of_checkpoint
 from promptengine.prompt import parse
 from promptengine.registry.registry import Registry
+from promptengine.request.edit import append_default_hypernetwork, apply_settings
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.plan import make_plan
-from promptengine.request.request import (
-    GenerationRequest,
-    HiresPass,
-    ImageStart,
-    Inpainting,
-    append_default_hypernetwork,
-    apply_settings,
-)
+from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits

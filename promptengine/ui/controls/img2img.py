@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.components.image_editor import EditorDataBlobs
 from PIL import Image
 
-from promptengine.request.request import MaskedContent, ResizeMode
+from promptengine.request.image_start import MaskedContent, ResizeMode
 from promptengine.ui.common import QUICK, Controls
 from promptengine.ui.form_values import NO_AXIS
 from promptengine.xyz_plot.axes import AXIS_KINDS
