@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
+from typing import Final
 
 __all__ = ["mutated"]
 
@@ -102,6 +103,10 @@ _SNIPPETS: tuple[bytes, ...] = (
 )
 
 
+_LARGEST: Final = 4 << 20
+"""Bytes of a file."""
+
+
 def mutated(kind: str, seed: bytes, random: Random) -> bytes:
     """A file changed in one to four places, most often in a way that keeps its outer form."""
     content = seed
@@ -121,7 +126,8 @@ def mutated(kind: str, seed: bytes, random: Random) -> bytes:
         ):
             # What is no file of its kind any more is changed as bytes.
             content = _bytes(content, random)
-    return content[: 4 << 20]
+        content = content[:_LARGEST]
+    return content
 
 
 def _by_pieces(kind: str, content: bytes) -> Callable[[bytes, Random], bytes] | None:
@@ -156,15 +162,22 @@ def _listed(pieces: list[bytes], random: Random, others: Sequence[bytes] = ()) -
     if action == 0:
         del pieces[place]
     elif action == 1:
-        pieces[place : place + 1] = [pieces[place]] * random.choice((2, 2, 3, 50, 3000))
+        times = _affordable(pieces[place], random.choice((2, 2, 3, 50, 3000)))
+        pieces[place : place + 1] = [pieces[place]] * times
     elif action == 2:
         pieces.insert(random.randrange(len(pieces)), pieces.pop(place))
     elif action == 3 or not others:
         pieces[place] = _bytes(pieces[place], random)
     else:
-        times = random.choice((1, 1, 1, 2, 20, 2000))
-        pieces[place:place] = [random.choice(others)] * times
+        piece = random.choice(others)
+        times = _affordable(piece, random.choice((1, 1, 1, 2, 20, 2000)))
+        pieces[place:place] = [piece] * times
     return pieces
+
+
+def _affordable(piece: bytes, times: int) -> int:
+    """So many times, or fewer where the file would be cut off anyway."""
+    return min(times, 2 + _LARGEST // max(len(piece), 1))
 
 
 def _png(content: bytes, random: Random) -> bytes:
