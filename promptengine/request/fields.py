@@ -163,6 +163,7 @@ class FieldSpec:
         usual: What the default means, where that is no value to show.
         axis: What it is called as an axis of a grid, or None.
         control: What a page shows for it; empty follows the type.
+        choices: The list of :mod:`promptengine.choices` that it names one of; empty for none.
     """
 
     label: str
@@ -175,6 +176,7 @@ class FieldSpec:
     usual: str = ""
     axis: str | None = None
     control: str = ""
+    choices: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,7 @@ class HiresPass:
             api=ApiField({"hr_upscaler": None}),
             entry=Entry("Hires upscaler", str),
             usual="Latent",
+            choices="upscalers",
         ),
     )
     steps: Annotated[int, Between(0, 1000)] = field(
@@ -113,6 +114,7 @@ class HiresPass:
             api=ApiField({"hr_sampler_name": None}),
             entry=Entry("Hires sampler", str, also=("Hires schedule type",)),
             usual="the same",
+            choices="samplers",
         ),
     )
     prompt: str = field(
@@ -124,6 +126,7 @@ class HiresPass:
             api=ApiField({"hr_prompt": ""}),
             entry=Entry("Hires prompt", str, _if_other("prompt")),
             usual="the same",
+            control="prompt",
         ),
     )
     negative_prompt: str = field(
@@ -135,6 +138,7 @@ class HiresPass:
             api=ApiField({"hr_negative_prompt": ""}),
             entry=Entry("Hires negative prompt", str, _if_other("negative_prompt")),
             usual="the same",
+            control="prompt",
         ),
     )
     denoising_strength: Share = field(

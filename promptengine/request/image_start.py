@@ -50,6 +50,10 @@ def _numbered(
     return read, lambda choice: (choices.index(choice),)
 
 
+def _read_blur(both: float | None, across: float, down: float) -> tuple[float, float]:
+    return (across, down) if both is None else (both, both)
+
+
 def _mask_blur(blur: tuple[float, float], _: Said) -> float | None:
     across, down = blur
     return without_fraction(across) if across == down and across > 0 else None
@@ -103,7 +107,7 @@ class Inpainting:
             flag=Flag("--mask-blur", "PX", read=parse_pair),
             api=ApiField(
                 {"mask_blur": None, "mask_blur_x": 4.0, "mask_blur_y": 4.0},
-                lambda both, across, down: (across, down) if both is None else (both, both),
+                _read_blur,
                 lambda value: (None, *value),
             ),
             entry=Entry("Mask blur", parse_int, _mask_blur),

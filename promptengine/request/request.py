@@ -60,6 +60,10 @@ class HypernetworkLike(Protocol):
         ...
 
 
+def _read_sampler(name: str | None, index: str | None) -> str:
+    return name or index or "Euler"
+
+
 def _cut_side(pixels: int) -> int:
     return pixels - pixels % LATENT_SCALE
 
@@ -115,6 +119,7 @@ class GenerationRequest:
             flag=LeftOut("the command's own argument"),
             api=ApiField({"prompt": ""}),
             entry=LeftOut("the text's first lines"),
+            control="prompt",
         )
     )
     negative_prompt: str = field(
@@ -125,6 +130,7 @@ class GenerationRequest:
             flag=Flag("--negative-prompt", "TEXT", "-n"),
             api=ApiField({"negative_prompt": ""}),
             entry=LeftOut("a line of its own"),
+            control="prompt",
         ),
     )
     seed: Seed = field(
@@ -136,6 +142,7 @@ class GenerationRequest:
             api=ApiField({"seed": -1}),
             entry=Entry("Seed", parse_int),
             axis="seed",
+            control="seed",
         ),
     )
     steps: Annotated[int, Between(1, 1000)] = field(
@@ -157,11 +164,12 @@ class GenerationRequest:
             flag=Flag("--sampler", "NAME"),
             api=ApiField(
                 {"sampler_name": None, "sampler_index": None},
-                lambda name, index: name or index or "Euler",
+                _read_sampler,
                 lambda name: (name, None),
             ),
             entry=Entry("Sampler", None, also=("Schedule type",)),
             axis="sampler",
+            choices="samplers",
         ),
     )
     scheduler: str = field(
@@ -172,6 +180,7 @@ class GenerationRequest:
             flag=Flag("--scheduler", "NAME"),
             api=ApiField({"scheduler": None}),
             entry=Entry("Schedule type", None),
+            choices="schedulers",
         ),
     )
     cfg_scale: Annotated[float, Between(-1000, 1000)] = field(
@@ -246,6 +255,7 @@ class GenerationRequest:
             flag=Flag("--variation-seed", "N"),
             api=ApiField({"subseed": -1}),
             entry=Entry("Variation seed", parse_int),
+            control="seed",
         ),
     )
     variation_strength: Share = field(

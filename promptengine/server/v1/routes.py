@@ -11,12 +11,15 @@ from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
+from promptengine.choices import samplers, schedulers, upscalers
 from promptengine.errors import RequestError
 from promptengine.inspection import inspect_file
 from promptengine.prompt import parse
 from promptengine.prompt.serialize import diagnostic_document, prompt_document, well_formed
 from promptengine.registry.registry import KINDS, Kind, RegistryEntry, description, metadata
 from promptengine.request.plan import make_plan
+from promptengine.request.request import GenerationRequest
+from promptengine.request.schema import fields_schema
 from promptengine.server.auth import BoundedRoute
 from promptengine.server.base64_images import encode_base64, small_png
 from promptengine.server.errors import HTTPRefusal
@@ -71,6 +74,17 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
         diagnostic["message"] = service.shown.text(diagnostic["message"])
     text = " AND ".join(part.text.strip() for part in prompt.parts)
     return ReadPrompt(text=text, networks=found, **told)
+
+
+@router.get("/fields")
+def fields() -> dict[str, Any]:
+    """Describe the fields of a job as JSON Schema, with labels, controls and their names elsewhere."""
+    lists = {
+        "samplers": [one.name for one in samplers()],
+        "schedulers": [one.name for one in schedulers()],
+        "upscalers": [one.name for one in upscalers()],
+    }
+    return fields_schema(GenerationRequest, lists)
 
 
 @router.get("/networks")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from promptengine.prompt.ast import Dialect
-from promptengine.prompt.serialize import well_formed
 from promptengine.registry.registry import Kind
-from promptengine.request.image_start import MaskedContent, ResizeMode
-from promptengine.request.request import Policy
+from promptengine.request.request import GenerationRequest, Policy
 from promptengine.server.jobs.queue import State
+from promptengine.server.v1.forms import StrictForm, Text, form_of
 
 __all__ = [
-    "HiresForm",
-    "InpaintingForm",
     "JobForm",
     "JobResult",
     "JobStatus",
@@ -23,17 +20,10 @@ __all__ = [
     "NetworkEntry",
     "PromptForm",
     "ReadPrompt",
-    "StartForm",
 ]
 
-Text = Annotated[str, BeforeValidator(well_formed, json_schema_input_type=str)]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
-
-class PromptForm(_Strict):
+class PromptForm(StrictForm):
     """A prompt to be read."""
 
     prompt: Text
@@ -99,71 +89,21 @@ class NetworkDetail(NetworkEntry):
     user_metadata: dict[str, Any]
 
 
-class HiresForm(_Strict):
-    """A second pass; see :class:`promptengine.request.hires_pass.HiresPass`."""
-
-    scale: float = 2.0
-    resize_x: int = 0
-    resize_y: int = 0
-    upscaler: Text | None = None
-    steps: int = 0
-    sampler: Text | None = None
-    prompt: Text = ""
-    negative_prompt: Text = ""
-    denoising_strength: float = 0.75
-
-
-class InpaintingForm(_Strict):
-    """What is painted anew; see :class:`promptengine.request.image_start.Inpainting`. The mask is base64."""
-
-    mask: str
-    inverted: bool = False
-    blur: tuple[float, float] = (4, 4)
-    content: MaskedContent = "original"
-    only_masked: bool = False
-    padding: int = 32
-    hard: bool = True
-
-
-class StartForm(_Strict):
-    """Images to start from, in base64; see :class:`promptengine.request.image_start.ImageStart`."""
-
-    images: list[str]
-    denoising_strength: float = 0.75
-    resize_mode: ResizeMode = "stretch"
-    inpainting: InpaintingForm | None = None
-
-
-class JobForm(_Strict):
-    """A job; see :class:`promptengine.request.request.GenerationRequest`.
+class JobForm(form_of(GenerationRequest, "The fields of a request.")):
+    """A job; see :class:`promptengine.request.request.GenerationRequest`. Images and masks are base64.
 
     ``options`` are WebUI's settings by its names. ``checkpoint`` and ``vae`` are names. Without a size the
     image is as large as the checkpoint's own, or as the one that it starts from.
     """
 
-    prompt: Text
-    negative_prompt: Text = ""
-    seed: int = -1
-    steps: int = 20
-    sampler: Text = "Euler a"
-    scheduler: Text = "automatic"
-    cfg_scale: float = 7.0
-    width: int | None = None
-    height: int | None = None
-    batch_size: int = 1
-    batch_count: int = 1
-    clip_skip: int = 1
-    variation_seed: int = -1
-    variation_strength: float = 0.0
-    seed_resize_from: tuple[int, int] | None = None
-    tiling: bool = False
-    hires: HiresForm | None = None
-    start: StartForm | None = None
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default_factory=dict[str, Any])
     checkpoint: Text | None = None
     vae: Text | None = None
     policy: Policy = "strict"
-    dialect: Dialect = "webui"
+
+    if TYPE_CHECKING:
+        # The fields that the base class has come from their declarations.
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class JobStatus(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Final
 
 from promptengine.errors import RequestError
@@ -12,6 +12,7 @@ from promptengine.inspection import size_of_checkpoint
 from promptengine.prompt import parse
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import append_default_hypernetwork, apply_settings
+from promptengine.request.fields import fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.plan import make_plan
@@ -30,15 +31,13 @@ from promptengine.server.limits import (
 )
 from promptengine.server.sdapi.options import ServerSettings, read_options
 from promptengine.server.sdapi.to_request import batch_key, known_upscaler
-from promptengine.server.v1.schemas import JobForm, StartForm
+from promptengine.server.v1.forms import StrictForm
+from promptengine.server.v1.schemas import JobForm
 
 __all__ = ["work_from_form"]
 
 _SEEDS: Final = 2**32 - 2
-_OTHERWISE: Final = {"hires", "start", "options", "networks"}
-"""What a form says in other words, and networks in memory, which cannot travel."""
-
-_ALIKE: Final = {field.name for field in fields(GenerationRequest)} - _OTHERWISE
+_PLAIN: Final = {own.name for own in fields_of(GenerationRequest)}
 """What a form says in a request's own words."""
 
 
@@ -103,24 +102,21 @@ def _check_sizes(request: GenerationRequest, model: Model, limits: Limits) -> No
 
 def _request(form: JobForm) -> GenerationRequest:
     """The request, but for its second pass, what it starts from and its options."""
-    given = form.model_dump(include=_ALIKE)
+    given = form.model_dump(include=_PLAIN)
     for name in ("seed", "variation_seed"):
         if given[name] == -1:
             given[name] = secrets.randbelow(_SEEDS)
     return GenerationRequest(**given)
 
 
-def _start(form: StartForm, limits: Limits) -> ImageStart:
-    inpainting, given = None, form.inpainting
-    if given is not None:
-        facts = given.model_dump(exclude={"mask"})
-        inpainting = Inpainting(mask=open_base64_image(given.mask, limits), **facts)
-    return ImageStart(
-        images=open_base64_images(form.images, limits),
-        denoising_strength=form.denoising_strength,
-        resize_mode=form.resize_mode,
-        inpainting=inpainting,
-    )
+def _start(form: StrictForm, limits: Limits) -> ImageStart:
+    given = form.model_dump()
+    inpainting = given.pop("inpainting")
+    if inpainting is not None:
+        mask = open_base64_image(inpainting.pop("mask"), limits)
+        inpainting = Inpainting(mask=mask, **inpainting)
+    images = open_base64_images(given.pop("images"), limits)
+    return ImageStart(images=images, inpainting=inpainting, **given)
 
 
 def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> None:
