@@ -122,6 +122,8 @@ def mutated(kind: str, seed: bytes, random: Random) -> bytes:
             RuntimeError,
             struct.error,
             zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
             StopIteration,
         ):
             # What is no file of its kind any more is changed as bytes.

@@ -15,7 +15,7 @@ from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
 from promptengine.request.request import GenerationRequest
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.worker import Model
-from promptengine.server.sdapi.requests import read_as
+from promptengine.server.sdapi.fields import read_as
 
 __all__ = [
     "OWN_SETTINGS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar, cast, get_args
+from typing import Any, Final, TypeVar, cast
 
 from promptengine.errors import RequestError
 from promptengine.generation.from_infotext import joined_name, with_known_samplers
@@ -17,8 +17,8 @@ from promptengine.prompt import parse
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import apply_settings
 from promptengine.request.hires_pass import HiresPass
-from promptengine.request.image_start import ImageStart, Inpainting, MaskedContent, ResizeMode
-from promptengine.request.options import SETTINGS, Options
+from promptengine.request.image_start import ImageStart, Inpainting
+from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
 from promptengine.request.plan import LORA_KINDS
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
@@ -27,6 +27,7 @@ from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Work
 from promptengine.server.limits import check_bounds
+from promptengine.server.sdapi.fields import api_values, read_fields
 from promptengine.server.sdapi.options import ServerSettings, known_settings
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
 from promptengine.server.sdapi.styles import Style, with_styles
@@ -45,8 +46,13 @@ _NOTHING: Final[Mapping[str, str]] = {
 }
 """What means that a field is not given."""
 
-_ALPHABET: Final = 2**32 - 2
-_SIDE_STEP: Final = 8
+_ALWAYS_TOLD: Final = (
+    *("prompt", "negative_prompt", "seed", "steps", "sampler_name", "scheduler"),
+    *("cfg_scale", "width", "height"),
+)
+"""What an infotext fills even where it says what is usual here, which the API's defaults need not be."""
+
+_SEEDS: Final = 2**32 - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,19 +184,12 @@ def _with_infotext(fields: _Fields, registry: Registry) -> tuple[_Fields, list[s
 
 
 def _told(recipe: Recipe) -> dict[str, object]:
+    """What a recipe says, by the API's names; what is at its default there is not said."""
     request = recipe.request
-    return {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt,
-        "seed": request.seed,
-        "steps": request.steps,
-        "sampler_name": request.sampler,
-        "scheduler": request.scheduler,
-        "cfg_scale": request.cfg_scale,
-        "width": request.width,
-        "height": request.height,
-        **recipe.fields,
-    }
+    usual = api_values(GenerationRequest(prompt=""))
+    said = {name: value for name, value in api_values(request).items() if value != usual[name]}
+    always = {name: api_values(request)[name] for name in _ALWAYS_TOLD}
+    return {**always, **said, **recipe.fields}
 
 
 def _told_settings(recipe: Recipe) -> dict[str, object]:
@@ -237,28 +236,26 @@ def _request(
     fields: GenerationFields, values: Mapping[str, object], styles: Sequence[Style]
 ) -> GenerationRequest:
     """The request, but for what it starts from, its second pass and further prompts."""
-    sampler = _sampler(fields)
+    given = read_fields(fields, GenerationRequest)
+    sampler = _sampler(given["sampler"])
     first = fields.prompt[0] if isinstance(fields.prompt, list) else fields.prompt
-    request = GenerationRequest(
-        prompt=with_styles(first, [style.prompt for style in styles]),
-        negative_prompt=with_styles(fields.negative_prompt, [s.negative_prompt for s in styles]),
-        seed=_drawn(fields.seed),
-        steps=fields.steps,
-        sampler=sampler,
-        scheduler=_scheduler(sampler, fields.scheduler),
-        cfg_scale=fields.cfg_scale,
-        width=_side(fields.width),
-        height=_side(fields.height),
-        batch_size=fields.batch_size,
-        batch_count=fields.n_iter,
-        variation_seed=_drawn(fields.subseed),
-        variation_strength=fields.subseed_strength,
-        seed_resize_from=_resize_from(fields),
-    )
-    known = {name: values[name] for name in (*SETTINGS,) if name in values}
+    given |= {
+        "prompt": with_styles(first, [style.prompt for style in styles]),
+        "negative_prompt": with_styles(
+            fields.negative_prompt, [style.negative_prompt for style in styles]
+        ),
+        "scheduler": _scheduler(sampler, fields.scheduler),
+        "seed": _drawn(fields.seed),
+        "variation_seed": _drawn(fields.subseed),
+    }
+    request = GenerationRequest(**given)
+    # What the request itself says goes before the settings.
+    known = {
+        name: values[name]
+        for name in SETTINGS
+        if name in values and REQUEST_SETTINGS.get(name) not in given
+    }
     request = apply_settings(request, known)
-    if fields.tiling is not None:
-        request = replace(request, tiling=fields.tiling)
     if fields.disable_extra_networks:
         request = _without_tags(request)
     own = _sampler_settings(fields, sampler)
@@ -267,13 +264,12 @@ def _request(
     return request
 
 
-def _sampler(fields: GenerationFields) -> str:
+def _sampler(name: str) -> str:
     """The sampler that is asked for.
 
     Raises:
         Refusal: 404, where there is none of the name.
     """
-    name = fields.sampler_name or fields.sampler_index or "Euler"
     try:
         find_sampler(name)
     except RequestError as error:
@@ -307,17 +303,8 @@ def _sampler_settings(fields: GenerationFields, sampler: str) -> dict[str, objec
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _resize_from(fields: GenerationFields) -> tuple[int, int] | None:
-    sides = fields.seed_resize_from_w, fields.seed_resize_from_h
-    return sides if all(side > 0 for side in sides) else None
-
-
 def _drawn(seed: int) -> int:
-    return secrets.randbelow(_ALPHABET) if seed == -1 else seed
-
-
-def _side(pixels: int) -> int:
-    return pixels - pixels % _SIDE_STEP
+    return secrets.randbelow(_SEEDS) if seed == -1 else seed
 
 
 def _without_tags(request: GenerationRequest) -> GenerationRequest:
@@ -335,7 +322,7 @@ def _hires(fields: Text2Image) -> HiresPass:
         sampler = None
     scheduler = fields.hr_scheduler
     if scheduler is not None and scheduler.lower() not in (*_NO_SCHEDULERS, "use same scheduler"):
-        sampler = sampler or fields.sampler_name or fields.sampler_index or "Euler"
+        sampler = sampler or read_fields(fields, GenerationRequest)["sampler"]
     else:
         scheduler = "automatic"
     if sampler is not None:
@@ -344,17 +331,9 @@ def _hires(fields: Text2Image) -> HiresPass:
         except RequestError as error:
             raise HTTPRefusal(f"Sampler not found: {error}", status=404) from None
     known_upscaler(fields.hr_upscaler)
-    return HiresPass(
-        scale=fields.hr_scale,
-        resize_x=fields.hr_resize_x,
-        resize_y=fields.hr_resize_y,
-        upscaler=fields.hr_upscaler,
-        steps=fields.hr_second_pass_steps,
-        sampler=sampler,
-        prompt=fields.hr_prompt,
-        negative_prompt=fields.hr_negative_prompt,
-        denoising_strength=fields.denoising_strength,
-    )
+    given = read_fields(fields, HiresPass)
+    given["sampler"] = sampler
+    return HiresPass(**given)
 
 
 def known_upscaler(name: str | None) -> None:
@@ -370,31 +349,14 @@ def known_upscaler(name: str | None) -> None:
 
 def _start(fields: Image2Image, limits: Limits) -> ImageStart:
     """What img2img starts from, decoded."""
-    modes, contents = get_args(ResizeMode), get_args(MaskedContent)
-    if not 0 <= fields.resize_mode < len(modes):
-        raise RequestError(f"resize_mode must be 0 to {len(modes) - 1}", field="resize_mode")
-    if not 0 <= fields.inpainting_fill < len(contents):
-        raise RequestError(
-            f"inpainting_fill must be 0 to {len(contents) - 1}", field="inpainting_fill"
-        )
     inpainting = None
     if fields.mask is not None:
-        blur = fields.mask_blur
-        inpainting = Inpainting(
-            mask=open_base64_image(fields.mask, limits),
-            inverted=bool(fields.inpainting_mask_invert),
-            blur=(fields.mask_blur_x, fields.mask_blur_y) if blur is None else (blur, blur),
-            content=contents[fields.inpainting_fill],
-            only_masked=fields.inpaint_full_res,
-            padding=fields.inpaint_full_res_padding,
-            hard=fields.mask_round,
-        )
-    return ImageStart(
-        images=open_base64_images(fields.init_images, limits),
-        denoising_strength=fields.denoising_strength,
-        resize_mode=modes[fields.resize_mode],
-        inpainting=inpainting,
-    )
+        given = read_fields(fields, Inpainting)
+        given["mask"] = open_base64_image(fields.mask, limits)
+        inpainting = Inpainting(**given)
+    given = read_fields(fields, ImageStart)
+    given["images"] = open_base64_images(fields.init_images, limits)
+    return ImageStart(**given, inpainting=inpainting)
 
 
 def _one_for_each_prompt(
