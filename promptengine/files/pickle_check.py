@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final, Literal, NoReturn
 
+from promptengine.files.torch_numbers import DTYPES, STORAGES
+
 __all__ = [
     "MOST_PICKLE_BYTES",
     "PickleCheck",
@@ -34,38 +36,25 @@ MOST_PICKLE_BYTES: Final = 16 << 20
 _TORCH_PROTOCOL: Final = 2  # what torch.save writes unless told otherwise
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION: Final = 1001
-_LEAST_WORK: Final = 250_000
+_LEAST_WORK: Final = 100_000
 _BYTES_A_STEP: Final = 30
 _CALL_STEPS: Final = 20
 """What a call costs beside its opcode, in opcodes; torch searches its whole list for each."""
 
 _LEAST_WEIGHT: Final = 16 << 20
 _DEEPEST: Final = 64
+_MOST_WAITING: Final = 10_000
+"""Values that no container has taken up yet; those who write pickles have them taken up by the thousand."""
+
 _WIDEST_NUMBER: Final = 80
 _LONGEST_BYTES: Final = 4096
+_LONGEST_NAME: Final = 200
+"""Characters of a name in a message."""
+
 _MOST_SHARING: Final = 4
 """How many times over tensors may use the numbers of a file, as tied weights do."""
 
 _SAFER_COPY: Final = "If the weights are wanted, get a copy in the safetensors format"
-
-_STORAGES: Final[Mapping[str, int]] = {
-    **{f"torch.{name}Storage": 1 for name in ("Byte", "Char", "Bool")},
-    **{f"torch.{name}Storage": 2 for name in ("Half", "BFloat16", "Short")},
-    **{f"torch.{name}Storage": 4 for name in ("Float", "Int")},
-    **{f"torch.{name}Storage": 8 for name in ("Double", "Long", "ComplexFloat")},
-    "torch.ComplexDoubleStorage": 16,
-    "torch.storage.UntypedStorage": 1,
-}
-"""Bytes of a number in each kind of storage."""
-
-_DTYPES: Final[Mapping[str, int]] = {
-    **{f"torch.{name}": 1 for name in ("uint8", "int8", "bool")},
-    **{f"torch.float8_{name}": 1 for name in ("e4m3fn", "e5m2", "e4m3fnuz", "e5m2fnuz")},
-    **{f"torch.{name}": 2 for name in ("float16", "bfloat16", "int16", "uint16")},
-    **{f"torch.{name}": 4 for name in ("float32", "int32", "uint32")},
-    **{f"torch.{name}": 8 for name in ("float64", "int64", "uint64", "complex64")},
-    "torch.complex128": 16,
-}
 
 _Scalar = Literal["text", "bytes", "number", "constant", "global", "storage", "tensor"]
 _Kind = _Scalar | Literal["tuple", "list", "dict", "ordered", "set", "object"]
@@ -122,6 +111,7 @@ class _Machine:
     _place: int = 0
     _stack: list[_Thing] = field(default_factory=list[_Thing])
     _marks: list[list[_Thing]] = field(default_factory=list[list[_Thing]])
+    _below: int = 0
     _memo: dict[int, _Thing] = field(default_factory=dict[int, _Thing])
 
     def run(self, pickled: BytesIO) -> None:
@@ -136,6 +126,8 @@ class _Machine:
             if handler is None:
                 self.refuse(f"uses the opcode {opcode.name}, which no file of weights needs")
             handler(self, argument)
+            if len(self._stack) + self._below > _MOST_WAITING:
+                self.refuse(f"makes more than {_MOST_WAITING} values that nothing holds")
 
     def refuse(self, reason: str) -> NoReturn:
         raise PickleRefusal(
@@ -145,6 +137,7 @@ class _Machine:
     def above_mark(self) -> list[_Thing]:
         """What lies above the last mark, which goes."""
         items, self._stack = self._stack, self._marks.pop()
+        self._below -= len(self._stack)
         return items
 
     def top(self) -> _Thing:
@@ -174,6 +167,7 @@ class _Machine:
 
     def mark(self, _argument: object) -> None:
         self._marks.append(self._stack)
+        self._below += len(self._stack)
         if len(self._marks) > 2 * _DEEPEST:
             self.refuse(f"nests containers more than {_DEEPEST} deep")
         self._stack = []
@@ -247,7 +241,7 @@ class _Machine:
         fields = self._stack.pop().value
         word, kind, key, place, count = fields[:5]
         views = fields[5:]
-        width = _STORAGES[kind.value]
+        width = STORAGES[kind.value]
         _require(
             word.value == "storage" and place.kind == "text" and key.kind in ("text", "number")
         )
@@ -304,7 +298,7 @@ class _Machine:
         if not _are_counts(sizes.value) or not _are_counts(strides.value):
             return None
         held, width = storage.value
-        claimed = _DTYPES[dtype] if dtype else width
+        claimed = DTYPES[dtype] if dtype else width
         for size in sizes.value:
             claimed *= size.value
         self._claimed += claimed
@@ -314,7 +308,7 @@ class _Machine:
 
     def typed_tensor(self, arguments: tuple[_Thing, ...]) -> _Thing | None:
         dtype = arguments[6].value
-        return self.tensor(arguments, dtype) if dtype in _DTYPES else None
+        return self.tensor(arguments, dtype) if dtype in DTYPES else None
 
     def parameter(self, arguments: tuple[_Thing, ...]) -> _Thing | None:
         return _Thing("tensor", None, 16) if arguments[0].kind == "tensor" else None
@@ -380,7 +374,7 @@ class PickleCheck(_Machine):
             PickleRefusal: It asks for what files of weights do not need, or for too much of it.
             PickleDamage: It is damaged.
         """
-        self._stack, self._marks, self._memo = [], [], {}
+        self._stack, self._marks, self._memo, self._below = [], [], {}, 0
         start = pickled.tell()
         try:
             self.run(pickled)
@@ -448,7 +442,9 @@ def _are_counts(things: Sequence[_Thing]) -> bool:
 
 def _refused_names(names: Sequence[str]) -> PickleRefusal:
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return PickleRefusal(f"it asks to run {names[0]!r}{more}; refused. {_SAFER_COPY}", names)
+    first = repr(names[0])
+    first = first if len(first) <= _LONGEST_NAME else f"{first[:_LONGEST_NAME]}…"
+    return PickleRefusal(f"it asks to run {first}{more}; refused. {_SAFER_COPY}", names)
 
 
 _Handler = Callable[[_Machine, Any], None]
@@ -496,5 +492,5 @@ _CALLS: Final[Mapping[str, Callable[[_Machine, tuple[_Thing, ...]], _Thing | Non
     "_codecs.encode": _Machine.encoded,
 }
 
-_VALUES: Final = frozenset({*_STORAGES, *_DTYPES})
+_VALUES: Final = frozenset({*STORAGES, *DTYPES})
 _STATES: Final = frozenset({"_metadata"})

@@ -88,6 +88,9 @@ PICKLES: dict[str, tuple[bytes, str]] = {
         zipped(b"ccollections\nOrderedDict\nq\0(" + b"h\0)R" * 40_000 + b"l"),
         "takes more than [0-9]+ steps",
     ),
+    "values that nothing holds": (zipped(b"]" * 40_000), "more than 10000 values"),
+    "values below marks": (zipped((b"]" * 900 + b"(") * 40), "more than 10000 values"),
+    "a long name": (zipped(b"c" + b"os" * 5000 + b"\nsystem\n)R"), "asks to run"),
     "a set of itself": (zipped(b"]q\0h\0a"), "puts a container into itself"),
     "a method replaced": (
         zipped(b"ccollections\nOrderedDict\n)R}" + text("items") + b"Nsb"),
@@ -179,6 +182,7 @@ def test_no_file_takes_more_than_it_may(answers: dict[str, list[object]], name: 
     assert isinstance(errors, list) and isinstance(seconds, float) and isinstance(used, int)
     assert errors and all(error.startswith("promptengine: ") for error in errors), errors
     assert re.search(FILES[name][2], "\n".join(errors)), errors
+    assert all(len(error) < 1000 for error in errors)
     assert seconds < 1 + size // 10_000_000
     assert used < 3 * size + (200 << 20)
 
