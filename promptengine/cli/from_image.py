@@ -6,8 +6,9 @@ import argparse
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, cast, get_args
+from typing import Final
 
+from promptengine.cli.field_options import flagged_fields, given_labels
 from promptengine.cli.render import show_diagnostics
 from promptengine.errors import ImageError
 from promptengine.files.hashing import default_cache_file
@@ -18,28 +19,16 @@ from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.infotext.schedule_types import split_name
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Kind, Registry
-from promptengine.request.image_start import MaskedContent
+from promptengine.request.fields import ApiField
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.request import GenerationRequest
 
 __all__ = ["read_recipe", "without_given"]
 
 _LABELS: Final[Mapping[str, tuple[str, ...]]] = {
-    "seed": ("Seed",),
-    "steps": ("Steps",),
-    "sampler": ("Sampler", "Schedule type"),
-    "scheduler": ("Schedule type",),
-    "cfg_scale": ("CFG scale",),
-    "clip_skip": ("Clip skip",),
     "checkpoint": ("Model", "Model hash"),
     "vae": ("VAE", "VAE hash"),
-    "denoising": ("Denoising strength",),
-    "hires_denoising_strength": ("Denoising strength",),
-    "hires_scale": ("Hires upscale", "Hires resize"),
-    "hires_upscaler": ("Hires upscaler",),
-    "hires_steps": ("Hires steps",),
-    "hires_sampler": ("Hires sampler", "Hires schedule type"),
-    "hires_prompt": ("Hires prompt",),
-    "hires_negative_prompt": ("Hires negative prompt",),
     "prompt": (
         "Hypernet",
         "Hypernet hash",
@@ -50,17 +39,7 @@ _LABELS: Final[Mapping[str, tuple[str, ...]]] = {
         "TI hashes",
     ),
 }
-"""Entries that an option of the command line stands in for."""
-
-_START_OPTIONS: Final[Mapping[str, str]] = {
-    "denoising_strength": "denoising",
-    "inpainting_mask_invert": "mask_invert",
-    "mask_blur": "mask_blur",
-    "inpainting_fill": "mask_content",
-    "inpaint_full_res": "only_masked",
-    "inpaint_full_res_padding": "mask_padding",
-}
-"""Fields of WebUI's API that are options of ``promptengine img2img``."""
+"""Entries that an option stands in for which is no field of a request."""
 
 
 def read_recipe(
@@ -96,11 +75,12 @@ def read_recipe(
 
 def _told(recipe: Recipe) -> dict[str, object]:
     """What a recipe says that options of the command line say too, by their names."""
-    told = {
-        own: recipe.fields[name] for name, own in _START_OPTIONS.items() if name in recipe.fields
-    }
-    if (content := told.get("mask_content")) is not None:
-        told["mask_content"] = get_args(MaskedContent)[cast("int", content)]
+    told: dict[str, object] = {}
+    for own, flag in (*flagged_fields(ImageStart), *flagged_fields(Inpainting)):
+        api = own.spec.api
+        if isinstance(api, ApiField) and api.defaults.keys() & recipe.fields.keys():
+            theirs = (recipe.fields.get(name, usual) for name, usual in api.defaults.items())
+            told[flag.dest] = api.read(*theirs)
     if recipe.checkpoint is not None:
         told["checkpoint"] = str(recipe.checkpoint.path)
     vae = recipe.options.get("sd_vae") if recipe.vae is None else str(recipe.vae.path)
@@ -115,8 +95,7 @@ def without_given(infotext: Infotext, options: argparse.Namespace) -> Infotext:
         if getattr(options, name, None) is not None
         for label in labels
     }
-    if options.width is not None and options.height is not None:
-        given.add("Size")
+    given |= given_labels(options, GenerationRequest, HiresPass, ImageStart)
     entries = {key: value for key, value in infotext.entries.items() if key not in given}
     if getattr(options, "scheduler", None) is not None and "Sampler" in entries:
         entries["Sampler"], _ = split_name(entries["Sampler"])

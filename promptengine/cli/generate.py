@@ -9,12 +9,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
+from promptengine.cli.field_options import given_fields
 from promptengine.cli.render import printable
 from promptengine.errors import RequestError
 from promptengine.generation.engine import Engine, Precision
@@ -27,26 +27,6 @@ from promptengine.request.edit import apply_settings
 from promptengine.request.options import read_settings
 from promptengine.request.request import GenerationRequest, one_batch
 from promptengine.request.result import GenerationResult, Progress
-
-_GIVEN: Final = (
-    "negative_prompt",
-    "seed",
-    "steps",
-    "sampler",
-    "scheduler",
-    "cfg_scale",
-    "width",
-    "height",
-    "clip_skip",
-    "variation_seed",
-    "variation_strength",
-    "tiling",
-    "policy",
-    "dialect",
-    "batch_size",
-    "batch_count",
-)
-"""Options that a request has too, by the same name."""
 
 __all__ = [
     "free_path",
@@ -104,8 +84,7 @@ def request_of(options: argparse.Namespace, request: GenerationRequest) -> Gener
     Raises:
         RequestError: An option that is unknown, or a value out of its range.
     """
-    given = {name: getattr(options, name, None) for name in _GIVEN}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = given_fields(options, GenerationRequest)
     request = apply_settings(replace(request, **given), read_settings(_assignments(options.option)))
     if options.noise_source is not None:
         request = replace(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
+from promptengine.cli.field_options import given_fields
 from promptengine.errors import ImageError
 from promptengine.files.images import read_image
 from promptengine.request.hires_pass import HiresPass
@@ -28,8 +27,7 @@ def hires_of(options: argparse.Namespace, usual: HiresPass | None = None) -> Hir
     Raises:
         RequestError: A value out of its range.
     """
-    named = {own.name: getattr(options, f"hires_{own.name}") for own in fields(HiresPass)}
-    given = _given(named)
+    given = given_fields(options, HiresPass)
     return replace(usual or HiresPass(), **given) if given else usual
 
 
@@ -40,27 +38,11 @@ def start_of(options: argparse.Namespace) -> ImageStart:
         ImageError: A file is no image.
         RequestError: A value out of its range.
     """
-    inpainting, blur = None, options.mask_blur
-    if options.mask is not None:
-        treatment = {
-            "inverted": options.mask_invert,
-            "blur": None if blur is None else (blur, blur),
-            "content": options.mask_content,
-            "only_masked": options.only_masked,
-            "padding": options.mask_padding,
-        }
-        inpainting = Inpainting(mask=open_image(options.mask), **_given(treatment))
-    treatment = {
-        "denoising_strength": options.denoising,
-        "resize_mode": options.resize_mode,
-        "inpainting": inpainting,
-    }
-    return ImageStart(images=(open_image(options.image),), **_given(treatment))
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what is left to the defaults."""
-    return {name: value for name, value in values.items() if value is not None}
+    treatment = given_fields(options, Inpainting)
+    mask = treatment.pop("mask", None)
+    inpainting = None if mask is None else Inpainting(mask=open_image(mask), **treatment)
+    given = given_fields(options, ImageStart)
+    return ImageStart(images=(open_image(options.image),), inpainting=inpainting, **given)
 
 
 def open_image(path: Path) -> Image.Image:

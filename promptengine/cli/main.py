@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
 from promptengine.cli import commands, serve
 from promptengine.cli.command import Command
+from promptengine.cli.field_options import add_fields
 from promptengine.cli.plugins import PLUGINS
 from promptengine.errors import PromptEngineError
 from promptengine.plugins import ObjectRegistry, short_warnings
 from promptengine.prompt.ast import Dialect
 from promptengine.request.hires_pass import HiresPass
-from promptengine.request.image_start import MaskedContent, ResizeMode
+from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import NoiseSource
-from promptengine.request.request import GenerationRequest, Policy
+from promptengine.request.request import GenerationRequest
 from promptengine.version import __version__
 from promptengine.xyz_plot.axes import AXIS_KINDS
 
@@ -117,8 +118,6 @@ def _add_prompt(parser: argparse.ArgumentParser, again: str) -> None:
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch-size", type=int, metavar="N", help="images at once")
-    parser.add_argument("--batch-count", type=int, metavar="N", help="batches in a row")
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the images"
     )
@@ -128,37 +127,15 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 
 def _add_hires(parser: argparse.ArgumentParser) -> None:
     """The high-resolution pass; any of these options asks for it."""
-    usual = HiresPass()
-    add = parser.add_argument_group("high-resolution pass").add_argument
-    add("--hires-scale", type=float, metavar="X", help=f"default: {usual.scale}")
-    add("--hires-width", dest="hires_resize_x", type=int, metavar="PX", help="instead of a scale")
-    add("--hires-height", dest="hires_resize_y", type=int, metavar="PX")
-    add("--hires-upscaler", metavar="NAME", help="Latent (the default), Lanczos, …")
-    add("--hires-steps", type=int, metavar="N", help="default: as many as in the first pass")
-    add("--hires-sampler", metavar="NAME", help="default: the same")
-    add("--hires-prompt", metavar="TEXT", help="default: the same")
-    add("--hires-negative-prompt", metavar="TEXT", help="default: the same")
-    add(
-        "--hires-denoising",
-        dest="hires_denoising_strength",
-        type=float,
-        metavar="X",
-        help=f"how much may change, 0 to 1; default: {usual.denoising_strength}",
-    )
+    add_fields(parser.add_argument_group("high-resolution pass"), HiresPass)
 
 
 def _add_img2img(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", type=Path, metavar="IMAGE", help="to start from")
     _add_prompt(parser, "take prompts and settings of this image (or infotext)")
-    add = parser.add_argument_group("image and mask").add_argument
-    add("--denoising", type=float, metavar="X", help="how much may change, 0 to 1; default: 0.75")
-    add("--resize-mode", choices=get_args(ResizeMode), help="default: stretch")
-    add("--mask", type=Path, metavar="FILE", help="paint only where this is white")
-    add("--mask-invert", action="store_true", default=None, help="paint where it is not")
-    add("--mask-blur", type=float, metavar="PX", help="default: 4")
-    add("--mask-content", choices=get_args(MaskedContent), help="default: original")
-    add("--only-masked", action="store_true", default=None, help="paint that at full resolution")
-    add("--mask-padding", type=int, metavar="PX", help="around that area; default: 32")
+    group = parser.add_argument_group("image and mask")
+    add_fields(group, ImageStart)
+    add_fields(group, Inpainting)
     _add_request(parser)
     _add_images(parser)
     parser.set_defaults(run=commands.img2img)
@@ -178,7 +155,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
             help=f"what varies {place}" + (f": {', '.join(AXIS_KINDS)}" if letter == "x" else ""),
         )
     parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
-    _add_request(parser)
+    _add_request(parser, leave=("batch_size", "batch_count"))
     parser.add_argument(
         "--keep-images", action="store_true", help="write every image as a file of its own too"
     )
@@ -188,10 +165,9 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=commands.grid)
 
 
-def _add_request(parser: argparse.ArgumentParser) -> None:
+def _add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) -> None:
     """What a request holds. None stands for what is not given: a request has defaults of its own."""
-    usual = GenerationRequest(prompt="")
-    parser.add_argument("-n", "--negative-prompt", metavar="TEXT")
+    add_fields(parser, GenerationRequest, leave)
     parser.add_argument(
         "--hypernetwork",
         action="append",
@@ -199,26 +175,10 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         metavar="NAME[:MULTIPLIER]",
         help="append <hypernet:NAME:MULTIPLIER> to the prompt; may be repeated",
     )
-    for option, kind, metavar, default in (
-        ("--steps", int, "N", usual.steps),
-        ("--sampler", str, "NAME", usual.sampler),
-        ("--scheduler", str, "NAME", f"{usual.scheduler}; a schedule type such as karras or beta"),
-        ("--cfg-scale", float, "X", usual.cfg_scale),
-        ("--clip-skip", int, "N", usual.clip_skip),
-    ):
-        parser.add_argument(option, type=kind, metavar=metavar, help=f"default: {default}")
-    parser.add_argument("--seed", type=int, metavar="N", help="-1, the default, draws one")
-    parser.add_argument("--variation-seed", type=int, metavar="N", help="noise to move towards")
-    parser.add_argument("--variation-strength", type=float, metavar="X", help="how far, 0 to 1")
     parser.add_argument(
         "--noise-source",
         choices=get_args(NoiseSource),
         help="cpu (the default), or the numbers of an NVIDIA GPU",
-    )
-    parser.add_argument("--width", type=int, metavar="PX", help="default: the checkpoint's own")
-    parser.add_argument("--height", type=int, metavar="PX")
-    parser.add_argument(
-        "--tiling", action=argparse.BooleanOptionalAction, help="let opposite edges fit"
     )
     parser.add_argument(
         "--option",
@@ -226,16 +186,6 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="NAME=VALUE",
         help="one of WebUI's settings by its name there, such as eta_ancestral=0.5; may be repeated",
-    )
-    parser.add_argument(
-        "--dialect",
-        choices=get_args(Dialect),
-        help="extended lets networks change over the steps: <hypernet:ink:0@0,1@0.5>",
-    )
-    parser.add_argument(
-        "--policy",
-        choices=get_args(Policy),
-        help="what to do with a network that cannot be applied",
     )
     parser.add_argument(
         "--compile",

@@ -15,7 +15,9 @@ from promptengine.infotext.schedule_types import AUTOMATIC
 from promptengine.prompt import Diagnostic
 from promptengine.registry.open_models import Models, open_models
 from promptengine.request.edit import apply_settings
+from promptengine.request.fields import ApiField, Entry, fields_of
 from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import TimestepSampler, find_sampler
 from promptengine.validation import check_type
@@ -29,36 +31,21 @@ __all__ = [
 ]
 
 START_FIELDS: Final = frozenset(
-    {
-        "denoising_strength",
-        "inpainting_mask_invert",
-        "mask_blur",
-        "inpainting_fill",
-        "inpaint_full_res",
-        "inpaint_full_res_padding",
-    }
+    name
+    for owner in (ImageStart, Inpainting)
+    for own in fields_of(owner)
+    if isinstance(own.spec.entry, Entry) and isinstance(own.spec.api, ApiField)
+    for name in own.spec.api.defaults
 )
 """Fields of WebUI's API that say how an image to start from is treated."""
 
-_FIELDS: Final[Mapping[str, str]] = {
-    "subseed": "variation_seed",
-    "subseed_strength": "variation_strength",
-    "seed_resize_from": "seed_resize_from",
-}
-"""Fields of WebUI's API that a request has too, under a name of its own."""
-
 _HIRES_FIELDS: Final[Mapping[str, str]] = {
-    "hr_scale": "scale",
-    "hr_resize_x": "resize_x",
-    "hr_resize_y": "resize_y",
-    "hr_upscaler": "upscaler",
-    "hr_second_pass_steps": "steps",
-    "hr_sampler_name": "sampler",
-    "hr_prompt": "prompt",
-    "hr_negative_prompt": "negative_prompt",
-    "denoising_strength": "denoising_strength",
+    name: own.name
+    for own in fields_of(HiresPass)
+    if isinstance(own.spec.api, ApiField)
+    for name in own.spec.api.defaults
 }
-"""Likewise, of the high-resolution pass."""
+"""What WebUI's API calls the fields of the second pass."""
 
 _OTHER_UPSCALER: Final = "Lanczos"
 
@@ -98,16 +85,9 @@ def apply_recipe(
     # What treats a start image is used elsewhere, or left out with it, as the recipe says itself.
     treating = {"enable_hr", *START_FIELDS}
     fields = {name: value for name, value in fields.items() if name not in treating}
-    size = fields.pop("seed_resize_from_w", 0), fields.pop("seed_resize_from_h", 0)
-    if all(size):
-        fields["seed_resize_from"] = size
-    for name, value in fields.items():
-        try:
-            request = replace(request, **{_FIELDS[name]: value})
-        except KeyError:
-            found.append(f"{name} = {value!r} means nothing here and is left out")
-        except RequestError as error:
-            found.append(f"{name} = {value!r} is left out: {error}")
+    found += [
+        f"{name} = {value!r} means nothing here and is left out" for name, value in fields.items()
+    ]
     return request, [Diagnostic("warning", message) for message in found]
 
 

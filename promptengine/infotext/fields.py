@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-__all__ = [
-    "FIELDS",
-    "INIT_IMAGE_FIELDS",
-    "OPTIONS",
-    "RECORDS",
-    "InfotextField",
-    "parse_float",
-    "parse_int",
-]
+from promptengine.request.fields import ApiField, Entry, fields_of
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import Inpainting
+from promptengine.request.request import GenerationRequest
+from promptengine.request.values import parse_bool, parse_float, parse_int
 
-_WHOLE: Final = re.compile(r"-?[0-9]{1,30}")
-_TRUTH: Final[Mapping[str, bool]] = {"true": True, "false": False}
-_FILLS: Final = ("fill", "original", "latent noise", "latent nothing")
+__all__ = ["DIRECT", "FIELDS", "INIT_IMAGE_FIELDS", "OPTIONS", "RECORDS", "InfotextField"]
 
 
 class InfotextField(NamedTuple):
@@ -34,25 +26,6 @@ class InfotextField(NamedTuple):
     read: Callable[[str], object]
 
 
-def parse_int(text: str) -> int:
-    """Read a whole number; ValueError where it is none."""
-    if _WHOLE.fullmatch(text.strip()) is None:
-        raise ValueError("no whole number")
-    return int(text.strip())
-
-
-def parse_float(text: str) -> float:
-    """Read a finite number; ValueError where it is none."""
-    value = float(text.strip())
-    if not math.isfinite(value):
-        raise ValueError("not finite")
-    return value
-
-
-def _truth(text: str) -> bool:
-    return _TRUTH[text.lower()]
-
-
 def _noise_source(text: str) -> str:
     # What NVIDIA's hardware draws can be drawn anywhere.
     return {"GPU": "NV", "NV": "NV", "CPU": "CPU"}[text.upper()]
@@ -61,10 +34,10 @@ def _noise_source(text: str) -> str:
 OPTIONS: Final[Mapping[str, InfotextField]] = {
     "Beta schedule alpha": InfotextField("beta_dist_alpha", parse_float),
     "Beta schedule beta": InfotextField("beta_dist_beta", parse_float),
-    "Cache FP16 weight for LoRA": InfotextField("cache_fp16_weight", _truth),
+    "Cache FP16 weight for LoRA": InfotextField("cache_fp16_weight", parse_bool),
     "Conditional mask weight": InfotextField("inpainting_mask_weight", parse_float),
-    "Discard penultimate sigma": InfotextField("always_discard_next_to_last_sigma", _truth),
-    "Downcast alphas_cumprod": InfotextField("use_downcasted_alpha_bar", _truth),
+    "Discard penultimate sigma": InfotextField("always_discard_next_to_last_sigma", parse_bool),
+    "Downcast alphas_cumprod": InfotextField("use_downcasted_alpha_bar", parse_bool),
     "ENSD": InfotextField("eta_noise_seed_delta", parse_int),
     "Emphasis": InfotextField("emphasis", str),
     "Eta": InfotextField("eta_ancestral", parse_float),
@@ -73,15 +46,15 @@ OPTIONS: Final[Mapping[str, InfotextField]] = {
     "FP8 weight": InfotextField("fp8_storage", str),
     "Face restoration": InfotextField("face_restoration_model", str),
     "NGMS": InfotextField("s_min_uncond", parse_float),
-    "NGMS all steps": InfotextField("s_min_uncond_all", _truth),
+    "NGMS all steps": InfotextField("s_min_uncond_all", parse_bool),
     "Noise Schedule": InfotextField("sd_noise_schedule", str),
     "Noise multiplier": InfotextField("initial_noise_multiplier", parse_float),
-    "Old prompt editing timelines": InfotextField("use_old_scheduling", _truth),
-    "Pad conds": InfotextField("pad_cond_uncond", _truth),
-    "Pad conds v0": InfotextField("pad_cond_uncond_v0", _truth),
-    "Prompt comments": InfotextField("enable_prompt_comments", _truth),
+    "Old prompt editing timelines": InfotextField("use_old_scheduling", parse_bool),
+    "Pad conds": InfotextField("pad_cond_uncond", parse_bool),
+    "Pad conds v0": InfotextField("pad_cond_uncond_v0", parse_bool),
+    "Prompt comments": InfotextField("enable_prompt_comments", parse_bool),
     "RNG": InfotextField("randn_source", _noise_source),
-    "SGM noise multiplier": InfotextField("sgm_noise_multiplier", _truth),
+    "SGM noise multiplier": InfotextField("sgm_noise_multiplier", parse_bool),
     "Schedule max sigma": InfotextField("sigma_max", parse_float),
     "Schedule min sigma": InfotextField("sigma_min", parse_float),
     "Schedule rho": InfotextField("rho", parse_float),
@@ -90,10 +63,10 @@ OPTIONS: Final[Mapping[str, InfotextField]] = {
     "Sigma tmax": InfotextField("s_tmax", parse_float),
     "Sigma tmin": InfotextField("s_tmin", parse_float),
     "Skip Early CFG": InfotextField("skip_early_cond", parse_float),
-    "Tiling": InfotextField("tiling", _truth),
+    "Tiling": InfotextField("tiling", parse_bool),
     "Token merging ratio": InfotextField("token_merging_ratio", parse_float),
     "Token merging ratio hr": InfotextField("token_merging_ratio_hr", parse_float),
-    "UniPC lower order final": InfotextField("uni_pc_lower_order_final", _truth),
+    "UniPC lower order final": InfotextField("uni_pc_lower_order_final", parse_bool),
     "UniPC order": InfotextField("uni_pc_order", parse_int),
     "UniPC skip type": InfotextField("uni_pc_skip_type", str),
     "UniPC variant": InfotextField("uni_pc_variant", str),
@@ -102,34 +75,37 @@ OPTIONS: Final[Mapping[str, InfotextField]] = {
 }
 """Labels of settings."""
 
+
+def _named_by_api(*owners: type) -> Mapping[str, InfotextField]:
+    """The entries of fields, by what WebUI's API calls these."""
+    return {
+        own.spec.entry.label: InfotextField(next(iter(own.spec.api.defaults)), own.spec.entry.read)
+        for owner in owners
+        for own in fields_of(owner)
+        if isinstance(own.spec.entry, Entry) and own.spec.entry.read is not None
+        if isinstance(own.spec.api, ApiField)
+    }
+
+
+DIRECT: Final[Mapping[str, InfotextField]] = {
+    own.spec.entry.label: InfotextField(own.name, own.spec.entry.read)
+    for own in fields_of(GenerationRequest)
+    if isinstance(own.spec.entry, Entry) and own.spec.entry.read is not None
+}
+"""Labels of a request's own fields, by the names of these."""
+
 FIELDS: Final[Mapping[str, InfotextField]] = {
-    "Denoising strength": InfotextField("denoising_strength", parse_float),
-    "Hires negative prompt": InfotextField("hr_negative_prompt", str),
-    "Hires prompt": InfotextField("hr_prompt", str),
-    "Hires sampler": InfotextField("hr_sampler_name", str),
+    **_named_by_api(HiresPass),
     "Hires schedule type": InfotextField("hr_scheduler", str),
-    "Hires steps": InfotextField("hr_second_pass_steps", parse_int),
-    "Hires upscale": InfotextField("hr_scale", parse_float),
-    "Hires upscaler": InfotextField("hr_upscaler", str),
     "Refiner": InfotextField("refiner_checkpoint", str),
     "Refiner switch at": InfotextField("refiner_switch_at", parse_float),
     "Hires checkpoint": InfotextField("hr_checkpoint_name", str),
-    "Variation seed": InfotextField("subseed", parse_int),
-    "Variation seed strength": InfotextField("subseed_strength", parse_float),
 }
-"""Labels of what a request for an image holds."""
+"""Labels of what else a request for an image holds."""
 
 INIT_IMAGE_FIELDS: Final[Mapping[str, InfotextField]] = {
+    **_named_by_api(Inpainting),
     "Image CFG scale": InfotextField("image_cfg_scale", parse_float),
-    "Inpaint area": InfotextField(
-        "inpaint_full_res", {"Whole picture": False, "Only masked": True}.__getitem__
-    ),
-    "Mask blur": InfotextField("mask_blur", parse_int),
-    "Mask mode": InfotextField(
-        "inpainting_mask_invert", {"Inpaint masked": 0, "Inpaint not masked": 1}.__getitem__
-    ),
-    "Masked area padding": InfotextField("inpaint_full_res_padding", parse_int),
-    "Masked content": InfotextField("inpainting_fill", _FILLS.index),
 }
 """Labels of what a request for a change of an image holds."""
 

@@ -11,13 +11,12 @@ from typing import Any, Final, cast
 
 from promptengine.errors import RequestError
 from promptengine.infotext.fields import (
+    DIRECT,
     FIELDS,
     INIT_IMAGE_FIELDS,
     OPTIONS,
     RECORDS,
     InfotextField,
-    parse_float,
-    parse_int,
 )
 from promptengine.infotext.find_files import FileFinder, FileQuery, hash_list
 from promptengine.infotext.novelai import MADE_BY_NOVELAI
@@ -48,12 +47,6 @@ _ADDED_NETWORK: Final = re.compile(r"AddNet (Module|Model|Weight A|Weight B) ([0
 _SHOWN_CHARACTERS: Final = 80
 _SIZE_STEP: Final = 8
 
-_DIRECT: Final[Mapping[str, InfotextField]] = {
-    "Steps": InfotextField("steps", parse_int),
-    "CFG scale": InfotextField("cfg_scale", parse_float),
-    "Seed": InfotextField("seed", parse_int),
-    "Clip skip": InfotextField("clip_skip", parse_int),
-}
 _OLD_SCHEDULES: Final = frozenset({"karras", "exponential", "polyexponential"})
 _LACKING: Final = frozenset({"LCM", "DDIM CFG++"})
 """Samplers of WebUI that this engine does not have."""
@@ -83,7 +76,7 @@ class Recipe:
             as ``randn_source``. ``randn_source`` is there whenever the infotext has parameters:
             where it does not name the source of its noise, that was a GPU, so ``NV``.
         fields: What a request of WebUI's API would hold beside what ``request`` does, such as
-            ``subseed`` or ``hr_scale``.
+            ``hr_scale`` or ``mask_blur``.
         diagnostics: All that is not in the above: keys that are not understood, values that cannot
             be used, and files that are missing, differ or have another name here.
     """
@@ -155,7 +148,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     hashes = _take_hashes(draft)
     checkpoint = _take_file(draft, "checkpoint", "Model", hashes.pop("model", ""))
     vae = _take_file(draft, "vae", "VAE", hashes.pop("vae", ""))
-    _take_numbers(draft)
+    _take_direct(draft)
     kind = _take_sampler(draft)
     _take_size(draft)
     _take_hires(draft, kind)
@@ -225,15 +218,15 @@ def _take_file(draft: _Draft, kind: Kind, label: str, listed_hash: str) -> Regis
     return entry
 
 
-def _take_numbers(draft: _Draft) -> None:
-    for key, label in _DIRECT.items():
+def _take_direct(draft: _Draft) -> None:
+    for key, label in DIRECT.items():
         value = draft.left.pop(key, None)
         if value is None:
             continue
         try:
             why = draft.set(**{label.name: label.read(value)})
-        except ValueError:
-            why = "no number"
+        except ValueError as error:
+            why = str(error)
         if why:
             draft.refuse(key, value, why)
 
@@ -305,7 +298,7 @@ def _take_size(draft: _Draft) -> None:
 
 
 def _take_hires(draft: _Draft, kind: str) -> None:
-    """What only makes sense together: the second pass, and sizes in one value.
+    """What only makes sense together: the second pass, and its size in one value.
 
     Args:
         draft: To be filled.
@@ -313,16 +306,12 @@ def _take_hires(draft: _Draft, kind: str) -> None:
     """
     if draft.left.keys() & {"Hires upscale", "Hires upscaler", "Hires resize"}:
         draft.fields["enable_hr"] = True
-    for key, names in (
-        ("Hires resize", ("hr_resize_x", "hr_resize_y")),
-        ("Seed resize from", ("seed_resize_from_w", "seed_resize_from_h")),
-    ):
-        value = draft.left.pop(key, None)
-        size = None if value is None else size_of(value)
-        if size is not None:
-            draft.fields |= dict(zip(names, size, strict=True))
-        elif value is not None:
-            draft.refuse(key, value, "not width x height")
+    value = draft.left.pop("Hires resize", None)
+    size = None if value is None else size_of(value)
+    if size is not None:
+        draft.fields |= dict(zip(("hr_resize_x", "hr_resize_y"), size, strict=True))
+    elif value is not None:
+        draft.refuse("Hires resize", value, "not width x height")
     for key in ("Hires sampler", "Hires checkpoint", "Hires schedule type"):
         if draft.left.get(key, "").startswith("Use same "):
             del draft.left[key]

@@ -6,9 +6,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from promptengine.plugins import Plugin
+from promptengine.request.fields import entries_of, fields_of
+from promptengine.request.hires_pass import HiresPass
+from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import NetworkReport
 from promptengine.version import __version__
@@ -119,33 +122,29 @@ def generation_entries(
         variation_seed: Of this image, where there is a variation.
 
     Returns:
-        Keys and values; None where an entry does not apply. ``RNG`` is absent only where noise is a
-        GPU's, which is what its absence means to WebUI.
+        Keys and values; absent or None where an entry does not apply. ``RNG`` is absent only where noise is
+        a GPU's, which is what its absence means to WebUI.
     """
-    options, scale, size = request.options, request.cfg_scale, making.size
-    hires_sampler = None if making.hires_sampler == making.sampler else making.hires_sampler
+    options = request.options
+    said = _field_entries(request, making, seed, variation_seed)
     return {
-        "Steps": request.steps,
-        "Sampler": making.sampler,
-        # An absent key, since the same one may stand further behind.
-        **({} if making.scheduler is None else {"Schedule type": making.scheduler}),
-        "CFG scale": int(scale) if scale == int(scale) else scale,
-        "Seed": seed,
-        "Size": f"{size[0]}x{size[1]}",
+        **_taken(said, "Steps", "Sampler", "Schedule type", "CFG scale", "Seed", "Size"),
         "Model hash": _short(making.model_digest) if options.hash_model else None,
         "Model": making.model if options.name_model else None,
         "VAE hash": _short(making.vae_digest) if options.hash_vae else None,
         "VAE": making.vae if options.name_vae else None,
-        **_variation_entries(request, variation_seed),
-        "Denoising strength": _strength(request),
+        **_taken(said, "Variation seed", "Variation seed strength", "Seed resize from"),
+        **_taken(said, "Denoising strength"),
         "Conditional mask weight": making.mask_strength,
-        "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
+        **_taken(said, "Clip skip"),
         "ENSD": making.seed_delta,
         "RNG": _SOURCES[options.noise_source],
         "NGMS": options.unguided_below or None,
-        "Tiling": request.tiling or None,
-        **_hires_entries(request, hires_sampler, making.hires_scheduler),
-        **_inpainting_entries(request),
+        **_taken(said, "Tiling", "Hires sampler", "Hires prompt", "Hires negative prompt"),
+        "Hires schedule type": making.hires_scheduler,
+        **_taken(said, "Hires upscale", "Hires resize", "Hires steps", "Hires upscaler"),
+        **_taken(said, "Mask mode", "Mask blur", "Inpaint area", "Masked area padding"),
+        **_taken(said, "Masked content"),
         **making.levels,
         **_network_entries(making.networks, making.hires_networks, making.embedding_hashes),
         **(_hires_network_entries(making.hires_networks) if _other_prompt(request) else {}),
@@ -155,10 +154,42 @@ def generation_entries(
             # One that was asked for beside the sampler stands in front already, and holds.
             if value is not None and (key != "Schedule type" or making.scheduler is None)
         },
-        "Prompt syntax": "extended" if request.dialect == "extended" else None,
+        # What WebUI has no place for.
+        **said,
         "Plugins": ", ".join(map(str, making.plugins)) or None,
         "Version": f"promptengine {__version__}" if options.name_version else None,
     }
+
+
+def _field_entries(
+    request: GenerationRequest, making: InfotextContext, seed: int, variation_seed: int | None
+) -> dict[str, object]:
+    """The entries of all declared fields, in no order that matters."""
+    width, height = making.size
+    used = {
+        **{"seed": seed, "variation_seed": variation_seed, "width": width, "height": height},
+        **{"sampler": making.sampler, "scheduler": making.scheduler},
+    }
+    values = _values(request) | used
+    found = entries_of(GenerationRequest, values, values)
+    start, hires = request.start, request.hires
+    if start is not None:
+        found |= entries_of(ImageStart, _values(start), values)
+        if start.inpainting is not None:
+            found |= entries_of(Inpainting, _values(start.inpainting), values)
+    if hires is not None:
+        other = None if making.hires_sampler == making.sampler else making.hires_sampler
+        found |= entries_of(HiresPass, _values(hires) | {"sampler": other}, values)
+    return found
+
+
+def _values(owner: object) -> dict[str, Any]:
+    return {own.name: getattr(owner, own.name) for own in fields_of(type(owner))}
+
+
+def _taken(entries: dict[str, object], *labels: str) -> dict[str, object]:
+    """Take entries out, in this order."""
+    return {label: entries.pop(label) for label in labels if label in entries}
 
 
 def _short(digest: str | None) -> str | None:
@@ -168,68 +199,9 @@ def _short(digest: str | None) -> str | None:
 _SOURCES = {"cpu": "CPU", "nv": "NV", "gpu": None}
 
 
-def _variation_entries(request: GenerationRequest, variation_seed: int | None) -> dict[str, object]:
-    resized = request.seed_resize_from
-    return {
-        "Variation seed": variation_seed,
-        "Variation seed strength": None if variation_seed is None else request.variation_strength,
-        "Seed resize from": None if resized is None else f"{resized[0]}x{resized[1]}",
-    }
-
-
-def _strength(request: GenerationRequest) -> float | None:
-    changing = request.hires or request.start
-    return None if changing is None else float(changing.denoising_strength)
-
-
 def _other_prompt(request: GenerationRequest) -> bool:
     """Whether the second pass has a prompt of its own, and so networks."""
     return request.hires is not None and request.hires.prompt not in ("", request.prompt)
-
-
-def _hires_entries(
-    request: GenerationRequest, sampler: str | None, scheduler: str | None
-) -> dict[str, object]:
-    """What WebUI tells about a high-resolution pass.
-
-    Args:
-        request: What was asked for.
-        sampler: The pass's, where it is another one.
-        scheduler: Likewise its schedule type's label.
-    """
-    hires = request.hires
-    if hires is None:
-        return {}
-    negative = hires.negative_prompt
-    other_negative = negative not in ("", request.negative_prompt)
-    sides = f"{hires.resize_x}x{hires.resize_y}" if hires.resize_x or hires.resize_y else None
-    return {
-        "Hires sampler": sampler,
-        "Hires prompt": hires.prompt if _other_prompt(request) else None,
-        "Hires negative prompt": negative if other_negative else None,
-        "Hires schedule type": scheduler,
-        "Hires upscale": None if sides else float(hires.scale),
-        "Hires resize": sides,
-        "Hires steps": hires.steps or None,
-        "Hires upscaler": hires.upscaler,
-    }
-
-
-def _inpainting_entries(request: GenerationRequest) -> dict[str, object]:
-    """What WebUI tells about a mask: a blur only where it is the same along both axes."""
-    inpainting = None if request.start is None else request.start.inpainting
-    if inpainting is None:
-        return {}
-    across, down = inpainting.blur
-    blur = int(across) if across == int(across) else across
-    area = inpainting.only_masked
-    return {
-        "Mask mode": "Inpaint not masked" if inpainting.inverted else None,
-        "Mask blur": blur if across == down and across > 0 else None,
-        "Inpaint area": "Only masked" if area else None,
-        "Masked area padding": inpainting.padding if area else None,
-        "Masked content": None if inpainting.content == "original" else inpainting.content,
-    }
 
 
 def _network_entries(

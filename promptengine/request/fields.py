@@ -39,6 +39,7 @@ __all__ = [
     "Said",
     "SharedWith",
     "described",
+    "entries_of",
     "fields_of",
     "grouped",
     "groups_of",
@@ -282,6 +283,23 @@ def groups_of(owner: type) -> Mapping[str, tuple[FieldGroup, type]]:
         for own in fields(owner)
         if isinstance(own.metadata.get("spec"), FieldGroup)
     }
+
+
+def entries_of(
+    owner: type, own: Mapping[str, Any], request: Mapping[str, Any]
+) -> dict[str, object]:
+    """Return the entries of infotexts that say a dataclass's fields, without those left out.
+
+    Args:
+        owner: A dataclass with described fields.
+        own: Their values by name.
+        request: All values of the request.
+    """
+    found: dict[str, object] = {}
+    for field in fields_of(owner):
+        if isinstance(entry := field.spec.entry, Entry):
+            found[entry.label] = entry.write(own[field.name], Said(own, request))
+    return {label: value for label, value in found.items() if value is not None}
 
 
 def _field(name: str, described: FieldSpec, hint: Any, default: Any) -> RequestField:

@@ -202,7 +202,7 @@ class GenerationRequest:
             flag=Flag("--width", "PX"),
             api=ApiField({"width": 512}, _cut_side),
             entry=Entry("Size", None, lambda wide, said: size_text(wide, said.own["height"])),
-            usual="the checkpoint's own",
+            usual="the start image's, or the checkpoint's own",
         ),
     )
     height: Side | None = field(
@@ -213,7 +213,7 @@ class GenerationRequest:
             flag=Flag("--height", "PX"),
             api=ApiField({"height": 512}, _cut_side),
             entry=SharedWith("width"),
-            usual="the checkpoint's own",
+            usual="the start image's, or the checkpoint's own",
         ),
     )
     batch_size: Annotated[int, Between(1, 1024)] = field(

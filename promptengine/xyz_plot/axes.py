@@ -6,8 +6,9 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, cast
 
 from promptengine.errors import RequestError
@@ -15,8 +16,8 @@ from promptengine.plugins import ObjectRegistry
 from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import append_hypernetwork
+from promptengine.request.fields import fields_of
 from promptengine.request.request import GenerationRequest
-from promptengine.request.samplers import find_sampler
 from promptengine.validation import check_fields
 
 __all__ = ["AXIS_KINDS", "MOST_VALUES", "Axis", "AxisKind", "AxisValue", "request_at"]
@@ -256,11 +257,6 @@ def _check_hypernetworks(_: GenerationRequest, axis: Axis, registry: Registry) -
             raise registry.unknown("hypernet", name, place=f"in axis {axis.kind}")
 
 
-def _check_samplers(request: GenerationRequest, axis: Axis, _: Registry) -> None:
-    for name in axis.values:
-        find_sampler(str(name), request.scheduler)
-
-
 def _multiply(
     request: GenerationRequest, _: Axis, value: AxisValue, axes: Sequence[Axis]
 ) -> GenerationRequest:
@@ -280,17 +276,23 @@ def _tag_with(tag: Tag, multiplier: float) -> str:
     return f"<{':'.join([tag.kind, name, f'{multiplier:.9g}', *rest[1:]])}>"
 
 
-def _field(
-    name: str,
-) -> Callable[[GenerationRequest, Axis, AxisValue, Sequence[Axis]], GenerationRequest]:
-    """Set a field of the request."""
+def _field_kinds() -> Iterator[AxisKind]:
+    """The kinds that set a field of the request, as its declaration names them."""
+    for own in fields_of(GenerationRequest):
+        if own.spec.axis is not None:
+            yield AxisKind(own.spec.axis, own.type, partial(_set, own.name), _check_field)
 
-    def apply(
-        request: GenerationRequest, _: Axis, value: AxisValue, __: Sequence[Axis]
-    ) -> GenerationRequest:
-        return replace(request, **{name: value})
 
-    return apply
+def _set(
+    name: str, request: GenerationRequest, _: Axis, value: AxisValue, __: Sequence[Axis]
+) -> GenerationRequest:
+    return replace(request, **{name: value})
+
+
+def _check_field(request: GenerationRequest, axis: Axis, _: Registry) -> None:
+    # The request refuses what it cannot be.
+    for value in axis.values:
+        AXIS_KINDS[axis.kind].apply(request, axis, value, ())
 
 
 def _check_kind(kind: AxisKind) -> None:
@@ -315,11 +317,7 @@ AXIS_KINDS: Final[ObjectRegistry[AxisKind]] = ObjectRegistry(
             adds_tags=True,
         ),
         AxisKind("multiplier", float, _multiply),
-        AxisKind("seed", int, _field("seed")),
-        AxisKind("steps", int, _field("steps")),
-        AxisKind("cfg", float, _field("cfg_scale")),
-        AxisKind("sampler", str, _field("sampler"), _check_samplers),
-        AxisKind("clip-skip", int, _field("clip_skip")),
+        *_field_kinds(),
     ),
     spellings=lambda kind: (kind.name,),
     check=_check_kind,
