@@ -54,12 +54,9 @@ def test_the_common_keys(tmp_path: Path) -> None:
     assert (request.cfg_scale, request.width, request.height) == (7.5, 512, 768)
     assert request.clip_skip == 2
     assert found.options == {"randn_source": "CPU", "eta_noise_seed_delta": 31337}
-    assert found.fields == {
-        "subseed": 7,
-        "subseed_strength": 0.5,
-        "seed_resize_from_w": 64,
-        "seed_resize_from_h": 96,
-    }
+    assert (request.variation_seed, request.variation_strength) == (7, 0.5)
+    assert request.seed_resize_from == (64, 96)
+    assert found.fields == {}
     assert found.diagnostics == ()
 
 
