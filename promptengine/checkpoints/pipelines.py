@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import CheckpointError, PromptEngineError
-from promptengine.families import Prediction, family_of_encoders, stated_prediction
+from promptengine.families import FAMILIES, Prediction, family_of_encoders, stated_prediction
 from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 from promptengine.text.tokenizer import clip_tokenizer
 from promptengine.undo import UndoLog
@@ -96,7 +96,8 @@ def pipeline_from_checkpoint(checkpoint: Checkpoint) -> Any:
         "scheduler": _scheduler(checkpoint),
         "text_encoder": checkpoint.text_encoder,
     }
-    if checkpoint.family == "SDXL":
+    encoders = FAMILIES[checkpoint.family].encoders
+    if len(encoders) > 1:
         parts |= {
             "text_encoder_2": checkpoint.text_encoders[1],
             "tokenizer": _tokenizer(_CLIP_PADDING),
@@ -105,7 +106,7 @@ def pipeline_from_checkpoint(checkpoint: Checkpoint) -> Any:
         }
         kinds = diffusers.StableDiffusionXLPipeline, diffusers.StableDiffusionXLInpaintPipeline
     else:
-        padding = _CLIP_PADDING if checkpoint.family == "SD1" else _OPEN_CLIP_PADDING
+        padding = _OPEN_CLIP_PADDING if encoders[0].open_clip else _CLIP_PADDING
         parts |= {
             "tokenizer": _tokenizer(padding),
             "safety_checker": None,

@@ -36,7 +36,7 @@ MOST_PICKLE_BYTES: Final = 16 << 20
 _TORCH_PROTOCOL: Final = 2  # what torch.save writes unless told otherwise
 _MAGIC: Final = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION: Final = 1001
-_LEAST_WORK: Final = 100_000
+_LEAST_WORK: Final = 60_000
 _BYTES_A_STEP: Final = 30
 _CALL_STEPS: Final = 20
 """What a call costs beside its opcode, in opcodes; torch searches its whole list for each."""
