@@ -61,13 +61,13 @@ from .networks.hypernetwork.module import WidthPair as WidthPair
 from .networks.hypernetwork.projection import HypernetworkStack as HypernetworkStack
 from .networks.hypernetwork.projection import Injection as Injection
 from .plugins import register_command as register_command
+from .plugins import register_dialect as register_dialect
 from .plugins import register_grid_axis as register_grid_axis
 from .plugins import register_sampler as register_sampler
 from .plugins import register_scheduler as register_scheduler
 from .plugins import register_upscaler as register_upscaler
 from .prompt.ast import Alternating as Alternating
 from .prompt.ast import Diagnostic as Diagnostic
-from .prompt.ast import Dialect as Dialect
 from .prompt.ast import Fragment as Fragment
 from .prompt.ast import Group as Group
 from .prompt.ast import Node as Node
@@ -80,6 +80,9 @@ from .prompt.ast import Severity as Severity
 from .prompt.ast import Span as Span
 from .prompt.ast import Tag as Tag
 from .prompt.ast import Text as Text
+from .prompt.dialects import Dialect as Dialect
+from .prompt.dialects import DialectName as DialectName
+from .prompt.dialects import ReadPrompt as ReadPrompt
 from .prompt.parser import parse as parse
 from .prompt.schedule import schedule as schedule
 from .registry.open_models import Models as Models

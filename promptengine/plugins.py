@@ -41,6 +41,7 @@ __all__ = [
     "load_plugins",
     "plugins_of",
     "register_command",
+    "register_dialect",
     "register_grid_axis",
     "register_sampler",
     "register_scheduler",
@@ -54,6 +55,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "promptengine.upscalers": "promptengine.images.upscalers:UPSCALERS",
     "promptengine.grid_axes": "promptengine.xyz_plot.axes:AXIS_KINDS",
     "promptengine.commands": "promptengine.cli.main:COMMANDS",
+    "promptengine.dialects": "promptengine.prompt.dialects:DIALECTS",
 }
 """The registry behind each group of entry points, named and not imported: all of them build on this module."""
 
@@ -364,6 +366,19 @@ def register_command(command: object, *, origin: str = _SCRIPT) -> None:
         PluginError: It is no command, or has a name that is taken.
     """
     _registry("promptengine.commands").register(command, Plugin(origin))
+
+
+def register_dialect(dialect: object, *, origin: str = _SCRIPT) -> None:
+    """Add a dialect of the prompt language for the rest of the process.
+
+    Args:
+        dialect: A :class:`promptengine.Dialect`.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no dialect, or has a name or alias that is taken.
+    """
+    _registry("promptengine.dialects").register(dialect, Plugin(origin))
 
 
 @contextmanager

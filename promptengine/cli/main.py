@@ -14,7 +14,7 @@ from promptengine.cli.command import Command
 from promptengine.cli.plugins import PLUGINS
 from promptengine.errors import PromptEngineError
 from promptengine.plugins import ObjectRegistry, short_warnings
-from promptengine.prompt.ast import Dialect
+from promptengine.prompt import DIALECTS
 from promptengine.request.options import NoiseSource
 from promptengine.request.request import (
     GenerationRequest,
@@ -233,8 +233,8 @@ def _add_request(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--dialect",
-        choices=get_args(Dialect),
-        help="extended lets networks change over the steps: <hypernet:ink:0@0,1@0.5>",
+        choices=list(DIALECTS),
+        help="; ".join(f"{one.name} {one.help}" for one in DIALECTS.values() if one.help),
     )
     parser.add_argument(
         "--policy",
@@ -381,7 +381,7 @@ def _add_parse(parser: argparse.ArgumentParser) -> None:
         "--hires-steps", type=int, metavar="N", help="show the schedule of the second pass"
     )
     parser.add_argument("--negative", action="store_true", help="read it as a negative prompt")
-    parser.add_argument("--dialect", choices=get_args(Dialect), default="webui")
+    parser.add_argument("--dialect", choices=list(DIALECTS), default="webui")
     parser.add_argument(
         "--comments",
         action=argparse.BooleanOptionalAction,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
@@ -109,11 +110,8 @@ def prepare_prompts(
         PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` says of prompts.
     """
     with clock.measuring("parse"):
-        comments = request.options.comments
-        prompts = (
-            parse(request.prompt, comments=comments, dialect=request.dialect),
-            parse(request.negative_prompt, comments=comments, negative=True),
-        )
+        read = partial(parse, comments=request.options.comments, dialect=request.dialect)
+        prompts = read(request.prompt), read(request.negative_prompt, negative=True)
     with clock.measuring("plan"):
         plan = make_plan(
             *prompts,

@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 from promptengine.errors import PromptEngineError
 from promptengine.files.size_limits import MOST_HEADER_BYTES, json_object
 from promptengine.prompt import Diagnostic, Tag, parse
+from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 
 __all__ = ["FileFinder", "FileQuery", "hash_list"]
@@ -92,13 +93,14 @@ class FileFinder:
         return named, (Diagnostic("warning", message, None, hint),)
 
     def rename_tags(
-        self, prompt: str, hashes: Mapping[Kind, Mapping[str, str]]
+        self, prompt: str, hashes: Mapping[Kind, Mapping[str, str]], dialect: str = WEBUI
     ) -> tuple[str, tuple[Diagnostic, ...]]:
         """Let the tags of a prompt name the files with the hashes that an infotext lists.
 
         Args:
             prompt: With tags of the kinds in ``hashes``; a tag whose name is not listed stays.
             hashes: By kind, names as infotexts list them (without ``:`` and ``,``) and hashes.
+            dialect: That the prompt is written in.
 
         Returns:
             The prompt, and a remark for every file that has another name or is not the same.
@@ -107,7 +109,7 @@ class FileFinder:
         remarks: dict[Diagnostic, None] = {}
         pieces: list[str] = []
         done = 0
-        for tag in parse(prompt).tags:
+        for tag in parse(prompt, dialect=dialect).tags:
             kind, name = _kind_of(tag), tag.arguments[0]
             listed = {} if kind is None else hashes.get(kind, {})
             digest = listed.get(name.translate(_NOT_LISTED))

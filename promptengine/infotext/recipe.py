@@ -34,6 +34,7 @@ from promptengine.infotext.schedule_types import (
 from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
 from promptengine.infotext.write import skipped_items
 from promptengine.prompt import Diagnostic, Severity
+from promptengine.prompt.dialects import written_dialect
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.request import GenerationRequest, append_hypernetwork
 from promptengine.validation import check_type
@@ -46,6 +47,7 @@ _MOST_NETWORKS: Final = 200
 _ADDED_NETWORK: Final = re.compile(r"AddNet (Module|Model|Weight A|Weight B) ([0-9]{1,3})")
 _SHOWN_CHARACTERS: Final = 80
 _SIZE_STEP: Final = 8
+_SYNTAX: Final = "Prompt syntax"
 
 _DIRECT: Final[Mapping[str, InfotextField]] = {
     "Steps": InfotextField("steps", parse_int),
@@ -148,6 +150,8 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
         left=dict(infotext.entries),
         had_parameters=bool(infotext.entries),
     )
+    if dialect := written_dialect(draft.left.get(_SYNTAX, "")):
+        draft.set(dialect=dialect.name)
     version = draft.left.get("Version", "")
     implied = implied_labels(version, infotext.prompt, draft.left.get("Sampler", ""))
     draft.left = {**{label: str(value) for label, value in implied.items()}, **draft.left}
@@ -455,11 +459,12 @@ def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
             draft.say(f"write {entry.name!r} for {name!r} in the prompts to use this embedding")
     if not any(by_kind.values()):
         return
-    prompt, remarks = draft.finder.rename_tags(draft.request.prompt, by_kind)
+    dialect = draft.request.dialect
+    prompt, remarks = draft.finder.rename_tags(draft.request.prompt, by_kind, dialect)
     draft.set(prompt=prompt)
     draft.diagnostics += remarks
     if isinstance(second := draft.fields.get("hr_prompt"), str):
-        draft.fields["hr_prompt"], remarks = draft.finder.rename_tags(second, by_kind)
+        draft.fields["hr_prompt"], remarks = draft.finder.rename_tags(second, by_kind, dialect)
         draft.diagnostics += remarks
 
 
@@ -468,9 +473,7 @@ def _report_rest(draft: _Draft, infotext: Infotext) -> None:
     if draft.left.get("Version") == MADE_BY_NOVELAI:
         draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
     for key, value in draft.left.items():
-        if key == "Prompt syntax" and value == "extended":
-            draft.set(dialect="extended")
-        elif key == "Prompt syntax" and value != "pe1":
+        if key == _SYNTAX and written_dialect(value) is None:
             draft.say(f"prompt syntax {_shown(value)} is not known; pe1 is used")
         elif key not in RECORDS:
             draft.say(f"the key {key!r} is not understood and is left out: {_shown(value)}")

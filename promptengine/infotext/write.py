@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from promptengine.plugins import Plugin
+from promptengine.prompt import DIALECTS
 from promptengine.request.request import GenerationRequest, NetworkReport
 from promptengine.version import __version__
 
@@ -154,7 +155,7 @@ def generation_entries(
             # One that was asked for beside the sampler stands in front already, and holds.
             if value is not None and (key != "Schedule type" or making.scheduler is None)
         },
-        "Prompt syntax": "extended" if request.dialect == "extended" else None,
+        "Prompt syntax": None if DIALECTS[request.dialect].silent else request.dialect,
         "Plugins": ", ".join(map(str, making.plugins)) or None,
         "Version": f"promptengine {__version__}" if options.name_version else None,
     }

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptengine.prompt.ast import Prompt, Schedule, Tag
+from promptengine.prompt.dialects import DIALECTS
 from promptengine.prompt.schedule import bracketed_tags, schedule
 
 __all__ = ["TagClock", "finite_number", "tag_points", "tag_timelines"]
@@ -19,12 +20,13 @@ def tag_timelines(
     """Return the multipliers of the hypernetworks that change over the steps, call by call.
 
     Args:
-        prompt: Any; only the extended dialect has such networks.
+        prompt: Any; only some dialects have such networks.
         steps: As for :func:`promptengine.request.plan.make_plan`.
         hires_steps: Likewise.
     """
     tags = [tag for tag in prompt.tags if tag.kind == "hypernet"]
-    if not tags or prompt.dialect == "webui":
+    dialect = DIALECTS[prompt.dialect]
+    if not tags or not (dialect.curves or dialect.schedules_tags):
         return {}
     schedules = [schedule(part, steps, hires_steps=hires_steps) for part in prompt.parts]
     clock = TagClock.of(prompt, schedules)
@@ -97,7 +99,7 @@ def _between(points: Sequence[tuple[float, float]], call: float) -> float:
 def tag_points(tag: Tag, prompt: Prompt, clock: TagClock) -> list[tuple[float, float]] | None:
     """Return a hypernetwork's multipliers by call, or None where the tag's cannot be read."""
     _, *rest = tag.arguments
-    if prompt.dialect == "extended" and rest and "@" in rest[0]:
+    if DIALECTS[prompt.dialect].curves and rest and "@" in rest[0]:
         return _points(rest[0], clock.steps)
     constant = finite_number(rest[0]) if rest else 1.0
     return None if constant is None else [(0.0, constant)]

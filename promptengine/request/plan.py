@@ -22,6 +22,7 @@ from promptengine.prompt import (
     parse,
     schedule,
 )
+from promptengine.prompt.dialects import DIALECTS
 from promptengine.prompt.lint import lora_items
 from promptengine.prompt.timelines import TagClock, finite_number, tag_points
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
@@ -240,7 +241,7 @@ def _resolve(
     tag: Tag, prompt: Prompt, registry: Registry, clock: TagClock
 ) -> NetworkUse | LoraUse | _Refusal:
     if tag.kind in LORA_KINDS:
-        curve = prompt.dialect == "extended" and any("@" in item for item in tag.arguments[1:])
+        curve = DIALECTS[prompt.dialect].curves and any("@" in item for item in tag.arguments[1:])
         if curve or clock.changes(tag):
             reason = "LoRAs cannot change over the steps"
             remedy = "write one number" if curve else "take the tag out of the brackets"

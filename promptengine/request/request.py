@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, Protocol, runtime_checkabl
 
 from promptengine.errors import RequestError
 from promptengine.prompt import parse
-from promptengine.prompt.ast import Diagnostic, Dialect, Span
+from promptengine.prompt.ast import Diagnostic, Span
+from promptengine.prompt.dialects import DialectName
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
 from promptengine.request.samplers import find_sampler
 from promptengine.validation import Between, MultipleOf, check_fields, check_type
@@ -215,7 +216,8 @@ class GenerationRequest:
         options: Everything else.
         policy: What to do with a network that cannot be applied.
         dialect: ``webui`` reads the prompt as WebUI does; ``extended`` lets hypernetworks change over
-            the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``.
+            the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``. Plugins
+            may add others.
         networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
             behind those of the tags, in both passes, as they are when the generation begins.
 
@@ -244,7 +246,7 @@ class GenerationRequest:
     start: ImageStart | None = None
     options: Options = field(default_factory=Options)
     policy: Policy = "warn"
-    dialect: Dialect = "webui"
+    dialect: DialectName = "webui"
     networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
@@ -337,7 +339,7 @@ def append_default_hypernetwork(request: GenerationRequest) -> GenerationRequest
         RequestError: No tag can hold the name.
     """
     name = request.options.hypernetwork
-    read = parse(request.prompt, comments=request.options.comments)
+    read = parse(request.prompt, comments=request.options.comments, dialect=request.dialect)
     tags = [tag for tag in read.tags if tag.kind == "hypernet"]
     if name in ("", "None") or any(tag.arguments[0] == name for tag in tags):
         return request

@@ -265,7 +265,7 @@ def _multiply(
 ) -> GenerationRequest:
     """Set the multiplier of every hypernetwork tag."""
     source = request.prompt
-    tags = [tag for tag in parse(source).tags if tag.kind == "hypernet"]
+    tags = [tag for tag in parse(source, dialect=request.dialect).tags if tag.kind == "hypernet"]
     if not tags and not any(AXIS_KINDS[axis.kind].adds_tags for axis in axes):
         message = "axis multiplier: the prompt holds no <hypernet:…> tag and no axis brings one"
         raise RequestError(message, field="multiplier")

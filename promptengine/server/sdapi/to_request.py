@@ -118,7 +118,7 @@ def batch_key(requests: Sequence[GenerationRequest]) -> object:
         return None
     settings = batch_settings(requests[0])
     prompts = [
-        parse(text, comments=r.options.comments)
+        parse(text, comments=r.options.comments, dialect=r.dialect)
         for r in requests
         for text in (r.prompt, r.hires.prompt if r.hires else "")
     ]
@@ -328,7 +328,9 @@ def _side(pixels: int) -> int:
 def _without_tags(request: GenerationRequest) -> GenerationRequest:
     """A request whose prompt is free of tags, and that has no networks by settings either."""
     prompt = request.prompt
-    for tag in reversed(parse(prompt, comments=request.options.comments).tags):
+    for tag in reversed(
+        parse(prompt, comments=request.options.comments, dialect=request.dialect).tags
+    ):
         prompt = prompt[: tag.span.start] + prompt[tag.span.end :]
     options = replace(request.options, hypernetwork="None", lora="None")
     return replace(request, prompt=prompt, options=options)

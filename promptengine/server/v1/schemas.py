@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from promptengine.prompt.ast import Dialect
+from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.prompt.serialize import well_formed
 from promptengine.registry.registry import Kind
 from promptengine.request.request import MaskedContent, Policy, ResizeMode
@@ -28,6 +28,14 @@ __all__ = [
 Text = Annotated[str, BeforeValidator(well_formed, json_schema_input_type=str)]
 
 
+def _name_dialects(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(DIALECTS)
+
+
+DialectText = Annotated[str, Field(json_schema_extra=_name_dialects)]
+"""Checked where the prompt is read."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -40,7 +48,7 @@ class PromptForm(_Strict):
     comments: bool = True
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     hires_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    dialect: Dialect = "webui"
+    dialect: DialectText = WEBUI
 
 
 class DiagnosticForm(BaseModel):
@@ -162,7 +170,7 @@ class JobForm(_Strict):
     checkpoint: Text | None = None
     vae: Text | None = None
     policy: Policy = "strict"
-    dialect: Dialect = "webui"
+    dialect: DialectText = WEBUI
 
 
 class JobStatus(BaseModel):
