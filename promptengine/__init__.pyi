@@ -93,7 +93,6 @@ from .registry.scan import RegistryEntry as RegistryEntry
 from .request.options import Emphasis as Emphasis
 from .request.options import NoiseSource as NoiseSource
 from .request.options import Options as Options
-from .request.plan import LoraUse as LoraUse
 from .request.plan import NetworkUse as NetworkUse
 from .request.plan import Plan as Plan
 from .request.plan import SkippedTag as SkippedTag

@@ -43,6 +43,7 @@ __all__ = [
     "register_command",
     "register_dialect",
     "register_grid_axis",
+    "register_network_kind",
     "register_sampler",
     "register_scheduler",
     "register_upscaler",
@@ -55,6 +56,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "promptengine.upscalers": "promptengine.images.upscalers:UPSCALERS",
     "promptengine.grid_axes": "promptengine.xyz_plot.axes:AXIS_KINDS",
     "promptengine.commands": "promptengine.cli.main:COMMANDS",
+    "promptengine.network_kinds": "promptengine.kinds.table:NETWORK_KINDS",
     "promptengine.dialects": "promptengine.prompt.dialects:DIALECTS",
 }
 """The registry behind each group of entry points, named and not imported: all of them build on this module."""
@@ -379,6 +381,19 @@ def register_dialect(dialect: object, *, origin: str = _SCRIPT) -> None:
         PluginError: It is no dialect, or has a name or alias that is taken.
     """
     _registry("promptengine.dialects").register(dialect, Plugin(origin))
+
+
+def register_network_kind(kind: object, *, origin: str = _SCRIPT) -> None:
+    """Add a kind of networks for the rest of the process.
+
+    Args:
+        kind: A :class:`promptengine.NetworkKind`.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no kind of networks, cannot be used, or has a name or word that is taken.
+    """
+    _registry("promptengine.network_kinds").register(kind, Plugin(origin))
 
 
 @contextmanager

@@ -131,7 +131,7 @@ def prepare_prompts(
             end=len(request.prompt),
         )
         widths = text_widths(*parts.checkpoint.text_encoders)
-        words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
+        words = with_bundled(parts.embeddings.words(widths), stack.words, widths)
     with clock.measuring("encode"), stack.merged(parts.checkpoint.journal):
         guidance = _encode(parts, plan, request, words.table, stack)
     return PreparedPrompts(
@@ -156,7 +156,7 @@ def _encode(
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
-    reading = (request.clip_skip, options.emphasis, options.comma_backtrack, words, stack.loras)
+    reading = (request.clip_skip, options.emphasis, options.comma_backtrack, words, stack.text_key)
 
     def encode(timeline: Schedule) -> Conditioning:
         return parts.encodings.get(

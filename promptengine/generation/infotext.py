@@ -15,6 +15,7 @@ from promptengine.generation.infotext_entries import (
 from promptengine.generation.prepare import PreparedRequest
 from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
+from promptengine.kinds import NETWORK_KINDS
 from promptengine.plugins import Plugin, plugins_of
 from promptengine.prompt import DIALECTS
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
@@ -80,6 +81,7 @@ def _plugins(job: PreparedRequest) -> tuple[Plugin, ...]:
         upscalers.append(job.request.options.image_upscaler)
     return plugins_of(
         (DIALECTS, job.request.dialect),
+        *((NETWORK_KINDS, kind) for one in passes for kind in one.stack.kinds),
         *((SAMPLERS, sampler.name) for sampler in samplers),
         *((SCHEDULERS, scheduler.name) for scheduler in schedulers),
         *((UPSCALERS, upscaler) for upscaler in upscalers),

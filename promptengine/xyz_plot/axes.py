@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from promptengine.errors import RequestError
+from promptengine.kinds import HYPERNETWORK
 from promptengine.plugins import ObjectRegistry
 from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
@@ -251,8 +252,8 @@ def _append_hypernetwork(
 
 def _check_hypernetworks(_: GenerationRequest, axis: Axis, registry: Registry) -> None:
     for name in map(str, axis.values):
-        if not axis.is_none(name) and registry.find("hypernet", name) is None:
-            raise registry.unknown("hypernet", name, place=f"in axis {axis.kind}")
+        if not axis.is_none(name) and registry.find(HYPERNETWORK.name, name) is None:
+            raise registry.unknown(HYPERNETWORK.name, name, place=f"in axis {axis.kind}")
 
 
 def _check_samplers(request: GenerationRequest, axis: Axis, _: Registry) -> None:
@@ -265,7 +266,8 @@ def _multiply(
 ) -> GenerationRequest:
     """Set the multiplier of every hypernetwork tag."""
     source = request.prompt
-    tags = [tag for tag in parse(source, dialect=request.dialect).tags if tag.kind == "hypernet"]
+    found = parse(source, dialect=request.dialect).tags
+    tags = [tag for tag in found if tag.kind in HYPERNETWORK.words]
     if not tags and not any(AXIS_KINDS[axis.kind].adds_tags for axis in axes):
         message = "axis multiplier: the prompt holds no <hypernet:…> tag and no axis brings one"
         raise RequestError(message, field="multiplier")

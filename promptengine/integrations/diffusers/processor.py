@@ -100,7 +100,7 @@ class PromptProcessor:
             clip_skip: As WebUI counts: 1 reads the text model's last layer.
 
         Raises:
-            RequestError: Prompts of one batch name different LoRAs, which change the model's weights.
+            RequestError: Prompts of one batch name different LoRAs or their like, which change the model's weights.
             PromptEngineError: As :meth:`promptengine.Engine.generate` says of prompts.
         """
         prepared: list[PreparedPrompts] = []
@@ -119,7 +119,7 @@ class PromptProcessor:
             with self._journal.block():
                 one = prepare_prompts(self.parts, request, StageTimer(), calls=(calls, None))
             prepared.append(one)
-        if len({id(one.stack.weights) if one.stack.weights else None for one in prepared}) > 1:
+        if len({one.stack.model_key for one in prepared}) > 1:
             message = "the prompts of a batch name different LoRAs; make them one after another"
             raise RequestError(message, field="prompt")
         self.reports = tuple(one.stack.reports for one in prepared)

@@ -13,10 +13,10 @@ from promptengine.generation.prepare import batch_settings, check_supported
 from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.read import read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext
-from promptengine.prompt import parse
+from promptengine.kinds import kind_of_word
+from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
 from promptengine.request.options import SETTINGS, Options
-from promptengine.request.plan import LORA_KINDS
 from promptengine.request.request import (
     GenerationRequest,
     HiresPass,
@@ -113,7 +113,7 @@ def parse_webui_request(
 
 
 def batch_key(requests: Sequence[GenerationRequest]) -> object:
-    """What works must agree in to share a batch, or None; LoRAs change the model for all of it."""
+    """What works must agree in to share a batch, or None; LoRAs and their like change the model for all of it."""
     if len({batch_settings(request) for request in requests}) > 1:
         return None
     settings = batch_settings(requests[0])
@@ -122,8 +122,14 @@ def batch_key(requests: Sequence[GenerationRequest]) -> object:
         for r in requests
         for text in (r.prompt, r.hires.prompt if r.hires else "")
     ]
-    loras = frozenset(t.arguments for p in prompts for t in p.tags if t.kind in LORA_KINDS)
-    return None if settings is None else (settings, loras)
+    networks = frozenset(tag for p in prompts for tag in map(_of_batch, p.tags) if tag)
+    return None if settings is None else (settings, networks)
+
+
+def _of_batch(tag: Tag) -> tuple[str, ...]:
+    """What a tag asks for that all images of a batch share; empty for those that each may have."""
+    kind = kind_of_word(tag.kind)
+    return () if kind is None or kind.per_image else (kind.name, *tag.arguments)
 
 
 def _idle_scripts(fields: GenerationFields) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from promptengine.kinds import model_kinds
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.prompt.serialize import well_formed
-from promptengine.registry.registry import Kind
 from promptengine.request.request import MaskedContent, Policy, ResizeMode
 from promptengine.server.jobs.queue import State
 
@@ -18,6 +18,7 @@ __all__ = [
     "JobForm",
     "JobResult",
     "JobStatus",
+    "KindName",
     "NetworkDetail",
     "NetworkEntry",
     "PromptForm",
@@ -34,6 +35,20 @@ def _name_dialects(schema: dict[str, Any]) -> None:
 
 DialectText = Annotated[str, Field(json_schema_extra=_name_dialects)]
 """Checked where the prompt is read."""
+
+
+def _name_kinds(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(model_kinds())
+
+
+def _known_kind(name: str) -> str:
+    kinds = model_kinds()
+    if name not in kinds:
+        raise ValueError(f"it must be one of {', '.join(kinds)}")
+    return name
+
+
+KindName = Annotated[str, AfterValidator(_known_kind), Field(json_schema_extra=_name_kinds)]
 
 
 class _Strict(BaseModel):
@@ -86,7 +101,7 @@ class ReadPrompt(BaseModel):
 class NetworkEntry(BaseModel):
     """A file of the folders."""
 
-    kind: Kind
+    kind: KindName
     name: str
     aliases: list[str]
     path: str
