@@ -16,7 +16,17 @@ import pytest
 import torch
 from PIL import Image
 
-from promptengine import Engine, GenerationRequest, HiresPass, read_infotext
+from promptengine import (
+    Engine,
+    GenerationRequest,
+    HiresPass,
+    read_infotext,
+    register_command,
+    register_grid_axis,
+    register_sampler,
+    register_scheduler,
+    register_upscaler,
+)
 from promptengine.cli.command import Command
 from promptengine.cli.main import main
 from promptengine.errors import PluginError, RequestError
@@ -34,11 +44,6 @@ from promptengine.plugins import (
     PluginWarning,
     isolated_plugins,
     load_plugins,
-    register_command,
-    register_grid_axis,
-    register_sampler,
-    register_scheduler,
-    register_upscaler,
 )
 from promptengine.request.samplers import SAMPLERS, SigmaSampler, find_sampler
 from promptengine.request.schedulers import SCHEDULERS, Scheduler, find_scheduler

@@ -13,7 +13,7 @@ from promptengine.cli import commands, serve
 from promptengine.cli.command import Command
 from promptengine.cli.plugins import PLUGINS
 from promptengine.errors import PromptEngineError
-from promptengine.plugins import ObjectRegistry, short_warnings
+from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin, short_warnings
 from promptengine.prompt import DIALECTS
 from promptengine.request.options import NoiseSource
 from promptengine.request.request import (
@@ -26,7 +26,7 @@ from promptengine.request.request import (
 from promptengine.version import __version__
 from promptengine.xyz_plot.axes import AXIS_KINDS
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "main", "register_command"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -429,3 +429,16 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
     spellings=lambda command: (command.name,),
 )
 """Every command by its name."""
+
+
+def register_command(command: Command, *, origin: str = SCRIPT) -> None:
+    """Add a command to the command line, for the rest of the process.
+
+    Args:
+        command: The command.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no command, or has a name that is taken.
+    """
+    COMMANDS.register(command, Plugin(origin))

@@ -11,9 +11,17 @@ from promptengine.kinds.embedding import EMBEDDING
 from promptengine.kinds.hypernetwork import HYPERNETWORK
 from promptengine.kinds.kind import ModelKind, NetworkKind
 from promptengine.kinds.lora import LORA
-from promptengine.plugins import ObjectRegistry
+from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
 
-__all__ = ["NETWORK_KINDS", "find_kind", "kind_of_word", "model_kinds", "tag_kinds", "tag_words"]
+__all__ = [
+    "NETWORK_KINDS",
+    "find_kind",
+    "kind_of_word",
+    "model_kinds",
+    "register_network_kind",
+    "tag_kinds",
+    "tag_words",
+]
 
 _WORD: Final = re.compile(r"\w+")
 
@@ -76,3 +84,18 @@ def kind_of_word(word: str) -> NetworkKind | None:
 def tag_words() -> tuple[str, ...]:
     """Return all words that open a tag."""
     return tuple(word for kind in NETWORK_KINDS.values() for word in kind.words)
+
+
+def register_network_kind(kind: NetworkKind, *, origin: str = SCRIPT) -> None:
+    """Add a kind of networks for the rest of the process.
+
+    Registries that are open already know no folders of it.
+
+    Args:
+        kind: The kind.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no kind of networks, cannot be used, or has a name or word that is taken.
+    """
+    NETWORK_KINDS.register(kind, Plugin(origin))

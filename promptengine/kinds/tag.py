@@ -7,6 +7,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from promptengine.errors import RequestError
+from promptengine.validation import check_type
+
 __all__ = [
     "Points",
     "ReadPoints",
@@ -97,7 +100,15 @@ def plain_tag(*words: str, noun: str, article: str = "a", over_steps: bool = Fal
         noun: What a network is called, such as ``hypernetwork``.
         article: Of the noun.
         over_steps: Whether its multiplier may change over the steps.
+
+    Raises:
+        RequestError: No word, or one that is no text.
     """
+    check_type("noun", noun, str)
+    for word in words:
+        check_type("words", word, str)
+    if not words:
+        raise RequestError("words is empty; a tag must have a word that opens it", field="words")
     return TagSyntax(
         words=words,
         read=partial(_read_plain, noun),

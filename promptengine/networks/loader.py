@@ -28,7 +28,7 @@ __all__ = [
 NETWORK_BYTES: Final = 1 << 30
 """What networks of one kind may take in memory: three to ten large hypernetworks in float32."""
 
-T = TypeVar("T")
+_Network = TypeVar("_Network")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,7 +45,7 @@ class NetworkModel:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LoadedUse(Generic[T]):
+class LoadedUse(Generic[_Network]):
     """One use of a network that acts.
 
     Attributes:
@@ -54,7 +54,7 @@ class LoadedUse(Generic[T]):
         digest: SHA-256 of the file in hex.
     """
 
-    network: T
+    network: _Network
     use: NetworkUse
     digest: str
 
@@ -83,7 +83,7 @@ class NetworkEffect:
     words: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
 
 
-class NetworkLoader(Generic[T]):
+class NetworkLoader(Generic[_Network]):
     """Loads the networks of one kind for one model, and lets them act on it.
 
     A kind derives its own from it: :meth:`read` and :meth:`apply` are enough.
@@ -95,9 +95,9 @@ class NetworkLoader(Generic[T]):
 
     def __init__(self, model: NetworkModel, room: int = NETWORK_BYTES) -> None:
         self.model = model
-        self._kept: SizedLRU[tuple[Path, int, int], tuple[T, int]] = SizedLRU(room, _size)
+        self._kept: SizedLRU[tuple[Path, int, int], tuple[_Network, int]] = SizedLRU(room, _size)
 
-    def load(self, entry: RegistryEntry) -> T:
+    def load(self, entry: RegistryEntry) -> _Network:
         """Return the network of a file, from memory if the file is unchanged.
 
         Raises:
@@ -105,14 +105,14 @@ class NetworkLoader(Generic[T]):
             IncompatibleNetworkError: It was made for another model.
         """
 
-        def make() -> tuple[T, int]:
+        def make() -> tuple[_Network, int]:
             network = self.read(entry)
             return network, self.nbytes(network, entry)
 
         # Never by the name inside the file: a training snapshot carries its parent's name.
         return self._kept.get((entry.path, entry.mtime_ns, entry.size), make)[0]
 
-    def read(self, entry: RegistryEntry) -> T:
+    def read(self, entry: RegistryEntry) -> _Network:
         """Read a file for the model.
 
         Raises:
@@ -121,20 +121,20 @@ class NetworkLoader(Generic[T]):
         """
         raise NotImplementedError
 
-    def nbytes(self, network: T, entry: RegistryEntry) -> int:
+    def nbytes(self, network: _Network, entry: RegistryEntry) -> int:
         """Return how much memory a network takes; by default as much as its file."""
         return entry.size
 
-    def idle(self, network: T, use: NetworkUse) -> str:
+    def idle(self, network: _Network, use: NetworkUse) -> str:
         """Say why a use changes nothing; empty where it does."""
         zero = use.multiplier == 0 and not use.unet_multiplier
         return "multiplier is 0" if zero else ""
 
-    def remarks(self, network: T, use: NetworkUse) -> Sequence[Diagnostic]:
+    def remarks(self, network: _Network, use: NetworkUse) -> Sequence[Diagnostic]:
         """Say what a user should know of a network that was loaded."""
         return ()
 
-    def effect(self, uses: Sequence[LoadedUse[T]]) -> NetworkEffect:
+    def effect(self, uses: Sequence[LoadedUse[_Network]]) -> NetworkEffect:
         """Work out what some uses do together; called once for a prompt.
 
         Args:
@@ -147,7 +147,7 @@ class NetworkLoader(Generic[T]):
         )
         return NetworkEffect(lambda changes: self.apply(uses, changes), key)
 
-    def apply(self, uses: Sequence[LoadedUse[T]], changes: Changes) -> None:
+    def apply(self, uses: Sequence[LoadedUse[_Network]], changes: Changes) -> None:
         """Change the model; all that is written into ``changes`` is undone afterwards.
 
         Args:

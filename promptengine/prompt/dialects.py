@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Final, Protocol
 
 from promptengine.errors import RequestError
-from promptengine.plugins import LazyFunction, ObjectRegistry
+from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin
 from promptengine.prompt.ast import Prompt
 from promptengine.validation import check_type, shown
 
@@ -19,6 +19,7 @@ __all__ = [
     "KnownDialect",
     "ReadPrompt",
     "find_dialect",
+    "register_dialect",
     "written_dialect",
 ]
 
@@ -133,3 +134,16 @@ def written_dialect(text: str) -> Dialect | None:
     """Look up which dialect ``Prompt syntax`` of an infotext means; None where it is not here."""
     spelled = (one for one in DIALECTS.values() if text in (one.name, *one.aliases))
     return next(spelled, None)
+
+
+def register_dialect(dialect: Dialect, *, origin: str = SCRIPT) -> None:
+    """Add a dialect of the prompt language for the rest of the process.
+
+    Args:
+        dialect: The dialect.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no dialect, or has a name or alias that is taken.
+    """
+    DIALECTS.register(dialect, Plugin(origin))

@@ -12,14 +12,22 @@ from typing import Final, cast
 
 from promptengine.errors import RequestError
 from promptengine.kinds import HYPERNETWORK
-from promptengine.plugins import ObjectRegistry
+from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
 from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest, append_hypernetwork
 from promptengine.request.samplers import find_sampler
 from promptengine.validation import check_fields
 
-__all__ = ["AXIS_KINDS", "MOST_VALUES", "Axis", "AxisKind", "AxisValue", "request_at"]
+__all__ = [
+    "AXIS_KINDS",
+    "MOST_VALUES",
+    "Axis",
+    "AxisKind",
+    "AxisValue",
+    "register_grid_axis",
+    "request_at",
+]
 
 MOST_VALUES: Final = 1000
 """Of one axis; a longer range is a slip of the keyboard."""
@@ -327,3 +335,16 @@ AXIS_KINDS: Final[ObjectRegistry[AxisKind]] = ObjectRegistry(
 )
 """What can vary, in the order in which it is written into a request: a multiplier is set after the
 prompt holds the tags that it is for."""
+
+
+def register_grid_axis(kind: AxisKind, *, origin: str = SCRIPT) -> None:
+    """Add something that can vary along an axis of a grid, for the rest of the process.
+
+    Args:
+        kind: The kind of axis.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no kind of axis, or has a name that is taken.
+    """
+    AXIS_KINDS.register(kind, Plugin(origin))
