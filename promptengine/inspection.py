@@ -42,7 +42,7 @@ from promptengine.files.weights import (
     read_safetensors,
     unsafe_reason,
 )
-from promptengine.kinds import EMBEDDING, HYPERNETWORK, NETWORK_KINDS, InspectedFile, NetworkKind
+from promptengine.kinds import EMBEDDING, NETWORK_KINDS, InspectedFile, NetworkKind, model_kinds
 from promptengine.registry.scan import read_header
 from promptengine.validation import check_type, cut
 
@@ -182,7 +182,7 @@ def _describe(
     file = InspectedFile(report.path, report.digest, keys, shapes, metadata)
     report = dataclasses.replace(
         report,
-        kind=_kind(file, tensors),
+        kind=_kind(file),
         tensors=len(tensors),
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values())),
@@ -266,25 +266,16 @@ def file_metadata(path: Path) -> Mapping[str, str]:
     return read_header(path).metadata
 
 
-def _kind(file: InspectedFile, tensors: Mapping[str, Tensor]) -> str:
-    from promptengine.networks.hypernetwork.files import FORMAT, STATE_KEY
-    from promptengine.text.textual_inversion.embedding import MOST_VECTORS
+def _kind(file: InspectedFile) -> str:
+    from promptengine.networks.hypernetwork.files import STATE_KEY
 
-    if file.metadata.get("format") == FORMAT:
-        return HYPERNETWORK.inspected
-    if STATE_KEY in file.metadata:
-        return "optimizer state"
     kind: str = detect_kind(file.names)
-    if kind != "unknown":
-        return kind
-    for added in NETWORK_KINDS.values():
-        if added.recognize(file):
-            return added.inspected
-    if len(file.names) == len(tensors) == 1 and set(file.names) == set(tensors):
-        # diffusers names the one tensor of an embedding by its word, which may be any.
-        (only,) = tensors.values()
-        rows = 1 if only.ndim == 1 else len(only) if only.ndim == 2 else 0
-        return EMBEDDING.inspected if 1 <= rows <= MOST_VECTORS else "unknown"
+    if kind == "unknown" and STATE_KEY in file.metadata:
+        return "optimizer state"
+    if kind == "unknown":
+        # Those without tags come last: any tensor may be an embedding, since its name may be any word.
+        every = (one for one in model_kinds().values() if isinstance(one, NetworkKind))
+        return next((one.inspected for one in every if one.recognize(file)), kind)
     return kind
 
 

@@ -28,6 +28,7 @@ CHECKPOINT: Final = ModelKind(
 VAE: Final = ModelKind(
     name="vae",
     noun="VAE",
+    file_kind="vae",
     plural="VAEs",
     folders=("VAE",),
     suffixes=(".pt", ".ckpt", ".safetensors"),

@@ -45,6 +45,7 @@ HYPERNETWORK: Final = NetworkKind(
     ),
     civitai=("hypernet",),
     old_uses=_old_uses,
+    recognize=LazyFunction(f"{_HOME}:is_own_format"),
     describe=LazyFunction(f"{_HOME}:describe_hypernetwork"),
 )
 """Small networks on the inputs of attention."""

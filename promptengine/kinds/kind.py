@@ -44,6 +44,8 @@ class ModelKind:
         aliases: Takes a file's path, and returns other names that the file gives itself.
         index: Name of a file that makes the folder around it one model; empty where there is none.
         page: What WebUI calls its page of cards; empty where it has none.
+        article: Of the noun.
+        file_kind: What ``promptengine inspect`` calls it; by default the noun.
     """
 
     name: str
@@ -55,6 +57,13 @@ class ModelKind:
     aliases: Callable[[Path], tuple[str, ...]] = _no_aliases
     index: str = ""
     page: str = ""
+    article: str = "a"
+    file_kind: str = ""
+
+    @property
+    def inspected(self) -> str:
+        """What ``promptengine inspect`` calls such a file."""
+        return self.file_kind or self.noun
 
 
 class ListedReport(Protocol):
@@ -211,7 +220,6 @@ class NetworkKind(ModelKind):
         civitai: What it is called under ``Hashes``.
         old_uses: Takes the entries of an infotext, removes the keys that programs had for it before
             there were tags, and yields what these name.
-        file_kind: What ``promptengine inspect`` calls it; by default the noun.
         recognize: Whether a file that nothing else knows is of this kind.
         describe: Takes a file, and returns fields of :class:`promptengine.FileReport`; ``notes`` are added
             to those there are.
@@ -227,7 +235,6 @@ class NetworkKind(ModelKind):
     file_digests: Callable[[Path], Iterator[str]] = _no_digests
     civitai: tuple[str, ...] = ()
     old_uses: Callable[[MutableMapping[str, str]], Iterator[OldUse]] = _no_old
-    file_kind: str = ""
     recognize: Callable[[InspectedFile], bool] = _unknown_file
     describe: Callable[[InspectedFile], Mapping[str, Any]] = _nothing_known
     summarize: Callable[[Any], Mapping[Path, FileSummary]] = _no_summaries
@@ -237,11 +244,6 @@ class NetworkKind(ModelKind):
     def words(self) -> tuple[str, ...]:
         """What may open its tag."""
         return () if self.tag is None else self.tag.words
-
-    @property
-    def inspected(self) -> str:
-        """What ``promptengine inspect`` calls such a file."""
-        return self.file_kind or self.noun
 
     @property
     def infotext(self) -> InfotextLabels:

@@ -15,7 +15,7 @@ from promptengine.errors import NetworkFormatError
 from promptengine.files.lru import SizedLRU
 from promptengine.kinds import InspectedFile
 from promptengine.networks.attention import attention_widths, require_fit
-from promptengine.networks.hypernetwork.files import load_hypernetwork
+from promptengine.networks.hypernetwork.files import FORMAT, load_hypernetwork
 from promptengine.networks.hypernetwork.module import Hypernetwork
 from promptengine.networks.loader import (
     NETWORK_BYTES,
@@ -27,7 +27,7 @@ from promptengine.networks.loader import (
 from promptengine.registry.registry import RegistryEntry
 from promptengine.validation import cut
 
-__all__ = ["HypernetworkLoader", "describe_hypernetwork", "hypernetwork_digest"]
+__all__ = ["HypernetworkLoader", "describe_hypernetwork", "hypernetwork_digest", "is_own_format"]
 
 
 class HypernetworkLoader(NetworkLoader[Hypernetwork]):
@@ -95,6 +95,11 @@ def hypernetwork_digest(network: Hypernetwork) -> str:
 
 def _nbytes(network: Hypernetwork) -> int:
     return sum(tensor.nbytes for tensor in network.parameters())
+
+
+def is_own_format(file: InspectedFile) -> bool:
+    """Whether a file says in its metadata that it is a hypernetwork."""
+    return file.metadata.get("format") == FORMAT
 
 
 def describe_hypernetwork(file: InspectedFile) -> Mapping[str, Any]:

@@ -9,12 +9,24 @@ from typing import Any
 from promptengine.errors import NetworkFormatError
 from promptengine.kinds import EMBEDDING, FileSummary, InspectedFile
 from promptengine.registry.registry import Registry
-from promptengine.text.textual_inversion.embedding import widths_text
+from promptengine.text.textual_inversion.embedding import MOST_VECTORS, widths_text
 from promptengine.text.textual_inversion.files import load_embedding
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.validation import cut
 
-__all__ = ["describe_embedding", "summarize_embeddings"]
+__all__ = ["describe_embedding", "is_one_word", "summarize_embeddings"]
+
+
+def is_one_word(file: InspectedFile) -> bool:
+    """Whether a file holds one tensor that can be an embedding.
+
+    diffusers names the one tensor of an embedding by its word, which may be any.
+    """
+    if len(file.shapes) != 1 or list(file.names) != list(file.shapes):
+        return False
+    (shape,) = file.shapes.values()
+    rows = 1 if len(shape) == 1 else shape[0] if len(shape) == 2 else 0
+    return 1 <= rows <= MOST_VECTORS
 
 
 def describe_embedding(file: InspectedFile) -> Mapping[str, Any]:
