@@ -249,7 +249,9 @@ def _rule(rule: object) -> str:
     if isinstance(rule, MultipleOf):
         return f", a multiple of {rule.divisor}"
     if isinstance(rule, KnownDialect):
-        return f", one of {', '.join(_code(repr(name)) for name in DIALECTS.builtins)} or a plugin's"
+        return (
+            f", one of {', '.join(_code(repr(name)) for name in DIALECTS.builtins)} or a plugin's"
+        )
     raise PluginError(f"no words for {rule!r}")
 
 
