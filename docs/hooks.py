@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 import promptengine
 from promptengine.cli.main import _parser
+from promptengine.prompt.dialects import DIALECTS, KnownDialect
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import Options, Setting
@@ -249,6 +250,10 @@ def _rule(rule: object) -> str:
         return f", {rule.low:,} to {rule.high:,}"
     if isinstance(rule, MultipleOf):
         return f", a multiple of {rule.divisor}"
+    if isinstance(rule, KnownDialect):
+        return (
+            f", one of {', '.join(_code(repr(name)) for name in DIALECTS.builtins)} or a plugin's"
+        )
     raise PluginError(f"no words for {rule!r}")
 
 

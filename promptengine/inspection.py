@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from promptengine.errors import CheckpointError, NetworkFormatError
+from promptengine.errors import CheckpointError
 from promptengine.families import (
     FAMILIES,
     VAE_PREFIX,
@@ -35,7 +35,6 @@ from promptengine.families import (
 from promptengine.files.hashing import sha256
 from promptengine.files.weights import (
     FileFormat,
-    FileKind,
     detect_kind,
     file_format,
     is_plain_tensor,
@@ -43,28 +42,24 @@ from promptengine.files.weights import (
     read_safetensors,
     unsafe_reason,
 )
-from promptengine.networks.lora.types import LoraSummary, summarize
+from promptengine.kinds import EMBEDDING, NETWORK_KINDS, InspectedFile, NetworkKind, model_kinds
 from promptengine.registry.scan import read_header
-from promptengine.validation import check_type
+from promptengine.validation import check_type, cut
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from promptengine.networks.hypernetwork.module import Hypernetwork
 
 __all__ = [
     "FileReport",
-    "LoraSummary",
     "file_metadata",
     "inspect_file",
     "size_of_checkpoint",
-    "summarize_lora",
 ]
 
 _DIGEST_LENGTH: Final = 10
 _LATENT_CHANNELS: Final = 4
 _MOST_BYTES_LOOKED_AT: Final = 1 << 30
-_LONGEST_METADATA: Final = 400
 
 
 @dataclass(frozen=True)
@@ -73,7 +68,8 @@ class FileReport:
 
     Attributes:
         path: The file.
-        kind: What it holds.
+        kind: What it holds: a kind of networks as its object names it, such as ``hypernetwork``, or
+            ``checkpoint``, ``vae``, ``optimizer state`` or ``unknown``.
         format: How it is written.
         size: Bytes.
         digest: First 10 hexadecimal digits of the content's SHA-256, as WebUI shows them.
@@ -97,7 +93,7 @@ class FileReport:
     """
 
     path: Path
-    kind: FileKind
+    kind: str
     format: FileFormat | Literal["image"]
     size: int
     digest: str
@@ -172,7 +168,8 @@ def _inspect_image(path: Path) -> FileReport | None:
     if not is_image(path):
         return None
     report = FileReport(path, "unknown", "image", path.stat().st_size, _short_digest(path))
-    return _describe_embedding(report)
+    file = InspectedFile(path, report.digest, is_image=True)
+    return _describe_network(report, EMBEDDING, file)
 
 
 def _describe(
@@ -181,23 +178,21 @@ def _describe(
     metadata: Mapping[str, str],
     keys: list[object] | list[str],
 ) -> FileReport:
+    shapes = {name.removeprefix("state_dict."): tuple(t.shape) for name, t in tensors.items()}
+    file = InspectedFile(report.path, report.digest, keys, shapes, metadata)
     report = dataclasses.replace(
         report,
-        kind=_kind(metadata, keys, tensors),
+        kind=_kind(file),
         tensors=len(tensors),
         parameters=sum(tensor.numel() for tensor in tensors.values()),
         dtypes=dict(Counter(str(t.dtype).removeprefix("torch.") for t in tensors.values())),
-        metadata={name: _cut(text) for name, text in metadata.items()},
+        metadata={name: cut(text) for name, text in metadata.items()},
         notes=tuple(_number_notes(report.size, tensors)),
     )
-    shapes = {name.removeprefix("state_dict."): tuple(t.shape) for name, t in tensors.items()}
+    for kind in NETWORK_KINDS.values():
+        if report.kind == kind.inspected:
+            return _describe_network(report, kind, file)
     match report.kind:
-        case "embedding":
-            report = _describe_embedding(report)
-        case "hypernetwork":
-            report = _describe_network(report)
-        case "lora":
-            report = _describe_lora(report, summarize(shapes, metadata))
         case "checkpoint":
             report = _describe_checkpoint(report, shapes, metadata)
         case "vae":
@@ -271,128 +266,24 @@ def file_metadata(path: Path) -> Mapping[str, str]:
     return read_header(path).metadata
 
 
-def summarize_lora(path: Path) -> LoraSummary:
-    """Tells what a LoRA in safetensors holds from its header alone; nothing of any other file."""
-    header = read_header(path)
-    return summarize(header.shapes, header.metadata)
+def _kind(file: InspectedFile) -> str:
+    from promptengine.networks.hypernetwork.files import STATE_KEY
 
-
-def _describe_lora(report: FileReport, summary: LoraSummary) -> FileReport:
-    notes = list(report.notes)
-    if summary.misfit is not None:
-        notes.append(f"it cannot be used: {summary.misfit}")
-    if summary.whole:
-        notes.append(
-            f"{summary.whole} of its weights were trained whole (modules_to_save, biases); they are not "
-            "applied"
-        )
-    if summary.words:
-        notes.append(f"it brings embeddings along for {', '.join(map(repr, summary.words))}")
-    if summary.foreign and summary.misfit is None:
-        notes.append(
-            f"{len(summary.foreign)} of its modules are in no Stable Diffusion 1 model, the first "
-            f"{_cut(summary.foreign[0])!r}"
-        )
-    return dataclasses.replace(
-        report, layers=summary.lines(), base_model=summary.base_model, notes=tuple(notes)
-    )
-
-
-def _kind(
-    metadata: Mapping[str, str], keys: list[object] | list[str], tensors: Mapping[str, Tensor]
-) -> FileKind:
-    from promptengine.networks.hypernetwork.files import FORMAT, STATE_KEY
-    from promptengine.text.textual_inversion.embedding import MOST_VECTORS
-
-    if metadata.get("format") == FORMAT:
-        return "hypernetwork"
-    if STATE_KEY in metadata:
+    kind: str = detect_kind(file.names)
+    if kind == "unknown" and STATE_KEY in file.metadata:
         return "optimizer state"
-    kind = detect_kind(keys)
-    if kind == "unknown" and len(keys) == len(tensors) == 1 and set(keys) == set(tensors):
-        # diffusers names the one tensor of an embedding by its word, which may be any.
-        (only,) = tensors.values()
-        rows = 1 if only.ndim == 1 else len(only) if only.ndim == 2 else 0
-        return "embedding" if 1 <= rows <= MOST_VECTORS else "unknown"
+    if kind == "unknown":
+        # Those without tags come last: any tensor may be an embedding, since its name may be any word.
+        every = (one for one in model_kinds().values() if isinstance(one, NetworkKind))
+        return next((one.inspected for one in every if one.recognize(file)), kind)
     return kind
 
 
-def _describe_embedding(report: FileReport) -> FileReport:
-    from promptengine.text.textual_inversion.embedding import widths_text
-    from promptengine.text.textual_inversion.files import load_embedding
-
-    try:
-        embedding = load_embedding(report.path, digest=report.digest)
-    except NetworkFormatError as failure:
-        note = f"it cannot be used: {failure}"
-        return dataclasses.replace(report, notes=(*report.notes, note))
-    if embedding is None:
-        return dataclasses.replace(report, notes=("an image without an embedding in it",))
-    notes = list(report.notes)
-    in_image = report.format == "image"
-    inside = embedding.name if in_image else report.metadata.get("name", report.path.stem)
-    if inside != report.path.stem:
-        used = "it" if in_image else "the file's"
-        notes.append(f"the name inside, {_cut(inside)!r}, is not the file's; prompts use {used}")
-    known = {
-        "step": embedding.step,
-        "sd_checkpoint": embedding.sd_checkpoint,
-        "sd_checkpoint_name": embedding.sd_checkpoint_name,
-    }
-    read = {name: _cut(str(value)) for name, value in known.items() if value is not None}
-    return dataclasses.replace(
-        report,
-        kind="embedding",
-        tensors=report.tensors or len(embedding.parts),
-        parameters=report.parameters or sum(part.numel() for part in embedding.parts),
-        dtypes=report.dtypes or {"float32": len(embedding.parts)},
-        vectors=f"{embedding.count} of {widths_text(embedding.widths)}",
-        metadata={**report.metadata, **read},
-        notes=tuple(notes),
-    )
-
-
-def _describe_network(report: FileReport) -> FileReport:
-    from promptengine.networks.hypernetwork.files import load_hypernetwork
-
-    try:
-        network = load_hypernetwork(report.path)
-    except NetworkFormatError as failure:
-        note = f"it cannot be used: {failure}"
-        return dataclasses.replace(report, notes=(*report.notes, note))
-    notes = list(report.notes)
-    if network.name != report.path.stem:
-        notes.append(
-            f"the name inside, {_cut(network.name)!r}, is not the file's; prompts use the file's"
-        )
-    known = {
-        "name": network.name,
-        "step": network.step,
-        "sd_checkpoint": network.sd_checkpoint,
-        "sd_checkpoint_name": network.sd_checkpoint_name,
-        **dataclasses.asdict(network.settings),
-        **network.extra,
-    }
-    return dataclasses.replace(
-        report,
-        layers=tuple(_layer_lines(network)),
-        metadata={name: _cut(str(value)) for name, value in known.items() if value is not None},
-        notes=tuple(notes),
-    )
-
-
-def _layer_lines(network: Hypernetwork) -> Iterator[str]:
-    from torch import nn
-
-    for width in network.widths:
-        pair = network.pair(width)
-        names = [
-            f"Linear {module.in_features}→{module.out_features}"
-            if isinstance(module, nn.Linear)
-            else type(module).__name__
-            for module in (pair.key.linear if pair else ())
-        ]
-        yield f"{width}: {', '.join(names)}"
+def _describe_network(report: FileReport, kind: NetworkKind, file: InspectedFile) -> FileReport:
+    """A network's report, with what its kind tells of it."""
+    told = dict(kind.describe(file))
+    notes = (*report.notes, *told.pop("notes", ()))
+    return dataclasses.replace(report, notes=notes, **told)
 
 
 def _number_notes(size: int, tensors: Mapping[str, Tensor]) -> Iterator[str]:
@@ -444,10 +335,6 @@ def _is_flat_list(value: object) -> bool:
 
 def _short_digest(path: Path) -> str:
     return sha256(path)[:_DIGEST_LENGTH]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_METADATA else text[: _LONGEST_METADATA - 1] + "…"
 
 
 def size_of_checkpoint(path: Path, config: Path | None = None) -> int:

@@ -32,6 +32,7 @@ from promptengine.errors import PluginError
 
 __all__ = [
     "GROUPS",
+    "SCRIPT",
     "LazyFunction",
     "ObjectRegistry",
     "Plugin",
@@ -40,11 +41,6 @@ __all__ = [
     "isolated_plugins",
     "load_plugins",
     "plugins_of",
-    "register_command",
-    "register_grid_axis",
-    "register_sampler",
-    "register_scheduler",
-    "register_upscaler",
     "short_warnings",
 ]
 
@@ -54,6 +50,8 @@ GROUPS: Final[Mapping[str, str]] = {
     "promptengine.upscalers": "promptengine.images.upscalers:UPSCALERS",
     "promptengine.grid_axes": "promptengine.xyz_plot.axes:AXIS_KINDS",
     "promptengine.commands": "promptengine.cli.main:COMMANDS",
+    "promptengine.network_kinds": "promptengine.kinds.table:NETWORK_KINDS",
+    "promptengine.dialects": "promptengine.prompt.dialects:DIALECTS",
 }
 """The registry behind each group of entry points, named and not imported: all of them build on this module."""
 
@@ -82,7 +80,8 @@ class Plugin:
         return f"{self.name} {self.version}".strip()
 
 
-_SCRIPT: Final = "script"
+SCRIPT: Final = "script"
+"""What a script that registers objects is called where it does not say."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -299,71 +298,6 @@ def plugins_of(*used: tuple[ObjectRegistry[Any], str]) -> tuple[Plugin, ...]:
 
 def _registry(group: str) -> ObjectRegistry[object]:
     return cast("ObjectRegistry[object]", pkgutil.resolve_name(GROUPS[group]))
-
-
-def register_sampler(sampler: object, *, origin: str = _SCRIPT) -> None:
-    """Add a sampler for the rest of the process.
-
-    Args:
-        sampler: A :class:`promptengine.request.samplers.SigmaSampler` or ``TimestepSampler``.
-        origin: Who adds it, as infotexts shall say.
-
-    Raises:
-        PluginError: It is no sampler, or has a name or alias that is taken.
-    """
-    _registry("promptengine.samplers").register(sampler, Plugin(origin))
-
-
-def register_scheduler(scheduler: object, *, origin: str = _SCRIPT) -> None:
-    """Add a schedule type for the rest of the process.
-
-    Args:
-        scheduler: A :class:`promptengine.request.schedulers.Scheduler`.
-        origin: Who adds it, as infotexts shall say.
-
-    Raises:
-        PluginError: It is no schedule type, or has a name, label or alias that is taken.
-    """
-    _registry("promptengine.schedulers").register(scheduler, Plugin(origin))
-
-
-def register_upscaler(upscaler: object, *, origin: str = _SCRIPT) -> None:
-    """Add an upscaler for the rest of the process.
-
-    Args:
-        upscaler: A :class:`promptengine.images.upscalers.PixelUpscaler` or ``LatentUpscaler``.
-        origin: Who adds it, as infotexts shall say.
-
-    Raises:
-        PluginError: It is no upscaler, or has a name that is taken.
-    """
-    _registry("promptengine.upscalers").register(upscaler, Plugin(origin))
-
-
-def register_grid_axis(kind: object, *, origin: str = _SCRIPT) -> None:
-    """Add something that can vary along an axis of a grid, for the rest of the process.
-
-    Args:
-        kind: A :class:`promptengine.xyz_plot.axes.AxisKind`.
-        origin: Who adds it.
-
-    Raises:
-        PluginError: It is no kind of axis, or has a name that is taken.
-    """
-    _registry("promptengine.grid_axes").register(kind, Plugin(origin))
-
-
-def register_command(command: object, *, origin: str = _SCRIPT) -> None:
-    """Add a command to the command line, for the rest of the process.
-
-    Args:
-        command: A :class:`promptengine.cli.command.Command`.
-        origin: Who adds it.
-
-    Raises:
-        PluginError: It is no command, or has a name that is taken.
-    """
-    _registry("promptengine.commands").register(command, Plugin(origin))
 
 
 @contextmanager

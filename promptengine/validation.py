@@ -29,9 +29,10 @@ from typing import (
 
 from promptengine.errors import RequestError
 
-__all__ = ["Between", "MultipleOf", "Rule", "check_fields", "check_type", "shown"]
+__all__ = ["Between", "MultipleOf", "Rule", "check_fields", "check_type", "cut", "shown"]
 
 _SHOWN: Final = 60
+_LONGEST_TEXT: Final = 400
 _WORDS: Final[Mapping[object, str]] = {
     bool: "True or False",
     int: "a whole number",
@@ -241,3 +242,8 @@ def shown(value: object) -> str:
     except ValueError:  # Python does not write numbers of thousands of digits
         text = "a number too long to show"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def cut(text: str) -> str:
+    """Return a text, cut where it is longer than 400 characters."""
+    return text if len(text) <= _LONGEST_TEXT else text[: _LONGEST_TEXT - 1] + "…"

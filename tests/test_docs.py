@@ -21,6 +21,7 @@ from PIL import Image
 
 from promptengine.cli.main import _parser  # pyright: ignore[reportPrivateUsage]
 from promptengine.networks.hypernetwork.files import save_hypernetwork
+from promptengine.plugins import isolated_plugins
 from tests.checkpoints.diffusers_pipelines import pipeline
 from tests.checkpoints.original import tiny
 from tests.conftest import CHECKPOINT, NETWORKS
@@ -69,7 +70,8 @@ def test_the_examples_run(
             save_hypernetwork(random_network([64, 128]), ink)
         else:
             shutil.copy(NETWORKS / "hn-relu.pt", ink)
-        exec(compile(example, named(page), "exec"), names)
+        with isolated_plugins():
+            exec(compile(example, named(page), "exec"), names)
         said = capsys.readouterr().out
         if "print(attachment.networks)" in example:
             assert "name='ink', multiplier=0.8, applied=True" in said

@@ -11,9 +11,10 @@ from torch import nn
 
 from promptengine.errors import NetworkFormatError
 from promptengine.files.hashing import sha256
-from promptengine.inspection import inspect_file, summarize_lora
+from promptengine.inspection import inspect_file
 from promptengine.networks.hypernetwork.files import save_hypernetwork
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
+from promptengine.networks.lora.kind import summarize_lora
 from tests.networks.builders import random_network
 from tests.text.textual_inversion.builders import as_json, vectors, write_text_image
 

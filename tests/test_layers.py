@@ -14,7 +14,9 @@ PACKAGE = Path(__file__).parent.parent / "promptengine"
 LAYERS: list[set[str]] = [
     {"errors", "version", "interrupt", "undo"},
     {"validation", "plugins"},
-    {"prompt", "files", "accel"},
+    {"files", "accel"},
+    {"kinds"},
+    {"prompt"},
     {"registry", "families"},
     {"request"},
     {"text", "networks", "sampling", "infotext"},
@@ -37,6 +39,7 @@ TORCH_FREE = {
         "undo",
         "validation",
         "plugins",
+        "kinds",
         "prompt",
         "files",
         "registry",

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,17 @@ import pytest
 import torch
 from PIL import Image
 
-from promptengine import Engine, GenerationRequest, HiresPass, read_infotext
+from promptengine import (
+    Engine,
+    GenerationRequest,
+    HiresPass,
+    read_infotext,
+    register_command,
+    register_grid_axis,
+    register_sampler,
+    register_scheduler,
+    register_upscaler,
+)
 from promptengine.cli.command import Command
 from promptengine.cli.main import main
 from promptengine.errors import PluginError, RequestError
@@ -34,22 +44,14 @@ from promptengine.plugins import (
     PluginWarning,
     isolated_plugins,
     load_plugins,
-    register_command,
-    register_grid_axis,
-    register_sampler,
-    register_scheduler,
-    register_upscaler,
 )
 from promptengine.request.samplers import SAMPLERS, SigmaSampler, find_sampler
 from promptengine.request.schedulers import SCHEDULERS, Scheduler, find_scheduler
 from promptengine.xyz_plot.axes import Axis, AxisKind, request_at
+from tests.plugin_packages import Install, install_example, installer, lay_out
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "plugin"
 EULER = LazyFunction("promptengine.sampling.algorithms.euler:sample_euler")
 SMALL = GenerationRequest(prompt="a red house", steps=3, seed=5, width=32, height=32)
-
-Groups = Mapping[str, Mapping[str, str]]
-Install = Callable[..., Path]
 
 
 @pytest.fixture(autouse=True)
@@ -61,40 +63,13 @@ def isolated(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Put a package into a folder on the path, with what tells importlib.metadata about it."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-
-    def put(name: str, groups: Groups, source: str, version: str = "1.0") -> Path:
-        lay_out(folder, name, groups, source, version)
-        monkeypatch.syspath_prepend(folder)
-        monkeypatch.delitem(sys.modules, name.replace("-", "_"), raising=False)
-        return folder
-
-    return put
-
-
-def lay_out(folder: Path, name: str, groups: Groups, source: str, version: str) -> None:
-    module = name.replace("-", "_")
-    (folder / f"{module}.py").write_text(source)
-    info = folder / f"{module}-{version}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-    lines = [
-        line
-        for group, entries in groups.items()
-        for line in (f"[{group}]", *(f"{key} = {value}" for key, value in entries.items()))
-    ]
-    (info / "entry_points.txt").write_text("\n".join(lines))
+    return installer(tmp_path / "site", monkeypatch)
 
 
 @pytest.fixture
 def example(install: Install) -> Path:
     """The example of the repository, installed."""
-    tomllib: Any = pytest.importorskip("tomllib")
-    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
-    source = (EXAMPLE / "promptengine_ralston.py").read_text()
-    return install(project["name"], project["entry-points"], source, project["version"])
+    return install_example(install, "plugin")
 
 
 SOURCE = """

@@ -25,12 +25,17 @@ from promptengine.cli.render import (
 )
 from promptengine.errors import RequestError
 from promptengine.files.hashing import default_cache_file
-from promptengine.inspection import summarize_lora
+from promptengine.kinds import (
+    HYPERNETWORK,
+    NETWORK_KINDS,
+    FileSummary,
+    NetworkKind,
+    model_kinds,
+)
 from promptengine.prompt import Diagnostic, Prompt, parse
 from promptengine.prompt.serialize import prompt_document, well_formed
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import (
-    KINDS,
     Kind,
     Registry,
     RegistryEntry,
@@ -127,49 +132,32 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
 def networks(options: argparse.Namespace) -> int:
     """``promptengine networks``: list what the models folder holds."""
     registry = Registry.open(folders_of(options), cache_file=default_cache_file())
-    words = _words(registry)
+    summaries = {
+        kind.name: kind.summarize(registry)
+        for kind in model_kinds().values()
+        if isinstance(kind, NetworkKind)
+    }
+    hidden = {kind.name for kind in NETWORK_KINDS.values() if kind.needs_summary}
     entries = [
         entry
-        for kind in KINDS
+        for kind in model_kinds()
         for entry in registry.entries(kind)
-        if kind != "embedding" or entry.path in words
+        if kind not in hidden or entry.path in summaries[kind]
     ]
+    found = {path: one for some in summaries.values() for path, one in some.items()}
     if options.json:
-        told = [_entry_as_json(entry, registry, words) for entry in entries]
+        told = [_entry_as_json(entry, registry, found.get(entry.path)) for entry in entries]
         print(json.dumps(well_formed(told), indent=2))
     else:
-        show_networks(entries, registry.clashes, options.models, words)
+        show_networks(entries, registry.clashes, options.models, found)
     registry.digests.save()
     return 0
 
 
-def _words(registry: Registry) -> dict[Path, dict[str, Any]]:
-    """What each file of an embedding holds, or why it cannot be used; images that hold none are
-    left out.
-    """
-    if not registry.entries("embedding"):
-        return {}
-    from promptengine.text.textual_inversion.loader import EmbeddingCache
-
-    words = EmbeddingCache(registry).words()
-    found: dict[Path, dict[str, Any]] = {
-        misfit.path: {"word": misfit.name, "vectors": 0, "widths": [], "misfit": misfit.reason}
-        for misfit in words.misfits
-        if misfit.path is not None
-    }
-    for word in words.table.embeddings:
-        if word.path is not None:
-            widths = list(word.widths)
-            read = {"word": word.name, "vectors": word.count, "widths": widths, "misfit": None}
-            found[word.path] = read
-    return found
-
-
 def _entry_as_json(
-    entry: RegistryEntry, registry: Registry, words: Mapping[Path, dict[str, Any]]
+    entry: RegistryEntry, registry: Registry, summary: FileSummary | None
 ) -> dict[str, Any]:
     image = preview(entry)
-    lora = summarize_lora(entry.path) if entry.kind == "lora" else None
     fields: dict[str, Any] = {
         "kind": entry.kind,
         "name": entry.name,
@@ -179,11 +167,11 @@ def _entry_as_json(
         "aliases": list(entry.aliases),
         "preview": None if image is None else str(image),
         "description": description(entry),
-        "layers": [] if lora is None else list(lora.lines()),
-        "base_model": None if lora is None else lora.base_model,
-        "misfit": None if lora is None else lora.misfit,
+        "layers": [],
+        "base_model": None,
+        "misfit": None,
     }
-    return fields | words.get(entry.path, {})
+    return fields | ({} if summary is None else dict(summary.facts))
 
 
 def folders_of(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
@@ -198,7 +186,7 @@ def folders_of(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
         message = f"--hypernetwork-dir: no such folder: {options.hypernetwork_dir}"
         raise RequestError(message, field="hypernetwork_dir")
     folders = folders_below(options.models)
-    folders["hypernet"].insert(0, options.hypernetwork_dir)
+    folders[HYPERNETWORK.name].insert(0, options.hypernetwork_dir)
     return folders
 
 

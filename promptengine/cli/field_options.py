@@ -67,8 +67,8 @@ def flagged_fields(owner: type) -> Iterator[tuple[RequestField, Flag]]:
 def _settings(own: RequestField, flag: Flag) -> dict[str, Any]:
     if own.type is bool:
         return {"action": argparse.BooleanOptionalAction}
-    if own.choices:
-        return {"choices": own.choices}
+    if choices := own.choices or (flag.choices and flag.choices()):
+        return {"choices": choices}
     if flag.read is not None:
         return {"type": _reader(flag.read), "metavar": flag.metavar}
     return {"type": Path if own.type is ImageValue else own.type, "metavar": flag.metavar}

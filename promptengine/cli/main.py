@@ -14,8 +14,8 @@ from promptengine.cli.command import Command
 from promptengine.cli.field_options import add_fields
 from promptengine.cli.plugins import PLUGINS
 from promptengine.errors import PromptEngineError
-from promptengine.plugins import ObjectRegistry, short_warnings
-from promptengine.prompt.ast import Dialect
+from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin, short_warnings
+from promptengine.prompt import DIALECTS
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import NoiseSource
@@ -23,7 +23,7 @@ from promptengine.request.request import GenerationRequest
 from promptengine.version import __version__
 from promptengine.xyz_plot.axes import AXIS_KINDS
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "main", "register_command"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -327,7 +327,7 @@ def _add_parse(parser: argparse.ArgumentParser) -> None:
         "--hires-steps", type=int, metavar="N", help="show the schedule of the second pass"
     )
     parser.add_argument("--negative", action="store_true", help="read it as a negative prompt")
-    parser.add_argument("--dialect", choices=get_args(Dialect), default="webui")
+    parser.add_argument("--dialect", choices=list(DIALECTS), default="webui")
     parser.add_argument(
         "--comments",
         action=argparse.BooleanOptionalAction,
@@ -375,3 +375,16 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
     spellings=lambda command: (command.name,),
 )
 """Every command by its name."""
+
+
+def register_command(command: Command, *, origin: str = SCRIPT) -> None:
+    """Add a command to the command line, for the rest of the process.
+
+    Args:
+        command: The command.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no command, or has a name that is taken.
+    """
+    COMMANDS.register(command, Plugin(origin))

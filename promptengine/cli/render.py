@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text as Styled
 from rich.tree import Tree
 
-from promptengine.inspection import summarize_lora
+from promptengine.kinds import FileSummary
 from promptengine.prompt import (
     Alternating,
     Break,
@@ -309,7 +309,7 @@ def show_networks(
     entries: Sequence[RegistryEntry],
     clashes: Sequence[Clash],
     models: Path,
-    words: Mapping[Path, Mapping[str, Any]],
+    summaries: Mapping[Path, FileSummary],
 ) -> None:
     """Print a table of model files, and the clashes between their names.
 
@@ -317,8 +317,7 @@ def show_networks(
         entries: The files.
         clashes: Warnings.
         models: Where they were looked for.
-        words: Of embeddings by path: ``word``, ``vectors``, ``widths``, and ``misfit``, the reason why
-            one cannot be used.
+        summaries: What networks hold, by path.
     """
     console = _console()
     if not entries:
@@ -332,7 +331,7 @@ def show_networks(
                 Styled(entry.kind, "magenta"),
                 Styled(printable(entry.name), "bold"),
                 f"{entry.size / 1e6:.1f}",
-                _holds(entry, words.get(entry.path)),
+                _holds(summaries.get(entry.path)),
                 _lines(description(entry).replace("\r\n", "\n").strip()),
             )
         console.print(table)
@@ -340,22 +339,13 @@ def show_networks(
         _console(to_stderr=True).print(Styled(f"warning: {printable(str(clash))}", "yellow"))
 
 
-def _holds(entry: RegistryEntry, word: Mapping[str, Any] | None) -> Styled:
-    """What a LoRA changes and was made for, or the vectors of an embedding; nothing of other kinds."""
-    if entry.kind == "lora":
-        summary = summarize_lora(entry.path)
-        if summary.misfit is not None:
-            return Styled(printable(f"not usable: {summary.misfit}"), "yellow")
-        model = () if summary.base_model is None else (f"for {summary.base_model}",)
-        return Styled(printable("; ".join((*summary.lines(), *model))), "dim")
-    if word is None:
+def _holds(summary: FileSummary | None) -> Styled:
+    """What a network holds, or why it cannot be used; nothing of files without a summary."""
+    if summary is None:
         return Styled()
-    if word["misfit"] is not None:
-        return Styled(printable(f"not usable: {word['misfit']}"), "yellow")
-    widths = " and ".join(map(str, word["widths"]))
-    called = "" if word["word"] == entry.name else f", word {printable(word['word'])}"
-    count = word["vectors"]
-    return Styled(f"{count} vector{'s' if count > 1 else ''} of width {widths}{called}", "green")
+    if summary.problem is not None:
+        return Styled(printable(f"not usable: {summary.problem}"), "yellow")
+    return Styled(printable(summary.text), "dim")
 
 
 def show_file(report: FileReport) -> None:

@@ -16,6 +16,7 @@ from typing import Final, Literal
 
 from promptengine.families.specs import FAMILIES, Family
 from promptengine.files.weights import detect_kind
+from promptengine.kinds import NETWORK_KINDS, VAE
 
 __all__ = [
     "CLIP_PREFIX",
@@ -94,13 +95,6 @@ _PACKED: Final = (
     ((".qweight", ".qzeros"), "quantized to 4 or 8 bits"),
 )
 _SUPPORTED: Final = "Stable Diffusion 1 and 2 and SDXL are supported"
-_KINDS: Final = {
-    "hypernetwork": "a hypernetwork",
-    "lora": "a LoRA",
-    "embedding": "an embedding",
-    "vae": "a VAE",
-    "optimizer state": "the state of an optimizer",
-}
 
 
 def detect_family(shapes: Shapes) -> Family | None:
@@ -192,9 +186,11 @@ def _family(names: Iterable[str]) -> Family | None:
 
 
 def _no_unet(shapes: Shapes) -> str:
-    kind = _KINDS.get(detect_kind(shapes))
-    if kind is not None:
-        return f"it is {kind}, not a checkpoint"
+    kinds = (*NETWORK_KINDS.values(), VAE)
+    titles = {kind.inspected: f"{kind.article} {kind.noun}" for kind in kinds}
+    title = (titles | {"optimizer state": "the state of an optimizer"}).get(detect_kind(shapes))
+    if title is not None:
+        return f"it is {title}, not a checkpoint"
     return f"it holds no UNet in the original layout; {_SUPPORTED}"
 
 

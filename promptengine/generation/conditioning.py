@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
@@ -109,11 +110,8 @@ def prepare_prompts(
         PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` says of prompts.
     """
     with clock.measuring("parse"):
-        comments = request.options.comments
-        prompts = (
-            parse(request.prompt, comments=comments, dialect=request.dialect),
-            parse(request.negative_prompt, comments=comments, negative=True),
-        )
+        read = partial(parse, comments=request.options.comments, dialect=request.dialect)
+        prompts = read(request.prompt), read(request.negative_prompt, negative=True)
     with clock.measuring("plan"):
         plan = make_plan(
             *prompts,
@@ -133,7 +131,7 @@ def prepare_prompts(
             end=len(request.prompt),
         )
         widths = text_widths(*parts.checkpoint.text_encoders)
-        words = with_bundled(parts.embeddings.words(widths), stack.embeddings, widths)
+        words = with_bundled(parts.embeddings.words(widths), stack.words, widths)
     with clock.measuring("encode"), stack.merged(parts.checkpoint.journal):
         guidance = _encode(parts, plan, request, words.table, stack)
     return PreparedPrompts(
@@ -158,7 +156,7 @@ def _encode(
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
-    reading = (request.clip_skip, options.emphasis, options.comma_backtrack, words, stack.loras)
+    reading = (request.clip_skip, options.emphasis, options.comma_backtrack, words, stack.text_key)
 
     def encode(timeline: Schedule) -> Conditioning:
         return parts.encodings.get(

@@ -43,6 +43,7 @@ from promptengine.generation.timing import StageTimer
 from promptengine.interrupt import Interrupt
 from promptengine.networks.load import NetworkCache
 from promptengine.prompt import Diagnostic
+from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
 from promptengine.request.options import Options
@@ -213,7 +214,12 @@ class Engine:
         return f"<Engine: {checkpoint.path.name} ({what}) on {self.device}, {dtype}{compiled}>"
 
     def count_tokens(
-        self, prompt: str, *, steps: int = 20, options: Options | None = None
+        self,
+        prompt: str,
+        *,
+        steps: int = 20,
+        options: Options | None = None,
+        dialect: str = WEBUI,
     ) -> TokenCount:
         """Count a prompt's tokens; words of this engine's embeddings take as many as they have vectors.
 
@@ -221,13 +227,16 @@ class Engine:
             prompt: WebUI's syntax.
             steps: As for :func:`promptengine.count_tokens`.
             options: Likewise.
+            dialect: Likewise.
 
         Raises:
-            RequestError: An argument of another type, or steps out of range.
+            RequestError: An argument of another type, steps out of range, or no such dialect.
         """
         parts = self._parts
         words = parts.embeddings.words(text_widths(*parts.checkpoint.text_encoders))
-        return count_tokens(prompt, steps=steps, options=options, embeddings=words.table)
+        return count_tokens(
+            prompt, steps=steps, options=options, embeddings=words.table, dialect=dialect
+        )
 
     def generate(
         self,

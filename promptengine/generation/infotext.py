@@ -15,7 +15,9 @@ from promptengine.generation.infotext_entries import (
 from promptengine.generation.prepare import PreparedRequest
 from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
+from promptengine.kinds import NETWORK_KINDS
 from promptengine.plugins import Plugin, plugins_of
+from promptengine.prompt import DIALECTS
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.request.schedulers import SCHEDULERS
 from promptengine.text.conditioning import embedding_hashes
@@ -78,6 +80,8 @@ def _plugins(job: PreparedRequest) -> tuple[Plugin, ...]:
     if start is not None:
         upscalers.append(job.request.options.image_upscaler)
     return plugins_of(
+        (DIALECTS, job.request.dialect),
+        *((NETWORK_KINDS, kind) for one in passes for kind in one.stack.kinds),
         *((SAMPLERS, sampler.name) for sampler in samplers),
         *((SCHEDULERS, scheduler.name) for scheduler in schedulers),
         *((UPSCALERS, upscaler) for upscaler in upscalers),

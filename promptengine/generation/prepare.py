@@ -20,6 +20,7 @@ from promptengine.generation.sampling_pass import noise_table
 from promptengine.generation.timing import StageTimer
 from promptengine.images.latent_upscale import HiresSize, hires_size
 from promptengine.images.upscalers import find_upscaler
+from promptengine.kinds import LORA
 from promptengine.networks.load import LoadedNetworks
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Registry
@@ -153,7 +154,7 @@ class PreparedRequest:
         return (
             settings,
             self.tiles,
-            *(id(one.stack.weights) if one.stack.weights else None for one in passes),
+            *(one.stack.model_key for one in passes),
         )
 
     @property
@@ -342,9 +343,11 @@ def _with_prompts_of(hires: HiresPass, request: GenerationRequest) -> Generation
 def _with_default_networks(registry: Registry, request: GenerationRequest) -> GenerationRequest:
     """Append the tags of the networks that the options name, as WebUI's settings do."""
     request, options = append_default_hypernetwork(request), request.options
-    if registry.find("lora", options.lora) is None:
+    if registry.find(LORA.name, options.lora) is None:
         return request
-    prompt = append_default_lora(request.prompt, options.lora, options.default_multiplier)
+    prompt = append_default_lora(
+        request.prompt, options.lora, options.default_multiplier, dialect=request.dialect
+    )
     return replace(request, prompt=prompt)
 
 

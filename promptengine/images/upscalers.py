@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from PIL.Image import Image, Resampling
 
 from promptengine.errors import RequestError
-from promptengine.plugins import LazyFunction, ObjectRegistry
+from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +24,7 @@ __all__ = [
     "find_upscaler",
     "latent_upscalers",
     "pixel_upscalers",
+    "register_upscaler",
 ]
 
 
@@ -129,3 +130,16 @@ def find_pixel_upscaler(name: str, *, field: str = "upscaler") -> PixelUpscaler:
 
 def _unknown(name: str, known: list[str], field: str) -> RequestError:
     return RequestError(f"unknown upscaler {name!r}; there are {', '.join(known)}", field=field)
+
+
+def register_upscaler(upscaler: Upscaler, *, origin: str = SCRIPT) -> None:
+    """Add an upscaler for the rest of the process.
+
+    Args:
+        upscaler: The upscaler, of images or of latents.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no upscaler, or has a name that is taken.
+    """
+    UPSCALERS.register(upscaler, Plugin(origin))

@@ -116,15 +116,11 @@ RECORDS: Final = frozenset(
         "Civitai metadata",
         "Civitai resources",
         "Hashes",
-        "Hypernet hashes",
-        "Hypernet schedule",
         "Init image hash",
-        "Lora hashes",
         "Plugins",
         "Prompt syntax",
-        "TI hashes",
         "User",
         "Version",
     }
 )
-"""Labels that say something about an image without asking for anything."""
+"""Labels that say something about an image without asking for anything; those of networks are their kinds'."""

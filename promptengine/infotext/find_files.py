@@ -11,27 +11,20 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from promptengine.errors import PromptEngineError
-from promptengine.files.size_limits import MOST_HEADER_BYTES, json_object
-from promptengine.prompt import Diagnostic, Tag, parse
+from promptengine.kinds import NetworkKind, find_kind, kind_of_word
+from promptengine.prompt import Diagnostic, parse
+from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 
 __all__ = ["FileFinder", "FileQuery", "hash_list"]
 
-_WORDS: Final[Mapping[Kind, str]] = {
-    "hypernet": "hypernetwork",
-    "lora": "LoRA",
-    "checkpoint": "checkpoint",
-    "vae": "VAE",
-    "embedding": "embedding",
-}
 _HASH: Final = re.compile(r"[0-9a-f]{8,64}")
 _OLD_HASH_START: Final = 0x100000
 _OLD_HASH_BYTES: Final = 0x10000
 _OLD_HASH_DIGITS: Final = 8
-_BLOCK_BYTES: Final = 1 << 20
 _SHOWN_CHARACTERS: Final = 80
 _NOT_LISTED: Final = {ord(mark): None for mark in ",:\r\n"}
 
@@ -52,7 +45,9 @@ class FileQuery:
 
     def __str__(self) -> str:
         name = self.name[:_SHOWN_CHARACTERS] + "…" * (len(self.name) > _SHOWN_CHARACTERS)
-        return f"{_WORDS[self.kind]} {name!r}" + (f" [{self.digest}]" if self.digest else "")
+        return f"{find_kind(self.kind).noun} {name!r}" + (
+            f" [{self.digest}]" if self.digest else ""
+        )
 
 
 class FileFinder:
@@ -64,7 +59,7 @@ class FileFinder:
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
-        self._lora_digests: dict[Path, tuple[str, ...]] = {}
+        self._written: dict[Path, tuple[str, ...]] = {}
 
     def find(self, sought: FileQuery) -> tuple[RegistryEntry | None, tuple[Diagnostic, ...]]:
         """Find a file by its hash, or else by its name.
@@ -92,13 +87,14 @@ class FileFinder:
         return named, (Diagnostic("warning", message, None, hint),)
 
     def rename_tags(
-        self, prompt: str, hashes: Mapping[Kind, Mapping[str, str]]
+        self, prompt: str, hashes: Mapping[Kind, Mapping[str, str]], dialect: str = WEBUI
     ) -> tuple[str, tuple[Diagnostic, ...]]:
         """Let the tags of a prompt name the files with the hashes that an infotext lists.
 
         Args:
             prompt: With tags of the kinds in ``hashes``; a tag whose name is not listed stays.
             hashes: By kind, names as infotexts list them (without ``:`` and ``,``) and hashes.
+            dialect: That the prompt is written in.
 
         Returns:
             The prompt, and a remark for every file that has another name or is not the same.
@@ -107,11 +103,11 @@ class FileFinder:
         remarks: dict[Diagnostic, None] = {}
         pieces: list[str] = []
         done = 0
-        for tag in parse(prompt).tags:
-            kind, name = _kind_of(tag), tag.arguments[0]
-            listed = {} if kind is None else hashes.get(kind, {})
-            digest = listed.get(name.translate(_NOT_LISTED))
-            if kind is None or digest is None:
+        for tag in parse(prompt, dialect=dialect).tags:
+            known, name = kind_of_word(tag.kind), tag.arguments[0]
+            kind = "" if known is None else known.name
+            digest = hashes.get(kind, {}).get(name.translate(_NOT_LISTED))
+            if digest is None:
                 continue
             if (kind, name) not in found:
                 found[kind, name], said = self._name_here(FileQuery(kind, name, digest))
@@ -157,10 +153,11 @@ class FileFinder:
         """Every hash that programs have written for a file, those that cost least first."""
         if entry.path.is_file():
             yield _old_digest(entry.path)
-            if entry.kind == "lora" and entry.path.suffix.lower() == ".safetensors":
-                if entry.path not in self._lora_digests:
-                    self._lora_digests[entry.path] = tuple(_lora_digests(entry.path))
-                yield from self._lora_digests[entry.path]
+            if entry.path not in self._written:
+                kind = find_kind(entry.kind)
+                digests = kind.file_digests(entry.path) if isinstance(kind, NetworkKind) else ()
+                self._written[entry.path] = tuple(digests)
+            yield from self._written[entry.path]
         yield self.registry.digest(entry)
 
 
@@ -170,39 +167,9 @@ def hash_list(value: str) -> dict[str, str]:
     return {name.strip(): digest.strip().lower() for name, colon, digest in items if colon}
 
 
-def _kind_of(tag: Tag) -> Kind | None:
-    if tag.kind == "hypernet":
-        return "hypernet"
-    return "lora" if tag.kind in ("lora", "lyco") else None
-
-
 def _old_digest(path: Path) -> str:
     """The hash of 2022: of 64 KiB in the second MiB. A shorter file has none."""
     with path.open("rb") as file:
         file.seek(_OLD_HASH_START)
         part = file.read(_OLD_HASH_BYTES)
     return hashlib.sha256(part).hexdigest()[:_OLD_HASH_DIGITS] if part else ""
-
-
-def _lora_digests(path: Path) -> Iterator[str]:
-    """The hash that a LoRA's trainer wrote into it, or that of the tensors alone.
-
-    The file begins with the length of a JSON header, 8 bytes little-endian.
-    """
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > MOST_HEADER_BYTES:
-            return
-        written = _metadata(file.read(length)).get("sshs_model_hash")
-        if isinstance(written, str) and written:
-            yield written.lower()
-            return
-        digest = hashlib.sha256()
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    yield digest.hexdigest()
-
-
-def _metadata(header: bytes) -> dict[str, Any]:
-    inner = (json_object(header) or {}).get("__metadata__")
-    return cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}

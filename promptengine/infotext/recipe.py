@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -32,9 +31,11 @@ from promptengine.infotext.schedule_types import (
 )
 from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
 from promptengine.infotext.write import skipped_items
+from promptengine.kinds import NETWORK_KINDS, NetworkKind
 from promptengine.prompt import Diagnostic, Severity
+from promptengine.prompt.dialects import written_dialect
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
-from promptengine.request.edit import append_hypernetwork
+from promptengine.request.edit import append_network
 from promptengine.request.request import GenerationRequest
 from promptengine.validation import check_type
 
@@ -43,25 +44,13 @@ __all__ = ["Recipe", "recipe_from_infotext", "without"]
 _MOST_NETWORKS: Final = 200
 """Of one kind that are looked up; no image has more."""
 
-_ADDED_NETWORK: Final = re.compile(r"AddNet (Module|Model|Weight A|Weight B) ([0-9]{1,3})")
 _SHOWN_CHARACTERS: Final = 80
 _SIZE_STEP: Final = 8
+_SYNTAX: Final = "Prompt syntax"
 
 _OLD_SCHEDULES: Final = frozenset({"karras", "exponential", "polyexponential"})
 _LACKING: Final = frozenset({"LCM", "DDIM CFG++"})
 """Samplers of WebUI that this engine does not have."""
-
-_HASH_LISTS: Final[Mapping[str, Kind]] = {
-    "Hypernet hashes": "hypernet",
-    "Lora hashes": "lora",
-    "TI hashes": "embedding",
-}
-_CIVITAI_KINDS: Final[Mapping[str, Kind]] = {
-    "hypernet": "hypernet",
-    "lora": "lora",
-    "lyco": "lora",
-    "embed": "embedding",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +131,8 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
         left=dict(infotext.entries),
         had_parameters=bool(infotext.entries),
     )
+    if dialect := written_dialect(draft.left.get(_SYNTAX, "")):
+        draft.set(dialect=dialect.name)
     version = draft.left.get("Version", "")
     implied = implied_labels(version, infotext.prompt, draft.left.get("Sampler", ""))
     draft.left = {**{label: str(value) for label, value in implied.items()}, **draft.left}
@@ -186,6 +177,8 @@ def _shown(text: str) -> str:
 def _take_hashes(draft: _Draft) -> dict[str, str]:
     """All hashes by ``kind:name``, and ``model`` and ``vae`` alone, as Civitai's programs have them."""
     found: dict[str, str] = {}
+    kinds = NETWORK_KINDS.values()
+    civitai = {word: kind.name for kind in kinds for word in kind.civitai}
     try:
         document: Any = json.loads(draft.left.get("Hashes", "{}"))
     except (ValueError, RecursionError):
@@ -193,13 +186,13 @@ def _take_hashes(draft: _Draft) -> dict[str, str]:
     if isinstance(document, dict):
         for key, value in cast("dict[str, object]", document).items():
             kind, colon, name = key.partition(":")
-            known = f"{_CIVITAI_KINDS.get(kind, kind)}:{name}" if colon else kind
+            known = f"{civitai.get(kind, kind)}:{name}" if colon else kind
             found[known] = str(value).lower()
     else:
         draft.refuse("Hashes", draft.left["Hashes"], "not a JSON object")
-    for label, kind in _HASH_LISTS.items():
-        for name, digest in hash_list(draft.left.get(label, "")).items():
-            found[f"{kind}:{name}"] = digest
+    for kind in kinds:
+        for name, digest in hash_list(draft.left.get(kind.infotext.hashes, "")).items():
+            found[f"{kind.name}:{name}"] = digest
     return found
 
 
@@ -337,29 +330,13 @@ def _fill_hires_schedule(draft: _Draft, kind: str) -> None:
 
 def _take_old_networks(draft: _Draft) -> None:
     """Networks that were settings before they had tags: WebUI's in 2022, and an extension's."""
-    name = draft.left.pop("Hypernet", "")
-    strength = draft.left.pop("Hypernet strength", "1.0")
-    digest = draft.left.pop("Hypernet hash", "")
-    name, digest = _hashed_name(name, digest)
-    if name and name != "None":
-        _append_network(draft, "hypernet", name, digest, strength)
-    slots: dict[int, dict[str, str]] = {}
-    for key in tuple(draft.left):
-        if match := _ADDED_NETWORK.fullmatch(key):
-            slots.setdefault(int(match[2]), {})[match[1]] = draft.left.pop(key)
-    if draft.left.pop("AddNet Enabled", "True") != "True":
-        return
-    for number_, slot in sorted(slots.items()):
-        name = slot.get("Model", "None")
-        if name == "None":
-            continue
-        if slot.get("Module", "LoRA") != "LoRA":
-            draft.refuse(f"AddNet Module {number_}", slot["Module"], "only LoRA is known")
-            continue
-        name, digest = _hashed_name(name)
-        unet = slot.get("Weight A", "1.0")
-        text = slot.get("Weight B", unet)
-        _append_network(draft, "lora", name, digest, unet if text == unet else f"{text}:{unet}")
+    for kind in NETWORK_KINDS.values():
+        for use in kind.old_uses(draft.left):
+            name, digest = _hashed_name(use.name, use.digest)
+            if use.problem:
+                draft.refuse(use.key, use.name, use.problem)
+            elif name and name != "None":
+                _append_old_network(draft, kind, name, digest, use.multiplier)
 
 
 def _hashed_name(text: str, digest: str = "") -> tuple[str, str]:
@@ -370,32 +347,32 @@ def _hashed_name(text: str, digest: str = "") -> tuple[str, str]:
     return text, digest
 
 
-def _append_network(draft: _Draft, kind: Kind, name: str, digest: str, multiplier: str) -> None:
-    entry, remarks = draft.finder.find(FileQuery(kind, name, digest.lower()))
+def _append_old_network(
+    draft: _Draft, kind: NetworkKind, name: str, digest: str, multiplier: str
+) -> None:
+    entry, remarks = draft.finder.find(FileQuery(kind.name, name, digest.lower()))
     draft.diagnostics += remarks
     name = name if entry is None else entry.name
     try:
-        prompt = append_hypernetwork(draft.request.prompt, name, multiplier)
+        prompt = append_network(draft.request.prompt, kind, name, multiplier, field="infotext")
         if any(mark in multiplier for mark in "<>\r\n"):
-            raise RequestError(f"{multiplier!r} is no multiplier", field="hypernetwork")
+            raise RequestError(f"{multiplier!r} is no multiplier", field="infotext")
     except RequestError as error:
         draft.say(str(error))
         return
-    if kind != "hypernet":
-        head, _, tail = prompt.rpartition("<hypernet:")
-        prompt = f"{head}<{kind}:{tail}"
     draft.set(prompt=prompt)
 
 
 def _take_skipped(draft: _Draft) -> None:
-    value = draft.left.pop("Hypernet skipped", "")
-    for item in islice(skipped_items(value), _MOST_NETWORKS):
-        name = item.rpartition(" (")[0] or item
-        message = f"the image was made without hypernetwork {item}"
-        if draft.finder.registry.find("hypernet", name) is None:
-            draft.say(message, "info")
-        else:
-            draft.say(f"{message}, which is here now; take its tag out for the same image")
+    for kind in NETWORK_KINDS.values():
+        value = draft.left.pop(kind.infotext.skipped, "")
+        for item in islice(skipped_items(value), _MOST_NETWORKS):
+            name = item.rpartition(" (")[0] or item
+            message = f"the image was made without {kind.noun} {item}"
+            if draft.finder.registry.find(kind.name, name) is None:
+                draft.say(message, "info")
+            else:
+                draft.say(f"{message}, which is here now; take its tag out for the same image")
 
 
 def _take_labels(
@@ -431,38 +408,45 @@ def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
     if len(hashes) > _MOST_NETWORKS:
         draft.say(f"{len(hashes)} hashes of networks are too many; none is used")
         return
-    by_kind: dict[Kind, dict[str, str]] = {"hypernet": {}, "lora": {}, "embedding": {}}
+    by_kind: dict[Kind, dict[str, str]] = {kind: {} for kind in NETWORK_KINDS}
     for key, digest in hashes.items():
         kind, _, name = key.partition(":")
         if kind in by_kind:
             by_kind[kind][name] = digest
         else:
             draft.say(f"the hash of {_shown(key)} belongs to nothing that is known")
-    for name, digest in by_kind.pop("embedding").items():
-        entry, remarks = draft.finder.find(FileQuery("embedding", name, digest))
-        draft.diagnostics += remarks
-        if entry is not None and entry.name != name:
-            draft.say(f"write {entry.name!r} for {name!r} in the prompts to use this embedding")
+    for kind in NETWORK_KINDS.values():
+        if kind.tag is None:
+            _find_words(draft, kind, by_kind.pop(kind.name))
     if not any(by_kind.values()):
         return
-    prompt, remarks = draft.finder.rename_tags(draft.request.prompt, by_kind)
+    dialect = draft.request.dialect
+    prompt, remarks = draft.finder.rename_tags(draft.request.prompt, by_kind, dialect)
     draft.set(prompt=prompt)
     draft.diagnostics += remarks
     if isinstance(second := draft.fields.get("hr_prompt"), str):
-        draft.fields["hr_prompt"], remarks = draft.finder.rename_tags(second, by_kind)
+        draft.fields["hr_prompt"], remarks = draft.finder.rename_tags(second, by_kind, dialect)
         draft.diagnostics += remarks
+
+
+def _find_words(draft: _Draft, kind: NetworkKind, hashes: Mapping[str, str]) -> None:
+    """Look for networks that prompts name by words, which are not written anew."""
+    for name, digest in hashes.items():
+        entry, remarks = draft.finder.find(FileQuery(kind.name, name, digest))
+        draft.diagnostics += remarks
+        if entry is not None and entry.name != name:
+            draft.say(f"write {entry.name!r} for {name!r} in the prompts to use this {kind.noun}")
 
 
 def _report_rest(draft: _Draft, infotext: Infotext) -> None:
     _report_resources(draft)
+    told = {label for kind in NETWORK_KINDS.values() for label in kind.infotext.records}
     if draft.left.get("Version") == MADE_BY_NOVELAI:
         draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
     for key, value in draft.left.items():
-        if key == "Prompt syntax" and value == "extended":
-            draft.set(dialect="extended")
-        elif key == "Prompt syntax" and value != "pe1":
+        if key == _SYNTAX and written_dialect(value) is None:
             draft.say(f"prompt syntax {_shown(value)} is not known; pe1 is used")
-        elif key not in RECORDS:
+        elif key not in RECORDS | told:
             draft.say(f"the key {key!r} is not understood and is left out: {_shown(value)}")
     for stray in infotext.strays:
         draft.say(f"{_shown(stray)} among the parameters is not understood and is left out")

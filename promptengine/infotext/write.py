@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from promptengine.kinds import EMBEDDING, NETWORK_KINDS, NetworkKind
 from promptengine.plugins import Plugin
 from promptengine.request.fields import entries_of, fields_of
 from promptengine.request.hires_pass import HiresPass
@@ -19,6 +20,7 @@ from promptengine.version import __version__
 __all__ = [
     "InfotextContext",
     "generation_entries",
+    "hires_label",
     "skipped_items",
     "write_entries",
     "write_infotext",
@@ -216,65 +218,77 @@ def _network_entries(
     ten digits of its file's SHA-256. ``Lora skipped`` and ``Hypernet skipped`` list what was not
     applied, and why. ``Hypernet objects`` lists networks that were in no file and no tag.
     """
-    entries = {
-        "Lora hashes": _lora_hashes(hires_reports) or _lora_hashes(reports),
-        "TI hashes": embedding_hashes,
-        "Lora skipped": _skipped(reports, "lora", "lyco"),
-        "Hypernet hashes": _hypernet_hashes(reports),
-        "Hypernet skipped": _skipped(reports, "hypernet"),
-        "Hypernet schedule": _schedules(reports),
-        "Hypernet objects": _objects(reports),
+    kinds = NETWORK_KINDS.values()
+    lists = {
+        kind.infotext.hashes: _hashes(hires_reports, kind) or _hashes(reports, kind)
+        for kind in kinds
+        if kind.infotext.webui
     }
-    return {key: value for key, value in entries.items() if value}
+    # Words have no tags, so that no report tells of them.
+    lists[EMBEDDING.infotext.hashes] = embedding_hashes or ""
+    entries = {**lists, **_own_entries(reports)}
+    return {key: value for key, value in entries.items() if key and value}
 
 
-def _schedules(reports: Sequence[NetworkReport]) -> str:
+def _own_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:
+    """The entries of networks that WebUI does not have, those of its own networks first."""
+    entries: dict[str, str] = {}
+    for kind in sorted(NETWORK_KINDS.values(), key=lambda kind: not kind.infotext.webui):
+        labels = kind.infotext
+        if not labels.webui:
+            entries[labels.hashes] = _hashes(reports, kind)
+        entries[labels.skipped] = _skipped(reports, kind)
+        entries[labels.schedule] = _schedules(reports, kind)
+        entries[labels.objects] = _objects(reports, kind)
+    return entries
+
+
+def _schedules(reports: Sequence[NetworkReport], kind: NetworkKind) -> str:
     """Multipliers that change: ``name: multiplier@call, …``, calls counted from 1."""
     told: list[str] = []
     for report in reports:
-        if report.applied and report.multipliers:
+        if report.kind in kind.words and report.applied and report.multipliers:
             steps = zip((None, *report.multipliers), report.multipliers[:-1], strict=False)
             changes = [f"{now:g}@{call}" for call, (was, now) in enumerate(steps, 1) if now != was]
             told.append(f"{report.name}: {' '.join(changes)}")
     return ", ".join(told)
 
 
-def _objects(reports: Sequence[NetworkReport]) -> str:
+def _objects(reports: Sequence[NetworkReport], kind: NetworkKind) -> str:
     """Networks of the request itself: ``name: multiplier digest, …``."""
     return ", ".join(
         f"{_list_name(r.name)}: {r.multiplier:g} {r.digest[:10]}"
         for r in reports
-        if r.origin == "request" and r.applied and r.digest
+        if r.kind in kind.words and r.origin == "request" and r.applied and r.digest
     )
 
 
 def _hires_network_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:
-    """The same of a second pass with tags of its own, but for ``Lora hashes``."""
-    entries = {
-        "Hires lora skipped": _skipped(reports, "lora", "lyco"),
-        "Hires hypernet hashes": _hypernet_hashes(reports),
-        "Hires hypernet skipped": _skipped(reports, "hypernet"),
-    }
+    """The same of a second pass with tags of its own, but for WebUI's lists, which tell of both."""
+    entries: dict[str, str] = {}
+    for kind in sorted(NETWORK_KINDS.values(), key=lambda kind: not kind.infotext.webui):
+        labels = kind.infotext
+        if not labels.webui:
+            entries[hires_label(labels.hashes)] = _hashes(reports, kind)
+        entries[hires_label(labels.skipped)] = _skipped(reports, kind)
     return {key: value for key, value in entries.items() if value}
 
 
-def _lora_hashes(reports: Sequence[NetworkReport]) -> str:
-    return ", ".join(f"{_list_name(r.name)}: {r.lora_hash}" for r in reports if r.lora_hash)
+def hires_label(label: str) -> str:
+    """Return the key that tells of the second pass what another one tells of the first."""
+    return f"Hires {label[:1].lower()}{label[1:]}"
 
 
-def _hypernet_hashes(reports: Sequence[NetworkReport]) -> str:
-    return ", ".join(
-        f"{_list_name(r.name)}: {r.digest[:10]}"
-        for r in reports
-        if r.kind == "hypernet" and r.applied and r.digest and r.origin == "prompt"
-    )
+def _hashes(reports: Sequence[NetworkReport], kind: NetworkKind) -> str:
+    listed = ((r.name, kind.infotext.listed(r)) for r in reports if r.kind in kind.words)
+    return ", ".join(f"{_list_name(name)}: {digest}" for name, digest in listed if digest)
 
 
-def _skipped(reports: Sequence[NetworkReport], *kinds: str) -> str:
+def _skipped(reports: Sequence[NetworkReport], kind: NetworkKind) -> str:
     return ", ".join(
         f"{_list_name(r.name)} ({_ITEM_MARKS.sub('', r.reason)})"
         for r in reports
-        if not r.applied and r.kind in kinds
+        if not r.applied and r.kind in kind.words
     )
 
 

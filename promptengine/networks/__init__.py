@@ -1,4 +1,4 @@
 """Hypernetworks and LoRAs: the modules, their files, and their place in a model.
 
-Knows neither prompts nor plans: the names of this package take networks and multipliers.
+What these are to the rest of the package say the objects of :mod:`promptengine.kinds`.
 """

@@ -7,7 +7,6 @@ from promptengine.prompt.ast import (
     Alternating,
     Break,
     Diagnostic,
-    Dialect,
     Emphasis,
     Fragment,
     Group,
@@ -22,12 +21,14 @@ from promptengine.prompt.ast import (
     Tag,
     Text,
 )
+from promptengine.prompt.dialects import DIALECTS, Dialect
 from promptengine.prompt.emphasis import attention, emphasis
 from promptengine.prompt.parser import parse
 from promptengine.prompt.schedule import bracketed_tags, schedule
 from promptengine.prompt.source_map import MappedText
 
 __all__ = [
+    "DIALECTS",
     "Alternating",
     "Break",
     "Diagnostic",

@@ -14,7 +14,6 @@ __all__ = [
     "Alternating",
     "Break",
     "Diagnostic",
-    "Dialect",
     "Emphasis",
     "Fragment",
     "Group",
@@ -29,9 +28,6 @@ __all__ = [
     "Tag",
     "Text",
 ]
-
-Dialect = Literal["webui", "extended"]
-"""``webui`` is WebUI's language to the letter; ``extended`` lets networks change over the steps."""
 
 Severity = Literal["info", "warning", "error"]
 
@@ -135,7 +131,7 @@ class Tag:
 
 
 Node = Text | Group | Scheduled | Alternating | Tag
-"""Of the bracket language; tags stand there in the extended dialect only, and only in brackets."""
+"""Of the bracket language; tags stand there in dialects that schedule tags only, and only in brackets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +155,21 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A whole prompt, read."""
+    """A whole prompt, read.
+
+    Attributes:
+        source: As written.
+        tags: In the order of the source.
+        parts: The operands of ``AND``.
+        diagnostics: What a person would want to know about it.
+        dialect: Name of the dialect it was read in.
+    """
 
     source: str
     tags: tuple[Tag, ...]
     parts: tuple[Part, ...]
     diagnostics: tuple[Diagnostic, ...]
-    dialect: Dialect = "webui"
+    dialect: str = "webui"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,7 @@ class Segment:
         until_step: Last step, counted from 1, at which ``text`` holds.
         text: The scheduled text, brackets of emphasis included.
         fragments: ``text`` with its weights worked out; never empty.
-        tags: The tags in brackets that hold, in the extended dialect.
+        tags: The tags in brackets that hold, in a dialect that schedules tags.
     """
 
     until_step: int

@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from functools import cache
 
+from promptengine.kinds import NetworkKind, kind_of_word, tag_words
 from promptengine.prompt.ast import (
     Alternating,
     Diagnostic,
@@ -22,6 +24,7 @@ from promptengine.prompt.ast import (
     Text,
 )
 from promptengine.prompt.brackets import Balanced, Rejection
+from promptengine.prompt.dialects import DIALECTS
 from promptengine.prompt.emphasis import attention
 from promptengine.prompt.grammar import Lexeme
 from promptengine.prompt.other_syntax import TAG_KINDS
@@ -29,11 +32,9 @@ from promptengine.prompt.quoting import MOST, capped, quoted
 from promptengine.prompt.source_map import MappedText, join
 
 __all__ = [
-    "KNOWN_KINDS",
     "almost_tags",
     "brackets",
     "comments",
-    "lora_items",
     "scheduled_tags",
     "tags",
     "tags_in_negative",
@@ -41,15 +42,10 @@ __all__ = [
     "weighted_breaks",
 ]
 
-KNOWN_KINDS = ("hypernet", "lora", "lyco")
-
 _ANGLED = re.compile(r"<[^<>]*>")
 _TAG = re.compile(r"<\w+:[^<>]+>")
-_OPEN_TAG = re.compile(rf"<(?:{'|'.join(KNOWN_KINDS)}):[^>]*\Z")
 _WEIGHT = re.compile(r"\s*[-+]?[.\d]+\s*")
 _OPENER = {")": "(", "]": "["}
-_LORA_KINDS = ("lora", "lyco")
-_LORA_ITEMS = ("te", "unet", "dyn")
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _LONGEST_NUMBER = 24
 _REJECTED = {
@@ -97,7 +93,7 @@ def _is_note(text: str, start: int, end: int) -> bool:
 
 def tags(found: tuple[Tag, ...]) -> Iterator[Diagnostic]:
     """Report tags of a kind that no engine knows, and what means nothing in a tag."""
-    unknown = (tag for tag in found if tag.kind not in KNOWN_KINDS)
+    unknown = (tag for tag in found if kind_of_word(tag.kind) is None)
     yield from capped(
         Diagnostic(
             "warning",
@@ -110,27 +106,14 @@ def tags(found: tuple[Tag, ...]) -> Iterator[Diagnostic]:
     yield from capped(idle for tag in found for idle in _idle_items(tag))
 
 
-def lora_items(tag: Tag) -> tuple[list[str], dict[str, str]]:
-    """A LoRA tag's arguments: by position, and those of the form ``key=value``."""
-    split = [argument.split("=") for argument in tag.arguments]
-    positional = ["=".join(pieces) for pieces in split if len(pieces) != 2]
-    return positional, {pieces[0]: pieces[1] for pieces in split if len(pieces) == 2}
-
-
 def _idle_items(tag: Tag) -> Iterator[Diagnostic]:
     """Say which arguments of a tag mean nothing, as they do in WebUI."""
-    idle: list[str] = []
-    name = known = ""
-    if tag.kind == "hypernet":
-        name, known = "a hypernetwork's tag", "it takes a name and a multiplier: <hypernet:name:1>"
-        idle = [item for item in tag.arguments[2:] if item]
-    elif tag.kind in _LORA_KINDS:
-        name, known = "a LoRA tag", f"known are {', '.join(f'{key}=' for key in _LORA_ITEMS)}"
-        positional, named = lora_items(tag)
-        unknown = [f"{key}={value}" for key, value in named.items() if key not in _LORA_ITEMS]
-        idle = [*positional[4:], *unknown]
-    for item in idle:
-        yield Diagnostic("warning", f"{quoted(item)} means nothing in {name}", tag.span, known)
+    kind = kind_of_word(tag.kind)
+    if kind is None or kind.tag is None:
+        return
+    for item in kind.tag.idle(tag.arguments):
+        message = f"{quoted(item)} means nothing in {kind.tag.title}"
+        yield Diagnostic("warning", message, tag.span, kind.tag.usage)
 
 
 def scheduled_tags(found: tuple[Tag, ...], parts: list[Part]) -> Iterator[Diagnostic]:
@@ -149,13 +132,18 @@ def scheduled_tags(found: tuple[Tag, ...], parts: list[Part]) -> Iterator[Diagno
             "info",
             f"this <{tag.kind}:…> tag acts at all steps: brackets do not schedule tags",
             tag.span,
-            "LoRAs cannot change over the steps"
-            if tag.kind in _LORA_KINDS
-            else "the extended dialect schedules tags of hypernetworks",
+            _how_to_schedule(kind),
         )
         for tag in inside
-        if tag.kind in KNOWN_KINDS
+        if (kind := kind_of_word(tag.kind)) is not None
     )
+
+
+def _how_to_schedule(kind: NetworkKind) -> str:
+    if kind.tag is None or not kind.tag.over_steps:
+        return f"{kind.plural} cannot change over the steps"
+    dialect = next(one.name for one in DIALECTS.values() if one.schedules_tags)
+    return f"the {dialect} dialect schedules tags of {kind.plural}"
 
 
 def _constructs(nodes: tuple[Node, ...]) -> Iterator[Span]:
@@ -178,10 +166,11 @@ def _near(kind: str) -> str:
     # Its import would cost every program more than this function costs the few that need it.
     from difflib import get_close_matches
 
-    matches = get_close_matches(kind[:MOST].casefold(), KNOWN_KINDS, n=1)
+    known = tag_words()
+    matches = get_close_matches(kind[:MOST].casefold(), known, n=1)
     if matches:
         return f"did you mean {matches[0]!r}?"
-    return f"known kinds are {', '.join(KNOWN_KINDS)}"
+    return f"known kinds are {', '.join(known)}"
 
 
 def almost_tags(rest: MappedText) -> Iterator[Diagnostic]:
@@ -189,7 +178,7 @@ def almost_tags(rest: MappedText) -> Iterator[Diagnostic]:
     if "<" not in rest.text:
         return iter(())
     closed = (match for match in _ANGLED.finditer(rest.text) if _looks_meant(match[0]))
-    unclosed = _OPEN_TAG.finditer(rest.text, rest.text.rfind("<"))
+    unclosed = _open_tag(tag_words()).finditer(rest.text, rest.text.rfind("<"))
     return capped(
         Diagnostic(
             "warning",
@@ -202,9 +191,14 @@ def almost_tags(rest: MappedText) -> Iterator[Diagnostic]:
     )
 
 
+@cache
+def _open_tag(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"<(?:{'|'.join(map(re.escape, words))}):[^>]*\Z")
+
+
 def _looks_meant(angled: str) -> bool:
     inside = angled[1:-1].strip()
-    return ":" in inside or inside.casefold() in KNOWN_KINDS
+    return ":" in inside or inside.casefold() in tag_words()
 
 
 def tags_in_negative(rest: MappedText) -> list[Diagnostic]:

@@ -11,14 +11,15 @@ import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any, cast
 
+from promptengine.errors import PluginError
 from promptengine.prompt import lint
 from promptengine.prompt.ast import (
     Alternating,
     Diagnostic,
-    Dialect,
     Group,
     Node,
     Part,
@@ -29,13 +30,14 @@ from promptengine.prompt.ast import (
     Text,
 )
 from promptengine.prompt.brackets import balance
+from promptengine.prompt.dialects import WEBUI, find_dialect
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language, place
 from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.source_map import MappedText, take, whole
 from promptengine.validation import check_type
 
-__all__ = ["parse"]
+__all__ = ["parse", "read_brackets"]
 
 _SQUARE = re.compile(r"\\.|[\[\]]", re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*")
@@ -44,7 +46,7 @@ _SCHEDULE_SPECIAL = re.compile(r"[\\\[\]():|]")
 
 @gc_paused
 def parse(
-    text: str, *, comments: bool = True, negative: bool = False, dialect: Dialect = "webui"
+    text: str, *, comments: bool = True, negative: bool = False, dialect: str = WEBUI
 ) -> Prompt:
     """Read a prompt.
 
@@ -52,13 +54,44 @@ def parse(
         text: Any string; lone surrogates and NULs are characters like others.
         comments: Whether ``#`` begins a comment that reaches to the end of its line.
         negative: Read as a negative prompt: tags stay words, there is one part, of weight 1.
-        dialect: In the ``extended`` one a tag within ``[before:after:when]`` or ``[a|b]`` holds at the
-            steps at which text in its place would; all else is the same.
+        dialect: One of :data:`promptengine.prompt.dialects.DIALECTS`. In the ``extended`` one a tag
+            within ``[before:after:when]`` or ``[a|b]`` holds at the steps at which text in its place
+            would; all else is the same.
 
     Returns:
-        The tree, and what a person would want to know about it. Never raises.
+        The tree, and what a person would want to know about it.
+
+    Raises:
+        RequestError: No such dialect; no text is refused.
     """
     check_type("text", text, str)
+    spoken = find_dialect(dialect)
+    prompt = spoken.read(text, comments=comments, negative=negative)
+    _check_tree(prompt, dialect, negative=negative)
+    return prompt if prompt.dialect == dialect else replace(prompt, dialect=dialect)
+
+
+def _check_tree(prompt: object, dialect: str, *, negative: bool) -> None:
+    """Refuse what a plugin's dialect may have read wrong."""
+    if not isinstance(prompt, Prompt):
+        message = f"dialect {dialect!r} reads a {type(prompt).__name__}; it must be a Prompt"
+        raise PluginError(message)
+    if not prompt.parts or (negative and (len(prompt.parts) > 1 or prompt.tags)):
+        wanted = "exactly one part and no tags" if negative else "one part or more"
+        raise PluginError(
+            f"dialect {dialect!r} reads {len(prompt.parts)} parts; it must be {wanted}"
+        )
+
+
+def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: bool) -> Prompt:
+    """Read WebUI's language, tags within schedules as text there or as what these schedule.
+
+    Args:
+        text: As for :func:`parse`.
+        comments: Likewise.
+        negative: Likewise.
+        schedules_tags: Whether brackets decide when the tags within hold.
+    """
     rest, diagnostics = whole(text), list[Diagnostic]()
     if comments and "#" in text:
         rest, diagnostics = _without_comments(text)
@@ -69,7 +102,7 @@ def parse(
         operands = [(rest, 1.0)]
     else:
         tags, rest = _without_tags(rest)
-        bracketed = _bracketed(tags, rest) if dialect == "extended" else []
+        bracketed = _bracketed(tags, rest) if schedules_tags else []
         operands = _operands(rest)
         diagnostics += [*lint.tags(tags), *lint.almost_tags(rest)]
         if len(operands) == 1:
@@ -80,11 +113,11 @@ def parse(
         nodes, found = _read(operand, bracketed, foreign.choices)
         parts.append(Part(operand.text, weight, nodes, operand.span(0, len(operand.text))))
         diagnostics += found
-    if dialect == "webui":
+    if not schedules_tags:
         diagnostics += lint.scheduled_tags(tags, parts)
     diagnostics += foreign.diagnostics
     diagnostics.sort(key=_place_of)
-    return Prompt(text, tags, tuple(parts), tuple(diagnostics), dialect)
+    return Prompt(text, tags, tuple(parts), tuple(diagnostics))
 
 
 def _place_of(diagnostic: Diagnostic) -> int:

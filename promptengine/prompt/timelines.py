@@ -1,37 +1,44 @@
-"""Multipliers of hypernetworks over the steps: what tags hold when, and how much of each."""
+"""Multipliers of networks over the steps: what tags hold when, and how much of each."""
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from promptengine.kinds import Points, TagProblem, TagReading, kind_of_word
+from promptengine.kinds.tag import finite_number
 from promptengine.prompt.ast import Prompt, Schedule, Tag
+from promptengine.prompt.dialects import DIALECTS
 from promptengine.prompt.schedule import bracketed_tags, schedule
 
-__all__ = ["TagClock", "finite_number", "tag_points", "tag_timelines"]
+__all__ = ["TagClock", "read_tag", "tag_timelines"]
 
 
 def tag_timelines(
     prompt: Prompt, steps: int, *, hires_steps: int | None = None
 ) -> dict[Tag, tuple[float, ...]]:
-    """Return the multipliers of the hypernetworks that change over the steps, call by call.
+    """Return the multipliers of the networks that change over the steps, call by call.
 
     Args:
-        prompt: Any; only the extended dialect has such networks.
+        prompt: Any; only some dialects have such networks.
         steps: As for :func:`promptengine.request.plan.make_plan`.
         hires_steps: Likewise.
     """
-    tags = [tag for tag in prompt.tags if tag.kind == "hypernet"]
-    if not tags or prompt.dialect == "webui":
+    tags = [tag for tag in prompt.tags if _changes_over_steps(tag)]
+    dialect = DIALECTS[prompt.dialect]
+    if not tags or not (dialect.curves or dialect.schedules_tags):
         return {}
     schedules = [schedule(part, steps, hires_steps=hires_steps) for part in prompt.parts]
     clock = TagClock.of(prompt, schedules)
     found: dict[Tag, tuple[float, ...]] = {}
     for tag in tags:
-        points = tag_points(tag, prompt, clock)
-        values = () if points is None else clock.over_calls(tag, points)
+        try:
+            reading = read_tag(tag, prompt, clock)
+        except TagProblem:
+            continue
+        values = () if reading is None else clock.over_calls(tag, reading.points)
         if len(values) > 1:
             found[tag] = values[:-1]
     return found
@@ -94,16 +101,37 @@ def _between(points: Sequence[tuple[float, float]], call: float) -> float:
     return low + (high - low) * (call - start) / (end - start)
 
 
-def tag_points(tag: Tag, prompt: Prompt, clock: TagClock) -> list[tuple[float, float]] | None:
-    """Return a hypernetwork's multipliers by call, or None where the tag's cannot be read."""
-    _, *rest = tag.arguments
-    if prompt.dialect == "extended" and rest and "@" in rest[0]:
-        return _points(rest[0], clock.steps)
-    constant = finite_number(rest[0]) if rest else 1.0
-    return None if constant is None else [(0.0, constant)]
+def _changes_over_steps(tag: Tag) -> bool:
+    kind = kind_of_word(tag.kind)
+    return kind is not None and kind.tag is not None and kind.tag.over_steps
 
 
-def _points(text: str, steps: int) -> list[tuple[float, float]] | None:
+def read_tag(tag: Tag, prompt: Prompt, clock: TagClock) -> TagReading | None:
+    """Read what a tag asks for; None where no kind has such tags.
+
+    Args:
+        tag: Of the prompt.
+        prompt: Its dialect decides whether multipliers may change over the steps.
+        clock: The pass's.
+
+    Raises:
+        TagProblem: It cannot be read.
+    """
+    kind = kind_of_word(tag.kind)
+    if kind is None or kind.tag is None:
+        return None
+    curves = kind.tag.over_steps and DIALECTS[prompt.dialect].curves
+    return kind.tag.read(tag.kind, tag.arguments, partial(_read_points, curves, clock.steps))
+
+
+def _read_points(curves: bool, steps: int, text: str) -> Points | None:
+    if curves and "@" in text:
+        return _points(text, steps)
+    constant = finite_number(text)
+    return None if constant is None else ((0.0, constant),)
+
+
+def _points(text: str, steps: int) -> Points | None:
     """Read ``multiplier@when, …``: a when with a dot is a fraction of the steps, else a step."""
     points: list[tuple[float, float]] = []
     for item in text.split(","):
@@ -112,13 +140,4 @@ def _points(text: str, steps: int) -> list[tuple[float, float]] | None:
         if multiplier is None or place is None or place < 0:
             return None
         points.append((place * steps if "." in when else place, multiplier))
-    return sorted(points, key=_place)
-
-
-def finite_number(text: str) -> float | None:
-    """Read what Python's ``float`` reads, as in WebUI; None for anything else, infinities and NaN included."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
+    return tuple(sorted(points, key=_place))

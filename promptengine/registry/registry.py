@@ -20,7 +20,6 @@ import difflib
 import heapq
 import logging
 import os
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,8 +34,8 @@ from promptengine.errors import (
     UnknownNetworkError,
 )
 from promptengine.files.hashing import Digests
+from promptengine.kinds import ModelKind, NetworkKind, find_kind, model_kinds
 from promptengine.registry.scan import (
-    KINDS,
     FolderState,
     Kind,
     RegistryEntry,
@@ -45,13 +44,11 @@ from promptengine.registry.scan import (
     measure,
     metadata,
     preview,
-    read_header,
     walk_models,
     with_suffix,
 )
 
 __all__ = [
-    "KINDS",
     "Clash",
     "Kind",
     "Registry",
@@ -64,30 +61,12 @@ __all__ = [
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
-_LAYOUT: Final[Mapping[Kind, tuple[str, ...]]] = {
-    "hypernet": ("hypernetworks",),
-    "lora": ("Lora", "LyCORIS"),
-    "checkpoint": ("Stable-diffusion",),
-    "vae": ("VAE",),
-    "embedding": ("embeddings", "../embeddings"),
-}
-# A tag that spells a suffix finds nothing in WebUI, so it must find nothing here.
-_TAG_KINDS: Final = frozenset({"hypernet", "lora"})
-_WORDS: Final[Mapping[Kind, tuple[str, str]]] = {
-    "hypernet": ("hypernetwork", "networks"),
-    "lora": ("LoRA", "networks"),
-    "checkpoint": ("checkpoint", "checkpoints"),
-    "vae": ("VAE", "VAEs"),
-    "embedding": ("embedding", "embeddings"),
-}
 _COMPARED_CHARACTERS: Final = 100
 _PAIRED_CHARACTERS: Final = 50
 _COMPARED_NAMES: Final = 32
 _BEGINNING: Final = "\0"
 _LEAST_LIKENESS: Final = 0.6
 _SHOWN_CHARACTERS: Final = 80
-
-_HASH: Final = re.compile(r"[0-9a-fA-F]{12,}")
 
 _log = logging.getLogger(__name__)
 
@@ -107,9 +86,8 @@ class Clash:
     loser: RegistryEntry
 
     def __str__(self) -> str:
-        word, _ = _WORDS[self.kind]
         return (
-            f"{word} {self.winner.name!r} is {str(self.winner.path)!r}; "
+            f"{find_kind(self.kind).noun} {self.winner.name!r} is {str(self.winner.path)!r}; "
             f"{str(self.loser.path)!r} has the same name and is reached as {self.loser.name!r}"
         )
 
@@ -128,13 +106,14 @@ class Registry:
     def __init__(
         self, folders: Mapping[Kind, Sequence[Path]], digests: Digests | None = None
     ) -> None:
-        unknown = set(folders) - set(KINDS)
+        kinds = model_kinds()
+        unknown = set(folders) - set(kinds)
         if unknown:
-            raise ValueError(f"unknown kinds {sorted(unknown)}; allowed are {', '.join(KINDS)}")
+            raise ValueError(f"unknown kinds {sorted(unknown)}; allowed are {', '.join(kinds)}")
         self.digests = digests if digests is not None else Digests()
-        self._folders = {kind: tuple(map(_absolute, folders.get(kind, ()))) for kind in KINDS}
+        self._folders = {kind: tuple(map(_absolute, folders.get(kind, ()))) for kind in kinds}
         self._lock = threading.Lock()
-        self._shelves = dict.fromkeys(KINDS, _EMPTY)
+        self._shelves = dict.fromkeys(kinds, _EMPTY)
         self.refresh()
 
     @classmethod
@@ -167,28 +146,28 @@ class Registry:
     @property
     def clashes(self) -> tuple[Clash, ...]:
         """Files whose stem another file of their kind holds, in the order of the scan."""
-        return tuple(clash for kind in KINDS for clash in self._shelves[kind].clashes)
+        return tuple(clash for shelf in self._shelves.values() for clash in shelf.clashes)
 
     def entries(self, kind: Kind) -> tuple[RegistryEntry, ...]:
         """Return all files of a kind as last scanned, sorted by path without regard to case."""
-        return self._shelves[kind].entries
+        return self._shelf(kind).entries
 
     def current_entries(self, kind: Kind) -> tuple[RegistryEntry, ...]:
         """Return all files of a kind as they are now: scanned again if any was changed, added or
         removed since the last scan.
         """
-        shelf = self._shelves[kind]
+        shelf = self._shelf(kind)
         if shelf.is_current():
             return shelf.entries
         with self._lock:
             # Another thread may have scanned while this one waited.
-            shelf = self._shelves[kind]
+            shelf = self._shelf(kind)
             return (shelf if shelf.is_current() else self._scan(kind)).entries
 
     def refresh(self) -> None:
         """Scan all folders again. Readers see the former state until a kind's scan is complete."""
         with self._lock:
-            for kind in KINDS:
+            for kind in self._folders:
                 self._scan(kind)
 
     def find(self, kind: Kind, name: str) -> RegistryEntry | None:
@@ -202,13 +181,13 @@ class Registry:
             kind: The kind to search.
             name: A stem, a path below the scanned folder, or a LoRA's alias; see the module.
         """
-        shelf = self._shelves[kind]
+        shelf = self._shelf(kind)
         entry = shelf.find(name)
         if shelf.vouches_for(entry):
             return entry
         with self._lock:
             # Another thread may have scanned while this one waited.
-            shelf = self._shelves[kind]
+            shelf = self._shelf(kind)
             entry = shelf.find(name)
             return entry if shelf.vouches_for(entry) else self._scan(kind).find(name)
 
@@ -220,7 +199,7 @@ class Registry:
             name: Any text; case does not matter, nor what follows the first hundred characters.
             limit: The most spellings to return, each for another file.
         """
-        return self._shelves[kind].index.near(name, limit)
+        return self._shelf(kind).index.near(name, limit)
 
     def unknown(self, kind: Kind, name: str, *, place: str = "") -> UnknownNetworkError:
         """Make (not raise) the error for a name that was not found: one line, with a remedy.
@@ -231,8 +210,10 @@ class Registry:
             place: Where it was written, such as ``at column 12``.
         """
         near = self.near(kind, name)
-        word, plural = _WORDS[kind]
-        places = ["/".join(folder.parts[-2:]) for folder in self._folders[kind]]
+        found = find_kind(kind)
+        word = found.noun
+        plural = "networks" if _has_tag(found) else found.plural
+        places = ["/".join(folder.parts[-2:]) for folder in self._folders.get(kind, ())]
         if near:
             remedy = f"did you mean {_alternatives(near)}?"
         elif self.entries(kind):
@@ -250,48 +231,47 @@ class Registry:
             near=near,
         )
 
-    def digest(self, entry: RegistryEntry) -> str:
+    def digest(self, entry: RegistryEntry, *, start: int = 0) -> str:
         """Return the SHA-256 of a file's present content as 64 hexadecimal digits.
 
         Reads the whole file unless its digest is known, see :class:`promptengine.files.hashing.Digests`,
         which also says what stands for a folder.
 
+        Args:
+            entry: The file.
+            start: The first byte that counts.
+
         Raises:
             CheckpointError: A checkpoint or VAE cannot be read, for instance because it is gone.
             NetworkFormatError: The same of any other kind.
         """
-        return self._digest(entry)
-
-    def _digest(self, entry: RegistryEntry, *, start: int = 0) -> str:
         try:
             return self.digests.of(entry.path, start=start)
         except OSError as error:
             message = f"cannot be read ({error.strerror or error}); was it moved or removed?"
-            if entry.kind in ("checkpoint", "vae"):
+            if not isinstance(find_kind(entry.kind), NetworkKind):
                 raise CheckpointError(message, path=entry.path) from error
             raise NetworkFormatError(message, path=entry.path) from error
 
-    def lora_hash(self, entry: RegistryEntry) -> str:
-        """Return the 12 hexadecimal digits by which WebUI's ``Lora hashes`` know a LoRA.
-
-        They begin ``sshs_model_hash`` of its metadata, else the SHA-256 of what follows the header of
-        a safetensors file, which does not change when metadata are edited, else that of the file.
+    def short_hash(self, entry: RegistryEntry) -> str | None:
+        """Return the digits by which WebUI knows a file, where its kind has a hash of its own.
 
         Raises:
             NetworkFormatError: It cannot be read, for instance because it is gone.
         """
-        safetensors = entry.path.suffix.lower() == ".safetensors"
-        header = read_header(entry.path) if safetensors else None
-        stored = "" if header is None else header.metadata.get("sshs_model_hash", "")
-        if _HASH.fullmatch(stored):
-            return stored[:12]
-        start = 0 if header is None else header.size
-        return self._digest(entry, start=start)[:12]
+        kind = find_kind(entry.kind)
+        if not isinstance(kind, NetworkKind) or kind.short_hash is None:
+            return None
+        return kind.short_hash(self, entry)
+
+    def _shelf(self, kind: Kind) -> _Shelf:
+        # A kind that was added after the folders were named has none.
+        return self._shelves.get(kind, _EMPTY)
 
     def _scan(self, kind: Kind) -> _Shelf:
         """Scan one kind and put the result in place; the caller holds the lock."""
-        former = self._shelves[kind]
-        shelf = _fill(kind, self._folders[kind], former)
+        former = self._shelf(kind)
+        shelf = _fill(kind, self._folders.get(kind, ()), former)
         for clash in shelf.clashes:
             if clash not in former.clashes:
                 _log.warning("%s", clash)
@@ -302,7 +282,7 @@ class Registry:
 def folders_below(models: PathLike) -> dict[Kind, list[Path]]:
     """Return where WebUI keeps each kind of file under a models folder, whether it is there or not."""
     root = _absolute(models)
-    return {kind: [root / part for part in _LAYOUT[kind]] for kind in KINDS}
+    return {kind: [root / part for part in one.folders] for kind, one in model_kinds().items()}
 
 
 @dataclass(frozen=True)
@@ -420,7 +400,8 @@ def _fill(kind: Kind, roots: Sequence[Path], former: _Shelf) -> _Shelf:
     spelled = dict(paths)
     for draft in drafts:
         spelled.setdefault(with_suffix(draft), draft)
-    if kind not in _TAG_KINDS:
+    # A tag that spells a suffix finds nothing in WebUI, so it must find nothing here.
+    if not _has_tag(find_kind(kind)):
         paths = spelled
     final: dict[Path, RegistryEntry] = {}
     known = {entry.path: entry for entry in former.entries}
@@ -446,6 +427,10 @@ def _fill(kind: Kind, roots: Sequence[Path], former: _Shelf) -> _Shelf:
         ),
         folders=folders,
     )
+
+
+def _has_tag(kind: ModelKind) -> bool:
+    return isinstance(kind, NetworkKind) and kind.tag is not None
 
 
 def _paths_of(entry: RegistryEntry) -> Iterator[str]:

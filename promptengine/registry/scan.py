@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, cast, get_args
+from typing import Any, Final, cast
 
 from promptengine.files.hashing import files_below, is_settling
 from promptengine.files.size_limits import (
@@ -23,9 +23,9 @@ from promptengine.files.size_limits import (
     json_object,
     require_few_pieces,
 )
+from promptengine.kinds import find_kind
 
 __all__ = [
-    "KINDS",
     "FolderState",
     "Header",
     "Kind",
@@ -40,20 +40,10 @@ __all__ = [
     "with_suffix",
 ]
 
-Kind = Literal["hypernet", "lora", "checkpoint", "vae", "embedding"]
-"""What a file is. ``hypernet`` and ``lora`` are also the words that open a tag."""
+Kind = str
+"""What a file is: a name of :func:`promptengine.kinds.model_kinds`, such as ``hypernet`` or ``checkpoint``."""
 
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
-
-_SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
-    "hypernet": (".pt", ".safetensors", ".ckpt", ".bin"),
-    "lora": (".pt", ".ckpt", ".safetensors"),
-    "checkpoint": (".ckpt", ".safetensors"),
-    "vae": (".pt", ".ckpt", ".safetensors"),
-    "embedding": (".pt", ".safetensors", ".bin", ".png", ".webp"),
-}
 _IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif")
-_DIFFUSERS_INDEX: Final = "model_index.json"
 _MISSING: Final = -1
 
 _log = logging.getLogger(__name__)
@@ -82,10 +72,7 @@ class RegistryEntry:
     @cached_property
     def aliases(self) -> tuple[str, ...]:
         """Other names the file gives itself: a LoRA's ``ss_output_name``. Read on first use."""
-        if self.kind != "lora" or self.path.suffix.lower() != ".safetensors":
-            return ()
-        alias = read_header(self.path).metadata.get("ss_output_name")
-        return (alias,) if alias else ()
+        return find_kind(self.kind).aliases(self.path)
 
 
 def preview(entry: RegistryEntry) -> Path | None:
@@ -188,10 +175,11 @@ def _unsorted(
     # Linked folders wait until the others are done, so that a folder is known by its own path
     # rather than by a link's.
     pending = deque([(root, "")])
+    index = find_kind(kind).index
     while pending:
         folder, prefix = pending.popleft()
         children = _children(folder, seen, folders)
-        if kind == "checkpoint" and any(child.name == _DIFFUSERS_INDEX for child in children):
+        if index and any(child.name == index for child in children):
             relative = prefix.rstrip("/") or folder.name
             state = measure(folder)
             if state is not None:
@@ -246,12 +234,8 @@ def _children(
 
 
 def _is_model(kind: Kind, stem: str, suffix: str) -> bool:
-    if suffix.lower() not in _SUFFIXES[kind]:
-        return False
-    if kind == "hypernet":
-        # "None" stands for no network in WebUI's lists; an optimizer's state is no network.
-        return stem != "None" and not stem.lower().endswith(".optim")
-    return kind != "checkpoint" or not stem.lower().endswith(".vae")
+    found = find_kind(kind)
+    return suffix.lower() in found.suffixes and found.accepts(stem)
 
 
 def is_image_name(name: str) -> bool:

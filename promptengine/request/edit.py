@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from promptengine.errors import RequestError
+from promptengine.kinds import HYPERNETWORK, NetworkKind
 from promptengine.prompt import parse
+from promptengine.prompt.dialects import WEBUI
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
 from promptengine.request.request import GenerationRequest
 
 __all__ = [
     "append_default_hypernetwork",
     "append_hypernetwork",
+    "append_network",
     "append_tag",
     "apply_settings",
+    "names_network",
 ]
 
 
@@ -48,10 +52,47 @@ def append_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
     Raises:
         RequestError: No tag can hold this name.
     """
-    if not name or any(mark in name for mark in "<>:\r\n"):
-        message = f"{name!r} is no name of a hypernetwork that a tag can hold"
-        raise RequestError(message, field="hypernetwork")
-    return append_tag(prompt, f"<hypernet:{name}:{multiplier}>")
+    return append_network(prompt, HYPERNETWORK, name, multiplier, field="hypernetwork")
+
+
+def append_network(
+    prompt: str, kind: NetworkKind, name: str, multiplier: str, *, field: str
+) -> str:
+    """Append a network's tag to a prompt.
+
+    Args:
+        prompt: Any prompt.
+        kind: Of the network.
+        name: As the registry knows it.
+        multiplier: As it shall stand in the tag.
+        field: Of a request, to be named in the error.
+
+    Raises:
+        RequestError: No tag can hold this name.
+    """
+    if kind.tag is None or not kind.tag.holds(name):
+        message = f"{name!r} is no name of a {kind.noun} that a tag can hold"
+        raise RequestError(message, field=field)
+    return append_tag(prompt, kind.tag.written(name, multiplier))
+
+
+def names_network(
+    prompt: str, kind: NetworkKind, name: str, *, comments: bool = True, dialect: str = WEBUI
+) -> bool:
+    """Whether a prompt holds a tag of a network.
+
+    Args:
+        prompt: Any prompt.
+        kind: Of the network.
+        name: As the tag would spell it.
+        comments: Whether ``#`` begins a comment.
+        dialect: That the prompt is written in.
+    """
+    tags = parse(prompt, comments=comments, dialect=dialect).tags
+    syntax = kind.tag
+    return syntax is not None and any(
+        tag.kind in syntax.words and syntax.name_in(tag.arguments) == name for tag in tags
+    )
 
 
 def append_tag(prompt: str, tag: str) -> str:
@@ -66,10 +107,15 @@ def append_default_hypernetwork(request: GenerationRequest) -> GenerationRequest
     Raises:
         RequestError: No tag can hold the name.
     """
-    name = request.options.hypernetwork
-    read = parse(request.prompt, comments=request.options.comments)
-    tags = [tag for tag in read.tags if tag.kind == "hypernet"]
-    if name in ("", "None") or any(tag.arguments[0] == name for tag in tags):
+    options = request.options
+    name = options.hypernetwork
+    if name in ("", "None") or names_network(
+        request.prompt,
+        HYPERNETWORK,
+        name,
+        comments=options.comments,
+        dialect=request.dialect,
+    ):
         return request
-    multiplier = str(request.options.default_multiplier)
+    multiplier = str(options.default_multiplier)
     return replace(request, prompt=append_hypernetwork(request.prompt, name, multiplier))

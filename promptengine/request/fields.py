@@ -90,12 +90,14 @@ class Flag:
         name: Such as ``--cfg-scale``.
         metavar: What stands for its value in the help; empty where it has choices or no value.
         short: Such as ``-n``.
+        choices: Returns all values there are, where these are counted and no part of the type.
         read: Makes the value of a text; by default the field's type does. Raises ValueError.
     """
 
     name: str
     metavar: str = ""
     short: str = ""
+    choices: Callable[[], tuple[str, ...]] | None = None
     read: Callable[[str], object] | None = None
 
     @property

@@ -7,31 +7,28 @@ what was asked for and will not happen, because nothing may be dropped without a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
-from promptengine.errors import PromptEngineError, PromptSyntaxError, RequestError
+from promptengine.errors import PromptEngineError, PromptSyntaxError
+from promptengine.kinds import LORA, TagProblem, TagReading, find_kind, kind_of_word
 from promptengine.prompt import (
     Diagnostic,
     Prompt,
     Schedule,
     Span,
     Tag,
-    parse,
     schedule,
 )
-from promptengine.prompt.lint import lora_items
-from promptengine.prompt.timelines import TagClock, finite_number, tag_points
+from promptengine.prompt.dialects import DIALECTS, WEBUI
+from promptengine.prompt.timelines import TagClock, read_tag
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
-from promptengine.request.edit import append_tag
+from promptengine.request.edit import append_network, names_network
 from promptengine.request.request import Policy
 from promptengine.validation import check_type
 
 __all__ = [
-    "LORA_KINDS",
-    "LoraUse",
     "NetworkUse",
     "Plan",
     "SkippedTag",
@@ -40,9 +37,6 @@ __all__ = [
     "make_plan",
 ]
 
-LORA_KINDS: Final = ("lora", "lyco")
-"""Words that open a LoRA's tag; they mean the same."""
-
 
 @dataclass(frozen=True, slots=True)
 class NetworkUse:
@@ -50,49 +44,35 @@ class NetworkUse:
 
     Attributes:
         entry: Which file.
-        multiplier: Finite; 1 is full effect, 0 none, negative reverses it. Where it changes over the
-            steps, the one of the largest effect.
-        span: The tag's place in the prompt.
+        tag: The tag.
+        name: As the tag spells it: a stem, a path or an alias.
+        multiplier: Finite; 1 is full effect, 0 none, negative reverses it. A LoRA's is that of its
+            changes to the text encoder. Where it changes over the steps, the one of the largest effect.
+        unet_multiplier: That of its changes to the UNet, for kinds that have two, such as LoRAs.
+        extra: What else the tag asks for: of a LoRA how many of its first ranks count, sliced as Python
+            does, or None for all.
         multipliers: Where it changes, that of each call of the denoiser; the last is that of all later
             calls. Else empty.
     """
 
     entry: RegistryEntry
+    tag: Tag
+    name: str
     multiplier: float
-    span: Span
+    unet_multiplier: float | None = None
+    extra: Hashable = None
     multipliers: tuple[float, ...] = ()
+
+    @property
+    def span(self) -> Span:
+        """The tag's place in the prompt."""
+        return self.tag.span
 
     def at(self, call: int) -> float:
         """Return the multiplier at the 0-based denoiser call."""
         if not self.multipliers:
             return self.multiplier
         return self.multipliers[min(call, len(self.multipliers) - 1)]
-
-
-@dataclass(frozen=True, slots=True)
-class LoraUse:
-    """One LoRA, used once.
-
-    Attributes:
-        entry: Which file.
-        tag: The tag.
-        name: As the tag spells it: a stem, a path or an alias.
-        text: Multiplier of its changes to the text encoder; finite.
-        unet: Multiplier of its changes to the UNet; finite.
-        ranks: How many of its first ranks count, sliced as Python does; None for all.
-    """
-
-    entry: RegistryEntry
-    tag: Tag
-    name: str
-    text: float
-    unet: float
-    ranks: int | None
-
-    @property
-    def span(self) -> Span:
-        """The tag's place in the prompt."""
-        return self.tag.span
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +105,8 @@ class Plan:
     Attributes:
         positive: The prompt's parts; several where it holds ``AND``.
         negative: The negative prompt, never split.
-        networks: Uses of hypernetworks in the order of their tags, which is the order of application.
-        loras: Likewise of LoRAs.
+        networks: Uses of networks in the order of their tags, which is the order of application among
+            those of one kind.
         skipped: Tags that will not be applied.
         diagnostics: Of both prompts and of the look-ups.
     """
@@ -134,9 +114,12 @@ class Plan:
     positive: tuple[WeightedSchedule, ...]
     negative: Schedule
     networks: tuple[NetworkUse, ...]
-    loras: tuple[LoraUse, ...]
     skipped: tuple[SkippedTag, ...]
     diagnostics: tuple[Diagnostic, ...]
+
+    def of(self, kind: Kind) -> tuple[NetworkUse, ...]:
+        """Return the uses of networks of one kind, such as ``lora``, in order."""
+        return tuple(use for use in self.networks if use.entry.kind == kind)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -178,7 +161,6 @@ def make_plan(
     check_type("steps", steps, int)
     timeline = partial(schedule, steps=steps, hires_steps=hires_steps, old=old_timelines)
     uses: list[NetworkUse] = []
-    loras: list[LoraUse] = []
     skipped: list[SkippedTag] = []
     diagnostics = [*prompt.diagnostics, *negative.diagnostics]
     parts = tuple(WeightedSchedule(timeline(part), part.weight) for part in prompt.parts)
@@ -187,8 +169,6 @@ def make_plan(
         outcome = _resolve(tag, prompt, registry, clock)
         if isinstance(outcome, NetworkUse):
             uses.append(outcome)
-        elif isinstance(outcome, LoraUse):
-            loras.append(outcome)
         elif policy == "strict":
             raise outcome.error
         else:
@@ -196,35 +176,33 @@ def make_plan(
             if policy == "warn":
                 hint = "it is not applied"
                 diagnostics.append(Diagnostic("warning", outcome.problem, tag.span, hint))
-    diagnostics += _repetitions([*uses, *loras])
+    diagnostics += _repetitions(uses)
     return Plan(
         positive=parts,
         negative=timeline(negative.parts[0]),
         networks=tuple(uses),
-        loras=tuple(loras),
         skipped=tuple(skipped),
         diagnostics=tuple(diagnostics),
     )
 
 
-def append_default_lora(prompt: str, name: str, multiplier: float = 1.0) -> str:
+def append_default_lora(
+    prompt: str, name: str, multiplier: float = 1.0, *, dialect: str = WEBUI
+) -> str:
     """Append a LoRA's tag to a prompt that does not name that LoRA: WebUI's setting ``sd_lora``.
 
     Args:
         prompt: Any prompt.
         name: Of a LoRA that exists. Empty or ``None`` appends nothing.
         multiplier: WebUI's ``extra_networks_default_multiplier``.
+        dialect: That the prompt is written in.
 
     Raises:
         RequestError: No tag can hold this name.
     """
-    tags = [tag for tag in parse(prompt).tags if tag.kind in LORA_KINDS]
-    if name in ("", "None") or any(lora_items(tag)[0][:1] == [name] for tag in tags):
+    if name in ("", "None") or names_network(prompt, LORA, name, dialect=dialect):
         return prompt
-    if any(mark in name for mark in "<>:=\r\n"):
-        message = f"{name!r} is no name of a LoRA that a tag can hold"
-        raise RequestError(message, field="sd_lora")
-    return append_tag(prompt, f"<lora:{name}:{multiplier}>")
+    return append_network(prompt, LORA, name, str(multiplier), field="sd_lora")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,51 +217,34 @@ class _Refusal:
 
 def _resolve(
     tag: Tag, prompt: Prompt, registry: Registry, clock: TagClock
-) -> NetworkUse | LoraUse | _Refusal:
-    if tag.kind in LORA_KINDS:
-        curve = prompt.dialect == "extended" and any("@" in item for item in tag.arguments[1:])
-        if curve or clock.changes(tag):
-            reason = "LoRAs cannot change over the steps"
-            remedy = "write one number" if curve else "take the tag out of the brackets"
-            return _unusable(tag, prompt, reason, f"{reason}; {remedy}")
-        return _resolve_lora(tag, prompt, registry)
-    if tag.kind != "hypernet":
+) -> NetworkUse | _Refusal:
+    kind = kind_of_word(tag.kind)
+    if kind is None or kind.tag is None:
         reason = f"tags of kind {tag.kind!r} are not applied"
         return _unusable(tag, prompt, reason, f"this version applies no <{tag.kind}:…> tags")
-    name, *rest = tag.arguments
-    points = tag_points(tag, prompt, clock)
-    if points is None:
-        reason = f"multiplier {rest[0]!r} is not a finite number"
-        problem = f"multiplier {rest[0]!r} of hypernetwork {name!r} is not a finite number"
-        return _unusable(tag, prompt, reason, problem)
-    values = clock.over_calls(tag, points)
-    multiplier = max(values, key=abs)
-    entry = registry.find("hypernet", name)
+    curve = DIALECTS[prompt.dialect].curves and any("@" in item for item in tag.arguments[1:])
+    if not kind.tag.over_steps and (curve or clock.changes(tag)):
+        reason = f"{kind.plural} cannot change over the steps"
+        remedy = "write one number" if curve else "take the tag out of the brackets"
+        return _unusable(tag, prompt, reason, f"{reason}; {remedy}")
+    try:
+        reading = read_tag(tag, prompt, clock) or TagReading(tag.arguments[0])
+    except TagProblem as problem:
+        return _unusable(tag, prompt, problem.reason, problem.problem)
+    values = clock.over_calls(tag, reading.points) if kind.tag.over_steps else ()
+    multiplier = max(values or (reading.points[0][1],), key=abs)
+    entry = registry.find(kind.name, reading.name)
     if entry is None:
-        return _unknown("hypernet", name, tag, registry, multiplier)
-    return NetworkUse(entry, multiplier, tag.span, values if len(values) > 1 else ())
-
-
-def _resolve_lora(tag: Tag, prompt: Prompt, registry: Registry) -> LoraUse | _Refusal:
-    """Reads ``<lora:name:te:unet:dyn>``, where ``te=``, ``unet=`` and ``dyn=`` may stand anywhere."""
-    positional, named = lora_items(tag)
-    if not positional:
-        reason = f"{tag.arguments[0]!r} is no name, because of its '='"
-        problem = f"in a <{tag.kind}:…> tag {tag.arguments[0]!r} is no name, because of its '='"
-        return _unusable(tag, prompt, reason, problem)
-    name, *numbers = positional
-    asked = dict(zip(("te", "unet", "dyn"), numbers, strict=False)) | named
-    for key, read in (("te", finite_number), ("unet", finite_number), ("dyn", _whole_number)):
-        if key in asked and read(asked[key]) is None:
-            sort = "whole" if key == "dyn" else "finite"
-            reason = f"{key} {asked[key]!r} is not a {sort} number"
-            return _unusable(tag, prompt, reason, f"LoRA {name!r}: {reason}")
-    text = finite_number(asked.get("te", "1")) or 0.0
-    unet = text if "unet" not in asked else finite_number(asked["unet"]) or 0.0
-    entry = registry.find("lora", name)
-    if entry is None:
-        return _unknown("lora", name, tag, registry, text)
-    return LoraUse(entry, tag, name, text, unet, _whole_number(asked.get("dyn", "")))
+        return _unknown(kind.name, reading.name, tag, registry, multiplier)
+    return NetworkUse(
+        entry=entry,
+        tag=tag,
+        name=reading.name,
+        multiplier=multiplier,
+        unet_multiplier=reading.unet_multiplier,
+        extra=reading.extra,
+        multipliers=values if len(values) > 1 else (),
+    )
 
 
 def _unknown(kind: Kind, name: str, tag: Tag, registry: Registry, multiplier: float) -> _Refusal:
@@ -297,27 +258,15 @@ def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
     return _Refusal(reason, problem, None, error)
 
 
-def _whole_number(text: str) -> int | None:
-    """What Python's ``int`` reads, as in WebUI, cut to what can be a number of ranks."""
-    try:
-        return max(min(int(text), _MOST_RANKS), -_MOST_RANKS)
-    except ValueError:
-        return None
-
-
-def _repetitions(uses: Sequence[NetworkUse | LoraUse]) -> list[Diagnostic]:
+def _repetitions(uses: Sequence[NetworkUse]) -> list[Diagnostic]:
     counts = Counter(use.entry.path for use in uses)
     repeated = {use.entry.path: use for use in uses if counts[use.entry.path] > 1}
     return [
         Diagnostic(
             "warning",
-            f"{_WORDS[type(use)]} {use.entry.name!r} is named {counts[path]} times",
+            f"{find_kind(use.entry.kind).noun} {use.entry.name!r} is named {counts[path]} times",
             use.span,
             "it is applied as often, in order; name it once to apply it once",
         )
         for path, use in repeated.items()
     ]
-
-
-_MOST_RANKS: Final = 1 << 31
-_WORDS: Final = {NetworkUse: "hypernetwork", LoraUse: "LoRA"}

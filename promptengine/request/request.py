@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from promptengine.errors import RequestError
-from promptengine.prompt.ast import Dialect
+from promptengine.prompt.dialects import DIALECTS, WEBUI, DialectName
 from promptengine.request.fields import (
     ApiField,
     Entry,
@@ -68,6 +68,10 @@ def _cut_side(pixels: int) -> int:
     return pixels - pixels % LATENT_SCALE
 
 
+def _syntax(dialect: str, _: Said) -> str | None:
+    return None if DIALECTS[dialect].silent else dialect
+
+
 def _variation_strength(strength: float, said: Said) -> float | None:
     return None if said.own["variation_seed"] is None else strength
 
@@ -103,7 +107,8 @@ class GenerationRequest:
         options: Everything else.
         policy: What to do with a network that cannot be applied.
         dialect: ``webui`` reads the prompt as WebUI does; ``extended`` lets hypernetworks change over
-            the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``.
+            the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``. Plugins
+            may add others.
         networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
             behind those of the tags, in both passes, as they are when the generation begins.
 
@@ -315,14 +320,16 @@ class GenerationRequest:
             entry=LeftOut("says nothing about the image"),
         ),
     )
-    dialect: Dialect = field(
-        default="webui",
+    dialect: DialectName = field(
+        default=WEBUI,
         metadata=described(
             "Prompt syntax",
-            "extended lets networks change over the steps: <hypernet:ink:0@0,1@0.5>",
-            flag=Flag("--dialect"),
+            "how the prompt is read; extended lets networks change over the steps: "
+            "<hypernet:ink:0@0,1@0.5>",
+            flag=Flag("--dialect", choices=lambda: tuple(DIALECTS)),
             api=LeftOut("WebUI has the one"),
-            entry=Entry("Prompt syntax", None, unless("webui")),
+            entry=Entry("Prompt syntax", None, _syntax),
+            choices="dialects",
         ),
     )
     networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from promptengine.errors import RequestError
-from promptengine.plugins import LazyFunction, ObjectRegistry
+from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin
 from promptengine.request.options import Options
 from promptengine.request.schedulers import (
     AUTOMATIC,
@@ -33,6 +33,7 @@ __all__ = [
     "SigmaSampler",
     "TimestepSampler",
     "find_sampler",
+    "register_sampler",
     "sampler_settings",
 ]
 
@@ -368,3 +369,16 @@ def _split(name: str) -> tuple[Sampler, Scheduler | None]:
     hint = f"did you mean {names[near[0]]!r}?" if near else ""
     there = "known samplers: " + ", ".join(SAMPLERS)
     raise RequestError(f"unknown sampler {shown(name)}; {hint or there}", field="sampler")
+
+
+def register_sampler(sampler: Sampler, *, origin: str = SCRIPT) -> None:
+    """Add a sampler for the rest of the process.
+
+    Args:
+        sampler: The sampler.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no sampler, or has a name or alias that is taken.
+    """
+    SAMPLERS.register(sampler, Plugin(origin))

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from promptengine.errors import RequestError
-from promptengine.plugins import LazyFunction, ObjectRegistry
+from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin
 from promptengine.validation import shown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["AUTOMATIC", "SCHEDULERS", "NoiseLevels", "Scheduler", "Spacing", "find_scheduler"]
+__all__ = [
+    "AUTOMATIC",
+    "SCHEDULERS",
+    "NoiseLevels",
+    "Scheduler",
+    "Spacing",
+    "find_scheduler",
+    "register_scheduler",
+]
 
 AUTOMATIC: Final = "automatic"
 """Leaves the schedule type to the sampler."""
@@ -151,3 +159,16 @@ def find_scheduler(name: str) -> Scheduler | None:
     hint = f"did you mean {known[near[0]].name!r}?" if near else ""
     there = "there are " + ", ".join([AUTOMATIC, *SCHEDULERS])
     raise RequestError(f"unknown scheduler {shown(name)}; {hint or there}", field="scheduler")
+
+
+def register_scheduler(scheduler: Scheduler, *, origin: str = SCRIPT) -> None:
+    """Add a schedule type for the rest of the process.
+
+    Args:
+        scheduler: The schedule type.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no schedule type, or has a name, label or alias that is taken.
+    """
+    SCHEDULERS.register(scheduler, Plugin(origin))

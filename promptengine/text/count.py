@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from promptengine.prompt import parse, schedule
+from promptengine.prompt.dialects import WEBUI
 from promptengine.request.options import Options
 from promptengine.text.chunks import CHUNK_LENGTH, NO_WORDS, chunk_fragments, read_segment
 from promptengine.text.chunks import count_tokens as count_in_chunks
@@ -40,6 +41,7 @@ def count_tokens(
     steps: int = 20,
     options: Options | None = None,
     embeddings: EmbeddingTable = NO_WORDS,
+    dialect: str = WEBUI,
 ) -> TokenCount:
     """Count the tokens of a prompt, or of a negative prompt.
 
@@ -49,9 +51,10 @@ def count_tokens(
         options: Emphasis, comments and backtracking to commas count; defaults if None.
         embeddings: Words that stand for learned vectors, each of which takes a token's place; by
             default none, and :meth:`promptengine.Engine.count_tokens` has those of its folders.
+        dialect: That the prompt is written in.
 
     Raises:
-        RequestError: An argument of another type, or steps out of range.
+        RequestError: An argument of another type, steps out of range, or no such dialect.
     """
     check_type("prompt", prompt, str)
     check_type("steps", steps, int)
@@ -59,7 +62,7 @@ def count_tokens(
     own = options or Options()
     check_type("options", own, Options)
     counts: list[TokenCount] = []
-    for part in parse(prompt, comments=own.comments).parts:
+    for part in parse(prompt, comments=own.comments, dialect=dialect).parts:
         for segment in schedule(part, steps, old=own.old_timelines).segments:
             chunks = chunk_fragments(
                 read_segment(segment, own.emphasis),

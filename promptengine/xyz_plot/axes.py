@@ -12,7 +12,8 @@ from functools import partial
 from typing import Final, cast
 
 from promptengine.errors import RequestError
-from promptengine.plugins import ObjectRegistry
+from promptengine.kinds import HYPERNETWORK
+from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
 from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import append_hypernetwork
@@ -20,7 +21,15 @@ from promptengine.request.fields import fields_of
 from promptengine.request.request import GenerationRequest
 from promptengine.validation import check_fields
 
-__all__ = ["AXIS_KINDS", "MOST_VALUES", "Axis", "AxisKind", "AxisValue", "request_at"]
+__all__ = [
+    "AXIS_KINDS",
+    "MOST_VALUES",
+    "Axis",
+    "AxisKind",
+    "AxisValue",
+    "register_grid_axis",
+    "request_at",
+]
 
 MOST_VALUES: Final = 1000
 """Of one axis; a longer range is a slip of the keyboard."""
@@ -253,8 +262,8 @@ def _append_hypernetwork(
 
 def _check_hypernetworks(_: GenerationRequest, axis: Axis, registry: Registry) -> None:
     for name in map(str, axis.values):
-        if not axis.is_none(name) and registry.find("hypernet", name) is None:
-            raise registry.unknown("hypernet", name, place=f"in axis {axis.kind}")
+        if not axis.is_none(name) and registry.find(HYPERNETWORK.name, name) is None:
+            raise registry.unknown(HYPERNETWORK.name, name, place=f"in axis {axis.kind}")
 
 
 def _multiply(
@@ -262,7 +271,8 @@ def _multiply(
 ) -> GenerationRequest:
     """Set the multiplier of every hypernetwork tag."""
     source = request.prompt
-    tags = [tag for tag in parse(source).tags if tag.kind == "hypernet"]
+    found = parse(source, dialect=request.dialect).tags
+    tags = [tag for tag in found if tag.kind in HYPERNETWORK.words]
     if not tags and not any(AXIS_KINDS[axis.kind].adds_tags for axis in axes):
         message = "axis multiplier: the prompt holds no <hypernet:…> tag and no axis brings one"
         raise RequestError(message, field="multiplier")
@@ -324,3 +334,16 @@ AXIS_KINDS: Final[ObjectRegistry[AxisKind]] = ObjectRegistry(
 )
 """What can vary, in the order in which it is written into a request: a multiplier is set after the
 prompt holds the tags that it is for."""
+
+
+def register_grid_axis(kind: AxisKind, *, origin: str = SCRIPT) -> None:
+    """Add something that can vary along an axis of a grid, for the rest of the process.
+
+    Args:
+        kind: The kind of axis.
+        origin: Who adds it, as infotexts shall say.
+
+    Raises:
+        PluginError: It is no kind of axis, or has a name that is taken.
+    """
+    AXIS_KINDS.register(kind, Plugin(origin))

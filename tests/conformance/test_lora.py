@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from promptengine import Engine
+from promptengine.kinds import LORA
 from promptengine.networks.lora.keys import parse_name
 from promptengine.prompt import parse
-from promptengine.request.plan import LORA_KINDS
 from tests.conformance.golden import difference, folder, rows, table, tensors
 from tests.conformance.test_txt2img import (
     LATENT_TOLERANCE,
@@ -40,7 +40,7 @@ def repeats(case: dict[str, Any]) -> bool:
 
 def mixes_numbers(case: dict[str, Any]) -> bool:
     """Whether a LoRA's multiplier is no number and another tag's is."""
-    tags = [tag for tag in parse(case["prompt"]).tags if tag.kind in LORA_KINDS]
+    tags = [tag for tag in parse(case["prompt"]).tags if tag.kind in LORA.words]
     good = [all(map(is_number, tag.arguments[1:3])) for tag in tags if "=" not in str(tag)]
     return set(good) == {True, False}
 

@@ -31,9 +31,10 @@ from promptengine.errors import PromptEngineError
 from promptengine.families.config import parts_in_folder, parts_in_yaml, stated_parts
 from promptengine.files.images import read_image
 from promptengine.images.read import read_image_info
-from promptengine.inspection import inspect_file, size_of_checkpoint, summarize_lora
+from promptengine.inspection import inspect_file, size_of_checkpoint
 from promptengine.networks.hypernetwork.files import load_hypernetwork
 from promptengine.networks.lora.files import load_lora
+from promptengine.networks.lora.kind import summarize_lora
 from promptengine.registry.scan import RegistryEntry, description, metadata, read_header
 from promptengine.text.textual_inversion.files import load_embedding
 from tests.fuzz.mutate import mutated

@@ -24,7 +24,6 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import get_args
 
 from promptengine.cli.render import show_prompt, show_timelines
 from promptengine.errors import PromptEngineError
@@ -32,7 +31,7 @@ from promptengine.infotext.read import infotext_with_prompts, read_infotext
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.infotext.webui import webui_fields
 from promptengine.infotext.write import write_infotext
-from promptengine.prompt import Dialect, attention, emphasis, parse
+from promptengine.prompt import DIALECTS, attention, emphasis, parse
 from promptengine.prompt.serialize import prompt_document
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import Registry
@@ -150,7 +149,7 @@ def read(text: str, dice: random.Random) -> None:
     """Read a prompt as everything does that reads prompts."""
     steps, hires_steps = dice.choice((1, 4, 9)), dice.choice((None, None, 7))
     comments = dice.random() < 0.8
-    prompts = [parse(text, dialect=dialect, comments=comments) for dialect in get_args(Dialect)]
+    prompts = [parse(text, dialect=dialect, comments=comments) for dialect in DIALECTS.builtins]
     for prompt in prompts:
         assert all(
             0 <= d.span.start <= d.span.end <= len(text) for d in prompt.diagnostics if d.span

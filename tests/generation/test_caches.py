@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from promptengine import Engine, GenerationRequest, load_hypernetwork, save_hypernetwork
-from promptengine.networks import load as stack
+from promptengine.networks.hypernetwork import kind as stack
 from promptengine.networks.load import NetworkCache
 from promptengine.request.options import Options
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI

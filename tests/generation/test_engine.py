@@ -34,7 +34,6 @@ from promptengine.infotext.read import read_infotext
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.networks.hypernetwork.inject import HypernetworkStack, Injection
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
-from promptengine.prompt.ast import Dialect
 from promptengine.request.edit import apply_settings
 from promptengine.request.options import Options
 from promptengine.request.samplers import SAMPLERS
@@ -186,7 +185,7 @@ def test_networks_can_change_over_the_steps(
 
     monkeypatch.setattr(Injection, "choose", recorded)
 
-    def run(prompt: str, dialect: Dialect = "extended") -> GenerationResult:
+    def run(prompt: str, dialect: str = "extended") -> GenerationResult:
         chosen.clear()
         return tiny_engine.generate(replace(GENTLE, prompt=prompt, steps=4, dialect=dialect))
 

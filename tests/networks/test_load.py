@@ -97,7 +97,8 @@ def test_a_list_that_comes_back_is_not_merged_again(
     merges: list[object] = []
     original = merging.merge
     monkeypatch.setattr(
-        "promptengine.networks.load.merge", lambda uses: merges.append(uses) or original(uses)
+        "promptengine.networks.lora.loader.merge",
+        lambda uses: merges.append(uses) or original(uses),
     )
     tags = "<lora:lo-locon:0.6><lora:lo-kohya:0.4:0.7>"
     first = generate(engine, tags)

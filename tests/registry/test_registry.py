@@ -408,7 +408,7 @@ class TestDigest:
         write_safetensors(folder / "d.safetensors", {"sshs_model_hash": 'no "hash'})
         touch(folder / "e.pt")
         registry = Registry.open(tmp_path)
-        hashes = {e.name: registry.lora_hash(e) for e in registry.entries("lora")}
+        hashes = {e.name: registry.short_hash(e) for e in registry.entries("lora")}
         body, nothing, whole = (sha256(x).hexdigest()[:12] for x in (b"tensors", b"", b"x"))
         assert hashes == {"a": body, "b": body, "c": "AB" * 6, "d": nothing, "e": whole}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from promptengine.kinds import model_kinds
 from promptengine.registry import scan as modelfiles
 from promptengine.registry.registry import (
-    KINDS,
     Kind,
     Registry,
     RegistryEntry,
@@ -36,7 +36,7 @@ class TestScan:
             tmp_path / "embeddings" / "outer.pt",
         )
         registry = Registry.open(str(models))
-        assert {kind: names_of(registry, kind) for kind in KINDS} == {
+        assert {kind: names_of(registry, kind) for kind in model_kinds()} == {
             "hypernet": ["h"],
             "lora": ["l", "y"],
             "checkpoint": ["c"],
@@ -59,7 +59,7 @@ class TestScan:
 
     def test_missing_folders_are_fine(self, tmp_path: Path) -> None:
         registry = Registry.open(tmp_path / "nowhere")
-        assert all(registry.entries(kind) == () for kind in KINDS)
+        assert all(registry.entries(kind) == () for kind in model_kinds())
         assert registry.find("lora", "x") is None
 
     def test_a_file_in_place_of_a_folder_is_fine(self, tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ class TestAliases:
             reads.append(path.name)
             return original(path)
 
-        monkeypatch.setattr(modelfiles, "read_header", counting)
+        monkeypatch.setattr("promptengine.networks.lora.kind.read_header", counting)
         folder = tmp_path / "Lora"
         write_safetensors(folder / "a.safetensors", {"ss_output_name": "ink"})
         registry = Registry.open(tmp_path)

@@ -74,7 +74,7 @@ def test_what_cannot_be_applied_follows_the_policy(
     warned = plan(registry, prompt)
     assert [skipped.reason for skipped in warned.skipped] == [reason]
     assert [use.multiplier for use in warned.networks] == [0.5]
-    assert warned.loras == ()
+    assert warned.of("lora") == ()
     (warning,) = [d for d in warned.diagnostics if d.hint == "it is not applied"]
     assert warning.span == warned.skipped[0].tag.span
     ignored = plan(registry, prompt, policy="ignore")
@@ -133,16 +133,16 @@ def test_a_loras_numbers_by_place_and_by_name(
     registry: Registry, tag: str, text: float, unet: float, ranks: int | None
 ) -> None:
     made = plan(registry, tag)
-    (use,) = made.loras
-    assert (use.name, use.text, use.unet, use.ranks) == ("line", text, unet, ranks)
-    assert made.networks == made.skipped == made.diagnostics == ()
+    (use,) = made.of("lora")
+    assert (use.name, use.multiplier, use.unet_multiplier, use.extra) == ("line", text, unet, ranks)
+    assert made.of("hypernet") == made.skipped == made.diagnostics == ()
 
 
 def test_a_lora_is_found_by_stem_path_and_alias(registry: Registry) -> None:
     made = plan(registry, "<lora:wash><hypernet:ink:1><lora:old/wash><lora:Thin Line:0.5>")
-    assert [use.name for use in made.loras] == ["wash", "old/wash", "Thin Line"]
-    assert [use.entry.name for use in made.loras] == ["wash", "wash", "line"]
-    assert [use.entry.name for use in made.networks] == ["ink"]
+    assert [use.name for use in made.of("lora")] == ["wash", "old/wash", "Thin Line"]
+    assert [use.entry.name for use in made.of("lora")] == ["wash", "wash", "line"]
+    assert [use.entry.name for use in made.of("hypernet")] == ["ink"]
     (warning,) = made.diagnostics
     assert "LoRA 'wash' is named 2 times" in warning.message
 
@@ -165,20 +165,20 @@ def test_a_lora_that_would_change_over_the_steps_is_refused(
     registry: Registry, prompt: str
 ) -> None:
     made = extended(registry, prompt)
-    assert made.loras == ()
+    assert made.of("lora") == ()
     (told,) = [d for d in made.diagnostics if d.hint == "it is not applied"]
     assert told.message.startswith("LoRAs cannot change over the steps; ")
 
 
 def test_a_lora_in_brackets_that_schedule_nothing_is_applied(registry: Registry) -> None:
-    assert [use.text for use in extended(registry, "[a <lora:line:0.5>, b").loras] == [0.5]
-    assert [use.text for use in extended(registry, "[a <lora:line:0.5>]").loras] == [0.5]
+    assert [use.multiplier for use in extended(registry, "[a <lora:line:0.5>, b").networks] == [0.5]
+    assert [use.multiplier for use in extended(registry, "[a <lora:line:0.5>]").networks] == [0.5]
 
 
 def test_items_without_meaning_are_said(registry: Registry) -> None:
     made = plan(registry, "<lora:line:1:1:2:extra:lbw=MIDD>")
     assert [d.message.split()[0] for d in made.diagnostics] == ["'extra'", "'lbw=MIDD'"]
-    assert len(made.loras) == 1
+    assert len(made.of("lora")) == 1
 
 
 @settings(deadline=None)
@@ -197,9 +197,10 @@ def test_any_items_make_a_use_or_a_reason(
         write_safetensors(folder / "Lora" / "line.safetensors", {})
     prompt = f"<lora:{':'.join(items)}>"
     made = plan(Registry.open(folder), prompt)
-    assert len(made.loras) + len(made.skipped) == len(parse(prompt).tags)
-    for use in made.loras:
-        assert use.name == "line" and math.isfinite(use.text) and math.isfinite(use.unet)
+    assert len(made.of("lora")) + len(made.skipped) == len(parse(prompt).tags)
+    for use in made.of("lora"):
+        assert use.name == "line" and math.isfinite(use.multiplier)
+        assert use.unet_multiplier is not None and math.isfinite(use.unet_multiplier)
     append_default_lora(prompt, "line")
 
 

@@ -18,6 +18,7 @@ from promptengine.generation.conditioning import PreparedPrompts
 from promptengine.integrations.diffusers.processor import PromptProcessor, embedding_arguments
 from promptengine.integrations.diffusers.unet_forward import override_unet_forward
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
+from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.open_models import Models
 from promptengine.request.options import Options
 from promptengine.request.request import Policy
@@ -60,7 +61,9 @@ class Attachment:
         return self.processor.reports
 
 
-def attach(pipe: Any, models: Models = "models", *, policy: Policy = "warn") -> Attachment:
+def attach(
+    pipe: Any, models: Models = "models", *, policy: Policy = "warn", dialect: str = WEBUI
+) -> Attachment:
     """Let a pipeline understand WebUI's prompts, until :func:`detach`.
 
     ``pipe("a (cat:1.3) <hypernet:ink:0.8>", negative_prompt=…)`` then knows tags, weights, schedules,
@@ -74,13 +77,14 @@ def attach(pipe: Any, models: Models = "models", *, policy: Policy = "warn") -> 
             1, 2 or XL. A ControlNet reads each prompt's first text, without networks.
         models: WebUI's models folder, a mapping of kinds to folders, or a registry.
         policy: What to do with a network that cannot be applied: ``strict`` raises.
+        dialect: That prompts are written in, such as ``extended``.
 
     Raises:
-        PromptEngineError: Not such a pipeline, or one that is attached already.
+        PromptEngineError: Not such a pipeline, one that is attached already, or no such dialect.
     """
     if hasattr(pipe, _ATTRIBUTE):
         raise PromptEngineError("the pipeline is attached already; detach it first")
-    processor = PromptProcessor(pipe, models, policy)
+    processor = PromptProcessor(pipe, models, policy, dialect)
     original: type = type(pipe)
     if not {"prompt", "num_inference_steps"} <= _parameters(original).keys():
         raise PromptEngineError(f"{original.__name__} takes no prompt and steps")

@@ -22,6 +22,7 @@ from promptengine.generation.conditioning import (
 from promptengine.generation.timing import StageTimer
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.load import NetworkCache
+from promptengine.prompt.dialects import WEBUI, find_dialect
 from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest, Policy
@@ -46,15 +47,17 @@ class PromptProcessor:
         pipe: A pipeline of Stable Diffusion 1, 2 or XL; its text encoders and UNet are used as they are.
         models: WebUI's models folder, a mapping of kinds to folders, or a registry.
         policy: What to do with a network that cannot be applied.
+        dialect: That prompts are written in.
         reports: What became of the tags of the prompts that were prepared last, prompt by prompt.
 
     Raises:
-        PromptEngineError: It is no pipeline of Stable Diffusion 1, 2 or XL.
+        PromptEngineError: It is no pipeline of Stable Diffusion 1, 2 or XL, or there is no such dialect.
     """
 
     pipe: Any
     models: Models = "models"
     policy: Policy = "warn"
+    dialect: str = WEBUI
     reports: tuple[tuple[NetworkReport, ...], ...] = field(default=(), init=False)
     _registry: Registry = field(init=False)
     _embeddings: EmbeddingCache = field(init=False)
@@ -63,6 +66,7 @@ class PromptProcessor:
     _journal: UndoLog = field(default_factory=UndoLog, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        find_dialect(self.dialect)
         checkpoint_from_pipeline(self.pipe, self._journal)
         self._registry = open_models(self.models)
         self._embeddings = EmbeddingCache(self._registry)
@@ -97,7 +101,7 @@ class PromptProcessor:
             clip_skip: As WebUI counts: 1 reads the text model's last layer.
 
         Raises:
-            RequestError: Prompts of one batch name different LoRAs, which change the model's weights.
+            RequestError: Prompts of one batch name different LoRAs or their like, which change the model's weights.
             PromptEngineError: As :meth:`promptengine.Engine.generate` says of prompts.
         """
         prepared: list[PreparedPrompts] = []
@@ -110,12 +114,13 @@ class PromptProcessor:
                 cfg_scale=1.0,
                 clip_skip=clip_skip,
                 policy=self.policy,
+                dialect=self.dialect,
             )
             # A block around the one within, since that may be cut short by an interrupt.
             with self._journal.block():
                 one = prepare_prompts(self.parts, request, StageTimer(), calls=(calls, None))
             prepared.append(one)
-        if len({id(one.stack.weights) if one.stack.weights else None for one in prepared}) > 1:
+        if len({one.stack.model_key for one in prepared}) > 1:
             message = "the prompts of a batch name different LoRAs; make them one after another"
             raise RequestError(message, field="prompt")
         self.reports = tuple(one.stack.reports for one in prepared)

@@ -14,7 +14,7 @@ from promptengine.errors import IncompatibleNetworkError, NetworkFormatError
 from promptengine.networks.lora.delta import LoraModule, bias_delta, unshaped_delta, weight_delta
 from promptengine.networks.lora.files import Lora
 from promptengine.networks.lora.keys import TEXT_PREFIXES, original_name
-from promptengine.undo import UndoLog
+from promptengine.undo import Changes, UndoLog
 
 __all__ = [
     "Application",
@@ -24,6 +24,7 @@ __all__ = [
     "exchange_weights",
     "fit_lora",
     "merge",
+    "set_weights",
     "targets",
 ]
 
@@ -263,11 +264,21 @@ def exchange_weights(weights: ChangedWeights, *, journal: UndoLog | None = None)
         journal: Of the run that this is a part of; by default the block stands alone.
     """
     with (journal or UndoLog()).block() as changes:
-        for slot, tensor in weights.items():
-            parameter = cast("nn.Parameter | None", getattr(slot.module, slot.name))
-            if parameter is None:
-                bias = nn.Parameter(tensor, requires_grad=False)
-                changes.set(slot.module, slot.name, bias)
-            else:
-                changes.set(parameter, "data", tensor)
+        set_weights(weights, changes)
         yield
+
+
+def set_weights(weights: ChangedWeights, changes: Changes) -> None:
+    """Put other weights into a model; see :func:`exchange_weights`.
+
+    Args:
+        weights: From :func:`merge`.
+        changes: Undoes it.
+    """
+    for slot, tensor in weights.items():
+        parameter = cast("nn.Parameter | None", getattr(slot.module, slot.name))
+        if parameter is None:
+            bias = nn.Parameter(tensor, requires_grad=False)
+            changes.set(slot.module, slot.name, bias)
+        else:
+            changes.set(parameter, "data", tensor)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
 
 from promptengine.inspection import file_metadata
-from promptengine.registry.registry import Kind
+from promptengine.kinds import model_kinds
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.sdapi import lists, responses
 from promptengine.server.sdapi.previews import preview_file
@@ -23,14 +22,6 @@ _COMMON: Final[dict[str, Any]] = {
     "default_response_class": responses.Json,
     "responses": ERRORS,
 }
-_PAGES: Final[Mapping[str, Kind]] = {
-    "lora": "lora",
-    "hypernetworks": "hypernet",
-    "textual inversion": "embedding",
-    "checkpoints": "checkpoint",
-}
-"""WebUI's names of the pages that show model files as cards."""
-
 _LONG: Final = "ssmd_cover_images"
 """What of metadata is images."""
 
@@ -138,8 +129,8 @@ def thumb(service: Served, filename: str = "") -> Response:
 @_page.get("/sd_extra_networks/metadata")
 def metadata(service: Served, page: str = "", item: str = "") -> dict[str, str]:
     """Tell what the header of a card's file says, as a JSON text."""
-    kind = _PAGES.get(page)
-    entry = None if kind is None else service.registry.find(kind, item)
+    kinds = [kind for kind in model_kinds().values() if page and kind.page == page]
+    entry = service.registry.find(kinds[0].name, item) if kinds else None
     told = {} if entry is None else dict(file_metadata(entry.path))
     told.pop(_LONG, None)
     return {"metadata": json.dumps(told, indent=4, ensure_ascii=False)} if told else {}

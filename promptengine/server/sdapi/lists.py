@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from promptengine.images import upscalers as upscaler_names
+from promptengine.kinds import CHECKPOINT, HYPERNETWORK, LORA, VAE
 from promptengine.registry.registry import RegistryEntry, metadata
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.request.schedulers import SCHEDULERS
@@ -35,7 +36,7 @@ _CUDA_EVENTS: Final = ("num_alloc_retries", "num_ooms")
 
 def checkpoints(service: Service) -> list[responses.Checkpoint]:
     """Checkpoints in the folders, and the one in use where it lies elsewhere."""
-    entries = service.registry.current_entries("checkpoint")
+    entries = service.registry.current_entries(CHECKPOINT.name)
     paths = [entry.path for entry in entries]
     current = service.settings.model.checkpoint
     found: list[responses.Checkpoint] = []
@@ -108,7 +109,7 @@ def hypernetworks(service: Service) -> list[responses.Hypernetwork]:
             path=service.shown.path(entry.path),
             sha256=service.registry.digests.known(entry.path),
         )
-        for entry in service.registry.current_entries("hypernet")
+        for entry in service.registry.current_entries(HYPERNETWORK.name)
     ]
 
 
@@ -121,7 +122,7 @@ def loras(service: Service) -> list[responses.Lora]:
             path=service.shown.path(entry.path),
             metadata=metadata(entry),
         )
-        for entry in service.registry.current_entries("lora")
+        for entry in service.registry.current_entries(LORA.name)
     ]
 
 
@@ -168,7 +169,7 @@ def styles(service: Service) -> list[responses.PromptStyle]:
 
 def vaes(service: Service) -> list[responses.Vae]:
     """VAEs of their own."""
-    entries: Sequence[RegistryEntry] = service.registry.current_entries("vae")
+    entries: Sequence[RegistryEntry] = service.registry.current_entries(VAE.name)
     return [
         responses.Vae(model_name=entry.path.name, filename=service.shown.path(entry.path))
         for entry in entries

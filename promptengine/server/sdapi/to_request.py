@@ -13,13 +13,13 @@ from promptengine.generation.prepare import batch_settings, check_supported
 from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.read import read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext
-from promptengine.prompt import parse
+from promptengine.kinds import kind_of_word
+from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import apply_settings
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
-from promptengine.request.plan import LORA_KINDS
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
@@ -114,17 +114,23 @@ def parse_webui_request(
 
 
 def batch_key(requests: Sequence[GenerationRequest]) -> object:
-    """What works must agree in to share a batch, or None; LoRAs change the model for all of it."""
+    """What works must agree in to share a batch, or None; LoRAs and their like change the model for all of it."""
     if len({batch_settings(request) for request in requests}) > 1:
         return None
     settings = batch_settings(requests[0])
     prompts = [
-        parse(text, comments=r.options.comments)
+        parse(text, comments=r.options.comments, dialect=r.dialect)
         for r in requests
         for text in (r.prompt, r.hires.prompt if r.hires else "")
     ]
-    loras = frozenset(t.arguments for p in prompts for t in p.tags if t.kind in LORA_KINDS)
-    return None if settings is None else (settings, loras)
+    networks = frozenset(tag for p in prompts for tag in map(_of_batch, p.tags) if tag)
+    return None if settings is None else (settings, networks)
+
+
+def _of_batch(tag: Tag) -> tuple[str, ...]:
+    """What a tag asks for that all images of a batch share; empty for those that each may have."""
+    kind = kind_of_word(tag.kind)
+    return () if kind is None or kind.per_image else (kind.name, *tag.arguments)
 
 
 def _idle_scripts(fields: GenerationFields) -> list[str]:
@@ -310,7 +316,9 @@ def _drawn(seed: int) -> int:
 def _without_tags(request: GenerationRequest) -> GenerationRequest:
     """A request whose prompt is free of tags, and that has no networks by settings either."""
     prompt = request.prompt
-    for tag in reversed(parse(prompt, comments=request.options.comments).tags):
+    for tag in reversed(
+        parse(prompt, comments=request.options.comments, dialect=request.dialect).tags
+    ):
         prompt = prompt[: tag.span.start] + prompt[tag.span.end :]
     options = replace(request.options, hypernetwork="None", lora="None")
     return replace(request, prompt=prompt, options=options)

@@ -14,10 +14,11 @@ from fastapi.responses import StreamingResponse
 from promptengine.choices import samplers, schedulers, upscalers
 from promptengine.errors import RequestError
 from promptengine.inspection import inspect_file
-from promptengine.prompt import parse
+from promptengine.kinds import model_kinds, tag_kinds
+from promptengine.prompt import DIALECTS, parse
 from promptengine.prompt.serialize import diagnostic_document, prompt_document, well_formed
-from promptengine.registry.registry import KINDS, Kind, RegistryEntry, description, metadata
-from promptengine.request.plan import make_plan
+from promptengine.registry.registry import RegistryEntry, description, metadata
+from promptengine.request.plan import NetworkUse, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.schema import fields_schema
 from promptengine.server.auth import BoundedRoute
@@ -33,6 +34,7 @@ from promptengine.server.v1.schemas import (
     JobForm,
     JobResult,
     JobStatus,
+    KindName,
     NetworkDetail,
     NetworkEntry,
     PromptForm,
@@ -62,14 +64,7 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
     steps = affordable_steps(prompt, form.steps, service.config.limits)
     plan = make_plan(prompt, parse("", negative=True), service.registry, steps=steps)
     told = prompt_document(prompt, plan.diagnostics, form.steps, form.hires_steps, most=most)
-    found: list[dict[str, Any]] = [
-        {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.multiplier}
-        for use in plan.networks
-    ]
-    found += [
-        {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.text, "unet": use.unet}
-        for use in plan.loras
-    ]
+    found = [_use(use) for kind in tag_kinds() for use in plan.of(kind.name)]
     for diagnostic in told["diagnostics"]:
         diagnostic["message"] = service.shown.text(diagnostic["message"])
     text = " AND ".join(part.text.strip() for part in prompt.parts)
@@ -83,14 +78,15 @@ def fields() -> dict[str, Any]:
         "samplers": [one.name for one in samplers()],
         "schedulers": [one.name for one in schedulers()],
         "upscalers": [one.name for one in upscalers()],
+        "dialects": list(DIALECTS),
     }
     return fields_schema(GenerationRequest, lists)
 
 
 @router.get("/networks")
-def networks(service: Served, kind: Kind | None = None) -> list[NetworkEntry]:
+def networks(service: Served, kind: KindName | None = None) -> list[NetworkEntry]:
     """List the files of the folders as they are now."""
-    kinds = KINDS if kind is None else (kind,)
+    kinds = model_kinds() if kind is None else (kind,)
     entries = [entry for each in kinds for entry in service.registry.current_entries(each)]
     return [NetworkEntry(**_entry(service, entry)) for entry in entries]
 
@@ -102,7 +98,7 @@ def refresh(service: Served) -> None:
 
 
 @router.get("/networks/{kind}/{name:path}")
-def network(service: Served, kind: Kind, name: str) -> NetworkDetail:
+def network(service: Served, kind: KindName, name: str) -> NetworkDetail:
     """Tell what a file holds, without running anything in it."""
     entry = service.registry.find(kind, name)
     if entry is None:
@@ -121,6 +117,11 @@ def network(service: Served, kind: Kind, name: str) -> NetworkDetail:
         notes=[service.shown.text(note) for note in report.notes],
         user_metadata=metadata(entry),
     )
+
+
+def _use(use: NetworkUse) -> dict[str, Any]:
+    told = {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.multiplier}
+    return told if use.unet_multiplier is None else told | {"unet": use.unet_multiplier}
 
 
 def _entry(service: Service, entry: RegistryEntry) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from promptengine.prompt.ast import Dialect
-from promptengine.registry.registry import Kind
+from promptengine.kinds import model_kinds
+from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.request.request import GenerationRequest, Policy
 from promptengine.server.jobs.queue import State
 from promptengine.server.v1.forms import StrictForm, Text, form_of
@@ -16,11 +16,34 @@ __all__ = [
     "JobForm",
     "JobResult",
     "JobStatus",
+    "KindName",
     "NetworkDetail",
     "NetworkEntry",
     "PromptForm",
     "ReadPrompt",
 ]
+
+
+def _name_dialects(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(DIALECTS)
+
+
+DialectText = Annotated[str, Field(json_schema_extra=_name_dialects)]
+"""Checked where the prompt is read."""
+
+
+def _name_kinds(schema: dict[str, Any]) -> None:
+    schema["enum"] = list(model_kinds())
+
+
+def _known_kind(name: str) -> str:
+    kinds = model_kinds()
+    if name not in kinds:
+        raise ValueError(f"it must be one of {', '.join(kinds)}")
+    return name
+
+
+KindName = Annotated[str, AfterValidator(_known_kind), Field(json_schema_extra=_name_kinds)]
 
 
 class PromptForm(StrictForm):
@@ -31,7 +54,7 @@ class PromptForm(StrictForm):
     comments: bool = True
     steps: Annotated[int, Field(ge=1, le=1000)] = 20
     hires_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
-    dialect: Dialect = "webui"
+    dialect: DialectText = WEBUI
 
 
 class DiagnosticForm(BaseModel):
@@ -69,7 +92,7 @@ class ReadPrompt(BaseModel):
 class NetworkEntry(BaseModel):
     """A file of the folders."""
 
-    kind: Kind
+    kind: KindName
     name: str
     aliases: list[str]
     path: str
@@ -104,6 +127,8 @@ class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     if TYPE_CHECKING:
         # The fields that the base class has come from their declarations.
         def __getattr__(self, name: str) -> Any: ...
+
+    dialect: DialectText = WEBUI
 
 
 class JobStatus(BaseModel):

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from promptengine.errors import NetworkFormatError
+from promptengine.kinds import EMBEDDING
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Registry, RegistryEntry
 from promptengine.text.textual_inversion.embedding import Embedding, embedding_from, widths_text
@@ -71,7 +72,7 @@ class EmbeddingCache:
             widths: Widths of the model's text encoders, see
                 :func:`promptengine.text.encoder.text_widths`; None accepts all.
         """
-        entries = self._registry.current_entries("embedding")
+        entries = self._registry.current_entries(EMBEDDING.name)
         if set(self._kept) != set(entries) or widths not in self._words:
             before = self._kept
             self._kept = {e: before[e] if e in before else self._read(e) for e in entries}

@@ -10,6 +10,7 @@ from typing import Final
 import gradio as gr
 
 from promptengine.inspection import size_of_checkpoint
+from promptengine.kinds import CHECKPOINT, EMBEDDING, HYPERNETWORK, LORA
 from promptengine.registry.registry import Kind, folders_below
 from promptengine.server.state import Service
 from promptengine.ui.common import QUICK, Controls
@@ -18,10 +19,10 @@ from promptengine.ui.html.cards import card_of, cards_html
 __all__ = ["checkpoint_choice", "choose_by_card", "chosen_checkpoint", "network_tabs"]
 
 _TABS: Final[Mapping[str, Kind]] = {
-    "Hypernetworks": "hypernet",
-    "Lora": "lora",
-    "Textual Inversion": "embedding",
-    "Checkpoints": "checkpoint",
+    "Hypernetworks": HYPERNETWORK.name,
+    "Lora": LORA.name,
+    "Textual Inversion": EMBEDDING.name,
+    "Checkpoints": CHECKPOINT.name,
 }
 
 
@@ -41,7 +42,7 @@ def network_tabs(service: Service) -> list[gr.HTML]:
 
 def _drawn(service: Service, kind: Kind) -> str:
     entries = service.registry.current_entries(kind)
-    if kind == "embedding":
+    if kind == EMBEDDING.name:
         # Pictures in their folder may be no more than that.
         words = {word.name for word in service.words.words().table.embeddings}
         entries = tuple(entry for entry in entries if entry.name in words)

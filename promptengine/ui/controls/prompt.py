@@ -8,7 +8,6 @@ import gradio as gr
 
 from promptengine.errors import RequestError
 from promptengine.prompt import parse
-from promptengine.prompt.ast import Dialect
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.request.plan import make_plan
 from promptengine.server.limits import check_texts
@@ -30,7 +29,7 @@ class Reader:
 
     service: Service
 
-    def reading(self, prompt: str, negative: str, steps: float | None, dialect: Dialect) -> str:
+    def reading(self, prompt: str, negative: str, steps: float | None, dialect: str) -> str:
         """How both prompts are read, as HTML; nothing where there is nothing to read."""
         try:
             texts = {"prompt": prompt, "negative_prompt": negative}
@@ -42,7 +41,7 @@ class Reader:
         if prompt.strip():
             parts.append(("", self._positive(prompt, count, dialect)))
         if negative.strip():
-            read = parse(negative, negative=True)
+            read = parse(negative, negative=True, dialect=dialect)
             html = reading_html(read, read.diagnostics, steps=count)
             parts.append(("Negative", html))
         html = "".join(
@@ -51,7 +50,7 @@ class Reader:
         )
         return self.service.shown.text(html)
 
-    def _positive(self, prompt: str, steps: int, dialect: Dialect) -> str:
+    def _positive(self, prompt: str, steps: int, dialect: str) -> str:
         read = parse(prompt, dialect=dialect)
         plan = make_plan(read, parse("", negative=True), self.service.registry, steps=steps)
         timelines = tag_timelines(read, steps)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from promptengine.images.upscalers import UPSCALERS
+from promptengine.prompt import DIALECTS
 from promptengine.server.config import Limits
 from promptengine.server.sdapi.lists import samplers, schedulers
 from promptengine.ui.common import QUICK, Controls
@@ -122,7 +123,7 @@ def rare_settings() -> Controls:
         with gr.Row():
             clip_skip = gr.Slider(1, 12, 1, step=1, label="Clip skip", min_width=160, buttons=[])
             dialect = gr.Dropdown(
-                [("WebUI's", "webui"), ("Extended", "extended")],
+                [(one.label or one.name, one.name) for one in DIALECTS.values()],
                 value="webui",
                 label="Prompt language",
                 info="Extended lets hypernetworks change over the steps.",

@@ -6,25 +6,18 @@ Plain HTML; searching, sorting and clicking are done in the browser by ``page.js
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Final
 from urllib.parse import quote
 
+from promptengine.kinds import NetworkKind, find_kind
 from promptengine.registry.registry import Kind, RegistryEntry, description, preview
 
 __all__ = ["Card", "card_of", "cards_html"]
 
-_PLURALS: Final[Mapping[Kind, str]] = {
-    "hypernet": "hypernetworks",
-    "lora": "LoRAs",
-    "embedding": "embeddings",
-    "checkpoint": "checkpoints",
-    "vae": "VAEs",
-}
 _MOST_CHARACTERS: Final = 300
-_NO_TAG_HOLDS: Final = frozenset("<>:\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +55,12 @@ def card_of(entry: RegistryEntry) -> Card:
 
 
 def _insert(entry: RegistryEntry) -> str:
-    if entry.kind == "embedding":
-        return entry.name
-    if entry.kind not in ("hypernet", "lora") or _NO_TAG_HOLDS & set(entry.name):
+    kind = find_kind(entry.kind)
+    if not isinstance(kind, NetworkKind):
         return ""
-    return f"<{entry.kind}:{entry.name}:1>"
+    if kind.tag is None:
+        return entry.name
+    return kind.tag.written(entry.name, "1") if kind.tag.holds(entry.name) else ""
 
 
 def cards_html(kind: Kind, cards: Sequence[Card], *, place: str = "") -> str:
@@ -80,7 +74,7 @@ def cards_html(kind: Kind, cards: Sequence[Card], *, place: str = "") -> str:
     Returns:
         One element of class ``pe-cards``.
     """
-    plural = _PLURALS[kind]
+    plural = find_kind(kind).plural
     if not cards:
         told = f"Put {plural} into <code>{escape(place)}</code>" if place else "Add some"
         return (

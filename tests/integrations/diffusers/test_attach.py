@@ -254,3 +254,23 @@ def test_what_is_no_such_pipeline_is_named() -> None:
         from types import SimpleNamespace
 
         attach(SimpleNamespace(_execution_device="cpu"))
+
+
+def test_a_pipeline_reads_the_dialect_it_is_attached_with(
+    originals: dict[str, Original], models: Path
+) -> None:
+    prompt = "a cat <hypernet:ink:0@0,1@0.5>"
+    pipe = pipeline(originals["SD1"])
+    with attach(pipe, models, dialect="extended") as attachment:
+        pipe(prompt, generator=torch.Generator().manual_seed(1), output_type="latent", **RUN)
+        ((report,),) = attachment.networks
+        assert report.applied and len(report.multipliers) > 1
+    with attach(pipe, models) as attachment, pytest.warns(UserWarning, match="not a finite number"):
+        pipe(prompt, generator=torch.Generator().manual_seed(1), output_type="latent", **RUN)
+        assert not attachment.networks[0][0].applied
+    for refused in (
+        lambda: attach(pipe, models, dialect="klingon"),
+        lambda: PromptProcessor(pipe, models, dialect="klingon"),
+    ):
+        with pytest.raises(RequestError, match="dialect is 'klingon'; it must be one of"):
+            refused()

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from promptengine.errors import NetworkFormatError, UnsupportedNetworkError
-from promptengine.inspection import inspect_file, summarize_lora
+from promptengine.inspection import inspect_file
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.keys import stable_diffusion_1_modules
+from promptengine.networks.lora.kind import summarize_lora
 from promptengine.networks.lora.unsupported import unsupported
 from tests.networks.lora.builders import plain, random, write_lora
 

@@ -1,0 +1,54 @@
+"""What can be found in a models folder, as objects: kinds of networks, and checkpoints and VAEs.
+
+All that differs between kinds stands in their objects; nothing here loads torch.
+"""
+
+from promptengine.kinds.checkpoints import CHECKPOINT, VAE
+from promptengine.kinds.embedding import EMBEDDING
+from promptengine.kinds.hypernetwork import HYPERNETWORK
+from promptengine.kinds.kind import (
+    FileSummary,
+    InfotextLabels,
+    InspectedFile,
+    ListedReport,
+    ModelKind,
+    NetworkKind,
+    OldUse,
+)
+from promptengine.kinds.lora import LORA
+from promptengine.kinds.table import (
+    NETWORK_KINDS,
+    find_kind,
+    kind_of_word,
+    model_kinds,
+    tag_kinds,
+    tag_words,
+)
+from promptengine.kinds.tag import Points, ReadPoints, TagProblem, TagReading, TagSyntax, plain_tag
+
+__all__ = [
+    "CHECKPOINT",
+    "EMBEDDING",
+    "HYPERNETWORK",
+    "LORA",
+    "NETWORK_KINDS",
+    "VAE",
+    "FileSummary",
+    "InfotextLabels",
+    "InspectedFile",
+    "ListedReport",
+    "ModelKind",
+    "NetworkKind",
+    "OldUse",
+    "Points",
+    "ReadPoints",
+    "TagProblem",
+    "TagReading",
+    "TagSyntax",
+    "find_kind",
+    "kind_of_word",
+    "model_kinds",
+    "plain_tag",
+    "tag_kinds",
+    "tag_words",
+]

@@ -1,0 +1,134 @@
+"""Loads LoRAs for a model and lets them act on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from torch import Tensor
+
+from promptengine.files.lru import SizedLRU
+from promptengine.networks.attention import refuse_fused
+from promptengine.networks.loader import (
+    NETWORK_BYTES,
+    LoadedUse,
+    NetworkEffect,
+    NetworkLoader,
+    NetworkModel,
+)
+from promptengine.networks.lora.files import load_lora
+from promptengine.networks.lora.merge import (
+    Application,
+    ChangedWeights,
+    Fit,
+    fit_lora,
+    merge,
+    set_weights,
+    targets,
+)
+from promptengine.prompt import Diagnostic
+from promptengine.registry.registry import RegistryEntry
+from promptengine.request.plan import NetworkUse
+
+__all__ = ["LoraLoader"]
+
+_MERGED_BYTES: Final = 4 << 30  # a Stable Diffusion 1 model in float32 takes 3.7 of these GiB
+_NAMED_MODULES: Final = 3
+
+
+class LoraLoader(NetworkLoader[Fit]):
+    """Loads LoRAs, fitted to a model, and keeps what its weights become under them.
+
+    Merged weights are found again by the LoRAs' digests and multipliers.
+
+    Args:
+        model: What the LoRAs are for.
+        room: Bytes that LoRAs may take together; the longest unused goes first.
+    """
+
+    def __init__(self, model: NetworkModel, room: int = NETWORK_BYTES) -> None:
+        super().__init__(model, room)
+        self._targets = targets(model.unet, *model.text_encoders)
+        self._merged: SizedLRU[object, ChangedWeights] = SizedLRU(_MERGED_BYTES, _nbytes)
+
+    def read(self, entry: RegistryEntry) -> Fit:
+        """Read a file for the model."""
+        return fit_lora(load_lora(entry.path), self._targets)
+
+    def nbytes(self, network: Fit, entry: RegistryEntry) -> int:
+        """Return how much memory a LoRA takes."""
+        return network.lora.nbytes
+
+    def idle(self, network: Fit, use: NetworkUse) -> str:
+        """Say why a use changes nothing; empty where it does."""
+        if _application(network, use).changes or network.lora.embeddings:
+            return ""
+        zero = use.multiplier == use.unet_multiplier == 0
+        return "multiplier is 0" if zero else "it changes nothing"
+
+    def remarks(self, network: Fit, use: NetworkUse) -> Sequence[Diagnostic]:
+        """Say what of a file is not applied."""
+        found: list[Diagnostic] = []
+        if network.unmatched or network.lora.ignored:
+            found.append(_leftovers(use, network))
+        if network.lora.whole:
+            found.append(_whole(use, network.lora.whole))
+        return found
+
+    def effect(self, uses: Sequence[LoadedUse[Fit]]) -> NetworkEffect:
+        """Merge LoRAs into the weights that they change.
+
+        Raises:
+            PromptEngineError: The UNet's projections are fused, so that changes would not act.
+        """
+        if not uses:
+            return NetworkEffect()
+        refuse_fused(self.model.unet)
+        applications = tuple(_application(one.network, one.use) for one in uses)
+        key = tuple(
+            (one.digest, one.use.multiplier, one.use.unet_multiplier, one.use.extra) for one in uses
+        )
+        weights = self._merged.get(key, lambda: merge(applications))
+        return NetworkEffect(
+            apply=(lambda changes: set_weights(weights, changes)) if weights else None,
+            key=key,
+            words=_words(uses),
+        )
+
+
+def _words(uses: Sequence[LoadedUse[Fit]]) -> Mapping[str, Tensor]:
+    return {word: vectors for one in uses for word, vectors in one.network.lora.embeddings.items()}
+
+
+def _application(network: Fit, use: NetworkUse) -> Application:
+    ranks = use.extra if isinstance(use.extra, int) else None
+    unet = use.multiplier if use.unet_multiplier is None else use.unet_multiplier
+    return Application(network, text=use.multiplier, unet=unet, ranks=ranks)
+
+
+def _nbytes(weights: ChangedWeights) -> int:
+    return sum(tensor.nbytes for tensor in weights.values())
+
+
+def _leftovers(use: NetworkUse, fitted: Fit) -> Diagnostic:
+    """Says what of a file the model has no place for."""
+    names = [*fitted.unmatched, *fitted.lora.ignored]
+    whole = len(fitted.lora.modules) + len(fitted.lora.ignored)
+    message = f"{len(names)} of the {whole} parts of LoRA {use.name!r} have no place in this model"
+    return Diagnostic(
+        "warning", message, use.span, f"the rest is applied; ignored are {_listed(names)}"
+    )
+
+
+def _whole(use: NetworkUse, names: Sequence[str]) -> Diagnostic:
+    message = (
+        f"LoRA {use.name!r} also holds {len(names)} weights that were trained whole (modules_to_save, "
+        "biases); they are not applied"
+    )
+    return Diagnostic(
+        "warning", message, use.span, f"the changes are; left out are {_listed(names)}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMED_MODULES]) + (", …" if len(names) > _NAMED_MODULES else "")
