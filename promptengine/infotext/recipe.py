@@ -33,7 +33,7 @@ from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
 from promptengine.infotext.write import skipped_items
 from promptengine.kinds import NETWORK_KINDS, NetworkKind
 from promptengine.prompt import Diagnostic, Severity
-from promptengine.prompt.dialects import written_dialect
+from promptengine.prompt.dialects import WEBUI, written_dialect
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.edit import append_network
 from promptengine.request.request import GenerationRequest
@@ -445,7 +445,7 @@ def _report_rest(draft: _Draft, infotext: Infotext) -> None:
         draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
     for key, value in draft.left.items():
         if key == _SYNTAX and written_dialect(value) is None:
-            draft.say(f"prompt syntax {_shown(value)} is not known; pe1 is used")
+            draft.say(f"prompt syntax {_shown(value)} is not known; {WEBUI} is used")
         elif key not in RECORDS | told:
             draft.say(f"the key {key!r} is not understood and is left out: {_shown(value)}")
     for stray in infotext.strays:

@@ -117,7 +117,7 @@ def test_an_infotext_of_a_dialect_that_is_not_here_says_so(tmp_path: Path) -> No
     recipe = recipe_from_infotext(infotext, Registry.open(tmp_path))
     assert recipe.request.dialect == "webui"
     said = [one.message for one in recipe.diagnostics]
-    assert "prompt syntax 'braces' is not known; pe1 is used" in said
+    assert "prompt syntax 'braces' is not known; webui is used" in said
 
 
 @pytest.mark.usefixtures("braces")
