@@ -37,6 +37,7 @@ _LABELS: Final[Mapping[str, tuple[str, ...]]] = {
     "hires_upscaler": ("Hires upscaler",),
     "hires_steps": ("Hires steps",),
     "hires_sampler": ("Hires sampler", "Hires schedule type"),
+    "hires_scheduler": ("Hires schedule type",),
     "hires_prompt": ("Hires prompt",),
     "hires_negative_prompt": ("Hires negative prompt",),
     "prompt": (

@@ -140,6 +140,7 @@ def _add_hires(parser: argparse.ArgumentParser) -> None:
     add("--hires-upscaler", metavar="NAME", help="Latent (the default), Lanczos, …")
     add("--hires-steps", type=int, metavar="N", help="default: as many as in the first pass")
     add("--hires-sampler", metavar="NAME", help="default: the same")
+    add("--hires-scheduler", metavar="NAME", help="default: the one that the first pass asks for")
     add("--hires-prompt", metavar="TEXT", help="default: the same")
     add("--hires-negative-prompt", metavar="TEXT", help="default: the same")
     add(

@@ -74,8 +74,7 @@ class InfotextContext:
         hires_scheduler: The label of its schedule type, where that does not follow from the rest.
         hires_networks: What became of the tags there.
         embedding_hashes: See :func:`promptengine.text.conditioning.embedding_hashes`.
-        scheduler: The label of a schedule type that was asked for beside the sampler, as WebUI 1.10
-            writes it.
+        scheduler: The label of its schedule type.
         mask_strength: "Conditional mask weight", where an inpainting model saw an image.
         seed_delta: ENSD, where it is to be told.
         levels: What was done to the model's noise levels.
@@ -94,7 +93,7 @@ class InfotextContext:
     hires_scheduler: str | None = None
     hires_networks: Sequence[NetworkReport] = ()
     embedding_hashes: str | None = None
-    scheduler: str | None = None
+    scheduler: str = "Automatic"
     mask_strength: float | None = None
     seed_delta: int | None = None
     levels: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -126,8 +125,7 @@ def generation_entries(
     return {
         "Steps": request.steps,
         "Sampler": making.sampler,
-        # An absent key, since the same one may stand further behind.
-        **({} if making.scheduler is None else {"Schedule type": making.scheduler}),
+        "Schedule type": making.scheduler,
         "CFG scale": int(scale) if scale == int(scale) else scale,
         "Seed": seed,
         "Size": f"{size[0]}x{size[1]}",
@@ -141,19 +139,13 @@ def generation_entries(
         "Clip skip": request.clip_skip if request.clip_skip > 1 else None,
         "ENSD": making.seed_delta,
         "RNG": _SOURCES[options.noise_source],
-        "NGMS": options.unguided_below or None,
         "Tiling": request.tiling or None,
         **_hires_entries(request, hires_sampler, making.hires_scheduler),
         **_inpainting_entries(request),
         **making.levels,
         **_network_entries(making.networks, making.hires_networks, making.embedding_hashes),
         **(_hires_network_entries(making.hires_networks) if _other_prompt(request) else {}),
-        **{
-            key: value
-            for key, value in making.sampling.items()
-            # One that was asked for beside the sampler stands in front already, and holds.
-            if value is not None and (key != "Schedule type" or making.scheduler is None)
-        },
+        **making.sampling,
         "Prompt syntax": "extended" if request.dialect == "extended" else None,
         "Plugins": ", ".join(map(str, making.plugins)) or None,
         "Version": f"promptengine {__version__}" if options.name_version else None,

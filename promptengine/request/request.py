@@ -11,7 +11,8 @@ from promptengine.errors import RequestError
 from promptengine.prompt import parse
 from promptengine.prompt.ast import Diagnostic, Dialect, Span
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
-from promptengine.request.samplers import find_sampler
+from promptengine.request.samplers import Sampler, find_hires_sampler, find_sampler
+from promptengine.request.schedulers import find_scheduler
 from promptengine.validation import Between, MultipleOf, check_fields, check_type
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "append_tag",
     "apply_settings",
     "one_batch",
+    "samplers_of",
 ]
 
 Policy = Literal["strict", "warn", "ignore"]
@@ -92,6 +94,8 @@ class HiresPass:
         upscaler: What enlarges: one of :data:`promptengine.images.upscalers.UPSCALERS`; None is ``Latent``.
         steps: Steps of the second pass, all of which are walked; 0 for as many as in the first.
         sampler: Name of another sampler, or None for the same.
+        scheduler: Another schedule type, or None for the one that the first pass asks for;
+            ``automatic`` is the sampler's own.
         prompt: Another prompt, or empty for the same. Its tags replace all of the first pass's.
         negative_prompt: Likewise.
         denoising_strength: How much may change, 0 (nothing) to 1.
@@ -107,17 +111,19 @@ class HiresPass:
     upscaler: str | None = None
     steps: Annotated[int, Between(0, 1000)] = 0
     sampler: str | None = None
+    scheduler: str | None = None
     prompt: str = ""
     negative_prompt: str = ""
     denoising_strength: Share = 0.75
 
     def __post_init__(self) -> None:
         check_fields(self, "hires.")
-        if self.sampler:
-            try:
-                find_sampler(self.sampler)
-            except RequestError as error:
-                raise RequestError(str(error), field="hires.sampler") from None
+        for name, check in (("sampler", find_sampler), ("scheduler", find_scheduler)):
+            if value := getattr(self, name):
+                try:
+                    check(value)
+                except RequestError as error:
+                    raise RequestError(str(error), field=f"hires.{name}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,8 +201,9 @@ class GenerationRequest:
         steps: 1 to 1000.
         sampler: A name or alias from :data:`promptengine.request.samplers.SAMPLERS`; the label of a
             schedule type may follow, such as `` Karras``.
-        scheduler: A schedule type from :data:`promptengine.request.schedulers.SCHEDULERS`;
-            ``automatic`` is the sampler's own.
+        scheduler: A schedule type from :data:`promptengine.request.schedulers.SCHEDULERS`, which counts
+            before one in the sampler's name; ``automatic`` leaves the choice to that, or else is the
+            sampler's own.
         cfg_scale: Guidance; 1 follows the prompt alone.
         width: Pixels, a multiple of 8, or None for the checkpoint's own size; where there is an image
             to start from, for the image's, cut to a multiple of 8.
@@ -269,6 +276,13 @@ class GenerationRequest:
         """Images of a batch: fewer than asked for where there are fewer images to start from."""
         given = len(self.start.images) if self.start else 1
         return self.batch_size if given == 1 else given
+
+
+def samplers_of(request: GenerationRequest) -> tuple[Sampler, Sampler | None]:
+    """The samplers of both passes with their schedule types; the second is None where there is one pass."""
+    asked, hires = (request.sampler, request.scheduler), request.hires
+    later = None if hires is None else find_hires_sampler(asked, hires.sampler, hires.scheduler)
+    return find_sampler(*asked), later
 
 
 def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:

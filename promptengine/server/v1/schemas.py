@@ -107,6 +107,7 @@ class HiresForm(_Strict):
     upscaler: Text | None = None
     steps: int = 0
     sampler: Text | None = None
+    scheduler: Text | None = None
     prompt: Text = ""
     negative_prompt: Text = ""
     denoising_strength: float = 0.75
