@@ -27,7 +27,7 @@ from promptengine.infotext.schedule_types import (
     AUTOMATIC,
     is_joined,
     means_plain_list,
-    old_schedule,
+    named_schedule,
     split_name,
 )
 from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
@@ -243,13 +243,14 @@ def _take_sampler(draft: _Draft) -> str:
     """
     sampler = draft.left.pop("Sampler", "")
     kind = draft.left.pop("Schedule type", "")
-    scheduler = "" if kind.lower() in AUTOMATIC else kind
-    if scheduler:
-        sampler, _ = split_name(sampler)
-    elif means_plain_list(draft.left.get("Version", ""), kind) and old_schedule(sampler):
-        scheduler = old_schedule(sampler)
-        message = f"before WebUI 1.9 {sampler} alone meant the plain list of levels"
-        draft.say(f"{message}, so the scheduler is {scheduler}", "info")
+    if kind.lower() in AUTOMATIC:
+        plain = means_plain_list(draft.left.get("Version", ""), kind)
+        scheduler = named_schedule(sampler, plain=plain)
+        if scheduler and plain:
+            message = f"before WebUI 1.9 {sampler} alone meant the plain list of levels"
+            draft.say(f"{message}, so the scheduler is {scheduler}", "info")
+    else:
+        scheduler, (sampler, _) = kind, split_name(sampler)
     for name, value in (("sampler", sampler), ("scheduler", scheduler)):
         if value and (why := draft.set(**{name: value})):
             draft.say(without(name, value, why))
@@ -330,7 +331,7 @@ def _fill_hires_schedule(draft: _Draft, kind: str) -> None:
     if kind in _OLD_SCHEDULES:
         draft.left["Hires schedule type"] = kind
     elif means_plain_list(draft.left.get("Version", ""), kind) and not is_joined(sampler):
-        draft.left["Hires schedule type"] = old_schedule(sampler) or "Automatic"
+        draft.left["Hires schedule type"] = named_schedule(sampler, plain=True) or "Automatic"
 
 
 def _take_old_emphasis(draft: _Draft) -> None:

@@ -10,19 +10,20 @@ and those without a version, mean the plain list.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
-__all__ = ["AUTOMATIC", "is_joined", "means_plain_list", "old_schedule", "split_name"]
+__all__ = ["AUTOMATIC", "is_joined", "means_plain_list", "named_schedule", "split_name"]
 
 AUTOMATIC: Final = frozenset({"", "automatic", "default"})
 """Schedule types that leave the choice to the sampler, in lower case."""
 
 _PLAIN: Final = "Uniform"
-_OWN_SINCE_1_9: Final = frozenset(
-    {"DPM++ 2M", "DPM++ SDE", "DPM++ 2S a", "DPM2", "DPM2 a"}
-    | {"DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE"}
-)
-"""Samplers whose bare name meant the plain list and means another schedule since."""
+_OWN: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("DPM++ 2M", "DPM++ SDE", "DPM++ 2S a", "DPM2", "DPM2 a"), "Karras"),
+    **dict.fromkeys(("DPM++ 2M SDE", "DPM++ 2M SDE Heun", "DPM++ 3M SDE"), "Exponential"),
+}
+"""Since 1.9, where it is not what the bare name meant before."""
 
 # Forge writes its own version before WebUI's, as in f2.0.1v1.10.1.
 _VERSION: Final = re.compile(r"(?:f[\d.]+-?v|v?)(\d{1,9})\.(\d{1,9})")
@@ -43,9 +44,16 @@ def means_plain_list(version: str, kind: str) -> bool:
     return (int(match[1]), int(match[2])) < (1, 9)
 
 
-def old_schedule(sampler: str) -> str:
-    """The label of what a bare name meant before 1.9, or an empty string where it means that still."""
-    return _PLAIN if sampler in _OWN_SINCE_1_9 else ""
+def named_schedule(sampler: str, *, plain: bool) -> str:
+    """The label of what a bare name stands for, or an empty string where all versions mean the same.
+
+    Args:
+        sampler: As written under ``Sampler``.
+        plain: See :func:`means_plain_list`.
+    """
+    if sampler not in _OWN:
+        return ""
+    return _PLAIN if plain else _OWN[sampler]
 
 
 def is_joined(sampler: str) -> bool:
