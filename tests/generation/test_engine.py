@@ -431,7 +431,10 @@ def test_what_the_old_emphasis_cuts_off_is_said(tiny_engine: Engine) -> None:
             {"options": Options(unguided_below=9.0, unguided_below_always=True)},
             "NGMS: 9.0, NGMS all steps: True",
         ),
-        ({"prompt": "((a)) cat", "options": Options(old_emphasis=True)}, "Old emphasis: Original"),
+        (
+            {"prompt": "(a:1.4) cat", "options": Options(old_emphasis=True)},
+            "Old emphasis: Original",
+        ),
         ({"options": Options(churn=2.0, churn_to=9.0)}, "Sigma churn: 2.0, Sigma tmax: 9.0"),
         ({"sampler": "DDIM", "options": Options(eta_ddim=0.5)}, "Eta DDIM: 0.5"),
         ({"tiling": True}, "Tiling: True"),
