@@ -299,7 +299,7 @@ def _check(sampler: Sampler) -> None:
         raise ValueError(
             f"its settings name options that there are not: {', '.join(sorted(unknown))}"
         )
-    if sampler.scheduler not in (AUTOMATIC, *SCHEDULERS):
+    if sampler.scheduler != AUTOMATIC and sampler.scheduler not in SCHEDULERS:
         raise ValueError(
             f"its schedule type {sampler.scheduler!r} is not one of {', '.join(SCHEDULERS)}"
         )

@@ -220,9 +220,12 @@ def kl_optimal_sigmas(
 ) -> Tensor:
     """The levels of least error for data of unit variance (Sabour et al., arXiv:2404.14507, th. 3.1).
 
-    They end at the lowest level and not at 0, as in WebUI.
+    They end at the lowest level and not at 0, as in WebUI. The noise of SDE samplers hangs on the last
+    digits of sigmas, which are WebUI's where the two ends are weighed in float32.
     """
-    return torch.linspace(math.atan(highest), math.atan(lowest), steps + 1).tan()
+    share = torch.arange(steps + 1) / steps
+    low, high = torch.tensor([lowest, highest]).atan()
+    return (share * low + (1 - share) * high).tan()
 
 
 def align_your_steps_sigmas(
