@@ -33,10 +33,13 @@ class CFGDenoiser:
         unet: A diffusers ``UNet2DConditionModel``.
         guidance: What to follow: for each image, or once for all.
         options: How prompts of different length are evened out, how many are asked at once, and
-            below which noise level the negative prompt is left out at every second call.
+            at which calls the negative prompt is left out.
         extras: What the UNet reads beside latents, timestep and text.
         prediction: What its answers mean.
         injection: Where networks are chosen; None for a UNet that none are injected into.
+        planned: Calls of the pass in all, which ``Options.unguided_early`` is a share of.
+        unconditional: What the last call predicted for the negative prompt, or, where that was left
+            out, for the prompt's first part; None before the first call.
         calls: Calls so far; the counter that prompt schedules are read with.
     """
 
@@ -46,6 +49,8 @@ class CFGDenoiser:
     extras: ExtraModelInputs = NO_EXTRAS
     prediction: Prediction = "epsilon"
     injection: Injection | None = None
+    planned: int = 1
+    unconditional: Tensor | None = field(default=None, init=False)
     calls: int = field(default=0, init=False)
     _texts: CondBatches = field(init=False)
 
@@ -73,7 +78,7 @@ class CFGDenoiser:
         Returns:
             The prediction, shaped and typed like ``x``.
         """
-        unguided = self.calls % 2 == 1 and level is not None and self._is_low(level)
+        unguided = self._leaves_guidance_out(level)
         dtype = next(self.unet.parameters()).dtype
         batch = self._texts.at(self.calls, len(x), dtype, unguided=unguided)
         rows = self._predictions(x, timestep, batch)
@@ -83,10 +88,17 @@ class CFGDenoiser:
         if reading is not None:
             conditional = [reading(answer) for answer in conditional]
             unconditional = conditional[0] if unguided else reading(unconditional)
+        self.unconditional = unconditional
         return batch.guided(conditional, unconditional)
 
-    def _is_low(self, level: Tensor) -> bool:
-        return bool(level < self.options.unguided_below)
+    def _leaves_guidance_out(self, level: Tensor | None) -> bool:
+        early, low = self.options.unguided_early, self.options.unguided_below
+        if early and self.calls / self.planned <= early:
+            return True
+        if level is None or not low:
+            return False
+        chosen = self.options.unguided_below_always or self.calls % 2 == 1
+        return chosen and bool(level < low)
 
     def _predictions(self, x: Tensor, timestep: Tensor, batch: CondBatch) -> Tensor:
         """One prediction per text, ``[texts, channels, height, width]``."""

@@ -33,6 +33,7 @@ class PromptCond:
         positive: The prompt's parts with their weights (one part without ``AND``).
         negative: The negative prompt.
         scale: CFG scale; 1 follows the prompt alone, higher exaggerates it.
+        unit: The scale that the sampler takes for 1.
         empty: The encoded empty prompt ``[77, width]``; needed for ``Options.pad_with_empty`` only.
         networks: The hypernetworks that act at a call, counted from 0, on the negative prompt too.
     """
@@ -42,6 +43,7 @@ class PromptCond:
     scale: float
     empty: Tensor | None = None
     networks: Callable[[int], HypernetworkStack] = _no_networks
+    unit: float = 1.0
 
     @property
     def uneven(self) -> bool:
@@ -214,7 +216,7 @@ def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
 
 def _weights(guidance: Sequence[PromptCond], part: int, *, unguided: bool) -> float | Tensor:
     weights = [
-        one.positive[part][1] * (1.0 if unguided else one.scale)
+        one.positive[part][1] * (1.0 if unguided else one.scale / one.unit)
         if part < len(one.positive)
         else 0.0
         for one in guidance

@@ -19,6 +19,7 @@ from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
+from promptengine.text.chunks import CHUNK_LENGTH, old_chunk
 from promptengine.text.conditioning import Conditioning, encode_schedule
 from promptengine.text.encoder import text_widths
 from promptengine.text.textual_inversion.loader import (
@@ -27,6 +28,7 @@ from promptengine.text.textual_inversion.loader import (
     with_bundled,
 )
 from promptengine.text.textual_inversion.table import EmbeddingTable
+from promptengine.validation import shown
 
 __all__ = ["Encodings", "EngineContext", "PreparedPrompts", "encoding_cache", "prepare_prompts"]
 
@@ -143,8 +145,24 @@ def prepare_prompts(
             *plan.diagnostics,
             *stack.diagnostics,
             *misfit_diagnostics(words, plan.texts),
+            *(_cut_short(plan, request, words.table) if request.options.old_emphasis else ()),
         ),
     )
+
+
+def _cut_short(plan: Plan, request: GenerationRequest, words: EmbeddingTable) -> list[Diagnostic]:
+    """What of the texts the emphasis of WebUI's first versions has no room for."""
+    weighted = request.options.emphasis != "None"
+    rests = (old_chunk(text, weighted=weighted, embeddings=words)[1] for text in plan.texts)
+    return [
+        Diagnostic(
+            "warning",
+            f"the old emphasis has room for {CHUNK_LENGTH} tokens, so this is cut off: {shown(rest)}",
+            None,
+            "shorten the prompt, or leave out use_old_emphasis_implementation",
+        )
+        for rest in dict.fromkeys(filter(None, rests))
+    ]
 
 
 def _encode(
@@ -156,7 +174,8 @@ def _encode(
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
-    reading = (request.clip_skip, options.emphasis, options.comma_backtrack, words, stack.text_key)
+    how = (options.emphasis, options.comma_backtrack, options.old_emphasis)
+    reading = (request.clip_skip, how, words, stack.text_key)
 
     def encode(timeline: Schedule) -> Conditioning:
         return parts.encodings.get(
@@ -167,6 +186,7 @@ def _encode(
                 embeddings=words,
                 emphasis=options.emphasis,
                 comma_backtrack=options.comma_backtrack,
+                old_emphasis=options.old_emphasis,
             ),
         )
 

@@ -11,7 +11,6 @@ from promptengine.generation.prepare import check_supported
 from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.read import Infotext, read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext, without
-from promptengine.infotext.schedule_types import AUTOMATIC
 from promptengine.prompt import Diagnostic
 from promptengine.registry.open_models import Models, open_models
 from promptengine.request.edit import apply_settings
@@ -19,13 +18,12 @@ from promptengine.request.fields import ApiField, Entry, fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.request import GenerationRequest
-from promptengine.request.samplers import TimestepSampler, find_sampler
+from promptengine.request.samplers import find_sampler
 from promptengine.validation import check_type
 
 __all__ = [
     "START_FIELDS",
     "apply_recipe",
-    "joined_name",
     "request_from_infotext",
     "with_known_samplers",
 ]
@@ -138,18 +136,6 @@ def with_known_samplers(recipe: Recipe) -> tuple[Recipe, list[str]]:
     return replace(recipe, request=request, fields=fields), said
 
 
-def joined_name(sampler: str, scheduler: str) -> str:
-    """A sampler's name with a schedule type's label behind it, where it is one that can have any.
-
-    Raises:
-        RequestError: There is no such sampler or schedule type.
-    """
-    if isinstance(find_sampler(sampler), TimestepSampler) or scheduler.lower() in AUTOMATIC:
-        return sampler
-    find_sampler(f"{sampler} {scheduler}")
-    return f"{sampler} {scheduler}"
-
-
 def _unknown(sampler: str, scheduler: str = "automatic") -> str:
     """Why a sampler with a schedule type cannot be had, or nothing."""
     try:
@@ -166,8 +152,6 @@ def _with_hires(
     own = {_HIRES_FIELDS[name]: value for name, value in fields.items() if name in _HIRES_FIELDS}
     left = {name: value for name, value in fields.items() if name not in _HIRES_FIELDS}
     remarks: list[str] = []
-    if (scheduler := left.pop("hr_scheduler", None)) is not None:
-        own["sampler"] = joined_name(str(own.get("sampler", request.sampler)), str(scheduler))
     upscaler = own.get("upscaler")
     if upscaler is not None and upscaler not in UPSCALERS:
         remarks.append(f"upscaler {upscaler!r} is not here, so {_OTHER_UPSCALER} is used")

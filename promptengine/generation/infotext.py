@@ -10,7 +10,6 @@ from promptengine.generation.infotext_entries import (
     noise_level_entries,
     pass_entries,
     writes_ensd,
-    writes_schedule_type,
 )
 from promptengine.generation.prepare import PreparedRequest
 from promptengine.images.upscalers import UPSCALERS
@@ -18,8 +17,8 @@ from promptengine.infotext.write import InfotextContext, generation_entries, wri
 from promptengine.kinds import NETWORK_KINDS
 from promptengine.plugins import Plugin, plugins_of
 from promptengine.prompt import DIALECTS
-from promptengine.request.samplers import SAMPLERS, SigmaSampler
-from promptengine.request.schedulers import SCHEDULERS
+from promptengine.request.samplers import SAMPLERS
+from promptengine.request.schedulers import AUTOMATIC, SCHEDULERS, scheduler_label
 from promptengine.text.conditioning import embedding_hashes
 
 __all__ = ["build_infotexts"]
@@ -46,9 +45,7 @@ def _making(parts: EngineContext, job: PreparedRequest) -> InfotextContext:
     return InfotextContext(
         sampler=sampler.name,
         hires_sampler=job.second.sampler.name if job.second else None,
-        hires_scheduler=(
-            hires_schedule_told(sampler, job.second.sampler, options) if job.second else None
-        ),
+        hires_scheduler=hires_schedule_told(sampler, job.second.sampler) if job.second else None,
         size=(job.width, job.height),
         model=checkpoint.path.stem,
         model_digest=_digest(parts, checkpoint.path),
@@ -57,7 +54,7 @@ def _making(parts: EngineContext, job: PreparedRequest) -> InfotextContext:
         networks=job.first.stack.reports,
         hires_networks=job.second.stack.reports if job.second else (),
         embedding_hashes=_embedding_hashes(job) if options.hash_embeddings else None,
-        scheduler=writes_schedule_type(sampler),
+        scheduler=scheduler_label(sampler.scheduler),
         mask_strength=options.mask_strength if sees else None,
         seed_delta=(options.noise_seed_delta or None) if told else None,
         levels=noise_level_entries(options),
@@ -70,11 +67,7 @@ def _plugins(job: PreparedRequest) -> tuple[Plugin, ...]:
     """Whose objects make the images, beside this package's own."""
     passes = [job.first, *([job.second] if job.second else [])]
     samplers = [one.sampler for one in passes]
-    schedulers = [
-        sampler.schedule_type(job.request.options)
-        for sampler in samplers
-        if isinstance(sampler, SigmaSampler)
-    ]
+    schedulers = [one.scheduler for one in samplers if one.scheduler != AUTOMATIC]
     start, hires = job.request.start, job.request.hires
     upscalers = [hires.upscaler] if hires is not None and hires.upscaler is not None else []
     if start is not None:
@@ -83,7 +76,7 @@ def _plugins(job: PreparedRequest) -> tuple[Plugin, ...]:
         (DIALECTS, job.request.dialect),
         *((NETWORK_KINDS, kind) for one in passes for kind in one.stack.kinds),
         *((SAMPLERS, sampler.name) for sampler in samplers),
-        *((SCHEDULERS, scheduler.name) for scheduler in schedulers),
+        *((SCHEDULERS, scheduler) for scheduler in schedulers),
         *((UPSCALERS, upscaler) for upscaler in upscalers),
     )
 

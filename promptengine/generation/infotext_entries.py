@@ -13,7 +13,12 @@ from promptengine.prompt import Prompt, schedule
 from promptengine.request.options import Options
 from promptengine.request.plan import Plan
 from promptengine.request.samplers import Sampler, SigmaSampler
-from promptengine.request.schedulers import SCHEDULERS
+from promptengine.request.schedulers import (
+    AUTOMATIC,
+    SCHEDULERS,
+    Scheduler,
+    scheduler_label,
+)
 from promptengine.sampling.sigmas import DiscreteSchedule
 
 __all__ = [
@@ -22,7 +27,6 @@ __all__ = [
     "pass_entries",
     "text_entries",
     "writes_ensd",
-    "writes_schedule_type",
 ]
 
 
@@ -60,7 +64,10 @@ def text_entries(
             entries["Old prompt editing timelines"] = True
     if not options.comments and any("#" in prompt.source for prompt in prompts):
         entries["Prompt comments"] = False
-    if options.emphasis != "Original":
+    if options.old_emphasis:
+        # WebUI tells neither this nor the mode with it, so that its reader makes another image.
+        entries["Old emphasis"] = options.emphasis
+    elif options.emphasis != "Original":
         schedules = [plan.negative, *(part.schedule for part in plan.positive)]
         texts = [segment.text for one in schedules for segment in one.segments]
         if any("(" in text or "[" in text for text in texts):
@@ -89,8 +96,9 @@ def pass_entries(
     if isinstance(sampler, SigmaSampler):
         discards = options.discard_penultimate and not sampler.discards
         entries["Discard penultimate sigma"] = discards or None
-        if sampler.picks_schedule(options):
-            entries |= _schedule_entries(sampler, table, options)
+        if sampler.scheduler != AUTOMATIC:
+            levels = sampler.levels(table)
+            entries |= _schedule_entries(SCHEDULERS[sampler.scheduler], levels, options)
         entries["SGM noise multiplier"] = (options.sgm_noise and not starts_late) or None
     if starts_late:
         entries["Extra noise"] = options.extra_noise or None
@@ -99,21 +107,28 @@ def pass_entries(
         last = options.pad_with_last
         entries["Pad conds"] = (options.pad_with_empty and not last) or None
         entries["Pad conds v0"] = last or None
+    entries["Skip Early CFG"] = options.unguided_early or None
+    entries["NGMS"] = options.unguided_below or None
+    always = options.unguided_below and options.unguided_below_always
+    entries["NGMS all steps"] = True if always else None
     return entries
 
 
+_BETA = {"beta_alpha": "Beta schedule alpha", "beta_beta": "Beta schedule beta"}
+
+
 def _schedule_entries(
-    sampler: SigmaSampler, table: DiscreteSchedule, options: Options
+    scheduler: Scheduler, table: DiscreteSchedule, options: Options
 ) -> dict[str, object]:
-    scheduler = sampler.schedule_type(options)
     low, high, rho = options.sigma_min, options.sigma_max, options.rho
     bent = scheduler.rho is not None and rho not in (0, scheduler.rho)
+    read = scheduler.settings.values()
     return {
-        # A type asked for beside the sampler stands behind the sampler's name.
-        "Schedule type": None if sampler.chosen else scheduler.name,
         "Schedule min sigma": low if low not in (0, table.lowest) else None,
         "Schedule max sigma": high if high not in (0, table.highest) else None,
         "Schedule rho": rho if bent else None,
+        # Told at their defaults too, as in WebUI.
+        **{key: getattr(options, own) for own, key in _BETA.items() if own in read},
     }
 
 
@@ -133,28 +148,18 @@ def _setting_entries(sampler: Sampler, options: Options) -> dict[str, object]:
     return {key: changed[own] for own, key in _SETTINGS.items() if own in read and own in changed}
 
 
-def writes_schedule_type(sampler: Sampler) -> str | None:
-    """What stands behind the sampler's name: a schedule type that was asked for beside it."""
-    if isinstance(sampler, SigmaSampler) and sampler.chosen:
-        return SCHEDULERS[sampler.scheduler].label
-    return None
-
-
-def hires_schedule_told(first: Sampler, second: Sampler, options: Options) -> str | None:
+def hires_schedule_told(first: Sampler, second: Sampler) -> str | None:
     """The label of the second pass's schedule type, where a reader could not tell it.
 
-    Without one a reader takes the first pass's for the same sampler, and for another one its own, or
-    that of the option, which is told if neither was asked for beside its sampler.
+    Without one a reader takes the first pass's. WebUI leaves the plain list unsaid as well, so that
+    its reader takes the wrong one there.
     """
     if not isinstance(second, SigmaSampler):
         return None
-    kind = second.schedule_type(options)
-    if second.name != first.name:
-        asked = isinstance(first, SigmaSampler) and first.chosen
-        told = second.chosen or (asked and options.schedule_type != "automatic")
-    else:
-        told = isinstance(first, SigmaSampler) and kind != first.schedule_type(options)
-    return kind.label if told else None
+    idle = not isinstance(first, SigmaSampler)
+    if second.scheduler == first.scheduler and not (idle and second.scheduler != AUTOMATIC):
+        return None
+    return scheduler_label(second.scheduler)
 
 
 def writes_ensd(sampler: Sampler, options: Options) -> bool:

@@ -28,9 +28,9 @@ from promptengine.request.edit import append_default_hypernetwork
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import Options
 from promptengine.request.plan import append_default_lora
-from promptengine.request.request import GenerationRequest
-from promptengine.request.samplers import Sampler, SigmaSampler, find_sampler
-from promptengine.request.schedulers import find_scheduler
+from promptengine.request.request import GenerationRequest, samplers_of
+from promptengine.request.samplers import Sampler, SigmaSampler, split_sampler
+from promptengine.request.schedulers import AUTOMATIC, find_scheduler
 from promptengine.sampling.img2img_steps import (
     StepRange,
     fixed_steps_for_strength,
@@ -61,10 +61,6 @@ _OWN: Mapping[str, Any] = {
 }
 """What requests of one batch may have of their own."""
 
-_NOT_HONOURED = ("old_emphasis",)
-"""Options that nothing here acts on; they are refused where they are changed."""
-
-
 _IN_TILES = Diagnostic(
     "warning",
     "memory is short, so the VAE works in tiles, which may show faintly",
@@ -94,6 +90,15 @@ class PreparedPass:
     guidance: PromptCond
     entries: Mapping[str, object]
     diagnostics: tuple[Diagnostic, ...]
+
+    def calls(self, steps: int) -> int:
+        """Calls of the denoiser as planned, two for each step of a second-order sampler.
+
+        Args:
+            steps: As asked for, which holds where the whole schedule is walked.
+        """
+        walked = steps if self.walk is None else self.walk.last + 1
+        return walked * 2 if self.sampler.second_order else walked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +135,7 @@ class PreparedRequest:
     def diagnostics(self) -> tuple[Diagnostic, ...]:
         """Of both passes. What the second repeats is left out, and a place in its prompt unnamed."""
         tiles = [_IN_TILES] if self.tiles else []
-        own = self.first.diagnostics
+        own = (*self.first.diagnostics, *_idle_schedules(self))
         later = [
             replace(one, span=None) for one in (self.second.diagnostics if self.second else ())
         ]
@@ -183,10 +188,7 @@ def batch_settings(request: GenerationRequest) -> Hashable | None:
     None where the images of a batch depend on each other: where a sampler picks its steps by all of
     them, where they share noise, and where they start from images.
     """
-    hires = request.hires
-    samplers = [find_sampler(request.sampler, request.scheduler)]
-    if hires is not None and hires.sampler:
-        samplers.append(find_sampler(hires.sampler))
+    hires, samplers = request.hires, filter(None, samplers_of(request))
     if request.start is not None or request.options.sde_noise_per_batch or _any_adaptive(samplers):
         return None
     return replace(request, **_OWN, hires=hires and replace(hires, prompt="", negative_prompt=""))
@@ -214,16 +216,15 @@ def prepare_request(
     seeds, variation_seeds = _drawn_seeds(request)
     width, height = _size(parts.checkpoint, request)
     table = noise_table(parts.checkpoint.noise_table, options)
-    sampler = find_sampler(request.sampler, request.scheduler)
+    sampler, other = samplers_of(request)
     calls = _calls(sampler, request.steps, options)
     walk = None
     if start is not None:
         rule = fixed_steps_for_strength if options.img2img_exact_steps else steps_for_strength
         walk = rule(request.steps, start.denoising_strength)
     hires, second, larger = request.hires, None, None
-    if hires is not None:
+    if hires is not None and other is not None:
         larger = _enlargement(hires, width, height)
-        other = find_sampler(hires.sampler) if hires.sampler else sampler
         steps = hires.steps or request.steps
         second = _prepare_pass(
             parts,
@@ -308,7 +309,7 @@ def _prepare_pass(
         entries=text_entries(
             read.prompts, read.plan, options, steps=calls[0], hires_steps=calls[1]
         ),
-        diagnostics=(*read.diagnostics, *_idle_scheduler(request, sampler)),
+        diagnostics=read.diagnostics,
     )
 
 
@@ -352,12 +353,13 @@ def _with_default_networks(registry: Registry, request: GenerationRequest) -> Ge
 
 
 def check_supported(options: Options) -> None:
-    """Raise RequestError where an option is changed that nothing here acts on."""
-    for own, value in options.changed().items():
-        if own in _NOT_HONOURED:
-            name = Options.webui_name(own)
-            message = f"option {name} cannot be {value!r}: this version does not honor it yet"
-            raise RequestError(message, field=name)
+    """Raise RequestError where options cannot be honored together."""
+    if options.downcast_alphas and options.noise_schedule == "zero_terminal_snr":
+        name = Options.webui_name("downcast_alphas")
+        message = (
+            f"option {name} cannot be true with zero terminal SNR: half precision has no number"
+        )
+        raise RequestError(f"{message} for its last noise level; leave one of them out", field=name)
 
 
 def _drawn_seeds(request: GenerationRequest) -> tuple[Sequence[int], Sequence[int]]:
@@ -372,10 +374,20 @@ def _drawn_seeds(request: GenerationRequest) -> tuple[Sequence[int], Sequence[in
     return range(seed, seed + images), ()
 
 
-def _idle_scheduler(request: GenerationRequest, sampler: Sampler) -> list[Diagnostic]:
-    if isinstance(sampler, SigmaSampler) or find_scheduler(request.scheduler) is None:
-        return []
-    message = (
-        f"{sampler.name} has a schedule of its own; {request.scheduler!r} does nothing with it"
-    )
-    return [Diagnostic("warning", message, None, "leave the scheduler at automatic")]
+def _idle_schedules(job: PreparedRequest) -> list[Diagnostic]:
+    """What of a request's schedule types does nothing, in words."""
+    request, hires = job.request, job.request.hires
+    asked, ending = find_scheduler(request.scheduler), split_sampler(request.sampler)[1]
+    found: list[Diagnostic] = []
+    if asked is not None and ending is not None and asked != ending:
+        message = f"the sampler's name says {ending.label}, but the scheduler is {asked.label}"
+        found.append(Diagnostic("warning", message, None, "name one of them only"))
+    kinds = [(job.first, asked or ending)]
+    if job.second is not None and hires is not None:
+        kinds.append((job.second, find_scheduler(hires.scheduler or AUTOMATIC)))
+    for one, kind in kinds:
+        if kind is not None and not isinstance(one.sampler, SigmaSampler):
+            message = f"{one.sampler.name} has a schedule of its own; {kind.label} does nothing"
+            hint = "leave the scheduler at automatic"
+            found.append(Diagnostic("warning", f"{message} with it", None, hint))
+    return found

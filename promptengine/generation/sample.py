@@ -198,14 +198,19 @@ def _guided(this: _Pass, injection: Injection) -> CFGDenoiser:
         )
     else:
         channels = None
-    pairs = zip(this.prepared, this.counts, strict=True)
+    pairs, lead = zip(this.prepared, this.counts, strict=True), this.prepared[0]
     return CFGDenoiser(
         checkpoint.unet,
-        [prepared.guidance for prepared, count in pairs for _ in range(count)],
+        [
+            replace(prepared.guidance, unit=prepared.sampler.guidance_unit)
+            for prepared, count in pairs
+            for _ in range(count)
+        ],
         this.jobs[0].request.options,
         ExtraModelInputs(size_conditioning(checkpoint, width=width, height=height), channels),
         checkpoint.prediction,
         injection,
+        planned=lead.calls(this.jobs[0].request.steps),
     )
 
 

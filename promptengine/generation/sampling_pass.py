@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from promptengine.generation.cfg_denoiser import CFGDenoiser
@@ -16,8 +17,8 @@ from promptengine.request.samplers import Sampler, SigmaSampler, sampler_setting
 from promptengine.sampling.algorithms.base import Denoise, OnStep, StepNoise
 from promptengine.sampling.brownian import brownian_noise
 from promptengine.sampling.noise import ImageNoise
-from promptengine.sampling.parameterization import denoised_from, noise_from
-from promptengine.sampling.sigmas import DiscreteSchedule
+from promptengine.sampling.parameterization import consistent, denoised_from, noise_from
+from promptengine.sampling.sigmas import DiscreteSchedule, distilled_timestep
 
 __all__ = ["Blend", "first_latents", "noise_table", "run_pass"]
 
@@ -96,20 +97,24 @@ def run_pass(
         if sampler.spans and part is None:
             settings["span"] = table.lowest, table.highest
         return sampler.run(
-            _denoiser(model, table, blend, quantized=options.quantize_timesteps),
+            _denoiser(sampler, model, table, blend, quantized=options.quantize_timesteps),
             x,
             levels,
             noise=_step_noise(sampler, schedule, noise, options),
             on_step=on_step,
             **settings,
         )
-    alphas = table.alphas_cumprod.to(x)
+    alphas = table.alphas_cumprod.to(x.device)
+    if alphas.dtype != torch.float16:
+        alphas = alphas.to(x)
     if sampler.respaces:
         settings["whole"] = part is None
+    if sampler.renoises:
+        settings["unguided"] = lambda: model.unconditional
 
     def predict(x: Tensor, timestep: Tensor) -> Tensor:
         seen = x if blend is None else blend(x)
-        alpha = alphas[timestep.long()]
+        alpha = alphas[timestep.long()].to(x)
         return model(
             seen,
             timestep,
@@ -129,19 +134,29 @@ def run_pass(
 
 
 def _denoiser(
-    model: CFGDenoiser, table: DiscreteSchedule, blend: Blend | None, *, quantized: bool
+    sampler: SigmaSampler,
+    model: CFGDenoiser,
+    table: DiscreteSchedule,
+    blend: Blend | None,
+    *,
+    quantized: bool,
 ) -> Denoise:
     """The guided UNet as a function of sigma that answers with x0."""
+    levels = sampler.levels(table)
+
+    def timestep_at(sigma: Tensor) -> Tensor:
+        if sampler.distilled:
+            return distilled_timestep(levels, sigma)
+        return levels.nearest_timestep(sigma) if quantized else levels.timestep(sigma)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        level = sigma.cpu()
-        timestep = table.nearest_timestep(level) if quantized else table.timestep(level)
-        denoised = model(
-            x * (1 / (sigma**2 + 1).sqrt()),
-            timestep.to(x.device),
-            level=sigma,
-            reading=lambda output: denoised_from(model.prediction, output, x, sigma),
-        )
+        timestep = timestep_at(sigma.cpu()).to(x.device)
+
+        def read(output: Tensor) -> Tensor:
+            denoised = denoised_from(model.prediction, output, x, sigma)
+            return consistent(denoised, x, timestep) if sampler.distilled else denoised
+
+        denoised = model(x * (1 / (sigma**2 + 1).sqrt()), timestep, level=sigma, reading=read)
         return denoised if blend is None else blend(denoised)
 
     return denoise

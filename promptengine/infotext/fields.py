@@ -34,6 +34,8 @@ def _noise_source(text: str) -> str:
 OPTIONS: Final[Mapping[str, InfotextField]] = {
     "Beta schedule alpha": InfotextField("beta_dist_alpha", parse_float),
     "Beta schedule beta": InfotextField("beta_dist_beta", parse_float),
+    "Beta scheduler alpha": InfotextField("beta_dist_alpha", parse_float),
+    "Beta scheduler beta": InfotextField("beta_dist_beta", parse_float),
     "Cache FP16 weight for LoRA": InfotextField("cache_fp16_weight", parse_bool),
     "Conditional mask weight": InfotextField("inpainting_mask_weight", parse_float),
     "Discard penultimate sigma": InfotextField("always_discard_next_to_last_sigma", parse_bool),
@@ -45,6 +47,7 @@ OPTIONS: Final[Mapping[str, InfotextField]] = {
     "Extra noise": InfotextField("img2img_extra_noise", parse_float),
     "FP8 weight": InfotextField("fp8_storage", str),
     "Face restoration": InfotextField("face_restoration_model", str),
+    "Hires refiner": InfotextField("hires_fix_refiner_pass", str),
     "NGMS": InfotextField("s_min_uncond", parse_float),
     "NGMS all steps": InfotextField("s_min_uncond_all", parse_bool),
     "Noise Schedule": InfotextField("sd_noise_schedule", str),
@@ -54,6 +57,7 @@ OPTIONS: Final[Mapping[str, InfotextField]] = {
     "Pad conds v0": InfotextField("pad_cond_uncond_v0", parse_bool),
     "Prompt comments": InfotextField("enable_prompt_comments", parse_bool),
     "RNG": InfotextField("randn_source", _noise_source),
+    "Refiner switch by sampling steps": InfotextField("refiner_switch_by_sample_steps", parse_bool),
     "SGM noise multiplier": InfotextField("sgm_noise_multiplier", parse_bool),
     "Schedule max sigma": InfotextField("sigma_max", parse_float),
     "Schedule min sigma": InfotextField("sigma_min", parse_float),
@@ -73,7 +77,7 @@ OPTIONS: Final[Mapping[str, InfotextField]] = {
     "VAE Decoder": InfotextField("sd_vae_decode_method", str),
     "VAE Encoder": InfotextField("sd_vae_encode_method", str),
 }
-"""Labels of settings."""
+"""Labels of settings. Of the shape of Beta's schedule WebUI writes the one pair and reads the other."""
 
 
 def _named_by_api(*owners: type) -> Mapping[str, InfotextField]:
@@ -96,7 +100,6 @@ DIRECT: Final[Mapping[str, InfotextField]] = {
 
 FIELDS: Final[Mapping[str, InfotextField]] = {
     **_named_by_api(HiresPass),
-    "Hires schedule type": InfotextField("hr_scheduler", str),
     "Refiner": InfotextField("refiner_checkpoint", str),
     "Refiner switch at": InfotextField("refiner_switch_at", parse_float),
     "Hires checkpoint": InfotextField("hr_checkpoint_name", str),

@@ -23,10 +23,9 @@ from promptengine.infotext.other_programs import program_of
 from promptengine.infotext.read import Infotext
 from promptengine.infotext.schedule_types import (
     AUTOMATIC,
+    is_joined,
+    means_plain_list,
     named_schedule,
-    old_plain_list,
-    own_schedule,
-    since_1_9,
     split_name,
 )
 from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
@@ -49,8 +48,7 @@ _SIZE_STEP: Final = 8
 _SYNTAX: Final = "Prompt syntax"
 
 _OLD_SCHEDULES: Final = frozenset({"karras", "exponential", "polyexponential"})
-_LACKING: Final = frozenset({"LCM", "DDIM CFG++"})
-"""Samplers of WebUI that this engine does not have."""
+"""Until 1.8 the schedule was a setting for both passes, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +131,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     )
     if dialect := written_dialect(draft.left.get(_SYNTAX, "")):
         draft.set(dialect=dialect.name)
-    version = draft.left.get("Version", "")
-    implied = implied_labels(version, infotext.prompt, draft.left.get("Sampler", ""))
+    implied = implied_labels({**draft.left, "Prompt": infotext.prompt})
     draft.left = {**{label: str(value) for label, value in implied.items()}, **draft.left}
     hashes = _take_hashes(draft)
     checkpoint = _take_file(draft, "checkpoint", "Model", hashes.pop("model", ""))
@@ -144,6 +141,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     _take_size(draft)
     _take_hires(draft, kind)
     _take_old_networks(draft)
+    _take_old_emphasis(draft)
     _take_skipped(draft)
     _take_labels(draft, OPTIONS, draft.options)
     _take_labels(draft, FIELDS, draft.fields)
@@ -232,19 +230,14 @@ def _take_sampler(draft: _Draft) -> str:
     """
     sampler = draft.left.pop("Sampler", "")
     kind = draft.left.pop("Schedule type", "")
-    version = draft.left.get("Version", "")
-    scheduler = kind
-    if kind in _OLD_SCHEDULES:
-        # Until 1.8 the schedule was a setting, in lower case.
-        draft.options["k_sched_type"] = kind
-        scheduler = ""
-    elif kind.lower() in AUTOMATIC:
-        scheduler = own_schedule(sampler, version)
-        if old_plain_list(sampler, version):
+    if kind.lower() in AUTOMATIC:
+        plain = means_plain_list(draft.left.get("Version", ""), kind)
+        scheduler = named_schedule(sampler, plain=plain)
+        if scheduler and plain:
             message = f"before WebUI 1.9 {sampler} alone meant the plain list of levels"
             draft.say(f"{message}, so the scheduler is {scheduler}", "info")
     else:
-        sampler, _ = split_name(sampler)
+        scheduler, (sampler, _) = kind, split_name(sampler)
     for name, value in (("sampler", sampler), ("scheduler", scheduler)):
         if value and (why := draft.set(**{name: value})):
             draft.say(without(name, value, why))
@@ -262,8 +255,6 @@ def without(name: str, value: str, why: str) -> str:
         value: What was asked for.
         why: What is wrong with it.
     """
-    if value in _LACKING:
-        why = f"a {name} of WebUI that is not here yet"
     default = getattr(GenerationRequest(prompt=""), name)
     label = {"sampler": "Sampler", "scheduler": "Schedule type"}[name]
     told = f"{label}: {_shown(value)} cannot be used ({why})"
@@ -314,18 +305,22 @@ def _take_hires(draft: _Draft, kind: str) -> None:
 def _fill_hires_schedule(draft: _Draft, kind: str) -> None:
     """Name the schedule type of the second pass where its sampler is named without one.
 
-    Since 1.9 it is then the first pass's, ``kind``; before it was the sampler's own.
+    Since 1.9 it is then the one that the first pass asks for, ``kind``; before it was that of the
+    sampler's name.
     """
-    version = draft.left.get("Version", "")
     sampler = draft.left.get("Hires sampler", "")
-    named = draft.left.pop("Hires schedule type", "")
-    if named and named.lower() in AUTOMATIC:
-        named = named_schedule(sampler or draft.request.sampler, version)
-    elif not named and kind not in _OLD_SCHEDULES:
-        same = since_1_9(version) and sampler and kind.lower() not in AUTOMATIC
-        named = kind if same else own_schedule(sampler, version)
-    if named:
-        draft.left["Hires schedule type"] = named
+    if not sampler or "Hires schedule type" in draft.left:
+        return
+    if kind in _OLD_SCHEDULES:
+        draft.left["Hires schedule type"] = kind
+    elif means_plain_list(draft.left.get("Version", ""), kind) and not is_joined(sampler):
+        draft.left["Hires schedule type"] = named_schedule(sampler, plain=True) or "Automatic"
+
+
+def _take_old_emphasis(draft: _Draft) -> None:
+    """This program's own key for the emphasis of WebUI's first versions, with the mode."""
+    if mode := draft.left.pop("Old emphasis", ""):
+        draft.options |= {"use_old_emphasis_implementation": True, "emphasis": mode}
 
 
 def _take_old_networks(draft: _Draft) -> None:

@@ -2,8 +2,9 @@
 
 Until 1.8 a bare name meant the model's plain list, and names such as ``DPM++ 2M Karras`` said another;
 since 1.9 the schedule type is a key of its own, and without one each sampler has its own. Making an
-image again takes what was meant then, whatever a bare name means to WebUI or to this engine today. An
-infotext without a version, or by this program, means the plain list.
+image again takes what was meant then, whatever a bare name means to WebUI today. This program writes
+the key since bare names mean to it what they mean to WebUI since 1.9; its infotexts without the key,
+and those without a version, mean the plain list.
 """
 
 from __future__ import annotations
@@ -12,14 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-__all__ = [
-    "AUTOMATIC",
-    "named_schedule",
-    "old_plain_list",
-    "own_schedule",
-    "since_1_9",
-    "split_name",
-]
+__all__ = ["AUTOMATIC", "is_joined", "means_plain_list", "named_schedule", "split_name"]
 
 AUTOMATIC: Final = frozenset({"", "automatic", "default"})
 """Schedule types that leave the choice to the sampler, in lower case."""
@@ -36,35 +30,35 @@ _VERSION: Final = re.compile(r"(?:f[\d.]+-?v|v?)(\d{1,9})\.(\d{1,9})")
 _JOINED: Final = re.compile(r"(.*\S) (Karras|Exponential)")
 
 
-def since_1_9(version: str) -> bool | None:
-    """Whether a version of WebUI has schedule types by themselves; None where it is no version."""
+def means_plain_list(version: str, kind: str) -> bool:
+    """Whether a bare name of a sampler in an infotext means the model's plain list.
+
+    Args:
+        version: As written under ``Version``, or empty.
+        kind: The schedule type that stands beside the name, or, for that of a second pass, beside the
+            name of the first; or empty.
+    """
     match = _VERSION.match(version)
-    return None if match is None else (int(match[1]), int(match[2])) >= (1, 9)
+    if match is None:
+        return kind.lower() in AUTOMATIC
+    return (int(match[1]), int(match[2])) < (1, 9)
 
 
-def own_schedule(sampler: str, version: str) -> str:
-    """The label of the schedule type that a bare name stood for.
+def named_schedule(sampler: str, *, plain: bool) -> str:
+    """The label of what a bare name stands for, or an empty string where all versions mean the same.
 
     Args:
         sampler: As written under ``Sampler``.
-        version: As written under ``Version``.
-
-    Returns:
-        A label, or an empty string where the name means the same in every version.
+        plain: See :func:`means_plain_list`.
     """
     if sampler not in _OWN:
         return ""
-    return _OWN[sampler] if since_1_9(version) else _PLAIN
+    return _PLAIN if plain else _OWN[sampler]
 
 
-def named_schedule(sampler: str, version: str) -> str:
-    """The same, by its label also where the name means the same in every version."""
-    return own_schedule(sampler, version) or ("Karras" if sampler == "Restart" else _PLAIN)
-
-
-def old_plain_list(sampler: str, version: str) -> bool:
-    """Whether an old version of WebUI is known to have taken the plain list where a new one would not."""
-    return sampler in _OWN and since_1_9(version) is False
+def is_joined(sampler: str) -> bool:
+    """Whether a sampler's name says a schedule type, as in old versions."""
+    return _JOINED.fullmatch(sampler) is not None
 
 
 def split_name(sampler: str) -> tuple[str, str]:

@@ -1,19 +1,19 @@
 """What WebUI makes of an infotext when it is pasted: every field, defaults filled in.
 
-As of February 2024, just before 1.8; a client that was written for WebUI's ``png-info`` answer gets
-from here what it expects.
+As of 1.10.1; a client that was written for WebUI's ``png-info`` answer gets from here what it expects.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
 from promptengine.infotext.read import LEAST_PAIRS, NEGATIVE, split_pairs, unquote
+from promptengine.prompt.emphasis import attention
 
 __all__ = ["first_pass_size", "implied_labels", "size_of", "webui_fields"]
 
@@ -26,6 +26,7 @@ _MOST_DIGITS: Final = 9
 
 _BEFORE_HIRES: Final[Mapping[str, str | int]] = {
     "Hires sampler": "Use same sampler",
+    "Hires schedule type": "Use same scheduler",
     "Hires checkpoint": "Use same checkpoint",
     "Hires prompt": "",
     "Hires negative prompt": "",
@@ -34,7 +35,7 @@ _BEFORE_HIRES: Final[Mapping[str, str | int]] = {
     "Inpaint area": "Whole picture",
     "Masked area padding": 32,
 }
-_AFTER_HIRES: Final[Mapping[str, str | int]] = {
+_AFTER_HIRES: Final[Mapping[str, str | int | bool]] = {
     "RNG": "GPU",
     "Schedule type": "Automatic",
     "Schedule max sigma": 0,
@@ -43,11 +44,20 @@ _AFTER_HIRES: Final[Mapping[str, str | int]] = {
     "VAE Encoder": "Full",
     "VAE Decoder": "Full",
     "FP8 weight": "Disable",
+    "Refiner switch by sampling steps": False,
 }
 
 
-def webui_fields(text: str) -> Fields:
+def webui_fields(
+    text: str, *, backward_compatible: bool = True, left_out: Collection[str] = ()
+) -> Fields:
     """Read a text exactly as WebUI does.
+
+    Args:
+        text: Any text.
+        backward_compatible: Add the settings that the version named in the text implies: WebUI's
+            setting ``auto_backcompat``.
+        left_out: Labels to leave out: WebUI's setting ``infotext_skip_pasting``.
 
     Returns:
         Prompts and entries as text, sizes split into ``-1`` and ``-2``, defaults of what is missing,
@@ -75,30 +85,37 @@ def webui_fields(text: str) -> Fields:
     fields |= _missing(_AFTER_HIRES, fields)
     if fields["FP8 weight"] != "Disable":
         fields.setdefault("Cache FP16 weight for LoRA", False)
-    fields.setdefault("Emphasis", "Original")
-    labels = (str(fields.get(name, "")) for name in ("Version", "Prompt", "Sampler"))
-    return fields | implied_labels(*labels)
+    if _has_weights(prompt) or _has_weights(negative):
+        fields.setdefault("Emphasis", "Original")
+    if backward_compatible:
+        fields |= implied_labels(fields)
+    return {label: value for label, value in fields.items() if label not in left_out}
 
 
-def implied_labels(version: str, prompt: str, sampler: str) -> dict[str, bool]:
+def _has_weights(prompt: str) -> bool:
+    return any(part.weight != 1 for part in attention(prompt) if part.text != "BREAK")
+
+
+def implied_labels(fields: Mapping[str, object]) -> dict[str, bool]:
     """Settings that an old program was bound to, by their labels in infotexts.
 
     Args:
-        version: As written under ``Version``; one that is no version of WebUI implies nothing.
-        prompt: The positive prompt.
-        sampler: As written under ``Sampler``.
+        fields: By their labels, the positive prompt under ``Prompt``. A ``Version`` that is no version
+            of WebUI implies nothing.
     """
-    made_by = _version(version)
+    made_by = _version(str(fields.get("Version", "")))
     implied: dict[str, bool] = {}
     if made_by is None:
         return implied
     if made_by < Version("1.6.0"):
-        if "[" in prompt:
+        if "[" in str(fields.get("Prompt", "")):
             implied["Old prompt editing timelines"] = True
-        if sampler in ("DDIM", "PLMS"):
+        if fields.get("Sampler") in ("DDIM", "PLMS"):
             implied["Pad conds v0"] = True
     if made_by < Version("1.7.0-225"):
         implied["Downcast alphas_cumprod"] = True
+    if made_by < Version("1.8.0") and "Refiner" in fields:
+        implied["Refiner switch by sampling steps"] = True
     return implied
 
 
@@ -155,7 +172,7 @@ def _split_size(key: str, value: str) -> Fields:
     return {key: value} if match is None else {f"{key}-1": match[1], f"{key}-2": match[2]}
 
 
-def _missing(defaults: Mapping[str, str | int], fields: Fields) -> Fields:
+def _missing(defaults: Mapping[str, str | int | bool], fields: Fields) -> Fields:
     return {key: value for key, value in defaults.items() if key not in fields}
 
 

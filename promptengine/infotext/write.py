@@ -80,8 +80,7 @@ class InfotextContext:
         hires_scheduler: The label of its schedule type, where that does not follow from the rest.
         hires_networks: What became of the tags there.
         embedding_hashes: See :func:`promptengine.text.conditioning.embedding_hashes`.
-        scheduler: The label of a schedule type that was asked for beside the sampler, as WebUI 1.10
-            writes it.
+        scheduler: The label of its schedule type.
         mask_strength: "Conditional mask weight", where an inpainting model saw an image.
         seed_delta: ENSD, where it is to be told.
         levels: What was done to the model's noise levels.
@@ -100,7 +99,7 @@ class InfotextContext:
     hires_scheduler: str | None = None
     hires_networks: Sequence[NetworkReport] = ()
     embedding_hashes: str | None = None
-    scheduler: str | None = None
+    scheduler: str = "Automatic"
     mask_strength: float | None = None
     seed_delta: int | None = None
     levels: Mapping[str, object] = field(default_factory=dict[str, object])
@@ -141,21 +140,15 @@ def generation_entries(
         **_taken(said, "Clip skip"),
         "ENSD": making.seed_delta,
         "RNG": _SOURCES[options.noise_source],
-        "NGMS": options.unguided_below or None,
         **_taken(said, "Tiling", "Hires sampler", "Hires prompt", "Hires negative prompt"),
-        "Hires schedule type": making.hires_scheduler,
+        **_taken(said, "Hires schedule type"),
         **_taken(said, "Hires upscale", "Hires resize", "Hires steps", "Hires upscaler"),
         **_taken(said, "Mask mode", "Mask blur", "Inpaint area", "Masked area padding"),
         **_taken(said, "Masked content"),
         **making.levels,
         **_network_entries(making.networks, making.hires_networks, making.embedding_hashes),
         **(_hires_network_entries(making.hires_networks) if _other_prompt(request) else {}),
-        **{
-            key: value
-            for key, value in making.sampling.items()
-            # One that was asked for beside the sampler stands in front already, and holds.
-            if value is not None and (key != "Schedule type" or making.scheduler is None)
-        },
+        **making.sampling,
         # What WebUI has no place for.
         **said,
         "Plugins": ", ".join(map(str, making.plugins)) or None,
@@ -181,7 +174,8 @@ def _field_entries(
             found |= entries_of(Inpainting, _values(start.inpainting), values)
     if hires is not None:
         other = None if making.hires_sampler == making.sampler else making.hires_sampler
-        found |= entries_of(HiresPass, _values(hires) | {"sampler": other}, values)
+        used = {"sampler": other, "scheduler": making.hires_scheduler}
+        found |= entries_of(HiresPass, _values(hires) | used, values)
     return found
 
 

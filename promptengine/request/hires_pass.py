@@ -10,6 +10,7 @@ from promptengine.errors import RequestError
 from promptengine.request.fields import ApiField, Entry, Flag, Said, SharedWith, described, unless
 from promptengine.request.ranges import Pixels, Share
 from promptengine.request.samplers import find_sampler
+from promptengine.request.schedulers import find_scheduler
 from promptengine.request.values import parse_float, parse_int, size_text
 from promptengine.validation import Between, check_fields
 
@@ -41,6 +42,8 @@ class HiresPass:
         upscaler: What enlarges: one of :data:`promptengine.images.upscalers.UPSCALERS`; None is ``Latent``.
         steps: Steps of the second pass, all of which are walked; 0 for as many as in the first.
         sampler: Name of another sampler, or None for the same.
+        scheduler: Another schedule type, or None for the one that the first pass asks for;
+            ``automatic`` is the sampler's own.
         prompt: Another prompt, or empty for the same. Its tags replace all of the first pass's.
         negative_prompt: Likewise.
         denoising_strength: How much may change, 0 (nothing) to 1.
@@ -117,6 +120,18 @@ class HiresPass:
             choices="samplers",
         ),
     )
+    scheduler: str | None = field(
+        default=None,
+        metadata=described(
+            "Hires schedule type",
+            "another schedule type",
+            flag=Flag("--hires-scheduler", "NAME"),
+            api=ApiField({"hr_scheduler": None}),
+            entry=Entry("Hires schedule type", str),
+            usual="the one that the first pass asks for",
+            choices="schedulers",
+        ),
+    )
     prompt: str = field(
         default="",
         metadata=described(
@@ -154,8 +169,9 @@ class HiresPass:
 
     def __post_init__(self) -> None:
         check_fields(self, "hires.")
-        if self.sampler:
-            try:
-                find_sampler(self.sampler)
-            except RequestError as error:
-                raise RequestError(str(error), field="hires.sampler") from None
+        for name, check in (("sampler", find_sampler), ("scheduler", find_scheduler)):
+            if value := getattr(self, name):
+                try:
+                    check(value)
+                except RequestError as error:
+                    raise RequestError(str(error), field=f"hires.{name}") from None

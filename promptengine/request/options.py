@@ -129,12 +129,6 @@ _KINDS: Final[Mapping[type, str]] = {
 }
 _BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _NOISE_SOURCES: Final = {"CPU": "cpu", "NV": "nv", "GPU": "gpu"}
-_SCHEDULES: Final = {
-    "Automatic": "automatic",
-    "karras": "karras",
-    "exponential": "exponential",
-    "polyexponential": "polyexponential",
-}
 _NOISE_SCHEDULES: Final = {"Default": "default", "Zero Terminal SNR": "zero_terminal_snr"}
 _EMPHASES: Final = {name: name for name in ("Original", "No norm", "Ignore", "None")}
 _UNIPC_VARIANTS: Final = {name: name for name in ("bh1", "bh2", "vary_coeff")}
@@ -175,7 +169,9 @@ class Options:
         churn_from: Least sigma at which they do.
         churn_to: Greatest sigma at which they do; 0 is no limit.
         noise_scale: Standard deviation of noise added on the way; 1 is right in theory.
+        unguided_early: Up to this share of a pass's calls the negative prompt is left out.
         unguided_below: Under this sigma every second call leaves the negative prompt out (NGMS).
+        unguided_below_always: Under that sigma every call does.
         quantize_timesteps: Ask the UNet at whole timesteps only.
         sgm_noise: Scale the first noise to ``sqrt(1 + sigma**2)`` in place of ``sigma``.
         unipc_variant: UniPC's B(h): ``bh1``, ``bh2`` or ``vary_coeff``.
@@ -184,13 +180,13 @@ class Options:
         unipc_lower_order_final: Lower UniPC's order in the last steps.
         sde_noise_per_batch: Draw the noise of SDE samplers for the batch as a whole, so that a
             image depends on its neighbors.
-        schedule_type: ``automatic`` is the sampler's own; or ``karras``, ``exponential``,
-            ``polyexponential``.
-        sigma_min: Lowest sigma of a schedule that was chosen; 0 is the model's.
-        sigma_max: Highest sigma of a schedule that was chosen; 0 is the model's.
-        rho: Bend of a schedule that was chosen; 0 is the schedule's own.
+        sigma_min: Lowest sigma of schedule types that have a range; 0 is the model's.
+        sigma_max: Highest sigma of schedule types that have a range; 0 is the model's.
+        rho: Bend of the Karras and Polyexponential schedule types; 0 is the type's own.
+        beta_alpha: First shape parameter of the Beta schedule type.
+        beta_beta: Second shape parameter of the Beta schedule type.
         discard_penultimate: Leave the last sigma but one out with every sampler.
-        old_karras_range: Karras schedules from 10 to 0.1 whatever the model.
+        old_karras_range: Schedule types that have a range go from 10 to 0.1 whatever the model.
         downcast_alphas: Round the model's noise levels to float16 first.
         noise_schedule: ``default``, or ``zero_terminal_snr`` to let levels end in pure noise.
         emphasis: What becomes of weights in prompts.
@@ -237,7 +233,9 @@ class Options:
     churn_from: float = field(default=0.0, metadata=_number("s_tmin", 0, 100_000))
     churn_to: float = field(default=0.0, metadata=_number("s_tmax", 0, 100_000))
     noise_scale: float = field(default=1.0, metadata=_number("s_noise", 0, 100))
+    unguided_early: float = field(default=0.0, metadata=_number("skip_early_cond", 0, 1))
     unguided_below: float = field(default=0.0, metadata=_number("s_min_uncond", 0, 100_000))
+    unguided_below_always: bool = field(default=False, metadata=_flag("s_min_uncond_all"))
     quantize_timesteps: bool = field(default=False, metadata=_flag("enable_quantization"))
     sgm_noise: bool = field(default=False, metadata=_flag("sgm_noise_multiplier"))
     unipc_variant: str = field(default="bh1", metadata=_choice("uni_pc_variant", _UNIPC_VARIANTS))
@@ -250,10 +248,11 @@ class Options:
         default=False, metadata=_flag("no_dpmpp_sde_batch_determinism")
     )
 
-    schedule_type: str = field(default="automatic", metadata=_choice("k_sched_type", _SCHEDULES))
     sigma_min: float = field(default=0.0, metadata=_number("sigma_min", 0, 100_000))
     sigma_max: float = field(default=0.0, metadata=_number("sigma_max", 0, 100_000))
     rho: float = field(default=0.0, metadata=_number("rho", 0, 1000))
+    beta_alpha: float = field(default=0.6, metadata=_number("beta_dist_alpha", 0.01, 100))
+    beta_beta: float = field(default=0.6, metadata=_number("beta_dist_beta", 0.01, 100))
     discard_penultimate: bool = field(
         default=False, metadata=_flag("always_discard_next_to_last_sigma")
     )

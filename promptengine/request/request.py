@@ -31,7 +31,7 @@ from promptengine.request.ranges import (
     Share,
     Side,
 )
-from promptengine.request.samplers import find_sampler
+from promptengine.request.samplers import Sampler, find_hires_sampler, find_sampler
 from promptengine.request.values import (
     parse_float,
     parse_int,
@@ -41,7 +41,7 @@ from promptengine.request.values import (
 )
 from promptengine.validation import Between, check_fields
 
-__all__ = ["GenerationRequest", "HypernetworkLike", "Policy", "one_batch"]
+__all__ = ["GenerationRequest", "HypernetworkLike", "Policy", "one_batch", "samplers_of"]
 
 Policy = Literal["strict", "warn", "ignore"]
 """What to do with a network that cannot be applied: refuse, report with a diagnostic, or only report."""
@@ -87,8 +87,9 @@ class GenerationRequest:
         steps: 1 to 1000.
         sampler: A name or alias from :data:`promptengine.request.samplers.SAMPLERS`; the label of a
             schedule type may follow, such as `` Karras``.
-        scheduler: A schedule type from :data:`promptengine.request.schedulers.SCHEDULERS`;
-            ``automatic`` is the sampler's own.
+        scheduler: A schedule type from :data:`promptengine.request.schedulers.SCHEDULERS`, which counts
+            before one in the sampler's name; ``automatic`` leaves the choice to that, or else is the
+            sampler's own.
         cfg_scale: Guidance; 1 follows the prompt alone.
         width: Pixels, a multiple of 8, or None for the checkpoint's own size; where there is an image
             to start from, for the image's, cut to a multiple of 8.
@@ -360,6 +361,13 @@ class GenerationRequest:
         """Images of a batch: fewer than asked for where there are fewer images to start from."""
         given = len(self.start.images) if self.start else 1
         return self.batch_size if given == 1 else given
+
+
+def samplers_of(request: GenerationRequest) -> tuple[Sampler, Sampler | None]:
+    """The samplers of both passes with their schedule types; the second is None where there is one pass."""
+    asked, hires = (request.sampler, request.scheduler), request.hires
+    later = None if hires is None else find_hires_sampler(asked, hires.sampler, hires.scheduler)
+    return find_sampler(*asked), later
 
 
 def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:

@@ -32,13 +32,17 @@ __all__ = [
     "Sampler",
     "SigmaSampler",
     "TimestepSampler",
+    "find_hires_sampler",
     "find_sampler",
     "register_sampler",
     "sampler_settings",
+    "split_sampler",
 ]
 
 _OLD_KARRAS_RANGE: Final = (0.1, 10.0)
+_uniform_sigmas: Final = LazyFunction("promptengine.sampling.sigmas:uniform_sigmas")
 _without_penultimate: Final = LazyFunction("promptengine.sampling.sigmas:without_penultimate")
+_distilled_levels: Final = LazyFunction("promptengine.sampling.sigmas:distilled_levels")
 _ddim_timesteps: Final = LazyFunction("promptengine.sampling.sigmas:ddim_timesteps")
 
 
@@ -51,52 +55,60 @@ class SigmaSampler:
         run: The stepping function.
         aliases: Other spellings that users may write.
         settings: Its settings, and the fields of :class:`promptengine.request.options.Options` they come from.
-        scheduler: The schedule type that the name stands for.
-        chosen: Whether the schedule type was asked for beside the name.
+        scheduler: The schedule type in force, by name: as registered, the sampler's own. ``automatic``
+            is the model's plain list, which no option about schedule types changes.
         second_order: Whether prompt schedules count two calls a step.
         discards: Whether the last sigma but one is left out.
         brownian: Whether its noise is a Brownian motion's.
         spans: Whether it picks its own sigmas between the two ends.
         adaptive: Whether it does so by how wrong it finds its last step, which hangs on the last digits.
         delta_told: Whether WebUI writes ENSD into its infotexts.
+        guidance_unit: The CFG scale that counts as 1.
+        distilled: Whether it is for models distilled into consistency models: it knows fifty of the
+            noise levels only, and reads the model's answers as such models mean them.
     """
 
     name: str
     run: Callable[..., Tensor]
     aliases: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
-    scheduler: str = "uniform"
-    chosen: bool = False
+    scheduler: str = AUTOMATIC
     second_order: bool = False
     discards: bool = False
     brownian: bool = False
     spans: bool = False
     adaptive: bool = False
     delta_told: bool = False
+    guidance_unit: float = 1.0
+    distilled: bool = False
 
-    def schedule_type(self, options: Options) -> Scheduler:
-        """The schedule type in force: one asked for, else the option's, else the name's."""
-        if not self.chosen and options.schedule_type != AUTOMATIC:
-            return SCHEDULERS[options.schedule_type]
-        return SCHEDULERS[self.scheduler]
-
-    def picks_schedule(self, options: Options) -> bool:
-        """Whether the schedule type is one that the user chose; only these have settings."""
-        return self.chosen or options.schedule_type != AUTOMATIC
+    def levels(self, table: Any) -> Any:
+        """The noise levels that it knows of all of a model's."""
+        return _distilled_levels(table) if self.distilled else table
 
     def schedule(self, table: NoiseLevels, steps: int, options: Options | None = None) -> Tensor:
-        """Sigmas ``[steps + 1]``, high to low, ending in 0 (but see ``Scheduler.sigmas``)."""
-        options = options or Options()
-        scheduler = self.schedule_type(options)
-        lowest = highest = rho = 0.0
-        picked = self.picks_schedule(options)
-        if options.old_karras_range and (picked or scheduler.name == "karras"):
-            lowest, highest = _OLD_KARRAS_RANGE
-        if picked:
-            lowest, highest = options.sigma_min or lowest, options.sigma_max or highest
-            rho = options.rho
+        """Sigmas ``[steps + 1]``, high to low, ending in 0 (but see ``Scheduler.sigmas``).
+
+        Args:
+            table: The model's noise levels.
+            steps: 1 or more.
+            options: Range and bend of the schedule type, and what is left out; the defaults if None.
+        """
+        options, table = options or Options(), self.levels(table)
         discards = self.discards or options.discard_penultimate
-        sigmas = scheduler.sigmas(table, steps + discards, lowest=lowest, highest=highest, rho=rho)
+        count = steps + discards
+        if self.scheduler == AUTOMATIC:
+            sigmas = _uniform_sigmas(table, count)
+        else:
+            lowest, highest = _OLD_KARRAS_RANGE if options.old_karras_range else (0.0, 0.0)
+            sigmas = SCHEDULERS[self.scheduler].sigmas(
+                table,
+                count,
+                lowest=options.sigma_min or lowest,
+                highest=options.sigma_max or highest,
+                rho=options.rho,
+                options=options,
+            )
         return _without_penultimate(sigmas) if discards else sigmas
 
 
@@ -109,8 +121,12 @@ class TimestepSampler:
         run: The stepping function.
         aliases: Other spellings that users may write.
         settings: Its settings, and the fields of :class:`promptengine.request.options.Options` they come from.
+        scheduler: The schedule type that was asked for. It changes nothing; infotexts name it, as WebUI's do.
         timesteps: Makes rising timesteps of the model's noise levels and a number of steps.
         respaces: Whether it spaces its own times, from pure noise down.
+        guidance_unit: The CFG scale that counts as 1.
+        renoises: Whether its steps lead back towards the noise that was predicted without guidance,
+            which its stepping function is then told by ``unguided``.
         second_order: Never; here to be asked for.
     """
 
@@ -118,8 +134,11 @@ class TimestepSampler:
     run: Callable[..., Tensor]
     aliases: tuple[str, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    scheduler: str = AUTOMATIC
     timesteps: Callable[[Any, int], Tensor] = _ddim_timesteps
     respaces: bool = False
+    guidance_unit: float = 1.0
+    renoises: bool = False
     second_order: bool = False
 
     def schedule(self, table: NoiseLevels, steps: int, options: Options | None = None) -> Tensor:
@@ -149,73 +168,52 @@ def _steps(place: str) -> LazyFunction:
     return LazyFunction(f"promptengine.sampling.algorithms.{place}")
 
 
-_2M: Final = SigmaSampler("DPM++ 2M", _steps("dpmpp:sample_dpmpp_2m"), ("k_dpmpp_2m",))
-_SDE: Final = SigmaSampler(
-    "DPM++ SDE",
-    _steps("dpmpp:sample_dpmpp_sde"),
-    ("k_dpmpp_sde",),
-    _ETA | _SCALED,
-    second_order=True,
-    brownian=True,
-)
 _2M_SDE: Final = SigmaSampler(
     "DPM++ 2M SDE",
     _steps("dpmpp:sample_dpmpp_2m_sde"),
-    ("k_dpmpp_2m_sde_ka",),
+    ("k_dpmpp_2m_sde",),
     _ETA | _SCALED,
+    scheduler="exponential",
     brownian=True,
 )
-_2M_SDE_HEUN: Final = replace(
-    _2M_SDE,
-    name="DPM++ 2M SDE Heun",
-    run=_steps("dpmpp:sample_dpmpp_2m_sde_heun"),
-    aliases=("k_dpmpp_2m_sde_heun",),
-)
-_3M_SDE: Final = SigmaSampler(
-    "DPM++ 3M SDE",
-    _steps("dpmpp:sample_dpmpp_3m_sde"),
-    ("k_dpmpp_3m_sde",),
-    _ETA | _SCALED,
-    discards=True,
-    brownian=True,
-)
-_LMS: Final = SigmaSampler("LMS", _steps("euler:sample_lms"), ("k_lms",))
-_DPM2: Final = SigmaSampler(
-    "DPM2", _steps("dpm:sample_dpm2"), ("k_dpm_2",), _CHURN, second_order=True, discards=True
-)
-_DPM2_A: Final = SigmaSampler(
-    "DPM2 a",
-    _steps("dpm:sample_dpm2_ancestral"),
-    ("k_dpm_2_a",),
-    _ETA | _SCALED,
-    second_order=True,
-    discards=True,
-    delta_told=True,
-)
-_2S_A: Final = SigmaSampler(
-    "DPM++ 2S a",
-    _steps("dpmpp:sample_dpmpp_2s_ancestral"),
-    ("k_dpmpp_2s_a",),
-    _ETA | _SCALED,
-    second_order=True,
-    delta_told=True,
-)
-
-
-def _karras(sampler: SigmaSampler, alias: str) -> SigmaSampler:
-    return replace(sampler, name=f"{sampler.name} Karras", scheduler="karras", aliases=(alias,))
-
-
-def _exponential(sampler: SigmaSampler, alias: str) -> SigmaSampler:
-    name = f"{sampler.name} Exponential"
-    return replace(sampler, name=name, scheduler="exponential", aliases=(alias,))
-
+_DDIM: Final = TimestepSampler("DDIM", _steps("ddim:sample_ddim"), ("ddim",), {"eta": "eta_ddim"})
 
 _BUILTIN: Final[tuple[Sampler, ...]] = (
-    _karras(_2M, "k_dpmpp_2m_ka"),
-    _karras(_SDE, "k_dpmpp_sde_ka"),
-    _exponential(_2M_SDE, "k_dpmpp_2m_sde_exp"),
-    _karras(_2M_SDE, "k_dpmpp_2m_sde_ka"),
+    SigmaSampler("DPM++ 2M", _steps("dpmpp:sample_dpmpp_2m"), ("k_dpmpp_2m",), scheduler="karras"),
+    SigmaSampler(
+        "DPM++ SDE",
+        _steps("dpmpp:sample_dpmpp_sde"),
+        ("k_dpmpp_sde",),
+        _ETA | _SCALED,
+        scheduler="karras",
+        second_order=True,
+        brownian=True,
+    ),
+    _2M_SDE,
+    replace(
+        _2M_SDE,
+        name="DPM++ 2M SDE Heun",
+        run=_steps("dpmpp:sample_dpmpp_2m_sde_heun"),
+        aliases=("k_dpmpp_2m_sde_heun",),
+    ),
+    SigmaSampler(
+        "DPM++ 2S a",
+        _steps("dpmpp:sample_dpmpp_2s_ancestral"),
+        ("k_dpmpp_2s_a",),
+        _ETA | _SCALED,
+        scheduler="karras",
+        second_order=True,
+        delta_told=True,
+    ),
+    SigmaSampler(
+        "DPM++ 3M SDE",
+        _steps("dpmpp:sample_dpmpp_3m_sde"),
+        ("k_dpmpp_3m_sde",),
+        _ETA | _SCALED,
+        scheduler="exponential",
+        discards=True,
+        brownian=True,
+    ),
     SigmaSampler(
         "Euler a",
         _steps("euler:sample_euler_ancestral"),
@@ -224,20 +222,27 @@ _BUILTIN: Final[tuple[Sampler, ...]] = (
         delta_told=True,
     ),
     SigmaSampler("Euler", _steps("euler:sample_euler"), ("k_euler",), _CHURN),
-    _LMS,
+    SigmaSampler("LMS", _steps("euler:sample_lms"), ("k_lms",)),
     SigmaSampler("Heun", _steps("euler:sample_heun"), ("k_heun",), _CHURN, second_order=True),
-    _DPM2,
-    _DPM2_A,
-    _2S_A,
-    _2M,
-    _SDE,
-    _2M_SDE,
-    _2M_SDE_HEUN,
-    _karras(_2M_SDE_HEUN, "k_dpmpp_2m_sde_heun_ka"),
-    _exponential(_2M_SDE_HEUN, "k_dpmpp_2m_sde_heun_exp"),
-    _3M_SDE,
-    _karras(_3M_SDE, "k_dpmpp_3m_sde_ka"),
-    _exponential(_3M_SDE, "k_dpmpp_3m_sde_exp"),
+    SigmaSampler(
+        "DPM2",
+        _steps("dpm:sample_dpm2"),
+        ("k_dpm_2",),
+        _CHURN,
+        scheduler="karras",
+        second_order=True,
+        discards=True,
+    ),
+    SigmaSampler(
+        "DPM2 a",
+        _steps("dpm:sample_dpm2_ancestral"),
+        ("k_dpm_2_a",),
+        _ETA | _SCALED,
+        scheduler="karras",
+        second_order=True,
+        discards=True,
+        delta_told=True,
+    ),
     SigmaSampler(
         "DPM fast",
         _steps("dpm:sample_dpm_fast"),
@@ -255,10 +260,6 @@ _BUILTIN: Final[tuple[Sampler, ...]] = (
         adaptive=True,
         delta_told=True,
     ),
-    _karras(_LMS, "k_lms_ka"),
-    replace(_karras(_DPM2, "k_dpm_2_ka"), delta_told=True),
-    _karras(_DPM2_A, "k_dpm_2_a_ka"),
-    _karras(_2S_A, "k_dpmpp_2s_a_ka"),
     SigmaSampler(
         "Restart",
         _steps("euler:sample_restart"),
@@ -266,11 +267,22 @@ _BUILTIN: Final[tuple[Sampler, ...]] = (
         scheduler="karras",
         second_order=True,
     ),
-    TimestepSampler("DDIM", _steps("ddim:sample_ddim"), ("ddim",), {"eta": "eta_ddim"}),
+    _DDIM,
+    replace(
+        _DDIM,
+        name="DDIM CFG++",
+        aliases=("ddim_cfgpp",),
+        guidance_unit=12.5,
+        renoises=True,
+    ),
     TimestepSampler("PLMS", _steps("ddim:sample_plms"), ("plms",)),
     TimestepSampler("UniPC", _steps("unipc:sample_unipc"), ("unipc",), _UNIPC, respaces=True),
+    SigmaSampler("LCM", _steps("lcm:sample_lcm"), ("k_lcm",), distilled=True),
 )
-"""In WebUI's order; of two with one alias the later has it, as there."""
+"""In WebUI's order."""
+
+_SHORT_ENDINGS: Final = {"ka": "karras", "exp": "exponential"}
+"""What the aliases of joined names ended in, such as ``k_dpmpp_2m_ka``."""
 
 
 def _normal(name: str) -> str:
@@ -288,7 +300,7 @@ def _check(sampler: Sampler) -> None:
         raise ValueError(
             f"its settings name options that there are not: {', '.join(sorted(unknown))}"
         )
-    if isinstance(sampler, SigmaSampler) and sampler.scheduler not in SCHEDULERS:
+    if sampler.scheduler != AUTOMATIC and sampler.scheduler not in SCHEDULERS:
         raise ValueError(
             f"its schedule type {sampler.scheduler!r} is not one of {', '.join(SCHEDULERS)}"
         )
@@ -315,32 +327,47 @@ def find_sampler(name: str, scheduler: str = AUTOMATIC) -> Sampler:
 
     Args:
         name: Name or alias in any case, with ``_`` or blanks, and with or without ``k_``. The label of
-            a schedule type may follow, such as `` Karras``, also where WebUI has no such name.
-        scheduler: A schedule type by name or label; ``automatic`` is that of the name. Samplers over
-            timesteps have none and do not heed it.
+            a schedule type may follow, such as `` Karras``, as in names of WebUI before 1.9.
+        scheduler: A schedule type by name or label, which counts before the one in the name;
+            ``automatic`` is that of the name, or where this says nothing the sampler's own. Samplers
+            over timesteps have none and do not heed it.
+
+    Returns:
+        The sampler, with the schedule type in force.
 
     Raises:
-        RequestError: No such sampler (the message lists what there is) or schedule type, or two
-            different schedule types.
+        RequestError: No such sampler or schedule type; the message lists what there is.
     """
-    wanted = find_scheduler(scheduler)
-    found, suffix = _split(name)
-    if isinstance(found, TimestepSampler):
+    asked = find_scheduler(scheduler)
+    found, ending = split_sampler(name)
+    kind = asked or ending
+    if kind is None or kind.name == found.scheduler:
         return found
-    named = suffix or _named_schedule(found)
-    if wanted is not None and named is not None and wanted != named:
-        message = (
-            f"sampler {shown(name)} names the schedule {named.label!r}, scheduler {wanted.label!r}"
-        )
-        raise RequestError(f"{message}; name one of them only", field="scheduler")
-    chosen = suffix or (wanted if named is None else None)
-    return found if chosen is None else replace(found, scheduler=chosen.name, chosen=True)
+    return replace(found, scheduler=kind.name)
 
 
-def _named_schedule(sampler: SigmaSampler) -> Scheduler | None:
-    """The schedule type that the name says; the one of Restart, say, is in no name."""
-    own = SCHEDULERS[sampler.scheduler]
-    return own if sampler.name.lower().endswith(f" {own.label.lower()}") else None
+def find_hires_sampler(
+    first: tuple[str, str], sampler: str | None, scheduler: str | None
+) -> Sampler:
+    """Look the sampler of a second pass up.
+
+    Args:
+        first: Name and schedule type of the first pass, as :func:`find_sampler` takes them.
+        sampler: Name, or None for the same. A schedule type in it counts.
+        scheduler: Schedule type, or None for the one that the first pass asks for; ``automatic`` is
+            the sampler's own.
+
+    Raises:
+        RequestError: No such sampler or schedule type.
+    """
+    name, kind = first
+    base, ending = split_sampler(name)
+    if sampler and split_sampler(sampler)[1] is not None:
+        return find_sampler(sampler, scheduler or AUTOMATIC)
+    if scheduler is not None:
+        return find_sampler(sampler or base.name, scheduler)
+    asked = find_scheduler(kind) or ending
+    return find_sampler(sampler or base.name, AUTOMATIC if asked is None else asked.name)
 
 
 def _known(samplers: Mapping[str, Sampler]) -> dict[str, Sampler]:
@@ -351,19 +378,22 @@ def _known(samplers: Mapping[str, Sampler]) -> dict[str, Sampler]:
     }
 
 
-def _split(name: str) -> tuple[Sampler, Scheduler | None]:
-    """The sampler, and the schedule type that its name does not have but what was given does."""
+def split_sampler(name: str) -> tuple[Sampler, Scheduler | None]:
+    """Take a sampler's name apart: the sampler as registered, and the schedule type behind it or None.
+
+    Raises:
+        RequestError: No such sampler; the message lists what there is.
+    """
     wanted = _normal(name)
     known = _known(SAMPLERS.builtins)
     if wanted not in known:
         known = _known(SAMPLERS)
     if wanted in known:
         return known[wanted], None
-    for scheduler in SCHEDULERS.values():
-        for spelling in scheduler.spellings:
-            base = wanted.removesuffix(f" {_normal(spelling)}")
-            if base != wanted and isinstance(known.get(base), SigmaSampler):
-                return known[base], scheduler
+    for ending, scheduler in _endings():
+        base = wanted.removesuffix(f" {ending}")
+        if base != wanted and base in known:
+            return known[base], scheduler
     names = {sampler.lower(): sampler for sampler in SAMPLERS}
     near = difflib.get_close_matches(name.strip().lower(), names, n=1)
     hint = f"did you mean {names[near[0]]!r}?" if near else ""
@@ -382,3 +412,12 @@ def register_sampler(sampler: Sampler, *, origin: str = SCRIPT) -> None:
         PluginError: It is no sampler, or has a name or alias that is taken.
     """
     SAMPLERS.register(sampler, Plugin(origin))
+
+
+def _endings() -> list[tuple[str, Scheduler]]:
+    spelled = [
+        (_normal(spelling), scheduler)
+        for scheduler in SCHEDULERS.values()
+        for spelling in scheduler.spellings
+    ]
+    return [*spelled, *((short, SCHEDULERS[name]) for short, name in _SHORT_ENDINGS.items())]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Final, Protocol
 
 from promptengine.errors import RequestError
 from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin
+from promptengine.request.options import Options
 from promptengine.validation import shown
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ __all__ = [
     "Spacing",
     "find_scheduler",
     "register_scheduler",
+    "scheduler_label",
 ]
 
 AUTOMATIC: Final = "automatic"
-"""Leaves the schedule type to the sampler."""
+"""Leaves the schedule type to the sampler; the type of samplers that have none of their own."""
 
 
 class NoiseLevels(Protocol):
@@ -44,8 +46,9 @@ class NoiseLevels(Protocol):
         ...
 
 
-Spacing = Callable[[Any, int, float, float, float], "Tensor"]
-"""Table, steps, lowest sigma, highest sigma and rho to sigmas ``[steps + 1]``, high to low."""
+Spacing = Callable[..., "Tensor"]
+"""Table, steps, lowest sigma, highest sigma and rho, and by name the settings of the schedule type, to
+sigmas ``[steps + 1]``, high to low."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,8 @@ class Scheduler:
         rho: Its default bend, or None where it has none.
         aliases: Other spellings than label and name.
         needs_model: Whether WebUI's rule asks the model for its levels, as its API says.
+        settings: The rule's settings, and the fields of :class:`promptengine.request.options.Options` they
+            come from.
     """
 
     name: str
@@ -67,6 +72,7 @@ class Scheduler:
     rho: float | None = None
     aliases: tuple[str, ...] = ()
     needs_model: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -81,6 +87,7 @@ class Scheduler:
         lowest: float = 0.0,
         highest: float = 0.0,
         rho: float = 0.0,
+        options: Options | None = None,
     ) -> Tensor:
         """Space the noise levels of a pass.
 
@@ -90,13 +97,17 @@ class Scheduler:
             lowest: Lowest sigma above 0; 0 is the model's. Rules with fixed levels ignore it.
             highest: Highest sigma; 0 is the model's.
             rho: Bend; 0 is the rule's own. Rules without one ignore it.
+            options: What the rule's settings are read from; the defaults if None.
 
         Returns:
             ``[steps + 1]`` (the rule ``ddim`` may give more), high to low, float32; the last is 0
             but for the rule ``kl_optimal``.
         """
         low, high = lowest or table.lowest, highest or table.highest
-        return self.spacing(table, steps, low, high, rho or self.rho or 1.0)
+        usual = options or Options()
+        settings = {name: getattr(usual, own) for name, own in self.settings.items()}
+        bend = 1.0 if self.rho is None else rho or self.rho
+        return self.spacing(table, steps, low, high, bend, **settings)
 
 
 def _rule(name: str) -> LazyFunction:
@@ -108,6 +119,11 @@ def _check(scheduler: Scheduler) -> None:
         raise ValueError(
             f"{AUTOMATIC!r} leaves the schedule type to the sampler; take another name"
         )
+    unknown = {*scheduler.settings.values()} - {option.name for option in fields(Options)}
+    if unknown:
+        raise ValueError(
+            f"its settings name options that there are not: {', '.join(sorted(unknown))}"
+        )
 
 
 SCHEDULERS: Final[ObjectRegistry[Scheduler]] = ObjectRegistry(
@@ -115,7 +131,7 @@ SCHEDULERS: Final[ObjectRegistry[Scheduler]] = ObjectRegistry(
     "scheduler",
     Scheduler,
     (
-        Scheduler("uniform", "Uniform", _rule("uniform")),
+        Scheduler("uniform", "Uniform", _rule("uniform"), needs_model=True),
         Scheduler("karras", "Karras", _rule("karras"), 7.0),
         Scheduler("exponential", "Exponential", _rule("exponential")),
         Scheduler("polyexponential", "Polyexponential", _rule("polyexponential"), 1.0),
@@ -131,12 +147,23 @@ SCHEDULERS: Final[ObjectRegistry[Scheduler]] = ObjectRegistry(
         Scheduler("simple", "Simple", _rule("simple"), needs_model=True),
         Scheduler("normal", "Normal", _rule("normal"), needs_model=True),
         Scheduler("ddim", "DDIM", _rule("ddim"), needs_model=True),
-        Scheduler("beta", "Beta", _rule("beta"), needs_model=True),
+        Scheduler(
+            "beta",
+            "Beta",
+            _rule("beta"),
+            needs_model=True,
+            settings={"alpha": "beta_alpha", "beta": "beta_beta"},
+        ),
     ),
     spellings=lambda scheduler: scheduler.spellings,
     check=_check,
 )
 """Every schedule type by its name, in WebUI's order."""
+
+
+def scheduler_label(name: str) -> str:
+    """The label of a schedule type of :data:`SCHEDULERS`, or of :data:`AUTOMATIC`."""
+    return "Automatic" if name == AUTOMATIC else SCHEDULERS[name].label
 
 
 def find_scheduler(name: str) -> Scheduler | None:

@@ -16,6 +16,7 @@ from promptengine.families import Family, ModelConfig, Prediction
 from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 
 __all__ = [
+    "consistent",
     "denoised_from",
     "model_target",
     "noise_from",
@@ -28,6 +29,9 @@ _MOST_TIMESTEPS = 100_000
 
 _LAST_ALPHA = 4.8973451890853435e-08
 """Stands for a last alpha of 0, whose sigma would be infinite; WebUI and its kin use this number."""
+
+_DATA_DEVIATION = 0.5
+_TIMESTEP_SCALING = 10.0
 
 
 def noise_from(prediction: Prediction, output: Tensor, x: Tensor, alpha: Tensor | float) -> Tensor:
@@ -57,6 +61,22 @@ def denoised_from(prediction: Prediction, output: Tensor, x: Tensor, sigma: Tens
     if prediction == "epsilon":
         return x - sigma * output
     return x / (sigma**2 + 1) - output * sigma / (sigma**2 + 1).sqrt()
+
+
+def consistent(denoised: Tensor, x: Tensor, timestep: Tensor) -> Tensor:
+    """Return what a latent consistency model means by an x0 (Luo et al., arXiv:2310.04378, eq. 9).
+
+    Next to timestep 0 that is the latents themselves, everywhere else x0.
+
+    Args:
+        denoised: The x0.
+        x: What the model was asked about.
+        timestep: 0 to 999.
+    """
+    scaled = (timestep * _TIMESTEP_SCALING) ** 2
+    data = _DATA_DEVIATION**2
+    kept, taken = data / (scaled + data), scaled.sqrt() / (scaled + data).sqrt()
+    return taken * denoised + kept * x
 
 
 def model_target(prediction: Prediction, x0: Tensor, noise: Tensor, alpha: Tensor) -> Tensor:

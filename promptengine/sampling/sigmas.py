@@ -25,6 +25,8 @@ __all__ = [
     "beta_sigmas",
     "ddim_sigmas",
     "ddim_timesteps",
+    "distilled_levels",
+    "distilled_timestep",
     "exponential_sigmas",
     "karras_levels",
     "karras_sigmas",
@@ -37,6 +39,8 @@ __all__ = [
     "uniform_sigmas",
     "without_penultimate",
 ]
+
+_DISTILLED_STRIDE = 20
 
 
 def scaled_linear_alphas(start: float = 0.00085, end: float = 0.012, steps: int = 1000) -> Tensor:
@@ -121,6 +125,26 @@ class DiscreteSchedule:
         return replace(self, alphas_cumprod=alphas)
 
 
+def distilled_levels(table: DiscreteSchedule) -> DiscreteSchedule:
+    """The fifty noise levels that latent consistency models know (Luo et al., arXiv:2310.04378).
+
+    They are those of every twentieth timestep, from 19 on.
+    """
+    return replace(
+        table, alphas_cumprod=table.alphas_cumprod[_DISTILLED_STRIDE - 1 :: _DISTILLED_STRIDE]
+    )
+
+
+def distilled_timestep(levels: DiscreteSchedule, sigma: Tensor) -> Tensor:
+    """The timestep of the level that is nearest to each sigma in its logarithm, as float.
+
+    Args:
+        levels: As :func:`distilled_levels` gives them.
+        sigma: Above 0.
+    """
+    return levels.nearest_timestep(sigma) * _DISTILLED_STRIDE + (_DISTILLED_STRIDE - 1)
+
+
 def uniform_sigmas(
     table: DiscreteSchedule, steps: int, _: float = 0.0, __: float = 0.0, ___: float = 0.0
 ) -> Tensor:
@@ -196,9 +220,12 @@ def kl_optimal_sigmas(
 ) -> Tensor:
     """The levels of least error for data of unit variance (Sabour et al., arXiv:2404.14507, th. 3.1).
 
-    They end at the lowest level and not at 0, as in WebUI.
+    They end at the lowest level and not at 0, as in WebUI. The noise of SDE samplers hangs on the last
+    digits of sigmas, which are WebUI's where the two ends are weighed in float32.
     """
-    return torch.linspace(math.atan(highest), math.atan(lowest), steps + 1).tan()
+    share = torch.arange(steps + 1) / steps
+    low, high = torch.tensor([lowest, highest]).atan()
+    return (share * low + (1 - share) * high).tan()
 
 
 def align_your_steps_sigmas(
@@ -206,31 +233,55 @@ def align_your_steps_sigmas(
 ) -> Tensor:
     """The optimized levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
     levels = np.array(FAMILIES[table.family].aligned_sigmas)
+    # From the lowest level up: a single step is at the lowest, as in WebUI.
     places = np.linspace(0, 1, steps), np.linspace(0, 1, len(levels))
-    sigmas = np.exp(np.interp(*places, np.log(levels)))
-    return _ending_in_zero(torch.from_numpy(sigmas).float())
+    sigmas = np.exp(np.interp(*places, np.log(levels[::-1])))[::-1]
+    return _ending_in_zero(torch.from_numpy(sigmas.copy()).float())
 
 
 def beta_sigmas(
-    _: DiscreteSchedule, steps: int, lowest: float, highest: float, __: float
+    _: DiscreteSchedule,
+    steps: int,
+    lowest: float,
+    highest: float,
+    __: float,
+    *,
+    alpha: float = 0.6,
+    beta: float = 0.6,
 ) -> Tensor:
-    """Quantiles of Beta(0.6, 0.6) (Lee et al., arXiv:2407.12173), spread over the sigmas."""
-    quantiles = torch.from_numpy(_beta_quantiles(1 - np.linspace(0, 1, steps))).float()
+    """Quantiles of a Beta distribution (Lee et al., arXiv:2407.12173), spread over the sigmas.
+
+    Args:
+        steps: 1 or more.
+        lowest: Where the distribution's 0 lies.
+        highest: Where its 1 lies.
+        alpha: Its first shape parameter, above 0.
+        beta: Its second.
+    """
+    shares = 1 - np.linspace(0, 1, steps)
+    quantiles = torch.from_numpy(_beta_quantiles(shares, alpha, beta)).float()
     return _ending_in_zero(lowest + quantiles * (highest - lowest))
 
 
-def _beta_quantiles(shares: np.ndarray, shape: float = 0.6) -> np.ndarray:
-    """Quantiles of the symmetric Beta distribution with both parameters ``shape``.
+def _beta_quantiles(shares: np.ndarray, alpha: float, beta: float) -> np.ndarray:
+    """Quantiles of a Beta distribution, for shares from 0 to 1."""
+    low_half, low_mass = _beta_half(alpha, beta)
+    high_half, high_mass = _beta_half(beta, alpha)
+    wanted = shares * (low_mass[-1] + high_mass[-1])
+    low = np.interp(wanted, low_mass, low_half) ** (1 / alpha)
+    high = np.interp(low_mass[-1] + high_mass[-1] - wanted, high_mass, high_half) ** (1 / beta)
+    return np.where(wanted <= low_mass[-1], low, 1 - high)
 
-    In v = x**shape the density has no pole at 0, so the trapezoid rule is exact to 1e-8 on this grid;
-    by symmetry the lower half of the distribution is enough.
+
+def _beta_half(alpha: float, beta: float) -> tuple[np.ndarray, np.ndarray]:
+    """The lower half of a Beta distribution: ``x**alpha`` for x from 0 to 1/2, and the mass below.
+
+    In ``x**alpha`` the density has no pole at 0, so the trapezoid rule is exact to 1e-7 on this grid.
     """
-    v = np.linspace(0, 0.5**shape, 20_001)
-    density = (1 - v ** (1 / shape)) ** (shape - 1)
-    below = np.concatenate([[0.0], np.cumsum(density[1:] + density[:-1])])
-    below *= 0.5 / below[-1]
-    low = np.interp(np.minimum(shares, 1 - shares), below, v) ** (1 / shape)
-    return np.where(shares <= 0.5, low, 1 - low)
+    v = np.linspace(0, 0.5**alpha, 20_001)
+    density = (1 - v ** (1 / alpha)) ** (beta - 1) / alpha
+    steps = (density[1:] + density[:-1]) * (v[1] / 2)
+    return v, np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def _times(table: DiscreteSchedule, lowest: float, highest: float) -> tuple[float, float]:

@@ -12,7 +12,14 @@ from dataclasses import dataclass, field
 from promptengine.prompt import Fragment, Segment, Span
 from promptengine.request.options import Emphasis
 from promptengine.text.textual_inversion.table import EmbeddingTable, Placement
-from promptengine.text.tokenizer import COMMA_TOKEN, END_TOKEN, START_TOKEN, tokenize
+from promptengine.text.tokenizer import (
+    COMMA_TOKEN,
+    END_TOKEN,
+    START_TOKEN,
+    bracket_factors,
+    tokenize,
+    untokenize,
+)
 
 __all__ = [
     "CHUNK_LENGTH",
@@ -21,6 +28,7 @@ __all__ = [
     "Chunk",
     "chunk_fragments",
     "count_tokens",
+    "old_chunk",
     "read_segment",
 ]
 
@@ -110,6 +118,45 @@ def chunk_fragments(
     if page.tokens or not chunks:
         chunks.append(page.closed(len(page.tokens)))
     return chunks
+
+
+def old_chunk(
+    text: str, *, weighted: bool = True, embeddings: EmbeddingTable = NO_WORDS
+) -> tuple[Chunk, str]:
+    """Read a text as the first versions of WebUI did: one chunk, with brackets as tokens that weigh.
+
+    Each ``(`` within a token multiplies the weight of what follows by 1.1 and each ``[`` divides it,
+    ``)`` and ``]`` undo that. Such tokens themselves are left out; what stands in a bracket after a
+    colon are words.
+
+    Args:
+        text: A scheduled text.
+        weighted: Read brackets so; else they are words.
+        embeddings: The words that stand for vectors.
+
+    Returns:
+        The chunk, and the words that are cut off since they are beyond it.
+    """
+    (ids,) = tokenize([text])
+    page, weight, position = _Page(), 1.0, 0
+    words: list[int] = []
+    while position < len(ids):
+        match = embeddings.at(ids, position)
+        factor = bracket_factors().get(ids[position]) if weighted else None
+        if factor is not None:
+            weight *= factor
+            position += 1
+        elif match is None:
+            page.add([ids[position]], weight)
+            words.append(ids[position])
+            position += 1
+        else:
+            page.placements.append(Placement(len(page.tokens) + 1, match.embedding))
+            page.add([_PLACEHOLDER_TOKEN] * match.embedding.count, weight)
+            words += [_PLACEHOLDER_TOKEN] * match.embedding.count
+            position += match.tokens
+    rest = page.split(min(CHUNK_LENGTH, len(page.tokens)))
+    return page.closed(len(page.tokens)), untokenize(words[len(words) - len(rest.tokens) :])
 
 
 def count_tokens(chunks: Iterable[Chunk]) -> int:

@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from promptengine.prompt import Schedule
+from promptengine.prompt import Schedule, Segment
 from promptengine.request.options import Emphasis
-from promptengine.text.chunks import EMPTY_CHUNK, NO_WORDS, Chunk, chunk_fragments, read_segment
+from promptengine.text.chunks import (
+    EMPTY_CHUNK,
+    NO_WORDS,
+    Chunk,
+    chunk_fragments,
+    old_chunk,
+    read_segment,
+)
 from promptengine.text.encoder import TextModel, clip_text_model
 from promptengine.text.textual_inversion.table import EmbeddingTable
 
@@ -73,6 +80,7 @@ def encode_schedule(
     embeddings: EmbeddingTable = NO_WORDS,
     emphasis: Emphasis = "Original",
     comma_backtrack: int = 20,
+    old_emphasis: bool = False,
 ) -> Conditioning:
     """Encode all texts of a schedule as one batch, as WebUI does.
 
@@ -85,16 +93,20 @@ def encode_schedule(
         embeddings: The textual-inversion words that texts may name; all must fit the model's widths.
         emphasis: What becomes of weights.
         comma_backtrack: See :func:`promptengine.text.chunks.chunk_fragments`.
+        old_emphasis: Read texts by :func:`promptengine.text.chunks.old_chunk`, which cuts them short.
 
     Returns:
         Conditioning with one row per segment, on the model's device.
     """
-    chunked = {
-        segment.text: chunk_fragments(
-            read_segment(segment, emphasis), comma_backtrack=comma_backtrack, embeddings=embeddings
-        )
-        for segment in schedule.segments
-    }
+
+    def chunks_of(segment: Segment) -> Sequence[Chunk]:
+        if old_emphasis:
+            weighted = emphasis != "None"
+            return [old_chunk(segment.text, weighted=weighted, embeddings=embeddings)[0]]
+        fragments = read_segment(segment, emphasis)
+        return chunk_fragments(fragments, comma_backtrack=comma_backtrack, embeddings=embeddings)
+
+    chunked = {segment.text: chunks_of(segment) for segment in schedule.segments}
     row_of = {text: row for row, text in enumerate(chunked)}
     rows = [row_of[segment.text] for segment in schedule.segments]
     texts = list(chunked.values())

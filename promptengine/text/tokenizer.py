@@ -8,9 +8,10 @@ Natural Language Supervision" (arXiv:2103.00020) lie beside this file and feed t
 from __future__ import annotations
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import ftfy
@@ -18,7 +19,14 @@ import ftfy
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
-__all__ = ["COMMA_TOKEN", "END_TOKEN", "START_TOKEN", "tokenize"]
+__all__ = [
+    "COMMA_TOKEN",
+    "END_TOKEN",
+    "START_TOKEN",
+    "bracket_factors",
+    "tokenize",
+    "untokenize",
+]
 
 START_TOKEN = 49406
 END_TOKEN = 49407
@@ -43,6 +51,26 @@ def tokenize(texts: Sequence[str]) -> list[list[int]]:
         return []
     cleaned = [ftfy.fix_text(_encodable(text)) for text in texts]
     return clip_tokenizer()(cleaned, add_special_tokens=False, truncation=False)["input_ids"]
+
+
+def untokenize(ids: Sequence[int]) -> str:
+    """Turn token ids back into text, in small letters."""
+    return str(clip_tokenizer().decode(list(ids))).strip()
+
+
+@cache
+def bracket_factors() -> Mapping[int, float]:
+    """What each token with brackets in it did to weights in the first versions of WebUI, by its id.
+
+    A token whose brackets cancel out each other is none.
+    """
+    factors = {"(": 1.1, "[": 1 / 1.1, ")": 1 / 1.1, "]": 1.1}
+    found: dict[int, float] = {}
+    for token, index in clip_tokenizer().get_vocab().items():
+        factor = prod(factors.get(letter, 1.0) for letter in token)
+        if any(letter in factors for letter in token) and factor != 1:
+            found[index] = factor
+    return found
 
 
 def _encodable(text: str) -> str:

@@ -210,7 +210,12 @@ def test_settings_of_a_file_reach_the_request(tmp_path: Path) -> None:
     assert (request.variation_seed, request.variation_strength) == (5, 0.5)
     assert request.tiling and request.seed_resize_from == (64, 128)
     assert request.hires == HiresPass(
-        scale=1.5, upscaler="Lanczos", steps=7, sampler="Euler Karras", denoising_strength=0.4
+        scale=1.5,
+        upscaler="Lanczos",
+        steps=7,
+        sampler="Euler",
+        scheduler="Karras",
+        denoising_strength=0.4,
     )
     assert [d.message for d in left_out] == [
         "upscaler 'R-ESRGAN 4x+' is not here, so Lanczos is used",

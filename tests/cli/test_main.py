@@ -50,7 +50,9 @@ def test_txt2img_writes_images_with_their_text(tmp_path: Path, capsys: Capture) 
     first, second, last = text.split("\n")
     assert first == "a cat <hypernet:hn-relu:0.8> <hypernet:nope:1><hypernet:hn-mish:0.5>"
     assert second == "Negative prompt: blurry"
-    assert last.startswith("Steps: 2, Sampler: Euler a, CFG scale: 7, Seed: 7, Size: 64x64, ")
+    assert last.startswith(
+        "Steps: 2, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7, Seed: 7, Size: 64x64, "
+    )
     assert 'Hypernet hashes: "hn-relu: ' in last
 
 

@@ -25,7 +25,8 @@ Call = tuple[Tensor, Tensor, Tensor]
 def calls_of(engine: Engine, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> list[Call]:
     """The calls that the sampler of a case makes."""
     calls: list[Call] = []
-    sampler = find_sampler(case["sampler"])
+    request = request_of(case)
+    sampler = find_sampler(request.sampler, request.scheduler)
 
     def run(ask: Any, *arguments: Any, **settings: Any) -> Tensor:
         def asked(x: Tensor, level: Tensor) -> Tensor:
@@ -36,8 +37,8 @@ def calls_of(engine: Engine, case: dict[str, Any], monkeypatch: pytest.MonkeyPat
         return sampler.run(asked, *arguments, **settings)
 
     recording = replace(sampler, run=run)
-    monkeypatch.setattr(preparing, "find_sampler", lambda *_: recording)
-    engine.generate(request_of(case))
+    monkeypatch.setattr(preparing, "samplers_of", lambda _: (recording, None))
+    engine.generate(request)
     return calls
 
 

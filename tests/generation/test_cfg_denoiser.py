@@ -86,6 +86,34 @@ def test_every_second_call_below_a_level_leaves_the_negative_prompt_out() -> Non
     assert [images for images, _ in unet.batches] == [3, 2, 3, 3]
 
 
+def asked_with(options: Options, levels: list[float], planned: int) -> list[int]:
+    """How many texts each call of a denoiser asks the UNet with."""
+    unet = MeanUnet()
+    guided = CFGDenoiser(unet, [PromptCond([(said(3.0), 1.0)], said(1.0), 7.0)], options)
+    guided.planned = planned
+    for level in levels:
+        guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0), level=torch.tensor(level))
+    return [images for images, _ in unet.batches]
+
+
+def test_every_call_below_a_level_may_leave_the_negative_prompt_out() -> None:
+    options = Options(unguided_below=2.0, unguided_below_always=True)
+    assert asked_with(options, [3.0, 1.0, 1.0, 2.0], planned=4) == [2, 1, 1, 2]
+    assert asked_with(Options(unguided_below_always=True), [3.0, 1.0], planned=2) == [2, 2]
+
+
+def test_a_share_of_the_first_calls_leaves_the_negative_prompt_out() -> None:
+    assert asked_with(Options(unguided_early=0.4), [1.0] * 6, planned=6) == [1, 1, 1, 2, 2, 2]
+    assert asked_with(Options(unguided_early=1.0), [1.0] * 3, planned=3) == [1, 1, 1]
+
+
+def test_a_scale_in_units_of_the_sampler() -> None:
+    unet = MeanUnet()
+    guided = CFGDenoiser(unet, [PromptCond([(said(3.0), 1.0)], said(1.0), 25.0, unit=12.5)])
+    assert float(guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0)).mean()) == 5.0
+    assert guided.unconditional is not None and float(guided.unconditional.mean()) == 1.0
+
+
 def test_options_even_out_prompts_of_different_length() -> None:
     long, short = said(3.0, tokens=154), said(1.0, tokens=77)
     empty = torch.zeros(77, 3)

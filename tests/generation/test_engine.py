@@ -401,19 +401,21 @@ def test_no_prompt_crashes_a_generation(tiny_engine: Engine, prompt: str, negati
     assert len(tiny_engine.generate(request).images) == 1
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"use_old_emphasis_implementation": True},
-    ],
-)
-def test_options_without_effect_are_refused(
-    tiny_engine: Engine, changed: dict[str, object]
-) -> None:
-    (name,) = changed
-    with pytest.raises(RequestError, match=f"option {name} cannot be") as caught:
+def test_options_that_leave_no_number_are_refused(tiny_engine: Engine) -> None:
+    changed = {"use_downcasted_alpha_bar": True, "sd_noise_schedule": "Zero Terminal SNR"}
+    with pytest.raises(RequestError, match="leave one of them out") as caught:
         tiny_engine.generate(apply_settings(BASE, changed))
-    assert caught.value.field == name
+    assert caught.value.field == "use_downcasted_alpha_bar"
+
+
+def test_what_the_old_emphasis_cuts_off_is_said(tiny_engine: Engine) -> None:
+    options = Options(old_emphasis=True)
+    prompt = "cat, " * 40 + "dog"
+    result = tiny_engine.generate(replace(BASE, prompt=prompt, options=options))
+    (said,) = [found.message for found in result.diagnostics]
+    assert "room for 75 tokens" in said and "dog" in said
+    short = tiny_engine.generate(replace(BASE, prompt="a cat", options=options))
+    assert short.diagnostics == ()
 
 
 @pytest.mark.parametrize(
@@ -422,6 +424,16 @@ def test_options_without_effect_are_refused(
         ({"sampler": "Euler a", "options": Options(noise_seed_delta=7)}, "ENSD: 7"),
         ({"scheduler": "SGM Uniform"}, "Sampler: Euler, Schedule type: SGM Uniform, CFG"),
         ({"options": Options(noise_schedule="zero_terminal_snr")}, "Noise Schedule: Zero Terminal"),
+        ({"scheduler": "beta", "options": Options(beta_alpha=0.4)}, "Beta schedule alpha: 0.4"),
+        ({"options": Options(unguided_early=0.5)}, "Skip Early CFG: 0.5"),
+        (
+            {"options": Options(unguided_below=9.0, unguided_below_always=True)},
+            "NGMS: 9.0, NGMS all steps: True",
+        ),
+        (
+            {"prompt": "(a:1.4) cat", "options": Options(old_emphasis=True)},
+            "Old emphasis: Original",
+        ),
         ({"options": Options(churn=2.0, churn_to=9.0)}, "Sigma churn: 2.0, Sigma tmax: 9.0"),
         ({"sampler": "DDIM", "options": Options(eta_ddim=0.5)}, "Eta DDIM: 0.5"),
         ({"tiling": True}, "Tiling: True"),
@@ -438,7 +450,7 @@ def test_options_change_the_image_and_are_told(
     tiny_engine: Engine, changes: dict[str, object], told: str
 ) -> None:
     before = fingerprint(tiny_engine)
-    plain = {key: changes[key] for key in ("sampler", "batch_size") if key in changes}
+    plain = {key: changes[key] for key in ("prompt", "sampler", "batch_size") if key in changes}
     result = tiny_engine.generate(replace(BASE, **changes))
     assert told in result.infotexts[0]
     assert not torch.equal(result.latents, tiny_engine.generate(replace(BASE, **plain)).latents)
@@ -455,8 +467,16 @@ def test_noise_as_a_gpu_draws_it_is_told_by_no_key(tiny_engine: Engine) -> None:
 def test_a_scheduler_that_does_nothing_is_said(tiny_engine: Engine) -> None:
     result = tiny_engine.generate(replace(BASE, sampler="DDIM", scheduler="karras"))
     assert ["does nothing" in found.message for found in result.diagnostics] == [True]
-    assert "Schedule type" not in result.infotexts[0]
+    # As WebUI names it.
+    assert "Sampler: DDIM, Schedule type: Karras," in result.infotexts[0]
     assert tiny_engine.generate(replace(BASE, sampler="DDIM")).diagnostics == ()
+
+
+def test_a_scheduler_that_overrules_the_samplers_name_is_said(tiny_engine: Engine) -> None:
+    result = tiny_engine.generate(replace(BASE, sampler="Euler Karras", scheduler="simple"))
+    (said,) = [found.message for found in result.diagnostics]
+    assert said == "the sampler's name says Karras, but the scheduler is Simple"
+    assert "Sampler: Euler, Schedule type: Simple," in result.infotexts[0]
 
 
 def test_drawn_variation_seeds_are_reported_and_reproduce(tiny_engine: Engine) -> None:

@@ -148,7 +148,7 @@ def test_tokens_are_counted_without_a_model_and_with_embeddings(tiny_engine: Eng
 
 def test_an_infotext_becomes_a_request_in_one_call(tiny_engine: Engine) -> None:
     text = (
-        "a cat\nSteps: 4, Sampler: Euler a, CFG scale: 7, Seed: 3, Size: 64x64, "
+        "a cat\nSteps: 4, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7, Seed: 3, Size: 64x64, "
         "ENSD: 31337, Eta: 0.5, Denoising strength: 0.5, Hires upscale: 2, Hires upscaler: Latent"
     )
     request, _ = request_from_infotext(text, tiny_engine.registry)

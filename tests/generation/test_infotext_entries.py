@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from promptengine.generation.cond_batch import PromptCond
-from promptengine.generation.infotext_entries import pass_entries
+from promptengine.generation.infotext_entries import hires_schedule_told, pass_entries
 from promptengine.request.options import Options
 from promptengine.request.samplers import find_sampler
 from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
@@ -30,10 +30,26 @@ def test_rho_is_written_where_it_differs_from_the_schedules_own(
     schedule_type: str, rho: float, written: float | None
 ) -> None:
     entries = pass_entries(
-        find_sampler("Euler"),
+        find_sampler("Euler", schedule_type),
         PromptCond([(COND, 1.0)], COND, 7.0),
         DiscreteSchedule(scaled_linear_alphas()),
-        Options(schedule_type=schedule_type, rho=rho),
+        Options(rho=rho),
     )
-    assert entries["Schedule type"] == schedule_type
     assert entries["Schedule rho"] == written
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("Euler", "Euler", None),
+        ("Euler Karras", "DPM++ 2M", None),
+        ("Euler", "DPM++ 2M", "Karras"),
+        ("DPM++ 2M", "Euler", "Automatic"),
+        ("DPM++ 2M", "DDIM", None),
+        ("DDIM", "Euler Beta", "Beta"),
+    ],
+)
+def test_the_schedule_type_of_a_second_pass_is_told_where_it_is_another(
+    first: str, second: str, told: str | None
+) -> None:
+    assert hires_schedule_told(find_sampler(first), find_sampler(second)) == told

@@ -42,13 +42,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
     "Denoising strength": {
         "said": ("warning", "this image may have been made from another one"),
     },
-    "Sampler: LCM": {
-        "sampler": "Euler a",
-        "said": (
-            "warning",
-            "'LCM' cannot be used (a sampler of WebUI that is not here yet); Euler a",
-        ),
-    },
+    "Sampler: LCM": {"sampler": "LCM"},
     "Sampler: Undefined": {
         "sampler": "Euler a",
         "said": ("warning", "Sampler: 'Undefined' cannot be used (unknown sampler"),

@@ -10,16 +10,12 @@ import pytest
 import torch
 
 from promptengine import Engine, GenerationRequest, HiresPass, Options, Registry
-from promptengine.errors import RequestError
 from promptengine.generation.from_infotext import apply_recipe
-from promptengine.generation.infotext_entries import (
-    hires_schedule_told,
-    pass_entries,
-    writes_schedule_type,
-)
+from promptengine.generation.infotext_entries import hires_schedule_told, pass_entries
 from promptengine.infotext.read import read_infotext
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
+from promptengine.request.request import samplers_of
 from promptengine.request.samplers import (
     SAMPLERS,
     Sampler,
@@ -27,7 +23,7 @@ from promptengine.request.samplers import (
     find_sampler,
     sampler_settings,
 )
-from promptengine.request.schedulers import SCHEDULERS
+from promptengine.request.schedulers import SCHEDULERS, scheduler_label
 from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 from tests.cases import lines
 
@@ -41,15 +37,7 @@ def registry(tmp_path: Path) -> Registry:
     return Registry.open(tmp_path)
 
 
-def possible(sampler: str, scheduler: str) -> bool:
-    try:
-        find_sampler(sampler, scheduler)
-    except RequestError:
-        return False
-    return True
-
-
-PAIRS = [pair for pair in product(SAMPLERS, ["automatic", *SCHEDULERS]) if possible(*pair)]
+PAIRS = list(product(SAMPLERS, ["automatic", *SCHEDULERS]))
 
 
 class _Even:
@@ -70,9 +58,9 @@ def told(request: GenerationRequest) -> str:
     }
     making = InfotextContext(
         sampler=first.name,
-        scheduler=writes_schedule_type(first),
+        scheduler=scheduler_label(first.scheduler),
         hires_sampler=second.name if request.hires else None,
-        hires_scheduler=hires_schedule_told(first, second, options),
+        hires_scheduler=hires_schedule_told(first, second) if request.hires else None,
         size=(16, 16),
         model="tiny",
         sampling=sampling,
@@ -84,9 +72,8 @@ def told(request: GenerationRequest) -> str:
 
 def passes(request: GenerationRequest) -> tuple[Sampler, Sampler]:
     """The samplers of both passes; the first one's twice where there is one pass."""
-    first = find_sampler(request.sampler, request.scheduler)
-    named = request.hires and request.hires.sampler
-    return first, find_sampler(named) if named else first
+    first, second = samplers_of(request)
+    return first, second or first
 
 
 def levels(request: GenerationRequest) -> list[object]:
@@ -108,11 +95,13 @@ def remade(infotext: str, registry: Registry) -> GenerationRequest:
     return request
 
 
-@pytest.mark.parametrize("option", ["automatic", "karras"])
-def test_every_sampler_with_every_schedule_type(option: str, registry: Registry) -> None:
+BENT = Options(sigma_min=0.1, sigma_max=9.0, rho=3.0, beta_alpha=0.4, beta_beta=0.9)
+
+
+@pytest.mark.parametrize("options", [Options(), BENT], ids=["plain", "bent"])
+def test_every_sampler_with_every_schedule_type(options: Options, registry: Registry) -> None:
     assert len(PAIRS) == 240
     for sampler, scheduler in PAIRS:
-        options = Options(schedule_type=option)
         request = replace(USUAL, sampler=sampler, scheduler=scheduler, options=options)
         again = remade(told(request), registry)
         assert levels(again) == levels(request), told(request)
@@ -122,20 +111,13 @@ def test_every_sampler_with_every_schedule_type(option: str, registry: Registry)
 SECOND = ["", "Euler", "Euler Karras", "DPM++ 2M", "DPM++ 2M Karras", "DPM++ 2M Beta", "DDIM"]
 
 
-@pytest.mark.parametrize("option", ["automatic", "karras"])
+@pytest.mark.parametrize("kind", [None, "automatic", "karras", "beta"])
 @pytest.mark.parametrize("second", SECOND)
-def test_every_second_pass(second: str, option: str, registry: Registry) -> None:
+def test_every_second_pass(second: str, kind: str | None, registry: Registry) -> None:
     firsts = ("Euler", "DPM++ 2M", "DPM++ 2M Karras", "DDIM")
     for sampler, scheduler in product(firsts, ("automatic", "uniform", "karras", "simple")):
-        if not possible(sampler, scheduler):
-            continue
-        request = replace(
-            USUAL,
-            sampler=sampler,
-            scheduler=scheduler,
-            hires=HiresPass(sampler=second or None, upscaler="Latent"),
-            options=Options(schedule_type=option),
-        )
+        hires = HiresPass(sampler=second or None, scheduler=kind, upscaler="Latent")
+        request = replace(USUAL, sampler=sampler, scheduler=scheduler, hires=hires)
         again = remade(told(request), registry)
         assert levels(again) == levels(request), told(request)
 
@@ -192,19 +174,43 @@ def test_a_bare_name_means_what_it_meant_then(
     text = f"{BARE.format(sampler)}{written}, Version: {version}".removesuffix(", Version: ")
     recipe = recipe_from_infotext(read_infotext(text), registry)
     assert (recipe.request.sampler, recipe.request.scheduler) == (sampler, scheduler)
-    old = version.startswith(("v1.7", "v1.8", "f0")) and scheduler == "Uniform"
+    old = scheduler == "Uniform"
     assert [d.severity for d in recipe.diagnostics] == ["info"] * old
 
 
-def test_a_second_pass_takes_the_schedule_that_its_version_gave_it(registry: Registry) -> None:
-    hires = ", Hires upscale: 2, Hires sampler: DPM++ 2M"
-    text = f"{BARE.format('Euler')}, Schedule type: SGM Uniform{hires}"
-    for version, expected in (("v1.10.1", "SGM Uniform"), ("v1.8.0", "Uniform")):
-        second = remade(f"{text}, Version: {version}", registry).hires
-        assert second is not None and second.sampler == f"DPM++ 2M {expected}"
-    text = f"{BARE.format('Euler')}, Schedule type: SGM Uniform, Hires upscale: 2"
-    second = remade(f"{text}, Hires schedule type: Automatic, Version: v1.10.1", registry).hires
-    assert second is not None and second.sampler == "Euler Uniform"
+@pytest.mark.parametrize(
+    ("first", "named", "version", "expected"),
+    [
+        ("Euler, Schedule type: SGM Uniform", "DPM++ 2M", "v1.10.1", "sgm_uniform"),
+        ("Euler, Schedule type: SGM Uniform", "DPM++ 2M", "v1.8.0", "uniform"),
+        ("DPM++ 2M Karras", "Euler", "v1.8.0", "automatic"),
+        ("DPM++ 2M Karras", "DPM++ 2M", "promptengine 0.1.0", "uniform"),
+        ("DPM++ 2M Karras", "DPM++ SDE Karras", "v1.6.0", "karras"),
+        ("DPM++ 2M, Schedule type: Karras", "Euler", "promptengine 0.1.0", "karras"),
+        (
+            "DPM++ 2M, Schedule type: Karras",
+            "Euler, Hires schedule type: Automatic",
+            "promptengine 0.1.0",
+            "automatic",
+        ),
+        ("Euler, Schedule type: karras", "DPM++ SDE Exponential", "v1.8.0", "karras"),
+    ],
+)
+def test_a_second_pass_takes_the_schedule_that_its_version_gave_it(
+    first: str, named: str, version: str, expected: str, registry: Registry
+) -> None:
+    hires = f"Hires upscale: 2, Hires sampler: {named}, Version: {version}"
+    _, second = samplers_of(remade(f"{BARE.format(first)}, {hires}", registry))
+    assert second is not None and second.scheduler == expected
+
+
+def test_the_old_emphasis_is_remade(tiny_engine: Engine) -> None:
+    options = Options(old_emphasis=True, emphasis="No norm")
+    made, infotext = latents(tiny_engine, replace(USUAL, prompt="((a)) cat", options=options))
+    assert "Old emphasis: No norm" in infotext
+    request, _ = apply_recipe(recipe_from_infotext(read_infotext(infotext), tiny_engine.registry))
+    assert request.options == options
+    assert torch.equal(latents(tiny_engine, request)[0], made)
 
 
 SCHEDULED = [

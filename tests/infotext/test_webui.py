@@ -71,4 +71,26 @@ def test_old_versions_imply_settings(version: str, implied: set[str]) -> None:
         ("a", "PLMS", implied - {TIMELINES}),
         ("a", "Euler", everywhere),
     ):
-        assert implied_labels(version, prompt, sampler) == dict.fromkeys(expected, True)
+        fields = {"Version": version, "Prompt": prompt, "Sampler": sampler}
+        assert implied_labels(fields) == dict.fromkeys(expected, True)
+
+
+@pytest.mark.parametrize(("version", "implied"), [("1.7.9", True), ("1.8.0", False), ("x", False)])
+def test_old_refiners_switched_by_the_number_of_steps(version: str, implied: bool) -> None:
+    found = implied_labels({"Version": version, "Refiner": "other [0123456789]"})
+    assert found.get("Refiner switch by sampling steps", False) is implied
+
+
+def test_the_settings_of_its_reader() -> None:
+    text = f"a\n{LINE}, Version: 1.5.2"
+    assert webui_fields(text)["Downcast alphas_cumprod"] is True
+    assert "Downcast alphas_cumprod" not in webui_fields(text, backward_compatible=False)
+    assert "Seed" not in webui_fields(text, left_out=["Seed"])
+
+
+@pytest.mark.parametrize(
+    ("prompt", "weighs"), [("a BREAK b", False), ("(a)", True), ("a [b]", True), ("a, b", False)]
+)
+def test_the_mode_of_emphasis_counts_where_there_is_some(prompt: str, weighs: bool) -> None:
+    assert ("Emphasis" in webui_fields(f"{prompt}\n{LINE}")) is weighs
+    assert ("Emphasis" in webui_fields(f"a\nNegative prompt: {prompt}\n{LINE}")) is weighs

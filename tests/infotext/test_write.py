@@ -28,7 +28,7 @@ def entries(**changes: Any) -> dict[str, object]:
 
 def test_the_parameter_line() -> None:
     assert write_infotext("a cat", "", entries()) == (
-        "a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 5, Size: 64x96, "
+        "a cat\nSteps: 20, Sampler: Euler a, Schedule type: Automatic, CFG scale: 7, Seed: 5, Size: 64x96, "
         f"Model hash: ffffffffff, Model: tiny, RNG: CPU, Version: promptengine {__version__}"
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from promptengine.families import Prediction
 from promptengine.sampling.parameterization import (
+    consistent,
     denoised_from,
     model_target,
     noise_from,
@@ -105,3 +106,9 @@ def test_zero_terminal_snr_keeps_its_sigmas_finite() -> None:
 def test_noise_levels_that_cannot_be(stored: Tensor) -> None:
     with pytest.raises(ValueError, match="alphas_cumprod"):
         noise_table(stored, SD)
+
+
+def test_a_consistency_model_answers_with_the_latents_next_to_timestep_zero() -> None:
+    x0, x = torch.full((1, 4, 2, 2), 3.0), torch.full((1, 4, 2, 2), -1.0)
+    assert torch.equal(consistent(x0, x, torch.tensor(0.0)), x)
+    torch.testing.assert_close(consistent(x0, x, torch.tensor(999.0)), x0, rtol=1e-4, atol=0)

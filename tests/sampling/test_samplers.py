@@ -30,8 +30,10 @@ from promptengine.sampling.noise import ImageNoise
 from promptengine.sampling.sigmas import (
     DiscreteSchedule,
     ddim_timesteps,
+    distilled_timestep,
     karras_sigmas,
     scaled_linear_alphas,
+    uniform_sigmas,
 )
 
 TABLE = DiscreteSchedule(scaled_linear_alphas())
@@ -147,13 +149,10 @@ def test_orders_of_convergence() -> None:
 
 def test_names_and_aliases_in_any_case() -> None:
     for sampler in SAMPLERS.values():
-        assert find_sampler(sampler.name.upper()) is sampler
-        # WebUI gives one alias to two samplers; the later has it.
-        homonyms = [s for s in SAMPLERS.values() if s.aliases == sampler.aliases]
-        for spelling in sampler.aliases:
-            assert find_sampler(spelling.upper()) is homonyms[-1]
+        for spelling in (sampler.name, *sampler.aliases):
+            assert find_sampler(spelling.upper()) is sampler
     assert find_sampler("euler_a") is SAMPLERS["Euler a"]
-    assert find_sampler(" dpmpp_2m  karras") is SAMPLERS["DPM++ 2M Karras"]
+    assert find_sampler(" dpmpp_2m  karras") is SAMPLERS["DPM++ 2M"]
     assert isinstance(find_sampler("DDIM"), TimestepSampler)
     with pytest.raises(RequestError, match="known samplers: DPM"):
         find_sampler("zzzzzz")
@@ -161,36 +160,96 @@ def test_names_and_aliases_in_any_case() -> None:
         find_sampler("Eular a")
 
 
-def test_a_schedule_type_beside_the_name() -> None:
-    assert find_sampler("DPM++ 2M", "Karras").schedule(TABLE, 9).equal(karras_sigmas(TABLE, 9))
-    assert find_sampler("DPM++ 2M Karras", "karras") is SAMPLERS["DPM++ 2M Karras"]
-    assert find_sampler("DPM++ 2M Karras", "Automatic") is SAMPLERS["DPM++ 2M Karras"]
-    for name, scheduler in (("Euler SGM Uniform", "automatic"), ("k_euler", "sgmuniform")):
-        sampler = find_sampler(name, scheduler)
-        assert isinstance(sampler, SigmaSampler)
-        assert (sampler.name, sampler.scheduler, sampler.chosen) == ("Euler", "sgm_uniform", True)
-    with pytest.raises(RequestError, match="name one of them only"):
-        find_sampler("DPM++ 2M Karras", "exponential")
+@pytest.mark.parametrize(
+    ("name", "scheduler", "expected"),
+    [
+        ("DPM++ 2M", "automatic", ("DPM++ 2M", "karras")),
+        ("DPM++ 3M SDE", "automatic", ("DPM++ 3M SDE", "exponential")),
+        ("Euler", "automatic", ("Euler", "automatic")),
+        ("Euler", "Uniform", ("Euler", "uniform")),
+        ("k_dpmpp_2m_sde_ka", "automatic", ("DPM++ 2M SDE", "karras")),
+        ("k_dpmpp_2m_sde_exp", "Automatic", ("DPM++ 2M SDE", "exponential")),
+        ("Euler SGM Uniform", "automatic", ("Euler", "sgm_uniform")),
+        ("k_euler", "sgmuniform", ("Euler", "sgm_uniform")),
+        ("Euler Karras", "Simple", ("Euler", "simple")),
+        ("DDIM Karras", "automatic", ("DDIM", "karras")),
+    ],
+)
+def test_a_schedule_type_beside_the_name(
+    name: str, scheduler: str, expected: tuple[str, str]
+) -> None:
+    found = find_sampler(name, scheduler)
+    assert (found.name, found.scheduler) == expected
+
+
+def test_schedules_are_those_of_their_types() -> None:
+    assert find_sampler("DPM++ 2M").schedule(TABLE, 9).equal(karras_sigmas(TABLE, 9))
+    assert find_sampler("Euler").schedule(TABLE, 9).equal(uniform_sigmas(TABLE, 9))
     with pytest.raises(RequestError, match="there are automatic, uniform"):
         find_sampler("Euler", "steep")
-    with pytest.raises(RequestError, match="unknown sampler 'DDIM Karras'"):
-        find_sampler("DDIM Karras")
 
 
 def test_options_bend_schedules() -> None:
-    euler, karras = find_sampler("Euler"), find_sampler("DPM++ 2M Karras")
-    bent = euler.schedule(
-        TABLE, 5, Options(schedule_type="karras", sigma_min=0.1, sigma_max=9.0, rho=3.0)
-    )
+    euler, karras = find_sampler("Euler"), find_sampler("DPM++ 2M")
+    bent = karras.schedule(TABLE, 5, Options(sigma_min=0.1, sigma_max=9.0, rho=3.0))
     torch.testing.assert_close(bent, karras_sigmas(TABLE, 5, 0.1, 9.0, 3.0))
-    # A schedule that the name stands for has no settings, but the old range.
-    assert karras.schedule(TABLE, 5, Options(sigma_min=1.0)).equal(karras_sigmas(TABLE, 5))
     old = karras.schedule(TABLE, 5, Options(old_karras_range=True))
     torch.testing.assert_close(old, karras_sigmas(TABLE, 5, 0.1, 10.0))
+    # The plain list has no settings.
+    plain = Options(sigma_min=0.1, sigma_max=9.0, rho=3.0, old_karras_range=True)
+    assert euler.schedule(TABLE, 5, plain).equal(euler.schedule(TABLE, 5))
     kept = euler.schedule(TABLE, 5, Options(discard_penultimate=True))
     six = euler.schedule(TABLE, 6)
     assert torch.equal(kept, torch.cat([six[:5], six[6:]]))
-    assert find_sampler("DPM2").schedule(TABLE, 5, Options(discard_penultimate=True)).equal(kept)
+    dpm2 = find_sampler("DPM2", "uniform")
+    assert dpm2.schedule(TABLE, 5, Options(discard_penultimate=True)).equal(kept)
+
+
+def test_a_distilled_sampler_knows_fifty_levels() -> None:
+    lcm = find_sampler("LCM")
+    assert isinstance(lcm, SigmaSampler)
+    levels = lcm.levels(TABLE)
+    assert torch.equal(levels.sigmas, TABLE.sigmas[19::20])
+    sigmas = lcm.schedule(TABLE, 50)
+    torch.testing.assert_close(sigmas[:-1].flip(0), levels.sigmas)
+    assert distilled_timestep(levels, levels.sigmas).tolist() == list(range(19, 1000, 20))
+    assert find_sampler("Euler").levels(TABLE) is TABLE  # type: ignore[union-attr]
+
+
+def test_a_consistency_model_is_followed_in_one_step() -> None:
+    sigmas = torch.tensor([10.0, 2.0, 0.0])
+    noise = torch.ones_like(PICTURE)
+    steps: list[int] = []
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return PICTURE if sigma == 10 else x - noise * sigma
+
+    end = find_sampler("LCM").run(
+        denoise,
+        noise * 10,
+        sigmas,
+        noise=lambda _sigma, _target: noise,
+        on_step=lambda step, _: steps.append(step),
+    )
+    torch.testing.assert_close(end, PICTURE)
+    assert steps == [1, 2]
+
+
+def test_renoising_by_the_unguided_prediction() -> None:
+    alphas = torch.linspace(0.99, 0.1, 10)
+    unguided = torch.full_like(PICTURE, 0.5)
+    settings: dict[str, Any] = {
+        "alphas": alphas,
+        "noise": lambda: PICTURE,
+        "on_step": no_report,
+    }
+    times, guided = torch.tensor([1, 8]), torch.full_like(PICTURE, 0.25)
+    x = PICTURE * 3
+    plain = find_sampler("DDIM").run(lambda _x, _t: guided, x, times, **settings)
+    turned = find_sampler("DDIM CFG++").run(
+        lambda _x, _t: guided, x, times, unguided=lambda: unguided, **settings
+    )
+    torch.testing.assert_close(turned - plain, (1 - alphas[1]).sqrt() * (unguided - guided))
 
 
 def test_numbers_that_are_none_do_not_hang_the_adaptive_sampler() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptengine.errors import RequestError
+from promptengine.request.options import Options
 from promptengine.request.schedulers import SCHEDULERS, find_scheduler
 from promptengine.sampling.sigmas import DiscreteSchedule, ddim_timesteps, scaled_linear_alphas
 
@@ -23,7 +24,8 @@ def test_schedules_fall_from_the_highest_level_to_zero(name: str, steps: int) ->
     assert sigmas.dtype == torch.float32
     last = TABLE.lowest if name == "kl_optimal" else 0
     assert float(sigmas[-1]) == pytest.approx(last, rel=1e-4)
-    if name != "ddim":
+    # A single step of Align Your Steps is at its lowest level.
+    if name != "ddim" and (name, steps) != ("align_your_steps", 1):
         assert float(sigmas[0]) == pytest.approx(TABLE.highest, rel=1e-3)
 
 
@@ -53,6 +55,18 @@ def test_beta_spreads_the_quantiles_of_its_distribution() -> None:
     sigmas = SCHEDULERS["beta"].sigmas(TABLE, 11, lowest=1.0, highest=2.0)
     np.testing.assert_allclose(sigmas[5:11].flip(0).numpy() - 1, quantiles, atol=1e-6)
     np.testing.assert_allclose(2 - sigmas[:6].numpy(), quantiles, atol=1e-6)
+
+
+def test_beta_of_other_shapes() -> None:
+    shares = np.linspace(1, 0, 11)
+    for alpha, beta, quantiles in (
+        (2.0, 1.0, shares**0.5),
+        (1.0, 3.0, 1 - (1 - shares) ** (1 / 3)),
+        (0.5, 0.5, np.sin(np.pi / 2 * shares) ** 2),
+    ):
+        options = Options(beta_alpha=alpha, beta_beta=beta)
+        sigmas = SCHEDULERS["beta"].sigmas(TABLE, 11, lowest=1.0, highest=2.0, options=options)
+        np.testing.assert_allclose(sigmas[:-1].numpy() - 1, quantiles, atol=1e-5)
 
 
 BETA_QUANTILES = (0.0, 0.039584406, 0.12292175, 0.234017004, 0.362700991, 0.5)

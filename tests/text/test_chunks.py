@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from promptengine.prompt import Fragment, Span
-from promptengine.text.chunks import CHUNK_LENGTH, EMPTY_CHUNK, Chunk, chunk_fragments
+from promptengine.text.chunks import (
+    CHUNK_LENGTH,
+    EMPTY_CHUNK,
+    Chunk,
+    chunk_fragments,
+    old_chunk,
+)
 from promptengine.text.tokenizer import COMMA_TOKEN, END_TOKEN, START_TOKEN, tokenize
 
 
@@ -85,3 +92,26 @@ def test_no_token_is_lost_or_moved(parts: list[tuple[str, float]], backtrack: in
         assert len(chunk.tokens) == len(chunk.weights) == 77
         assert chunk.tokens[0] == START_TOKEN
         assert chunk.tokens[-1] == END_TOKEN
+
+
+def test_the_old_reading_weighs_by_the_brackets_within_tokens() -> None:
+    chunk, rest = old_chunk("((cat:1.4)) [dog]")
+    plain = tokenize(["cat :1.4 dog"])[0]
+    assert list(chunk.tokens[1 : len(plain) + 1]) == plain and rest == ""
+    inside = 1.1 * 1.1
+    expected = [inside] * (len(plain) - 1) + [1 / 1.1]
+    assert chunk.weights[1 : len(plain) + 1] == pytest.approx(expected)
+    assert len(chunk.tokens) == len(chunk.weights) == CHUNK_LENGTH + 2
+
+
+def test_the_old_reading_without_emphasis_keeps_its_brackets() -> None:
+    chunk, _ = old_chunk("(cat)", weighted=False)
+    plain = tokenize(["(cat)"])[0]
+    assert list(chunk.tokens[1 : len(plain) + 1]) == plain
+    assert set(chunk.weights) == {1.0}
+
+
+def test_the_old_reading_cuts_off_what_one_chunk_has_no_room_for() -> None:
+    chunk, rest = old_chunk("cat " * CHUNK_LENGTH + "(two dogs)")
+    assert rest == "two dogs"
+    assert chunk.counted == CHUNK_LENGTH

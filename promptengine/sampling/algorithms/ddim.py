@@ -1,10 +1,12 @@
-"""Samplers over timesteps: DDIM and PLMS. UniPC has a file of its own.
+"""Samplers over timesteps: DDIM, DDIM CFG++ and PLMS. UniPC has a file of its own.
 
 They walk from the last of the rising timesteps to the second: n of them give n - 1 updates, and the
 result stays at the first one's noise level, as in WebUI.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -22,6 +24,7 @@ def sample_ddim(
     noise: Draw,
     on_step: OnStep,
     eta: float = 0.0,
+    unguided: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """DDIM (Song et al., arXiv:2010.02502, eq. 12), down to the lowest timestep.
 
@@ -29,17 +32,21 @@ def sample_ddim(
         predict: The model.
         x: Latents at the last timestep.
         timesteps: Rising integers.
-        alphas: Cumulative alphas of all trained timesteps.
+        alphas: Cumulative alphas of all trained timesteps, in half precision where they are downcast.
         noise: Drawn from at each step once ``eta`` is above 0.
         on_step: Called after each step.
         eta: Fresh noise: 0 none, 1 as much as DDPM.
+        unguided: The noise that the model predicted without guidance in its last call. Where it is
+            given, steps lead back towards it (CFG++, Chung et al., arXiv:2406.08070).
     """
     for step, index in enumerate(range(len(timesteps) - 1, 0, -1), start=1):
         epsilon = predict(x, timesteps[index])
-        alpha, target = alphas[timesteps[index]], alphas[timesteps[index - 1]]
-        denoised = (x - (1 - alpha).sqrt() * epsilon) / alpha.sqrt()
+        alpha, target = alphas[timesteps[index]].to(x), alphas[timesteps[index - 1]].to(x)
+        spread = _noise_share(alphas[timesteps[index]]).to(x)
+        denoised = (x - spread * epsilon) / alpha.sqrt()
         up = eta * ((1 - target) / (1 - alpha) * (1 - alpha / target)).sqrt()
-        x = target.sqrt() * denoised + (1 - target - up**2).sqrt() * epsilon
+        back = epsilon if unguided is None else unguided()
+        x = target.sqrt() * denoised + (1 - target - up**2).sqrt() * back
         if eta > 0:
             x = x + up * noise()
         on_step(step, denoised)
@@ -55,7 +62,7 @@ def sample_plms(
     """
     before: list[Tensor] = []
     for step, index in enumerate(range(len(timesteps) - 1, 0, -1), start=1):
-        alpha, target = alphas[timesteps[index]], alphas[timesteps[index - 1]]
+        alpha, target = alphas[timesteps[index]], alphas[timesteps[index - 1]].to(x)
         epsilon = predict(x, timesteps[index])
         if before:
             weights = _MULTISTEP[len(before)]
@@ -80,5 +87,10 @@ _MULTISTEP = {
 
 def _moved(x: Tensor, epsilon: Tensor, alpha: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """A DDIM step without noise: latents at ``target``, and x0."""
-    denoised = (x - (1 - alpha).sqrt() * epsilon) / alpha.sqrt()
+    denoised = (x - _noise_share(alpha).to(x) * epsilon) / alpha.to(x).sqrt()
     return target.sqrt() * denoised + (1 - target).sqrt() * epsilon, denoised
+
+
+def _noise_share(alpha: Tensor) -> Tensor:
+    """How much of latents is noise, in the precision of the alphas: half where these are downcast."""
+    return (1 - alpha).sqrt()

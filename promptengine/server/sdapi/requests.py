@@ -72,7 +72,6 @@ class Text2Image(api_model(GenerationFields, HiresPass)):
     firstphase_height: Whole = 0
     firstpass_image: Text | None = None
     hr_checkpoint_name: Text | None = None
-    hr_scheduler: Text | None = None
 
 
 class Image2Image(api_model(GenerationFields, ImageStart, Inpainting)):

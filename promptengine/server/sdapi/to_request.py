@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast
 
 from promptengine.errors import RequestError
-from promptengine.generation.from_infotext import joined_name, with_known_samplers
+from promptengine.generation.from_infotext import with_known_samplers
 from promptengine.generation.prepare import batch_settings, check_supported
 from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.read import read_infotext
@@ -22,6 +22,7 @@ from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
+from promptengine.request.schedulers import AUTOMATIC, find_scheduler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal
@@ -36,7 +37,8 @@ __all__ = ["ParsedRequest", "batch_key", "known_upscaler", "parse_webui_request"
 
 _Fields = TypeVar("_Fields", bound=GenerationFields)
 
-_NO_SCHEDULERS: Final = frozenset({"", "automatic"})
+_SAME_SAMPLER: Final = "use same sampler"
+_SAME_SCHEDULER: Final = "use same scheduler"
 _SWITCHES: Final = ("enabled", "enable", "is_enabled")
 """What scripts' units call their switch."""
 
@@ -250,7 +252,7 @@ def _request(
         "negative_prompt": with_styles(
             fields.negative_prompt, [style.negative_prompt for style in styles]
         ),
-        "scheduler": _scheduler(sampler, fields.scheduler),
+        "scheduler": _scheduler(fields.scheduler) or AUTOMATIC,
         "seed": _drawn(fields.seed),
         "variation_seed": _drawn(fields.subseed),
     }
@@ -276,26 +278,26 @@ def _sampler(name: str) -> str:
     Raises:
         Refusal: 404, where there is none of the name.
     """
-    try:
-        find_sampler(name)
-    except RequestError as error:
-        raise HTTPRefusal(f"Sampler not found: {error}", status=404) from None
+    _look_up("Sampler", find_sampler, name)
     return name
 
 
-def _scheduler(sampler: str, name: str | None) -> str:
-    """The schedule type; where the sampler's name has one of its own, that one holds, as in WebUI."""
-    if name is None or name.lower() in _NO_SCHEDULERS:
-        return "automatic"
-    try:
-        find_sampler("Euler", name)
-    except RequestError as error:
-        raise HTTPRefusal(f"Scheduler not found: {error}", status=404) from None
-    try:
-        find_sampler(sampler, name)
-    except RequestError:
-        return "automatic"
+def _scheduler(name: str | None) -> str | None:
+    """The schedule type that is asked for, or None.
+
+    Raises:
+        Refusal: 404, where there is none of the name; WebUI takes the sampler's own.
+    """
+    if name is not None:
+        _look_up("Scheduler", find_scheduler, name)
     return name
+
+
+def _look_up(what: str, find: Callable[[str], object], name: str) -> None:
+    try:
+        find(name)
+    except RequestError as error:
+        raise HTTPRefusal(f"{what} not found: {error}", status=404) from None
 
 
 def _sampler_settings(fields: GenerationFields, sampler: str) -> dict[str, object]:
@@ -325,22 +327,16 @@ def _without_tags(request: GenerationRequest) -> GenerationRequest:
 
 
 def _hires(fields: Text2Image) -> HiresPass:
-    sampler = fields.hr_sampler_name
-    if sampler is not None and sampler.lower() == "use same sampler":
+    sampler, scheduler = fields.hr_sampler_name, fields.hr_scheduler
+    if sampler is not None and sampler.lower() == _SAME_SAMPLER:
         sampler = None
-    scheduler = fields.hr_scheduler
-    if scheduler is not None and scheduler.lower() not in (*_NO_SCHEDULERS, "use same scheduler"):
-        sampler = sampler or read_fields(fields, GenerationRequest)["sampler"]
-    else:
-        scheduler = "automatic"
     if sampler is not None:
-        try:
-            sampler = joined_name(sampler, scheduler)
-        except RequestError as error:
-            raise HTTPRefusal(f"Sampler not found: {error}", status=404) from None
+        _look_up("Sampler", find_sampler, sampler)
+    if scheduler is not None and scheduler.lower() == _SAME_SCHEDULER:
+        scheduler = None
     known_upscaler(fields.hr_upscaler)
     given = read_fields(fields, HiresPass)
-    given["sampler"] = sampler
+    given |= {"sampler": sampler, "scheduler": _scheduler(scheduler)}
     return HiresPass(**given)
 
 

@@ -28,6 +28,7 @@ from promptengine.version import __version__
 __all__ = [
     "JobOutput",
     "OutputImage",
+    "api_infotext",
     "encode_output",
     "generation_info",
     "generation_response",
@@ -40,6 +41,7 @@ __all__ = [
 _NOT_ECHOED: Final = frozenset(
     {"init_images", "mask", "latent_mask", "alwayson_scripts", "script_args"}
 )
+_WHOLE_SCALE: Final = re.compile(r"(?<=, )(CFG scale: -?\d+)(?=,|$)")
 _NUMBERED: Final = re.compile(r"(\d{5,})-")
 
 
@@ -64,8 +66,8 @@ class OutputImage:
 
     @property
     def infotext(self) -> str:
-        """WebUI's ``parameters`` text."""
-        return self.result.infotexts[self.number]
+        """WebUI's ``parameters`` text, as its API writes it."""
+        return api_infotext(self.result.infotexts[self.number])
 
     @property
     def seed(self) -> int:
@@ -77,6 +79,12 @@ class OutputImage:
         """The seed it moves towards, or where that has no effect the one it would be."""
         seeds = self.result.variation_seeds
         return seeds[self.number] if seeds else self.request.variation_seed + self.number
+
+
+def api_infotext(infotext: str) -> str:
+    """An infotext with the CFG scale as WebUI's API writes it, whose scales are never whole numbers."""
+    prompts, line_break, entries = infotext.rpartition("\n")
+    return prompts + line_break + _WHOLE_SCALE.sub(r"\1.0", entries, count=1)
 
 
 @dataclass(frozen=True, slots=True)

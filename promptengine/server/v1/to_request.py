@@ -61,8 +61,6 @@ def work_from_form(
     if form.hires is not None:
         hires = HiresPass(**form.hires.model_dump())
         known_upscaler(hires.upscaler)
-        if hires.sampler:
-            find_sampler(hires.sampler)
         request = replace(request, hires=hires)
     if form.start is not None:
         request = replace(request, start=_start(form.start, limits))

@@ -40,7 +40,14 @@ _TAKEN: Final = (
 )
 _TAKEN_HIRES: Final = ("scale", "steps", "denoising_strength")
 _WITHOUT_CONTROL: Final = ("tiling", "variation_strength", "seed_resize_from")
-_HIRES_WITHOUT_CONTROL: Final = ("sampler", "prompt", "negative_prompt", "resize_x", "resize_y")
+_HIRES_WITHOUT_CONTROL: Final = (
+    "sampler",
+    "scheduler",
+    "prompt",
+    "negative_prompt",
+    "resize_x",
+    "resize_y",
+)
 
 
 def info_html(found: ImageInfo) -> str:

@@ -95,7 +95,8 @@ def test_4_numbers_that_are_none_are_refused(live: Live) -> None:
         {"sampler_name": "DPM++ 2M Karras", "scheduler": "Automatic"},
         {"sampler_name": "k_dpmpp_2m_ka", "scheduler": None},
         {"sampler_index": "DPM++ 2M Karras", "scheduler": ""},
-        {"sampler_name": "DPM++ 2M Karras", "sampler_index": "Euler", "scheduler": "exponential"},
+        {"sampler_name": "DPM++ 2M", "sampler_index": "Euler"},
+        {"sampler_name": "DPM++ 2M Exponential", "scheduler": "karras"},
     ],
 )
 def test_5_samplers_have_many_names(live: Live, names: dict[str, Any]) -> None:
