@@ -196,7 +196,8 @@ class LoadedNetworks:
         uses: Hypernetworks, in order of application, none of multiplier 0, and how they are used.
         loras: What distinguishes the LoRAs that act: files and multipliers, in order.
         weights: What they make of the model's weights.
-        embeddings: Vectors ``[vectors, width]`` of words that LoRAs bring along.
+        embeddings: Tensors of words that LoRAs bring along, by their name in layouts of embeddings, and the
+            stem of the file; of two files with one word the later tag's.
         reports: One per tag of the prompt, in the order of the tags, then one per network of the request.
         diagnostics: What went wrong, for people.
     """
@@ -204,7 +205,7 @@ class LoadedNetworks:
     uses: tuple[tuple[Hypernetwork, NetworkUse | ObjectUse], ...]
     loras: tuple[object, ...]
     weights: ChangedWeights
-    embeddings: Mapping[str, Tensor]
+    embeddings: Mapping[str, tuple[Mapping[str, Tensor], str]]
     reports: tuple[NetworkReport, ...]
     diagnostics: tuple[Diagnostic, ...]
 
@@ -274,12 +275,16 @@ def load_networks(
     loras = _loras(plan, registry, cache, found)
     found.reports.sort(key=lambda report: report.span.start)
     uses += _objects(objects, cache, found, end)
-    embeddings = (use.fit.lora.embeddings for use in loras.values())
+    embeddings = (
+        (word, (parts, use.fit.lora.path.stem))
+        for use in loras.values()
+        for word, parts in use.fit.lora.embeddings.items()
+    )
     return LoadedNetworks(
         uses=tuple(uses),
         loras=tuple(loras),
         weights=cache.merge(loras),
-        embeddings={word: vectors for words in embeddings for word, vectors in words.items()},
+        embeddings=dict(embeddings),
         reports=tuple(found.reports),
         diagnostics=tuple(found.diagnostics),
     )
@@ -360,7 +365,8 @@ def _loras(
 
 def _leftovers(use: LoraUse, fitted: Fit) -> Diagnostic:
     """Says what of a file the model has no place for."""
-    names = [*fitted.unmatched, *fitted.lora.ignored]
+    misfits = (f"{name} ({why})" if why else name for name, why in fitted.unmatched.items())
+    names = [*misfits, *fitted.lora.ignored]
     whole = len(fitted.lora.modules) + len(fitted.lora.ignored)
     message = f"{len(names)} of the {whole} parts of LoRA {use.name!r} have no place in this model"
     return Diagnostic(

@@ -1,0 +1,108 @@
+"""Changes that turn the rows of a weight: OFT and BOFT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from promptengine.networks.lora.algorithms.algorithm import LoraAlgorithm, Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["BOFT", "OFT"]
+
+_TINY: Final = 1e-8
+
+
+def _oft(tensors: Tensors, weight: Tensor, _ranks: int | None) -> Tensor:
+    name = "oft_blocks" if "oft_blocks" in tensors else "oft_diag"
+    blocks = tensors[name]
+    if blocks.ndim != 3 or blocks.shape[1] != blocks.shape[2]:
+        raise ValueError(f"its {name} are {list(blocks.shape)}; they must be square matrices")
+    _require_rows(name, blocks, weight)
+    turns = blocks if name == "oft_diag" else _rotations(tensors, len(weight))
+    turned = turns.mT @ weight.reshape(*blocks.shape[:2], -1)
+    return _rescaled(tensors, turned.reshape(weight.shape)) - weight
+
+
+def _boft(tensors: Tensors, weight: Tensor, _ranks: int | None) -> Tensor:
+    blocks = tensors["oft_blocks"]
+    stages, _, size, width = blocks.shape
+    if size != width or size % 2 or not stages:
+        raise ValueError(
+            f"its oft_blocks are {list(blocks.shape)}; they must be stages of square matrices of even size"
+        )
+    _require_rows("oft_blocks", blocks[0], weight)
+    rows = weight.reshape(len(weight), -1)
+    for stage, turns in enumerate(_rotations(tensors, len(weight))):
+        stride = 2**stage * (size // 2)
+        if len(weight) % (2 * stride):
+            raise ValueError(
+                f"its {stages} stages of oft_blocks are too many for {len(weight)} rows"
+            )
+        # A block of this stage takes rows that lie a stride apart.
+        apart = rows.reshape(-1, 2, stride, rows.shape[1]).transpose(1, 2)
+        turned = turns @ apart.reshape(-1, size, rows.shape[1])
+        rows = turned.reshape(apart.shape).transpose(1, 2).reshape(rows.shape)
+    return _rescaled(tensors, rows.reshape(weight.shape)) - weight
+
+
+def _require_rows(name: str, blocks: Tensor, weight: Tensor) -> None:
+    count, size = blocks.shape[:2]
+    if count * size != len(weight):
+        raise ValueError(
+            f"its {name} turn {count} times {size} rows, and the model's weight has {len(weight)}"
+        )
+
+
+def _rotations(tensors: Tensors, rows: int) -> Tensor:
+    """Make rotations ``[..., n, n]`` of ``oft_blocks`` by Cayley's transform ``(I + Q) (I - Q)^-1``.
+
+    ``alpha``, where it is not 0, bounds the length of all Q together: to itself times the rows.
+    """
+    import torch
+
+    blocks = tensors["oft_blocks"]
+    skew = blocks - blocks.mT
+    alpha = tensors.get("alpha")
+    if alpha is not None:
+        length = torch.linalg.vector_norm(skew)
+        alpha = alpha.reshape(())
+        bounded = (torch.minimum(length, alpha * rows) + _TINY) / (length + _TINY)
+        skew = skew * torch.where(alpha == 0, torch.ones_like(bounded), bounded)
+    unit = torch.eye(blocks.shape[-1], device=blocks.device, dtype=blocks.dtype)
+    return torch.linalg.solve(unit - skew, unit + skew, left=False)
+
+
+def _rescaled(tensors: Tensors, weight: Tensor) -> Tensor:
+    factors = tensors.get("rescale")
+    if factors is None:
+        return weight
+    if factors.numel() != len(weight) or len(factors) != len(weight):
+        raise ValueError(
+            f"its rescale is {list(factors.shape)}; it must be one number for each of {len(weight)} rows"
+        )
+    return weight * factors.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+BOFT: Final = LoraAlgorithm(
+    name="BOFT",
+    required=(frozenset({"oft_blocks"}),),
+    axes={"oft_blocks": 4},
+    optional=frozenset({"rescale"}),
+    delta=_boft,
+    scaled=False,
+)
+"""``R_m ... R_1 W - W``, each R made of rotations of rows that lie ever farther apart, ``oft_blocks``
+``[stages, blocks, size, size]``, and the whole times ``rescale`` by row (arXiv:2311.06243)."""
+
+OFT: Final = LoraAlgorithm(
+    name="OFT",
+    required=(frozenset({"oft_blocks"}), frozenset({"oft_diag"})),
+    optional=frozenset({"rescale"}),
+    delta=_oft,
+    scaled=False,
+)
+"""``R^T W - W`` with R rotations of blocks of rows, ``oft_blocks`` ``[blocks, size, size]``, and the whole times
+``rescale`` by row (arXiv:2306.07280). Kohya's scripts and LyCORIS write what Cayley's transform makes rotations
+of; old LyCORIS wrote the rotations themselves, ``oft_diag``."""
