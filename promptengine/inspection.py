@@ -286,6 +286,12 @@ def _describe_lora(report: FileReport, summary: LoraSummary) -> FileReport:
             f"{summary.whole} of its weights were trained whole (modules_to_save, biases); they are not "
             "applied"
         )
+    if summary.unknown and summary.misfit is None:
+        name, why = next(iter(summary.unknown.items()))
+        notes.append(
+            f"{len(summary.unknown)} of its modules are changes of no known kind, the first "
+            f"{_cut(name)!r}{f': {why}' if why else ''}"
+        )
     if summary.words:
         notes.append(f"it brings embeddings along for {', '.join(map(repr, summary.words))}")
     if summary.foreign and summary.misfit is None:

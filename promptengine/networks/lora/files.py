@@ -84,6 +84,8 @@ def load_lora(path: Path) -> Lora:
         raise NetworkFormatError(message, path=path)
     if not content.modules and not content.embeddings:
         raise NetworkFormatError(f"no LoRA; it looks like: {detect_kind(tensors)}", path=path)
+    for word, parts in content.embeddings.items():
+        _require_numbers(path, f"{BUNDLE_PREFIX}{word}", parts)
     trained = PeftSettings.read(
         path, metadata, peft=any(n.startswith("base_model.") for n in tensors)
     )
@@ -175,10 +177,7 @@ def _read(path: Path) -> tuple[Mapping[str, Tensor], Mapping[str, str]]:
 def _module(
     path: Path, name: str, tensors: Mapping[str, Tensor], trained: PeftSettings, spelled: str
 ) -> LoraModule:
-    for tensor_name, tensor in tensors.items():
-        why = _fault_of_numbers(tensor_name, tensor)
-        if why is not None:
-            raise NetworkFormatError(f"{name}: {tensor_name!r} {why}", path=path)
+    _require_numbers(path, name, tensors)
     module = LoraModule(algorithm_of({n: tuple(t.shape) for n, t in tensors.items()}), tensors, 1.0)
     algorithm, rank = module.algorithm, module.rank
     if algorithm is None or not algorithm.scaled:
@@ -189,6 +188,13 @@ def _module(
     if "scale" in tensors:
         scale = float(tensors["scale"].item())
     return module if scale is None else replace(module, scale=scale)
+
+
+def _require_numbers(path: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
+    for tensor_name, tensor in tensors.items():
+        why = _fault_of_numbers(tensor_name, tensor)
+        if why is not None:
+            raise NetworkFormatError(f"{name}: {tensor_name!r} {why}", path=path)
 
 
 def _fault_of_numbers(name: str, tensor: Tensor) -> str | None:

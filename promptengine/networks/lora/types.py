@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from promptengine.families import family_of_width
 from promptengine.networks.lora.algorithms.algorithm import COMMON_TENSORS, MAGNITUDES, Shapes
-from promptengine.networks.lora.algorithms.table import algorithm_of
+from promptengine.networks.lora.algorithms.table import algorithm_of, lacking
 from promptengine.networks.lora.keys import BUNDLE_PREFIX, parse_name, stable_diffusion_1_modules
 from promptengine.networks.lora.unsupported import unsupported
 
@@ -48,6 +48,7 @@ class LoraSummary:
             another family.
         unsupported: What the file is called if it cannot be applied, such as ``VeRA``, else None.
         whole: How many weights and biases it holds whole, which are not applied.
+        unknown: Modules whose tensors no algorithm writes, each with what it lacks for one, if anything.
     """
 
     modules: Mapping[tuple[str, str, int | None], int]
@@ -56,6 +57,7 @@ class LoraSummary:
     foreign: tuple[str, ...]
     unsupported: str | None = None
     whole: int = 0
+    unknown: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def misfit(self) -> str | None:
@@ -120,6 +122,9 @@ def summarize(shapes: Shapes, metadata: Mapping[str, str] | None = None) -> Lora
         else tuple(m for m in modules if m not in stable_diffusion_1_modules()),
         unsupported=unsupported(shapes),
         whole=whole,
+        unknown={
+            name: lacking(held) for name, held in modules.items() if algorithm_of(held) is None
+        },
     )
 
 

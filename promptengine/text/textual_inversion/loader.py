@@ -93,8 +93,8 @@ def with_bundled(
     bundled: Mapping[str, tuple[Mapping[str, Tensor], str]],
     widths: tuple[int, ...],
 ) -> AvailableEmbeddings:
-    """Add the words that LoRA files bring along; where a word has a file of its own, that one holds,
-    as in WebUI.
+    """Add the words that LoRA files bring along; where a word has a file of its own, that one holds, else
+    the last of those spelled alike, as in WebUI.
 
     Args:
         words: Of the folders, for a model of these widths.
@@ -103,7 +103,7 @@ def with_bundled(
     """
     if not bundled:
         return words
-    more = [_bundled(word, *found) for word, found in bundled.items()]
+    more = [_bundled(word, *found) for word, found in reversed(bundled.items())]
     return _sorted_out((*words.misfits, *words.table.embeddings, *more), widths)
 
 

@@ -295,6 +295,10 @@ def test_the_names_of_supported_modules_are_taken_for_nothing_else() -> None:
         ),
         (plain(KOHYA, 6, 5) | {f"{KOHYA}.x": torch.zeros(2, dtype=torch.complex64)}, "complex64"),
         ({"bundle_emb.word.emb_params": torch.zeros(3, dtype=torch.int64)}, "no LoRA"),
+        (
+            {"bundle_emb.word.emb_params": torch.full((1, 3), float("inf"))},
+            "bundle_emb.word: 'emb_params' holds NaN or infinity",
+        ),
     ],
 )
 def test_files_that_are_no_lora_say_why(
