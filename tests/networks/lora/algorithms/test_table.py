@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
-from promptengine.networks.lora.algorithms.table import ALGORITHMS, algorithm_of
+from promptengine.networks.lora.algorithms.table import ALGORITHMS, algorithm_of, lacking
 
 
 @pytest.mark.parametrize(
@@ -83,3 +86,19 @@ def test_ranks(shapes: dict[str, tuple[int, ...]], rank: int | None) -> None:
     algorithm = algorithm_of(shapes)
     assert algorithm is not None
     assert algorithm.rank(shapes) == rank
+
+
+def test_the_reference_lists_every_algorithm() -> None:
+    page = (Path(__file__).parents[4] / "docs/reference/prompt-language.md").read_text("utf-8")
+    kinds = re.findall(r"^\| ([^|`]+) \| `", page, flags=re.MULTILINE)
+    assert set(ALGORITHMS) <= {name for row in kinds for name in row.split(", ")}
+
+
+def test_what_tensors_lack_is_said_of_the_nearest_algorithm() -> None:
+    assert lacking({"lora_up.weight", "alpha"}) == "LoRA needs lora_down.weight too"
+    assert lacking({"lokr_w1", "lokr_w2_a", "lokr_t2"}) in (
+        "LoKr needs lokr_w2 too",
+        "LoKr needs lokr_w2_b too",
+    )
+    assert lacking({"a1.weight", "a2.weight", "b1.weight"}) == "GLoRA needs alpha and b2.weight too"
+    assert not lacking({"mystery", "alpha", "bias"})
