@@ -1,7 +1,7 @@
 """From a module's tensors to the change of a weight: what all algorithms have in common.
 
 ``W`` is the present weight, ``D`` what the algorithm's formula makes of the tensors. Everything is computed in
-float32, whatever the file's dtype:
+float32, whatever the file's dtype, save where an algorithm says else:
 
 1. **bias**, a tensor with as many numbers as ``D``, is added to it.
 2. **scale** multiplies the sum, and the result takes the weight's shape: the change at multiplier 1.
@@ -24,7 +24,6 @@ from promptengine.networks.lora.algorithms.algorithm import MAGNITUDES, LoraAlgo
 
 __all__ = ["LoraModule", "bias_delta", "fault", "inputs", "weight_delta"]
 
-_SWITCH: Final = "on_input"
 _INPAINTING_CHANNELS: Final = 9  # latents, the masked image's latents and the mask
 
 
@@ -89,8 +88,9 @@ def _unshaped(module: LoraModule, weight: Tensor, *, ranks: int | None = None) -
     if module.algorithm is None:
         raise ValueError("its tensors make no known kind of change")
     tensors = {
-        # A switch is read, not computed with.
-        name: tensor if name == _SWITCH else tensor.to(weight.device, torch.float32)
+        name: tensor
+        if name in module.algorithm.as_stored
+        else tensor.to(weight.device, torch.float32)
         for name, tensor in module.tensors.items()
     }
     delta = module.algorithm.delta(tensors, weight, ranks)

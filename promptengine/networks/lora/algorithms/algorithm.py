@@ -24,7 +24,7 @@ Tensors = Mapping[str, "Tensor"]
 """A module's tensors by kohya's and LyCORIS' names."""
 
 Formula = Callable[[Tensors, "Tensor", int | None], "Tensor | None"]
-"""From tensors (float32 but for switches), the present weight ``[out, in, ...]``, and the number of ranks
+"""From tensors (float32 but for those as stored), the present weight ``[out, in, ...]``, and the number of ranks
 that count (None for all) to the change of the weight, before bias, scale and multiplier. The change has the
 weight's number of elements in its own shape; None where only the bias changes. Raises ValueError with the
 reason where the tensors do not make such a change, or what torch raises where they do not fit each other.
@@ -49,6 +49,7 @@ class LoraAlgorithm:
         scaled: Whether ``scale``, or ``alpha`` divided by the rank, multiplies the change; if not, its
             scale is 1 whatever the file says.
         bias: The tensor that is added to the module's bias.
+        as_stored: Tensors that the formula gets as they lie in the file, of any dtype and device.
     """
 
     name: str
@@ -59,6 +60,7 @@ class LoraAlgorithm:
     rank: Callable[[Shapes], int | None] = _no_rank
     scaled: bool = True
     bias: str = "diff_b"
+    as_stored: frozenset[str] = frozenset()
 
     def accepts(self, shapes: Shapes) -> bool:
         """Tell whether a module's tensors are written by this algorithm."""

@@ -20,7 +20,12 @@ def _ia3(tensors: Tensors, weight: Tensor, _ranks: int | None) -> Tensor:
     return weight * factors.reshape(shape)
 
 
-IA3: Final = LoraAlgorithm(name="IA3", required=(frozenset({"weight", "on_input"}),), delta=_ia3)
+IA3: Final = LoraAlgorithm(
+    name="IA3",
+    required=(frozenset({"weight", "on_input"}),),
+    delta=_ia3,
+    as_stored=frozenset({"on_input"}),
+)
 """``W * weight``, by row or, where ``on_input`` is set, by column (arXiv:2205.05638)."""
 
 

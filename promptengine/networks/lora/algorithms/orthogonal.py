@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from promptengine.networks.lora.algorithms.algorithm import LoraAlgorithm, Tensors
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 __all__ = ["BOFT", "OFT"]
@@ -20,7 +21,7 @@ def _oft(tensors: Tensors, weight: Tensor, _ranks: int | None) -> Tensor:
     if blocks.ndim != 3 or blocks.shape[1] != blocks.shape[2]:
         raise ValueError(f"its {name} are {list(blocks.shape)}; they must be square matrices")
     _require_rows(name, blocks, weight)
-    turns = blocks if name == "oft_diag" else _rotations(tensors, len(weight))
+    turns = blocks if name == "oft_diag" else _rotations(tensors, len(weight), weight.device)
     turned = turns.mT @ weight.reshape(*blocks.shape[:2], -1)
     return _rescaled(tensors, turned.reshape(weight.shape)) - weight
 
@@ -34,7 +35,7 @@ def _boft(tensors: Tensors, weight: Tensor, _ranks: int | None) -> Tensor:
         )
     _require_rows("oft_blocks", blocks[0], weight)
     rows = weight.reshape(len(weight), -1)
-    for stage, turns in enumerate(_rotations(tensors, len(weight))):
+    for stage, turns in enumerate(_rotations(tensors, len(weight), weight.device)):
         stride = 2**stage * (size // 2)
         if len(weight) % (2 * stride):
             raise ValueError(
@@ -55,22 +56,27 @@ def _require_rows(name: str, blocks: Tensor, weight: Tensor) -> None:
         )
 
 
-def _rotations(tensors: Tensors, rows: int) -> Tensor:
+def _rotations(tensors: Tensors, rows: int, device: torch.device) -> Tensor:
     """Make rotations ``[..., n, n]`` of ``oft_blocks`` by Cayley's transform ``(I + Q) (I - Q)^-1``.
 
     ``alpha``, where it is not 0, bounds the length of all Q together: to itself times the rows.
     """
     import torch
 
-    blocks = tensors["oft_blocks"]
-    skew = blocks - blocks.mT
+    blocks = tensors["oft_blocks"].to(device)
+    # WebUI makes Q in the file's precision where that is half, and all else of it in full precision.
+    half = blocks.dtype in (torch.float16, torch.bfloat16)
+    precision = blocks.dtype if half else torch.float32
+    blocks = blocks.float()
+    skew = (blocks - blocks.mT).to(precision).float()
     alpha = tensors.get("alpha")
     if alpha is not None:
-        length = torch.linalg.vector_norm(skew)
         alpha = alpha.reshape(())
+        length = torch.linalg.vector_norm(skew)
         bounded = (torch.minimum(length, alpha * rows) + _TINY) / (length + _TINY)
-        skew = skew * torch.where(alpha == 0, torch.ones_like(bounded), bounded)
-    unit = torch.eye(blocks.shape[-1], device=blocks.device, dtype=blocks.dtype)
+        bounded = torch.where(alpha == 0, torch.ones_like(bounded), bounded)
+        skew = (skew * bounded).to(precision).float()
+    unit = torch.eye(blocks.shape[-1], device=device)
     return torch.linalg.solve(unit - skew, unit + skew, left=False)
 
 
@@ -92,6 +98,7 @@ BOFT: Final = LoraAlgorithm(
     optional=frozenset({"rescale"}),
     delta=_boft,
     scaled=False,
+    as_stored=frozenset({"oft_blocks"}),
 )
 """``R_m ... R_1 W - W``, each R made of rotations of rows that lie ever farther apart, ``oft_blocks``
 ``[stages, blocks, size, size]``, and the whole times ``rescale`` by row (arXiv:2311.06243)."""
@@ -102,6 +109,7 @@ OFT: Final = LoraAlgorithm(
     optional=frozenset({"rescale"}),
     delta=_oft,
     scaled=False,
+    as_stored=frozenset({"oft_blocks"}),
 )
 """``R^T W - W`` with R rotations of blocks of rows, ``oft_blocks`` ``[blocks, size, size]``, and the whole times
 ``rescale`` by row (arXiv:2306.07280). Kohya's scripts and LyCORIS write what Cayley's transform makes rotations

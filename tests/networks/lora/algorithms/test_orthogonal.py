@@ -114,6 +114,23 @@ def test_no_turn_changes_nothing(algorithm: str, shape: tuple[int, ...]) -> None
     assert not np.any(found)
 
 
+def test_half_precision_holds_for_what_is_turned_into_rotations() -> None:
+    """WebUI takes the difference of blocks in the file's precision, and goes on in full precision."""
+    blocks, weight = (random(3, 4, 4, seed=1) / 7).half(), random(12, 5)
+    skew = (blocks - blocks.mT).float()
+    assert not torch.equal(skew, blocks.float() - blocks.float().mT)
+    # Half of a difference makes the same difference again.
+    expected = delta_of("OFT", {"oft_blocks": skew / 2}, weight)
+    close(delta_of("OFT", {"oft_blocks": blocks}, weight), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float64, torch.float8_e4m3fn])
+def test_blocks_of_other_dtypes_are_full_precision(dtype: torch.dtype) -> None:
+    blocks, weight = torch.ones(3, 4, 4).triu().to(dtype), random(12, 5)
+    expected = delta_of("OFT", {"oft_blocks": blocks.float()}, weight)
+    assert np.array_equal(delta_of("OFT", {"oft_blocks": blocks}, weight), expected)
+
+
 @pytest.mark.parametrize("largest", [1.0, 1e3, 65504.0])
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_large_numbers_still_make_rotations(largest: float, size: int) -> None:
