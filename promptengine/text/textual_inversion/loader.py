@@ -103,7 +103,7 @@ def with_bundled(
     """
     if not bundled:
         return words
-    more = [_bundled(word, *found) for word, found in reversed(bundled.items())]
+    more = [_bundled(word, *found) for word, found in reversed([*bundled.items()])]
     return _sorted_out((*words.misfits, *words.table.embeddings, *more), widths)
 
 
