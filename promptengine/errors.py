@@ -130,7 +130,7 @@ class UnsupportedNetworkError(NetworkFormatError):
     """A network of a kind that cannot be applied, or for a family that is not supported.
 
     Attributes:
-        noun: What it is, such as ``DoRA`` or ``a LoRA for Flux``.
+        noun: What it is, such as ``VeRA`` or ``a LoRA for Flux``.
     """
 
     code = "unsupported_network"

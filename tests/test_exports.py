@@ -107,7 +107,7 @@ def test_errors_can_be_passed_on_to_other_processes() -> None:
         errors.PromptSyntaxError("bad multiplier", source="a <hypernet:ink:x>", span=(2, 18)),
         errors.UnknownNetworkError("unknown 'inkk'", kind="hypernet", name="inkk", near=("ink",)),
         errors.NetworkFormatError("damaged", path=Path("ink.pt")),
-        errors.UnsupportedNetworkError("DoRA", path=Path("a.pt")),
+        errors.UnsupportedNetworkError("VeRA", path=Path("a.pt")),
         errors.IncompatibleNetworkError("no width fits", found=(320,), needed=(640, 768)),
         errors.CheckpointError("damaged", path=Path("model.safetensors")),
         errors.ModelNotFoundError("none", kind="checkpoint", name="sd", near=("sd15",)),

@@ -163,6 +163,23 @@ def test_a_lora_is_told_by_part_kind_rank_and_model(tmp_path: Path, suffix: str)
     assert of_header.lines() == (report.layers if suffix == ".safetensors" else ())
 
 
+def test_a_lora_tells_its_algorithms_and_what_it_lacks(tmp_path: Path) -> None:
+    block = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to"
+    tensors = {
+        f"{block}_k.oft_blocks": torch.zeros(4, 8, 8),
+        f"{block}_q.diff": torch.zeros(4, 4),
+        f"{block}_q.dora_scale": torch.ones(1, 4),
+        f"{block}_v.lora_up.weight": torch.zeros(4, 2),
+    }
+    save_file(tensors, tmp_path / "a.safetensors")
+    report = inspect_file(tmp_path / "a.safetensors")
+    assert report.kind == "lora"
+    assert report.layers == ("UNet: 2 modules, OFT, full (DoRA)",)
+    (note,) = report.notes
+    assert note.startswith("1 of its modules are changes of no known kind")
+    assert note.endswith("attn1_to_v': LoRA needs lora_down.weight too")
+
+
 class Evil:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         import os

@@ -253,7 +253,8 @@ def detect_kind(keys: Iterable[object]) -> FileKind:
 
 
 _LORA_NAME: Final = re.compile(
-    r"^lora_(te|unet)|\.(lora_(down|up|mid|A|B)|lora\.(down|up)|hada_w\d|lokr_w\d)\b"
+    r"^(lora_(te|unet)|oft_unet_|bundle_emb\.|base_model\.model\.)"
+    r"|\.(lora_(down|up|mid|A|B)|lora\.(down|up)|hada_w\d|lokr_w\d|oft_(blocks|diag))\b"
 )
 
 

@@ -65,11 +65,14 @@ class FileFinder:
         """Find a file by its hash, or else by its name.
 
         Reads no more than it must: the file of that name, and all of that kind only where this one
-        differs or is missing.
+        differs or is missing. An embedding with a name in place of its hash is none of the folder's: the
+        LoRA of that name brought the word, and its tag does so again.
 
         Returns:
             The file, or None; and a remark where it has another name, other content, or is missing.
         """
+        if sought.kind == "embedding" and sought.digest and not _HASH.fullmatch(sought.digest):
+            return None, ()
         named = self.registry.find(sought.kind, sought.name) if sought.name else None
         if not _HASH.fullmatch(sought.digest):
             sought = replace(sought, digest="")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from promptengine.errors import (
     IncompatibleNetworkError,
@@ -23,6 +23,7 @@ from promptengine.networks.hypernetwork.kind import HypernetworkLoader
 from promptengine.networks.hypernetwork.module import Hypernetwork
 from promptengine.networks.loader import (
     NETWORK_BYTES,
+    BundledWord,
     LoadedUse,
     NetworkEffect,
     NetworkLoader,
@@ -136,8 +137,8 @@ class LoadedNetworks:
         return tuple(effect.key if effect.apply else None for effect in self.effects)
 
     @property
-    def words(self) -> Mapping[str, Tensor]:
-        """Vectors ``[vectors, width]`` of words that networks bring along."""
+    def words(self) -> Mapping[str, BundledWord]:
+        """Words that networks bring along; of two files with one word the later tag's."""
         return {word: row for effect in self.effects for word, row in effect.words.items()}
 
     def at(self, call: int) -> HypernetworkStack:

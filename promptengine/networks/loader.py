@@ -18,6 +18,7 @@ from promptengine.undo import Changes
 
 __all__ = [
     "NETWORK_BYTES",
+    "BundledWord",
     "LoadedUse",
     "NetworkEffect",
     "NetworkLoader",
@@ -59,6 +60,10 @@ class LoadedUse(Generic[_Network]):
     digest: str
 
 
+BundledWord = tuple[Mapping[str, Tensor], str]
+"""Vectors of a word, by their names in layouts of embeddings, and the name of the file that brings them."""
+
+
 def no_networks(call: int) -> HypernetworkStack:
     """Return no hypernetworks."""
     return ()
@@ -74,13 +79,13 @@ class NetworkEffect:
         key: Tells this effect from others on the same model, so that texts are encoded once for each.
         at: The hypernetworks, with their multipliers, at a 0-based call of the denoiser. These alone may
             differ between the images of a batch.
-        words: Vectors ``[vectors, width]`` of words that the networks bring along.
+        words: The words that the networks bring along.
     """
 
     apply: Callable[[Changes], None] | None = None
     key: Hashable = ()
     at: Callable[[int], HypernetworkStack] = no_networks
-    words: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    words: Mapping[str, BundledWord] = field(default_factory=dict[str, BundledWord])
 
 
 class NetworkLoader(Generic[_Network]):

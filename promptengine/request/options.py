@@ -201,7 +201,7 @@ class Options:
         hypernetwork: A hypernetwork to add to every prompt that does not name it; ``None`` is none.
         lora: A LoRA likewise.
         default_multiplier: Their multiplier.
-        functional_lora: Apply LoRAs beside the weights in place of changing these.
+        functional_lora: Apply LoRAs beside the weights in place of changing these; the sums are the same.
         img2img_exact_steps: Image to image takes as many steps as asked for, whatever the strength.
         overlay_original: After inpainting, put the untouched part of the original on top.
         mask_strength: How much of what is to be painted anew inpainting models do not see, 0 to 1.

@@ -183,17 +183,20 @@ def embedding_hashes(positive: Sequence[Conditioning], negative: Conditioning) -
     """Write the value of the infotext's ``TI hashes``: ``name: hash, …``, or None where no word was
     used.
 
-    A hash is the first 12 hexadecimal digits of a file's SHA-256; words without a file of their own
-    are left out. What was encoded last stands first, as in WebUI: the prompt's last part before the
-    others, the negative prompt at the end; but no word stands there twice.
+    A hash is the first 12 hexadecimal digits of a file's SHA-256; for words that a LoRA file brings, that
+    file's name stands there, as in WebUI. What was encoded last stands first, as in WebUI: the prompt's last
+    part before the others, the negative prompt at the end; but no word stands there twice.
 
     Args:
         positive: The prompt's parts.
         negative: The negative prompt.
     """
     words = dict.fromkeys(w for part in (*reversed(positive), negative) for w in part.words)
-    pairs = [(word.name, word.digest) for word in words if word.digest]
     # A colon or comma in a name would break the list.
     marks = str.maketrans("", "", ":,")
-    entries = [f"{name.translate(marks)}: {digest[:_DIGITS_OF_A_HASH]}" for name, digest in pairs]
+    entries = [
+        f"{word.name.translate(marks)}: {source.translate(marks)}"
+        for word in words
+        if (source := word.brought_by or (word.digest or "")[:_DIGITS_OF_A_HASH])
+    ]
     return ", ".join(entries) or None

@@ -206,15 +206,15 @@ def test_networks_lists_what_is_there(tmp_path: Path, capsys: Capture) -> None:
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(NETWORKS / "hn-relu.pt", tmp_path / place)
     (tmp_path / "hypernetworks" / "ink.txt").write_text("like a brush\r\nand a pen\n")
-    dora = {"lora_unet_x.lora_up.weight": torch.zeros(2), "lora_unet_x.dora_scale": torch.zeros(2)}
-    save_file(dora, tmp_path / "Lora" / "dora.safetensors")
+    vera = {f"base_model.model.x.vera_lambda_{part}": torch.zeros(2) for part in "bd"}
+    save_file(vera, tmp_path / "Lora" / "a-vera.safetensors")
     lora = WEBUI.parent / "webui-2" / "loras" / "lo-file-name.safetensors"
     shutil.copy(lora, tmp_path / "Lora" / "line.safetensors")
     assert run("networks", "--models", str(tmp_path)) == 0
     output = capsys.readouterr()
     assert "like a brush" in output.out and "and a pen" in output.out
     assert "\\n" not in output.out and "\\r" not in output.out
-    assert "not usable: DoRA is not supported" in output.out
+    assert "not usable: VeRA is not supported" in output.out
     assert "old/ink" in output.out
     assert "ink" in output.err
     assert "12 modules" in output.out
@@ -223,11 +223,11 @@ def test_networks_lists_what_is_there(tmp_path: Path, capsys: Capture) -> None:
     assert [(e["kind"], e["name"]) for e in entries] == [
         ("hypernet", "ink"),
         ("hypernet", "old/ink"),
-        ("lora", "dora"),
+        ("lora", "a-vera"),
         ("lora", "line"),
         ("lora", "style"),
     ]
-    assert entries[2]["misfit"] == "DoRA is not supported"
+    assert entries[2]["misfit"] == "VeRA is not supported"
     assert entries[3]["layers"] == ["text encoder: 12 modules, LoRA of rank 6"]
     assert [entry["base_model"] for entry in entries] == [None, None, None, "sd_v1", None]
     assert entries[0]["sha256"].startswith("d2c1e0f09e")

@@ -156,7 +156,10 @@ def _safetensors(folder: Path) -> list[bytes]:
         "lora_unet_down_blocks_0_attentions_0_proj_in.lora_down.weight": torch.ones(2, 4),
         "lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight": torch.ones(4, 2),
         "lora_unet_down_blocks_0_attentions_0_proj_in.alpha": torch.tensor(1.0),
+        "lora_unet_down_blocks_0_attentions_0_proj_in.dora_scale": torch.ones(1, 4),
         "lora_te_text_model_encoder_layers_0_mlp_fc1.hada_w1_a": torch.ones(4, 2),
+        "oft_unet_input_blocks_1_1_proj_out.oft_blocks": torch.ones(2, 2, 2),
+        "oft_unet_input_blocks_1_1_proj_out.rescale": torch.ones(4, 1),
         "bundle_emb.word.emb_params": vectors(),
     }
     peft = {f"base_model.model.unet.a.to_q.lora_{x}.weight": torch.ones(2, 2) for x in "AB"}

@@ -212,6 +212,14 @@ def test_embeddings_are_checked(tmp_path: Path) -> None:
     assert "not in the models folder" in said(recipe(f"{LINE}, TI hashes: w: {'0' * 12}", tmp_path))
 
 
+def test_words_that_a_lora_brings_are_not_missed(tmp_path: Path) -> None:
+    digest = put(tmp_path / "Lora" / "sea.safetensors", b"sea")
+    line = f'{LINE}, Lora hashes: "sea: {digest[:12]}", TI hashes: "lanternfish: Sea"'
+    found = recipe(f"lanternfish <lora:sea:1>\n{line}", tmp_path)
+    assert found.diagnostics == ()
+    assert found.request.prompt == "lanternfish <lora:sea:1>"
+
+
 def test_networks_that_were_settings(tmp_path: Path) -> None:
     put(tmp_path / "hypernetworks" / "ink.pt", b"ink")
     put(tmp_path / "Lora" / "style.safetensors", b"style")

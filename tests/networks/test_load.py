@@ -40,8 +40,16 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_lora(folder / "Lora" / "words.safetensors", {"bundle_emb.w.emb_params": random(1, 48)})
     write_lora(
-        folder / "Lora" / "dora.safetensors",
-        plain(MIDDLE, 128, 128) | {f"{MIDDLE}.dora_scale": random(128)},
+        folder / "Lora" / "vera.safetensors",
+        plain(MIDDLE, 128, 128) | {"base_model.model.conv_in.vera_lambda_b": random(128)},
+    )
+    write_lora(
+        folder / "Lora" / "misfit.safetensors",
+        plain(MIDDLE, 128, 128) | {"lora_unet_conv_in.oft_blocks": random(5, 4, 4)},
+    )
+    write_lora(
+        folder / "Lora" / "nan.safetensors",
+        plain(MIDDLE, 128, 128) | {"lora_unet_conv_in.diff": torch.full((32, 4, 3, 3), torch.nan)},
     )
     whole = "base_model.model.conv_in.weight"
     write_lora(
@@ -167,11 +175,34 @@ def test_what_has_no_place_in_the_model_is_said(engine: Engine) -> None:
     assert "diffusion_model_nonexistent_layer" in warning.hint
 
 
+def test_why_a_part_does_not_fit_is_said(engine: Engine) -> None:
+    result = generate(engine, "<lora:misfit:1>")
+    assert torch.equal(result.latents, generate(engine, "<lora:p:1>").latents)
+    (warning,) = result.diagnostics
+    assert "1 of the 2 parts of LoRA 'misfit'" in warning.message
+    assert "its oft_blocks turn 5 times 4 rows, and the model's weight has 32" in warning.hint
+
+
+def test_words_of_a_lora_are_there_while_its_tag_is(engine: Engine) -> None:
+    """They are words of both prompts, however small the multiplier."""
+    prompts = replace(BASE, prompt="a w", negative_prompt="w")
+    texts = [
+        engine.generate(replace(prompts, prompt=f"a w{tag}"))
+        for tag in ("", "<lora:words:1>", "<lora:words:0>", "")
+    ]
+    without, brought, at_zero, again = (text.latents for text in texts)
+    assert not torch.equal(without, brought)
+    assert torch.equal(brought, at_zero)
+    assert torch.equal(without, again)
+    assert 'TI hashes: "w: words"' in texts[1].infotexts[0]
+
+
 @pytest.mark.parametrize(
     ("name", "reason", "error"),
     [
         ("wide", "does not fit", IncompatibleNetworkError),
         ("broken", "not readable", NetworkFormatError),
+        ("nan", "not readable", NetworkFormatError),
     ],
 )
 def test_what_cannot_be_used_follows_the_policy(
@@ -188,12 +219,12 @@ def test_what_cannot_be_used_follows_the_policy(
 
 
 def test_unsupported_kinds_and_whole_weights_are_said_truly(engine: Engine) -> None:
-    found = generate(engine, "<lora:dora:1><lora:whole:1>")
-    dora, whole = found.networks
-    assert (dora.applied, dora.reason) == (False, "DoRA is not supported")
+    found = generate(engine, "<lora:vera:1><lora:whole:1>")
+    vera, whole = found.networks
+    assert (vera.applied, vera.reason) == (False, "VeRA is not supported")
     assert whole.applied
     messages = [diagnostic.message for diagnostic in found.diagnostics]
-    assert any("DoRA is not supported" in message for message in messages)
+    assert any("VeRA is not supported" in message for message in messages)
     assert any("trained whole" in message for message in messages)
     assert not any("no place" in message for message in messages)
     plainly = generate(engine, "<lora:p:1>").latents

@@ -1,34 +1,29 @@
-"""From a module's tensors to the change of a weight: one formula for each kind.
+"""From a module's tensors to the change of a weight: what all algorithms have in common.
 
-Everything is computed in float32, whatever the file's dtype. ``W`` is the weight before, ``r`` the rank.
+``W`` is the present weight, ``D`` what the algorithm's formula makes of the tensors. Everything is computed in
+float32, whatever the file's dtype, save where an algorithm says else:
 
-====== ==========================================================================================
-kind   change of W, before scale and multiplier
-====== ==========================================================================================
-LoRA   ``up @ down``; with a middle ``up[i,n] mid[n,m,k,l] down[m,j]``
-LoHa   ``(w1_a @ w1_b) * (w2_a @ w2_b)``; with cores each factor is ``t[a,b,k,l] w_b[b,j] w_a[a,i]``
-LoKr   ``kron(w1, w2)``, each given whole or as a product
-IA3    ``W * weight``, by row or, where ``on_input`` is set, by column
-full   ``diff``
-norm   ``w_norm``
-====== ==========================================================================================
+1. **bias**, a tensor with as many numbers as ``D``, is added to it.
+2. **scale** multiplies the sum, and the result takes the weight's shape: the change at multiplier 1.
+3. **DoRA** (arXiv:2402.09353), where the file has magnitudes ``m``: with ``V = W + change`` and ``|V|`` the
+   lengths along an axis, the new weight is ``m * V / |V|``, and the change is what that differs from W.
+
+The caller multiplies the change, so a multiplier walks from W to the new weight in a straight line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from promptengine.networks.lora.types import ModuleKind, module_rank
+from promptengine.networks.lora.algorithms.algorithm import MAGNITUDES, LoraAlgorithm
 
-__all__ = ["LoraModule", "bias_delta", "unshaped_delta", "weight_delta"]
+__all__ = ["LoraModule", "bias_delta", "fault", "inputs", "weight_delta"]
 
-_SWITCH: Final = "on_input"
-_MOST_BETWEEN: Final = 1 << 28  # numbers on the way to a product, lest a small file fill memory
 _INPAINTING_CHANNELS: Final = 9  # latents, the masked image's latents and the mask
 
 
@@ -37,20 +32,24 @@ class LoraModule:
     """What a file says of one module.
 
     Attributes:
-        kind: Which formula; None for tensors that no formula is known for.
+        algorithm: Which formula; None for tensors that no formula is known for.
         tensors: By kohya's and LyCORIS' names, such as ``lora_down.weight``.
         scale: What the change is multiplied with beside the prompt's multiplier.
     """
 
-    kind: ModuleKind | None
+    algorithm: LoraAlgorithm | None
     tensors: Mapping[str, Tensor]
     scale: float
 
     @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of its tensors."""
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+    @property
     def rank(self) -> int | None:
-        """Rows of the inner factor; None where the kind has no factors."""
-        shapes = {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
-        return module_rank(self.kind, shapes) if self.kind else None
+        """Rows of the inner factor; None where the algorithm has no factors."""
+        return self.algorithm.rank(self.shapes) if self.algorithm else None
 
 
 def weight_delta(module: LoraModule, weight: Tensor, *, ranks: int | None = None) -> Tensor | None:
@@ -60,7 +59,7 @@ def weight_delta(module: LoraModule, weight: Tensor, *, ranks: int | None = None
 
     Args:
         module: Its tensors may be anywhere; they are taken to the weight's device.
-        weight: The present weight; only IA3 reads its numbers.
+        weight: The present weight; its numbers count for IA3, GLoRA, OFT, BOFT, and DoRA.
         ranks: Use only that many of the first ranks. Of a LoRA without a middle only, as in WebUI,
             and its scale stays that of the full rank.
 
@@ -71,28 +70,36 @@ def weight_delta(module: LoraModule, weight: Tensor, *, ranks: int | None = None
         ValueError: The tensors make no change of this shape, or of no known kind.
         RuntimeError, IndexError: From torch, where they do not fit each other.
     """
-    delta = unshaped_delta(module, weight, ranks=ranks)
-    return None if delta is None else _shaped(delta, weight) * module.scale
+    delta = _unshaped(module, weight, ranks=ranks)
+    if delta is None:
+        return None
+    change = _shaped(delta, weight) * module.scale
+    magnitudes = _magnitudes(module.tensors, weight)
+    return change if magnitudes is None else _decomposed(change, weight, magnitudes)
 
 
-def unshaped_delta(
-    module: LoraModule, weight: Tensor, *, ranks: int | None = None
-) -> Tensor | None:
-    """Compute the change of a weight without scale, in the shape that the tensors give it.
+def _unshaped(module: LoraModule, weight: Tensor, *, ranks: int | None = None) -> Tensor | None:
+    """Compute the change of a weight with its bias but without scale, in the shape that the tensors give it.
 
     Raises:
         ValueError: The tensors make no known kind of change.
         RuntimeError, IndexError: From torch, where they do not fit each other.
     """
-    formula = _FORMULAS.get(module.kind)
-    if formula is None:
+    if module.algorithm is None:
         raise ValueError("its tensors make no known kind of change")
     tensors = {
-        # A switch is read, not computed with.
-        name: tensor if name == _SWITCH else tensor.to(weight.device, torch.float32)
+        name: tensor
+        if name in module.algorithm.as_stored
+        else tensor.to(weight.device, torch.float32)
         for name, tensor in module.tensors.items()
     }
-    return formula(tensors, weight, ranks)
+    delta = module.algorithm.delta(tensors, weight, ranks)
+    bias = tensors.get("bias")
+    if bias is None or delta is None:
+        return delta
+    if bias.numel() != delta.numel():
+        raise ValueError(f"its bias is {list(bias.shape)}, and the change is {list(delta.shape)}")
+    return delta + bias.reshape(delta.shape)
 
 
 def bias_delta(module: LoraModule, size: int) -> Tensor | None:
@@ -101,12 +108,49 @@ def bias_delta(module: LoraModule, size: int) -> Tensor | None:
     Raises:
         ValueError: It has another size.
     """
-    delta = module.tensors.get("b_norm" if module.kind == "norm" else "diff_b")
+    name = "" if module.algorithm is None else module.algorithm.bias
+    delta = module.tensors.get(name)
     if delta is None:
         return None
     if delta.numel() != size:
-        raise ValueError(f"its change of the bias has {delta.numel()} numbers, not {size}")
+        raise ValueError(f"its {name} is {list(delta.shape)}, and the model's bias is [{size}]")
     return delta.to(torch.float32).flatten()
+
+
+def fault(module: LoraModule, weight: Tensor) -> str | None:
+    """Tell why a module does not fit a weight, in words that follow its name, or None where it fits.
+
+    Args:
+        module: No numbers are computed with, but switches are read.
+        weight: Of any device; its numbers play no part.
+    """
+    without_numbers, weight = _without_numbers(module), weight.to("meta")
+    try:
+        weight_delta(without_numbers, weight)
+        bias_delta(without_numbers, len(weight))
+    except ValueError as failure:
+        return str(failure)
+    except (RuntimeError, IndexError):
+        shapes = ", ".join(f"{name} {list(shape)}" for name, shape in module.shapes.items())
+        return f"its tensors fit neither each other nor the weight {list(weight.shape)}: {shapes}"
+    return None
+
+
+def inputs(module: LoraModule, weight: Tensor) -> int | None:
+    """Return how many inputs a module's change is for, whether it fits a weight or not; None where its
+    tensors do not show it.
+    """
+    try:
+        delta = _unshaped(_without_numbers(module), weight.to("meta"))
+    except (ValueError, RuntimeError, IndexError):
+        return None
+    return None if delta is None or delta.ndim < 2 else delta.shape[1]
+
+
+def _without_numbers(module: LoraModule) -> LoraModule:
+    """A module of shapes without numbers, but for switches."""
+    tensors = {n: t if t.dtype == torch.bool else t.to("meta") for n, t in module.tensors.items()}
+    return LoraModule(module.algorithm, tensors, module.scale)
 
 
 def _shaped(delta: Tensor, weight: Tensor) -> Tensor:
@@ -121,78 +165,51 @@ def _shaped(delta: Tensor, weight: Tensor) -> Tensor:
     return delta.reshape(weight.shape)
 
 
-Tensors = Mapping[str, Tensor]
+@dataclass(frozen=True, slots=True, eq=False)
+class _Magnitudes:
+    """The lengths that DoRA gives a weight.
+
+    Attributes:
+        lengths: One number for each index of an axis, shaped to multiply the weight.
+        axis: That axis: 0 for outputs, 1 for inputs.
+    """
+
+    lengths: Tensor
+    axis: int
 
 
-def _lora(tensors: Tensors, _weight: Tensor, ranks: int | None) -> Tensor:
-    up, down = tensors["lora_up.weight"], tensors["lora_down.weight"]
-    middle = tensors.get("lora_mid.weight")
-    if middle is not None:
-        return _rebuilt(middle, up.flatten(1).T, down.flatten(1))
-    product = up.flatten(1)[:, :ranks] @ down.flatten(1)[:ranks]
-    return product.reshape(len(up), *down.shape[1:])
+def _magnitudes(tensors: Mapping[str, Tensor], weight: Tensor) -> _Magnitudes | None:
+    """Read DoRA's lengths, or None where there are none.
 
-
-def _rebuilt(core: Tensor, outer: Tensor, inner: Tensor) -> Tensor:
-    """Put a core ``[a, b, k, l]`` between ``[a, out]`` and ``[b, in]``: ``[out, in, k, l]``."""
-    if core.numel() // max(len(core), 1) * outer.shape[1] > _MOST_BETWEEN:
-        raise ValueError("its ranks are beyond reason")
-    return torch.einsum("abkl,ai,bj->ijkl", core, outer, inner)
-
-
-def _loha(tensors: Tensors, _weight: Tensor, _ranks: int | None) -> Tensor:
-    first, second = (
-        _rebuilt(tensors[f"hada_t{n}"], tensors[f"hada_w{n}_a"], tensors[f"hada_w{n}_b"])
-        if f"hada_t{n}" in tensors
-        else tensors[f"hada_w{n}_a"] @ tensors[f"hada_w{n}_b"]
-        for n in (1, 2)
-    )
-    return first * second
-
-
-def _lokr(tensors: Tensors, _weight: Tensor, _ranks: int | None) -> Tensor:
-    first, second = _lokr_factor(tensors, 1), _lokr_factor(tensors, 2)
-    # torch.kron refuses some strides that a rebuilt factor has.
-    a, b = first.shape
-    c, d, *kernel = second.shape
-    blocks = first[:, None, :, None, None] * second.reshape(1, c, 1, d, -1)
-    return blocks.reshape(a * c, b * d, *kernel)
-
-
-def _lokr_factor(tensors: Tensors, number: int) -> Tensor:
-    whole = tensors.get(f"lokr_w{number}")
-    if whole is not None:
-        return whole
-    a, b = tensors[f"lokr_w{number}_a"], tensors[f"lokr_w{number}_b"]
-    core = tensors.get(f"lokr_t{number}")
-    if core is not None:
-        return _rebuilt(core, a, b)
-    return (a @ b.flatten(1)).reshape(len(a), *b.shape[1:])
-
-
-def _ia3(tensors: Tensors, weight: Tensor, _ranks: int | None) -> Tensor:
-    factors = tensors["weight"].flatten()
-    dimension = 1 if bool(tensors[_SWITCH].item()) else 0
+    ``dora_scale`` has one number for each input, ``[1, in, ...]``, or for each output, ``[out, 1, ...]``, as
+    newer trainers write it; ``lora_magnitude_vector`` of peft always has the latter.
+    """
+    name = next((name for name in MAGNITUDES if name in tensors), None)
+    if name is None:
+        return None
+    given = tensors[name]
+    if weight.ndim < 2:
+        raise ValueError(
+            f"its {name} is for matrices, and the model's weight is {list(weight.shape)}"
+        )
+    out, into = weight.shape[:2]
+    of_inputs = name == "dora_scale" and given.shape[:2] in ((1, into), (into,))
+    of_outputs = name != "dora_scale" or given.shape[:1] == (out,)
+    if given.numel() != (into if of_inputs else out) or not (of_inputs or of_outputs):
+        raise ValueError(
+            f"its {name} is {list(given.shape)}; it must be one number for each of {into} inputs or of "
+            f"{out} outputs"
+        )
+    axis = 1 if of_inputs else 0
     shape = [1] * weight.ndim
-    shape[dimension] = weight.shape[dimension]
-    return weight * factors.reshape(shape)
+    shape[axis] = weight.shape[axis]
+    return _Magnitudes(given.to(weight.device, torch.float32).reshape(shape), axis)
 
 
-def _full(tensors: Tensors, _weight: Tensor, _ranks: int | None) -> Tensor | None:
-    return tensors.get("diff")
-
-
-def _norm(tensors: Tensors, _weight: Tensor, _ranks: int | None) -> Tensor:
-    return tensors["w_norm"]
-
-
-_FORMULAS: Final[
-    Mapping[ModuleKind | None, Callable[[Tensors, Tensor, int | None], Tensor | None]]
-] = {
-    "LoRA": _lora,
-    "LoHa": _loha,
-    "LoKr": _lokr,
-    "IA3": _ia3,
-    "full": _full,
-    "norm": _norm,
-}
+def _decomposed(change: Tensor, weight: Tensor, magnitudes: _Magnitudes) -> Tensor:
+    changed = weight + change
+    others = [axis for axis in range(weight.ndim) if axis != magnitudes.axis]
+    lengths = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
+    # What has no length has no direction either, and stays nothing.
+    directions = changed / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)
+    return directions * magnitudes.lengths - weight

@@ -67,6 +67,9 @@ TEXT_PREFIXES: Final = (_TEXT, _TEXT_2)
 
 _KOHYA: Final = {"te": _TEXT, "te1": _TEXT, "te2": _TEXT_2}
 _KOHYA_NAME: Final = re.compile(r"lora_(unet|te[12]?)_([^.]+)\.(.+)", re.DOTALL)
+_KOHYA_OFT_NAME: Final = re.compile(r"oft_unet_([^.]+)\.(.+)", re.DOTALL)
+_KOHYA_TENSORS: Final = {"lora_A.weight": "lora_down.weight", "lora_B.weight": "lora_up.weight"}
+"""What peft calls tensors that some files name by kohya's prefixes."""
 _PREFIXES: Final = {
     "unet.": _UNET,
     "text_encoder.": _TEXT,
@@ -89,6 +92,7 @@ _ENDS: Final = (
     (re.compile(r"\.lora_down\.weight$"), "lora_down.weight"),
     (re.compile(r"\.lora_up\.weight$"), "lora_up.weight"),
     (re.compile(r"\.lora_mid\.weight$"), "lora_mid.weight"),
+    (re.compile(r"\.lora_magnitude_vector(\.\w+){0,2}$"), "lora_magnitude_vector"),
     (re.compile(r"_lora\.down\.weight$"), "lora_down.weight"),
     (re.compile(r"_lora\.up\.weight$"), "lora_up.weight"),
 )
@@ -110,11 +114,13 @@ class TensorName(NamedTuple):
         module: The module that it changes, in the spelling of this module's docstring.
         tensor: What it is there, in kohya's words, such as ``lora_down.weight`` or ``alpha``.
         path: The module as the file spells it, without prefix.
+        kohya: Whether it is spelled with kohya's prefixes, not with dots.
     """
 
     module: str
     tensor: str
     path: str
+    kohya: bool = False
 
 
 def parse_name(name: str) -> TensorName | None:
@@ -122,14 +128,19 @@ def parse_name(name: str) -> TensorName | None:
 
     Kohya's ``lora_unet_…`` names spell a diffusers path or an original one. The former are converted by
     the block numbers of Stable Diffusion 1 (two residual blocks a level), whatever the model: WebUI's
-    rule. Dotted paths (diffusers, peft) are taken as they stand.
+    rule; so is that ``oft_unet_…`` names spell original paths only. Dotted paths (diffusers, peft) are taken
+    as they stand.
     """
     if found := _KOHYA_NAME.fullmatch(name):
-        part, path, tensor = found[1], found[2], found[3]
+        part, path = found[1], found[2]
+        tensor = _KOHYA_TENSORS.get(found[3], found[3])
         if part == "unet":
-            return TensorName(_ORIGINAL + (original_name(path) or path), tensor, path)
+            return TensorName(_ORIGINAL + (original_name(path) or path), tensor, path, kohya=True)
         # Both ways of writing agree from "encoder" on.
-        return TensorName(_KOHYA[part] + path.removeprefix("text_model_"), tensor, path)
+        module = _KOHYA[part] + path.removeprefix("text_model_")
+        return TensorName(module, tensor, path, kohya=True)
+    if found := _KOHYA_OFT_NAME.fullmatch(name):
+        return TensorName(_ORIGINAL + found[1], found[2], found[1], kohya=True)
     return _parse_dotted(name)
 
 

@@ -110,6 +110,12 @@ def describe_lora(file: InspectedFile) -> Mapping[str, Any]:
             f"{summary.whole} of its weights were trained whole (modules_to_save, biases); they are not "
             "applied"
         )
+    if summary.unknown and summary.misfit is None:
+        name, why = next(iter(summary.unknown.items()))
+        notes.append(
+            f"{len(summary.unknown)} of its modules are changes of no known kind, the first "
+            f"{cut(name)!r}{f': {why}' if why else ''}"
+        )
     if summary.words:
         notes.append(f"it brings embeddings along for {', '.join(map(repr, summary.words))}")
     if summary.foreign and summary.misfit is None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from torch import Tensor
-
 from promptengine.files.lru import SizedLRU
 from promptengine.networks.attention import refuse_fused
 from promptengine.networks.loader import (
     NETWORK_BYTES,
+    BundledWord,
     LoadedUse,
     NetworkEffect,
     NetworkLoader,
@@ -96,8 +95,11 @@ class LoraLoader(NetworkLoader[Fit]):
         )
 
 
-def _words(uses: Sequence[LoadedUse[Fit]]) -> Mapping[str, Tensor]:
-    return {word: vectors for one in uses for word, vectors in one.network.lora.embeddings.items()}
+def _words(uses: Sequence[LoadedUse[Fit]]) -> Mapping[str, BundledWord]:
+    loras = [one.network.lora for one in uses]
+    return {
+        word: (parts, lora.path.stem) for lora in loras for word, parts in lora.embeddings.items()
+    }
 
 
 def _application(network: Fit, use: NetworkUse) -> Application:
@@ -112,7 +114,8 @@ def _nbytes(weights: ChangedWeights) -> int:
 
 def _leftovers(use: NetworkUse, fitted: Fit) -> Diagnostic:
     """Says what of a file the model has no place for."""
-    names = [*fitted.unmatched, *fitted.lora.ignored]
+    misfits = (f"{name} ({why})" if why else name for name, why in fitted.unmatched.items())
+    names = [*misfits, *fitted.lora.ignored]
     whole = len(fitted.lora.modules) + len(fitted.lora.ignored)
     message = f"{len(names)} of the {whole} parts of LoRA {use.name!r} have no place in this model"
     return Diagnostic(

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.errors import IncompatibleNetworkError, NetworkFormatError
-from promptengine.networks.lora.delta import LoraModule, bias_delta, unshaped_delta, weight_delta
+from promptengine.networks.lora.algorithms.table import lacking
+from promptengine.networks.lora.delta import LoraModule, bias_delta, fault, inputs, weight_delta
 from promptengine.networks.lora.files import Lora
 from promptengine.networks.lora.keys import TEXT_PREFIXES, original_name
 from promptengine.undo import Changes, UndoLog
@@ -29,7 +30,6 @@ __all__ = [
 ]
 
 Part = Literal["unet", "text"]
-_MISSHAPEN: Final = (ValueError, RuntimeError, IndexError)
 _READS_TEXT: Final = ("attn2.to_k", "attn2.to_v")
 
 
@@ -65,12 +65,13 @@ class Fit:
     Attributes:
         lora: The file's content.
         modules: What it changes, and how.
-        unmatched: Modules that are not in the model, or that have another shape there.
+        unmatched: Modules that are not in the model, or do not fit its weights there, each with the reason;
+            an empty one where the model has no such module.
     """
 
     lora: Lora
     modules: tuple[tuple[Target, LoraModule], ...]
-    unmatched: tuple[str, ...]
+    unmatched: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,59 +148,46 @@ def fit_lora(lora: Lora, model: Mapping[str, Target]) -> Fit:
         NetworkFormatError: A module of the model gets tensors that no formula is known for.
     """
     modules: list[tuple[Target, LoraModule]] = []
-    unmatched: list[str] = []
+    unmatched: dict[str, str] = {}
     misshapen: list[tuple[Target, LoraModule]] = []
     for name, module in lora.modules.items():
         target = model.get(name)
         if target is None:
-            unmatched.append(name)
-        elif module.kind is None:
-            tensors = ", ".join(sorted(module.tensors))
-            message = f"{name}: a change of unknown kind ({tensors}); it is not applied"
-            raise NetworkFormatError(message, path=lora.path)
-        elif _fits(module, target.module):
-            modules.append((target, module))
-        else:
+            unmatched[name] = ""
+        elif module.algorithm is None:
+            raise NetworkFormatError(
+                f"{name}: {_unknown(module)}; it is not applied", path=lora.path
+            )
+        elif why := fault(module, cast("Tensor", target.module.weight)):
             misshapen.append((target, module))
-            unmatched.append(name)
+            unmatched[name] = why
+        else:
+            modules.append((target, module))
     for target, module in misshapen:
         if target.path.endswith(_READS_TEXT):
             _refuse_text_width(lora, target, module)
     if lora.modules and not modules:
+        reasons = [f"; of {name}, {why}" for name, why in unmatched.items() if why]
         raise IncompatibleNetworkError(
-            f"LoRA {lora.path.stem!r} does not fit: none of its {len(lora.modules)} modules is in this "
-            "model",
+            f"LoRA {lora.path.stem!r} does not fit: none of its {len(lora.modules)} modules has a place in "
+            f"this model{reasons[0] if reasons else ''}",
             found=(),
             needed=(),
         )
-    return Fit(lora, tuple(modules), tuple(unmatched))
+    return Fit(lora, tuple(modules), unmatched)
 
 
-def _fits(module: LoraModule, target: nn.Module) -> bool:
-    weight = cast("Tensor", target.weight).to("meta")
-    try:
-        weight_delta(_without_numbers(module), weight)
-        bias_delta(module, len(weight))
-    except _MISSHAPEN:
-        return False
-    return True
-
-
-def _without_numbers(module: LoraModule) -> LoraModule:
-    """A module of shapes without numbers, but for switches."""
-    tensors = {n: t if t.dtype == torch.bool else t.to("meta") for n, t in module.tensors.items()}
-    return LoraModule(module.kind, tensors, module.scale)
+def _unknown(module: LoraModule) -> str:
+    shapes = ", ".join(f"{tensor} {list(shape)}" for tensor, shape in sorted(module.shapes.items()))
+    needs = lacking(module.tensors)
+    return f"a change of unknown kind ({shapes})" + (f"; {needs}" if needs else "")
 
 
 def _refuse_text_width(lora: Lora, target: Target, module: LoraModule) -> None:
-    weight = cast("Tensor", target.module.weight).to("meta")
-    try:
-        delta = unshaped_delta(_without_numbers(module), weight)
-    except _MISSHAPEN:
+    weight = cast("Tensor", target.module.weight)
+    found, needed = inputs(module, weight), weight.shape[1]
+    if found is None or found == needed:
         return
-    if delta is None or delta.ndim < 2 or delta.shape[1] == weight.shape[1]:
-        return
-    found, needed = delta.shape[1], weight.shape[1]
     raise IncompatibleNetworkError(
         f"LoRA {lora.path.stem!r} does not fit: it was made for text of width {found}, and this model "
         f"reads text of width {needed}",
@@ -211,9 +199,8 @@ def _refuse_text_width(lora: Lora, target: Target, module: LoraModule) -> None:
 def merge(uses: Sequence[Application]) -> ChangedWeights:
     """Compute what weights become under some LoRAs, in their order, each upon the one before.
 
-    ``W += multiplier * scale * delta`` in float32, rounded once to the weight's dtype. Order matters
-    only where a delta depends on the weight (IA3). The model is not changed.
-
+    ``W += multiplier * change`` in float32, rounded once to the weight's dtype. Order matters only where a
+    change depends on the weight (IA3, GLoRA, OFT, BOFT, DoRA). The model is not changed.
     """
     by_module: dict[nn.Module, list[tuple[LoraModule, float, int | None]]] = {}
     for use in uses:

@@ -47,10 +47,8 @@ _RULES: Final = tuple(
             "a LoRA for Z-Image or Lumina",
         ),
         (r"^(?:lora_te3_|text_encoder_3\.)", "a LoRA for Stable Diffusion 3 or Flux"),
-        (r"\.(?:dora_scale|lora_magnitude_vector)\b", "DoRA"),
-        (r"\.boft_[Rs]\b", "BOFT"),
-        (r"\.(?:oft_blocks|oft_diag|oft_R|oft_r|oft_s)\b", "OFT"),
-        (r"\.(?:a[12]|b[12])\.weight$", "GLoRA"),
+        (r"\.boft_[Rs]\b", "BOFT in peft's form"),
+        (r"\.oft_[Rrs]\b", "OFT in peft's form"),
         (r"\.vera_lambda_[bd]\b", "VeRA"),
         (r"\.fourierft_spectrum\b", "FourierFT"),
         (r"\.lora_embedding_[AB]\b", "a LoRA of embeddings"),
@@ -59,7 +57,7 @@ _RULES: Final = tuple(
 
 
 def unsupported(names: Iterable[str]) -> str | None:
-    """Return what a network is called that cannot be applied, such as ``DoRA``, or None.
+    """Return what a network is called that cannot be applied, such as ``VeRA``, or None.
 
     Args:
         names: Of the tensors in its file.

@@ -35,6 +35,7 @@ class Embedding:
         sd_checkpoint: Hash of the checkpoint it was trained on, where the file says so.
         sd_checkpoint_name: That checkpoint's name.
         path: The file, where there is one of its own.
+        brought_by: Name of the file of another network that brings it, where it has none of its own.
 
     Raises:
         ValueError: On creation, for vectors that no text encoder can read; the text names the fault.
@@ -48,6 +49,7 @@ class Embedding:
     sd_checkpoint: str | None = None
     sd_checkpoint_name: str | None = None
     path: Path | None = None
+    brought_by: str | None = None
 
     def __post_init__(self) -> None:
         for part in self.parts:

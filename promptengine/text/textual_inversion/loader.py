@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -90,25 +90,27 @@ class EmbeddingCache:
 
 
 def with_bundled(
-    words: AvailableEmbeddings, bundled: Mapping[str, Tensor], widths: tuple[int, ...]
+    words: AvailableEmbeddings,
+    bundled: Mapping[str, tuple[Mapping[str, Tensor], str]],
+    widths: tuple[int, ...],
 ) -> AvailableEmbeddings:
-    """Add the words that LoRA files bring along; where a word has a file of its own, that one holds,
-    as in WebUI.
+    """Add the words that LoRA files bring along; where a word has a file of its own, that one holds, else
+    the last of those spelled alike, as in WebUI.
 
     Args:
         words: Of the folders, for a model of these widths.
-        bundled: Vectors ``[count, width]`` by word.
+        bundled: By word, its tensors by their names in layouts of embeddings, and the file's name.
         widths: Widths of the model's text encoders.
     """
     if not bundled:
         return words
-    more = [_bundled(word, vectors) for word, vectors in bundled.items()]
+    more = [_bundled(word, *found) for word, found in reversed([*bundled.items()])]
     return _sorted_out((*words.misfits, *words.table.embeddings, *more), widths)
 
 
-def _bundled(word: str, vectors: Tensor) -> Embedding | UnusableEmbedding:
+def _bundled(word: str, tensors: Mapping[str, Tensor], file: str) -> Embedding | UnusableEmbedding:
     try:
-        return embedding_from(word, {"emb_params": vectors})
+        return replace(embedding_from(word, {**tensors}), brought_by=file)
     except ValueError as failure:
         return UnusableEmbedding(word, None, str(failure))
 

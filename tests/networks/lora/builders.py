@@ -6,17 +6,50 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from promptengine.checkpoints.load import Checkpoint, open_checkpoint
+from promptengine.networks.lora.algorithms.table import ALGORITHMS
+from promptengine.networks.lora.delta import LoraModule, weight_delta
 from promptengine.networks.lora.merge import Target, targets
 from tests.conftest import CHECKPOINT, CONFIG
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape)))
+
+
+def numbers(tensor: Tensor) -> Array:
+    return tensor.double().numpy()
+
+
+def module_of(algorithm: str, tensors: Mapping[str, Tensor], scale: float = 1.0) -> LoraModule:
+    return LoraModule(ALGORITHMS[algorithm], tensors, scale)
+
+
+def delta_of(
+    algorithm: str,
+    tensors: Mapping[str, Tensor],
+    weight: Tensor,
+    *,
+    scale: float = 1.0,
+    ranks: int | None = None,
+) -> Array:
+    """The change of a weight at multiplier 1."""
+    found = weight_delta(module_of(algorithm, tensors, scale), weight, ranks=ranks)
+    assert found is not None
+    assert found.shape == weight.shape
+    assert found.dtype == torch.float32
+    return numbers(found)
+
+
+def close(ours: Array, reference: Array) -> None:
+    np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-5)
 
 
 @cache

@@ -11,31 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from promptengine.networks.lora.delta import LoraModule, bias_delta, weight_delta
-from promptengine.networks.lora.types import ModuleKind
-from tests.networks.lora.builders import random
+from promptengine.networks.lora.delta import LoraModule, bias_delta, fault, inputs, weight_delta
+from tests.networks.lora.builders import Array, close, delta_of, module_of, numbers, random
 
 sizes = st.integers(1, 5)
 kernels = st.sampled_from([1, 2, 3])
-Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
-
-
-def delta_of(
-    kind: ModuleKind, tensors: dict[str, Tensor], weight: Tensor, **options: int | None
-) -> Array:
-    found = weight_delta(LoraModule(kind, tensors, 1.0), weight, **options)
-    assert found is not None
-    assert found.shape == weight.shape
-    assert found.dtype == torch.float32
-    return found.double().numpy()
-
-
-def numbers(tensor: Tensor) -> Array:
-    return tensor.double().numpy()
-
-
-def close(ours: Array, reference: Array) -> None:
-    np.testing.assert_allclose(ours, reference, rtol=1e-4, atol=1e-5)
 
 
 @settings(deadline=None)
@@ -175,15 +155,15 @@ def test_full_differences_and_norms_are_what_the_file_holds(out: int, into: int)
     assert torch.equal(torch.from_numpy(delta_of("norm", norm, torch.zeros(out))).float(), bias)
     for kind, tensors, expected in (("full", full, bias), ("norm", norm, bias * 2)):
         # Scale is for weights only.
-        found = bias_delta(LoraModule(kind, tensors, 99.0), out)  # type: ignore[arg-type]
+        found = bias_delta(module_of(kind, tensors, 99.0), out)
         assert found is not None and torch.equal(found, expected)
-    assert weight_delta(LoraModule("full", {"diff_b": bias}, 1.0), torch.zeros(out, into)) is None
-    assert bias_delta(LoraModule("full", {"diff": diff}, 1.0), out) is None
+    assert weight_delta(module_of("full", {"diff_b": bias}), torch.zeros(out, into)) is None
+    assert bias_delta(module_of("full", {"diff": diff}), out) is None
 
 
 def test_sums_are_float32_whatever_the_file_holds() -> None:
     up, down = random(6, 3).half(), random(3, 5, seed=1).half()
-    module = LoraModule("LoRA", {"lora_up.weight": up, "lora_down.weight": down}, 0.5)
+    module = module_of("LoRA", {"lora_up.weight": up, "lora_down.weight": down}, 0.5)
     found = weight_delta(module, torch.zeros(6, 5, dtype=torch.float16))
     assert found is not None
     assert torch.equal(found, up.float() @ down.float() * 0.5)
@@ -191,7 +171,7 @@ def test_sums_are_float32_whatever_the_file_holds() -> None:
 
 def test_the_first_layer_of_an_inpainting_model_is_changed_where_it_reads_latents() -> None:
     up, down = random(8, 2, 1, 1), random(2, 4, 3, 3)
-    module = LoraModule("LoRA", {"lora_up.weight": up, "lora_down.weight": down}, 1.0)
+    module = module_of("LoRA", {"lora_up.weight": up, "lora_down.weight": down})
     narrow, wide = (
         weight_delta(module, torch.zeros(8, 4, 3, 3)),
         weight_delta(module, torch.zeros(8, 9, 3, 3)),
@@ -199,6 +179,83 @@ def test_the_first_layer_of_an_inpainting_model_is_changed_where_it_reads_latent
     assert narrow is not None and wide is not None
     assert torch.equal(wide[:, :4], narrow)
     assert not wide[:, 4:].any()
+
+
+def test_a_bias_of_the_weight_is_added_before_the_scale() -> None:
+    up, down, bias = random(4, 2), random(2, 6), random(24, seed=5)
+    tensors = {"lora_up.weight": up, "lora_down.weight": down, "bias": bias}
+    expected = (numbers(up @ down) + numbers(bias).reshape(4, 6)) * 0.25
+    close(delta_of("LoRA", tensors, torch.zeros(4, 6), scale=0.25), expected)
+    why = fault(module_of("LoRA", tensors | {"bias": random(4)}), torch.zeros(4, 6))
+    assert why == "its bias is [4], and the change is [4, 6]"
+
+
+def decomposed(weight: Array, change: Array, magnitudes: Array, axis: int) -> Array:
+    """DoRA's new weight: each row or column of ``weight + change`` gets a length."""
+    rows = np.moveaxis(weight + change, axis, 0)
+    given = [
+        row * length / np.sqrt((row**2).sum()) for row, length in zip(rows, magnitudes, strict=True)
+    ]
+    return np.moveaxis(np.array(given), 0, axis)
+
+
+@settings(deadline=None)
+@given(
+    out=sizes,
+    into=sizes,
+    kernel=st.sampled_from([0, 1, 3]),
+    axis=st.sampled_from([0, 1]),
+    algorithm=st.sampled_from(["LoRA", "full", "IA3"]),
+    scale=st.sampled_from([1.0, 0.5]),
+)
+def test_dora_gives_columns_or_rows_their_length(
+    *, out: int, into: int, kernel: int, axis: int, algorithm: str, scale: float
+) -> None:
+    weight = random(out, into, *[kernel] * (2 if kernel else 0), seed=3)
+    change = random(*weight.shape, seed=4)
+    magnitudes = random(weight.shape[axis], seed=5)
+    tensors = {
+        "LoRA": {"lora_up.weight": torch.eye(out), "lora_down.weight": change},
+        "full": {"diff": change},
+        "IA3": {"weight": random(out, seed=6), "on_input": torch.tensor(False)},
+    }[algorithm]
+    if algorithm == "IA3":
+        change = weight * tensors["weight"].reshape(-1, *[1] * (weight.ndim - 1))
+    expected = decomposed(numbers(weight), numbers(change) * scale, numbers(magnitudes), axis)
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    tensors["dora_scale"] = magnitudes.reshape(shape)
+    found = delta_of(algorithm, tensors, weight, scale=scale)
+    close(found, expected - numbers(weight))
+
+
+def test_pefts_magnitudes_are_those_of_outputs() -> None:
+    weight, change, magnitudes = random(4, 4, seed=1), random(4, 4, seed=2), random(4, seed=3)
+    tensors = {"diff": change, "lora_magnitude_vector": magnitudes}
+    expected = decomposed(numbers(weight), numbers(change), numbers(magnitudes), 0)
+    close(delta_of("full", tensors, weight), expected - numbers(weight))
+
+
+def test_what_has_no_length_stays_nothing_under_dora() -> None:
+    weight = random(4, 3)
+    weight[:, 1] = 0
+    tensors = {"diff": torch.zeros(4, 3), "dora_scale": torch.tensor([[2.0, 3e4, 5.0]])}
+    new = delta_of("full", tensors, weight) + numbers(weight)
+    close(np.sqrt((new**2).sum(axis=0)), np.array([2.0, 0.0, 5.0]))
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 1), (1,), (4,), (1, 5), (2, 3), (1, 1, 6), ()])
+def test_magnitudes_of_another_shape_are_named(shape: tuple[int, ...]) -> None:
+    module = module_of("full", {"diff": random(5, 6), "dora_scale": torch.ones(shape)})
+    why = fault(module, torch.zeros(5, 6))
+    assert why is not None
+    assert why.startswith(f"its dora_scale is {list(shape)}; it must be one number for each of 6")
+
+
+def test_a_norm_layer_has_no_magnitudes() -> None:
+    module = module_of("norm", {"w_norm": random(5), "dora_scale": torch.ones(1, 5)})
+    why = fault(module, torch.zeros(5))
+    assert why == "its dora_scale is for matrices, and the model's weight is [5]"
 
 
 @pytest.mark.parametrize(
@@ -223,8 +280,18 @@ def test_the_first_layer_of_an_inpainting_model_is_changed_where_it_reads_latent
     ],
 )
 def test_what_does_not_fit_is_told_without_computing(
-    kind: ModuleKind, tensors: dict[str, tuple[int, ...]], shape: tuple[int, ...]
+    kind: str, tensors: dict[str, tuple[int, ...]], shape: tuple[int, ...]
 ) -> None:
     on_meta = {name: torch.empty(size, device="meta") for name, size in tensors.items()}
+    weight = torch.empty(shape, device="meta")
+    why = fault(module_of(kind, on_meta), weight)
+    assert why is not None and "\n" not in why
     with pytest.raises((ValueError, RuntimeError, IndexError)):
-        weight_delta(LoraModule(kind, on_meta, 1.0), torch.empty(shape, device="meta"))
+        weight_delta(module_of(kind, on_meta), weight)
+
+
+def test_how_many_inputs_a_change_is_for_is_told_of_what_does_not_fit() -> None:
+    module = module_of("LoRA", {"lora_up.weight": random(4, 2), "lora_down.weight": random(2, 7)})
+    assert fault(module, torch.zeros(4, 5)) == "it is [4, 7], and the model's is [4, 5]"
+    assert inputs(module, torch.zeros(4, 5)) == 7
+    assert inputs(LoraModule(None, {"x": random(4, 2)}, 1.0), torch.zeros(4, 5)) is None

@@ -132,8 +132,16 @@ def test_embeddings_come_along_by_their_word(tmp_path: Path) -> None:
     lora = load_lora(write_lora(tmp_path / "a.safetensors", tensors))
     assert lora.modules == {}
     assert lora.ignored == ("bundle_emb.other.step",)
-    assert torch.equal(lora.embeddings["word"], vectors)
-    assert torch.equal(lora.embeddings["other"], vectors[:1])
+    assert torch.equal(lora.embeddings["word"]["emb_params"], vectors)
+    assert torch.equal(lora.embeddings["other"]["emb_params"], vectors[0])
+
+
+def test_embeddings_for_two_encoders_come_along_too(tmp_path: Path) -> None:
+    both = {"clip_l": random(2, 48), "clip_g": random(2, 64)}
+    tensors = {f"bundle_emb.word.{name}": tensor for name, tensor in both.items()}
+    lora = load_lora(write_lora(tmp_path / "a.safetensors", tensors))
+    assert lora.embeddings["word"].keys() == both.keys()
+    assert all(torch.equal(lora.embeddings["word"][name], both[name]) for name in both)
 
 
 def test_what_means_nothing_is_listed(tmp_path: Path) -> None:
@@ -218,9 +226,9 @@ def test_weights_that_were_trained_whole_are_told_apart(tmp_path: Path) -> None:
 
 
 OTHERS = {
-    "DoRA": (f"{KOHYA}.dora_scale", f"{PEFT}.lora_magnitude_vector", f"{KOHYA}.alpha"),
-    "OFT": (f"{KOHYA}.oft_blocks", f"{KOHYA}.oft_diag", f"{PEFT}.oft_R.weight"),
-    "GLoRA": (f"{KOHYA}.a1.weight", f"{KOHYA}.b2.weight"),
+    "BOFT in peft's form": (f"{PEFT}.boft_R", f"{PEFT}.boft_s"),
+    "OFT in peft's form": (f"{PEFT}.oft_R.weight", f"{PEFT}.oft_r"),
+    "VeRA": (f"{PEFT}.vera_lambda_b",),
     "a LoRA for Flux": (
         "lora_unet_double_blocks_0_img_attn_proj.lora_down.weight",
         "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight",
@@ -271,9 +279,27 @@ def test_the_names_of_supported_modules_are_taken_for_nothing_else() -> None:
             {"encoder.conv_in.weight": torch.zeros(1), "decoder.conv_in.weight": torch.zeros(1)},
             "vae",
         ),
-        (plain(KOHYA, 6, 5) | {f"{KOHYA}.alpha": torch.zeros(2)}, "no single number"),
+        (plain(KOHYA, 6, 5) | {f"{KOHYA}.alpha": torch.zeros(2)}, "must be a single number"),
+        (plain(KOHYA, 6, 5) | {f"{KOHYA}.alpha": torch.tensor(float("nan"))}, "'alpha' holds NaN"),
+        (plain(KOHYA, 6, 5) | {f"{KOHYA}.scale": torch.zeros(1, 2)}, r"not \[1, 2\]"),
+        (
+            {f"{KOHYA}.oft_blocks": torch.tensor([[[1.0, float("inf")], [0, 0]]])},
+            f"{MODULE}: 'oft_blocks' holds NaN or infinity",
+        ),
+        (
+            plain(KOHYA, 6, 5) | {f"{KOHYA}.dora_scale": torch.full((1, 5), float("nan")).half()},
+            "'dora_scale' holds NaN or infinity",
+        ),
+        (
+            {f"{KOHYA}.diff": torch.tensor([[1.0, -1e30]])},
+            r"'diff' holds numbers up to 1e\+30; it must hold none beyond 65504",
+        ),
         (plain(KOHYA, 6, 5) | {f"{KOHYA}.x": torch.zeros(2, dtype=torch.complex64)}, "complex64"),
         ({"bundle_emb.word.emb_params": torch.zeros(3, dtype=torch.int64)}, "no LoRA"),
+        (
+            {"bundle_emb.word.emb_params": torch.full((1, 3), float("inf"))},
+            "bundle_emb.word: 'emb_params' holds NaN or infinity",
+        ),
     ],
 )
 def test_files_that_are_no_lora_say_why(

@@ -41,6 +41,37 @@ LAYER = "encoder.layers.3"
             "transformer_2_text_model_encoder_layers_3_mlp_fc1",
             "alpha",
         ),
+        # peft's names behind kohya's prefixes, and kohya's OFT, by original paths only
+        (
+            "lora_unet_mid_block_attentions_0_proj_in.lora_A.weight",
+            "diffusion_model_middle_block_1_proj_in",
+            "lora_down.weight",
+        ),
+        (
+            "lora_te_text_model_encoder_layers_3_mlp_fc1.lora_B.weight",
+            f"{TEXT}_mlp_fc1",
+            "lora_up.weight",
+        ),
+        (
+            "oft_unet_input_blocks_1_1_proj_in.oft_blocks",
+            "diffusion_model_input_blocks_1_1_proj_in",
+            "oft_blocks",
+        ),
+        (
+            "oft_unet_mid_block_attentions_0_proj_in.alpha",
+            "diffusion_model_mid_block_attentions_0_proj_in",
+            "alpha",
+        ),
+        (
+            f"unet.{ATTENTION}.to_q.lora_magnitude_vector",
+            f"{UNET}_to_q",
+            "lora_magnitude_vector",
+        ),
+        (
+            f"base_model.model.{ATTENTION}.to_q.lora_magnitude_vector.default.weight",
+            f"{UNET}_to_q",
+            "lora_magnitude_vector",
+        ),
         # peft's own
         (f"base_model.model.{ATTENTION}.to_q.lora_A.weight", f"{UNET}_to_q", "lora_down.weight"),
         (

@@ -69,6 +69,43 @@ def test_weights_change_within_the_block_only(tmp_path: Path) -> None:
     assert same(before, weights())
 
 
+BLOCKS = {"oft_blocks": random(16, 8, 8), "alpha": torch.tensor(0.05)}
+EVERY_KIND: dict[str, dict[str, Tensor]] = {
+    "LoRA": {"lora_up.weight": random(128, 2), "lora_down.weight": random(2, 128)},
+    "peft": {"lora_B.weight": random(128, 2), "lora_A.weight": random(2, 128)},
+    "LoHa": {f"hada_w{n}_{x}": random(*((128, 2), (2, 128))[x == "b"]) for n in "12" for x in "ab"},
+    "LoKr": {"lokr_w1": random(4, 4), "lokr_w2_a": random(32, 2), "lokr_w2_b": random(2, 32)},
+    "IA3": {"weight": random(128), "on_input": torch.tensor(True)},
+    "full": {"diff": random(128, 128), "diff_b": random(128)},
+    "GLoRA": {
+        **{"a1.weight": random(2, 128), "a2.weight": random(128, 2), "alpha": torch.tensor(1.0)},
+        **{"b1.weight": random(2, 128), "b2.weight": random(128, 2)},
+    },
+    "OFT": BLOCKS,
+    "old OFT": {"oft_diag": random(16, 8, 8)},
+    "BOFT": BLOCKS | {"oft_blocks": random(3, 16, 8, 8), "rescale": random(128, 1)},
+}
+
+
+@pytest.mark.parametrize("extra", ["", "dora_scale", "bias"])
+@pytest.mark.parametrize("kind", EVERY_KIND)
+def test_every_kind_is_taken_out_bit_for_bit(tmp_path: Path, kind: str, extra: str) -> None:
+    tensors = dict(EVERY_KIND[kind])
+    if extra:
+        tensors[extra] = random(*((1, 128) if extra == "dora_scale" else (128, 128)), seed=3)
+    use = Application(fitted(tmp_path, {f"{MIDDLE}.{name}": t for name, t in tensors.items()}))
+    module = module_at(MIDDLE_PATH)
+    before, data = weights(), module.weight.data
+    first, second = merge([use, use]), merge([use, use])
+    assert same(before, weights())
+    assert all(torch.equal(first[slot], second[slot]) for slot in first)
+    with exchange_weights(first):
+        assert not torch.equal(module.weight, data)
+        assert module.weight.isfinite().all()
+    assert module.weight.data_ptr() == data.data_ptr()
+    assert same(before, weights())
+
+
 def test_multipliers_are_for_their_part_and_uses_add_up(tmp_path: Path) -> None:
     lora = fitted(tmp_path, plain(MIDDLE, 128, 128) | plain(TEXT, 192, 48))
     merged = merge([Application(lora, text=0.5, unet=-0.25), Application(lora, text=0, unet=1.0)])
@@ -169,8 +206,11 @@ def test_loras_for_other_models_misfit(
 
 def test_changes_of_unknown_kind_are_refused_where_they_would_act(tmp_path: Path) -> None:
     unknown = {f"{MIDDLE}.mystery": random(2, 2)}
-    with pytest.raises(NetworkFormatError, match=r"unknown kind \(mystery\)"):
+    with pytest.raises(NetworkFormatError, match=r"unknown kind \(mystery \[2, 2\]\)"):
         fitted(tmp_path, unknown)
+    alone = {name: tensor for name, tensor in plain(MIDDLE, 128, 128).items() if "up" in name}
+    with pytest.raises(NetworkFormatError, match=r"LoRA needs lora_down\.weight too; it is not"):
+        fitted(tmp_path, alone)
     elsewhere = plain(MIDDLE, 128, 128) | {"lora_unet_nowhere.mystery": random(2, 2)}
     assert len(fitted(tmp_path, elsewhere).modules) == 1
 
@@ -178,6 +218,8 @@ def test_changes_of_unknown_kind_are_refused_where_they_would_act(tmp_path: Path
 NAMES = sorted(
     {
         *("lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha", "scale", "dora_scale"),
+        *("bias", "oft_blocks", "oft_diag", "rescale", "lora_A.weight", "lora_B.weight"),
+        *(f"{letter}{number}.weight" for letter in "ab" for number in "12"),
         *(f"hada_{w}" for w in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
         *(f"lokr_{w}" for w in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
         *("weight", "on_input", "diff", "diff_b", "w_norm", "b_norm", "x"),
@@ -191,7 +233,10 @@ TARGETS = [
     "unet.conv_out",
 ]
 shapes = st.lists(st.sampled_from([0, 1, 2, 3, 32]), max_size=3).map(tuple) | st.sampled_from(
-    [(128, 2), (2, 128), (128, 128), (2, 2, 3, 3), (32, 4, 3, 3), (128,)]
+    [
+        *[(128, 2), (2, 128), (128, 128), (2, 2, 3, 3), (32, 4, 3, 3), (128,)],
+        *[(1, 128), (128, 1), (32, 4, 4), (2, 32, 4, 4)],
+    ]
 )
 
 

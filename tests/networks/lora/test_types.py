@@ -2,51 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from promptengine.networks.lora.types import module_kind, module_rank, summarize, unused_tensors
-
-
-@pytest.mark.parametrize(
-    ("names", "kind"),
-    [
-        ({"lora_up.weight", "lora_down.weight"}, "LoRA"),
-        ({"lora_up.weight"}, None),
-        ({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}, "LoHa"),
-        ({"hada_w1_a", "hada_w1_b", "hada_w2_a"}, None),
-        ({"lokr_w1", "lokr_w2_a", "lokr_w2_b"}, "LoKr"),
-        ({"lokr_w1_a", "lokr_w1_b", "lokr_w2"}, "LoKr"),
-        ({"lokr_w1"}, None),
-        ({"weight", "on_input"}, "IA3"),
-        ({"weight"}, None),
-        ({"diff"}, "full"),
-        ({"diff_b"}, "full"),
-        ({"w_norm", "b_norm"}, "norm"),
-        ({"oft_blocks", "alpha"}, None),
-    ],
-)
-def test_kinds(names: set[str], kind: str | None) -> None:
-    assert module_kind(names) == kind
-    if kind:
-        assert unused_tensors(kind, {*names, "alpha", "mask"}) == {"mask"}  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(
-    ("shapes", "rank"),
-    [
-        ({"lora_up.weight": (9, 4), "lora_down.weight": (4, 7)}, 4),
-        ({"lora_up.weight": (9, 4), "lora_down.weight": ()}, None),
-        ({"hada_w1_a": (9, 3), "hada_w1_b": (3, 7), "hada_w2_a": (9, 5), "hada_w2_b": (5, 7)}, 3),
-        ({"lokr_w1_a": (3, 2), "lokr_w1_b": (2, 3), "lokr_w2_a": (3, 5), "lokr_w2_b": (5, 3)}, 5),
-        ({"lokr_w1_a": (3, 2), "lokr_w1_b": (2, 3), "lokr_w2": (3, 3)}, 2),
-        ({"lokr_w1": (3, 3), "lokr_w2": (3, 3)}, None),
-        ({"diff": (3, 3)}, None),
-    ],
-)
-def test_ranks(shapes: dict[str, tuple[int, ...]], rank: int | None) -> None:
-    kind = module_kind(shapes)
-    assert kind is not None
-    assert module_rank(kind, shapes) == rank
+from promptengine.networks.lora.types import summarize, whole_tensors
 
 
 def lora(name: str, rank: int, into: int) -> dict[str, tuple[int, ...]]:
@@ -69,6 +25,28 @@ def test_a_summary_counts_modules_by_part_kind_and_rank() -> None:
     assert found.base_model == "Stable Diffusion 1"
     assert found.words == ("word",)
     assert found.foreign == ()
+
+
+def test_a_summary_names_every_algorithm() -> None:
+    block = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to"
+    found = summarize(
+        lora(f"{block}_k", 4, 320)
+        | {f"{block}_k.dora_scale": (1, 320), f"{block}_k.bias": (320, 320)}
+        | {f"{block}_q.oft_blocks": (8, 40, 40), f"{block}_v.oft_blocks": (3, 8, 40, 40)}
+        | {f"{block}_out_0.{name}.weight": (4, 320) for name in ("a1", "a2", "b1", "b2")}
+        | {f"{block}_out_0.alpha": ()}
+    )
+    assert found.lines() == ("UNet: 4 modules, LoRA (DoRA) of rank 4, OFT, BOFT, GLoRA of rank 4",)
+    assert (found.misfit, found.whole, found.foreign) == (None, 0, ())
+
+
+def test_a_bias_is_a_part_of_kohyas_changes_and_a_weight_of_its_own_in_pefts() -> None:
+    names = {"lora_up.weight", "lora_down.weight", "bias"}
+    assert whole_tensors(names, kohya=True) == set()
+    assert whole_tensors(names, kohya=False) == {"bias"}
+    assert whole_tensors({"bias", "alpha"}, kohya=True) == {"bias"}
+    assert whole_tensors({"weight", "bias"}, kohya=True) == {"weight", "bias"}
+    assert whole_tensors({"weight", "on_input", "bias"}, kohya=True) == set()
 
 
 def test_metadata_say_what_a_lora_was_made_for_before_its_widths() -> None:

@@ -125,19 +125,35 @@ def test_words_that_a_lora_brings_go_behind_those_of_files(
     save(tmp_path / "embeddings" / "ink.safetensors")
     words = cache.words((48,))
     assert with_bundled(words, {}, (48,)) is words
-    bundled = {
+    brought = {
         "bundled": vectors(2, 48).half(),
         "Ink": vectors(5, 48),
         "wide": vectors(2, 64),
         "many": vectors(76, 48),
     }
+    bundled = {word: ({"emb_params": tensor}, "sea") for word, tensor in brought.items()}
     found = with_bundled(words, bundled, (48,))
     assert names(found) == ["ink", "bundled"]
     assert set(reasons(found)) == {"Ink", "wide", "many"}
     assert str(tmp_path / "embeddings" / "ink.safetensors") in reasons(found)["Ink"]
     match = found.table.find("BUNDLED")
     assert match is not None and match.vectors.dtype == torch.float32 and match.digest is None
+    assert match.brought_by == "sea"
     assert names(words) == ["ink"]
+
+
+def test_the_last_of_words_that_are_spelled_alike_holds(cache: EmbeddingCache) -> None:
+    first, last = vectors(2, 48), vectors(3, 48)
+    bundled = {"ink": ({"emb_params": first}, "one"), "Ink": ({"emb_params": last}, "two")}
+    match = with_bundled(cache.words((48,)), bundled, (48,)).table.find("ink")
+    assert match is not None and (match.count, match.brought_by) == (3, "two")
+
+
+def test_a_lora_brings_words_for_both_encoders_of_sdxl(cache: EmbeddingCache) -> None:
+    both = {"clip_l": vectors(2, 48), "clip_g": vectors(2, 64)}
+    widths = (48, 64)
+    match = with_bundled(cache.words(widths), {"ink": (both, "sea")}, widths).table.find("ink")
+    assert match is not None and match.widths == widths
 
 
 @pytest.fixture(scope="module")
