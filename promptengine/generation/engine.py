@@ -40,6 +40,7 @@ from promptengine.generation.prepare import PreparedRequest, prepare_request, sh
 from promptengine.generation.run_async import run_cancellable
 from promptengine.generation.sample import sample_batch
 from promptengine.generation.timing import StageTimer
+from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.interrupt import Interrupt
 from promptengine.networks.load import NetworkCache
 from promptengine.prompt import Diagnostic
@@ -85,7 +86,7 @@ class Engine:
         # What others hold too they may change, so nothing that was made of it can be kept.
         texts = encoding_cache(room=0) if shared else encoding_cache()
         self._context: EngineContext | None = EngineContext(
-            checkpoint, registry, networks, words, texts, device
+            checkpoint, registry, networks, words, texts, UpscalerCache(registry, device), device
         )
         room = None if compiled or shared else free_bytes(device)
         self._packed = pack_conv_weights(checkpoint.unet, room=room)

@@ -40,7 +40,7 @@ __all__ = [
     "with_suffix",
 ]
 
-Kind = Literal["hypernet", "lora", "checkpoint", "vae", "embedding"]
+Kind = Literal["hypernet", "lora", "checkpoint", "vae", "embedding", "upscaler"]
 """What a file is. ``hypernet`` and ``lora`` are also the words that open a tag."""
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -51,6 +51,7 @@ _SUFFIXES: Final[Mapping[Kind, tuple[str, ...]]] = {
     "checkpoint": (".ckpt", ".safetensors"),
     "vae": (".pt", ".ckpt", ".safetensors"),
     "embedding": (".pt", ".safetensors", ".bin", ".png", ".webp"),
+    "upscaler": (".pth", ".pt", ".safetensors"),
 }
 _IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif")
 _DIFFUSERS_INDEX: Final = "model_index.json"
