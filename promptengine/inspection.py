@@ -83,7 +83,8 @@ class FileReport:
         layers: Of a hypernetwork its layers by width, such as ``768: Linear 768→1536, …``; key and
             value network have the same. Of a LoRA its modules by part of the model, such as ``UNet:
             192 modules, LoRA of rank 8``.
-        family: Of a checkpoint, such as ``SDXL`` or ``SD1 for inpainting``, else empty.
+        family: Of a checkpoint, such as ``SDXL`` or ``SD1 for inpainting``; of an upscaler its architecture
+            and factor, such as ``ESRGAN, 4 times as large``; else empty.
         prediction: What a checkpoint's UNet predicts, ``epsilon`` or ``v``, else empty.
         vae: Of a checkpoint, whether it holds a VAE or which lies beside it, else empty.
         vectors: Of an embedding, such as ``3 of width 768``, else empty.
@@ -127,8 +128,8 @@ class FileReport:
 
 
 def inspect_file(path: Path) -> FileReport:
-    """Looks at a checkpoint, hypernetwork, LoRA, embedding (also one in an image), VAE or optimizer
-    state.
+    """Looks at a checkpoint, hypernetwork, LoRA, embedding (also one in an image), VAE, upscaler or
+    optimizer state.
 
     An unsafe file gives a report that says so; nothing it asks for is run or imported.
 
@@ -202,6 +203,8 @@ def _describe(
             report = _describe_checkpoint(report, shapes, metadata)
         case "vae":
             report = _describe_vae(report, shapes)
+        case "upscaler":
+            report = _describe_upscaler(report, shapes)
         case _:
             reason = stranger(shapes) if report.kind == "unknown" else None
             notes = [] if reason is None else [f"it cannot be used: {reason}"]
@@ -220,6 +223,19 @@ def _describe_vae(report: FileReport, shapes: Mapping[str, tuple[int, ...]]) -> 
     else:
         notes = _left_aside(left)
     return dataclasses.replace(report, notes=(*report.notes, *notes))
+
+
+def _describe_upscaler(report: FileReport, shapes: Mapping[str, tuple[int, ...]]) -> FileReport:
+    from promptengine.super_resolution.files import plan_upscaler, without_wrapper
+
+    try:
+        found = plan_upscaler(without_wrapper(shapes))
+    except ValueError as failure:
+        notes = (*report.notes, f"it cannot be used: {failure}")
+        return dataclasses.replace(report, notes=notes)
+    assert found is not None, "or the file would be of another kind"
+    architecture, plan = found
+    return dataclasses.replace(report, family=f"{architecture.name}, {plan.scale} times as large")
 
 
 def _left_aside(names: Sequence[str]) -> list[str]:
@@ -309,12 +325,21 @@ def _kind(
     if STATE_KEY in metadata:
         return "optimizer state"
     kind = detect_kind(keys)
+    if kind == "unknown" and _is_upscaler(tensors):
+        return "upscaler"
     if kind == "unknown" and len(keys) == len(tensors) == 1 and set(keys) == set(tensors):
         # diffusers names the one tensor of an embedding by its word, which may be any.
         (only,) = tensors.values()
         rows = 1 if only.ndim == 1 else len(only) if only.ndim == 2 else 0
         return "embedding" if 1 <= rows <= MOST_VECTORS else "unknown"
     return kind
+
+
+def _is_upscaler(tensors: Mapping[str, Tensor]) -> bool:
+    from promptengine.super_resolution.files import find_architecture, without_wrapper
+
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    return find_architecture(without_wrapper(shapes)) is not None
 
 
 def _describe_embedding(report: FileReport) -> FileReport:

@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"prompt", "files", "accel"},
     {"registry", "families"},
     {"request"},
-    {"text", "networks", "sampling", "infotext"},
+    {"text", "networks", "sampling", "infotext", "super_resolution"},
     {"checkpoints", "inspection"},
     {"images"},
     {"choices"},

@@ -110,9 +110,11 @@ def latent_upscalers() -> list[str]:
     return [name for name, one in UPSCALERS.items() if isinstance(one, LatentUpscaler)]
 
 
-def is_known_upscaler(name: str, registry: Registry) -> bool:
-    """Whether there is an upscaler of a name, of images or latents, in a file or not."""
-    return name in UPSCALERS or registry.find("upscaler", name) is not None
+def is_known_upscaler(name: str, registry: Registry | None) -> bool:
+    """Whether there is an upscaler of a name, of images or latents, in a registry's file or not."""
+    return name in UPSCALERS or (
+        registry is not None and registry.find("upscaler", name) is not None
+    )
 
 
 def find_upscaler(name: str, *, field: str = "upscaler") -> Upscaler:

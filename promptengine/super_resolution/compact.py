@@ -24,6 +24,7 @@ from promptengine.super_resolution.architecture import (
 __all__ = ["COMPACT", "CompactNet"]
 
 _MOST_CHANNELS: Final = 1024
+_MOST_LAYERS: Final = 512
 
 
 class CompactNet(nn.Module):
@@ -61,7 +62,8 @@ def _plan(shapes: Shapes) -> NetworkPlan:
         raise ValueError(f"its 'body.0.weight' reads {channels} channels; images here have 3")
     places = sorted({int(part) for name in shapes if (part := name.split(".")[1]).isdecimal()})
     last = places[-1]
-    if places != list(range(last + 1)) or last % 2:
+    require_at_most("layers", last, _MOST_LAYERS)
+    if len(places) != last + 1 or last % 2:
         raise ValueError("its layers are not convolutions and PReLUs in turn")
     require_at_most("channels", features, _MOST_CHANNELS)
     scale = pixel_factor(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,16 @@ from promptengine.super_resolution.padding import pad_to_multiple
 from promptengine.super_resolution.rrdb import RRDB
 from promptengine.super_resolution.swinir import SWINIR
 
-__all__ = ["ARCHITECTURES", "UpscalerNetwork", "find_architecture", "load_upscaler", "without_wrapper"]
+__all__ = [
+    "ARCHITECTURES",
+    "UpscalerNetwork",
+    "find_architecture",
+    "load_upscaler",
+    "plan_upscaler",
+    "without_wrapper",
+]
+
+T = TypeVar("T")
 
 ARCHITECTURES: Final[Sequence[Architecture]] = (RRDB, COMPACT, SWINIR)
 """Every architecture that is read, the first that detects its own wins."""
@@ -33,6 +42,7 @@ _WRAPPERS: Final = ("params_ema", "params-ema", "params", "model", "net", "state
 
 _PARALLEL: Final = "module."
 _UNREAD: Final = 3
+_LONGEST_NAME: Final = 80
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,17 +101,16 @@ def load_upscaler(path: Path, device: torch.device | str = "cpu") -> UpscalerNet
     """
     weights = _read(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    architecture = find_architecture(shapes)
-    if architecture is None:
-        known = ", ".join(one.name for one in ARCHITECTURES)
-        raise UnsupportedNetworkError(
-            f"an upscaler whose architecture is none of {known}", path=path
-        )
     try:
-        plan = architecture.plan(shapes)
+        found = plan_upscaler(shapes)
+        if found is None:
+            known = ", ".join(one.name for one in ARCHITECTURES)
+            noun = f"an upscaler whose architecture is none of {known}"
+            raise UnsupportedNetworkError(noun, path=path)
+        architecture, plan = found
         module = _filled(plan, weights).eval().requires_grad_(False).to(device)
     except ValueError as failure:
-        message = f"no {architecture.name} network that can be used: {failure}"
+        message = f"no upscaler that can be used: {failure}"
         raise NetworkFormatError(message, path=path) from None
     return UpscalerNetwork(
         path=path,
@@ -115,63 +124,94 @@ def load_upscaler(path: Path, device: torch.device | str = "cpu") -> UpscalerNet
     )
 
 
+def plan_upscaler(shapes: Shapes) -> tuple[Architecture, NetworkPlan] | None:
+    """Tell what a network is from the names and shapes of its weights; None for one that is no upscaler.
+
+    Raises:
+        ValueError: It is one that cannot be built; says why.
+    """
+    architecture = find_architecture(shapes)
+    if architecture is None:
+        return None
+    plan = architecture.plan(shapes)
+    wanted = {name: tuple(tensor.shape) for name, tensor in _empty(plan).state_dict().items()}
+    if missing := [name for name in wanted if name not in plan.names]:
+        raise ValueError(f"it lacks {_listed(missing)}")
+    if unread := [there for name, there in plan.names.items() if name not in wanted]:
+        raise ValueError(f"it holds {_listed(unread)}, which no {architecture.name} network has")
+    for name, shape in wanted.items():
+        there = plan.names[name]
+        if shapes[there] != shape:
+            found = f"{list(shapes[there])} where {list(shape)} belongs"
+            raise ValueError(f"its {there!r} has the shape {found}")
+    return architecture, plan
+
+
 def find_architecture(shapes: Shapes) -> Architecture | None:
     """Tell the architecture of a network from the names and shapes of its weights; None for others."""
     return next((one for one in ARCHITECTURES if one.detect(shapes)), None)
 
 
-def without_wrapper(content: Mapping[object, object]) -> dict[str, Tensor]:
-    """The weights in what a file holds, without what training programs lay around them.
+def without_wrapper(shapes: Shapes) -> Shapes:
+    """The shapes of an upscaler's weights by their bare names, where they are those of one.
 
     Args:
-        content: The outermost dictionary.
+        shapes: By names that may begin with what a training program laid around the weights, such as
+            ``params_ema.``.
     """
+    inside = [
+        {name.removeprefix(f"{wrapper}."): shape for name, shape in shapes.items()
+         if name.startswith(f"{wrapper}.")}
+        for wrapper in _WRAPPERS
+    ]
+    bare = [*(_without_parallel(one) for one in (shapes, *inside))]
+    return next((one for one in bare if find_architecture(one) is not None), shapes)
+
+
+def _unwrapped(content: Mapping[object, object]) -> dict[str, Tensor]:
+    """The weights in what a file holds, without what training programs lay around them."""
     for wrapper in _WRAPPERS:
         inner = content.get(wrapper)
         if isinstance(inner, dict):
             content = cast("dict[object, object]", inner)
             break
-    weights = {
-        key: value
-        for key, value in content.items()
-        if isinstance(key, str) and is_plain_tensor(value)
-    }
+    return _without_parallel(
+        {
+            key: value
+            for key, value in content.items()
+            if isinstance(key, str) and is_plain_tensor(value)
+        }
+    )
+
+
+def _without_parallel(weights: Mapping[str, T]) -> dict[str, T]:
+    """Weights by name, without what training on several GPUs puts before each."""
     if weights and all(name.startswith(_PARALLEL) for name in weights):
-        return {name.removeprefix(_PARALLEL): tensor for name, tensor in weights.items()}
-    return weights
+        return {name.removeprefix(_PARALLEL): weight for name, weight in weights.items()}
+    return dict(weights)
 
 
 def _read(path: Path) -> dict[str, Tensor]:
     if file_format(path) == "safetensors":
         tensors, _ = read_safetensors(path)
-        return without_wrapper(cast("dict[object, object]", tensors))
+        return _unwrapped(cast("dict[object, object]", tensors))
     content = read_pickled(path)
     if not isinstance(content, dict):
         raise NetworkFormatError("holds no weights by name", path=path)
-    return without_wrapper(cast("dict[object, object]", content))
+    return _unwrapped(cast("dict[object, object]", content))
+
+
+def _empty(plan: NetworkPlan) -> nn.Module:
+    with torch.device("meta"):
+        return plan.build()
 
 
 def _filled(plan: NetworkPlan, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The module with its weights.
-
-    Raises:
-        ValueError: They are not the module's.
-    """
-    with torch.device("meta"):
-        module = plan.build()
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    missing = [name for name in wanted if name not in plan.names]
-    if missing:
-        raise ValueError(f"it lacks {_listed(missing)}")
-    unread = [there for name, there in plan.names.items() if name not in wanted]
-    if unread:
-        raise ValueError(f"it holds {_listed(unread)}, which no such network has")
+    """The module with its weights, in float32."""
     filled: dict[str, Tensor] = {}
-    for name, shape in wanted.items():
+    module = _empty(plan)
+    for name in module.state_dict():
         tensor = weights[plan.names[name]]
-        if tuple(tensor.shape) != shape:
-            found = f"{list(tensor.shape)} where {list(shape)} belongs"
-            raise ValueError(f"its {plan.names[name]!r} has the shape {found}")
         if not tensor.is_floating_point():
             raise ValueError(f"its {plan.names[name]!r} holds no fractions but {tensor.dtype}")
         filled[name] = tensor.to(torch.float32, copy=True)
@@ -180,7 +220,7 @@ def _filled(plan: NetworkPlan, weights: Mapping[str, Tensor]) -> nn.Module:
 
 
 def _listed(names: Sequence[str]) -> str:
-    first = ", ".join(repr(name) for name in names[:_UNREAD])
+    first = ", ".join(repr(name[:_LONGEST_NAME]) for name in names[:_UNREAD])
     return first if len(names) <= _UNREAD else f"{first} and {len(names) - _UNREAD} more"
 
 

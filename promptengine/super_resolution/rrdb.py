@@ -41,6 +41,7 @@ _MULTIPLE: Final = 4
 
 _LEAST: Final = 2
 _MOST_CHANNELS: Final = 1024
+_MOST_BLOCKS: Final = 256
 _MOST_DOUBLINGS: Final = 4
 
 _OLD_DENSE: Final = re.compile(r"model\.1\.sub\.(\d+)\.RDB(\d)\.conv(\d)\.0\.(\w+)")
@@ -142,6 +143,7 @@ def _plan(shapes: Shapes) -> NetworkPlan:
     blocks = len({name.split(".")[1] for name in own if name.startswith("body.")})
     widest = features + (_DENSE - 1) * growth
     require_at_most("channels", widest, _MOST_CHANNELS)
+    require_at_most("blocks", blocks, _MOST_BLOCKS)
     require_at_most("doublings", doublings, _MOST_DOUBLINGS)
     if 2**doublings % unfolded:
         raise ValueError(f"it would make images smaller: {2**doublings}/{unfolded} times")

@@ -41,6 +41,7 @@ _MASKED: Final = -100.0
 
 _SLOPE: Final = 0.2
 _MOST_CHANNELS: Final = 1024
+_MOST_BLOCKS: Final = 256
 _MOST_WINDOW: Final = 64
 _RECOMPUTED: Final = (".relative_position_index", ".attn_mask")
 """Tables that files hold beside the weights, and that follow from the sizes."""
@@ -340,6 +341,7 @@ def _sizes(shapes: Shapes) -> SwinIRSizes:
     window = (isqrt(distances) + 1) // 2
     hidden = shape_of(shapes, f"{_BLOCK}.mlp.fc1.weight", 2)[0]
     depths = _depths(shapes)
+    require_at_most("blocks", sum(depths), _MOST_BLOCKS)
     heads = tuple(
         shape_of(
             shapes, f"layers.{n}.residual_group.blocks.0.attn.relative_position_bias_table", 2

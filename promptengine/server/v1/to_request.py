@@ -60,7 +60,7 @@ def work_from_form(
     find_sampler(request.sampler, request.scheduler)
     if form.hires is not None:
         hires = HiresPass(**form.hires.model_dump())
-        known_upscaler(hires.upscaler)
+        known_upscaler(hires.upscaler, registry)
         if hires.sampler:
             find_sampler(hires.sampler)
         request = replace(request, hires=hires)

@@ -22,6 +22,7 @@ _PLURALS: Final[Mapping[Kind, str]] = {
     "embedding": "embeddings",
     "checkpoint": "checkpoints",
     "vae": "VAEs",
+    "upscaler": "upscalers",
 }
 _MOST_CHARACTERS: Final = 300
 _NO_TAG_HOLDS: Final = frozenset("<>:\r\n")
