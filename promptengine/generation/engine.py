@@ -360,7 +360,7 @@ class Engine:
             torch.no_grad(),
             translate_oom(self.device),
             self.checkpoint.journal.run(),
-            self._parts.upscalers.watching(lambda *_: control.check_tile()),
+            self._parts.upscalers.watching(lambda _done, _total: control.check_tile()),
         ):
             yield
 

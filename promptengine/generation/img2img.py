@@ -55,6 +55,7 @@ def encode_init_images(
     size: tuple[int, int],
     seeds: Sequence[int],
     encoder_noise: Tensor | None = None,
+    *,
     upscaler: PixelUpscaler | None = None,
 ) -> InitLatents | None:
     """Encode the images that a request starts from.
@@ -82,7 +83,7 @@ def encode_init_images(
     seeds = seeds[:count]
     masks = prepare_masks(start, size)
     prepared = [
-        prepare_image(image, start, masks, size, request.options, upscaler)
+        prepare_image(image, start, masks, size, request.options, upscaler=upscaler)
         for image in start.images
     ]
     posteriors = [encode_image(checkpoint, one.encoded, tiling=request.tiling) for one in prepared]

@@ -248,7 +248,7 @@ def prepare_request(
             (width, height),
             seeds,
             encoder_noise,
-            _image_upscaler(parts, request),
+            upscaler=_image_upscaler(parts, request),
         )
     return PreparedRequest(
         request=request,

@@ -68,8 +68,8 @@ def sample_batch(
         x = _run_from(first, start.latents, first=noise, on_step=on_step, blend=start.blend)
     if jobs[0].second is None or jobs[0].larger is None:
         return list(x.split(first.counts))
-    done = x
-    with parts.upscalers.watching(lambda *_: on_tile(done)):
+    first_pass = x
+    with parts.upscalers.watching(lambda _done, _total: on_tile(first_pass)):
         x = torch.cat(
             [
                 enlarge_latents(parts, job, one, jobs[0].larger, seeding.seeds)

@@ -89,6 +89,7 @@ def prepare_image(
     masks: Masks | None,
     size: tuple[int, int],
     options: Options,
+    *,
     upscaler: PixelUpscaler | None = None,
 ) -> PreparedImage:
     """Make one image ready for the encoder.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Final
 
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from promptengine.errors import RequestError
 from promptengine.images.resize import upscale_image
+from promptengine.images.save import KEYWORD
 from promptengine.images.upscalers import PixelUpscaler
 
-__all__ = ["POSTPROCESSING_KEYWORD", "Postprocess"]
+__all__ = ["POSTPROCESSING_KEYWORD", "Postprocess", "encode_postprocessed"]
 
 POSTPROCESSING_KEYWORD: Final = "postprocessing"
 """WebUI's keyword of the text in a PNG that says what was done to the image."""
@@ -104,3 +107,21 @@ class Postprocess:
             "Postprocess upscale to": size,
             **({"Postprocess crop to": size} if self.crop else {}),
         }
+
+
+def encode_postprocessed(image: Image.Image, done: str, infotext: str = "") -> bytes:
+    """Return a PNG that says what was done to it, and how it was made before.
+
+    Args:
+        image: In any mode.
+        done: As :meth:`Postprocess.apply` tells it.
+        infotext: Of the image before; empty where it had none.
+    """
+    chunks, file = PngInfo(), BytesIO()
+    if infotext:
+        chunks.add_text(KEYWORD, infotext)
+    chunks.add_text(POSTPROCESSING_KEYWORD, done)
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    image.save(file, format="PNG", pnginfo=chunks)
+    return file.getvalue()

@@ -17,6 +17,8 @@ from promptengine.images.upscalers import (
     UPSCALERS,
     PixelUpscaler,
     Upscaler,
+    is_known_upscaler,
+    latent_upscalers,
     pixel_upscalers,
     unknown_upscaler,
 )
@@ -102,13 +104,13 @@ class UpscalerCache:
             return UPSCALERS[name]
         entry = self._registry.find("upscaler", name)
         if entry is None:
-            known = [*UPSCALERS, *(e.name for e in self._registry.entries("upscaler"))]
+            known = [*latent_upscalers(), *pixel_upscalers(self._registry)]
             raise unknown_upscaler(name, known, field)
         return self._of_file(entry, options)
 
     def find_pixel(self, name: str, options: Options, *, field: str = "upscaler") -> PixelUpscaler:
         """Look an upscaler of images up, as :meth:`find` does; one of latents is none."""
-        if name not in UPSCALERS or isinstance(UPSCALERS[name], PixelUpscaler):
+        if is_known_upscaler(name, self._registry):
             found = self.find(name, options, field=field)
             if isinstance(found, PixelUpscaler):
                 return found
@@ -121,7 +123,7 @@ class UpscalerCache:
 
         def run(image: Image, _size: tuple[int, int]) -> Image:
             # Who watches is looked up when it runs: an upscaler is found before its run begins.
-            return enlarge(network, image, tiling, lambda *tiles: self._on_tile(*tiles))
+            return enlarge(network, image, tiling, self._on_tile)
 
         return NetworkUpscaler(entry.name, run, network.init_draws, tiling.blended)
 

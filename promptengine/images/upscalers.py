@@ -24,8 +24,8 @@ __all__ = [
     "Upscaler",
     "find_pixel_upscaler",
     "find_upscaler",
-    "latent_upscalers",
     "is_known_upscaler",
+    "latent_upscalers",
     "pixel_upscalers",
     "unknown_upscaler",
 ]

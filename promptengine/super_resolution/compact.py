@@ -66,9 +66,7 @@ def _plan(shapes: Shapes) -> NetworkPlan:
     if len(places) != last + 1 or last % 2:
         raise ValueError("its layers are not convolutions and PReLUs in turn")
     require_at_most("channels", features, _MOST_CHANNELS)
-    scale = pixel_factor(
-        shape_of(shapes, f"body.{last}.weight", 4)[0], f"body.{last}.weight"
-    )
+    scale = pixel_factor(shape_of(shapes, f"body.{last}.weight", 4)[0], f"body.{last}.weight")
     require_at_most("times the size", scale, 16)
     return NetworkPlan(
         build=partial(CompactNet, features=features, convolutions=last // 2 - 1, scale=scale),

@@ -160,8 +160,11 @@ def without_wrapper(shapes: Shapes) -> Shapes:
             ``params_ema.``.
     """
     inside = [
-        {name.removeprefix(f"{wrapper}."): shape for name, shape in shapes.items()
-         if name.startswith(f"{wrapper}.")}
+        {
+            name.removeprefix(f"{wrapper}."): shape
+            for name, shape in shapes.items()
+            if name.startswith(f"{wrapper}.")
+        }
         for wrapper in _WRAPPERS
     ]
     bare = [*(_without_parallel(one) for one in (shapes, *inside))]

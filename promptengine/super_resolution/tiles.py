@@ -110,7 +110,10 @@ def _to_image(pixels: Tensor) -> Image.Image:
 def _laid_over(
     network: UpscalerNetwork, image: Image.Image, tiling: Tiling, on_tile: OnTile
 ) -> Image.Image:
-    """Tiles of 8 bits, each fading in over its neighbors to the left and above."""
+    """Tiles of 8 bits, each fading in over its neighbors to the left and above.
+
+    As in WebUI an image that is smaller than a tile, but by less than the overlap, fades in from black.
+    """
     scale, side = network.scale, tiling.size * network.scale
     overlap = tiling.overlap * scale
     columns, rows = (_starts(length, tiling) for length in image.size)

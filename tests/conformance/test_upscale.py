@@ -85,10 +85,10 @@ def _drop_paths_as_recorded(module: SwinIR) -> None:
         for number, block in enumerate(blocks):
             kept = 1 - 0.1 * number / (len(blocks) - 1)
             for branch in (block.attn.proj, block.mlp.fc2):
-                for weight in branch.parameters():
-                    weight /= kept
-        for weight in blocks[-1].mlp.fc2.parameters():
-            weight *= 0
+                branch.weight.div_(kept)
+                branch.bias.div_(kept)
+        blocks[-1].mlp.fc2.weight.zero_()
+        blocks[-1].mlp.fc2.bias.zero_()
 
 
 def full_request(case: dict[str, Any]) -> GenerationRequest:
@@ -116,9 +116,7 @@ def full_request(case: dict[str, Any]) -> GenerationRequest:
 
 
 @pytest.mark.parametrize("case", upscaler_cases("upscale"))
-def test_generation(
-    engine: Engine, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_generation(engine: Engine, case: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     name, request = case["id"], full_request(case)
     if "error" in case:
         with pytest.raises(RequestError, match=r"unknown upscaler .*Lanczos.*n3-"):

@@ -6,16 +6,13 @@ import html
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final
 
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from promptengine.errors import GenerationCancelled
-from promptengine.images.postprocess import POSTPROCESSING_KEYWORD, Postprocess
+from promptengine.images.postprocess import Postprocess, encode_postprocessed
 from promptengine.images.read import infotext_in
-from promptengine.images.save import KEYWORD
 from promptengine.images.upscalers import PixelUpscaler, pixel_upscalers
 from promptengine.server.base64_images import base64_image_texts, encode_base64, open_base64_image
 from promptengine.server.config import Limits
@@ -76,10 +73,8 @@ def upscale_images(
             image = open_base64_image(sent, limits)
             _check_result(image, wish, limits)
             image, told = wish.apply(image)
-            infotext = _infotext_of(sent)
-            texts = {KEYWORD: infotext} if infotext else {}
-            texts[POSTPROCESSING_KEYWORD] = told
-            made.append(encode_base64(_png(image, texts)))
+            png = encode_postprocessed(image, told, _infotext_of(sent))
+            made.append(encode_base64(png))
     warnings = [f"{name} is not honored" for name in _UNHEEDED if getattr(fields, name) > 0]
     lines = [html.escape(line) for line in (told, *warnings)]
     return Enlarged(made, "\n".join(f"<p>{line}</p>" for line in lines), warnings)
@@ -117,13 +112,3 @@ def _infotext_of(sent: str) -> str:
     found = base64_image_texts(sent)
     infotext = None if found is None else infotext_in(found)[1]
     return "" if infotext is None else str(infotext)
-
-
-def _png(image: Image.Image, texts: dict[str, str]) -> bytes:
-    chunks, file = PngInfo(), BytesIO()
-    for keyword, text in texts.items():
-        chunks.add_text(keyword, text)
-    if image.mode not in ("L", "LA", "RGB", "RGBA"):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    image.save(file, format="PNG", pnginfo=chunks)
-    return file.getvalue()
