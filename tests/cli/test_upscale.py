@@ -65,7 +65,10 @@ def test_what_is_no_image_does_not_keep_others_from_being_enlarged(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--upscaler", "Thrice"], "unknown upscaler 'Thrice'; there are None, Lanczos, Nearest, Twice"),
+        (
+            ["--upscaler", "Thrice"],
+            "unknown upscaler 'Thrice'; there are None, Lanczos, Nearest, Twice",
+        ),
         (["--upscaler", "Latent"], "unknown upscaler 'Latent'"),
         (["--width", "40"], "--width and --height must be given together"),
         (["--width", "40", "--height", "40", "--scale", "2"], "--scale cannot be given with"),

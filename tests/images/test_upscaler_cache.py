@@ -52,7 +52,9 @@ def test_a_file_enlarges(models: Path) -> None:
 
 def test_unknown_names_are_errors_that_name_what_there_is(models: Path) -> None:
     cache = UpscalerCache(Registry.open(models))
-    with pytest.raises(RequestError, match=r"'x'; there are Latent, .*Lanczos, .*Twice, real") as no:
+    with pytest.raises(
+        RequestError, match=r"'x'; there are Latent, .*Lanczos, .*Twice, real"
+    ) as no:
         cache.find("x", USUAL, field="hires.upscaler")
     assert no.value.field == "hires.upscaler"
     with pytest.raises(RequestError, match="'Latent'; there are None, Lanczos, Nearest, Twice"):
@@ -83,7 +85,7 @@ def test_tiles_that_do_not_go_forward_are_refused(models: Path) -> None:
     cache = UpscalerCache(Registry.open(models))
     with pytest.raises(RequestError, match="ESRGAN_tile_overlap is 8; it must be less than ESRGAN"):
         cache.find("Twice", Options(upscaler_tile=8))
-    with pytest.raises(RequestError, match="SWIN_tile_overlap is 48; .* SWIN_tile, which is 32"):
+    with pytest.raises(RequestError, match=r"SWIN_tile_overlap is 48; .* SWIN_tile, which is 32"):
         cache.find("swin", Options(swinir_tile=32, swinir_tile_overlap=48))
     assert cache.find("Twice", Options(upscaler_tile=0)), "one piece has no overlap"
 

@@ -31,14 +31,12 @@ def test_three_layouts_of_esrgan_are_one_network(tmp_path: Path) -> None:
         for layout, wrapper in (("old", None), ("middle", None), ("new", "params_ema"))
     ]
     assert made[0].shape == (1, 3, 68, 84)
-    assert 0 < float(made[0].std())
+    assert float(made[0].std()) > 0
     assert torch.equal(made[0], made[1]) and torch.equal(made[0], made[2])
 
 
 @pytest.mark.parametrize("wrapper", [None, "params", "params_ema", "params-ema", "state_dict"])
-def test_what_programs_lay_around_weights_is_taken_off(
-    tmp_path: Path, wrapper: str | None
-) -> None:
+def test_what_programs_lay_around_weights_is_taken_off(tmp_path: Path, wrapper: str | None) -> None:
     bare = rrdb()
     expected = enlarged(write(tmp_path / "bare.pth", bare))
     parallel = {f"module.{name}": tensor for name, tensor in bare.items()}
@@ -104,9 +102,7 @@ def test_swinir_without_the_tables_that_follow_from_sizes(tmp_path: Path) -> Non
         "layers.0.residual_group.blocks.1.attn_mask": torch.zeros(4, 16, 16),
     }
     with_tables = write(tmp_path / "with.pth", {**weights, **tables})
-    assert torch.equal(
-        enlarged(with_tables), enlarged(write(tmp_path / "without.pth", weights))
-    )
+    assert torch.equal(enlarged(with_tables), enlarged(write(tmp_path / "without.pth", weights)))
 
 
 def test_random_numbers_are_counted_as_torch_draws_them(tmp_path: Path) -> None:
@@ -133,7 +129,10 @@ def changed(weights: dict[str, Tensor], **changes: Tensor | None) -> dict[str, A
         (changed(rrdb(), conv_odd__weight=torch.ones(1)), "holds 'conv_odd.weight', which no"),
         (changed(rrdb(), conv_hr__bias=torch.ones(9)), r"'conv_hr.bias' has the shape \[9\] where"),
         (changed(rrdb(), conv_hr__bias=torch.ones(4).int()), "holds no fractions but torch.int32"),
-        (changed(rrdb(), conv_first__weight=torch.ones(4, 5, 3, 3)), "5 channels, which are no RGB"),
+        (
+            changed(rrdb(), conv_first__weight=torch.ones(4, 5, 3, 3)),
+            "5 channels, which are no RGB",
+        ),
         (changed(rrdb(), conv_first__weight=torch.ones(0, 3, 3, 3)), "has the shape"),
         (changed(rrdb(), conv_first__weight=torch.ones(2000, 3, 3, 3)), "2008 channels; the most"),
         (
