@@ -14,7 +14,7 @@ from torch import Tensor
 from promptengine import Engine, GenerationRequest, Options, RequestError, read_infotext
 from promptengine.generation import sample
 from promptengine.generation.enlarge import enlarge_latents
-from promptengine.request.request import ImageStart, Inpainting, MaskedContent, ResizeMode
+from promptengine.request.image_start import ImageStart, Inpainting, MaskedContent, ResizeMode
 from promptengine.super_resolution.files import load_upscaler
 from promptengine.super_resolution.swinir import SwinIR
 from tests.conformance.golden import difference, tensors
