@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
+from promptengine.registry.registry import Registry
 from promptengine.request.options import SETTINGS, Options
 from promptengine.request.samplers import SAMPLERS
 from promptengine.request.schedulers import AUTOMATIC, SCHEDULERS
@@ -100,12 +101,16 @@ def schedulers() -> tuple[SchedulerInfo, ...]:
     return automatic, *own
 
 
-def upscalers() -> tuple[UpscalerInfo, ...]:
-    """Return everything that enlarges, those of latents first."""
+def upscalers(registry: Registry | None = None) -> tuple[UpscalerInfo, ...]:
+    """Return everything that enlarges, those of latents first.
+
+    Args:
+        registry: Whose files to name too, as they are now.
+    """
     from promptengine.images.upscalers import latent_upscalers, pixel_upscalers
 
     latent = (UpscalerInfo(name, latent=True) for name in latent_upscalers())
-    return *latent, *(UpscalerInfo(name, latent=False) for name in pixel_upscalers())
+    return *latent, *(UpscalerInfo(name, latent=False) for name in pixel_upscalers(registry))
 
 
 def options() -> tuple[OptionInfo, ...]:

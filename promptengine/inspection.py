@@ -42,7 +42,14 @@ from promptengine.files.weights import (
     read_safetensors,
     unsafe_reason,
 )
-from promptengine.kinds import EMBEDDING, NETWORK_KINDS, InspectedFile, NetworkKind, model_kinds
+from promptengine.kinds import (
+    EMBEDDING,
+    NETWORK_KINDS,
+    UPSCALER,
+    InspectedFile,
+    NetworkKind,
+    model_kinds,
+)
 from promptengine.registry.scan import read_header
 from promptengine.validation import check_type, cut
 
@@ -79,7 +86,8 @@ class FileReport:
         layers: Of a hypernetwork its layers by width, such as ``768: Linear 768→1536, …``; key and
             value network have the same. Of a LoRA its modules by part of the model, such as ``UNet:
             192 modules, LoRA of rank 8``.
-        family: Of a checkpoint, such as ``SDXL`` or ``SD1 for inpainting``, else empty.
+        family: Of a checkpoint, such as ``SDXL`` or ``SD1 for inpainting``; of an upscaler its architecture
+            and factor, such as ``ESRGAN, 4 times as large``; else empty.
         prediction: What a checkpoint's UNet predicts, ``epsilon`` or ``v``, else empty.
         vae: Of a checkpoint, whether it holds a VAE or which lies beside it, else empty.
         vectors: Of an embedding, such as ``3 of width 768``, else empty.
@@ -123,8 +131,8 @@ class FileReport:
 
 
 def inspect_file(path: Path) -> FileReport:
-    """Looks at a checkpoint, hypernetwork, LoRA, embedding (also one in an image), VAE or optimizer
-    state.
+    """Looks at a checkpoint, hypernetwork, LoRA, embedding (also one in an image), VAE, upscaler or
+    optimizer state.
 
     An unsafe file gives a report that says so; nothing it asks for is run or imported.
 
@@ -197,6 +205,8 @@ def _describe(
             report = _describe_checkpoint(report, shapes, metadata)
         case "vae":
             report = _describe_vae(report, shapes)
+        case "upscaler":
+            report = _describe_upscaler(report, shapes)
         case _:
             reason = stranger(shapes) if report.kind == "unknown" else None
             notes = [] if reason is None else [f"it cannot be used: {reason}"]
@@ -215,6 +225,19 @@ def _describe_vae(report: FileReport, shapes: Mapping[str, tuple[int, ...]]) -> 
     else:
         notes = _left_aside(left)
     return dataclasses.replace(report, notes=(*report.notes, *notes))
+
+
+def _describe_upscaler(report: FileReport, shapes: Mapping[str, tuple[int, ...]]) -> FileReport:
+    from promptengine.super_resolution.files import plan_upscaler, without_wrapper
+
+    try:
+        found = plan_upscaler(without_wrapper(shapes))
+    except ValueError as failure:
+        notes = (*report.notes, f"it cannot be used: {failure}")
+        return dataclasses.replace(report, notes=notes)
+    assert found is not None, "or the file would be of another kind"
+    architecture, plan = found
+    return dataclasses.replace(report, family=f"{architecture.name}, {plan.scale} times as large")
 
 
 def _left_aside(names: Sequence[str]) -> list[str]:
@@ -272,11 +295,19 @@ def _kind(file: InspectedFile) -> str:
     kind: str = detect_kind(file.names)
     if kind == "unknown" and STATE_KEY in file.metadata:
         return "optimizer state"
+    if kind == "unknown" and _is_upscaler(file.shapes):
+        return UPSCALER.inspected
     if kind == "unknown":
         # Those without tags come last: any tensor may be an embedding, since its name may be any word.
         every = (one for one in model_kinds().values() if isinstance(one, NetworkKind))
         return next((one.inspected for one in every if one.recognize(file)), kind)
     return kind
+
+
+def _is_upscaler(shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    from promptengine.super_resolution.files import find_architecture, without_wrapper
+
+    return find_architecture(without_wrapper(dict(shapes))) is not None
 
 
 def _describe_network(report: FileReport, kind: NetworkKind, file: InspectedFile) -> FileReport:

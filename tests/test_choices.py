@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
 from promptengine import (
     GenerationRequest,
     Options,
+    Registry,
     options,
     samplers,
     schedulers,
@@ -33,6 +35,13 @@ def test_upscalers_of_images_can_be_found() -> None:
     for one in upscalers():
         if not one.latent:
             find_upscaler(one.name)
+
+
+def test_upscalers_in_files_are_listed_where_a_registry_has_them(tmp_path: Path) -> None:
+    (tmp_path / "ESRGAN").mkdir()
+    (tmp_path / "ESRGAN" / "Sharp.pth").touch()
+    more = set(upscalers(Registry.open(tmp_path))) - set(upscalers())
+    assert [(one.name, one.latent) for one in more] == [("Sharp", False)]
 
 
 def test_options_are_those_of_the_dataclass() -> None:

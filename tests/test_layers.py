@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"prompt"},
     {"registry", "families"},
     {"request"},
-    {"text", "networks", "sampling", "infotext"},
+    {"text", "networks", "sampling", "infotext", "super_resolution"},
     {"checkpoints", "inspection"},
     {"images"},
     {"choices"},

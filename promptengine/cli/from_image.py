@@ -63,7 +63,7 @@ def read_recipe(
     recipe = recipe_from_infotext(without_given(found.infotext, options), registry)
     registry.digests.save()
     told = {name: value for name, value in _told(recipe).items() if hasattr(options, name)}
-    request, left_out = apply_recipe(recipe, starts=hasattr(options, "image"))
+    request, left_out = apply_recipe(recipe, starts=hasattr(options, "image"), registry=registry)
     diagnostics = [*recipe.diagnostics, *left_out]
     if options.checkpoint is None and recipe.checkpoint is None:
         message = "the checkpoint is not known, so the first of the models folder is used"

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import re
 import secrets
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
+from promptengine.cli.arguments import assignments, free_path
 from promptengine.cli.field_options import given_fields
 from promptengine.cli.render import printable
-from promptengine.errors import RequestError
 from promptengine.generation.engine import Engine, Precision
 from promptengine.generation.timing import StageTimer
 from promptengine.images import save_image
@@ -29,7 +28,6 @@ from promptengine.request.request import GenerationRequest, one_batch
 from promptengine.request.result import GenerationResult, Progress
 
 __all__ = [
-    "free_path",
     "open_engine",
     "planned_steps",
     "progress_bar",
@@ -85,7 +83,7 @@ def request_of(options: argparse.Namespace, request: GenerationRequest) -> Gener
         RequestError: An option that is unknown, or a value out of its range.
     """
     given = given_fields(options, GenerationRequest)
-    request = apply_settings(replace(request, **given), read_settings(_assignments(options.option)))
+    request = apply_settings(replace(request, **given), read_settings(assignments(options.option)))
     if options.noise_source is not None:
         request = replace(
             request, options=replace(request.options, noise_source=options.noise_source)
@@ -109,17 +107,6 @@ def _drawn(seed: int) -> int:
     return seed if seed != -1 else secrets.randbelow(2**32 - 1)
 
 
-def _assignments(texts: Sequence[str]) -> dict[str, str]:
-    """Take ``NAME=VALUE`` apart; of two for one name the later counts."""
-    found: dict[str, str] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise RequestError(f"--option {text!r}: write NAME=VALUE", field="option")
-        found[name.strip()] = value.strip()
-    return found
-
-
 @contextmanager
 def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
     """A bar over all steps of all images, on standard error."""
@@ -135,13 +122,6 @@ def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
     ) as bar:
         task = bar.add_task("sampling", total=steps)
         yield lambda _progress: bar.advance(task)
-
-
-def free_path(folder: Path, seed: int, prefix: str = "", suffix: str = "png") -> Path:
-    """``NNNNN-SEED.SUFFIX`` with the first number past those taken, as WebUI numbers its images."""
-    numbered = re.compile(re.escape(prefix) + r"(\d{5,})-")
-    taken = [int(match[1]) for p in folder.iterdir() if (match := numbered.match(p.name))]
-    return folder / f"{prefix}{max(taken, default=0) + 1:05}-{seed}.{suffix}"
 
 
 def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precision) -> Engine:

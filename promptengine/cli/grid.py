@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from promptengine.cli.generate import free_path, open_engine, progress_bar, request_of
+from promptengine.cli.arguments import free_path
+from promptengine.cli.generate import open_engine, progress_bar, request_of
 from promptengine.cli.render import printable
 from promptengine.images import save_png
 from promptengine.infotext.read import Infotext, infotext_with_prompts

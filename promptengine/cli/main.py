@@ -13,6 +13,7 @@ from promptengine.cli import commands, serve
 from promptengine.cli.command import Command
 from promptengine.cli.field_options import add_fields
 from promptengine.cli.plugins import PLUGINS
+from promptengine.cli.upscale import UPSCALE
 from promptengine.errors import PromptEngineError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin, short_warnings
 from promptengine.prompt import DIALECTS
@@ -362,6 +363,7 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
     (
         Command("txt2img", "make images from a prompt", _add_txt2img),
         Command("img2img", "make images from an image", _add_img2img),
+        UPSCALE,
         Command("grid", "compare settings on one labeled image", _add_grid),
         Command("train", "train a hypernetwork on images", _add_train),
         Command("serve", "answer WebUI's clients over HTTP", _add_serve),

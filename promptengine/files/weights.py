@@ -47,7 +47,14 @@ __all__ = [
 
 FileFormat = Literal["safetensors", "zip pickle", "legacy pickle"]
 FileKind = Literal[
-    "checkpoint", "hypernetwork", "lora", "embedding", "vae", "optimizer state", "unknown"
+    "checkpoint",
+    "hypernetwork",
+    "lora",
+    "embedding",
+    "vae",
+    "upscaler",
+    "optimizer state",
+    "unknown",
 ]
 
 _ANOTHER_COPY: Final = "download or copy it again"

@@ -14,6 +14,7 @@ from promptengine.files.lru import SizedLRU
 from promptengine.generation.cond_batch import PromptCond
 from promptengine.generation.model_inputs import negative_conditioning
 from promptengine.generation.timing import StageTimer
+from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
 from promptengine.registry.registry import Registry
@@ -63,6 +64,7 @@ class EngineContext:
         networks: Networks used of late.
         embeddings: Likewise.
         encodings: Texts encoded of late.
+        upscalers: Networks that enlarge images.
         device: Where the model lives.
     """
 
@@ -71,6 +73,7 @@ class EngineContext:
     networks: NetworkCache
     embeddings: EmbeddingCache
     encodings: Encodings
+    upscalers: UpscalerCache
     device: torch.device
 
 

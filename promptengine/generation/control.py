@@ -49,6 +49,15 @@ class RunControl:
         if self.cancel is not None and self.cancel.is_set():
             raise GenerationCancelled(f"cancelled after step {step} of {job.steps}")
 
+    def check_tile(self) -> None:
+        """Look after a tile of an upscaler whether the caller still waits.
+
+        Raises:
+            GenerationCancelled: Nobody wants the result any more.
+        """
+        if self.cancel is not None and self.cancel.is_set():
+            raise GenerationCancelled("cancelled between two tiles of the upscaler")
+
     def tell_of_end(self, number: int, result: GenerationResult) -> None:
         """Tell of a draft that was stopped."""
         if self.on_interrupted is not None:

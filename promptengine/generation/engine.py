@@ -40,6 +40,7 @@ from promptengine.generation.prepare import PreparedRequest, prepare_request, sh
 from promptengine.generation.run_async import run_cancellable
 from promptengine.generation.sample import sample_batch
 from promptengine.generation.timing import StageTimer
+from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.interrupt import Interrupt
 from promptengine.networks.load import NetworkCache
 from promptengine.prompt import Diagnostic
@@ -86,7 +87,7 @@ class Engine:
         # What others hold too they may change, so nothing that was made of it can be kept.
         texts = encoding_cache(room=0) if shared else encoding_cache()
         self._context: EngineContext | None = EngineContext(
-            checkpoint, registry, networks, words, texts, device
+            checkpoint, registry, networks, words, texts, UpscalerCache(registry, device), device
         )
         room = None if compiled or shared else free_bytes(device)
         self._packed = pack_conv_weights(checkpoint.unet, room=room)
@@ -277,10 +278,11 @@ class Engine:
         """
         check_type("request", request, GenerationRequest, words="a GenerationRequest")
         clock = StageTimer()
-        with self._running():
+        control = self._control(on_progress, cancel)
+        with self._running(control):
             (job,) = self._prepared([request], encoder_noise, clock)
             draft = Draft(job, interrupt or Interrupt())
-            return self._carried_out([draft], clock, self._control(on_progress, cancel))[0]
+            return self._carried_out([draft], clock, control)[0]
 
     async def generate_async(
         self, request: GenerationRequest, *, on_progress: OnProgress | None = None
@@ -342,7 +344,7 @@ class Engine:
         for request in requests:
             check_type("requests", request, GenerationRequest, words="GenerationRequests")
         clock = StageTimer()
-        with self._running():
+        with self._running(self._control(on_progress, cancel)):
             jobs = self._prepared(requests, None, clock)
             if networks == "first-prompt":
                 jobs = [*jobs[:1], *(share_networks(jobs[0], job) for job in jobs[1:])]
@@ -360,9 +362,15 @@ class Engine:
         return [results[index] for index in range(len(requests))]
 
     @contextmanager
-    def _running(self) -> Generator[None]:
+    def _running(self, control: RunControl) -> Generator[None]:
         """Hold the engine; whatever happens within, the model is afterwards what it was."""
-        with self._busy, torch.no_grad(), translate_oom(self.device), self.checkpoint.journal.run():
+        with (
+            self._busy,
+            torch.no_grad(),
+            translate_oom(self.device),
+            self.checkpoint.journal.run(),
+            self._parts.upscalers.watching(lambda _done, _total: control.check_tile()),
+        ):
             yield
 
     def _control(
@@ -416,6 +424,9 @@ class Engine:
 
         def on_step(step: int, denoised: Tensor) -> None:
             control.tell(jobs[0], batch, step, denoised)
+            end_wanted(step, denoised)
+
+        def end_wanted(step: int, denoised: Tensor) -> None:
             rows = dict(zip(live, denoised.split(counts), strict=True))
             ending = [number for number in live if drafts[number].is_wanted_now(step)]
             for number in ending:
@@ -429,7 +440,9 @@ class Engine:
 
         sampled: Sequence[Tensor] = ()
         with clock.measuring("sample"), suppress(BatchEnded):
-            sampled = sample_batch(self._parts, jobs, batch, on_step)
+            sampled = sample_batch(
+                self._parts, jobs, batch, on_step, lambda x: end_wanted(jobs[0].first_steps, x)
+            )
         with clock.measuring("decode"):
             for number, x in zip(live, sampled, strict=False):
                 if not drafts[number].ended:

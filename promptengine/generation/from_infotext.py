@@ -8,11 +8,12 @@ from typing import Any, Final, cast
 
 from promptengine.errors import RequestError
 from promptengine.generation.prepare import check_supported
-from promptengine.images.upscalers import UPSCALERS
+from promptengine.images.upscalers import is_known_upscaler
 from promptengine.infotext.read import Infotext, read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext, without
 from promptengine.prompt import Diagnostic
 from promptengine.registry.open_models import Models, open_models
+from promptengine.registry.registry import Registry
 from promptengine.request.edit import apply_settings
 from promptengine.request.fields import ApiField, Entry, fields_of
 from promptengine.request.hires_pass import HiresPass
@@ -49,7 +50,7 @@ _OTHER_UPSCALER: Final = "Lanczos"
 
 
 def apply_recipe(
-    recipe: Recipe, *, starts: bool = False
+    recipe: Recipe, *, starts: bool = False, registry: Registry | None = None
 ) -> tuple[GenerationRequest, list[Diagnostic]]:
     """Put a recipe's settings into its request, as far as the engine can act on them.
 
@@ -57,6 +58,7 @@ def apply_recipe(
         recipe: As read.
         starts: Whether there will be an image to start from, so that what an infotext says about
             its treatment is used elsewhere.
+        registry: Where networks that enlarge images are looked up, if any are.
 
     Returns:
         The request, and what of the recipe is left out.
@@ -78,7 +80,7 @@ def apply_recipe(
             found.append(f"{name} = {value!r} is left out: {error}")
     fields = recipe.fields
     if fields.get("enable_hr", False) and not starts:
-        request, fields, remarks = _with_hires(request, fields)
+        request, fields, remarks = _with_hires(request, fields, registry)
         found += remarks
     # What treats a start image is used elsewhere, or left out with it, as the recipe says itself.
     treating = {"enable_hr", *START_FIELDS}
@@ -107,8 +109,9 @@ def request_from_infotext(
     """
     check_type("infotext", infotext, str, Infotext, words="text or an Infotext")
     read = read_infotext(infotext) if isinstance(infotext, str) else infotext
-    recipe = recipe_from_infotext(read, open_models(models))
-    request, left_out = apply_recipe(recipe)
+    registry = open_models(models)
+    recipe = recipe_from_infotext(read, registry)
+    request, left_out = apply_recipe(recipe, registry=registry)
     return request, tuple(dict.fromkeys([*recipe.diagnostics, *left_out]))
 
 
@@ -146,14 +149,14 @@ def _unknown(sampler: str, scheduler: str = "automatic") -> str:
 
 
 def _with_hires(
-    request: GenerationRequest, fields: Mapping[str, object]
+    request: GenerationRequest, fields: Mapping[str, object], registry: Registry | None
 ) -> tuple[GenerationRequest, dict[str, object], list[str]]:
     """A request with the second pass of a recipe, the fields that are left, and what to say."""
     own = {_HIRES_FIELDS[name]: value for name, value in fields.items() if name in _HIRES_FIELDS}
     left = {name: value for name, value in fields.items() if name not in _HIRES_FIELDS}
     remarks: list[str] = []
     upscaler = own.get("upscaler")
-    if upscaler is not None and upscaler not in UPSCALERS:
+    if upscaler is not None and not is_known_upscaler(str(upscaler), registry):
         remarks.append(f"upscaler {upscaler!r} is not here, so {_OTHER_UPSCALER} is used")
         own["upscaler"] = _OTHER_UPSCALER
     try:

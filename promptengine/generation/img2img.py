@@ -22,6 +22,7 @@ from promptengine.images.inpaint import (
 from promptengine.images.latent_upscale import upscale_latents
 from promptengine.images.masks import latent_mask
 from promptengine.images.resize import resize_image
+from promptengine.images.upscalers import PixelUpscaler
 from promptengine.request.image_start import ImageStart
 from promptengine.request.options import Options
 from promptengine.request.request import GenerationRequest
@@ -54,6 +55,8 @@ def encode_init_images(
     size: tuple[int, int],
     seeds: Sequence[int],
     encoder_noise: Tensor | None = None,
+    *,
+    upscaler: PixelUpscaler | None = None,
 ) -> InitLatents | None:
     """Encode the images that a request starts from.
 
@@ -63,6 +66,7 @@ def encode_init_images(
         size: Width and height to paint, in pixels.
         seeds: Of all images; the first batch's are used.
         encoder_noise: See :meth:`promptengine.generation.engine.Engine.generate`.
+        upscaler: What enlarges images; by default the one of the options, which must need no file.
 
     Raises:
         RequestError: Image, mask and sizes do not go together, or an option cannot be used.
@@ -78,7 +82,10 @@ def encode_init_images(
         )
     seeds = seeds[:count]
     masks = prepare_masks(start, size)
-    prepared = [prepare_image(image, start, masks, size, request.options) for image in start.images]
+    prepared = [
+        prepare_image(image, start, masks, size, request.options, upscaler=upscaler)
+        for image in start.images
+    ]
     posteriors = [encode_image(checkpoint, one.encoded, tiling=request.tiling) for one in prepared]
     if len(prepared) < count:
         prepared, posteriors = prepared * count, posteriors * count

@@ -19,7 +19,7 @@ from promptengine.generation.infotext_entries import text_entries
 from promptengine.generation.sampling_pass import noise_table
 from promptengine.generation.timing import StageTimer
 from promptengine.images.latent_upscale import HiresSize, hires_size
-from promptengine.images.upscalers import find_upscaler
+from promptengine.images.upscalers import PixelUpscaler
 from promptengine.kinds import LORA
 from promptengine.networks.load import LoadedNetworks
 from promptengine.prompt import Diagnostic
@@ -224,7 +224,7 @@ def prepare_request(
         walk = rule(request.steps, start.denoising_strength)
     hires, second, larger = request.hires, None, None
     if hires is not None and other is not None:
-        larger = _enlargement(hires, width, height)
+        larger = _enlargement(parts, hires, options, width, height)
         steps = hires.steps or request.steps
         second = _prepare_pass(
             parts,
@@ -245,7 +245,12 @@ def prepare_request(
     vaes, journal = [parts.checkpoint.vae] * tiles, parts.checkpoint.journal
     with clock.measuring("encode"), vae_tiling(*vaes, journal=journal):
         latents = encode_init_images(
-            parts.checkpoint, request, (width, height), seeds, encoder_noise
+            parts.checkpoint,
+            request,
+            (width, height),
+            seeds,
+            encoder_noise,
+            upscaler=_image_upscaler(parts, request),
         )
     return PreparedRequest(
         request=request,
@@ -327,10 +332,22 @@ def _size(checkpoint: Checkpoint, request: GenerationRequest) -> tuple[int, int]
     return request.width or native[0], request.height or native[1]
 
 
-def _enlargement(hires: HiresPass, width: int, height: int) -> HiresSize:
+def _enlargement(
+    parts: EngineContext, hires: HiresPass, options: Options, width: int, height: int
+) -> HiresSize:
     if hires.upscaler is not None:
-        find_upscaler(hires.upscaler, field="hires.upscaler")
+        # It is loaded here, so that a file that cannot be used is refused before anything is made.
+        parts.upscalers.find(hires.upscaler, options, field="hires.upscaler")
     return hires_size(hires, width, height)
+
+
+def _image_upscaler(parts: EngineContext, request: GenerationRequest) -> PixelUpscaler | None:
+    """What enlarges the images that a request starts from, if it starts from any."""
+    if request.start is None:
+        return None
+    options = request.options
+    field = Options.webui_name("image_upscaler")
+    return parts.upscalers.find_pixel(options.image_upscaler, options, field=field)
 
 
 def _with_prompts_of(hires: HiresPass, request: GenerationRequest) -> GenerationRequest:

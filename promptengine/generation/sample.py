@@ -5,7 +5,7 @@ Jobs that agree in everything but prompts, networks, seeds and CFG scale are sam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,9 +14,10 @@ from torch import Tensor
 
 from promptengine.accel.tiling import circular_padding
 from promptengine.checkpoints.load import Checkpoint
-from promptengine.checkpoints.vae_codec import decode_image, encode_image
+from promptengine.checkpoints.vae_codec import decode_image
 from promptengine.generation.cfg_denoiser import CFGDenoiser, skips_resized_like_webui
 from promptengine.generation.conditioning import EngineContext
+from promptengine.generation.enlarge import enlarge_latents
 from promptengine.generation.model_inputs import (
     ExtraModelInputs,
     inpainting_channels,
@@ -26,20 +27,21 @@ from promptengine.generation.model_inputs import (
 from promptengine.generation.prepare import PreparedPass, PreparedRequest
 from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
 from promptengine.images.inpaint import composite_original
-from promptengine.images.latent_upscale import HiresSize
-from promptengine.images.resize import resize_image
-from promptengine.images.upscalers import LatentUpscaler, find_upscaler
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.request.samplers import SigmaSampler
 from promptengine.sampling.algorithms.base import OnStep
 from promptengine.sampling.img2img_steps import add_noise, sigmas_for
-from promptengine.sampling.noise import ImageNoise, Seeding, stream
+from promptengine.sampling.noise import ImageNoise, Seeding
 
 __all__ = ["decode_batch", "sample_batch"]
 
 
 def sample_batch(
-    parts: EngineContext, jobs: Sequence[PreparedRequest], batch: int, on_step: OnStep
+    parts: EngineContext,
+    jobs: Sequence[PreparedRequest],
+    batch: int,
+    on_step: OnStep,
+    on_tile: Callable[[Tensor], None] = lambda x: None,
 ) -> list[Tensor]:
     """Sample the latents of one batch, counted from 0.
 
@@ -48,6 +50,8 @@ def sample_batch(
         jobs: One, or several whose :attr:`~promptengine.generation.prepare.PreparedRequest.shared` is equal.
         batch: Which of their batches.
         on_step: Called after every step.
+        on_tile: Called with the latents of the first pass after every tile of an upscaler; may raise to
+            stop.
 
     Returns:
         For each job ``[images, 4, height / 8, width / 8]``, float32.
@@ -64,12 +68,16 @@ def sample_batch(
         x = _run_from(first, start.latents, first=noise, on_step=on_step, blend=start.blend)
     if jobs[0].second is None or jobs[0].larger is None:
         return list(x.split(first.counts))
-    x = torch.cat(
-        [
-            _enlarged(parts.checkpoint, job, one, jobs[0].larger, seeding.seeds)
-            for job, one, seeding in zip(jobs, x.split(first.counts), first.seedings, strict=True)
-        ]
-    )
+    first_pass = x
+    with parts.upscalers.watching(lambda _done, _total: on_tile(first_pass)):
+        x = torch.cat(
+            [
+                enlarge_latents(parts, job, one, jobs[0].larger, seeding.seeds)
+                for job, one, seeding in zip(
+                    jobs, x.split(first.counts), first.seedings, strict=True
+                )
+            ]
+        )
     height, width = x.shape[-2:]
     second = _Pass.of(parts, jobs, batch, enlarged=(height, width))
 
@@ -226,25 +234,6 @@ def _seeding(job: PreparedRequest, batch: int) -> Seeding:
         delta=request.options.noise_seed_delta,
         source=request.options.noise_source,
     )
-
-
-def _enlarged(
-    checkpoint: Checkpoint, job: PreparedRequest, x: Tensor, larger: HiresSize, seeds: Sequence[int]
-) -> Tensor:
-    """What the second pass starts from: the first one's latents, or its images, enlarged."""
-    hires, tiling = job.request.hires, job.request.tiling
-    upscaler = find_upscaler((hires and hires.upscaler) or "Latent")
-    if isinstance(upscaler, LatentUpscaler):
-        return larger.trimmed(upscaler.enlarge(x, larger.cells))
-    # The last image's seed stands for the whole batch, as in WebUI.
-    draw = stream(seeds[-1])
-    latents: list[Tensor] = []
-    for one in x:
-        image = decode_image(checkpoint, one, tiling=tiling)
-        image = resize_image(image, larger.width, larger.height, upscaler=upscaler)
-        posterior = encode_image(checkpoint, image, tiling=tiling)
-        latents.append(posterior.sample(draw(posterior.mean.shape)))
-    return larger.trimmed(torch.cat(latents))
 
 
 def decode_batch(

@@ -18,7 +18,7 @@ from promptengine.images.masks import (
     read_mask,
 )
 from promptengine.images.resize import resize_image
-from promptengine.images.upscalers import find_pixel_upscaler
+from promptengine.images.upscalers import PixelUpscaler, find_pixel_upscaler
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import Options
 
@@ -48,11 +48,13 @@ class PreparedImage:
         encoded: RGB, what the encoder gets.
         overlay: RGBA, what of the original is laid over the result; None without a mask.
         box: Where in the original the result belongs, where that is not all of it.
+        upscaler: What enlarges it, and the result where it belongs into a larger image.
     """
 
     encoded: Image.Image
     overlay: Image.Image | None
     box: Box | None
+    upscaler: PixelUpscaler
 
 
 def prepare_masks(start: ImageStart, size: tuple[int, int]) -> Masks | None:
@@ -87,6 +89,8 @@ def prepare_image(
     masks: Masks | None,
     size: tuple[int, int],
     options: Options,
+    *,
+    upscaler: PixelUpscaler | None = None,
 ) -> PreparedImage:
     """Make one image ready for the encoder.
 
@@ -95,24 +99,25 @@ def prepare_image(
         start: How it is to be treated.
         masks: As :func:`prepare_masks` gives them.
         size: Width and height to paint, in pixels.
-        options: The background's color and the upscaler are read from them.
+        options: The background's color is read from them, and the upscaler where none is given.
+        upscaler: What enlarges the image; by default the one of the options, which must need no file.
 
     Raises:
         RequestError: Image and mask do not go together, or an option cannot be used.
     """
     image = flatten_alpha(image, options.background_color)
-    upscaler = find_pixel_upscaler(options.image_upscaler)
+    upscaler = upscaler or find_pixel_upscaler(options.image_upscaler)
     box = None if masks is None else masks.box
     if box is None:
         image = resize_image(image, *size, start.resize_mode, upscaler)
     if masks is None or start.inpainting is None:
-        return PreparedImage(image, None, None)
+        return PreparedImage(image, None, None, upscaler)
     if image.size != masks.overlay.size:
         raise RequestError(_misfit(image, masks.overlay), field="mask")
     stays = overlay(image, masks.overlay)
     if box is not None:
         image = resize_image(image.crop(box), *size, "pad", upscaler)
-    return PreparedImage(_begun(image, masks.painted, start.inpainting), stays, box)
+    return PreparedImage(_begun(image, masks.painted, start.inpainting), stays, box, upscaler)
 
 
 def _begun(image: Image.Image, mask: Image.Image, inpainting: Inpainting) -> Image.Image:
@@ -142,8 +147,8 @@ def composite_original(
     if prepared.box is not None:
         left, top, right, bottom = prepared.box
         whole = Image.new("RGBA", prepared.overlay.size)
-        upscaler = find_pixel_upscaler(options.image_upscaler)
-        whole.paste(resize_image(image, right - left, bottom - top, "crop", upscaler), (left, top))
+        enlarged = resize_image(image, right - left, bottom - top, "crop", prepared.upscaler)
+        whole.paste(enlarged, (left, top))
         image = whole
     image = image.convert("RGBA")
     image.alpha_composite(prepared.overlay)

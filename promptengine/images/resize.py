@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from PIL import Image
 from PIL.Image import Resampling
@@ -9,7 +11,10 @@ from PIL.Image import Resampling
 from promptengine.images.upscalers import PixelUpscaler
 from promptengine.request.image_start import ResizeMode
 
-__all__ = ["fit_size", "resize_image"]
+__all__ = ["fit_size", "resize_image", "upscale_image"]
+
+_MOST_ROUNDS: Final = 3
+"""How often an upscaler is asked to enlarge an image that is still too small."""
 
 
 def resize_image(
@@ -60,16 +65,36 @@ def _scaled(
     image: Image.Image, width: int, height: int, upscaler: PixelUpscaler | None
 ) -> Image.Image:
     factor = max(width / image.width, height / image.height)
-    enlarge = None if upscaler is None else upscaler.enlarge
-    if enlarge is not None and image.mode != "L" and factor > 1:
-        sides = [side * factor for side in image.size]
-        image = enlarge(image, (int(sides[0]), int(sides[1])))
-        # An upscaler aims at what latents can express.
-        cells = tuple(max(int(side) // 8 * 8, 8) for side in sides)
-        if image.size != cells:
-            image = image.resize((cells[0], cells[1]), Resampling.LANCZOS)
+    if upscaler is not None and upscaler.enlarge is not None and image.mode != "L" and factor > 1:
+        image = upscale_image(image, factor, upscaler)
         if image.size == (width, height):
             return image
+    return image.resize((width, height), Resampling.LANCZOS)
+
+
+def upscale_image(image: Image.Image, factor: float, upscaler: PixelUpscaler) -> Image.Image:
+    """Enlarge an image by a factor, as nearly as sides that are multiples of 8 allow.
+
+    The upscaler is not asked where the image is large enough, except by a factor of exactly 1.
+
+    Args:
+        image: In any mode.
+        factor: Above 0.
+        upscaler: What enlarges it; where it overshoots, Lanczos reduces the result.
+    """
+    sides = int(image.width * factor), int(image.height * factor)
+    # An upscaler aims at what latents can express.
+    width, height = (max(side // 8 * 8, 8) for side in sides)
+    for number in range(_MOST_ROUNDS):
+        reached = image.width >= width and image.height >= height
+        if upscaler.enlarge is None or (reached and (number > 0 or factor != 1)):
+            break
+        before = image.size
+        image = upscaler.enlarge(image, sides)
+        if image.size == before:
+            break
+    if image.size == (width, height):
+        return image
     return image.resize((width, height), Resampling.LANCZOS)
 
 

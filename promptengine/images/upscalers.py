@@ -15,6 +15,8 @@ from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from promptengine.registry.registry import Registry
+
 __all__ = [
     "UPSCALERS",
     "LatentUpscaler",
@@ -22,9 +24,11 @@ __all__ = [
     "Upscaler",
     "find_pixel_upscaler",
     "find_upscaler",
+    "is_known_upscaler",
     "latent_upscalers",
     "pixel_upscalers",
     "register_upscaler",
+    "unknown_upscaler",
 ]
 
 
@@ -34,9 +38,9 @@ class PixelUpscaler:
 
     Attributes:
         name: As users write it.
-        enlarge: Takes an RGB image and the width and height that are aimed at. What it gives back may
-            have another size, such as four times its own; Lanczos brings it to the size then. None is
-            Pillow's Lanczos in one go.
+        enlarge: Takes an image and the width and height that are aimed at. What it gives back may have
+            another size, such as four times its own: where that falls short it is called up to three
+            times in all, and Lanczos brings the result to the size. None is Pillow's Lanczos in one go.
     """
 
     name: str
@@ -91,9 +95,15 @@ UPSCALERS: Final[ObjectRegistry[Upscaler]] = ObjectRegistry(
 """Every upscaler by its name, in WebUI's order."""
 
 
-def pixel_upscalers() -> list[str]:
-    """Name what enlarges images."""
-    return [name for name, one in UPSCALERS.items() if isinstance(one, PixelUpscaler)]
+def pixel_upscalers(registry: Registry | None = None) -> list[str]:
+    """Name what enlarges images.
+
+    Args:
+        registry: Whose files to name too, behind all others.
+    """
+    names = [name for name, one in UPSCALERS.items() if isinstance(one, PixelUpscaler)]
+    entries = () if registry is None else registry.current_entries("upscaler")
+    return [*names, *(entry.name for entry in entries if entry.name not in UPSCALERS)]
 
 
 def latent_upscalers() -> list[str]:
@@ -101,8 +111,15 @@ def latent_upscalers() -> list[str]:
     return [name for name, one in UPSCALERS.items() if isinstance(one, LatentUpscaler)]
 
 
+def is_known_upscaler(name: str, registry: Registry | None) -> bool:
+    """Whether there is an upscaler of a name, of images or latents, in a registry's file or not."""
+    return name in UPSCALERS or (
+        registry is not None and registry.find("upscaler", name) is not None
+    )
+
+
 def find_upscaler(name: str, *, field: str = "upscaler") -> Upscaler:
-    """Look an upscaler up.
+    """Look an upscaler up that needs no file.
 
     Args:
         name: As in :data:`UPSCALERS`.
@@ -113,11 +130,11 @@ def find_upscaler(name: str, *, field: str = "upscaler") -> Upscaler:
     """
     if name in UPSCALERS:
         return UPSCALERS[name]
-    raise _unknown(name, list(UPSCALERS), field)
+    raise unknown_upscaler(name, list(UPSCALERS), field)
 
 
 def find_pixel_upscaler(name: str, *, field: str = "upscaler") -> PixelUpscaler:
-    """Look an upscaler of images up.
+    """Look an upscaler of images up that needs no file.
 
     Raises:
         RequestError: No such upscaler, or one of latents; the message lists what there is.
@@ -125,10 +142,17 @@ def find_pixel_upscaler(name: str, *, field: str = "upscaler") -> PixelUpscaler:
     found = UPSCALERS.get(name)
     if isinstance(found, PixelUpscaler):
         return found
-    raise _unknown(name, pixel_upscalers(), field)
+    raise unknown_upscaler(name, pixel_upscalers(), field)
 
 
-def _unknown(name: str, known: list[str], field: str) -> RequestError:
+def unknown_upscaler(name: str, known: list[str], field: str) -> RequestError:
+    """Make (not raise) the error for a name that no upscaler has.
+
+    Args:
+        name: As it was written.
+        known: What there is.
+        field: Of the request.
+    """
     return RequestError(f"unknown upscaler {name!r}; there are {', '.join(known)}", field=field)
 
 

@@ -25,6 +25,7 @@ from promptengine.kinds.table import (
     tag_words,
 )
 from promptengine.kinds.tag import Points, ReadPoints, TagProblem, TagReading, TagSyntax, plain_tag
+from promptengine.kinds.upscaler import UPSCALER
 
 __all__ = [
     "CHECKPOINT",
@@ -32,6 +33,7 @@ __all__ = [
     "HYPERNETWORK",
     "LORA",
     "NETWORK_KINDS",
+    "UPSCALER",
     "VAE",
     "FileSummary",
     "InfotextLabels",

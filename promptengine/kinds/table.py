@@ -11,6 +11,7 @@ from promptengine.kinds.embedding import EMBEDDING
 from promptengine.kinds.hypernetwork import HYPERNETWORK
 from promptengine.kinds.kind import ModelKind, NetworkKind
 from promptengine.kinds.lora import LORA
+from promptengine.kinds.upscaler import UPSCALER
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
 
 __all__ = [
@@ -37,7 +38,7 @@ def _check(kind: NetworkKind) -> None:
         raise ValueError("a kind with a tag must have a word that opens it and a loader")
 
 
-_OTHERS: Final[Mapping[str, ModelKind]] = {kind.name: kind for kind in (CHECKPOINT, VAE)}
+_OTHERS: Final[Mapping[str, ModelKind]] = {kind.name: kind for kind in (CHECKPOINT, VAE, UPSCALER)}
 
 NETWORK_KINDS: Final[ObjectRegistry[NetworkKind]] = ObjectRegistry(
     "promptengine.network_kinds",

@@ -7,7 +7,7 @@ no name leads out of the folders.
 
 **Spellings.** A file is reachable by its stem (``ink``), by its path below the scanned folder
 (``style/ink``; ``\`` serves as ``/``), and a LoRA by its alias, tried in this order and in the exact
-case. Checkpoints, VAEs and embeddings may be named with their suffix as well. Where several files have one stem, the first keeps
+case. Checkpoints, VAEs, embeddings and upscalers may be named with their suffix as well. Where several files have one stem, the first keeps
 it; a file directly in the scanned folder goes before those in sub-folders, since the stem *is* its
 path. The others are named by the shortest path that is theirs alone: ``style/ink``, or
 ``ink.safetensors`` beside ``ink.pt``, or ``LyCORIS/ink`` beside ``Lora/ink``. Images stand in a
@@ -127,8 +127,8 @@ class Registry:
 
         Args:
             models: WebUI's models folder, with ``hypernetworks``, ``Lora``, ``LyCORIS``,
-                ``Stable-diffusion``, ``VAE`` and ``embeddings`` in it (the last one also beside
-                it); or a mapping of kinds to a folder or several. Missing folders are fine.
+                ``Stable-diffusion``, ``VAE``, ``ESRGAN``, ``RealESRGAN``, ``SwinIR``, ``upscaler`` and
+                ``embeddings`` in it (the last one also beside it); or a mapping of kinds to a folder or several. Missing folders are fine.
             cache_file: Where digests are kept between runs, such as
                 :func:`promptengine.files.hashing.default_cache_file`; None keeps them in memory.
 

@@ -39,7 +39,8 @@ class HiresPass:
         scale: How much larger each side gets; not heeded where a side is given.
         resize_x: Width in pixels, or 0. Of two sides given, one is met and the other one cut to size.
         resize_y: Height likewise.
-        upscaler: What enlarges: one of :data:`promptengine.images.upscalers.UPSCALERS`; None is ``Latent``.
+        upscaler: What enlarges: one of :data:`promptengine.images.upscalers.UPSCALERS`, or the name of a
+            network's file without suffix; None is ``Latent``.
         steps: Steps of the second pass, all of which are walked; 0 for as many as in the first.
         sampler: Name of another sampler, or None for the same.
         scheduler: Another schedule type, or None for the one that the first pass asks for;

@@ -206,6 +206,11 @@ class Options:
         overlay_original: After inpainting, put the untouched part of the original on top.
         mask_strength: How much of what is to be painted anew inpainting models do not see, 0 to 1.
         image_upscaler: What enlarges images to start from; ``None`` is Lanczos.
+        upscaler_tile: Side of the tiles in which networks that enlarge images work, in pixels; 0 leaves
+            images whole.
+        upscaler_tile_overlap: Pixels that neighboring tiles share.
+        swinir_tile: The same for SwinIR, whose tiles are averaged where they overlap.
+        swinir_tile_overlap: Likewise.
         background_color: Put behind transparent images, as ``#rrggbb``.
         extra_noise: Further noise on an image to start from.
         initial_noise_multiplier: Scale of the noise on an image to start from.
@@ -285,6 +290,10 @@ class Options:
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
     mask_strength: float = field(default=1.0, metadata=_number("inpainting_mask_weight", 0, 1))
     image_upscaler: str = field(default="None", metadata=_text("upscaler_for_img2img"))
+    upscaler_tile: int = field(default=192, metadata=_whole("ESRGAN_tile", 0, 4096))
+    upscaler_tile_overlap: int = field(default=8, metadata=_whole("ESRGAN_tile_overlap", 0, 1024))
+    swinir_tile: int = field(default=192, metadata=_whole("SWIN_tile", 0, 4096))
+    swinir_tile_overlap: int = field(default=8, metadata=_whole("SWIN_tile_overlap", 0, 1024))
     background_color: str = field(default="#ffffff", metadata=_text("img2img_background_color"))
     extra_noise: float = field(default=0.0, metadata=_number("img2img_extra_noise", 0, 100))
     initial_noise_multiplier: float = field(

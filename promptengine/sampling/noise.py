@@ -18,17 +18,27 @@ Stream = Callable[[Sequence[int]], Tensor]
 """Shape to the next standard normal numbers of one seed, float32, on the CPU."""
 
 _SEEDS = 2**64
+_SKIPPED_AT_ONCE = 1 << 20
 
 
-def stream(seed: int, source: NoiseSource = "cpu") -> Stream:
+def stream(seed: int, source: NoiseSource = "cpu", *, skipped: int = 0) -> Stream:
     """Start the random numbers of a seed (taken modulo 2**64).
 
     ``cpu`` is torch's CPU generator. ``nv`` is what a CUDA generator gives on NVIDIA's GPUs: its n-th
     call reads Philox at counter n, whatever was drawn before; ``gpu`` is the same.
+
+    Args:
+        seed: As given.
+        source: Who draws.
+        skipped: How many uniform numbers torch's generator draws for others first.
     """
     seed %= _SEEDS
     if source == "cpu":
         generator = torch.Generator("cpu").manual_seed(seed)
+        while skipped > 0:
+            part = min(skipped, _SKIPPED_AT_ONCE)
+            torch.rand(part, generator=generator)
+            skipped -= part
         return lambda shape: torch.randn(tuple(shape), generator=generator)
     calls = iter(range(2**32))
     return lambda shape: philox_normal(seed, next(calls), shape)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated, cast
+from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
 
-from promptengine.checkpoints.resolve import resolve_checkpoint
+from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
+from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.registry.registry import Registry
 from promptengine.server.config import ServerConfig
 from promptengine.server.jobs.queue import Job, JobQueue, Run, Work
@@ -23,7 +25,17 @@ from promptengine.server.redact import PathRedactor
 from promptengine.server.sdapi.options import ServerSettings
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 
-__all__ = ["Client", "Served", "Service", "client_of", "finished", "open_service"]
+__all__ = [
+    "Client",
+    "Served",
+    "Service",
+    "client_of",
+    "finished",
+    "open_service",
+    "until_gone",
+]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +51,9 @@ class Service:
         metrics: What is counted.
         shown: Which paths clients see.
         devices: Those of this process, which hold a model each.
+        upscalers: Networks that enlarge images, for what is no part of a generation.
         saving: Held while an image's file gets its number.
+        upscaling: Held while an image is enlarged by one of ``upscalers``.
     """
 
     config: ServerConfig
@@ -49,8 +63,10 @@ class Service:
     queue: JobQueue
     metrics: Metrics
     shown: PathRedactor
+    upscalers: UpscalerCache
     devices: tuple[Device, ...] = ()
     saving: threading.Lock = field(default_factory=threading.Lock)
+    upscaling: threading.Lock = field(default_factory=threading.Lock)
 
 
 def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Service:
@@ -90,6 +106,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         queue=queue,
         metrics=metrics,
         shown=PathRedactor.by(config),
+        upscalers=UpscalerCache(registry, resolve_device(devices[0].name if devices else "cpu")),
         devices=devices,
     )
 
@@ -158,6 +175,27 @@ async def finished(
     if job.error is not None and (job.state == "failed" or not job.results):
         raise job.error
     return job
+
+
+async def until_gone(request: Request, work: Callable[[threading.Event], T]) -> T:
+    """Do a work in a thread that is not queued, and call it off when the client goes away.
+
+    Args:
+        request: Who waits.
+        work: Gets an event that is set where nobody waits any more.
+
+    Raises:
+        Exception: Whatever the work raises.
+    """
+    cancel = threading.Event()
+    gone = asyncio.create_task(_gone(request))
+    gone.add_done_callback(lambda _: cancel.set())
+    try:
+        return await run_in_threadpool(work, cancel)
+    finally:
+        gone.cancel()
+        with suppress(asyncio.CancelledError):
+            await gone
 
 
 async def _gone(request: Request) -> None:

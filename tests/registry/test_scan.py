@@ -33,6 +33,10 @@ class TestScan:
             models / "Stable-diffusion" / "c.ckpt",
             models / "VAE" / "v.pt",
             models / "embeddings" / "inner.pt",
+            models / "ESRGAN" / "e.pth",
+            models / "RealESRGAN" / "r.pth",
+            models / "SwinIR" / "s.pt",
+            models / "upscaler" / "u.safetensors",
             tmp_path / "embeddings" / "outer.pt",
         )
         registry = Registry.open(str(models))
@@ -42,6 +46,7 @@ class TestScan:
             "checkpoint": ["c"],
             "vae": ["v"],
             "embedding": ["inner", "outer"],
+            "upscaler": ["e", "r", "s", "u"],
         }
 
     def test_a_mapping_takes_one_folder_or_several(self, tmp_path: Path) -> None:

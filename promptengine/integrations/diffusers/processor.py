@@ -20,6 +20,7 @@ from promptengine.generation.conditioning import (
     prepare_prompts,
 )
 from promptengine.generation.timing import StageTimer
+from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.load import NetworkCache
 from promptengine.prompt.dialects import WEBUI, find_dialect
@@ -84,7 +85,13 @@ class PromptProcessor:
             # The pipeline's own LoRAs may change its text encoders at any time.
             kept = encoding_cache(room=0)
             self._parts = EngineContext(
-                checkpoint, self._registry, networks, self._embeddings, kept, device
+                checkpoint,
+                self._registry,
+                networks,
+                self._embeddings,
+                kept,
+                UpscalerCache(self._registry, device),
+                device,
             )
         return self._parts
 

@@ -46,10 +46,13 @@ class Device:
         name: As torch names it.
         config: The server's.
         registry: Shared by all devices.
+
+    Attributes:
+        name: As given.
     """
 
     def __init__(self, name: str, config: ServerConfig, registry: Registry) -> None:
-        self._name, self._config, self._registry = name, config, registry
+        self.name, self._config, self._registry = name, config, registry
         self._model: Model | None = None
         self._engine: Engine | None = None
         self._colors: LatentToRGB | None = None
@@ -75,7 +78,7 @@ class Device:
         """Give the model's memory back, after the job that uses it; the next job loads it again."""
         with self._busy:
             self._engine = self._model = self._colors = None
-            release_memory(resolve_device(self._name))
+            release_memory(resolve_device(self.name))
 
     def _loaded(self, model: Model) -> Engine:
         if self._engine is None or model != self._model:
@@ -85,7 +88,7 @@ class Device:
                 model.checkpoint,
                 self._registry,
                 config=self._config.model_config,
-                device=self._name,
+                device=self.name,
                 dtype=self._config.dtype,
                 vae=model.vae,
                 compile=self._config.compile,

@@ -54,9 +54,9 @@ async def schedulers() -> list[responses.Scheduler]:
 
 
 @_lists.get("/upscalers")
-async def upscalers() -> list[responses.Upscaler]:
+def upscalers(service: Served) -> list[responses.Upscaler]:
     """List what enlarges images."""
-    return lists.upscalers()
+    return lists.upscalers(service)
 
 
 @_lists.get("/latent-upscale-modes")

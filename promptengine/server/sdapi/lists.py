@@ -88,11 +88,19 @@ def schedulers() -> list[responses.Scheduler]:
     return [automatic, *others]
 
 
-def upscalers() -> list[responses.Upscaler]:
-    """What enlarges images."""
+def upscalers(service: Service) -> list[responses.Upscaler]:
+    """What enlarges images, the networks in the folders as they are now."""
+    registry = service.registry
+    files = {entry.name: entry for entry in registry.current_entries("upscaler")}
     return [
-        responses.Upscaler(name=name, model_name=None, model_path=None, model_url=None, scale=4)
-        for name in upscaler_names.pixel_upscalers()
+        responses.Upscaler(
+            name=name,
+            model_name=name if name in files else None,
+            model_path=service.shown.path(files[name].path) if name in files else None,
+            model_url=None,
+            scale=4,
+        )
+        for name in upscaler_names.pixel_upscalers(registry)
     ]
 
 

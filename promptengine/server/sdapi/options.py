@@ -69,6 +69,11 @@ class ServerSettings:
         """The model that requests are made with unless they name another one."""
         return self._model
 
+    def options(self) -> Options:
+        """The settings as a request has them that changes none."""
+        values = {name: value for name, value in self._values.items() if name in SETTINGS}
+        return apply_settings(GenerationRequest(prompt=""), values).options
+
     def values(self) -> dict[str, object]:
         """All settings by WebUI's names."""
         path = self._model.checkpoint

@@ -39,7 +39,7 @@ from promptengine.server.sdapi.to_response import (
     save_outputs,
 )
 from promptengine.server.sdapi.upscale import upscale_images
-from promptengine.server.state import Served, Service, finished
+from promptengine.server.state import Served, Service, finished, until_gone
 
 __all__ = ["ERRORS", "internal", "router"]
 
@@ -210,19 +210,26 @@ def png_info(sent: ImageTextRequest) -> responses.ImageTextResponse:
 
 
 @router.post("/extra-single-image")
-def extra_single_image(service: Served, sent: Upscaling) -> responses.Upscaled:
+async def extra_single_image(
+    service: Served, request: Request, sent: Upscaling
+) -> responses.Upscaled:
     """Enlarge an image."""
-    made = upscale_images([sent.image], sent, service.config.limits)
+    made = await until_gone(
+        request, lambda cancel: upscale_images([sent.image], sent, service, cancel)
+    )
     return responses.Upscaled(html_info=made.html, image=made.images[0], warnings=made.warnings)
 
 
 @router.post("/extra-batch-images")
-def extra_batch_images(service: Served, sent: BatchUpscaling) -> responses.UpscaledBatch:
+async def extra_batch_images(
+    service: Served, request: Request, sent: BatchUpscaling
+) -> responses.UpscaledBatch:
     """Enlarge images."""
     limits = service.config.limits
     if len(sent.imageList) > limits.images:
         raise HTTPRefusal(f"more than the {limits.images} images allowed", status=413)
-    made = upscale_images([image.data for image in sent.imageList], sent, limits)
+    images = [image.data for image in sent.imageList]
+    made = await until_gone(request, lambda cancel: upscale_images(images, sent, service, cancel))
     return responses.UpscaledBatch(html_info=made.html, images=made.images, warnings=made.warnings)
 
 

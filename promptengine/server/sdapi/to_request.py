@@ -10,7 +10,11 @@ from typing import Any, Final, TypeVar, cast
 from promptengine.errors import RequestError
 from promptengine.generation.from_infotext import with_known_samplers
 from promptengine.generation.prepare import batch_settings, check_supported
-from promptengine.images.upscalers import UPSCALERS
+from promptengine.images.upscalers import (
+    is_known_upscaler,
+    latent_upscalers,
+    pixel_upscalers,
+)
 from promptengine.infotext.read import read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.kinds import kind_of_word
@@ -102,7 +106,7 @@ def parse_webui_request(
     check_bounds(fields, limits)
     request = _request(fields, values, chosen)
     if isinstance(fields, Text2Image) and fields.enable_hr:
-        request = replace(request, hires=_hires(fields))
+        request = replace(request, hires=_hires(fields, registry))
     if isinstance(fields, Image2Image):
         request = replace(request, start=_start(fields, limits))
     requests = _one_for_each_prompt(request, fields, chosen)
@@ -326,7 +330,7 @@ def _without_tags(request: GenerationRequest) -> GenerationRequest:
     return replace(request, prompt=prompt, options=options)
 
 
-def _hires(fields: Text2Image) -> HiresPass:
+def _hires(fields: Text2Image, registry: Registry) -> HiresPass:
     sampler, scheduler = fields.hr_sampler_name, fields.hr_scheduler
     if sampler is not None and sampler.lower() == _SAME_SAMPLER:
         sampler = None
@@ -334,20 +338,21 @@ def _hires(fields: Text2Image) -> HiresPass:
         _look_up("Sampler", find_sampler, sampler)
     if scheduler is not None and scheduler.lower() == _SAME_SCHEDULER:
         scheduler = None
-    known_upscaler(fields.hr_upscaler)
+    known_upscaler(fields.hr_upscaler, registry)
     given = read_fields(fields, HiresPass)
     given |= {"sampler": sampler, "scheduler": _scheduler(scheduler)}
     return HiresPass(**given)
 
 
-def known_upscaler(name: str | None) -> None:
+def known_upscaler(name: str | None, registry: Registry) -> None:
     """Refuse the name of an upscaler of the second pass that there is not.
 
     Raises:
         Refusal: 404.
     """
-    if name is not None and name not in UPSCALERS:
-        message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(UPSCALERS)}"
+    if name is not None and not is_known_upscaler(name, registry):
+        known = [*latent_upscalers(), *pixel_upscalers(registry)]
+        message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(known)}"
         raise HTTPRefusal(message, status=404)
 
 

@@ -72,12 +72,12 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
 
 
 @router.get("/fields")
-def fields() -> dict[str, Any]:
+def fields(service: Served) -> dict[str, Any]:
     """Describe the fields of a job as JSON Schema, with labels, controls and their names elsewhere."""
     lists = {
         "samplers": [one.name for one in samplers()],
         "schedulers": [one.name for one in schedulers()],
-        "upscalers": [one.name for one in upscalers()],
+        "upscalers": [one.name for one in upscalers(service.registry)],
         "dialects": list(DIALECTS),
     }
     return fields_schema(GenerationRequest, lists)

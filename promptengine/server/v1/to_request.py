@@ -60,7 +60,7 @@ def work_from_form(
     find_sampler(request.sampler, request.scheduler)
     if form.hires is not None:
         hires = HiresPass(**form.hires.model_dump())
-        known_upscaler(hires.upscaler)
+        known_upscaler(hires.upscaler, registry)
         request = replace(request, hires=hires)
     if form.start is not None:
         request = replace(request, start=_start(form.start, limits))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import gradio as gr
 
-from promptengine.images.upscalers import UPSCALERS
 from promptengine.prompt import DIALECTS
 from promptengine.server.config import Limits
 from promptengine.server.sdapi.lists import samplers, schedulers
@@ -88,13 +89,18 @@ def _same(seed: int) -> int:
     return seed
 
 
-def hires_settings(limits: Limits) -> Controls:
-    """Lay out the high-resolution pass."""
+def hires_settings(limits: Limits, upscalers: Sequence[str]) -> Controls:
+    """Lay out the high-resolution pass.
+
+    Args:
+        limits: What the server allows.
+        upscalers: The names to choose from.
+    """
     with gr.Accordion("High-resolution pass", open=False):
         on = gr.Checkbox(False, label="Enlarge the picture and paint over it")
         with gr.Row():
             scale = gr.Slider(1, 4, 2, step=0.05, label="Enlarge by", min_width=160, buttons=[])
-            upscaler = gr.Dropdown(list(UPSCALERS), value="Latent", label="Upscaler", min_width=160)
+            upscaler = gr.Dropdown(upscalers, value="Latent", label="Upscaler", min_width=160)
         with gr.Row():
             steps = gr.Slider(
                 0,

@@ -13,6 +13,7 @@ from gradio.components import Component
 from gradio.processing_utils import save_bytes_to_cache
 
 from promptengine.errors import GenerationCancelled, PromptEngineError
+from promptengine.images.upscalers import latent_upscalers, pixel_upscalers
 from promptengine.server.sdapi.to_response import network_reports
 from promptengine.server.state import Service, client_of
 from promptengine.ui.common import QUICK, UNSEEN, Controls
@@ -77,7 +78,8 @@ def create_tab(service: Service, controls: Controls, size: int) -> Controls:
                 assert isinstance(mode, gr.Radio)
                 started = mode_settings(mode)
                 main = main_settings(limits, size)
-                hires, rare = hires_settings(limits), rare_settings()
+                upscalers = [*latent_upscalers(), *pixel_upscalers(service.registry)]
+                hires, rare = hires_settings(limits, upscalers), rare_settings()
             network_tabs(service)
     controls = {**controls, **prompts, **chosen, **started, **main, **hires, **rare}
     read_as_typed(service, controls, reading)

@@ -163,7 +163,9 @@ class _Sender:
         except (ImageError, RequestError):
             recipe = None
         if recipe is not None:
-            request, left_out = apply_recipe(recipe, starts=mode != "text")
+            request, left_out = apply_recipe(
+                recipe, starts=mode != "text", registry=self.service.registry
+            )
             told = values_of(request)
             if recipe.checkpoint is not None:
                 told["checkpoint"] = chosen_checkpoint(self.service, recipe.checkpoint.name)
