@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -168,8 +169,6 @@ class _Corpus:
 
 def _work(corpus: _Corpus, numbers: range, answers: Connection, folder: Path) -> None:
     """Read files one after the other, and answer of each how it went."""
-    limit = _status("VmSize:") + _ROOM
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     suffix, readers = _READERS[corpus.kind]
     path = folder / f"file{suffix}"
     for number in numbers:
@@ -177,15 +176,35 @@ def _work(corpus: _Corpus, numbers: range, answers: Connection, folder: Path) ->
         path.write_bytes(content)
         answers.send((number, None))
         Path("/proc/self/clear_refs").write_text("5")
-        before, start = _status("VmRSS:"), time.process_time()
-        results = [_checked(path, read) for read in readers]
-        seconds, used = time.process_time() - start, _status("VmHWM:") - before
-        faults = [fault for _, fault in results if fault]
+        before = _status("VmRSS:")
+        with _limited_memory():
+            results = [_timed(path, read) for read in readers]
+        used = _status("VmHWM:") - before
+        seconds = max(seconds for _, seconds, _ in results)
+        faults = [fault for _, _, fault in results if fault]
         if seconds > _SECONDS_A_PIECE * (1 + len(content) // _PIECE):
             faults.append(f"{seconds:.2f} s of CPU time for {len(content)} bytes")
         if used > 3 * len(content) + (200 << 20):
             faults.append(f"{used >> 20} MiB of memory for {len(content)} bytes")
-        answers.send((number, (any(ok for ok, _ in results), seconds, used, faults)))
+        answers.send((number, (any(ok for ok, _, _ in results), seconds, used, faults)))
+
+
+@contextmanager
+def _limited_memory() -> Iterator[None]:
+    """Let what is read take so much more memory; what makes the files may take what it wants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize:") + _ROOM, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _timed(path: Path, read: Callable[[Path], object]) -> tuple[bool, float, str]:
+    """Whether a reader took the file, its seconds of CPU time, and what it raised that it must not."""
+    start = time.process_time()
+    accepted, fault = _checked(path, read)
+    return accepted, time.process_time() - start, fault
 
 
 def _run(corpus: _Corpus, tally: Tally, last: int, until: float) -> None:
