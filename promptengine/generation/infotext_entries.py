@@ -6,11 +6,12 @@ Keys, their order and the forms of numbers are WebUI's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import partial
 
 from promptengine.generation.cond_batch import PromptCond
 from promptengine.prompt import Prompt, schedule
-from promptengine.request.options import Options
+from promptengine.request.options import SETTINGS, Options
 from promptengine.request.plan import Plan
 from promptengine.request.samplers import Sampler, SigmaSampler
 from promptengine.request.schedulers import (
@@ -114,9 +115,6 @@ def pass_entries(
     return entries
 
 
-_BETA = {"beta_alpha": "Beta schedule alpha", "beta_beta": "Beta schedule beta"}
-
-
 def _schedule_entries(
     scheduler: Scheduler, table: DiscreteSchedule, options: Options
 ) -> dict[str, object]:
@@ -128,24 +126,23 @@ def _schedule_entries(
         "Schedule max sigma": high if high not in (0, table.highest) else None,
         "Schedule rho": rho if bent else None,
         # Told at their defaults too, as in WebUI.
-        **{key: getattr(options, own) for own, key in _BETA.items() if own in read},
+        **{
+            SETTINGS[Options.webui_name(own)].label: getattr(options, own)
+            for own in ("beta_alpha", "beta_beta")
+            if own in read
+        },
     }
-
-
-_SETTINGS = {
-    "eta_ancestral": "Eta",
-    "eta_ddim": "Eta DDIM",
-    "churn": "Sigma churn",
-    "churn_from": "Sigma tmin",
-    "churn_to": "Sigma tmax",
-    "noise_scale": "Sigma noise",
-}
 
 
 def _setting_entries(sampler: Sampler, options: Options) -> dict[str, object]:
     changed = options.changed()
     read = set(sampler.settings.values())
-    return {key: changed[own] for own, key in _SETTINGS.items() if own in read and own in changed}
+    settings = {own.name: own.metadata["setting"] for own in fields(options)}
+    return {
+        setting.label: changed[name]
+        for name, setting in settings.items()
+        if setting.of_sampler and name in read and name in changed
+    }
 
 
 def hires_schedule_told(first: Sampler, second: Sampler) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from promptengine.request.fields import ApiField, Entry, fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import Inpainting
+from promptengine.request.options import Options
 from promptengine.request.request import GenerationRequest
 from promptengine.request.values import parse_bool, parse_float, parse_int
 
@@ -26,54 +28,36 @@ class InfotextField(NamedTuple):
     read: Callable[[str], object]
 
 
+_READERS: Final[Mapping[type, Callable[[str], object]]] = {
+    bool: parse_bool,
+    int: parse_int,
+    float: parse_float,
+    str: str,
+}
+
+
 def _noise_source(text: str) -> str:
     # What NVIDIA's hardware draws can be drawn anywhere.
     return {"GPU": "NV", "NV": "NV", "CPU": "CPU"}[text.upper()]
 
 
 OPTIONS: Final[Mapping[str, InfotextField]] = {
-    "Beta schedule alpha": InfotextField("beta_dist_alpha", parse_float),
-    "Beta schedule beta": InfotextField("beta_dist_beta", parse_float),
+    **{
+        setting.label: InfotextField(setting.webui, _READERS[setting.kind])
+        for setting in (own.metadata["setting"] for own in dataclasses.fields(Options))
+        if setting.label
+    },
     "Beta scheduler alpha": InfotextField("beta_dist_alpha", parse_float),
     "Beta scheduler beta": InfotextField("beta_dist_beta", parse_float),
     "Cache FP16 weight for LoRA": InfotextField("cache_fp16_weight", parse_bool),
-    "Conditional mask weight": InfotextField("inpainting_mask_weight", parse_float),
-    "Discard penultimate sigma": InfotextField("always_discard_next_to_last_sigma", parse_bool),
-    "Downcast alphas_cumprod": InfotextField("use_downcasted_alpha_bar", parse_bool),
-    "ENSD": InfotextField("eta_noise_seed_delta", parse_int),
-    "Emphasis": InfotextField("emphasis", str),
-    "Eta": InfotextField("eta_ancestral", parse_float),
-    "Eta DDIM": InfotextField("eta_ddim", parse_float),
-    "Extra noise": InfotextField("img2img_extra_noise", parse_float),
     "FP8 weight": InfotextField("fp8_storage", str),
     "Face restoration": InfotextField("face_restoration_model", str),
     "Hires refiner": InfotextField("hires_fix_refiner_pass", str),
-    "NGMS": InfotextField("s_min_uncond", parse_float),
-    "NGMS all steps": InfotextField("s_min_uncond_all", parse_bool),
-    "Noise Schedule": InfotextField("sd_noise_schedule", str),
-    "Noise multiplier": InfotextField("initial_noise_multiplier", parse_float),
-    "Old prompt editing timelines": InfotextField("use_old_scheduling", parse_bool),
-    "Pad conds": InfotextField("pad_cond_uncond", parse_bool),
-    "Pad conds v0": InfotextField("pad_cond_uncond_v0", parse_bool),
-    "Prompt comments": InfotextField("enable_prompt_comments", parse_bool),
     "RNG": InfotextField("randn_source", _noise_source),
     "Refiner switch by sampling steps": InfotextField("refiner_switch_by_sample_steps", parse_bool),
-    "SGM noise multiplier": InfotextField("sgm_noise_multiplier", parse_bool),
-    "Schedule max sigma": InfotextField("sigma_max", parse_float),
-    "Schedule min sigma": InfotextField("sigma_min", parse_float),
-    "Schedule rho": InfotextField("rho", parse_float),
-    "Sigma churn": InfotextField("s_churn", parse_float),
-    "Sigma noise": InfotextField("s_noise", parse_float),
-    "Sigma tmax": InfotextField("s_tmax", parse_float),
-    "Sigma tmin": InfotextField("s_tmin", parse_float),
-    "Skip Early CFG": InfotextField("skip_early_cond", parse_float),
     "Tiling": InfotextField("tiling", parse_bool),
     "Token merging ratio": InfotextField("token_merging_ratio", parse_float),
     "Token merging ratio hr": InfotextField("token_merging_ratio_hr", parse_float),
-    "UniPC lower order final": InfotextField("uni_pc_lower_order_final", parse_bool),
-    "UniPC order": InfotextField("uni_pc_order", parse_int),
-    "UniPC skip type": InfotextField("uni_pc_skip_type", str),
-    "UniPC variant": InfotextField("uni_pc_variant", str),
     "VAE Decoder": InfotextField("sd_vae_decode_method", str),
     "VAE Encoder": InfotextField("sd_vae_encode_method", str),
 }

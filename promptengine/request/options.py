@@ -49,6 +49,9 @@ class Setting:
         high: Greatest number allowed.
         choices: For text, WebUI's values and ours for each; empty where any text will do.
         only: The one value that can be honored, for options that this engine does not have.
+        label: What infotexts call it; empty where none names it.
+        of_sampler: Whether infotexts name it where the sampler takes it and it is not at its default.
+            Others are named by rules of their own.
     """
 
     webui: str
@@ -57,6 +60,8 @@ class Setting:
     high: float = math.inf
     choices: Mapping[str, str] = field(default_factory=dict[str, str])
     only: object = None
+    label: str = ""
+    of_sampler: bool = False
 
     def check(self, value: object) -> None:
         """Refuse a value of ours.
@@ -135,20 +140,25 @@ _UNIPC_VARIANTS: Final = {name: name for name in ("bh1", "bh2", "vary_coeff")}
 _UNIPC_SPACINGS: Final = {name: name for name in ("time_uniform", "time_quadratic", "logSNR")}
 
 
-def _flag(webui: str) -> Mapping[str, Setting]:
-    return {"setting": Setting(webui=webui, kind=bool)}
+def _flag(webui: str, label: str = "") -> Mapping[str, Setting]:
+    return {"setting": Setting(webui=webui, kind=bool, label=label)}
 
 
-def _whole(webui: str, low: int, high: int) -> Mapping[str, Setting]:
-    return {"setting": Setting(webui=webui, kind=int, low=low, high=high)}
+def _whole(webui: str, low: int, high: int, label: str = "") -> Mapping[str, Setting]:
+    return {"setting": Setting(webui=webui, kind=int, low=low, high=high, label=label)}
 
 
-def _number(webui: str, low: float, high: float) -> Mapping[str, Setting]:
-    return {"setting": Setting(webui=webui, kind=float, low=low, high=high)}
+def _number(
+    webui: str, low: float, high: float, label: str = "", *, of_sampler: bool = False
+) -> Mapping[str, Setting]:
+    setting = Setting(
+        webui=webui, kind=float, low=low, high=high, label=label, of_sampler=of_sampler
+    )
+    return {"setting": setting}
 
 
-def _choice(webui: str, choices: Mapping[str, str]) -> Mapping[str, Setting]:
-    return {"setting": Setting(webui=webui, kind=str, choices=choices)}
+def _choice(webui: str, choices: Mapping[str, str], label: str = "") -> Mapping[str, Setting]:
+    return {"setting": Setting(webui=webui, kind=str, choices=choices, label=label)}
 
 
 def _text(webui: str) -> Mapping[str, Setting]:
@@ -226,57 +236,97 @@ class Options:
     """
 
     noise_source: NoiseSource = field(
-        default="cpu", metadata=_choice("randn_source", _NOISE_SOURCES)
+        default="cpu", metadata=_choice("randn_source", _NOISE_SOURCES, "RNG")
     )
     noise_seed_delta: int = field(
-        default=0, metadata=_whole("eta_noise_seed_delta", -(2**63), 2**63)
+        default=0, metadata=_whole("eta_noise_seed_delta", -(2**63), 2**63, "ENSD")
     )
 
-    eta_ancestral: float = field(default=1.0, metadata=_number("eta_ancestral", 0, 10))
-    eta_ddim: float = field(default=0.0, metadata=_number("eta_ddim", 0, 1))
-    churn: float = field(default=0.0, metadata=_number("s_churn", 0, 1000))
-    churn_from: float = field(default=0.0, metadata=_number("s_tmin", 0, 100_000))
-    churn_to: float = field(default=0.0, metadata=_number("s_tmax", 0, 100_000))
-    noise_scale: float = field(default=1.0, metadata=_number("s_noise", 0, 100))
-    unguided_early: float = field(default=0.0, metadata=_number("skip_early_cond", 0, 1))
-    unguided_below: float = field(default=0.0, metadata=_number("s_min_uncond", 0, 100_000))
-    unguided_below_always: bool = field(default=False, metadata=_flag("s_min_uncond_all"))
-    quantize_timesteps: bool = field(default=False, metadata=_flag("enable_quantization"))
-    sgm_noise: bool = field(default=False, metadata=_flag("sgm_noise_multiplier"))
-    unipc_variant: str = field(default="bh1", metadata=_choice("uni_pc_variant", _UNIPC_VARIANTS))
-    unipc_spacing: str = field(
-        default="time_uniform", metadata=_choice("uni_pc_skip_type", _UNIPC_SPACINGS)
+    eta_ancestral: float = field(
+        default=1.0, metadata=_number("eta_ancestral", 0, 10, "Eta", of_sampler=True)
     )
-    unipc_order: int = field(default=3, metadata=_whole("uni_pc_order", 1, 50))
-    unipc_lower_order_final: bool = field(default=True, metadata=_flag("uni_pc_lower_order_final"))
+    eta_ddim: float = field(
+        default=0.0, metadata=_number("eta_ddim", 0, 1, "Eta DDIM", of_sampler=True)
+    )
+    churn: float = field(
+        default=0.0, metadata=_number("s_churn", 0, 1000, "Sigma churn", of_sampler=True)
+    )
+    churn_from: float = field(
+        default=0.0, metadata=_number("s_tmin", 0, 100_000, "Sigma tmin", of_sampler=True)
+    )
+    churn_to: float = field(
+        default=0.0, metadata=_number("s_tmax", 0, 100_000, "Sigma tmax", of_sampler=True)
+    )
+    noise_scale: float = field(
+        default=1.0, metadata=_number("s_noise", 0, 100, "Sigma noise", of_sampler=True)
+    )
+    unguided_early: float = field(
+        default=0.0, metadata=_number("skip_early_cond", 0, 1, "Skip Early CFG")
+    )
+    unguided_below: float = field(default=0.0, metadata=_number("s_min_uncond", 0, 100_000, "NGMS"))
+    unguided_below_always: bool = field(
+        default=False, metadata=_flag("s_min_uncond_all", "NGMS all steps")
+    )
+    quantize_timesteps: bool = field(default=False, metadata=_flag("enable_quantization"))
+    sgm_noise: bool = field(
+        default=False, metadata=_flag("sgm_noise_multiplier", "SGM noise multiplier")
+    )
+    unipc_variant: str = field(
+        default="bh1", metadata=_choice("uni_pc_variant", _UNIPC_VARIANTS, "UniPC variant")
+    )
+    unipc_spacing: str = field(
+        default="time_uniform",
+        metadata=_choice("uni_pc_skip_type", _UNIPC_SPACINGS, "UniPC skip type"),
+    )
+    unipc_order: int = field(default=3, metadata=_whole("uni_pc_order", 1, 50, "UniPC order"))
+    unipc_lower_order_final: bool = field(
+        default=True, metadata=_flag("uni_pc_lower_order_final", "UniPC lower order final")
+    )
     sde_noise_per_batch: bool = field(
         default=False, metadata=_flag("no_dpmpp_sde_batch_determinism")
     )
 
-    sigma_min: float = field(default=0.0, metadata=_number("sigma_min", 0, 100_000))
-    sigma_max: float = field(default=0.0, metadata=_number("sigma_max", 0, 100_000))
-    rho: float = field(default=0.0, metadata=_number("rho", 0, 1000))
-    beta_alpha: float = field(default=0.6, metadata=_number("beta_dist_alpha", 0.01, 100))
-    beta_beta: float = field(default=0.6, metadata=_number("beta_dist_beta", 0.01, 100))
+    sigma_min: float = field(
+        default=0.0, metadata=_number("sigma_min", 0, 100_000, "Schedule min sigma")
+    )
+    sigma_max: float = field(
+        default=0.0, metadata=_number("sigma_max", 0, 100_000, "Schedule max sigma")
+    )
+    rho: float = field(default=0.0, metadata=_number("rho", 0, 1000, "Schedule rho"))
+    beta_alpha: float = field(
+        default=0.6, metadata=_number("beta_dist_alpha", 0.01, 100, "Beta schedule alpha")
+    )
+    beta_beta: float = field(
+        default=0.6, metadata=_number("beta_dist_beta", 0.01, 100, "Beta schedule beta")
+    )
     discard_penultimate: bool = field(
-        default=False, metadata=_flag("always_discard_next_to_last_sigma")
+        default=False,
+        metadata=_flag("always_discard_next_to_last_sigma", "Discard penultimate sigma"),
     )
     old_karras_range: bool = field(default=False, metadata=_flag("use_old_karras_scheduler_sigmas"))
-    downcast_alphas: bool = field(default=False, metadata=_flag("use_downcasted_alpha_bar"))
+    downcast_alphas: bool = field(
+        default=False, metadata=_flag("use_downcasted_alpha_bar", "Downcast alphas_cumprod")
+    )
     noise_schedule: str = field(
-        default="default", metadata=_choice("sd_noise_schedule", _NOISE_SCHEDULES)
+        default="default", metadata=_choice("sd_noise_schedule", _NOISE_SCHEDULES, "Noise Schedule")
     )
 
-    emphasis: Emphasis = field(default="Original", metadata=_choice("emphasis", _EMPHASES))
+    emphasis: Emphasis = field(
+        default="Original", metadata=_choice("emphasis", _EMPHASES, "Emphasis")
+    )
     comma_backtrack: int = field(default=20, metadata=_whole("comma_padding_backtrack", 0, 75))
-    comments: bool = field(default=True, metadata=_flag("enable_prompt_comments"))
+    comments: bool = field(
+        default=True, metadata=_flag("enable_prompt_comments", "Prompt comments")
+    )
     old_emphasis: bool = field(default=False, metadata=_flag("use_old_emphasis_implementation"))
-    old_timelines: bool = field(default=False, metadata=_flag("use_old_scheduling"))
+    old_timelines: bool = field(
+        default=False, metadata=_flag("use_old_scheduling", "Old prompt editing timelines")
+    )
     undoubled_timelines: bool = field(
         default=False, metadata=_flag("dont_fix_second_order_samplers_schedule")
     )
-    pad_with_empty: bool = field(default=False, metadata=_flag("pad_cond_uncond"))
-    pad_with_last: bool = field(default=False, metadata=_flag("pad_cond_uncond_v0"))
+    pad_with_empty: bool = field(default=False, metadata=_flag("pad_cond_uncond", "Pad conds"))
+    pad_with_last: bool = field(default=False, metadata=_flag("pad_cond_uncond_v0", "Pad conds v0"))
     batch_guidance: bool = field(default=True, metadata=_flag("batch_cond_uncond"))
 
     hypernetwork: str = field(default="None", metadata=_text("sd_hypernetwork"))
@@ -288,16 +338,20 @@ class Options:
 
     img2img_exact_steps: bool = field(default=False, metadata=_flag("img2img_fix_steps"))
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
-    mask_strength: float = field(default=1.0, metadata=_number("inpainting_mask_weight", 0, 1))
+    mask_strength: float = field(
+        default=1.0, metadata=_number("inpainting_mask_weight", 0, 1, "Conditional mask weight")
+    )
     image_upscaler: str = field(default="None", metadata=_text("upscaler_for_img2img"))
     upscaler_tile: int = field(default=192, metadata=_whole("ESRGAN_tile", 0, 4096))
     upscaler_tile_overlap: int = field(default=8, metadata=_whole("ESRGAN_tile_overlap", 0, 1024))
     swinir_tile: int = field(default=192, metadata=_whole("SWIN_tile", 0, 4096))
     swinir_tile_overlap: int = field(default=8, metadata=_whole("SWIN_tile_overlap", 0, 1024))
     background_color: str = field(default="#ffffff", metadata=_text("img2img_background_color"))
-    extra_noise: float = field(default=0.0, metadata=_number("img2img_extra_noise", 0, 100))
+    extra_noise: float = field(
+        default=0.0, metadata=_number("img2img_extra_noise", 0, 100, "Extra noise")
+    )
     initial_noise_multiplier: float = field(
-        default=1.0, metadata=_number("initial_noise_multiplier", 0, 100)
+        default=1.0, metadata=_number("initial_noise_multiplier", 0, 100, "Noise multiplier")
     )
 
     name_model: bool = field(default=True, metadata=_flag("add_model_name_to_info"))

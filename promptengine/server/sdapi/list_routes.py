@@ -30,50 +30,50 @@ _page = APIRouter(**_COMMON)
 
 
 @_lists.get("/sd-models")
-def sd_models(service: Served) -> list[responses.Checkpoint]:
+def sd_models(service: Served) -> list[lists.Checkpoint]:
     """List checkpoints."""
     return lists.checkpoints(service)
 
 
 @_lists.get("/sd-vae")
-def sd_vae(service: Served) -> list[responses.Vae]:
+def sd_vae(service: Served) -> list[lists.Vae]:
     """List VAEs."""
     return lists.vaes(service)
 
 
 @_lists.get("/samplers")
-async def samplers() -> list[responses.Sampler]:
+async def samplers() -> list[lists.Sampler]:
     """List samplers."""
     return lists.samplers()
 
 
 @_lists.get("/schedulers")
-async def schedulers() -> list[responses.Scheduler]:
+async def schedulers() -> list[lists.Scheduler]:
     """List schedule types."""
     return lists.schedulers()
 
 
 @_lists.get("/upscalers")
-def upscalers(service: Served) -> list[responses.Upscaler]:
+def upscalers(service: Served) -> list[lists.Upscaler]:
     """List what enlarges images."""
     return lists.upscalers(service)
 
 
 @_lists.get("/latent-upscale-modes")
-async def latent_upscale_modes() -> list[responses.Name]:
+async def latent_upscale_modes() -> list[lists.Name]:
     """List what enlarges latents."""
     return lists.latent_upscalers()
 
 
 @_lists.get("/hypernetworks")
-def hypernetworks(service: Served) -> list[responses.Hypernetwork]:
+def hypernetworks(service: Served) -> list[lists.Hypernetwork]:
     """List hypernetworks."""
     return lists.hypernetworks(service)
 
 
 @_lists.get("/loras")
 @_lists.get("/lycos")
-def loras(service: Served) -> list[responses.Lora]:
+def loras(service: Served) -> list[lists.Lora]:
     """List LoRAs."""
     return lists.loras(service)
 
@@ -85,7 +85,7 @@ def embeddings(service: Served) -> dict[str, dict[str, Any]]:
 
 
 @_lists.get("/prompt-styles")
-def prompt_styles(service: Served) -> list[responses.PromptStyle]:
+def prompt_styles(service: Served) -> list[lists.PromptStyle]:
     """List styles."""
     return lists.styles(service)
 

@@ -6,18 +6,28 @@ import importlib
 from collections.abc import Sequence
 from typing import Any, Final
 
+from pydantic import BaseModel
+
 from promptengine.images import upscalers as upscaler_names
 from promptengine.kinds import CHECKPOINT, HYPERNETWORK, LORA, VAE
 from promptengine.registry.registry import RegistryEntry, metadata
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.request.schedulers import SCHEDULERS
-from promptengine.server.sdapi import responses
 from promptengine.server.sdapi.options import title_of
 from promptengine.server.sdapi.styles import read_styles
 from promptengine.server.state import Service
 from promptengine.text.textual_inversion.embedding import Embedding
 
 __all__ = [
+    "Checkpoint",
+    "Hypernetwork",
+    "Lora",
+    "Name",
+    "PromptStyle",
+    "Sampler",
+    "Scheduler",
+    "Upscaler",
+    "Vae",
     "checkpoints",
     "embeddings",
     "hypernetworks",
@@ -34,17 +44,94 @@ __all__ = [
 _CUDA_EVENTS: Final = ("num_alloc_retries", "num_ooms")
 
 
-def checkpoints(service: Service) -> list[responses.Checkpoint]:
+class Checkpoint(BaseModel):
+    """A checkpoint; hashes are there once they are known."""
+
+    title: str
+    model_name: str
+    hash: str | None
+    sha256: str | None
+    filename: str
+    config: str | None
+
+
+class Sampler(BaseModel):
+    """A sampler."""
+
+    name: str
+    aliases: list[str]
+    options: dict[str, Any]
+
+
+class Scheduler(BaseModel):
+    """A schedule type."""
+
+    name: str
+    label: str
+    aliases: list[str] | None
+    default_rho: float
+    need_inner_model: bool
+
+
+class Upscaler(BaseModel):
+    """What enlarges images."""
+
+    name: str
+    model_name: str | None
+    model_path: str | None
+    model_url: str | None
+    scale: float | None
+
+
+class Name(BaseModel):
+    """Something that has a name only."""
+
+    name: str
+
+
+class Hypernetwork(BaseModel):
+    """A hypernetwork; its hash is there once it is known."""
+
+    name: str
+    path: str
+    sha256: str | None
+
+
+class Lora(BaseModel):
+    """A LoRA."""
+
+    name: str
+    alias: str
+    path: str
+    metadata: dict[str, Any]
+
+
+class PromptStyle(BaseModel):
+    """A style."""
+
+    name: str
+    prompt: str | None
+    negative_prompt: str | None
+
+
+class Vae(BaseModel):
+    """A VAE of its own."""
+
+    model_name: str
+    filename: str
+
+
+def checkpoints(service: Service) -> list[Checkpoint]:
     """Checkpoints in the folders, and the one in use where it lies elsewhere."""
     entries = service.registry.current_entries(CHECKPOINT.name)
     paths = [entry.path for entry in entries]
     current = service.settings.model.checkpoint
-    found: list[responses.Checkpoint] = []
+    found: list[Checkpoint] = []
     for path in [*([current] if current not in paths else []), *paths]:
         digest = service.registry.digests.known(path)
         title = title_of(path, service.registry)
         found.append(
-            responses.Checkpoint(
+            Checkpoint(
                 title=title,
                 model_name=path.stem,
                 hash=None if digest is None else digest[:10],
@@ -56,9 +143,9 @@ def checkpoints(service: Service) -> list[responses.Checkpoint]:
     return found
 
 
-def samplers() -> list[responses.Sampler]:
+def samplers() -> list[Sampler]:
     """Samplers in WebUI's order."""
-    found: list[responses.Sampler] = []
+    found: list[Sampler] = []
     for sampler in SAMPLERS.values():
         options: dict[str, Any] = {}
         if isinstance(sampler, SigmaSampler):
@@ -66,17 +153,17 @@ def samplers() -> list[responses.Sampler]:
             options |= {"second_order": True} if sampler.second_order else {}
             options |= {"brownian_noise": True} if sampler.brownian else {}
         aliases = list(sampler.aliases)
-        found.append(responses.Sampler(name=sampler.name, aliases=aliases, options=options))
+        found.append(Sampler(name=sampler.name, aliases=aliases, options=options))
     return found
 
 
-def schedulers() -> list[responses.Scheduler]:
+def schedulers() -> list[Scheduler]:
     """Schedule types, that of the sampler first."""
-    automatic = responses.Scheduler(
+    automatic = Scheduler(
         name="automatic", label="Automatic", aliases=None, default_rho=-1, need_inner_model=False
     )
     others = [
-        responses.Scheduler(
+        Scheduler(
             name=scheduler.name,
             label=scheduler.label,
             aliases=list(scheduler.aliases) or None,
@@ -88,12 +175,12 @@ def schedulers() -> list[responses.Scheduler]:
     return [automatic, *others]
 
 
-def upscalers(service: Service) -> list[responses.Upscaler]:
+def upscalers(service: Service) -> list[Upscaler]:
     """What enlarges images, the networks in the folders as they are now."""
     registry = service.registry
     files = {entry.name: entry for entry in registry.current_entries("upscaler")}
     return [
-        responses.Upscaler(
+        Upscaler(
             name=name,
             model_name=name if name in files else None,
             model_path=service.shown.path(files[name].path) if name in files else None,
@@ -104,15 +191,15 @@ def upscalers(service: Service) -> list[responses.Upscaler]:
     ]
 
 
-def latent_upscalers() -> list[responses.Name]:
+def latent_upscalers() -> list[Name]:
     """What enlarges latents."""
-    return [responses.Name(name=name) for name in upscaler_names.latent_upscalers()]
+    return [Name(name=name) for name in upscaler_names.latent_upscalers()]
 
 
-def hypernetworks(service: Service) -> list[responses.Hypernetwork]:
+def hypernetworks(service: Service) -> list[Hypernetwork]:
     """Hypernetworks in the folders as they are now."""
     return [
-        responses.Hypernetwork(
+        Hypernetwork(
             name=entry.name,
             path=service.shown.path(entry.path),
             sha256=service.registry.digests.known(entry.path),
@@ -121,10 +208,10 @@ def hypernetworks(service: Service) -> list[responses.Hypernetwork]:
     ]
 
 
-def loras(service: Service) -> list[responses.Lora]:
+def loras(service: Service) -> list[Lora]:
     """LoRAs in the folders as they are now."""
     return [
-        responses.Lora(
+        Lora(
             name=entry.name,
             alias=next(iter(entry.aliases), entry.name),
             path=service.shown.path(entry.path),
@@ -166,20 +253,19 @@ def _word(word: Embedding) -> dict[str, Any]:
     }
 
 
-def styles(service: Service) -> list[responses.PromptStyle]:
+def styles(service: Service) -> list[PromptStyle]:
     """Styles in the file as it is now."""
     found = read_styles(service.config.styles)
     return [
-        responses.PromptStyle(name=s.name, prompt=s.prompt, negative_prompt=s.negative_prompt)
-        for s in found
+        PromptStyle(name=s.name, prompt=s.prompt, negative_prompt=s.negative_prompt) for s in found
     ]
 
 
-def vaes(service: Service) -> list[responses.Vae]:
+def vaes(service: Service) -> list[Vae]:
     """VAEs of their own."""
     entries: Sequence[RegistryEntry] = service.registry.current_entries(VAE.name)
     return [
-        responses.Vae(model_name=entry.path.name, filename=service.shown.path(entry.path))
+        Vae(model_name=entry.path.name, filename=service.shown.path(entry.path))
         for entry in entries
     ]
 

@@ -10,25 +10,16 @@ from pydantic import BaseModel
 from promptengine.prompt.serialize import well_formed
 
 __all__ = [
-    "Checkpoint",
     "Error",
     "Generation",
-    "Hypernetwork",
     "ImageTextResponse",
     "Json",
-    "Lora",
-    "Name",
     "Progress",
     "ProgressState",
-    "PromptStyle",
-    "Sampler",
-    "Scheduler",
     "Scripts",
     "TaskProgress",
     "Upscaled",
     "UpscaledBatch",
-    "Upscaler",
-    "Vae",
     "ValidationError",
 ]
 
@@ -76,83 +67,6 @@ class Generation(BaseModel):
     images: list[str]
     parameters: dict[str, Any]
     info: str
-
-
-class Checkpoint(BaseModel):
-    """A checkpoint; hashes are there once they are known."""
-
-    title: str
-    model_name: str
-    hash: str | None
-    sha256: str | None
-    filename: str
-    config: str | None
-
-
-class Sampler(BaseModel):
-    """A sampler."""
-
-    name: str
-    aliases: list[str]
-    options: dict[str, Any]
-
-
-class Scheduler(BaseModel):
-    """A schedule type."""
-
-    name: str
-    label: str
-    aliases: list[str] | None
-    default_rho: float
-    need_inner_model: bool
-
-
-class Upscaler(BaseModel):
-    """What enlarges images."""
-
-    name: str
-    model_name: str | None
-    model_path: str | None
-    model_url: str | None
-    scale: float | None
-
-
-class Name(BaseModel):
-    """Something that has a name only."""
-
-    name: str
-
-
-class Hypernetwork(BaseModel):
-    """A hypernetwork; its hash is there once it is known."""
-
-    name: str
-    path: str
-    sha256: str | None
-
-
-class Lora(BaseModel):
-    """A LoRA."""
-
-    name: str
-    alias: str
-    path: str
-    metadata: dict[str, Any]
-
-
-class PromptStyle(BaseModel):
-    """A style."""
-
-    name: str
-    prompt: str | None
-    negative_prompt: str | None
-
-
-class Vae(BaseModel):
-    """A VAE of its own."""
-
-    model_name: str
-    filename: str
 
 
 class Scripts(BaseModel):
