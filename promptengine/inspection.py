@@ -120,7 +120,7 @@ class FileReport:
     base_model: str | None = None
 
     def to_dict(self) -> dict[str, object]:
-        """Returns the report in the types of JSON, the path as text."""
+        """Return the report in the types of JSON, the path as text."""
         texts: dict[str, object] = {
             "path": str(self.path),
             "layers": list(self.layers),
@@ -131,7 +131,7 @@ class FileReport:
 
 
 def inspect_file(path: Path) -> FileReport:
-    """Looks at a checkpoint, hypernetwork, LoRA, embedding (also one in an image), VAE, upscaler or
+    """Look at a checkpoint, hypernetwork, LoRA, embedding (also one in an image), VAE, upscaler or
     optimizer state.
 
     An unsafe file gives a report that says so; nothing it asks for is run or imported.
@@ -170,7 +170,7 @@ def inspect_file(path: Path) -> FileReport:
 
 
 def _inspect_image(path: Path) -> FileReport | None:
-    """An image's report, or None where the file is none. Its tensors are those of its embedding."""
+    """Return an image's report, or None where the file is none. Its tensors are those of its embedding."""
     from promptengine.text.textual_inversion.png import is_image
 
     if not is_image(path):
@@ -215,7 +215,7 @@ def _describe(
 
 
 def _describe_vae(report: FileReport, shapes: Mapping[str, tuple[int, ...]]) -> FileReport:
-    """A VAE's report, by the rules by which it is opened."""
+    """Return a VAE's report, by the rules by which it is opened."""
     own = any(name.startswith(VAE_PREFIX) for name in shapes)
     named = shapes if own else {VAE_PREFIX + name: shape for name, shape in shapes.items()}
     try:
@@ -285,7 +285,7 @@ def _vae(path: Path, names: Iterable[str]) -> str:
 
 
 def file_metadata(path: Path) -> Mapping[str, str]:
-    """Tells what the header of a safetensors file says beside tensors; nothing of any other file."""
+    """Tell what the header of a safetensors file says beside tensors; nothing of any other file."""
     return read_header(path).metadata
 
 
@@ -311,7 +311,7 @@ def _is_upscaler(shapes: Mapping[str, tuple[int, ...]]) -> bool:
 
 
 def _describe_network(report: FileReport, kind: NetworkKind, file: InspectedFile) -> FileReport:
-    """A network's report, with what its kind tells of it."""
+    """Return a network's report, with what its kind tells of it."""
     told = dict(kind.describe(file))
     notes = (*report.notes, *told.pop("notes", ()))
     return dataclasses.replace(report, notes=notes, **told)
@@ -333,7 +333,7 @@ def _is_broken(tensor: Tensor) -> bool:
 
 
 def _tensors(content: object) -> Iterator[tuple[str, Tensor]]:
-    """Yields the tensors in nested containers under dotted names, breadth first; each container
+    """Yield the tensors in nested containers under dotted names, breadth first; each container
     once, since a pickle may hold containers that contain themselves.
     """
     waiting: deque[tuple[str, object]] = deque([("", content)])

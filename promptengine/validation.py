@@ -140,7 +140,7 @@ def _taken(value: object, hint: Any, name: str) -> object:
 
 
 def _converted(value: object, hint: Any, name: str) -> object:
-    """The value as the hint has it; what has the type and breaks a rule raises RequestError."""
+    """Return the value as the hint has it; what has the type and breaks a rule raises RequestError."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         taken = _converted(value, arguments[0], name)
@@ -196,7 +196,7 @@ def _plain(value: Any, kind: type) -> object:
 
 
 def _whole(value: Any) -> int:
-    """A whole number of any library as Python's; a truth value is none."""
+    """Return a whole number of any library as Python's; a truth value is none."""
     if type(value) is int:
         return value
     if isinstance(value, bool) or not isinstance(value, Integral):
@@ -205,7 +205,7 @@ def _whole(value: Any) -> int:
 
 
 def _real(value: Any) -> float:
-    """A finite number of any library as Python's; whole numbers stay as they are."""
+    """Return a finite number of any library as Python's; whole numbers stay as they are."""
     own = type(value) in (int, float)
     if not own and (isinstance(value, bool) or not isinstance(value, Real)):
         raise _Misfit
@@ -219,7 +219,7 @@ def _real(value: Any) -> float:
 
 
 def _words(hint: Any) -> str:
-    """What a value must be, for people."""
+    """Return what a value must be, for people."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         return _words(arguments[0])

@@ -60,7 +60,7 @@ def release_memory(device: torch.device) -> None:
 
 
 def needs_tiles(vae: nn.Module, device: torch.device, width: int, height: int) -> bool:
-    """Whether an image is too large to be coded whole in the memory that is free."""
+    """Return whether an image is too large to be coded whole in the memory that is free."""
     free = free_bytes(device)
     return free is not None and vae_memory_bytes(vae, width, height) > free
 

@@ -178,7 +178,7 @@ def _packs(layer: nn.Conv2d) -> bool:
 
 @cache
 def _knows(dtype: torch.dtype) -> bool:
-    """Whether oneDNN is quick here in numbers of a type."""
+    """Return whether oneDNN is quick here in numbers of a type."""
     operations = torch.ops.mkldnn
     present = (
         platform.machine().lower() in ("x86_64", "amd64")

@@ -98,7 +98,7 @@ def _unet_name(name: str, per_level: int) -> str:
 
 
 def _resnet_name(name: str) -> str:
-    """A resnet's own parts; those of attention have the same names in both layouts."""
+    """Return a resnet's own parts; those of attention have the same names in both layouts."""
     return _renamed(name, _RESNET)
 
 

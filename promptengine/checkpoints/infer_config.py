@@ -97,7 +97,7 @@ def infer_config(
 
 
 def _usual(family: Family, facts: PipelineConfigs) -> InferredConfig:
-    """What weights do not show, as the family has it. SD1 counts heads, the others their width."""
+    """Return what weights do not show, as the family has it. SD1 counts heads, the others their width."""
     spec, widths = FAMILIES[family], facts["unet"]["block_out_channels"]
     texts = [
         _usual_text(facts[part], open_clip=encoder.open_clip)

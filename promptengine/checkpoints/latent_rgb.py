@@ -20,7 +20,7 @@ _SAMPLES, _CELLS = 64, 4
 
 
 def fit_latent_to_rgb(checkpoint: Checkpoint) -> LatentToRGB:
-    """What the latents of a checkpoint mean.
+    """Return what the latents of a checkpoint mean.
 
     A VAE that is built otherwise than Stable Diffusion's is asked: it decodes small plain latents, and the
     map is fitted to their colors.

@@ -218,7 +218,7 @@ def _open_file(builder: ModelBuilder, config: Path | None, vae_path: Path | None
 
 
 def _of_vae(builder: ModelBuilder, vae_path: Path | None) -> ModelBuilder:
-    """A builder that blames a VAE of its own for its own faults."""
+    """Return a builder that blames a VAE of its own for its own faults."""
     return builder if vae_path is None else replace(builder, path=vae_path)
 
 
@@ -274,7 +274,7 @@ def _original_vae(
 
 
 def _folder_vae(builder: ModelBuilder, folder: Path, usual: ModelConfig) -> nn.Module:
-    """A diffusers VAE from a folder of its own; the scaling stays the model's."""
+    """Return a diffusers VAE from a folder of its own; the scaling stays the model's."""
     scaling = usual.get("scaling_factor", _USUAL_SCALING)
     config = {**part_config(folder), "scaling_factor": scaling}
     return _of_vae(builder, folder).vae(config, part_weights(folder))
@@ -319,7 +319,7 @@ def _checkpoint(
 
 
 def _tried(family: Family, unet: nn.Module) -> Prediction:
-    """What a model predicts that says nothing: only some, without inpainting, may predict v."""
+    """Return what a model predicts that says nothing: only some, without inpainting, may predict v."""
     config: Any = unet.config
     if not FAMILIES[family].predicts_v or config.in_channels != 4:
         return "epsilon"

@@ -141,7 +141,7 @@ def _scheduler(checkpoint: Checkpoint) -> Any:
 
 
 def _betas(checkpoint: Checkpoint, alphas: Tensor) -> dict[str, Any]:
-    """How diffusers states noise levels: Stable Diffusion's own in three words, others one by one."""
+    """Return how diffusers states noise levels: Stable Diffusion's own in three words, others one by one."""
     usual = scaled_linear_alphas().double()
     if usual.shape == alphas.shape and torch.allclose(alphas, usual, rtol=1e-4):
         return {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
@@ -153,7 +153,7 @@ def _betas(checkpoint: Checkpoint, alphas: Tensor) -> dict[str, Any]:
 
 
 def _vae_for(checkpoint: Checkpoint) -> nn.Module:
-    """The VAE; where it is more precise than the UNet, one on the same weights that takes both."""
+    """Return the VAE; where it is more precise than the UNet, one on the same weights that takes both."""
     vae: Any = checkpoint.vae
     if vae.dtype == next(checkpoint.unet.parameters()).dtype:
         return vae
@@ -164,7 +164,7 @@ def _vae_for(checkpoint: Checkpoint) -> nn.Module:
 
 
 def _casting(method: Callable[..., Any], dtype: torch.dtype) -> Callable[..., Any]:
-    """A method of a tensor and more that takes tensors of any precision."""
+    """Return a method of a tensor and more that takes tensors of any precision."""
 
     def cast_first(x: Tensor, *args: Any, **kwargs: Any) -> Any:
         return method(x.to(dtype), *args, **kwargs)

@@ -16,7 +16,7 @@ Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
 
 def resolve_checkpoint(checkpoint: str | Path | None, registry: Registry) -> Path:
-    """The file or folder meant: a path that exists, or a name among the scanned ones.
+    """Return the file or folder meant: a path that exists, or a name among the scanned ones.
 
     Raises:
         ModelNotFoundError: There is none, or none of that name.
@@ -31,7 +31,7 @@ def resolve_checkpoint(checkpoint: str | Path | None, registry: Registry) -> Pat
 
 
 def resolve_path(choice: str | Path, kind: Kind, registry: Registry) -> Path:
-    """A path that exists, or the file of a name among the scanned ones of a kind.
+    """Return a path that exists, or the file of a name among the scanned ones of a kind.
 
     Raises:
         ModelNotFoundError: Neither.
@@ -55,7 +55,7 @@ def resolve_path(choice: str | Path, kind: Kind, registry: Registry) -> Path:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+    """Return the device of a name; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
 
     Raises:
         RequestError: It cannot be used here.
@@ -74,7 +74,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The dtype of a name; ``auto`` is float16 on CUDA and float32 elsewhere, as in WebUI.
+    """Return the dtype of a name; ``auto`` is float16 on CUDA and float32 elsewhere, as in WebUI.
 
     Raises:
         RequestError: It is none of :data:`Precision`.

@@ -75,13 +75,13 @@ def encode_image(checkpoint: Checkpoint, image: Image.Image, *, tiling: bool = F
 
 
 def image_to_tensor(image: Image.Image) -> Tensor:
-    """An RGB image as ``[1, 3, height, width]``, float32, -1 to 1."""
+    """Return an RGB image as ``[1, 3, height, width]``, float32, -1 to 1."""
     pixels = torch.from_numpy(np.array(image, np.float32)).permute(2, 0, 1)[None] / 255
     return 2 * pixels - 1
 
 
 def flatten_alpha(image: Image.Image, background: str) -> Image.Image:
-    """An image in RGB, what is transparent laid on a color.
+    """Return an image in RGB, what is transparent laid on a color.
 
     Args:
         image: In any mode.

@@ -90,7 +90,7 @@ def _check_steps(name: str, steps: object) -> None:
 
 
 def _lookups(prompt: Prompt, options: argparse.Namespace) -> tuple[Diagnostic, ...]:
-    """What the models folder says about the tags; nothing where there is no such folder."""
+    """Return what the models folder says about the tags; nothing where there is no such folder."""
     if options.hypernetwork_dir is None and not options.models.is_dir():
         return ()
     registry = Registry.open(folders_of(options))
@@ -175,7 +175,7 @@ def _entry_as_json(
 
 
 def folders_of(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
-    """The models folder, with ``--hypernetwork-dir`` searched first where it is given.
+    """Return the models folder, with ``--hypernetwork-dir`` searched first where it is given.
 
     Raises:
         RequestError: There is no such folder.
@@ -291,7 +291,7 @@ def grid(options: argparse.Namespace) -> int:
 
 
 def _reports_of_all(results: Sequence[GenerationResult]) -> Iterable[NetworkReport]:
-    """A report for each network, multiplier and fate, however many images share it."""
+    """Return a report for each network, multiplier and fate, however many images share it."""
     reports = [report for result in results for report in result.networks]
     return {
         (r.kind, r.name, r.multiplier, r.unet_multiplier, r.applied, r.reason): r for r in reports
@@ -306,7 +306,7 @@ def train_hypernetwork(options: argparse.Namespace) -> int:
 
 
 def _prompt(options: argparse.Namespace, prompt: str) -> str:
-    """A prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
+    """Return a prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
     for use in options.hypernetwork:
         name, colon, multiplier = use.partition(":")
         try:

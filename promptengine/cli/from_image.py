@@ -74,7 +74,7 @@ def read_recipe(
 
 
 def _told(recipe: Recipe) -> dict[str, object]:
-    """What a recipe says that options of the command line say too, by their names."""
+    """Return what a recipe says that options of the command line say too, by their names."""
     told: dict[str, object] = {}
     for own, flag in (*flagged_fields(ImageStart), *flagged_fields(Inpainting)):
         api = own.spec.api
@@ -88,7 +88,7 @@ def _told(recipe: Recipe) -> dict[str, object]:
 
 
 def without_given(infotext: Infotext, options: argparse.Namespace) -> Infotext:
-    """An infotext without what the command line says itself, so that nothing is said about it."""
+    """Return an infotext without what the command line says itself, so that nothing is said about it."""
     given = {
         label
         for name, labels in _LABELS.items()

@@ -77,7 +77,7 @@ def run(
 
 
 def request_of(options: argparse.Namespace, request: GenerationRequest) -> GenerationRequest:
-    """A request with what a command line gives put in its place, and its seeds drawn if need be.
+    """Return a request with what a command line gives put in its place, and its seeds drawn if need be.
 
     Raises:
         RequestError: An option that is unknown, or a value out of its range.

@@ -18,7 +18,7 @@ __all__ = ["hires_of", "open_image", "start_of"]
 
 
 def hires_of(options: argparse.Namespace, usual: HiresPass | None = None) -> HiresPass | None:
-    """The second pass, if there is one or any of its options is given.
+    """Return the second pass, if there is one or any of its options is given.
 
     Args:
         options: Of the command line.
@@ -32,7 +32,7 @@ def hires_of(options: argparse.Namespace, usual: HiresPass | None = None) -> Hir
 
 
 def start_of(options: argparse.Namespace) -> ImageStart:
-    """The image to start from, and its mask.
+    """Return the image to start from, and its mask.
 
     Raises:
         ImageError: A file is no image.

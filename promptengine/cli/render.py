@@ -146,7 +146,7 @@ def _broken(node: Drawn) -> Sequence[Drawn]:
 
 
 def _plain_text(group: Group) -> str | None:
-    """The text of a group, or None where what it says depends on the step."""
+    """Return the text of a group, or None where what it says depends on the step."""
     texts: list[str] = []
     waiting: list[Node] = [group]
     while waiting:
@@ -161,7 +161,7 @@ def _plain_text(group: Group) -> str | None:
 
 
 def _node(node: Drawn) -> tuple[Styled, list[tuple[Styled | None, Sequence[Drawn]]]]:
-    """A node's own line, and its children by label."""
+    """Return a node's own line, and its children by label."""
     match node:
         case Text() | Break() | Tag():
             return _leaf(node), []
@@ -258,7 +258,7 @@ def show_diagnostics(
 
 
 def _excerpt(source: str, span: Span, style: str) -> Styled:
-    """The place in the prompt, with a line of marks below it."""
+    """Return the place in the prompt, with a line of marks below it."""
     left = max(span.start - 30, 0)
     end = min(max(span.end, span.start + 1), span.start + 60)
     before = ("…" if left else "") + printable(source[left : span.start])
@@ -340,7 +340,7 @@ def show_networks(
 
 
 def _holds(summary: FileSummary | None) -> Styled:
-    """What a network holds, or why it cannot be used; nothing of files without a summary."""
+    """Return what a network holds, or why it cannot be used; nothing of files without a summary."""
     if summary is None:
         return Styled()
     if summary.problem is not None:

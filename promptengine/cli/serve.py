@@ -168,7 +168,7 @@ def _check_folders(options: argparse.Namespace) -> None:
 
 
 def _replicas(options: argparse.Namespace) -> int:
-    """How many engines run in processes of their own; 0 for none.
+    """Return how many engines run in processes of their own; 0 for none.
 
     Raises:
         RequestError: Replicas without Ray, less than one, or the extra is not installed.
@@ -186,7 +186,7 @@ def _replicas(options: argparse.Namespace) -> int:
 
 
 def _page() -> Callable[[FastAPI], Callable[[], None]] | None:
-    """What adds the page to a server, or None where its extra is not installed."""
+    """Return what adds the page to a server, or None where its extra is not installed."""
     if find_spec(_NEEDED_FOR_PAGE) is None:
         return None
 

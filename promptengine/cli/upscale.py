@@ -87,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _wish(options: argparse.Namespace, upscalers: UpscalerCache) -> Postprocess:
-    """How to enlarge.
+    """Return how to enlarge.
 
     Raises:
         RequestError: Options that do not go together, or no such upscaler.
@@ -116,7 +116,7 @@ def _wish(options: argparse.Namespace, upscalers: UpscalerCache) -> Postprocess:
 
 
 def _read(path: Path) -> tuple[Image, str]:
-    """An image, and what it says about how it was made.
+    """Return an image, and what it says about how it was made.
 
     Raises:
         ImageError: It cannot be read.

@@ -175,7 +175,7 @@ def _explained(path: Path) -> Generator[None]:
 
 
 def _whole_vae(shapes: Shapes, path: Path, *, separate: bool) -> _Plan:
-    """The VAE among weights; what is wrong with it is said of it, with the remedy."""
+    """Return the VAE among weights; what is wrong with it is said of it, with the remedy."""
     try:
         with _explained(path):
             plan = _vae(shapes)
@@ -198,7 +198,7 @@ def _whole_vae(shapes: Shapes, path: Path, *, separate: bool) -> _Plan:
 
 
 def _model(shapes: Shapes, family: Family) -> dict[str, _Plan]:
-    """The parts of a model but its VAE."""
+    """Return the parts of a model but its VAE."""
     spec, unet = FAMILIES[family], _unet(shapes, family)
     plans = [_text_encoder(shapes, encoder) for encoder in spec.encoders]
     if spec.size_conditioned:
@@ -219,7 +219,7 @@ def _text_encoder(shapes: Shapes, encoder: TextEncoderSpec) -> _Plan:
 
 
 def _count(names: Iterable[str], before: str, after: str) -> int:
-    """One more than the highest number that stands between two texts; the second is a pattern."""
+    """Return one more than the highest number that stands between two texts; the second is a pattern."""
     pattern = re.compile(re.escape(before) + r"(\d{1,4})" + after)
     found = (match for name in names if (match := pattern.match(name)))
     return max((int(match[1]) for match in found), default=-1) + 1

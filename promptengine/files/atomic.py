@@ -23,7 +23,7 @@ _STALE_S: Final = 3600
 
 @contextmanager
 def atomic_write(path: Path) -> Generator[Path]:
-    """Writes a file so that readers see the old content or the new one, never a part.
+    """Write a file so that readers see the old content or the new one, never a part.
 
     Yields a temporary path in the same folder, of a hidden name that no scan of networks matches.
     When the block ends, its content is forced to the disk and takes the place of ``path``; when the
@@ -79,7 +79,7 @@ def remove_parts(folder: Path, *, older_than: float = _STALE_S) -> None:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether a process of this number runs here; elsewhere than on POSIX only age can tell."""
+    """Return whether a process of this number runs here; elsewhere than on POSIX only age can tell."""
     if os.name != "posix":
         return False
     try:
@@ -93,7 +93,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Makes a rename survive a power cut; only POSIX systems can, and only they need it."""
+    """Make a rename survive a power cut; only POSIX systems can, and only they need it."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)

@@ -58,7 +58,7 @@ def sha256(path: Path, *, start: int = 0) -> str:
 
 
 def is_settling(mtime_ns: int) -> bool:
-    """Whether a modification time is so recent that a further change might not alter it.
+    """Return whether a modification time is so recent that a further change might not alter it.
 
     File systems stamp in steps of up to two seconds (FAT), so within that time an equal stamp does
     not prove equal content.

@@ -135,13 +135,13 @@ class _Machine:
         )
 
     def above_mark(self) -> list[_Thing]:
-        """What lies above the last mark, which goes."""
+        """Return what lies above the last mark, which goes."""
         items, self._stack = self._stack, self._marks.pop()
         self._below -= len(self._stack)
         return items
 
     def top(self) -> _Thing:
-        """The container on top, which may still be filled."""
+        """Return the container on top, which may still be filled."""
         holder = self._stack[-1]
         if holder.placed:
             self.refuse("changes a container that another one already holds")

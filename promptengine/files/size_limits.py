@@ -56,7 +56,7 @@ def require_few_pieces(header: bytes, size: int) -> None:
 
 
 def json_object(content: bytes | str) -> dict[str, Any] | None:
-    """The object that a JSON text holds; None for anything else."""
+    """Return the object that a JSON text holds; None for anything else."""
     try:
         document: object = json.loads(content)
     except (ValueError, RecursionError):

@@ -65,7 +65,7 @@ class FileError(Protocol):
     """An error class of this package that names a file, such as ``NetworkFormatError``."""
 
     def __call__(self, message: str, *, path: Path) -> PromptEngineError:
-        """Makes the error."""
+        """Make the error."""
         ...
 
 
@@ -124,7 +124,7 @@ _ALLOWED_NAMES_LOCK: Final = threading.Lock()
 
 
 def file_format(path: Path, *, error: FileError = NetworkFormatError) -> FileFormat:
-    """Tells how a file of tensors is written, from its first bytes; the suffix plays no part.
+    """Tell how a file of tensors is written, from its first bytes; the suffix plays no part.
 
     Raises:
         PromptEngineError: ``error``, where there is no such file, where it is empty, or where its
@@ -149,7 +149,7 @@ def file_format(path: Path, *, error: FileError = NetworkFormatError) -> FileFor
 
 
 def read_pickled(path: Path, *, error: FileError = NetworkFormatError) -> object:
-    """Reads what ``torch.save`` wrote, without running anything the file asks for.
+    """Read what ``torch.save`` wrote, without running anything the file asks for.
 
     Zip files are mapped, unless their suffix is that of safetensors: tensors come from the disk when they are first touched, and writing to
     them does not reach the file. The file must stay as it is while such tensors are in use; clone
@@ -178,7 +178,7 @@ def read_pickled(path: Path, *, error: FileError = NetworkFormatError) -> object
 def read_safetensors(
     path: Path, *, error: FileError = NetworkFormatError
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Reads a safetensors file: its tensors by name, mapped from the disk, and its metadata.
+    """Read a safetensors file: its tensors by name, mapped from the disk, and its metadata.
 
     The file must stay as it is while the tensors are in use; clone what is to be kept.
 
@@ -200,7 +200,7 @@ def read_safetensors(
 
 
 def unsafe_reason(path: Path, *, error: FileError = NetworkFormatError) -> PickleRefusal | None:
-    """Tells why :func:`read_pickled` refuses a pickle that asks for more than weights, or None.
+    """Tell why :func:`read_pickled` refuses a pickle that asks for more than weights, or None.
 
     Nothing is run or imported. The refusal lists the names the pickle asks to run, and is worded for
     a user; it is also for those that ask for too much memory or time.
@@ -219,7 +219,7 @@ def unsafe_reason(path: Path, *, error: FileError = NetworkFormatError) -> Pickl
 
 
 def is_plain_tensor(value: object) -> TypeGuard[Tensor]:
-    """Tells whether a value is a dense tensor in memory, as weights are; pickles can hold others,
+    """Tell whether a value is a dense tensor in memory, as weights are; pickles can hold others,
     such as sparse ones, whose size and numbers are not where code expects them.
     """
     import torch
@@ -234,7 +234,7 @@ def is_plain_tensor(value: object) -> TypeGuard[Tensor]:
 
 
 def detect_kind(keys: Iterable[object]) -> FileKind:
-    """Tells what a file holds from the keys of its outermost dictionary of tensors.
+    """Tell what a file holds from the keys of its outermost dictionary of tensors.
 
     Args:
         keys: Names of tensors or top-level keys of a pickle. A checkpoint whose weights lie under
@@ -282,7 +282,7 @@ def _load(path: Path, *, zipped: bool) -> object:
 
 
 def _check(path: Path, *, zipped: bool) -> None:
-    """Refuses what asks for more than weights, and what torch would misread or warn about instead of
+    """Refuse what asks for more than weights, and what torch would misread or warn about instead of
     giving a reason of its own.
     """
     inert = frozenset(name for _, name in _PLACEHOLDERS)
@@ -297,7 +297,7 @@ def _check(path: Path, *, zipped: bool) -> None:
 
 
 def _check_header(path: Path) -> None:
-    """Refuses a header that would take more memory or time than the file warrants."""
+    """Refuse a header that would take more memory or time than the file warrants."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

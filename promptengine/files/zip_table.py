@@ -63,7 +63,7 @@ def read_archive(file: BinaryIO, size: int) -> tuple[bytes, dict[str, int]]:
 
 
 def _inner(member: zipfile.ZipInfo) -> str:
-    """The path below the folder that holds all of it."""
+    """Return the path below the folder that holds all of it."""
     return member.filename.partition("/")[2]
 
 
@@ -88,7 +88,7 @@ def _check_places(members: Sequence[zipfile.ZipInfo], end: int) -> None:
 
 
 def _table(file: BinaryIO, size: int) -> tuple[int, int]:
-    """How many members the table at the end lists, and where it begins (APPNOTE 4.3.14 to 4.3.16)."""
+    """Return how many members the table at the end lists, and where it begins (APPNOTE 4.3.14 to 4.3.16)."""
     place = size - _END.size
     signature, *_, count, length, start, _ = _unpacked(file, _END, place)
     if signature != _SIGNATURES[0]:

@@ -101,7 +101,7 @@ class CFGDenoiser:
         return chosen and bool(level < low)
 
     def _predictions(self, x: Tensor, timestep: Tensor, batch: CondBatch) -> Tensor:
-        """One prediction per text, ``[texts, channels, height, width]``."""
+        """Return one prediction per text, ``[texts, channels, height, width]``."""
         x = self.extras.joined_to(x)
         answers: list[Tensor] = []
         for call in batch.calls:
@@ -173,7 +173,7 @@ def skips_resized_like_webui(unet: nn.Module, *, journal: UndoLog | None = None)
 
 
 def _resized_first(forward: Callable[..., Tensor], **given: Any) -> Tensor:
-    """What an upward block answers to hidden states of the size of the skip they are joined with."""
+    """Return what an upward block answers to hidden states of the size of the skip they are joined with."""
     size = given["res_hidden_states_tuple"][-1].shape[-2:]
     hidden = given["hidden_states"]
     if hidden.shape[-2:] != size:

@@ -229,7 +229,7 @@ def _weights(guidance: Sequence[PromptCond], part: int, *, unguided: bool) -> fl
 def _texts(
     guidance: PromptCond, call: int, options: Options, *, unguided: bool
 ) -> list[tuple[Tensor, Tensor | None]]:
-    """An image's texts ``[tokens, width]`` with their pooled vectors, the negative prompt last."""
+    """Return an image's texts ``[tokens, width]`` with their pooled vectors, the negative prompt last."""
     parts = _padded([part.at(call) for part, _ in guidance.positive])
     parts, negative = _evened(parts, guidance.negative.at(call), guidance.empty, options)
     texts = parts if unguided else [*parts, negative]

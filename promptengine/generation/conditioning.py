@@ -154,7 +154,7 @@ def prepare_prompts(
 
 
 def _cut_short(plan: Plan, request: GenerationRequest, words: EmbeddingTable) -> list[Diagnostic]:
-    """What of the texts the emphasis of WebUI's first versions has no room for."""
+    """Return what of the texts the emphasis of WebUI's first versions has no room for."""
     weighted = request.options.emphasis != "None"
     rests = (old_chunk(text, weighted=weighted, embeddings=words)[1] for text in plan.texts)
     return [

@@ -50,12 +50,12 @@ class Draft:
         return torch.cat(whole).cpu() if whole else torch.empty(0, 4, height, width)
 
     def begin_batch(self) -> bool:
-        """Whether another batch may begin, as far as the caller is concerned."""
+        """Return whether another batch may begin, as far as the caller is concerned."""
         self.ended = False
         return self.interrupt.begin_batch()
 
     def is_wanted_now(self, step: int) -> bool:
-        """Whether the batch at hand is to end after a step; a batch that is done need not."""
+        """Return whether the batch at hand is to end after a step; a batch that is done need not."""
         done = step >= self.job.steps and not self.job.adaptive
         return self.interrupt.ends_batch and not self.ended and not done
 

@@ -449,7 +449,7 @@ class Engine:
                     drafts[number].add(self.checkpoint, x)
 
     def _quick(self, job: PreparedRequest) -> AbstractContextManager[None]:
-        """The UNet as quick as it gets."""
+        """Return the UNet as quick as it gets."""
         if self.compiled:
             return use_compiled_regions()
         # Adaptive samplers magnify the last digits, and torch's own products have those of WebUI's.

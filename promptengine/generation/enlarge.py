@@ -58,7 +58,7 @@ def enlarge_latents(
 
 
 def _counted(upscaler: PixelUpscaler) -> tuple[PixelUpscaler, list[None]]:
-    """An upscaler, and a list that gets as many items as it is run times."""
+    """Return an upscaler, and a list that gets as many items as it is run times."""
     enlarge, runs = upscaler.enlarge, list[None]()
     if enlarge is None:
         return upscaler, runs
@@ -71,7 +71,7 @@ def _counted(upscaler: PixelUpscaler) -> tuple[PixelUpscaler, list[None]]:
 
 
 def _init_draws(upscaler: PixelUpscaler, runs: int) -> int:
-    """How many random numbers WebUI has drawn for the initial weights of networks, once they have run."""
+    """Return how many random numbers WebUI has drawn for the initial weights of networks, once they have run."""
     if not isinstance(upscaler, NetworkUpscaler):
         return 0
     return upscaler.init_draws * (min(runs, 1) if upscaler.kept else runs)

@@ -151,7 +151,7 @@ def _unknown(sampler: str, scheduler: str = "automatic") -> str:
 def _with_hires(
     request: GenerationRequest, fields: Mapping[str, object], registry: Registry | None
 ) -> tuple[GenerationRequest, dict[str, object], list[str]]:
-    """A request with the second pass of a recipe, the fields that are left, and what to say."""
+    """Return a request with the second pass of a recipe, the fields that are left, and what to say."""
     own = {_HIRES_FIELDS[name]: value for name, value in fields.items() if name in _HIRES_FIELDS}
     left = {name: value for name, value in fields.items() if name not in _HIRES_FIELDS}
     remarks: list[str] = []

@@ -110,7 +110,7 @@ def _channels(
     masks: Masks | None,
     seeds: Sequence[int],
 ) -> Tensor | None:
-    """What an inpainting model is shown: the image but for what is to be painted."""
+    """Return what an inpainting model is shown: the image but for what is to be painted."""
     if not checkpoint.inpainting:
         return None
     width, height = size

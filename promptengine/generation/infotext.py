@@ -87,7 +87,7 @@ def _digest(parts: EngineContext, path: Path) -> str | None:
 
 
 def _sampling_entries(job: PreparedRequest) -> dict[str, object]:
-    """How prompts were read and latents sampled; of the second pass what the first does not say."""
+    """Return how prompts were read and latents sampled; of the second pass what the first does not say."""
     options = job.request.options
     multiplier = options.initial_noise_multiplier
     passes = [job.first, *([job.second] if job.second else [])]

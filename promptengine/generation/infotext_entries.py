@@ -32,7 +32,7 @@ __all__ = [
 
 
 def noise_level_entries(options: Options) -> dict[str, object]:
-    """What was done to the model's noise levels."""
+    """Return what was done to the model's noise levels."""
     zero = options.noise_schedule == "zero_terminal_snr"
     return {
         "Downcast alphas_cumprod": options.downcast_alphas or None,
@@ -48,7 +48,7 @@ def text_entries(
     steps: int,
     hires_steps: int | None = None,
 ) -> dict[str, object]:
-    """How prompts were read.
+    """Return how prompts were read.
 
     Args:
         prompts: Prompt and negative prompt.
@@ -84,7 +84,7 @@ def pass_entries(
     *,
     starts_late: bool = False,
 ) -> dict[str, object]:
-    """How latents were sampled.
+    """Return how latents were sampled.
 
     Args:
         sampler: With what.
@@ -146,7 +146,7 @@ def _setting_entries(sampler: Sampler, options: Options) -> dict[str, object]:
 
 
 def hires_schedule_told(first: Sampler, second: Sampler) -> str | None:
-    """The label of the second pass's schedule type, where a reader could not tell it.
+    """Return the label of the second pass's schedule type, where a reader could not tell it.
 
     Without one a reader takes the first pass's. WebUI leaves the plain list unsaid as well, so that
     its reader takes the wrong one there.
@@ -160,7 +160,7 @@ def hires_schedule_told(first: Sampler, second: Sampler) -> str | None:
 
 
 def writes_ensd(sampler: Sampler, options: Options) -> bool:
-    """Whether ENSD belongs into the infotext: with WebUI's samplers that draw noise on the way."""
+    """Return whether ENSD belongs into the infotext: with WebUI's samplers that draw noise on the way."""
     if not isinstance(sampler, SigmaSampler):
         return bool(sampler.settings.get("eta") and options.eta_ddim)
     return sampler.delta_told and options.eta_ancestral != 0

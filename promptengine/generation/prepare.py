@@ -183,7 +183,7 @@ class PreparedRequest:
 
 
 def batch_settings(request: GenerationRequest) -> Hashable | None:
-    """What requests must have in common to be sampled as one batch.
+    """Return what requests must have in common to be sampled as one batch.
 
     None where the images of a batch depend on each other: where a sampler picks its steps by all of
     them, where they share noise, and where they start from images.
@@ -268,7 +268,7 @@ def prepare_request(
 
 
 def share_networks(first: PreparedRequest, job: PreparedRequest) -> PreparedRequest:
-    """A job under the networks of another one's prompt, as the later rows of WebUI's batches are.
+    """Return a job under the networks of another one's prompt, as the later rows of WebUI's batches are.
 
     Its own networks are reported as not applied.
     """
@@ -319,7 +319,7 @@ def _prepare_pass(
 
 
 def _calls(sampler: Sampler, steps: int, options: Options) -> int:
-    """What prompt schedules count as the calls of a pass."""
+    """Return what prompt schedules count as the calls of a pass."""
     doubled = sampler.second_order and not options.undoubled_timelines
     return steps * 2 if doubled else steps
 
@@ -342,7 +342,7 @@ def _enlargement(
 
 
 def _image_upscaler(parts: EngineContext, request: GenerationRequest) -> PixelUpscaler | None:
-    """What enlarges the images that a request starts from, if it starts from any."""
+    """Return what enlarges the images that a request starts from, if it starts from any."""
     if request.start is None:
         return None
     options = request.options
@@ -392,7 +392,7 @@ def _drawn_seeds(request: GenerationRequest) -> tuple[Sequence[int], Sequence[in
 
 
 def _idle_schedules(job: PreparedRequest) -> list[Diagnostic]:
-    """What of a request's schedule types does nothing, in words."""
+    """Return what of a request's schedule types does nothing, in words."""
     request, hires = job.request, job.request.hires
     asked, ending = find_scheduler(request.scheduler), split_sampler(request.sampler)[1]
     found: list[Diagnostic] = []

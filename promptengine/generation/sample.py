@@ -115,7 +115,7 @@ class _Pass:
         *,
         enlarged: tuple[int, int] | None = None,
     ) -> _Pass:
-        """The first pass of a batch, or the second where latents of ``enlarged`` size come in."""
+        """Return the first pass of a batch, or the second where latents of ``enlarged`` size come in."""
         lead = jobs[0]
         height, width = enlarged or (lead.height // 8, lead.width // 8)
         seedings = [_seeding(job, batch) for job in jobs]
@@ -190,7 +190,7 @@ def _run(
 
 
 def _guided(this: _Pass, injection: Injection) -> CFGDenoiser:
-    """The UNet, with what it reads beside text, sized as the pass is."""
+    """Return the UNet, with what it reads beside text, sized as the pass is."""
     checkpoint = this.parts.checkpoint
     _, rows, columns = this.noise.shape
     width, height = columns * 8, rows * 8

@@ -41,7 +41,7 @@ class Blend:
 
 
 def noise_table(table: DiscreteSchedule, options: Options) -> DiscreteSchedule:
-    """The model's noise levels as the options want them."""
+    """Return the model's noise levels as the options want them."""
     if options.downcast_alphas:
         table = table.downcast()
     if options.noise_schedule == "zero_terminal_snr":
@@ -141,7 +141,7 @@ def _denoiser(
     *,
     quantized: bool,
 ) -> Denoise:
-    """The guided UNet as a function of sigma that answers with x0."""
+    """Return the guided UNet as a function of sigma that answers with x0."""
     levels = sampler.levels(table)
 
     def timestep_at(sigma: Tensor) -> Tensor:
@@ -165,7 +165,7 @@ def _denoiser(
 def _step_noise(
     sampler: SigmaSampler, schedule: Tensor, noise: ImageNoise, options: Options
 ) -> StepNoise:
-    """The noise of a sampler's steps: along a Brownian path, or drawn afresh for each."""
+    """Return the noise of a sampler's steps: along a Brownian path, or drawn afresh for each."""
     if sampler.brownian:
         return brownian_noise(
             schedule,

@@ -79,7 +79,7 @@ def stack_sheets(sheets: Sequence[Image]) -> Image:
 
 
 def _plain(text: str) -> str:
-    """One line that a font can draw."""
+    """Return one line that a font can draw."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 

@@ -27,7 +27,7 @@ _INLINE_BYTES: Final = 4
 
 
 def make_exif(text: str) -> bytes:
-    """An EXIF block that holds a text and nothing else.
+    """Return an EXIF block that holds a text and nothing else.
 
     Lone surrogates, which UTF-16 cannot hold, become U+FFFD.
     """
@@ -41,7 +41,7 @@ def make_exif(text: str) -> bytes:
 
 
 def read_user_comment(block: bytes) -> str | None:
-    """The comment of an EXIF block, or None where it has none that can be read."""
+    """Return the comment of an EXIF block, or None where it has none that can be read."""
     tiff = block.removeprefix(_PREFIX)
     order = _ORDERS.get(tiff[:2])
     if order is None:
@@ -58,7 +58,7 @@ def read_user_comment(block: bytes) -> str | None:
 
 
 def _entry(tiff: bytes, order: str, directory: int, wanted: int) -> bytes | None:
-    """The value of an entry in a directory; struct.error where the directory is cut off."""
+    """Return the value of an entry in a directory; struct.error where the directory is cut off."""
     (count,) = struct.unpack_from(f"{order}H", tiff, directory)
     for number in range(count):
         place = directory + 2 + 12 * number

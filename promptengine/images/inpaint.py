@@ -121,7 +121,7 @@ def prepare_image(
 
 
 def _begun(image: Image.Image, mask: Image.Image, inpainting: Inpainting) -> Image.Image:
-    """What stands under the mask at first; where latents are replaced, pixels are filled before."""
+    """Return what stands under the mask at first; where latents are replaced, pixels are filled before."""
     return image if inpainting.content == "original" else fill_masked(image, mask)
 
 

@@ -59,7 +59,7 @@ def blur_mask(mask: Image.Image, across: float, down: float) -> Image.Image:
 
 
 def _weights(sigma: float) -> list[int]:
-    """The Gaussian from the outside to the center, in 256ths that add up to 256 over both sides."""
+    """Return the Gaussian from the outside to the center, in 256ths that add up to 256 over both sides."""
     reach = int(2.5 * sigma + 0.5)
     if reach == 0:
         return [256]
@@ -87,7 +87,7 @@ def _blurred_along(pixels: np.ndarray, axis: int, weights: list[int]) -> np.ndar
 
 
 def mask_box(mask: Image.Image, padding: int, target: tuple[int, int]) -> Box:
-    """The part of an image that is worked on where only the masked area is painted.
+    """Return the part of an image that is worked on where only the masked area is painted.
 
     Args:
         mask: In mode L.
@@ -130,7 +130,7 @@ def double_mask(mask: Image.Image) -> Image.Image:
 
 
 def latent_mask(mask: Image.Image, width: int, height: int, *, hard: bool = True) -> Tensor:
-    """A mask for latents.
+    """Return a mask for latents.
 
     Args:
         mask: In mode L.
@@ -146,7 +146,7 @@ def latent_mask(mask: Image.Image, width: int, height: int, *, hard: bool = True
 
 
 def overlay(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """What of an image stays, as RGBA to lay over a new one."""
+    """Return what of an image stays, as RGBA to lay over a new one."""
     return _kept(image, mask).convert("RGBA")
 
 
@@ -162,7 +162,7 @@ def fill_masked(image: Image.Image, mask: Image.Image) -> Image.Image:
 
 
 def _kept(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """What a mask leaves of an image, with premultiplied alpha."""
+    """Return what a mask leaves of an image, with premultiplied alpha."""
     kept = Image.new("RGBa", image.size)
     kept.paste(image.convert("RGBA").convert("RGBa"), mask=ImageOps.invert(mask))
     return kept

@@ -84,7 +84,7 @@ class _Reader:
         return self.take(count)
 
     def inflated(self, data: bytes) -> bytes:
-        """A compressed text unpacked, which counts as text again."""
+        """Return a compressed text unpacked, which counts as text again."""
         stream = zlib.decompressobj()
         try:
             found = stream.decompress(data, MOST_TEXT_BYTES - self._texts + 1)
@@ -119,7 +119,7 @@ def read_texts(path: Path) -> ImageTexts | None:
 
 
 def texts_of(file: BinaryIO, name: Path) -> ImageTexts | None:
-    """The same for an open file that can be sought in.
+    """Return the same for an open file that can be sought in.
 
     Args:
         file: The image.

@@ -61,7 +61,7 @@ class Postprocess:
             raise RequestError(f"{field} is {self.visibility:g}; it must be 0 to 1", field=field)
 
     def factor(self, image: Image.Image) -> float:
-        """How many times an image's sides grow."""
+        """Return how many times an image's sides grow."""
         if self.size is None:
             return self.scale
         return max(self.size[0] / image.width, self.size[1] / image.height)

@@ -89,7 +89,7 @@ def read_image_info(path: str | Path) -> ImageInfo:
 
 
 def infotext_in(found: ImageTexts) -> tuple[str, Infotext | None]:
-    """Where among an image's texts its infotext is, as :class:`ImageInfo` says, and the infotext."""
+    """Return where among an image's texts its infotext is, as :class:`ImageInfo` says, and the infotext."""
     own = from_json(found.texts.get(OWN_KEYWORD, ""))
     text = found.texts.get(KEYWORD)
     # Where the two differ, another program has changed the one that it knows.
@@ -117,7 +117,7 @@ def _beside(image: Path) -> tuple[str, Infotext | None]:
 
 
 def _text_file(path: Path) -> str | None:
-    """The content of a text file; None where it is none.
+    """Return the content of a text file; None where it is none.
 
     Raises:
         ImageError: It is text, and longer than any infotext.

@@ -50,7 +50,7 @@ def resize_image(
 
 
 def fit_size(size: tuple[int, int], target: tuple[int, int], *, cover: bool) -> tuple[int, int]:
-    """The largest size of the same proportions within a target, or the smallest that covers it.
+    """Return the largest size of the same proportions within a target, or the smallest that covers it.
 
     One side is the target's; the other one is rounded down.
     """
@@ -99,7 +99,7 @@ def upscale_image(image: Image.Image, factor: float, upscaler: PixelUpscaler) ->
 
 
 def _edges(image: Image.Image, left: int, top: int) -> list[tuple[Image.Image, tuple[int, int]]]:
-    """What stands beside an image that was fitted in: each edge line, continued, and where it goes."""
+    """Return what stands beside an image that was fitted in: each edge line, continued, and where it goes."""
     pixels = np.asarray(image)
     found: list[tuple[np.ndarray, tuple[int, int]]] = []
     if top > 0:
@@ -115,7 +115,7 @@ def _edges(image: Image.Image, left: int, top: int) -> list[tuple[Image.Image, t
 
 
 def _beyond(lines: np.ndarray) -> np.ndarray:
-    """The line that Pillow's bicubic filter reads off the very edge, ``[1, …]``.
+    """Return the line that Pillow's bicubic filter reads off the very edge, ``[1, …]``.
 
     Args:
         lines: The outermost line and, if there is one, its neighbor.

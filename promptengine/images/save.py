@@ -140,7 +140,7 @@ def _check_arguments(image: object, infotext: object, format: object, quality: o
 
 
 def _options(form: str, infotext: str | Infotext, quality: int, name: Path) -> dict[str, Any]:
-    """What Pillow is told when it writes a format."""
+    """Return what Pillow is told when it writes a format."""
     if form == "PNG":
         return {"format": form, **_chunks(infotext, name)}
     exif = make_exif(str(infotext)) if str(infotext) else b""
@@ -170,7 +170,7 @@ def _chunks(infotext: str | Infotext, name: Path) -> dict[str, Any]:
 
 
 def to_json(infotext: Infotext) -> str:
-    """An infotext as JSON that is the same for the same infotext."""
+    """Return an infotext as JSON that is the same for the same infotext."""
     document = {
         "entries": list(infotext.entries.items()),
         "negative_prompt": infotext.negative_prompt,

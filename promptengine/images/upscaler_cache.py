@@ -133,7 +133,7 @@ def _ignore(_done: int, _total: int) -> None:
 
 
 def _tiling(network: UpscalerNetwork, entry: RegistryEntry, options: Options) -> Tiling:
-    """How WebUI cuts images for a network: by the folder that it lies in, else by what it is."""
+    """Return how WebUI cuts images for a network: by the folder that it lies in, else by what it is."""
     folder = entry.path.parents[entry.relative.count("/")].name
     if folder in (_BLENDED_FOLDER, *_PLAIN_FOLDERS):
         blended = folder == _BLENDED_FOLDER

@@ -112,7 +112,7 @@ def latent_upscalers() -> list[str]:
 
 
 def is_known_upscaler(name: str, registry: Registry | None) -> bool:
-    """Whether there is an upscaler of a name, of images or latents, in a registry's file or not."""
+    """Return whether there is an upscaler of a name, of images or latents, in a registry's file or not."""
     return name in UPSCALERS or (
         registry is not None and registry.find("upscaler", name) is not None
     )

@@ -65,7 +65,7 @@ OPTIONS: Final[Mapping[str, InfotextField]] = {
 
 
 def _named_by_api(*owners: type) -> Mapping[str, InfotextField]:
-    """The entries of fields, by what WebUI's API calls these."""
+    """Return the entries of fields, by what WebUI's API calls these."""
     return {
         own.spec.entry.label: InfotextField(next(iter(own.spec.api.defaults)), own.spec.entry.read)
         for owner in owners

@@ -125,7 +125,7 @@ class FileFinder:
         return "".join((*pieces, prompt[done:])), tuple(remarks)
 
     def _name_here(self, sought: FileQuery) -> tuple[str, tuple[Diagnostic, ...]]:
-        """The name by which a tag finds a file; as it was where it finds it already."""
+        """Return the name by which a tag finds a file; as it was where it finds it already."""
         entry, remarks = self.find(sought)
         if entry is None or self.registry.find(sought.kind, sought.name) == entry:
             return sought.name, remarks
@@ -140,7 +140,7 @@ class FileFinder:
         return Diagnostic("warning", f"{sought} is not in the models folder", None, hint)
 
     def _shown_digest(self, entry: RegistryEntry) -> str:
-        """What an infotext would give as a file's hash."""
+        """Return what an infotext would give as a file's hash."""
         try:
             return next(d for d in self._digests(entry) if len(d) > _OLD_HASH_DIGITS)[:12]
         except (PromptEngineError, OSError):
@@ -153,7 +153,7 @@ class FileFinder:
             return False
 
     def _digests(self, entry: RegistryEntry) -> Iterator[str]:
-        """Every hash that programs have written for a file, those that cost least first."""
+        """Yield every hash that programs have written for a file, those that cost least first."""
         if entry.path.is_file():
             yield _old_digest(entry.path)
             if entry.path not in self._written:
@@ -171,7 +171,7 @@ def hash_list(value: str) -> dict[str, str]:
 
 
 def _old_digest(path: Path) -> str:
-    """The hash of 2022: of 64 KiB in the second MiB. A shorter file has none."""
+    """Return the hash of 2022: of 64 KiB in the second MiB. A shorter file has none."""
     with path.open("rb") as file:
         file.seek(_OLD_HASH_START)
         part = file.read(_OLD_HASH_BYTES)

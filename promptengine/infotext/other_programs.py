@@ -103,12 +103,12 @@ def program_of(texts: Mapping[str, str]) -> str:
 
 
 def holds_json(text: str) -> bool:
-    """Whether a text is a JSON object or list of such, which no infotext is."""
+    """Return whether a text is a JSON object or list of such, which no infotext is."""
     return _document(text) is not None
 
 
 def _document(text: str) -> object | None:
-    """The JSON object of a text, or its list of objects; None where it is anything else."""
+    """Return the JSON object of a text, or its list of objects; None where it is anything else."""
     content = text.strip()
     if content[:1] + content[-1:] not in ("{}", "[]"):
         return None
@@ -120,7 +120,7 @@ def _document(text: str) -> object | None:
 
 
 def _objects(document: object) -> list[dict[str, Any]]:
-    """A document's objects: itself, or what it lists, and those directly within."""
+    """Return a document's objects: itself, or what it lists, and those directly within."""
     outer = cast("list[object]", document) if isinstance(document, list) else [document]
     found = [cast("dict[str, Any]", one) for one in outer if isinstance(one, dict) and one]
     inner = [value for one in found for value in one.values() if isinstance(value, dict)]

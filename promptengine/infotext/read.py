@@ -79,7 +79,7 @@ class Infotext:
         object.__setattr__(self, "entries", MappingProxyType(dict(self.entries)))
 
     def __str__(self) -> str:
-        """The text as WebUI writes it; strays and trailing lines follow where there are any."""
+        """Return the text as WebUI writes it; strays and trailing lines follow where there are any."""
         text = write_infotext(self.prompt, self.negative_prompt, self.entries)
         line = ", ".join((text, *self.strays))
         return f"{line}\n{self.trailing}" if self.trailing else line
@@ -172,7 +172,7 @@ def split_pairs(line: str, *, documents: bool = False) -> Iterator[Pair]:
 
 
 def unquote(value: str) -> str:
-    """A value without its quotes; one that is no JSON string stays as it is."""
+    """Return a value without its quotes; one that is no JSON string stays as it is."""
     if value[:1] == '"' == value[-1:]:
         try:
             return str(json.loads(value))
@@ -182,7 +182,7 @@ def unquote(value: str) -> str:
 
 
 def _parameter_line(lines: list[str]) -> int | None:
-    """The number of the line that holds the parameters: the last one, as in WebUI, or else the last
+    """Return the number of the line that holds the parameters: the last one, as in WebUI, or else the last
     that begins as WebUI's do.
     """
     for number in range(len(lines) - 1, -1, -1):
@@ -219,7 +219,7 @@ def _entries(line: str) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def _document_end(line: str, start: int) -> int | None:
-    """Where the JSON object or list ends that is all of the value from a place on, or None."""
+    """Return where the JSON object or list ends that is all of the value from a place on, or None."""
     try:
         _, end = json.JSONDecoder().raw_decode(line, start)
     except (ValueError, RecursionError):
@@ -228,6 +228,6 @@ def _document_end(line: str, start: int) -> int | None:
 
 
 def _after(line: str, end: int) -> int:
-    """The place behind the comma that follows a value."""
+    """Return the place behind the comma that follows a value."""
     comma = _AFTER_JSON.match(line, end)
     return end if comma is None else comma.end()

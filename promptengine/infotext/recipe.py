@@ -173,7 +173,7 @@ def _shown(text: str) -> str:
 
 
 def _take_hashes(draft: _Draft) -> dict[str, str]:
-    """All hashes by ``kind:name``, and ``model`` and ``vae`` alone, as Civitai's programs have them."""
+    """Return all hashes by ``kind:name``, and ``model`` and ``vae`` alone, as Civitai's programs have them."""
     found: dict[str, str] = {}
     kinds = NETWORK_KINDS.values()
     civitai = {word: kind.name for kind in kinds for word in kind.civitai}
@@ -195,7 +195,7 @@ def _take_hashes(draft: _Draft) -> dict[str, str]:
 
 
 def _take_file(draft: _Draft, kind: Kind, label: str, listed_hash: str) -> RegistryEntry | None:
-    """The file of ``Model`` and ``Model hash``, or ``VAE`` and ``VAE hash``."""
+    """Return the file of ``Model`` and ``Model hash``, or ``VAE`` and ``VAE hash``."""
     name = draft.left.pop(label, "")
     digest = draft.left.pop(f"{label} hash", listed_hash).lower()
     if not name and not digest:
@@ -223,7 +223,7 @@ def _take_direct(draft: _Draft) -> None:
 
 
 def _take_sampler(draft: _Draft) -> str:
-    """The sampler, and the schedule of its steps, which 1.9 and later write by itself.
+    """Return the sampler, and the schedule of its steps, which 1.9 and later write by itself.
 
     Returns:
         The schedule type as written.

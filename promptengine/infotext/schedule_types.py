@@ -31,7 +31,7 @@ _JOINED: Final = re.compile(r"(.*\S) (Karras|Exponential)")
 
 
 def means_plain_list(version: str, kind: str) -> bool:
-    """Whether a bare name of a sampler in an infotext means the model's plain list.
+    """Return whether a bare name of a sampler in an infotext means the model's plain list.
 
     Args:
         version: As written under ``Version``, or empty.
@@ -45,7 +45,7 @@ def means_plain_list(version: str, kind: str) -> bool:
 
 
 def named_schedule(sampler: str, *, plain: bool) -> str:
-    """The label of what a bare name stands for, or an empty string where all versions mean the same.
+    """Return the label of what a bare name stands for, or an empty string where all versions mean the same.
 
     Args:
         sampler: As written under ``Sampler``.
@@ -57,11 +57,11 @@ def named_schedule(sampler: str, *, plain: bool) -> str:
 
 
 def is_joined(sampler: str) -> bool:
-    """Whether a sampler's name says a schedule type, as in old versions."""
+    """Return whether a sampler's name says a schedule type, as in old versions."""
     return _JOINED.fullmatch(sampler) is not None
 
 
 def split_name(sampler: str) -> tuple[str, str]:
-    """A sampler's name as old versions joined it with a schedule's: the name, and that or nothing."""
+    """Return a sampler's name as old versions joined it with a schedule's: the name, and that or nothing."""
     match = _JOINED.fullmatch(sampler)
     return (sampler, "") if match is None else (match[1], match[2])

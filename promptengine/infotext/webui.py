@@ -128,7 +128,7 @@ def size_of(value: str) -> tuple[int, int] | None:
 
 
 def first_pass_size(first: tuple[int, int] | None, size: tuple[int, int]) -> tuple[int, int] | None:
-    """The size of the first pass of an image of 2022.
+    """Return the size of the first pass of an image of 2022.
 
     Args:
         first: Width and height under ``First pass size``; a 0 leaves the choice to WebUI.
@@ -146,7 +146,7 @@ def first_pass_size(first: tuple[int, int] | None, size: tuple[int, int]) -> tup
 
 
 def _version(text: str) -> Version | None:
-    """The version of a text such as ``v1.6.0`` or, as git describes it, ``v1.7.0-225-gabcdef``."""
+    """Return the version of a text such as ``v1.6.0`` or, as git describes it, ``v1.7.0-225-gabcdef``."""
     described = _DESCRIBED.match(text)
     try:
         return Version((text if described is None else described[1])[:_LONGEST_VERSION])
@@ -155,7 +155,7 @@ def _version(text: str) -> Version | None:
 
 
 def _prompts(lines: list[str]) -> tuple[str, str]:
-    """The two prompts, each line stripped, without empty lines at their beginning."""
+    """Return the two prompts, each line stripped, without empty lines at their beginning."""
     side = 0
     pieces: tuple[list[str], list[str]] = ([], [])
     for line in map(str.strip, lines):
@@ -177,7 +177,7 @@ def _missing(defaults: Mapping[str, str | int | bool], fields: Fields) -> Fields
 
 
 def _old_hires_sizes(fields: Fields) -> Fields:
-    """What ``First pass size`` of 2022 means today: the size is then that of the second pass."""
+    """Return what ``First pass size`` of 2022 means today: the size is then that of the second pass."""
     try:
         first = int(fields["First pass size-1"]), int(fields["First pass size-2"])
         size = int(fields.get("Size-1", 512)), int(fields.get("Size-2", 512))

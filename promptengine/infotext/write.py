@@ -114,7 +114,7 @@ def generation_entries(
     seed: int,
     variation_seed: int | None = None,
 ) -> dict[str, object]:
-    """The entries of one image, in WebUI's order.
+    """Return the entries of one image, in WebUI's order.
 
     Args:
         request: What was asked for.
@@ -159,7 +159,7 @@ def generation_entries(
 def _field_entries(
     request: GenerationRequest, making: InfotextContext, seed: int, variation_seed: int | None
 ) -> dict[str, object]:
-    """The entries of all declared fields, in no order that matters."""
+    """Return the entries of all declared fields, in no order that matters."""
     width, height = making.size
     used = {
         **{"seed": seed, "variation_seed": variation_seed, "width": width, "height": height},
@@ -196,7 +196,7 @@ _SOURCES = {"cpu": "CPU", "nv": "NV", "gpu": None}
 
 
 def _other_prompt(request: GenerationRequest) -> bool:
-    """Whether the second pass has a prompt of its own, and so networks."""
+    """Return whether the second pass has a prompt of its own, and so networks."""
     return request.hires is not None and request.hires.prompt not in ("", request.prompt)
 
 
@@ -205,7 +205,7 @@ def _network_entries(
     hires_reports: Sequence[NetworkReport],
     embedding_hashes: str | None,
 ) -> dict[str, str]:
-    """The entries that tell which networks really ran, and which tags did nothing.
+    """Return the entries that tell which networks really ran, and which tags did nothing.
 
     ``Lora hashes`` is WebUI's: every LoRA that was found, by the name in its tag; those of the second
     pass where that has any. ``Hypernet hashes`` lists what was applied in order, each with the first
@@ -225,7 +225,7 @@ def _network_entries(
 
 
 def _own_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:
-    """The entries of networks that WebUI does not have, those of its own networks first."""
+    """Return the entries of networks that WebUI does not have, those of its own networks first."""
     entries: dict[str, str] = {}
     for kind in sorted(NETWORK_KINDS.values(), key=lambda kind: not kind.infotext.webui):
         labels = kind.infotext
@@ -258,7 +258,7 @@ def _objects(reports: Sequence[NetworkReport], kind: NetworkKind) -> str:
 
 
 def _hires_network_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:
-    """The same of a second pass with tags of its own, but for WebUI's lists, which tell of both."""
+    """Return the same of a second pass with tags of its own, but for WebUI's lists, which tell of both."""
     entries: dict[str, str] = {}
     for kind in sorted(NETWORK_KINDS.values(), key=lambda kind: not kind.infotext.webui):
         labels = kind.infotext

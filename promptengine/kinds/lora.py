@@ -20,7 +20,7 @@ _ADDED_NETWORK: Final = re.compile(r"AddNet (Module|Model|Weight A|Weight B) ([0
 
 
 def _items(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """A tag's arguments: by position, and those of the form ``key=value``."""
+    """Return a tag's arguments: by position, and those of the form ``key=value``."""
     split = [argument.split("=") for argument in arguments]
     positional = ["=".join(pieces) for pieces in split if len(pieces) != 2]
     return positional, {pieces[0]: pieces[1] for pieces in split if len(pieces) == 2}
@@ -37,7 +37,7 @@ def _name_in(arguments: Sequence[str]) -> str | None:
 
 
 def _read(word: str, arguments: Sequence[str], _: ReadPoints) -> TagReading:
-    """Reads ``<lora:name:te:unet:dyn>``, where ``te=``, ``unet=`` and ``dyn=`` may stand anywhere."""
+    """Read ``<lora:name:te:unet:dyn>``, where ``te=``, ``unet=`` and ``dyn=`` may stand anywhere."""
     positional, named = _items(arguments)
     if not positional:
         reason = f"{arguments[0]!r} is no name, because of its '='"
@@ -55,7 +55,7 @@ def _read(word: str, arguments: Sequence[str], _: ReadPoints) -> TagReading:
 
 
 def _whole_number(text: str) -> int | None:
-    """What Python's ``int`` reads, as in WebUI, cut to what can be a number of ranks."""
+    """Return what Python's ``int`` reads, as in WebUI, cut to what can be a number of ranks."""
     try:
         return max(min(int(text), _MOST_RANKS), -_MOST_RANKS)
     except ValueError:

@@ -84,7 +84,7 @@ class TagSyntax:
     over_steps: bool = False
 
     def holds(self, name: str) -> bool:
-        """Whether a tag can hold a name."""
+        """Return whether a tag can hold a name."""
         return bool(name) and not any(mark in name for mark in f"<>:\r\n{self.marks}")
 
     def written(self, name: str, multiplier: str) -> str:

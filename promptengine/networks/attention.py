@@ -47,7 +47,7 @@ class AttentionWidths:
 
 
 def attention_widths(unet: nn.Module) -> AttentionWidths:
-    """Finds what widths the attentions of any diffusers UNet read for keys and values."""
+    """Find what widths the attentions of any diffusers UNet read for keys and values."""
     text: set[int] = set()
     image: set[int] = set()
     for attention in attentions(unet):
@@ -56,7 +56,7 @@ def attention_widths(unet: nn.Module) -> AttentionWidths:
 
 
 def explain_misfit(widths: AttentionWidths, network: Hypernetwork) -> str | None:
-    """Tells why a network does not fit a model, or returns None where it does.
+    """Tell why a network does not fit a model, or returns None where it does.
 
     A network misfits when the model reads none of its widths, or when it lacks the model's text
     width but holds that of another family: of a network for Stable Diffusion 1, an SDXL model
@@ -78,7 +78,7 @@ def explain_misfit(widths: AttentionWidths, network: Hypernetwork) -> str | None
 
 
 def require_fit(widths: AttentionWidths, network: Hypernetwork, *, name: str | None = None) -> None:
-    """Refuses a network that does not fit, by the rule of :func:`explain_misfit`.
+    """Refuse a network that does not fit, by the rule of :func:`explain_misfit`.
 
     Args:
         widths: What the model reads.
@@ -126,7 +126,7 @@ def attentions(unet: nn.Module) -> Iterator[Attention]:
 
 
 def refuse_fused(unet: nn.Module) -> None:
-    """Refuses a UNet whose attentions compute key, value and query at once, past their projections.
+    """Refuse a UNet whose attentions compute key, value and query at once, past their projections.
 
     Raises:
         PromptEngineError: It is fused, with the call that unfuses it.

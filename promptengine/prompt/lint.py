@@ -86,7 +86,7 @@ def comments(text: str, found: list[tuple[int, int]]) -> Iterator[Diagnostic]:
 
 
 def _is_note(text: str, start: int, end: int) -> bool:
-    """Whether a comment cannot be anything else, or holds nothing."""
+    """Return whether a comment cannot be anything else, or holds nothing."""
     first = not text[text.rfind("\n", 0, start) + 1 : start].strip()
     return not text[start:end].strip("# \t\r") or (first and text[start + 1] in "# \t!")
 
@@ -277,7 +277,7 @@ def _rejected(excerpt: MappedText, rejection: Rejection, choices: Sequence[Span]
 
 
 def _within(choices: Sequence[Span], start: int, end: int) -> bool:
-    """Whether any of some ascending, disjoint places meets ``start:end``."""
+    """Return whether any of some ascending, disjoint places meets ``start:end``."""
     place = bisect_right(choices, end - 1, key=_span_start) - 1
     return place >= 0 and choices[place].end > start
 

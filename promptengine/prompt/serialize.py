@@ -24,7 +24,7 @@ def schedule_size(prompt: Prompt, steps: int, hires_steps: int | None = None) ->
 
 
 def _segments(nodes: Iterable[Node], most: int) -> int:
-    """How many segments the brackets of some nodes make, or more than ``most``."""
+    """Return how many segments the brackets of some nodes make, or more than ``most``."""
     count, pending = 1, [tuple(nodes)]
     while pending and count <= most:
         for node in pending.pop():
@@ -100,7 +100,7 @@ def _segments_told(part: Part, steps: int, hires_steps: int | None) -> list[dict
 
 
 def diagnostic_document(diagnostic: Diagnostic) -> dict[str, Any]:
-    """A diagnostic in JSON's types; ``start`` and ``end`` count characters from 0."""
+    """Return a diagnostic in JSON's types; ``start`` and ``end`` count characters from 0."""
     span = diagnostic.span
     return {
         "severity": diagnostic.severity,
@@ -113,7 +113,7 @@ def diagnostic_document(diagnostic: Diagnostic) -> dict[str, Any]:
 
 
 def well_formed(value: Any) -> Any:
-    """A value of JSON's types without lone surrogates, which UTF-8 cannot hold: each becomes U+FFFD."""
+    """Return a value of JSON's types without lone surrogates, which UTF-8 cannot hold: each becomes U+FFFD."""
     if isinstance(value, str):
         if value.isascii():
             return value

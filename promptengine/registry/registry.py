@@ -369,7 +369,7 @@ class _Shelf:
         )
 
     def vouches_for(self, entry: RegistryEntry | None) -> bool:
-        """Whether a look-up's result still holds: a file unchanged, or a miss where nothing was
+        """Return whether a look-up's result still holds: a file unchanged, or a miss where nothing was
         added.
         """
         if entry is None:
@@ -377,7 +377,7 @@ class _Shelf:
         return measure(entry.path) == (entry.mtime_ns, entry.size)
 
     def is_current(self) -> bool:
-        """Whether nothing has changed in its folders."""
+        """Return whether nothing has changed in its folders."""
         return self.vouches_for(None) and all(map(self.vouches_for, self.entries))
 
 

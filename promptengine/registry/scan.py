@@ -134,7 +134,7 @@ class FolderState:
     names: frozenset[str] | None = None
 
     def is_current(self, path: Path) -> bool:
-        """Whether the folder at ``path`` is still as it was."""
+        """Return whether the folder at ``path`` is still as it was."""
         try:
             mtime_ns = path.stat().st_mtime_ns
             if mtime_ns != self.mtime_ns or self.names is None:
@@ -239,12 +239,12 @@ def _is_model(kind: Kind, stem: str, suffix: str) -> bool:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's suffix is that of an image; among embeddings it may be one or a preview."""
+    """Return whether a file's suffix is that of an image; among embeddings it may be one or a preview."""
     return _split(name)[1].lower() in _IMAGE_SUFFIXES
 
 
 def _previews(kind: Kind, names: Sequence[str]) -> set[str]:
-    """The images in a folder that only show what another file there does."""
+    """Return the images in a folder that only show what another file there does."""
     images = [name for name in names if is_image_name(name)]
     shown = {
         stem

@@ -79,7 +79,7 @@ def append_network(
 def names_network(
     prompt: str, kind: NetworkKind, name: str, *, comments: bool = True, dialect: str = WEBUI
 ) -> bool:
-    """Whether a prompt holds a tag of a network.
+    """Return whether a prompt holds a tag of a network.
 
     Args:
         prompt: Any prompt.

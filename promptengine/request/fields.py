@@ -316,7 +316,7 @@ def _arms(hint: Any) -> tuple[Any, ...]:
 
 
 def _bare(hint: Any) -> Any:
-    """The type without its rules, also in a tuple's items."""
+    """Return the type without its rules, also in a tuple's items."""
     if get_origin(hint) is Annotated:
         return _bare(get_args(hint)[0])
     if get_origin(hint) is tuple:

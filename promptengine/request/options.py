@@ -390,12 +390,12 @@ class Options:
         return replace(base or cls(), **changes)
 
     def to_webui(self) -> dict[str, object]:
-        """All options by WebUI's names, with WebUI's values."""
+        """Return all options by WebUI's names, with WebUI's values."""
         own = {name: SETTINGS[name].theirs(getattr(self, key)) for name, key in _FIELD_OF.items()}
         return own | {name: setting.only for name, setting in _FIXED.items()}
 
     def changed(self) -> dict[str, object]:
-        """The fields that differ from the defaults, by our names."""
+        """Return the fields that differ from the defaults, by our names."""
         values = {own.name: (getattr(self, own.name), own.default) for own in fields(self)}
         return {name: value for name, (value, default) in values.items() if value != default}
 

@@ -364,14 +364,14 @@ class GenerationRequest:
 
 
 def samplers_of(request: GenerationRequest) -> tuple[Sampler, Sampler | None]:
-    """The samplers of both passes with their schedule types; the second is None where there is one pass."""
+    """Return the samplers of both passes with their schedule types; the second is None where there is one pass."""
     asked, hires = (request.sampler, request.scheduler), request.hires
     later = None if hires is None else find_hires_sampler(asked, hires.sampler, hires.scheduler)
     return find_sampler(*asked), later
 
 
 def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:
-    """One batch of a request as a request of its own, with the seeds it has there.
+    """Return one batch of a request as a request of its own, with the seeds it has there.
 
     Args:
         request: With seeds that are drawn already.

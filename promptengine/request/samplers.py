@@ -83,7 +83,7 @@ class SigmaSampler:
     distilled: bool = False
 
     def levels(self, table: Any) -> Any:
-        """The noise levels that it knows of all of a model's."""
+        """Return the noise levels that it knows of all of a model's."""
         return _distilled_levels(table) if self.distilled else table
 
     def schedule(self, table: NoiseLevels, steps: int, options: Options | None = None) -> Tensor:
@@ -318,7 +318,7 @@ SAMPLERS: Final[ObjectRegistry[Sampler]] = ObjectRegistry(
 
 
 def sampler_settings(sampler: Sampler, options: Options) -> dict[str, Any]:
-    """The settings of a sampler's stepping function, with their values."""
+    """Return the settings of a sampler's stepping function, with their values."""
     return {name: getattr(options, own) for name, own in sampler.settings.items()}
 
 

@@ -162,7 +162,7 @@ SCHEDULERS: Final[ObjectRegistry[Scheduler]] = ObjectRegistry(
 
 
 def scheduler_label(name: str) -> str:
-    """The label of a schedule type of :data:`SCHEDULERS`, or of :data:`AUTOMATIC`."""
+    """Return the label of a schedule type of :data:`SCHEDULERS`, or of :data:`AUTOMATIC`."""
     return "Automatic" if name == AUTOMATIC else SCHEDULERS[name].label
 
 

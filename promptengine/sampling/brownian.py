@@ -62,7 +62,7 @@ class BrownianTree:
         self._whole = stream(int(seed), source)(self._shape) * sqrt(end - start)
 
     def increment(self, start: float, end: float) -> Tensor:
-        """The motion from ``start`` to ``end``, both clamped to the interval; CPU, float32."""
+        """Return the motion from ``start`` to ``end``, both clamped to the interval; CPU, float32."""
         times = [min(max(round(t, _DIGITS), self._start), self._end) for t in (start, end)]
         if times[0] >= times[1]:
             return torch.zeros(self._shape)
@@ -76,7 +76,7 @@ class BrownianTree:
         increment: Tensor,
         place: tuple[int, int],
     ) -> Tensor:
-        """The motion over a part of a node's span, given the node's increment and place."""
+        """Return the motion over a part of a node's span, given the node's increment and place."""
         if (start, end) == span:
             return increment
         first, last = span

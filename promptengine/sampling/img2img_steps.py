@@ -75,12 +75,12 @@ def fixed_steps_for_strength(steps: int, strength: float) -> StepRange:
 def whole_schedule(
     sampler: Sampler, table: DiscreteSchedule, walk: StepRange, options: Options
 ) -> Tensor:
-    """All levels of the schedule that is walked in part; empty where nothing is to be done."""
+    """Return all levels of the schedule that is walked in part; empty where nothing is to be done."""
     return sampler.schedule(table, walk.total, options) if walk.total else torch.empty(0)
 
 
 def sigmas_for(sampler: Sampler, schedule: Tensor, walk: StepRange) -> Tensor:
-    """The levels a sampler is given.
+    """Return the levels a sampler is given.
 
     Args:
         sampler: Whose levels these are.

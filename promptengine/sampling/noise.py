@@ -65,7 +65,7 @@ def philox_normal(seed: int, call: int, shape: Sequence[int]) -> Tensor:
 
 
 def _philox(seed: int, call: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first two of the four words of Philox4x32-10 for ``count`` counters."""
+    """Return the first two of the four words of Philox4x32-10 for ``count`` counters."""
     low = np.uint64(0xFFFFFFFF)
     half = np.uint64(32)
     words = [np.full(count, call, np.uint64), np.zeros(count, np.uint64)]
@@ -157,7 +157,7 @@ class ImageNoise:
         return [stream(seed + delta, self.seeding.source) for seed in self.seeding.seeds]
 
     def _first(self, index: int) -> Tensor:
-        """One image's first noise; the image's stream is drawn from exactly once."""
+        """Return one image's first noise; the image's stream is drawn from exactly once."""
         seeding = self.seeding
         fresh = self._streams[index](self.shape)
         noise, shape = fresh, self.shape

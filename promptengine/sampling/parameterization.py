@@ -139,7 +139,7 @@ def noise_table(
 
 
 def _stated_alphas(scheduler: ModelConfig) -> Tensor:
-    """The levels that a configuration states, in diffusers' words."""
+    """Return the levels that a configuration states, in diffusers' words."""
     steps, trained = scheduler["num_train_timesteps"], scheduler.get("trained_betas")
     schedule = scheduler.get("beta_schedule", "scaled_linear")
     if trained is not None:

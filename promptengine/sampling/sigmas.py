@@ -88,7 +88,7 @@ class DiscreteSchedule:
         return float(self.sigmas[-1])
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """The (non-integer) timestep of each sigma, linear in log sigma, clamped to the table."""
+        """Return the (non-integer) timestep of each sigma, linear in log sigma, clamped to the table."""
         log_sigma = sigma.log().to(self.log_sigmas)
         last = len(self.log_sigmas) - 1
         high = torch.searchsorted(self.log_sigmas, log_sigma, right=True).clamp(1, last)
@@ -98,23 +98,23 @@ class DiscreteSchedule:
         return low + fraction
 
     def nearest_timestep(self, sigma: Tensor) -> Tensor:
-        """The whole timestep whose log sigma is nearest to each sigma's, as float."""
+        """Return the whole timestep whose log sigma is nearest to each sigma's, as float."""
         distance = (self.log_sigmas - sigma.log().to(self.log_sigmas).unsqueeze(-1)).abs()
         return distance.argmin(dim=-1).to(self.log_sigmas)
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """The sigma at each (non-integer) timestep; inverse of :meth:`timestep`."""
+        """Return the sigma at each (non-integer) timestep; inverse of :meth:`timestep`."""
         low = timestep.floor().long()
         high = timestep.ceil().long()
         fraction = timestep - timestep.floor()
         return torch.lerp(self.log_sigmas[low], self.log_sigmas[high], fraction).exp()
 
     def downcast(self) -> DiscreteSchedule:
-        """The table as it is where alphas were rounded to float16, as early versions of WebUI did."""
+        """Return the table as it is where alphas were rounded to float16, as early versions of WebUI did."""
         return replace(self, alphas_cumprod=self.alphas_cumprod.half())
 
     def with_zero_terminal_snr(self) -> DiscreteSchedule:
-        """The table stretched so that its end is pure noise (Lin et al., arXiv:2305.08891, alg. 1).
+        """Return the table stretched so that its end is pure noise (Lin et al., arXiv:2305.08891, alg. 1).
 
         The last alpha is a very small number instead of 0, so that sigmas stay finite.
         """
@@ -126,7 +126,7 @@ class DiscreteSchedule:
 
 
 def distilled_levels(table: DiscreteSchedule) -> DiscreteSchedule:
-    """The fifty noise levels that latent consistency models know (Luo et al., arXiv:2310.04378).
+    """Return the fifty noise levels that latent consistency models know (Luo et al., arXiv:2310.04378).
 
     They are those of every twentieth timestep, from 19 on.
     """
@@ -136,7 +136,7 @@ def distilled_levels(table: DiscreteSchedule) -> DiscreteSchedule:
 
 
 def distilled_timestep(levels: DiscreteSchedule, sigma: Tensor) -> Tensor:
-    """The timestep of the level that is nearest to each sigma in its logarithm, as float.
+    """Return the timestep of the level that is nearest to each sigma in its logarithm, as float.
 
     Args:
         levels: As :func:`distilled_levels` gives them.
@@ -181,7 +181,7 @@ def exponential_sigmas(
 def polyexponential_sigmas(
     _: DiscreteSchedule, steps: int, lowest: float, highest: float, rho: float
 ) -> Tensor:
-    """The same, bent by ``rho``."""
+    """Return the same, bent by ``rho``."""
     ramp = torch.linspace(1, 0, steps) ** rho
     bottom, top = math.log(lowest), math.log(highest)
     return _ending_in_zero((ramp * (top - bottom) + bottom).exp())
@@ -204,7 +204,7 @@ def sgm_uniform_sigmas(
 
 
 def simple_sigmas(table: DiscreteSchedule, steps: int, _: float, __: float, ___: float) -> Tensor:
-    """Every n-th trained level, from the highest."""
+    """Return every n-th trained level, from the highest."""
     stride = len(table.sigmas) / steps
     return _ending_in_zero(table.sigmas[[-1 - int(step * stride) for step in range(steps)]])
 
@@ -218,7 +218,7 @@ def ddim_sigmas(table: DiscreteSchedule, steps: int, _: float, __: float, ___: f
 def kl_optimal_sigmas(
     _: DiscreteSchedule, steps: int, lowest: float, highest: float, __: float
 ) -> Tensor:
-    """The levels of least error for data of unit variance (Sabour et al., arXiv:2404.14507, th. 3.1).
+    """Return the levels of least error for data of unit variance (Sabour et al., arXiv:2404.14507, th. 3.1).
 
     They end at the lowest level and not at 0, as in WebUI. The noise of SDE samplers hangs on the last
     digits of sigmas, which are WebUI's where the two ends are weighed in float32.
@@ -231,7 +231,7 @@ def kl_optimal_sigmas(
 def align_your_steps_sigmas(
     table: DiscreteSchedule, steps: int, _: float, __: float, ___: float
 ) -> Tensor:
-    """The optimized levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
+    """Return the optimized levels of Sabour et al. (arXiv:2404.14507), interpolated in log sigma."""
     levels = np.array(FAMILIES[table.family].aligned_sigmas)
     # From the lowest level up: a single step is at the lowest, as in WebUI.
     places = np.linspace(0, 1, steps), np.linspace(0, 1, len(levels))
@@ -274,7 +274,7 @@ def _beta_quantiles(shares: np.ndarray, alpha: float, beta: float) -> np.ndarray
 
 
 def _beta_half(alpha: float, beta: float) -> tuple[np.ndarray, np.ndarray]:
-    """The lower half of a Beta distribution: ``x**alpha`` for x from 0 to 1/2, and the mass below.
+    """Return the lower half of a Beta distribution: ``x**alpha`` for x from 0 to 1/2, and the mass below.
 
     In ``x**alpha`` the density has no pole at 0, so the trapezoid rule is exact to 1e-7 on this grid.
     """

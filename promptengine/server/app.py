@@ -191,7 +191,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 async def _unfit(_request: Request, error: Exception) -> JSONResponse:
-    """A body that does not fit: where and why, but not what it holds."""
+    """Return a body that does not fit: where and why, but not what it holds."""
     assert isinstance(error, RequestValidationError)
     faults = [
         {"loc": [_part(part) for part in fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
@@ -211,7 +211,7 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:
-    """An error of the package's in its own words, any other one without them."""
+    """Return an error of the package's in its own words, any other one without them."""
     service: Service = request.app.state.service
     status = status_of(error)
     name, headers = type(error).__name__, dict[str, str]()

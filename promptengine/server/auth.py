@@ -137,7 +137,7 @@ class BodyLimit:
         await self._app(scope, self._counted(receive), send)
 
     def _counted(self, receive: Receive) -> Receive:
-        """The same body, until it is too much or too late."""
+        """Return the same body, until it is too much or too late."""
         loop, limits = asyncio.get_running_loop(), self._limits
         start, taken, ended = loop.time(), 0, False
 
@@ -177,7 +177,7 @@ class _BoundedRequest(Request):
     """A request whose JSON may not be nested at any depth, and holds no lone surrogates."""
 
     async def json(self) -> Any:
-        """The body, read.
+        """Return the body, read.
 
         Raises:
             HTTPException: 400, where it is nested too deep or is no JSON.
@@ -195,7 +195,7 @@ class _BoundedRequest(Request):
 
 
 def _is_deeper(content: object, depth: int) -> bool:
-    """Whether lists and objects lie inside each other more often than that."""
+    """Return whether lists and objects lie inside each other more often than that."""
     level: list[object] = [content]
     for _ in range(depth + 1):
         inner: list[object] = []
@@ -214,7 +214,7 @@ class BoundedRoute(APIRoute):
     """A route that looks how deep a body is nested before anything else does."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The route's handler, with requests of that kind."""
+        """Return the route's handler, with requests of that kind."""
         handler = super().get_route_handler()
 
         async def bounded(request: Request) -> Response:

@@ -34,7 +34,7 @@ _NAME: Final = Path("image")
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of an image in base64, with or without ``data:image/…;base64,`` in front.
+    """Return the bytes of an image in base64, with or without ``data:image/…;base64,`` in front.
 
     Raises:
         RequestError: A URL, which is never fetched, or no base64.
@@ -59,7 +59,7 @@ def open_base64_images(texts: Sequence[str], limits: Limits) -> tuple[Image.Imag
 
 
 def open_base64_image(text: str, limits: Limits) -> Image.Image:
-    """An image that was sent, decoded, turned as its camera noted.
+    """Return an image that was sent, decoded, turned as its camera noted.
 
     Raises:
         RequestError: It is no image, a URL, or larger than allowed.
@@ -72,7 +72,7 @@ def open_base64_image(text: str, limits: Limits) -> Image.Image:
 
 
 def base64_image_texts(text: str) -> ImageTexts | None:
-    """The texts inside an image that was sent, found without decoding a pixel; None for no image.
+    """Return the texts inside an image that was sent, found without decoding a pixel; None for no image.
 
     Raises:
         RequestError: It is a URL, no base64, or damaged.
@@ -90,7 +90,7 @@ def encode_base64(data: bytes) -> str:
 
 
 def small_png(image: Image.Image) -> str:
-    """A preview in base64, bare, each pixel of it four wide."""
+    """Return a preview in base64, bare, each pixel of it four wide."""
     file = BytesIO()
     larger = image.resize((image.width * 4, image.height * 4), Image.Resampling.BICUBIC)
     larger.save(file, format="PNG", compress_level=1)
@@ -98,5 +98,5 @@ def small_png(image: Image.Image) -> str:
 
 
 def data_url(base64_png: str) -> str:
-    """A PNG as pages show it."""
+    """Return a PNG as pages show it."""
     return f"data:image/png;base64,{base64_png}"

@@ -68,14 +68,14 @@ class HTTPRefusal(PromptEngineError):
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status that tells of an error; 500 for one that nobody foresaw."""
+    """Return the HTTP status that tells of an error; 500 for one that nobody foresaw."""
     if isinstance(error, HTTPRefusal):
         return error.status
     return next((STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES), _INTERNAL)
 
 
 def error_body(name: str, detail: str) -> dict[str, str]:
-    """The four keys of WebUI's errors.
+    """Return the four keys of WebUI's errors.
 
     Args:
         name: The class of the error.

@@ -63,7 +63,7 @@ def check_texts(texts: Mapping[str, str], limits: Limits) -> None:
 
 
 def affordable_steps(prompt: Prompt, steps: int, limits: Limits) -> int:
-    """The steps to plan a prompt for that is only looked at: 1 where its schedule would be too long.
+    """Return the steps to plan a prompt for that is only looked at: 1 where its schedule would be too long.
 
     Which networks there are does not depend on the steps.
     """

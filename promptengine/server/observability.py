@@ -86,7 +86,7 @@ class JsonLines(logging.Formatter):
     """One JSON object a line; what a record was given beside its message stands in ``facts``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record; a traceback is part of it, for those who run the server."""
+        """Return the line of a record; a traceback is part of it, for those who run the server."""
         line: dict[str, Any] = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)),
             "level": record.levelname.lower(),

@@ -86,7 +86,7 @@ class Hosts:
 
     @classmethod
     def by(cls, config: ServerConfig) -> Hosts:
-        """What a server's settings say.
+        """Return what a server's settings say.
 
         Raises:
             RequestError: A name that no client could ask for.
@@ -96,7 +96,7 @@ class Hosts:
         return cls(bound, tuple(_named(name, "allowed_hosts") for name in config.allowed_hosts))
 
     def allow(self, asked: Authority, scheme: str, port: int) -> bool:
-        """Whether a request is for this server.
+        """Return whether a request is for this server.
 
         Args:
             asked: What the client calls the server.
@@ -141,7 +141,7 @@ class Origins:
 
     @classmethod
     def by(cls, config: ServerConfig) -> Origins:
-        """What a server's settings say.
+        """Return what a server's settings say.
 
         Raises:
             RequestError: The regular expression is none.
@@ -160,7 +160,7 @@ class Origins:
         return "*" in self.named
 
     def allow(self, origin: str) -> bool:
-        """Whether pages of an origin may ask."""
+        """Return whether pages of an origin may ask."""
         matched = self.pattern is not None and self.pattern.fullmatch(origin) is not None
         return self.any or origin in self.named or matched
 
@@ -233,7 +233,7 @@ class OriginWall:
 
 
 def _is_own(origin: str, scope: Scope) -> bool:
-    """Whether an origin is the server that was asked.
+    """Return whether an origin is the server that was asked.
 
     A proxy may speak TLS and not say so; a page that came without, though, never is the own page of a
     server that was reached with it.
@@ -246,7 +246,7 @@ def _is_own(origin: str, scope: Scope) -> bool:
 
 
 def _is_foreign(scope: Scope) -> bool:
-    """Whether a browser says that another site's page asks for more than to be left for this one."""
+    """Return whether a browser says that another site's page asks for more than to be left for this one."""
     site, mode, target = (
         (_all(scope, b"sec-fetch-" + name) or [""])[0] for name in (b"site", b"mode", b"dest")
     )

@@ -14,7 +14,7 @@ __all__ = ["PathRedactor", "below_root"]
 
 
 def below_root(scope: Scope) -> str:
-    """The path of a request, without what the server or a part of it is mounted at."""
+    """Return the path of a request, without what the server or a part of it is mounted at."""
     root: str = scope.get("root_path", "")
     return scope["path"].removeprefix(root)
 
@@ -31,7 +31,7 @@ class PathRedactor:
 
     @classmethod
     def by(cls, config: ServerConfig) -> PathRedactor:
-        """What a server's settings allow."""
+        """Return what a server's settings allow."""
         if not config.hide_paths:
             return cls(())
         models = config.models
@@ -46,14 +46,14 @@ class PathRedactor:
         return cls(tuple(sorted(roots - {"/", ""}, key=len, reverse=True)))
 
     def path(self, path: Path) -> str:
-        """A path, below the folders only where these are hidden; its name where it is outside."""
+        """Return a path, below the folders only where these are hidden; its name where it is outside."""
         if not self.roots:
             return str(path)
         text = self.text(str(path))
         return path.name if Path(text).is_absolute() else text
 
     def text(self, text: str) -> str:
-        """A text with paths in it."""
+        """Return a text with paths in it."""
         for root in self.roots:
             text = text.replace(f"{root}/", "").replace(root, "…")
         return text

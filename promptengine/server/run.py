@@ -61,7 +61,7 @@ def serve(config: ServerConfig, extend: Extend | None = None) -> None:
 
 
 def _replicas(config: ServerConfig) -> AbstractContextManager[Sequence[Run] | None]:
-    """What makes the images in other processes; None where this one does."""
+    """Return what makes the images in other processes; None where this one does."""
     if not config.replicas:
         return nullcontext()
     from promptengine.server.jobs.ray import replica_runs
@@ -85,7 +85,7 @@ def _listen(
 def server_of(
     config: ServerConfig, app: FastAPI, on_stop: Callable[[], None] | None = None
 ) -> uvicorn.Server:
-    """What answers for an application, once it is run with the sockets to listen at.
+    """Return what answers for an application, once it is run with the sockets to listen at.
 
     Args:
         config: The server's settings.
@@ -139,7 +139,7 @@ def server_of(
 
 
 def _address(config: ServerConfig, own: socket.socket) -> str:
-    """Where a socket is reached, as browsers write it."""
+    """Return where a socket is reached, as browsers write it."""
     scheme = "http" if config.tls_certfile is None else "https"
     host, port = own.getsockname()[:2]
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{config.subpath}"

@@ -110,7 +110,7 @@ async def hang_up(connections: Collection[Any], seconds: float) -> None:
 
 
 def _waits_for_a_head(connection: Any) -> bool:
-    """Whether a connection has no request under way, and none of uvicorn's own timers runs either."""
+    """Return whether a connection has no request under way, and none of uvicorn's own timers runs either."""
     if not hasattr(connection, "timeout_keep_alive_task"):
         return False
     cycle = connection.cycle

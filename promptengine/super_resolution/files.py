@@ -153,7 +153,7 @@ def find_architecture(shapes: Shapes) -> Architecture | None:
 
 
 def without_wrapper(shapes: Shapes) -> Shapes:
-    """The shapes of an upscaler's weights by their bare names, where they are those of one.
+    """Return the shapes of an upscaler's weights by their bare names, where they are those of one.
 
     Args:
         shapes: By names that may begin with what a training program laid around the weights, such as
@@ -172,7 +172,7 @@ def without_wrapper(shapes: Shapes) -> Shapes:
 
 
 def _unwrapped(content: Mapping[object, object]) -> dict[str, Tensor]:
-    """The weights in what a file holds, without what training programs lay around them."""
+    """Return the weights in what a file holds, without what training programs lay around them."""
     for wrapper in _WRAPPERS:
         inner = content.get(wrapper)
         if isinstance(inner, dict):
@@ -210,7 +210,7 @@ def _empty(plan: NetworkPlan) -> nn.Module:
 
 
 def _filled(plan: NetworkPlan, weights: Mapping[str, Tensor]) -> nn.Module:
-    """The module with its weights, in float32."""
+    """Return the module with its weights, in float32."""
     filled: dict[str, Tensor] = {}
     module = _empty(plan)
     for name in module.state_dict():
@@ -228,7 +228,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _convolved(module: nn.Module) -> int:
-    """How many random numbers torch draws for the convolutions and projections of a module."""
+    """Return how many random numbers torch draws for the convolutions and projections of a module."""
     return sum(
         weight.numel()
         for layer in module.modules()

@@ -166,7 +166,7 @@ def _plan(shapes: Shapes) -> NetworkPlan:
 
 
 def _canonical_names(shapes: Shapes) -> dict[str, str]:
-    """The file's name of each weight by the name that it has here; one of no layout keeps its own."""
+    """Return the file's name of each weight by the name that it has here; one of no layout keeps its own."""
     plain = [int(found[1]) for name in shapes if (found := _OLD_PLAIN.fullmatch(name))]
     last = max(plain, default=0)
     return {_canonical(name, last): name for name in shapes}

@@ -106,7 +106,7 @@ class _Attention(nn.Module):
         return self.proj(mixed.transpose(1, 2).reshape(windows, pixels, width))
 
     def _bias(self, device: torch.device) -> Tensor:
-        """What is added for each pair of pixels ``[heads, pixels, pixels]``."""
+        """Return what is added for each pair of pixels ``[heads, pixels, pixels]``."""
         side = torch.arange(self.window, device=device)
         rows, columns = (axis.flatten() for axis in torch.meshgrid(side, side, indexing="ij"))
         down = rows[:, None] - rows[None] + self.window - 1
@@ -155,7 +155,7 @@ class _Block(nn.Module):
 
 
 def _convolution(features: int, *, narrow: bool) -> nn.Module:
-    """The convolution at the end of a group and of the body."""
+    """Return the convolution at the end of a group and of the body."""
     if not narrow:
         return nn.Conv2d(features, features, 3, padding=1)
     inner = features // 4
@@ -288,7 +288,7 @@ def _unfoldings(features: int, scale: int) -> list[nn.Module]:
 
 
 def _shift_mask(height: int, width: int, window: int, like: Tensor) -> Tensor:
-    """What is added to the attention in shifted windows ``[windows, pixels, pixels]``."""
+    """Return what is added to the attention in shifted windows ``[windows, pixels, pixels]``."""
     shift = window // 2
 
     def bands(side: int) -> Tensor:
@@ -385,7 +385,7 @@ def _depths(shapes: Shapes) -> tuple[int, ...]:
 
 
 def _upsampler(shapes: Shapes) -> tuple[_Upsampler, int, int]:
-    """How it enlarges, the width of the layers for that, and how many times."""
+    """Return how it enlarges, the width of the layers for that, and how many times."""
     if "conv_before_upsample.0.weight" not in shapes:
         if "upsample.0.weight" not in shapes:
             return "none", 0, 1
@@ -410,7 +410,7 @@ def _upsampler(shapes: Shapes) -> tuple[_Upsampler, int, int]:
 
 
 def _numbered(shapes: Shapes, form: str, start: int, step: int) -> Sequence[tuple[int, ...]]:
-    """The shapes of weights whose names count up, until one is missing."""
+    """Return the shapes of weights whose names count up, until one is missing."""
     found: list[tuple[int, ...]] = []
     while (shape := shapes.get(form.format(start + step * len(found)))) is not None:
         found.append(shape)

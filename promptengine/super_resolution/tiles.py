@@ -96,7 +96,7 @@ def _check_size(network: UpscalerNetwork, image: Image.Image, tiling: Tiling) ->
 
 
 def _to_tensor(image: Image.Image, network: UpscalerNetwork) -> Tensor:
-    """An RGB image as the network gets it ``[1, 3, height, width]``: blue first, 0 to 1."""
+    """Return an RGB image as the network gets it ``[1, 3, height, width]``: blue first, 0 to 1."""
     pixels = (np.asarray(image)[:, :, ::-1] / 255).astype(np.float32)
     device = next(network.module.parameters()).device
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous().to(device)
@@ -136,7 +136,7 @@ def _laid_over(
 
 
 def _starts(length: int, tiling: Tiling) -> list[int]:
-    """Where tiles begin along a side; before its beginning where it is shorter than a tile."""
+    """Return where tiles begin along a side; before its beginning where it is shorter than a tile."""
     size, overlap = tiling.size, tiling.overlap
     count = max(ceil((length - overlap) / (size - overlap)), 1)
     step = (length - size) / (count - 1) if count > 1 else 0
@@ -191,7 +191,7 @@ def _averaged(
 
 
 def _spread(length: int, size: int, overlap: int) -> Iterator[int]:
-    """Where tiles begin along a side, the last one at its end."""
+    """Yield where tiles begin along a side, the last one at its end."""
     yield from range(0, length - size, size - min(overlap, size - 1))
     yield length - size
 
@@ -201,7 +201,7 @@ def _scaled(start: int, size: int, scale: int) -> slice:
 
 
 def _covering(starts: Sequence[int], size: int, length: int, like: Tensor) -> Tensor:
-    """How many tiles cover each pixel of a side."""
+    """Return how many tiles cover each pixel of a side."""
     covered = like.new_zeros(length)
     for start in starts:
         covered[start : start + size] += 1

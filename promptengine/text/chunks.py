@@ -199,7 +199,7 @@ class _Page:
 
 
 def _cut(tokens: Sequence[int], following: int, comma_backtrack: int) -> int:
-    """How many tokens of a full chunk stay in it when ``following`` is to come next."""
+    """Return how many tokens of a full chunk stay in it when ``following`` is to come next."""
     if following == COMMA_TOKEN:
         return len(tokens)
     for kept in range(len(tokens), max(len(tokens) - comma_backtrack, 0), -1):

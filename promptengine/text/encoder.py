@@ -134,7 +134,7 @@ class _Reading:
     def read(
         self, tokens: Tensor, placements: Sequence[Sequence[Placement]], part: int
     ) -> tuple[Tensor, Tensor | None]:
-        """The states ``[batch, 77, width]``, and the pooled projection where the encoder has one."""
+        """Return the states ``[batch, 77, width]``, and the pooled projection where the encoder has one."""
         encoder = self.encoder
         ids = _padded(tokens.to(next(encoder.parameters()).device), self.padding)
         inner_layer = self.layer > 1 or not self.normalized

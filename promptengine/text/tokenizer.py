@@ -60,7 +60,7 @@ def untokenize(ids: Sequence[int]) -> str:
 
 @cache
 def bracket_factors() -> Mapping[int, float]:
-    """What each token with brackets in it did to weights in the first versions of WebUI, by its id.
+    """Return what each token with brackets in it did to weights in the first versions of WebUI, by its id.
 
     A token whose brackets cancel out each other is none.
     """

@@ -131,17 +131,17 @@ class Axis:
         return cls(kind, tuple(numbers))
 
     def label(self, value: str | float) -> str:
-        """What to write beside the images of a value."""
+        """Return what to write beside the images of a value."""
         if isinstance(value, str):
             return f"no {self.kind}" if self.is_none(value) else value
         return f"{self.kind} {value:.6g}" if isinstance(value, float) else f"{self.kind} {value}"
 
     def is_none(self, value: str | float) -> bool:
-        """Whether a value of a ``hypernetwork`` axis stands for none."""
+        """Return whether a value of a ``hypernetwork`` axis stands for none."""
         return AXIS_KINDS[self.kind].none and str(value).lower() in ("", "none")
 
     def written(self) -> str:
-        """The values as :meth:`parse` reads them."""
+        """Return the values as :meth:`parse` reads them."""
         kind = AXIS_KINDS[self.kind]
         if kind.values is not str:
             return ", ".join(
@@ -287,7 +287,7 @@ def _tag_with(tag: Tag, multiplier: float) -> str:
 
 
 def _field_kinds() -> Iterator[AxisKind]:
-    """The kinds that set a field of the request, as its declaration names them."""
+    """Yield the kinds that set a field of the request, as its declaration names them."""
     for own in fields_of(GenerationRequest):
         if own.spec.axis is not None:
             yield AxisKind(own.spec.axis, own.type, partial(_set, own.name), _check_field)

@@ -118,7 +118,7 @@ def _parameters(pipeline: type) -> Mapping[str, inspect.Parameter]:
 
 
 def _call(pipe: Any, *args: Any, **kwargs: Any) -> Any:
-    """An attached pipeline's ``__call__``."""
+    """Return an attached pipeline's ``__call__``."""
     attachment: Attachment = getattr(pipe, _ATTRIBUTE)
     original: Callable[..., Any] = cast("Any", attachment.original).__call__
     signature = inspect.signature(original)

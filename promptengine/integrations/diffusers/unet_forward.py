@@ -148,7 +148,7 @@ def _sources(batch: CondBatch, images: int, *, guided: bool) -> list[int]:
 
 
 def _combined(answers: Tensor, batch: CondBatch, *, guided: bool, plain: bool) -> Tensor:
-    """The answers to a pipeline's rows from those to ours."""
+    """Return the answers to a pipeline's rows from those to ours."""
     if plain and not guided:
         return answers[batch.parts[0]]
     negative = answers[batch.negative]
@@ -159,7 +159,7 @@ def _combined(answers: Tensor, batch: CondBatch, *, guided: bool, plain: bool) -
 
 
 def _chosen(value: Any, rows: Tensor, count: int) -> Any:
-    """The wanted rows of whatever has one for each row of the pipeline's batch."""
+    """Return the wanted rows of whatever has one for each row of the pipeline's batch."""
     if isinstance(value, Tensor):
         return value[rows.to(value.device)] if value.ndim and len(value) == count else value
     if isinstance(value, Mapping):

@@ -91,7 +91,7 @@ _States = dict[int, tuple[dict[str, Tensor], ...]]
 
 
 def load_hypernetwork(path: Path) -> Hypernetwork:
-    """Reads a hypernetwork, in evaluation mode, on the CPU, its weights in the dtype of the file.
+    """Read a hypernetwork, in evaluation mode, on the CPU, its weights in the dtype of the file.
 
     The content decides how it is read, not the suffix. A file without a name inside gets its stem.
     The weights are copies: the file may change or vanish afterwards. They do not require gradients.
@@ -112,7 +112,7 @@ def load_hypernetwork(path: Path) -> Hypernetwork:
 
 
 def save_hypernetwork(network: Hypernetwork, path: Path) -> None:
-    """Writes a hypernetwork, whole or not at all.
+    """Write a hypernetwork, whole or not at all.
 
     ``.pt``, ``.ckpt`` and ``.bin`` give a pickle that WebUI loads, ``.safetensors`` our layout.
     The same network gives the same bytes.
@@ -131,7 +131,7 @@ def save_hypernetwork(network: Hypernetwork, path: Path) -> None:
 
 
 def require_writable(settings: HypernetworkSettings, path: Path) -> None:
-    """Refuses what :func:`save_hypernetwork` would refuse, before there is a network to save.
+    """Refuse what :func:`save_hypernetwork` would refuse, before there is a network to save.
 
     Raises:
         NetworkFormatError: As there.
@@ -259,7 +259,7 @@ def _assemble(
 def _check(
     place: str, module: nn.Module, state: Mapping[str, Tensor], settings: HypernetworkSettings
 ) -> None:
-    """Raises ValueError where tensors are not those that the settings ask for."""
+    """Raise ValueError where tensors are not those that the settings ask for."""
     expected = module.state_dict()
     means = f"layer structure {list(settings.structure)}, activation {settings.activation}"
     if missing := sorted(expected.keys() - state.keys()):
@@ -283,7 +283,7 @@ def _state_pair(width: int, pair: object) -> tuple[dict[str, Tensor], ...]:
 
 
 def _state(width: int, state: object) -> dict[str, Tensor]:
-    """Checks one state dictionary and gives layers of 2022's first files their current names."""
+    """Check one state dictionary and gives layers of 2022's first files their current names."""
     if not isinstance(state, dict):
         raise ValueError(f"width {width} holds a {type(state).__name__} in place of a network")
     entries = cast("dict[object, object]", state)
@@ -299,7 +299,7 @@ def _state(width: int, state: object) -> dict[str, Tensor]:
 
 
 def _is_simple(value: object) -> bool:
-    """Tells whether metadata can go through JSON and come back equal; nesting ends after one level,
+    """Tell whether metadata can go through JSON and come back equal; nesting ends after one level,
     since a pickle may hold lists that contain themselves.
     """
     if isinstance(value, list):
@@ -311,7 +311,7 @@ def _is_simple(value: object) -> bool:
 
 
 def _settings(given: Mapping[str, object], states: _States) -> HypernetworkSettings:
-    """Builds the settings from what a file gives, all else as in files that say nothing."""
+    """Build the settings from what a file gives, all else as in files that say nothing."""
     default = HypernetworkSettings()
     structure = _numbers(given, "structure") or default.structure
     activation = _text(given, "activation")
@@ -340,7 +340,7 @@ def _transform(given: Mapping[str, object]) -> Transform:
 
 
 def _dropout_by_numbers(state: Mapping[str, Tensor], layers_in_stage: int) -> tuple[float, ...]:
-    """Finds where a file has dropout that says only that it has: there the numbers skip one."""
+    """Find where a file has dropout that says only that it has: there the numbers skip one."""
     numbers = sorted(
         int(found[1])
         for name, tensor in state.items()

@@ -51,7 +51,7 @@ class _Content:
 
 
 def is_affine(network: ResidualNetwork) -> bool:
-    """Whether a network consists of linear layers alone, but for dropout that does not act."""
+    """Return whether a network consists of linear layers alone, but for dropout that does not act."""
     return all(
         isinstance(layer, nn.Linear) or (isinstance(layer, nn.Dropout) and not layer.training)
         for layer in network.linear
@@ -59,7 +59,7 @@ def is_affine(network: ResidualNetwork) -> bool:
 
 
 def is_zero(network: ResidualNetwork) -> bool:
-    """Whether a network ends in a linear layer of zeros and so changes nothing, as new ones may."""
+    """Return whether a network ends in a linear layer of zeros and so changes nothing, as new ones may."""
     last = next(layer for layer in reversed(network.linear) if not isinstance(layer, nn.Dropout))
     if not isinstance(last, nn.Linear):
         return False

@@ -24,7 +24,7 @@ INITIALISATIONS: Final[Mapping[str, Callable[..., Tensor]]] = {
 
 
 def init_weights(network: Hypernetwork, seed: int) -> Hypernetwork:
-    """Draws the weights of a new network, in place, by its setting ``weight_init``.
+    """Draw the weights of a new network, in place, by its setting ``weight_init``.
 
     Biases become 0 and layer norms neutral; an activation's own parameter keeps torch's value.
 

@@ -38,7 +38,7 @@ def inject_hypernetworks(
     training: bool = False,
     journal: UndoLog | None = None,
 ) -> Generator[Injection]:
-    """Lets hypernetworks act on every self- and cross-attention of a UNet within a ``with`` block.
+    """Let hypernetworks act on every self- and cross-attention of a UNet within a ``with`` block.
 
     Each projection gets the networks that hold the width it reads, in the order of the stack, each
     on the output of the one before: ``x + multiplier * f(x)``, apart for keys and values. A width that

@@ -98,7 +98,7 @@ def _nbytes(network: Hypernetwork) -> int:
 
 
 def is_own_format(file: InspectedFile) -> bool:
-    """Whether a file says in its metadata that it is a hypernetwork."""
+    """Return whether a file says in its metadata that it is a hypernetwork."""
     return file.metadata.get("format") == FORMAT
 
 

@@ -231,14 +231,14 @@ class Hypernetwork(nn.Module):
         return tuple(int(width) for width in self.layers)
 
     def pair(self, width: int) -> WidthPair | None:
-        """Returns both networks for inputs of this width, or None."""
+        """Return both networks for inputs of this width, or None."""
         if str(width) not in self.layers:
             return None
         key, value = (self.part(width, part) for part in self.settings.parts)
         return WidthPair(cast("ResidualNetwork", key), cast("ResidualNetwork", value))
 
     def part(self, width: int, projection: str) -> ResidualNetwork | None:
-        """Returns the network for what one kind of projection reads, or None.
+        """Return the network for what one kind of projection reads, or None.
 
         Args:
             width: Width of the projection's input.
@@ -249,7 +249,7 @@ class Hypernetwork(nn.Module):
         return cast("ResidualNetwork", cast("nn.ModuleDict", self.layers[str(width)])[projection])
 
     def cast_to(self, *, device: torch.device, dtype: torch.dtype) -> Hypernetwork:
-        """Returns this network on a device and in a dtype: itself where it is so already, else a
+        """Return this network on a device and in a dtype: itself where it is so already, else a
         copy, so that engines of different precision can share one network.
 
         Gradients of a copy do not reach the original.
@@ -282,7 +282,7 @@ def check_extent(widths: int, settings: HypernetworkSettings | None = None) -> N
 def _layers(
     width: int, settings: HypernetworkSettings, device: torch.device
 ) -> Iterator[nn.Module]:
-    """Yields the layers in the order that gives them their numbers in files."""
+    """Yield the layers in the order that gives them their numbers in files."""
     if not 1 <= width <= _LARGEST_WIDTH:
         raise ValueError(f"width {width} is none that attention could read")
     sizes = [int(width * factor) for factor in settings.structure]

@@ -106,7 +106,7 @@ class Injection:
             self.rows = rows
 
     def chain(self, stack: HypernetworkStack, site: PatchedProjection) -> Chain:
-        """The networks of a stack that act at a site, in its projection's device and dtype.
+        """Return the networks of a stack that act at a site, in its projection's device and dtype.
 
         Those that add nothing are left out, but for what a gradient may reach.
         """
@@ -139,7 +139,7 @@ class Injection:
         self._cast.clear()
 
     def text(self, context: Tensor) -> TextMemory:
-        """What is known of a text, forgotten with the tensor or when that is changed in place."""
+        """Return what is known of a text, forgotten with the tensor or when that is changed in place."""
         known: TextMemory | None = self._texts.get(context)
         if known is None or known.version != context._version:
             known = self._texts[context] = TextMemory(context._version)
@@ -200,7 +200,7 @@ class PatchedProjection:
         return linear(x, *folder.fold(self.weight, bias, chain[-folded:]))
 
     def _kept(self, x: Tensor) -> Tensor:
-        """The projection of a text, from memory unless text or networks are new."""
+        """Return the projection of a text, from memory unless text or networks are new."""
         text = self._injection.text(x)
 
         def answer() -> Tensor:
@@ -231,7 +231,7 @@ class PatchedProjection:
         return torch.add(start, change, alpha=multiplier)
 
     def chains(self) -> tuple[Chain, ...]:
-        """The networks that act here: for each row, or once for all. The same object until they change."""
+        """Return the networks that act here: for each row, or once for all. The same object until they change."""
         rows = self._injection.rows
         outer = ((),) if self._outer is None else self._outer.chains()
         if self._chains[0] is not rows or self._chains[1] is not outer:
@@ -268,7 +268,7 @@ def _assembled(rows: int, groups: Sequence[_Group], parts: Sequence[Tensor]) -> 
 
 
 def _affine_tail(chain: Chain) -> int:
-    """How many networks at the end of a chain can be folded."""
+    """Return how many networks at the end of a chain can be folded."""
     count = 0
     for network, _ in reversed(chain):
         if not is_affine(network):

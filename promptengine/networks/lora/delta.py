@@ -148,7 +148,7 @@ def inputs(module: LoraModule, weight: Tensor) -> int | None:
 
 
 def _without_numbers(module: LoraModule) -> LoraModule:
-    """A module of shapes without numbers, but for switches."""
+    """Return a module of shapes without numbers, but for switches."""
     tensors = {n: t if t.dtype == torch.bool else t.to("meta") for n, t in module.tensors.items()}
     return LoraModule(module.algorithm, tensors, module.scale)
 

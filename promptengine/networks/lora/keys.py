@@ -211,7 +211,7 @@ def original_name(
 
 @cache
 def stable_diffusion_1_modules() -> frozenset[str]:
-    """All modules that a Stable Diffusion 1 model may have, in the spelling of this module.
+    """Return all modules that a Stable Diffusion 1 model may have, in the spelling of this module.
 
     Shortcuts of residual blocks are listed for every block, though some have none.
     """
@@ -233,5 +233,5 @@ def stable_diffusion_1_modules() -> frozenset[str]:
 
 
 def _inside(kind: str, rest: str) -> str:
-    """A module within a block: first the residual block, then the attention."""
+    """Return a module within a block: first the residual block, then the attention."""
     return f"0_{_RESNET.get(rest, rest)}" if kind == "resnets" else f"1_{rest}"

@@ -113,7 +113,7 @@ def _nbytes(weights: ChangedWeights) -> int:
 
 
 def _leftovers(use: NetworkUse, fitted: Fit) -> Diagnostic:
-    """Says what of a file the model has no place for."""
+    """Say what of a file the model has no place for."""
     misfits = (f"{name} ({why})" if why else name for name, why in fitted.unmatched.items())
     names = [*misfits, *fitted.lora.ignored]
     whole = len(fitted.lora.modules) + len(fitted.lora.ignored)

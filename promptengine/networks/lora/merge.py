@@ -91,7 +91,7 @@ class Application:
     ranks: int | None = None
 
     def multiplier(self, part: Part) -> float:
-        """The multiplier of a part."""
+        """Return the multiplier of a part."""
         return self.unet if part == "unet" else self.text
 
     @property

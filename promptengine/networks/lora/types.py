@@ -65,7 +65,7 @@ class LoraSummary:
         return None if self.unsupported is None else f"{self.unsupported} is not supported"
 
     def lines(self) -> tuple[str, ...]:
-        """One line for each part, such as ``UNet: 192 modules, LoRA of rank 8``."""
+        """Return one line for each part, such as ``UNet: 192 modules, LoRA of rank 8``."""
         parts = dict.fromkeys(part for part, _, _ in self.modules)
         return tuple(f"{part}: {self._line(part)}" for part in parts)
 

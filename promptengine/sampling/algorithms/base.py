@@ -55,5 +55,5 @@ def ancestral_split(sigma: Tensor, target: Tensor, eta: float) -> tuple[Tensor, 
 
 
 def log_distance(sigma: Tensor, target: Tensor) -> Tensor:
-    """How far a step leads in ``-log sigma``, the time of the DPM-Solvers; above 0 going down."""
+    """Return how far a step leads in ``-log sigma``, the time of the DPM-Solvers; above 0 going down."""
     return sigma.log() - target.log()

@@ -86,11 +86,11 @@ _MULTISTEP = {
 
 
 def _moved(x: Tensor, epsilon: Tensor, alpha: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """A DDIM step without noise: latents at ``target``, and x0."""
+    """Return a DDIM step without noise: latents at ``target``, and x0."""
     denoised = (x - _noise_share(alpha).to(x) * epsilon) / alpha.to(x).sqrt()
     return target.sqrt() * denoised + (1 - target).sqrt() * epsilon, denoised
 
 
 def _noise_share(alpha: Tensor) -> Tensor:
-    """How much of latents is noise, in the precision of the alphas: half where these are downcast."""
+    """Return how much of latents is noise, in the precision of the alphas: half where these are downcast."""
     return (1 - alpha).sqrt()

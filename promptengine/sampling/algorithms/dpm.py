@@ -23,7 +23,7 @@ __all__ = ["sample_dpm2", "sample_dpm2_ancestral", "sample_dpm_adaptive", "sampl
 def _midpoint_step(
     denoise: Denoise, x: Tensor, sigma: Tensor, target: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One step with the slope of its middle, or of Euler's where it ends at 0: latents, first x0."""
+    """Return one step with the slope of its middle, or of Euler's where it ends at 0: latents, first x0."""
     denoised = denoise(x, sigma)
     slope = derivative(x, sigma, denoised)
     if target > 0:
@@ -73,7 +73,7 @@ class _Solver:
         self._on_the_way: dict[float, Tensor] = {}
 
     def step(self, end: Tensor, order: int, *, middle: float | None = None) -> Tensor:
-        """The latents at time ``end``; ``middle`` is where a step of order 2 looks, 0.5 by default."""
+        """Return the latents at time ``end``; ``middle`` is where a step of order 2 looks, 0.5 by default."""
         if order == 1:
             return self._moved(1.0, end)
         if order == 2:
@@ -92,7 +92,7 @@ class _Solver:
         return self._moved(1.0, end) - (-end).exp() * 1.5 * (h.expm1() / h - 1) * late
 
     def _moved(self, share: float, end: Tensor) -> Tensor:
-        """A step of order 1 over a share of the way to ``end``."""
+        """Return a step of order 1 over a share of the way to ``end``."""
         h = share * (end - self._start)
         reached = end if share == 1 else self._start + h
         return self._x - (-reached).exp() * h.expm1() * self._slope
@@ -112,7 +112,7 @@ def _ends(sigmas: Tensor, span: tuple[float, float] | None) -> tuple[Tensor, Ten
 
 
 def _below(start: Tensor, end: Tensor, last: Tensor, eta: float) -> tuple[Tensor, Tensor]:
-    """The time to step to, and the noise that leads back up to ``end``."""
+    """Return the time to step to, and the noise that leads back up to ``end``."""
     if eta == 0:
         return end, torch.zeros_like(end)
     down, _ = ancestral_split((-start).exp(), (-end).exp(), eta)

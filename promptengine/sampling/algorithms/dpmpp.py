@@ -112,7 +112,7 @@ def sample_dpmpp_sde(
 
 
 def _times(sigma: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A step's start, middle in log sigma, and end."""
+    """Return a step's start, middle in log sigma, and end."""
     start, end = -sigma.log(), -target.log()
     middle = start + (end - start) * 0.5
     return (-start).exp(), (-middle).exp(), (-end).exp()
@@ -184,7 +184,7 @@ def sample_dpmpp_3m_sde(
 def _multistep_correction(
     denoised: Tensor, before: list[tuple[Tensor, Tensor]], h: Tensor, far: Tensor
 ) -> Tensor:
-    """What the change of x0 over the steps before (the latest first) adds to a step."""
+    """Return what the change of x0 over the steps before (the latest first) adds to a step."""
     if not before:
         return torch.zeros_like(denoised)
     second = torch.expm1(-far) / far + 1

@@ -73,7 +73,7 @@ class ChurningSampler(Protocol):
 
 
 def churning(step: Step) -> ChurningSampler:
-    """The sampler that raises the noise level before each step (arXiv:2206.00364, algorithm 2)."""
+    """Return the sampler that raises the noise level before each step (arXiv:2206.00364, algorithm 2)."""
 
     def sample(
         denoise: Denoise,
@@ -110,7 +110,7 @@ def _euler_step(
 
 
 def _heun_step(denoise: Denoise, x: Tensor, sigma: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of Heun's method, or of Euler's where it ends at 0: latents and first x0."""
+    """Return one step of Heun's method, or of Euler's where it ends at 0: latents and first x0."""
     denoised = denoise(x, sigma)
     slope = derivative(x, sigma, denoised)
     if target > 0:
@@ -198,7 +198,7 @@ def sample_restart(
 
 
 def restarted(sigmas: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """The steps of Restart, each from one sigma to another.
+    """Return the steps of Restart, each from one sigma to another.
 
     From 20 steps on, part of them is saved for coming down again from sigma 2 to 0.1, once, and
     twice from 36 steps on.

@@ -131,7 +131,7 @@ class _Clock:
         return times.to(self.alphas.device)
 
     def _time_of(self, half_log_snr: Tensor) -> Tensor:
-        """The inverse of :meth:`half_log_snr`."""
+        """Return the inverse of :meth:`half_log_snr`."""
         log_alpha = -0.5 * torch.logaddexp(torch.zeros(()), -2 * half_log_snr)
         known = self._log_alphas.cpu()
         # Log alphas fall with time; a search wants them rising.
@@ -171,12 +171,12 @@ class _Move:
         ]
 
     def predicted(self, x: Tensor) -> Tensor:
-        """The latents after the step, from the past alone."""
+        """Return the latents after the step, from the past alone."""
         weights = _weights(self._places, self._h, self._variant)
         return self._moved(x, weights, self._slopes)
 
     def corrected(self, x: Tensor, answer: Tensor) -> Tensor:
-        """The latents after the step, with the x0 that the model sees at its end."""
+        """Return the latents after the step, with the x0 that the model sees at its end."""
         places = [*self._places, 1.0]
         weights = _weights(places, self._h, self._variant, correcting=True)
         return self._moved(x, weights, [*self._slopes, answer - self._denoised])
@@ -191,7 +191,7 @@ class _Move:
 def _weights(
     places: Sequence[float], h: float, variant: Variant, *, correcting: bool = False
 ) -> list[float]:
-    """How much each slope of x0 counts, by its place in units of the step.
+    """Return how much each slope of x0 counts, by its place in units of the step.
 
     They solve ``sum(weight * place**k) = (k + 1)! * phi(k)`` for as many k as there are places
     (theorem 3.1); only where there is a single place do the two B(h) differ, which take half of B(h).

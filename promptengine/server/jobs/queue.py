@@ -62,7 +62,7 @@ class Work:
         return sum(request.batch_images for request in self.requests)
 
     def without_starts(self) -> Work:
-        """The same without the images to start from, which take more room than all else."""
+        """Return the same without the images to start from, which take more room than all else."""
         requests = (
             r if r.start is None else replace(r, start=None, batch_size=r.batch_images)
             for r in self.requests
@@ -244,11 +244,11 @@ class JobQueue:
             return list(self._running)
 
     def find(self, id_: str) -> Job | None:
-        """The job of an id; None where there is none, or none any more."""
+        """Return the job of an id; None where there is none, or none any more."""
         return next((job for job in self._known() if job.id == id_), None)
 
     def labeled(self, label: str) -> Job | None:
-        """The job that a client calls so: the running one, else the first that waits, else the last
+        """Return the job that a client calls so: the running one, else the first that waits, else the last
         that ended.
         """
         return next((job for job in self._known() if job.label == label and label), None)
@@ -374,7 +374,7 @@ class JobQueue:
             self._end(job, "done")
 
     def _begin(self, jobs: Sequence[Job], batch: int) -> tuple[list[Job], Control]:
-        """The jobs that go on, and what their batch is controlled by."""
+        """Return the jobs that go on, and what their batch is controlled by."""
         for job in jobs:
             if not job.interrupt.begin_batch():
                 self._end(job, "interrupted")
@@ -454,7 +454,7 @@ class JobQueue:
 
 
 def _explained(job: Job, error: Exception) -> Exception:
-    """An error that may be shown; the text of one that nobody foresaw is for the log alone."""
+    """Return an error that may be shown; the text of one that nobody foresaw is for the log alone."""
     if isinstance(error, PromptEngineError):
         return error
     _log.error("job failed", exc_info=error, extra={"facts": {"job": job.id}})
@@ -462,7 +462,7 @@ def _explained(job: Job, error: Exception) -> Exception:
 
 
 def _bytes(job: Job) -> int:
-    """What a job's images take."""
+    """Return what a job's images take."""
     images = (image for batch in job.results for result in batch for image in result.images)
     return sum(3 * image.width * image.height for image in images)
 

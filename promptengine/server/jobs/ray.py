@@ -236,7 +236,7 @@ def replica_runs(config: ServerConfig) -> Generator[list[Run]]:
 
 
 def _started(application: serve.Application, name: str) -> Any:
-    """The handle of an application of Ray Serve's, once its replicas are there."""
+    """Return the handle of an application of Ray Serve's, once its replicas are there."""
     try:
         return serve.run(application, name=name, route_prefix=None)
     except RuntimeError as error:
@@ -330,7 +330,7 @@ def _with_absolute_paths(config: ServerConfig) -> ServerConfig:
 
 
 def share(config: ServerConfig, there: Mapping[str, float]) -> dict[str, Any]:
-    """What each replica takes of a cluster: a GPU, or where there are none its share of processors.
+    """Return what each replica takes of a cluster: a GPU, or where there are none its share of processors.
 
     Args:
         config: The server's.
@@ -354,7 +354,7 @@ def share(config: ServerConfig, there: Mapping[str, float]) -> dict[str, Any]:
 
 
 def _runner(handle: Any, wishes: Any) -> Run:
-    """What a queue runs jobs with on whichever replica is free."""
+    """Return what a queue runs jobs with on whichever replica is free."""
 
     def run(
         works: Sequence[Work], batch: int, control: Control
@@ -423,7 +423,7 @@ def _made(answers: Any, control: Control) -> Sequence[Sequence[GenerationResult]
 
 
 def _name(work: Work) -> str:
-    """What a model is called between here and Ray Serve."""
+    """Return what a model is called between here and Ray Serve."""
     model = work.model
     assert isinstance(model, Model)
     return f"{Path(model.checkpoint)}\n{model.vae}"

@@ -105,7 +105,7 @@ class Device:
 
 
 def runner(device: Device) -> Run:
-    """What a queue runs jobs with on a device."""
+    """Return what a queue runs jobs with on a device."""
 
     def run(works: Sequence[Work], batch: int, control: Control) -> list[list[GenerationResult]]:
         model = works[0].model
@@ -140,7 +140,7 @@ def runner(device: Device) -> Run:
 
 
 def _previews(device: Device, progress: Progress, counts: Sequence[int]) -> Sequence[Image.Image]:
-    """The first image of each work, unless the engine has split what it was given."""
+    """Return the first image of each work, unless the engine has split what it was given."""
     x = progress.denoised
     if x is None or len(x) != sum(counts):
         return ()
@@ -149,5 +149,5 @@ def _previews(device: Device, progress: Progress, counts: Sequence[int]) -> Sequ
 
 
 def _light(result: GenerationResult) -> GenerationResult:
-    """A result without its latents, which nobody asks a server for."""
+    """Return a result without its latents, which nobody asks a server for."""
     return replace(result, latents=result.latents.new_empty(0))

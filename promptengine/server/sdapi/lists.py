@@ -176,7 +176,7 @@ def schedulers() -> list[Scheduler]:
 
 
 def upscalers(service: Service) -> list[Upscaler]:
-    """What enlarges images, the networks in the folders as they are now."""
+    """Return what enlarges images, the networks in the folders as they are now."""
     registry = service.registry
     files = {entry.name: entry for entry in registry.current_entries("upscaler")}
     return [
@@ -192,7 +192,7 @@ def upscalers(service: Service) -> list[Upscaler]:
 
 
 def latent_upscalers() -> list[Name]:
-    """What enlarges latents."""
+    """Return what enlarges latents."""
     return [Name(name=name) for name in upscaler_names.latent_upscalers()]
 
 

@@ -41,7 +41,7 @@ _HASHED_TITLE: Final = re.compile(r"(.*) \[([0-9a-f]{8,64})\]")
 
 
 def known_settings() -> frozenset[str]:
-    """The names of all settings that are understood."""
+    """Return the names of all settings that are understood."""
     return frozenset({*SETTINGS, *OWN_SETTINGS, *_READ_ONLY})
 
 
@@ -70,12 +70,12 @@ class ServerSettings:
         return self._model
 
     def options(self) -> Options:
-        """The settings as a request has them that changes none."""
+        """Return the settings as a request has them that changes none."""
         values = {name: value for name, value in self._values.items() if name in SETTINGS}
         return apply_settings(GenerationRequest(prompt=""), values).options
 
     def values(self) -> dict[str, object]:
-        """All settings by WebUI's names."""
+        """Return all settings by WebUI's names."""
         path = self._model.checkpoint
         title = title_of(path, self._registry)
         digest = self._registry.digests.known(path)
@@ -99,7 +99,7 @@ class ServerSettings:
         return len(given) - len(known)
 
     def merged(self, changes: Mapping[str, object]) -> tuple[dict[str, object], Model]:
-        """The settings with some changed, and the model that they name; nothing here changes.
+        """Return the settings with some changed, and the model that they name; nothing here changes.
 
         Raises:
             RequestError: A value that cannot be used.
@@ -135,7 +135,7 @@ def _default_of(field: str) -> object:
 
 
 def _checked(changes: Mapping[str, object]) -> dict[str, object]:
-    """The server's own settings among changes, if they can be used."""
+    """Return the server's own settings among changes, if they can be used."""
     found: dict[str, object] = {}
     if (form := changes.get("samples_format")) is not None:
         if form not in _FORMATS:
@@ -151,7 +151,7 @@ def _checked(changes: Mapping[str, object]) -> dict[str, object]:
 
 
 def title_of(path: Path, registry: Registry) -> str:
-    """What WebUI calls a checkpoint: its file below the folder, and its hash where that is known."""
+    """Return what WebUI calls a checkpoint: its file below the folder, and its hash where that is known."""
     entry = next((e for e in registry.entries("checkpoint") if e.path == path), None)
     name = path.name if entry is None else f"{entry.relative}{entry.path.suffix}"
     digest = registry.digests.known(path)
@@ -159,7 +159,7 @@ def title_of(path: Path, registry: Registry) -> str:
 
 
 def find_checkpoint(name: str, registry: Registry, current: Path | None = None) -> Path:
-    """The checkpoint that a title, a name, a file's name or a hash means; never a path of a client's.
+    """Return the checkpoint that a title, a name, a file's name or a hash means; never a path of a client's.
 
     Args:
         name: As a client wrote it; case does not matter where nothing else differs.

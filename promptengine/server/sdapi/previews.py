@@ -23,7 +23,7 @@ _TYPES: Final = (
 
 
 def preview_file(name: str, config: ServerConfig) -> tuple[bytes, str] | None:
-    """The image of a path below the folders of models, and its type; None for all else.
+    """Return the image of a path below the folders of models, and its type; None for all else.
 
     Links are followed first, so that none leads out of the folders. The type is that of the content.
 
@@ -45,7 +45,7 @@ def preview_file(name: str, config: ServerConfig) -> tuple[bytes, str] | None:
 
 
 def _places(name: str, config: ServerConfig) -> Iterator[Path]:
-    """What a path may mean, as far as that lies below a folder of models."""
+    """Yield what a path may mean, as far as that lies below a folder of models."""
     models = config.models
     folders = models if isinstance(models, Mapping) else folders_below(models)
     roots = dict.fromkeys(folder.absolute() for several in folders.values() for folder in several)

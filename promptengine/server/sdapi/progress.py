@@ -15,7 +15,7 @@ _BEGUN = 0.01
 
 
 def overall(queue: JobQueue, job: Job | None, *, with_image: bool) -> responses.Progress:
-    """How far a job is, or where there is none, nothing.
+    """Return how far a job is, or where there is none, nothing.
 
     Args:
         queue: Where others may wait.
@@ -59,7 +59,7 @@ def _state(job: Job | None, *, interrupted: bool) -> responses.ProgressState:
 
 
 def task(job: Job | None, *, seen: int, with_image: bool) -> responses.TaskProgress:
-    """How far a job is that its client gave a name; one that is not known counts as completed.
+    """Return how far a job is that its client gave a name; one that is not known counts as completed.
 
     Args:
         job: As found by its name.

@@ -28,7 +28,7 @@ class Json(JSONResponse):
     """An answer in JSON, whatever names and texts of files hold."""
 
     def render(self, content: Any) -> bytes:
-        """The body."""
+        """Return the body."""
         try:
             return super().render(content)
         except UnicodeEncodeError:

@@ -30,7 +30,7 @@ class Style:
 
 
 def read_styles(path: Path | None) -> list[Style]:
-    """The styles of a file; none where it is missing or cannot be read."""
+    """Return the styles of a file; none where it is missing or cannot be read."""
     try:
         if path is None or path.stat().st_size > _MOST_BYTES:
             return []

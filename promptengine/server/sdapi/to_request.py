@@ -120,7 +120,7 @@ def parse_webui_request(
 
 
 def batch_key(requests: Sequence[GenerationRequest]) -> object:
-    """What works must agree in to share a batch, or None; LoRAs and their like change the model for all of it."""
+    """Return what works must agree in to share a batch, or None; LoRAs and their like change the model for all of it."""
     if len({batch_settings(request) for request in requests}) > 1:
         return None
     settings = batch_settings(requests[0])
@@ -134,13 +134,13 @@ def batch_key(requests: Sequence[GenerationRequest]) -> object:
 
 
 def _of_batch(tag: Tag) -> tuple[str, ...]:
-    """What a tag asks for that all images of a batch share; empty for those that each may have."""
+    """Return what a tag asks for that all images of a batch share; empty for those that each may have."""
     kind = kind_of_word(tag.kind)
     return () if kind is None or kind.per_image else (kind.name, *tag.arguments)
 
 
 def _idle_scripts(fields: GenerationFields) -> list[str]:
-    """What to say of scripts that would do nothing, being switched off.
+    """Return what to say of scripts that would do nothing, being switched off.
 
     Raises:
         Refusal: 422, for a script that would do something, since there is none here.
@@ -158,7 +158,7 @@ def _idle_scripts(fields: GenerationFields) -> list[str]:
 
 
 def _is_off(script: object) -> bool:
-    """Whether a script's arguments say so: those of every unit, or the first of all."""
+    """Return whether a script's arguments say so: those of every unit, or the first of all."""
     arguments = cast("dict[str, object]", script).get("args") if isinstance(script, dict) else None
     units = cast("list[object]", arguments) if isinstance(arguments, list) else [arguments]
     return units[:1] == [False] or (bool(units) and all(map(_is_off_unit, units)))
@@ -170,7 +170,7 @@ def _is_off_unit(unit: object) -> bool:
 
 
 def _overrides(given: Mapping[str, Any]) -> tuple[dict[str, object], list[str]]:
-    """The settings of a request that are known, and the names of the others."""
+    """Return the settings of a request that are known, and the names of the others."""
     known = {name: value for name, value in given.items() if value is not None}
     unknown = sorted(name[:100] for name in known if name not in known_settings())
     return {name: value for name, value in known.items() if name in known_settings()}, unknown
@@ -196,7 +196,7 @@ def _with_infotext(fields: _Fields, registry: Registry) -> tuple[_Fields, list[s
 
 
 def _told(recipe: Recipe) -> dict[str, object]:
-    """What a recipe says, by the API's names; what is at its default there is not said."""
+    """Return what a recipe says, by the API's names; what is at its default there is not said."""
     request = recipe.request
     usual = api_values(GenerationRequest(prompt=""))
     said = {name: value for name, value in api_values(request).items() if value != usual[name]}
@@ -216,7 +216,7 @@ def _told_settings(recipe: Recipe) -> dict[str, object]:
 
 
 def _unheeded(fields: GenerationFields, styles: set[str]) -> list[str]:
-    """What of a request does nothing here, in words."""
+    """Return what of a request does nothing here, in words."""
     found = [
         f"style {name[:100]!r} is not known"
         for name in fields.styles
@@ -247,7 +247,7 @@ def _unheeded(fields: GenerationFields, styles: set[str]) -> list[str]:
 def _request(
     fields: GenerationFields, values: Mapping[str, object], styles: Sequence[Style]
 ) -> GenerationRequest:
-    """The request, but for what it starts from, its second pass and further prompts."""
+    """Return the request, but for what it starts from, its second pass and further prompts."""
     given = read_fields(fields, GenerationRequest)
     sampler = _sampler(given["sampler"])
     first = fields.prompt[0] if isinstance(fields.prompt, list) else fields.prompt
@@ -277,7 +277,7 @@ def _request(
 
 
 def _sampler(name: str) -> str:
-    """The sampler that is asked for.
+    """Return the sampler that is asked for.
 
     Raises:
         Refusal: 404, where there is none of the name.
@@ -287,7 +287,7 @@ def _sampler(name: str) -> str:
 
 
 def _scheduler(name: str | None) -> str | None:
-    """The schedule type that is asked for, or None.
+    """Return the schedule type that is asked for, or None.
 
     Raises:
         Refusal: 404, where there is none of the name; WebUI takes the sampler's own.
@@ -320,7 +320,7 @@ def _drawn(seed: int) -> int:
 
 
 def _without_tags(request: GenerationRequest) -> GenerationRequest:
-    """A request whose prompt is free of tags, and that has no networks by settings either."""
+    """Return a request whose prompt is free of tags, and that has no networks by settings either."""
     prompt = request.prompt
     for tag in reversed(
         parse(prompt, comments=request.options.comments, dialect=request.dialect).tags
@@ -357,7 +357,7 @@ def known_upscaler(name: str | None, registry: Registry) -> None:
 
 
 def _start(fields: Image2Image, limits: Limits) -> ImageStart:
-    """What img2img starts from, decoded."""
+    """Return what img2img starts from, decoded."""
     inpainting = None
     if fields.mask is not None:
         given = read_fields(fields, Inpainting)
@@ -371,7 +371,7 @@ def _start(fields: Image2Image, limits: Limits) -> ImageStart:
 def _one_for_each_prompt(
     request: GenerationRequest, fields: GenerationFields, styles: Sequence[Style]
 ) -> tuple[GenerationRequest, ...]:
-    """The request itself, or where it holds a list of prompts one for each, with seeds that follow."""
+    """Return the request itself, or where it holds a list of prompts one for each, with seeds that follow."""
     if not isinstance(fields.prompt, list):
         return (request,)
     varied = request.variation_strength > 0

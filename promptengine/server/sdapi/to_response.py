@@ -82,7 +82,7 @@ class OutputImage:
 
 
 def api_infotext(infotext: str) -> str:
-    """An infotext with the CFG scale as WebUI's API writes it, whose scales are never whole numbers."""
+    """Return an infotext with the CFG scale as WebUI's API writes it, whose scales are never whole numbers."""
     prompts, line_break, entries = infotext.rpartition("\n")
     return prompts + line_break + _WHOLE_SCALE.sub(r"\1.0", entries, count=1)
 
@@ -101,7 +101,7 @@ class JobOutput:
 
 
 def job_output(job: Job) -> JobOutput:
-    """The images of a job, those that an interrupt left unfinished among them."""
+    """Return the images of a job, those that an interrupt left unfinished among them."""
     outputs = [
         OutputImage(request, result, number)
         for batch in list(job.results)
@@ -124,7 +124,7 @@ def job_output(job: Job) -> JobOutput:
 
 
 def encode_output(output: OutputImage, form: str, quality: int) -> bytes:
-    """An image as a file of a format, its infotext inside."""
+    """Return an image as a file of a format, its infotext inside."""
     told = infotext_with_prompts(
         output.infotext, output.request.prompt, output.request.negative_prompt
     )
@@ -157,7 +157,7 @@ def generation_response(
     files: Sequence[bytes],
     told_by: tuple[Registry, PathRedactor],
 ) -> dict[str, Any]:
-    """The answer to a request for images.
+    """Return the answer to a request for images.
 
     Args:
         asked: The request.
@@ -185,7 +185,7 @@ def generation_response(
 def generation_info(
     asked: ParsedRequest, job: Job, made: JobOutput, registry: Registry, shown: PathRedactor
 ) -> dict[str, Any]:
-    """What WebUI tells about finished images, and what became of the networks."""
+    """Return what WebUI tells about finished images, and what became of the networks."""
     fields, outputs = asked.fields, made.outputs
     request = asked.work.requests[0]
     first = outputs[0] if outputs else None
@@ -252,7 +252,7 @@ def _extra(infotext: str) -> dict[str, str]:
 
 
 def network_reports(outputs: Sequence[OutputImage], shown: PathRedactor) -> list[dict[str, Any]]:
-    """What became of each network, with the images that it holds for."""
+    """Return what became of each network, with the images that it holds for."""
     found: dict[tuple[object, ...], dict[str, Any]] = {}
     for index, output in enumerate(outputs):
         result = output.result
@@ -275,7 +275,7 @@ def network_reports(outputs: Sequence[OutputImage], shown: PathRedactor) -> list
 
 
 def network_document(report: NetworkReport, shown: PathRedactor) -> dict[str, Any]:
-    """What became of one tag, in JSON's types."""
+    """Return what became of one tag, in JSON's types."""
     return {
         "kind": report.kind,
         "name": report.name,

@@ -108,7 +108,7 @@ def _check_result(image: Image.Image, wish: Postprocess, limits: Limits) -> None
 
 
 def _infotext_of(sent: str) -> str:
-    """What an image that was sent says about itself; empty where it says nothing."""
+    """Return what an image that was sent says about itself; empty where it says nothing."""
     found = base64_image_texts(sent)
     infotext = None if found is None else infotext_in(found)[1]
     return "" if infotext is None else str(infotext)

@@ -201,7 +201,7 @@ async def events(service: Served, job_id: str) -> StreamingResponse:
 
 
 async def _events(service: Service, job: Job) -> AsyncGenerator[str]:
-    """The state after each change; of changes in quick succession the last."""
+    """Yield the state after each change; of changes in quick succession the last."""
     loop, changed = asyncio.get_running_loop(), asyncio.Event()
 
     def on_change() -> None:

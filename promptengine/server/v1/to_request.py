@@ -99,7 +99,7 @@ def _check_sizes(request: GenerationRequest, model: Model, limits: Limits) -> No
 
 
 def _request(form: JobForm) -> GenerationRequest:
-    """The request, but for its second pass, what it starts from and its options."""
+    """Return the request, but for its second pass, what it starts from and its options."""
     given = form.model_dump(include=_PLAIN)
     for name in ("seed", "variation_seed"):
         if given[name] == -1:

@@ -18,7 +18,7 @@ __all__ = ["describe_embedding", "is_one_word", "summarize_embeddings"]
 
 
 def is_one_word(file: InspectedFile) -> bool:
-    """Whether a file holds one tensor that can be an embedding.
+    """Return whether a file holds one tensor that can be an embedding.
 
     diffusers names the one tensor of an embedding by its word, which may be any.
     """

@@ -139,7 +139,7 @@ def _parsed(document: bytes) -> dict[object, object]:
 
 
 def _tensor(value: object) -> object:
-    """The tensor where a value is one as JSON, else the value."""
+    """Return the tensor where a value is one as JSON, else the value."""
     import torch
 
     if not isinstance(value, Mapping) or _TENSOR not in value:
