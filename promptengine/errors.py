@@ -68,7 +68,7 @@ class PromptEngineError(Exception):
 def _restored(
     kind: type[PromptEngineError], args: tuple[object, ...], attributes: dict[str, object]
 ) -> PromptEngineError:
-    """Return an error as it was; its class would word its message anew."""
+    """Return an error as it was; its class would word its message again."""
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(attributes)

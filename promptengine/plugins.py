@@ -178,7 +178,7 @@ class ObjectRegistry(Mapping[str, T], Generic[T]):
 
     @contextmanager
     def isolated(self) -> Generator[None]:
-        """Forget at the end what was added inside; inside, entry points are looked for anew."""
+        """Forget at the end what was added inside; inside, entry points are looked for again."""
         kept = self._added, self._skipped, self._loaded
         self._added, self._skipped, self._loaded = {}, [], False
         try:
@@ -302,7 +302,7 @@ def _registry(group: str) -> ObjectRegistry[object]:
 
 @contextmanager
 def isolated_plugins() -> Generator[None]:
-    """Forget at the end what was registered inside, for tests; inside, plugins are looked for anew."""
+    """Forget at the end what was registered inside, for tests; inside, plugins are looked for again."""
     with ExitStack() as stack:
         for group in GROUPS:
             stack.enter_context(_registry(group).isolated())

@@ -2,7 +2,7 @@
 
 Residual blocks, feed-forward layers and samplers of size are compiled, each as a graph of its own; what lies
 between them, the attentions with their networks, stays as it is. So no graph knows of prompts, networks or
-multipliers, and none is compiled anew where these change. Another image size, batch size, or tiling makes
+multipliers, and none is compiled again where these change. Another image size, batch size, or tiling makes
 new graphs, the second size ones that serve all further sizes.
 """
 

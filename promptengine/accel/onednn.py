@@ -1,6 +1,6 @@
 """oneDNN's products and convolutions for models on a processor, where torch would not get the best of it.
 
-Convolutions: oneDNN reads weights in blocks of its own order, and torch lets it make that order anew in each
+Convolutions: oneDNN reads weights in blocks of its own order, and torch lets it make that order again in each
 call, which with Stable Diffusion's large weights is a fifth to a third of a UNet's time at 256 x 256. Here
 the order is made once. Matrix products in float32: torch gives them to MKL, which takes more than twice as long
 on AMD's processors and as long on Intel's. Results move within the rounding of float32, those of bfloat16
@@ -113,7 +113,7 @@ class PackedConv2d(nn.Conv2d):
 
 
 def pack_conv_weights(model: nn.Module, *, room: int | None) -> Packed:
-    """Order the weights of a model's convolutions anew, where a processor gains by it and has the memory.
+    """Reorder the weights of a model's convolutions where a processor gains by it and has the memory.
 
     Convolutions of one pixel are left out: they are matrix products, and LoRAs change them often. Weights
     that are mapped from a file need not stay in memory beside the packed ones, and do not where the system

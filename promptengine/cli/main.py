@@ -306,7 +306,7 @@ def _add_training_files(parser: argparse.ArgumentParser) -> None:
     add("--preview-prompt", default="", metavar="TEXT", help="default: the template's first")
     add("--preview-steps", type=int, default=20, metavar="N")
     add("--preview-count", type=int, default=2, metavar="N", help="images; 0 for no previews")
-    add("--restart", action="store_true", help="begin anew, and replace what there is")
+    add("--restart", action="store_true", help="start over, and replace what there is")
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:

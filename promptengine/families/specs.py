@@ -70,8 +70,8 @@ class FamilySpec:
         title: As messages call it.
         encoders: Its text encoders, in order.
         text_width: Of what its attention reads.
-        read_text: Makes one function of the loaded encoders, and of ``clip_skip`` where that is heeded.
-        clip_skip: Whether clip skip is heeded, as in WebUI.
+        read_text: Makes one function of the loaded encoders, and of ``clip_skip`` where that is used.
+        clip_skip: Whether clip skip is used, as in WebUI.
         zero_empty_negative: Whether an empty negative prompt is all zeros, as in WebUI.
         size_conditioned: Whether the UNet is told the image's sizes beside the text.
         attention_heads: How many heads a level has; None where heads are 64 wide.

@@ -38,7 +38,7 @@ _ENCODING_BYTES: Final = (
 )  # a thousand prompts of one chunk for SD1, three hundred for SDXL
 
 Encodings = SizedLRU[Hashable, Conditioning]
-"""What texts came to, by the text and by all else that counts."""
+"""Encoded texts, by the text and by all else that counts."""
 
 
 def encoding_cache(room: int = _ENCODING_BYTES) -> Encodings:

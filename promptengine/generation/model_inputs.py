@@ -134,7 +134,7 @@ def inpainting_channels(
         width: Of the image, in pixels.
         height: Of the image, in pixels.
         image: ``[1 or images, 3, height, width]``, -1 to 1.
-        mask: ``[1, 1, height, width]``, 0 to 1, 1 where the image is to be made anew; rounded to
+        mask: ``[1, 1, height, width]``, 0 to 1, 1 where the image is to be repainted; rounded to
             0 or 1. None covers everything.
         mask_strength: How much of what is covered becomes gray, 0 to 1 ("inpainting conditioning
             mask strength").

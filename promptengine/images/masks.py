@@ -1,4 +1,4 @@
-"""Masks of inpainting: what of an image is painted anew, 0 (nothing) to 255 (all)."""
+"""Masks of inpainting: what of an image is repainted, 0 (nothing) to 255 (all)."""
 
 from __future__ import annotations
 

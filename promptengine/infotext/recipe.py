@@ -425,7 +425,7 @@ def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
 
 
 def _find_words(draft: _Draft, kind: NetworkKind, hashes: Mapping[str, str]) -> None:
-    """Look for networks that prompts name by words, which are not written anew."""
+    """Look for networks that prompts name by words, which are not rewritten."""
     for name, digest in hashes.items():
         entry, remarks = draft.finder.find(FileQuery(kind.name, name, digest))
         draft.diagnostics += remarks

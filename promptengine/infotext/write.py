@@ -218,7 +218,7 @@ def _network_entries(
         for kind in kinds
         if kind.infotext.webui
     }
-    # Words have no tags, so that no report tells of them.
+    # Words have no tags, so that no report names them.
     lists[EMBEDDING.infotext.hashes] = embedding_hashes or ""
     entries = {**lists, **_own_entries(reports)}
     return {key: value for key, value in entries.items() if key and value}

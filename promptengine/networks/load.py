@@ -108,7 +108,7 @@ class ObjectUse:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedNetworks:
-    """What a plan's tags came to.
+    """Networks that a plan's tags loaded.
 
     Attributes:
         effects: What the networks of each kind do, in order of application.

@@ -117,7 +117,7 @@ def _idle_items(tag: Tag) -> Iterator[Diagnostic]:
 
 
 def scheduled_tags(found: tuple[Tag, ...], parts: list[Part]) -> Iterator[Diagnostic]:
-    """Report tags within schedules, which do not heed them in WebUI's dialect."""
+    """Report tags within schedules, which ignore them in WebUI's dialect."""
     if not found:
         return
     spans = [span for part in parts for span in _constructs(part.nodes)]

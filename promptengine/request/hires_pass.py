@@ -36,7 +36,7 @@ class HiresPass:
     """A second pass over an enlarged first image: WebUI's "hires. fix". Defaults are WebUI's.
 
     Attributes:
-        scale: How much larger each side gets; not heeded where a side is given.
+        scale: How much larger each side gets; not used where a side is given.
         resize_x: Width in pixels, or 0. Of two sides given, one is met and the other one cut to size.
         resize_y: Height likewise.
         upscaler: What enlarges: one of :data:`promptengine.images.upscalers.UPSCALERS`, or the name of a

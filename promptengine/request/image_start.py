@@ -61,7 +61,7 @@ def _mask_blur(blur: tuple[float, float], _: Said) -> float | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inpainting:
-    """Which part of an image is painted anew. Defaults are those of WebUI's page.
+    """Which part of an image is repainted. Defaults are those of WebUI's page.
 
     Attributes:
         mask: White where to paint. The alpha channel counts instead if there is one that says
@@ -179,7 +179,7 @@ class ImageStart:
         images: One for all images of a batch, or one for each.
         denoising_strength: How much may change, 0 (almost nothing) to 1.
         resize_mode: How they are brought to the request's size.
-        inpainting: Which part is painted anew, or None for all.
+        inpainting: Which part is repainted, or None for all.
         noise_seed: Seed of the encoder's noise for the first image, n + i for the i-th; None for
             the seeds of the first batch. It is noise for ``latent noise`` too.
 

@@ -214,7 +214,7 @@ class Options:
         functional_lora: Apply LoRAs beside the weights in place of changing these; the sums are the same.
         img2img_exact_steps: Image to image takes as many steps as asked for, whatever the strength.
         overlay_original: After inpainting, put the untouched part of the original on top.
-        mask_strength: How much of what is to be painted anew inpainting models do not see, 0 to 1.
+        mask_strength: How much of what is repainted inpainting models do not see, 0 to 1.
         image_upscaler: What enlarges images to start from; ``None`` is Lanczos.
         upscaler_tile: Side of the tiles in which networks that enlarge images work, in pixels; 0 leaves
             images whole.

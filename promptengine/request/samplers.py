@@ -330,7 +330,7 @@ def find_sampler(name: str, scheduler: str = AUTOMATIC) -> Sampler:
             a schedule type may follow, such as `` Karras``, as in names of WebUI before 1.9.
         scheduler: A schedule type by name or label, which counts before the one in the name;
             ``automatic`` is that of the name, or where this says nothing the sampler's own. Samplers
-            over timesteps have none and do not heed it.
+            over timesteps have none and ignore it.
 
     Returns:
         The sampler, with the schedule type in force.

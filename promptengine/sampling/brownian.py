@@ -2,7 +2,7 @@
 
 However the interval is cut into steps, the same path is walked, so images of different step counts
 resemble each other. The construction, and with it every number, is that of torchsde's ``BrownianTree``
-(Li et al., arXiv:2001.01328), which WebUI uses. It is built anew here because theirs draws with torch's
+(Li et al., arXiv:2001.01328), which WebUI uses. It is built here because theirs draws with torch's
 generators only, and NVIDIA's numbers are wanted as well.
 """
 

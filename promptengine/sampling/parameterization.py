@@ -117,7 +117,7 @@ def noise_table(
     Levels stored with the weights hold before those of the configuration, as in WebUI, so that a
     model of zero terminal signal to noise keeps its own. Two repairs: a last alpha of 0 becomes
     4.9e-8, since its sigma would be infinite; and levels that were rounded with the rest of a file
-    until neighbors fell together, which no sampler can tell apart, are computed anew.
+    until neighbors fell together, which no sampler can tell apart, are computed again.
 
     Args:
         stored: ``alphas_cumprod`` ``[timesteps]`` from the file, or None.

@@ -88,7 +88,7 @@ class TrainingExamples:
     _prompts: _Prompts
 
     def inputs(self, images: Sequence[int], random: torch.Generator) -> Inputs:
-        """Put images of one size together; what is drawn anew at each use comes from ``random``."""
+        """Put images of one size together; what is drawn at each use comes from ``random``."""
         examples = [self._examples[index] for index in images]
         contexts = [
             self._prompts.encode(self._images[index].caption, random)

@@ -89,7 +89,7 @@ class TrainingProgress:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a training came to.
+    """The results of a training.
 
     Attributes:
         path: The finished network, or the newest snapshot of a cancelled run (None where it was
@@ -158,7 +158,7 @@ def train_hypernetwork(
         engine: With the model to train on, its UNet in float32 or bfloat16.
         config: What decides the result.
         files: Where to write.
-        restart: Begin anew, and replace what is there under this name.
+        restart: Start over, and replace what is there under this name.
         on_step: Called after every step. What it raises stops the training and is passed on.
         on_file: Called with each snapshot, preview and finished network once it is written.
         on_warning: Called with one line about images that cannot be read and are left out; by default it
@@ -460,7 +460,7 @@ def _tell(run: _Run, path: Path) -> None:
 
 @contextmanager
 def _checkpointing(unet: Any, *, enabled: bool) -> Generator[None]:
-    """Let the UNet forget activations and compute them anew in the backward pass."""
+    """Let the UNet forget activations and compute them again in the backward pass."""
     # Previews are runs of their own within this block, so it stands alone.
     with UndoLog().block() as changes:
         if enabled:

@@ -74,7 +74,7 @@ class PromptProcessor:
 
     @property
     def parts(self) -> EngineContext:
-        """The pipeline as an engine has its model; made anew when modules of it were exchanged."""
+        """The pipeline as an engine has its model; rebuilt when modules of it were exchanged."""
         unet: nn.Module = self.pipe.unet
         modules = tuple(map(id, unet.modules()))
         if self._parts is None or modules != self._modules:

@@ -71,7 +71,7 @@ class ProjectionFuser:
 
     What a projection's weight becomes under one network is ``W + multiplier * (W A)``, and under two
     ``W + m1 (W A1) + m2 (W A2) + m1 m2 (W A2 A1)``: the products are kept, so that another multiplier
-    costs additions. Of more than two networks the later ones are folded anew where their multipliers
+    costs additions. Of more than two networks the later ones are folded again where their multipliers
     change. All is computed in float32 and rounded once; against the networks themselves the result
     differs by less than 1e-5 of its size in float32.
 

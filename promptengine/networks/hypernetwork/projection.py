@@ -31,7 +31,7 @@ class _Latest(Generic[_Value]):
         self._kept: dict[object, tuple[object, _Value]] = {}
 
     def at(self, place: object, state: object, make: Callable[[], _Value]) -> _Value:
-        """Return a place's value, made anew unless the state is as it was."""
+        """Return a place's value, recomputed unless the state is as it was."""
         kept = self._kept.get(place)
         if kept is None or kept[0] != state:
             kept = self._kept[place] = state, make()

@@ -392,7 +392,7 @@ class JobQueue:
         )
 
     def _keep(self, job: Job, results: Sequence[GenerationResult]) -> None:
-        """Take what a batch came to, and end a job that is to have no other one."""
+        """Take the results of a batch, and end a job that is to have no other one."""
         with self._changed:
             if job.has_ended:
                 return

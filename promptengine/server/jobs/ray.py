@@ -68,7 +68,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """What a work came to that was stopped while others of its batch go on.
+    """The results of work that was stopped while others of its batch go on.
 
     Attributes:
         number: Which one.

@@ -89,7 +89,7 @@ def api_infotext(infotext: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class JobOutput:
-    """What a job came to, in full or in part.
+    """The results of a job, in full or in part.
 
     Attributes:
         outputs: In the order of batches and requests.

@@ -30,7 +30,7 @@ _Fields = Upscaling | BatchUpscaling
 
 @dataclass(frozen=True, slots=True)
 class Enlarged:
-    """What extras came to.
+    """The results of extras.
 
     Attributes:
         images: PNGs in base64.

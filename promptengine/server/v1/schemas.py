@@ -162,7 +162,7 @@ class JobStatus(BaseModel):
 
 
 class JobResult(BaseModel):
-    """What a job came to.
+    """The results of a job.
 
     Attributes:
         images: Files in base64, PNG unless the server's settings say otherwise.

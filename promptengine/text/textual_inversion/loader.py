@@ -42,7 +42,7 @@ class UnusableEmbedding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AvailableEmbeddings:
-    """What the folders of embeddings came to. Images without an embedding are in neither list.
+    """The embeddings of some folders. Images without an embedding are in neither list.
 
     Attributes:
         table: The words that texts may name.

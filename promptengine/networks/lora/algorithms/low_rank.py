@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LOHA", "LOKR", "LORA"]
 
-_MOST_BETWEEN: Final = 1 << 28  # numbers on the way to a product, lest a small file fill memory
+_MOST_BETWEEN: Final = (
+    1 << 28
+)  # numbers on the way to a product, so that no small file fills memory
 
 
 def _rows(shapes: Shapes, name: str) -> int | None:
