@@ -25,7 +25,7 @@ def repeating(tmp_path_factory: pytest.TempPathFactory) -> UpscalerNetwork:
     return load_upscaler(write(path, nearest_compact(2)))
 
 
-def picture(width: int, height: int) -> Image.Image:
+def speckled(width: int, height: int) -> Image.Image:
     levels = np.random.default_rng(width * 1000 + height).integers(0, 256, (height, width, 3))
     return Image.fromarray(levels.astype(np.uint8))
 
@@ -40,7 +40,7 @@ def picture(width: int, height: int) -> Image.Image:
 def test_tiles_join_to_what_the_whole_gives(
     repeating: UpscalerNetwork, width: int, height: int, size: int, overlap: int, *, blended: bool
 ) -> None:
-    image = picture(width, height)
+    image = speckled(width, height)
     size = max(size, overlap + 1)
     assume(blended or all(size <= side or size >= side + overlap for side in image.size))
     tiling = Tiling(size, overlap, blended)
@@ -64,7 +64,7 @@ def test_an_image_a_little_smaller_than_a_tile_fades_in_as_in_webui(
 
 
 def test_a_strip_narrower_than_the_overlap_is_not_lost(repeating: UpscalerNetwork) -> None:
-    image = picture(3, 20)
+    image = speckled(3, 20)
     for blended in (True, False):
         made = enlarge(repeating, image, Tiling(16, 8, blended), lambda *_: None)
         off = np.asarray(made, int) - image.resize((6, 40), Image.Resampling.NEAREST)
@@ -87,7 +87,7 @@ def test_it_stops_between_two_tiles(repeating: UpscalerNetwork) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        enlarge(repeating, picture(64, 64), Tiling(16, 4), stop)
+        enlarge(repeating, speckled(64, 64), Tiling(16, 4), stop)
     assert done == [1, 2]
 
 
@@ -103,8 +103,8 @@ def test_a_tile_for_which_there_is_no_memory_is_refused(
 ) -> None:
     monkeypatch.setattr(tiles, "free_bytes", lambda _device: 1 << 20)
     with pytest.raises(OutOfMemoryError, match=f"set {option} to a smaller number"):
-        enlarge(repeating, picture(200, 200), Tiling(192, 8, blended), lambda *_: None)
-    assert enlarge(repeating, picture(60, 60), Tiling(32, 8, blended), lambda *_: None)
+        enlarge(repeating, speckled(200, 200), Tiling(192, 8, blended), lambda *_: None)
+    assert enlarge(repeating, speckled(60, 60), Tiling(32, 8, blended), lambda *_: None)
 
 
 def test_the_estimate_of_memory_grows_with_what_a_network_holds(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_the_estimate_of_memory_grows_with_what_a_network_holds(tmp_path: Path) 
 def test_tiles_of_swinir_see_more_than_themselves(tmp_path: Path) -> None:
     """Averaged tiles of a network that looks around differ from the whole, but not by much."""
     network = load_upscaler(write(tmp_path / "x.pth", swinir(scale=2)))
-    image = picture(48, 40)
+    image = speckled(48, 40)
     whole, tiled = (
         np.asarray(enlarge(network, image, Tiling(size, 8, blended=True), lambda *_: None), int)
         for size in (0, 24)
@@ -131,5 +131,5 @@ def test_nothing_of_the_global_random_numbers_is_used(tmp_path: Path) -> None:
     path = write(tmp_path / "x.pth", rrdb())
     before = torch.get_rng_state()
     network = load_upscaler(path)
-    enlarge(network, picture(9, 9), Tiling(0, 0), lambda *_: None)
+    enlarge(network, speckled(9, 9), Tiling(0, 0), lambda *_: None)
     assert torch.equal(torch.get_rng_state(), before)
