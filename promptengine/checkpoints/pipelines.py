@@ -96,8 +96,8 @@ def pipeline_from_checkpoint(checkpoint: Checkpoint) -> Any:
         "scheduler": _scheduler(checkpoint),
         "text_encoder": checkpoint.text_encoder,
     }
-    encoders = FAMILIES[checkpoint.family].encoders
-    if len(encoders) > 1:
+    first, *others = FAMILIES[checkpoint.family].encoders
+    if others:
         parts |= {
             "text_encoder_2": checkpoint.text_encoders[1],
             "tokenizer": _tokenizer(_CLIP_PADDING),
@@ -106,7 +106,7 @@ def pipeline_from_checkpoint(checkpoint: Checkpoint) -> Any:
         }
         kinds = diffusers.StableDiffusionXLPipeline, diffusers.StableDiffusionXLInpaintPipeline
     else:
-        padding = _OPEN_CLIP_PADDING if encoders[0].open_clip else _CLIP_PADDING
+        padding = _OPEN_CLIP_PADDING if first.open_clip else _CLIP_PADDING
         parts |= {
             "tokenizer": _tokenizer(padding),
             "safety_checker": None,
