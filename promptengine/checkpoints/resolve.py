@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 
 from promptengine.errors import ModelNotFoundError, RequestError
+from promptengine.kinds import find_kind
 from promptengine.registry.registry import Kind, Registry
 
 __all__ = ["Precision", "resolve_checkpoint", "resolve_device", "resolve_dtype", "resolve_path"]
@@ -44,7 +45,7 @@ def resolve_path(choice: str | Path, kind: Kind, registry: Registry) -> Path:
         return entry.path
     near = registry.near(kind, path.stem)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    noun = "VAE" if kind == "vae" else kind
+    noun = find_kind(kind).noun
     raise ModelNotFoundError(
         f"no such file, and no {noun} of that name{hint}",
         kind=kind,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from promptengine.errors import PromptEngineError
-from promptengine.kinds import NetworkKind, find_kind, kind_of_word
+from promptengine.kinds import EMBEDDING, NetworkKind, find_kind, kind_of_word
 from promptengine.prompt import Diagnostic, parse
 from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
@@ -71,7 +71,7 @@ class FileFinder:
         Returns:
             The file, or None; and a remark where it has another name, other content, or is missing.
         """
-        if sought.kind == "embedding" and sought.digest and not _HASH.fullmatch(sought.digest):
+        if sought.kind == EMBEDDING.name and sought.digest and not _HASH.fullmatch(sought.digest):
             return None, ()
         named = self.registry.find(sought.kind, sought.name) if sought.name else None
         if not _HASH.fullmatch(sought.digest):

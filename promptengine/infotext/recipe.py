@@ -30,7 +30,7 @@ from promptengine.infotext.schedule_types import (
 )
 from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
 from promptengine.infotext.write import skipped_items
-from promptengine.kinds import NETWORK_KINDS, NetworkKind
+from promptengine.kinds import NETWORK_KINDS, VAE, NetworkKind
 from promptengine.prompt import Diagnostic, Severity
 from promptengine.prompt.dialects import WEBUI, written_dialect
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
@@ -201,7 +201,7 @@ def _take_file(draft: _Draft, kind: Kind, label: str, listed_hash: str) -> Regis
     if not name and not digest:
         return None
     # "None" and "Automatic" are what WebUI calls having none, and the one beside the checkpoint.
-    if kind == "vae" and name in ("None", "Automatic"):
+    if kind == VAE.name and name in ("None", "Automatic"):
         draft.options["sd_vae"] = name
         return None
     entry, remarks = draft.finder.find(FileQuery(kind, name, digest))
