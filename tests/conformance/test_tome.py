@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from promptengine import Engine
+from promptengine.request.request import merging_ratios_of
 from promptengine.server.sdapi.to_response import api_infotext
 from tests.conformance.api import request_of
 from tests.conformance.golden import difference, folder, rows, tensors
@@ -55,3 +56,18 @@ def test_generation(merging_engine: Engine, model_dir: Path, case: dict[str, Any
     assert list(result.seeds) == case["seeds"]
     ours = [without_own_keys(api_infotext(text)) for text in result.infotexts]
     assert ours == [without_own_keys(text) for text in case["infotexts"]]
+
+
+@pytest.mark.parametrize("number", [0, -1], ids=["txt2img", "img2img"])
+def test_fields_of_a_request_go_before_settings(
+    merging_engine: Engine, model_dir: Path, number: int
+) -> None:
+    case = rows(TABLE)[number]
+    settings = {"token_merging_ratio": 0.3, "token_merging_ratio_img2img": 0.7}
+    told = {"token_merging_ratio": 0.2, "token_merging_ratio_hr": 0.4, "enable_hr": True}
+    request = request_of(
+        {**case, **told, "opts": settings, "override_settings": {"token_merging_ratio": 0.6}},
+        merging_engine.registry,
+        model_dir / "tiny-sd1.safetensors",
+    )
+    assert merging_ratios_of(request) == (0.2, 0.4 if request.hires else 0)
