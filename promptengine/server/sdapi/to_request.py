@@ -315,9 +315,7 @@ def _sampler_settings(fields: GenerationFields, sampler: str) -> dict[str, objec
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _merging_settings(
-    fields: GenerationFields, values: Mapping[str, object]
-) -> dict[str, object]:
+def _merging_settings(fields: GenerationFields, values: Mapping[str, object]) -> dict[str, object]:
     """WebUI's settings of token merging that a request's own fields say.
 
     In img2img its own setting is only for requests that say nothing, be it by a field or an override.
@@ -326,7 +324,10 @@ def _merging_settings(
         Options.webui_name(own)
         for own in ("token_merging", "token_merging_img2img", "token_merging_hires")
     )
-    given = {whole: fields.token_merging_ratio, hires: fields.token_merging_ratio_hr}
+    given: dict[str, object] = {
+        whole: fields.token_merging_ratio,
+        hires: fields.token_merging_ratio_hr,
+    }
     if isinstance(fields, Image2Image):
         told = values[whole] if whole in fields.override_settings else None
         given[img2img] = fields.token_merging_ratio or told
