@@ -22,13 +22,14 @@ from promptengine.images.latent_upscale import HiresSize, hires_size
 from promptengine.images.upscalers import PixelUpscaler
 from promptengine.kinds import LORA
 from promptengine.networks.load import LoadedNetworks
+from promptengine.networks.token_merging import has_mergeable_tokens
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import append_default_hypernetwork
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import Options
 from promptengine.request.plan import append_default_lora
-from promptengine.request.request import GenerationRequest, samplers_of
+from promptengine.request.request import GenerationRequest, merging_ratios_of, samplers_of
 from promptengine.request.samplers import Sampler, SigmaSampler, split_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
 from promptengine.sampling.img2img_steps import (
@@ -61,6 +62,13 @@ _OWN: Mapping[str, Any] = {
 }
 """What requests of one batch may have of their own."""
 
+_NOTHING_MERGED = Diagnostic(
+    "warning",
+    "no tokens are merged: this model has no attention at full resolution, where WebUI merges them",
+    None,
+    "leave the token merging ratio at 0",
+)
+
 _IN_TILES = Diagnostic(
     "warning",
     "memory is short, so the VAE works in tiles, which may show faintly",
@@ -81,6 +89,7 @@ class PreparedPass:
         guidance: The encoded prompts.
         entries: How prompts were read, for the infotext.
         diagnostics: Of prompts and files.
+        merging: Share of the tokens that self-attention merges.
     """
 
     sampler: Sampler
@@ -90,6 +99,7 @@ class PreparedPass:
     guidance: PromptCond
     entries: Mapping[str, object]
     diagnostics: tuple[Diagnostic, ...]
+    merging: float
 
     def calls(self, steps: int) -> int:
         """Calls of the denoiser as planned, two for each step of a second-order sampler.
@@ -218,6 +228,7 @@ def prepare_request(
     table = noise_table(parts.checkpoint.noise_table, options)
     sampler, other = samplers_of(request)
     calls = _calls(sampler, request.steps, options)
+    merging, later_merging = merging_ratios_of(request)
     walk = None
     if start is not None:
         rule = fixed_steps_for_strength if options.img2img_exact_steps else steps_for_strength
@@ -234,10 +245,18 @@ def prepare_request(
             table=table,
             walk=fixed_steps_for_strength(steps, hires.denoising_strength),
             calls=(calls, _calls(other, steps, options)),
+            merging=later_merging,
         )
     request = _with_default_networks(parts.registry, request)
     first = _prepare_pass(
-        parts, request, sampler, clock, table=table, walk=walk, calls=(calls, None)
+        parts,
+        request,
+        sampler,
+        clock,
+        table=table,
+        walk=walk,
+        calls=(calls, None),
+        merging=merging,
     )
     largest = (larger.width, larger.height) if larger else (width, height)
     # Tiles do not know of each other's far edge, which circular images depend on.
@@ -297,6 +316,7 @@ def _prepare_pass(
     table: DiscreteSchedule,
     walk: StepRange | None,
     calls: tuple[int, int | None],
+    merging: float,
 ) -> PreparedPass:
     """Prepare a pass; ``calls`` are what prompt schedules count, in the first and the second pass."""
     options = request.options
@@ -305,6 +325,7 @@ def _prepare_pass(
         levels = sampler.schedule(table, request.steps, options)
     else:
         levels = whole_schedule(sampler, table, walk, options)
+    idle = merging > 0 and not has_mergeable_tokens(parts.checkpoint.unet)
     return PreparedPass(
         sampler=sampler,
         schedule=levels,
@@ -314,7 +335,8 @@ def _prepare_pass(
         entries=text_entries(
             read.prompts, read.plan, options, steps=calls[0], hires_steps=calls[1]
         ),
-        diagnostics=read.diagnostics,
+        diagnostics=(*read.diagnostics, *([_NOTHING_MERGED] if idle else [])),
+        merging=merging,
     )
 
 

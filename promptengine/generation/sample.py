@@ -28,6 +28,7 @@ from promptengine.generation.prepare import PreparedPass, PreparedRequest
 from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
 from promptengine.images.inpaint import composite_original
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
+from promptengine.networks.token_merging import merge_tokens
 from promptengine.request.samplers import SigmaSampler
 from promptengine.sampling.algorithms.base import OnStep
 from promptengine.sampling.img2img_steps import add_noise, sigmas_for
@@ -169,9 +170,11 @@ def _run(
     job, prepared = this.jobs[0], this.prepared[0]
     unet, journal = this.parts.checkpoint.unet, this.parts.checkpoint.journal
     folder = this.parts.networks.folder
+    _, rows, columns = this.noise.shape
     with (
         prepared.stack.merged(journal),
         inject_hypernetworks(unet, folder=folder, journal=journal) as injection,
+        merge_tokens(unet, prepared.merging, (rows, columns), journal=journal),
         skips_resized_like_webui(unet, journal=journal),
         circular_padding(*[unet] * job.request.tiling, journal=journal),
     ):

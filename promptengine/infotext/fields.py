@@ -56,8 +56,6 @@ OPTIONS: Final[Mapping[str, InfotextField]] = {
     "RNG": InfotextField("randn_source", _noise_source),
     "Refiner switch by sampling steps": InfotextField("refiner_switch_by_sample_steps", parse_bool),
     "Tiling": InfotextField("tiling", parse_bool),
-    "Token merging ratio": InfotextField("token_merging_ratio", parse_float),
-    "Token merging ratio hr": InfotextField("token_merging_ratio_hr", parse_float),
     "VAE Decoder": InfotextField("sd_vae_decode_method", str),
     "VAE Encoder": InfotextField("sd_vae_encode_method", str),
 }

@@ -13,7 +13,8 @@ from promptengine.plugins import Plugin
 from promptengine.request.fields import entries_of, fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
-from promptengine.request.request import GenerationRequest
+from promptengine.request.options import SETTINGS, Options
+from promptengine.request.request import GenerationRequest, merging_ratios_of
 from promptengine.request.result import NetworkReport
 from promptengine.version import __version__
 
@@ -139,6 +140,7 @@ def generation_entries(
         "Conditional mask weight": making.mask_strength,
         **_taken(said, "Clip skip"),
         "ENSD": making.seed_delta,
+        **_merging_entries(request),
         "RNG": _SOURCES[options.noise_source],
         **_taken(said, "Tiling", "Hires sampler", "Hires prompt", "Hires negative prompt"),
         **_taken(said, "Hires schedule type"),
@@ -177,6 +179,14 @@ def _field_entries(
         used = {"sampler": other, "scheduler": making.hires_scheduler}
         found |= entries_of(HiresPass, _values(hires) | used, values)
     return found
+
+
+def _merging_entries(request: GenerationRequest) -> dict[str, float | None]:
+    first, second = merging_ratios_of(request)
+    labels = (
+        SETTINGS[Options.webui_name(own)].label for own in ("token_merging", "token_merging_hires")
+    )
+    return {label: ratio or None for label, ratio in zip(labels, (first, second), strict=True)}
 
 
 def _values(owner: object) -> dict[str, Any]:

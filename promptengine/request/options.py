@@ -208,6 +208,10 @@ class Options:
         pad_with_empty: Lengthen the shorter of prompt and negative prompt by empty chunks.
         pad_with_last: Lengthen or cut the negative prompt by its last vector; goes before the other.
         batch_guidance: Ask the UNet for prompt and negative prompt at once.
+        token_merging: Share of the tokens that self-attention at full resolution merges with ones like them;
+            0 merges none. It is quicker and loses detail.
+        token_merging_img2img: The same where there is an image to start from; 0 is as otherwise.
+        token_merging_hires: The same in the high-resolution pass; 0 is as in the first.
         hypernetwork: A hypernetwork to add to every prompt that does not name it; ``None`` is none.
         lora: A LoRA likewise.
         default_multiplier: Their multiplier.
@@ -328,6 +332,15 @@ class Options:
     pad_with_empty: bool = field(default=False, metadata=_flag("pad_cond_uncond", "Pad conds"))
     pad_with_last: bool = field(default=False, metadata=_flag("pad_cond_uncond_v0", "Pad conds v0"))
     batch_guidance: bool = field(default=True, metadata=_flag("batch_cond_uncond"))
+    token_merging: float = field(
+        default=0.0, metadata=_number("token_merging_ratio", 0, 0.9, "Token merging ratio")
+    )
+    token_merging_img2img: float = field(
+        default=0.0, metadata=_number("token_merging_ratio_img2img", 0, 0.9)
+    )
+    token_merging_hires: float = field(
+        default=0.0, metadata=_number("token_merging_ratio_hr", 0, 0.9, "Token merging ratio hr")
+    )
 
     hypernetwork: str = field(default="None", metadata=_text("sd_hypernetwork"))
     lora: str = field(default="None", metadata=_text("sd_lora"))
@@ -410,7 +423,6 @@ _FIXED: Final[Mapping[str, Setting]] = {
     for setting in (
         Setting(webui="enable_batch_seeds", kind=bool, only=True),
         Setting(webui="upcast_attn", kind=bool, only=False),
-        Setting(webui="token_merging_ratio", kind=float, only=0.0),
         Setting(webui="cross_attention_optimization", kind=str, only="Automatic"),
         Setting(webui="enable_pnginfo", kind=bool, only=True),
         Setting(webui="persistent_cond_cache", kind=bool, only=True),

@@ -41,7 +41,14 @@ from promptengine.request.values import (
 )
 from promptengine.validation import Between, check_fields
 
-__all__ = ["GenerationRequest", "HypernetworkLike", "Policy", "one_batch", "samplers_of"]
+__all__ = [
+    "GenerationRequest",
+    "HypernetworkLike",
+    "Policy",
+    "merging_ratios_of",
+    "one_batch",
+    "samplers_of",
+]
 
 Policy = Literal["strict", "warn", "ignore"]
 """What to do with a network that cannot be applied: refuse, report with a diagnostic, or only report."""
@@ -368,6 +375,15 @@ def samplers_of(request: GenerationRequest) -> tuple[Sampler, Sampler | None]:
     asked, hires = (request.sampler, request.scheduler), request.hires
     later = None if hires is None else find_hires_sampler(asked, hires.sampler, hires.scheduler)
     return find_sampler(*asked), later
+
+
+def merging_ratios_of(request: GenerationRequest) -> tuple[float, float]:
+    """Return the shares of tokens that both passes merge; the second is 0 where there is one pass."""
+    options = request.options
+    first = options.token_merging
+    if request.start is not None:
+        first = options.token_merging_img2img or first
+    return first, (options.token_merging_hires or first) if request.hires else 0.0
 
 
 def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:

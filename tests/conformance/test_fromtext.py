@@ -18,7 +18,6 @@ from tests.conformance.test_txt2img import LATENT_TOLERANCE, without_own_keys
 TABLE = folder() / "webui-3" / "goldens" / "fromtext.jsonl"
 
 RULES: list[tuple[str, str]] = [
-    ("Token merging ratio", "tokens are not merged yet"),
     ("Refiner: ", "models are not switched on the way yet"),
 ]
 """What an infotext holds that cannot be honored, and why."""

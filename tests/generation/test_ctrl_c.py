@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from promptengine import Engine, GenerationRequest
+from promptengine import Engine, GenerationRequest, Options
 from promptengine.accel.onednn import _knows
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
 from tests.ctrl_c import ends_of_changes, interrupted, lines_around, modules_of, state_of
@@ -21,6 +21,7 @@ REQUEST = GenerationRequest(
     height=64,
     sampler="Euler",
     tiling=True,
+    options=Options(token_merging=0.5),
 )
 KINDS = {"weights", "forward", "padding_mode"} | (
     {"class", "packing"} if _knows(torch.float32) else set()

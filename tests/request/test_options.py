@@ -71,7 +71,7 @@ def test_every_field_has_an_option_and_an_explanation() -> None:
         ("randn_source", "TPU", "it must be one of 'CPU', 'NV', 'GPU'"),
         ("randn_source", None, "it must be one of"),
         ("sd_hypernetwork", 3, "it must be text"),
-        ("token_merging_ratio", 0.5, "cannot be 0.5 here; leave it at 0.0"),
+        ("upcast_attn", True, "cannot be True here; leave it at False"),
         ("CLIP_stop_at_last_layers", 2, "the request's own field clip_skip"),
     ],
 )

@@ -48,6 +48,8 @@ class GenerationFields(api_model(LenientModel, GenerationRequest)):
     s_tmax: Number | None = None
     s_tmin: Number | None = None
     s_noise: Number | None = None
+    token_merging_ratio: Number | None = None
+    token_merging_ratio_hr: Number | None = None
     override_settings: Entries = Field(default_factory=dict[str, Any])
     override_settings_restore_afterwards: Flag = True
     refiner_checkpoint: Text | None = None

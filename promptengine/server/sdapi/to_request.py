@@ -270,7 +270,7 @@ def _request(
     request = apply_settings(request, known)
     if fields.disable_extra_networks:
         request = _without_tags(request)
-    own = _sampler_settings(fields, sampler)
+    own = {**_sampler_settings(fields, sampler), **_merging_settings(fields, values)}
     request = replace(request, options=Options.from_webui(own, request.options))
     check_supported(request.options)
     return request
@@ -313,6 +313,25 @@ def _sampler_settings(fields: GenerationFields, sampler: str) -> dict[str, objec
         given[Options.webui_name(eta)] = fields.eta
     given["initial_noise_multiplier"] = getattr(fields, "initial_noise_multiplier", None)
     return {name: value for name, value in given.items() if value is not None}
+
+
+def _merging_settings(fields: GenerationFields, values: Mapping[str, object]) -> dict[str, object]:
+    """WebUI's settings of token merging that a request's own fields say.
+
+    In img2img its own setting is only for requests that say nothing, be it by a field or an override.
+    """
+    whole, img2img, hires = (
+        Options.webui_name(own)
+        for own in ("token_merging", "token_merging_img2img", "token_merging_hires")
+    )
+    given: dict[str, object] = {
+        whole: fields.token_merging_ratio,
+        hires: fields.token_merging_ratio_hr,
+    }
+    if isinstance(fields, Image2Image):
+        told = values[whole] if whole in fields.override_settings else None
+        given[img2img] = fields.token_merging_ratio or told
+    return {name: value for name, value in given.items() if value}
 
 
 def _drawn(seed: int) -> int:
