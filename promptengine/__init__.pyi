@@ -80,6 +80,7 @@ from .networks.hypernetwork.module import Transform as Transform
 from .networks.hypernetwork.module import WidthPair as WidthPair
 from .networks.hypernetwork.projection import HypernetworkStack as HypernetworkStack
 from .networks.hypernetwork.projection import Injection as Injection
+from .networks.loader import BundledWord as BundledWord
 from .networks.loader import LoadedUse as LoadedUse
 from .networks.loader import NetworkEffect as NetworkEffect
 from .networks.loader import NetworkLoader as NetworkLoader
