@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from promptengine.request.image_start import Inpainting
 
 __all__ = ["changed_mask", "percentile_filter", "spread_mask"]
 
-_Array = NDArray[np.float32]
+_Array = NDArray[np.floating[Any]]
 
 _REACH: Final = 2
 """Cells around each one that the filters look at."""

@@ -127,3 +127,15 @@ class GenerationResult:
     unfinished: tuple[int, ...] = ()
     masks: tuple[Image, ...] = ()
     mask_composites: tuple[Image, ...] = ()
+
+    def masks_of(self, number: int) -> dict[str, Image]:
+        """Return what belongs to an image beside it, as far as the options ask for it.
+
+        Args:
+            number: Which image, from 0.
+
+        Returns:
+            ``mask`` and ``mask-composite``, in WebUI's order.
+        """
+        found = {"mask": self.masks, "mask-composite": self.mask_composites}
+        return {name: images[number] for name, images in found.items() if images}

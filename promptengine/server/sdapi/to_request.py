@@ -111,7 +111,7 @@ def parse_webui_request(
     """
     idle = _idle_scripts(fields)
     fields, warnings = _with_infotext(fields, registry)
-    warnings += idle
+    warnings += idle + _maskless(fields)
     if isinstance(fields, Image2Image) and not fields.init_images:
         raise HTTPRefusal("Init image not found", status=404)
     overrides, unknown = _overrides(fields.override_settings)
@@ -175,6 +175,14 @@ def _idle_scripts(fields: GenerationFields) -> list[str]:
         f"always on script {name} not found; it is switched off, so nothing is missing"
         for name in given
     ]
+
+
+def _maskless(fields: GenerationFields) -> list[str]:
+    """Return what to say of soft inpainting without a mask, which does nothing, as in WebUI."""
+    if not isinstance(fields, Image2Image) or fields.mask is not None:
+        return []
+    asked = _soft_inpainting(fields).get("soft", fields.soft_inpainting)
+    return [f"{SOFT_INPAINTING} does nothing without a mask"] if asked else []
 
 
 def _soft_inpainting(fields: GenerationFields) -> dict[str, Any]:
