@@ -63,16 +63,20 @@ def _read_blur(both: float | None, across: float, down: float) -> tuple[float, f
     return (across, down) if both is None else (both, both)
 
 
+def _without_fraction(text: str) -> float:
+    return without_fraction(parse_float(text))
+
+
 def _soft_number(label: str, help_: str, flag: str, field_name: str, usual: float) -> Any:
     """Return the metadata of one of soft inpainting's numbers, which only count where it is on."""
     return described(
         label,
         help_,
-        flag=Flag(flag, "X"),
+        flag=Flag(flag, "X", read=_without_fraction),
         api=ApiField({field_name: float(usual)}, without_fraction),
         entry=Entry(
             f"Soft inpainting {label.lower()}",
-            lambda text: without_fraction(parse_float(text)),
+            _without_fraction,
             lambda value, said: value if said.own["soft"] else None,
         ),
     )
