@@ -64,13 +64,15 @@ def run(
         for batch in range(request.batch_count):
             result = engine.generate(one_batch(request, batch), on_progress=on_progress)
             clock.add(result.timings)
-            for image, infotext, seed in zip(
-                result.images, result.infotexts, result.seeds, strict=True
+            for number, (image, infotext, seed) in enumerate(
+                zip(result.images, result.infotexts, result.seeds, strict=True)
             ):
                 path = free_path(options.output, seed, suffix=options.format)
                 told = infotext_with_prompts(infotext, request.prompt, request.negative_prompt)
                 with clock.measuring("save"):
                     save_image(image, path, told)
+                    for name, mask in result.masks_of(number).items():
+                        save_image(mask, path.with_name(f"{path.stem}-{name}.png"))
                 console.print(printable(str(path)), markup=False, soft_wrap=True)
     assert result is not None, "a request has at least one batch"
     return result

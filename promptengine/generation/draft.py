@@ -29,6 +29,8 @@ class Draft:
         job: What to make.
         interrupt: Its caller's.
         images: Those of all batches so far.
+        masks: Those of the images, where the options ask for them.
+        mask_composites: What was painted of the images, likewise.
         unfinished: Which of them were ended before their last step.
         notes: What to say about these.
         ended: Whether the batch at hand has ended early.
@@ -37,6 +39,8 @@ class Draft:
     job: PreparedRequest
     interrupt: Interrupt
     images: list[Image] = field(default_factory=list["Image"])
+    masks: list[Image] = field(default_factory=list["Image"])
+    mask_composites: list[Image] = field(default_factory=list["Image"])
     unfinished: list[int] = field(default_factory=list[int])
     notes: list[Diagnostic] = field(default_factory=list["Diagnostic"])
     ended: bool = False
@@ -62,7 +66,10 @@ class Draft:
     def add(self, checkpoint: Checkpoint, latents: Tensor) -> None:
         """Decode the latents of a batch."""
         self._latents.append(latents)
-        self.images += decode_batch(checkpoint, self.job, latents)
+        for made in decode_batch(checkpoint, self.job, latents):
+            self.images.append(made.image)
+            self.masks += [made.mask] if made.mask else []
+            self.mask_composites += [made.composite] if made.composite else []
 
     def end(self, checkpoint: Checkpoint, denoised: Tensor, step: int) -> None:
         """Decode what the latents of the batch at hand would be without noise, and leave it at that.

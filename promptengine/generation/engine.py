@@ -472,6 +472,8 @@ class Engine:
             variation_seeds=tuple(job.variation_seeds[:made]),
             hires_networks=job.second.stack.reports if job.second else (),
             unfinished=tuple(draft.unfinished),
+            masks=tuple(draft.masks),
+            mask_composites=tuple(draft.mask_composites),
         )
 
 

@@ -12,7 +12,7 @@ from promptengine.checkpoints.load import Checkpoint
 from promptengine.checkpoints.vae_codec import Posterior, encode_image, image_to_tensor
 from promptengine.errors import RequestError
 from promptengine.generation.model_inputs import inpainting_channels, posterior_noise
-from promptengine.generation.sampling_pass import Blend
+from promptengine.generation.sampling_pass import Blend, SoftBlend
 from promptengine.images.inpaint import (
     Masks,
     PreparedImage,
@@ -23,7 +23,7 @@ from promptengine.images.latent_upscale import upscale_latents
 from promptengine.images.masks import latent_mask
 from promptengine.images.resize import resize_image
 from promptengine.images.upscalers import PixelUpscaler
-from promptengine.request.image_start import ImageStart
+from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import Options
 from promptengine.request.request import GenerationRequest
 from promptengine.sampling.noise import ImageNoise, stream
@@ -156,11 +156,23 @@ def _masked(
     if inpainting is None or masks is None:
         return latents, None
     height, width = latents.shape[-2:]
-    mask = latent_mask(masks.painted, width, height, hard=inpainting.hard).to(latents)
+    mask = latent_mask(masks.painted, width, height, hard=inpainting.rounded).to(latents)
     if inpainting.content in ("latent noise", "latent nothing"):
         latents = latents * (1 - mask)
     if inpainting.content == "latent noise":
         shape = (latents.shape[1], height, width)
         source = request.options.noise_source
         latents = latents + mask * ImageNoise.seeded(seeds, shape, latents.device, source).first()
-    return latents, Blend(latents, mask)
+    return latents, _blend(latents, mask, inpainting)
+
+
+def _blend(latents: Tensor, mask: Tensor, inpainting: Inpainting) -> Blend:
+    if not inpainting.soft:
+        return Blend(latents, mask)
+    return SoftBlend(
+        latents,
+        mask,
+        bias=inpainting.soft_bias,
+        strength=inpainting.soft_strength,
+        boost=inpainting.soft_boost,
+    )

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from promptengine.accel.tiling import circular_padding
@@ -18,6 +17,7 @@ from promptengine.checkpoints.vae_codec import decode_image
 from promptengine.generation.cfg_denoiser import CFGDenoiser, skips_resized_like_webui
 from promptengine.generation.conditioning import EngineContext
 from promptengine.generation.enlarge import enlarge_latents
+from promptengine.generation.img2img import InitLatents
 from promptengine.generation.model_inputs import (
     ExtraModelInputs,
     inpainting_channels,
@@ -26,9 +26,11 @@ from promptengine.generation.model_inputs import (
 )
 from promptengine.generation.prepare import PreparedPass, PreparedRequest
 from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
-from promptengine.images.inpaint import composite_original
+from promptengine.images.inpaint import FinishedImage, PreparedImage, finish_image
+from promptengine.images.soft_inpaint import changed_mask, spread_mask
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.token_merging import merge_tokens
+from promptengine.request.image_start import Inpainting
 from promptengine.request.samplers import SigmaSampler
 from promptengine.sampling.algorithms.base import OnStep
 from promptengine.sampling.img2img_steps import add_noise, sigmas_for
@@ -241,10 +243,32 @@ def _seeding(job: PreparedRequest, batch: int) -> Seeding:
 
 def decode_batch(
     checkpoint: Checkpoint, job: PreparedRequest, latents: Tensor
-) -> list[Image.Image]:
+) -> list[FinishedImage]:
     """Decode a batch to RGB images, what stays of the originals laid over them."""
     images = [decode_image(checkpoint, one, tiling=job.request.tiling) for one in latents]
     if job.start is None:
-        return images
-    pairs = zip(images, job.start.prepared, strict=True)
-    return [composite_original(image, prepared, job.request.options) for image, prepared in pairs]
+        return [FinishedImage(image) for image in images]
+    inpainting = None if job.request.start is None else job.request.start.inpainting
+    prepared, overlaid = job.start.prepared, None
+    if inpainting is not None and inpainting.soft:
+        # WebUI's soft inpainting does not ask whether overlays are wanted.
+        prepared, overlaid = _softly_masked(job, job.start, inpainting, latents), True
+    return [
+        finish_image(image, one, job.request.options, overlaid=overlaid)
+        for image, one in zip(images, prepared, strict=True)
+    ]
+
+
+def _softly_masked(
+    job: PreparedRequest, start: InitLatents, inpainting: Inpainting, latents: Tensor
+) -> list[PreparedImage]:
+    """Return what images were started from, each with the mask that its result gives."""
+    assert start.blend is not None
+    found: list[PreparedImage] = []
+    for prepared, x, begun in zip(start.prepared, latents, start.blend.start, strict=True):
+        assert prepared.original is not None
+        changed = changed_mask(x, begun, start.blend.mask, inpainting)
+        size = job.width, job.height
+        mask = spread_mask(changed, size, box=prepared.box, whole=prepared.original.size)
+        found.append(replace(prepared, mask=mask))
+    return found

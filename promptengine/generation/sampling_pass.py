@@ -7,6 +7,7 @@ smaller image is a pass over the end of one, from latents with noise on them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -20,7 +21,10 @@ from promptengine.sampling.noise import ImageNoise
 from promptengine.sampling.parameterization import consistent, denoised_from, noise_from
 from promptengine.sampling.sigmas import DiscreteSchedule, distilled_timestep
 
-__all__ = ["Blend", "first_latents", "noise_table", "run_pass"]
+__all__ = ["Blend", "SoftBlend", "first_latents", "noise_table", "run_pass"]
+
+_NOT_ZERO: Final = 1e-5
+"""Added to a length that is divided by."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +40,53 @@ class Blend:
     mask: Tensor
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Put what stays into ``x``, shaped like ``start``."""
+        """Put what stays into the finished ``x``, shaped like ``start``."""
         return x * self.mask + self.start * (1 - self.mask)
+
+    def at(self, x: Tensor, level: Tensor) -> Tensor:
+        """Put what stays into ``x`` in a call of the denoiser.
+
+        Args:
+            x: Shaped like ``start``: x0 of samplers over sigmas, what the model is to see of others.
+            level: The call's sigma, or timestep.
+        """
+        return self(x)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SoftBlend(Blend):
+    """A part of latents that stays by degrees: WebUI's soft inpainting.
+
+    The less noise is left, the less the original holds where the mask is gray. What was painted is left
+    as it is in the end; the original comes back only as it is laid over the image.
+
+    Attributes:
+        bias: What the level is raised to.
+        strength: What the result is multiplied by; the mask is raised to that.
+        boost: Power mean of both lengths that the mix of two latents gets.
+    """
+
+    bias: float
+    strength: float
+    boost: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return ``x`` as it is."""
+        return x
+
+    def at(self, x: Tensor, level: Tensor) -> Tensor:
+        """Mix ``x`` with what stays; the mix is as long over the channels as the two were."""
+        share = self.mask ** (level.to(x) ** self.bias * self.strength)
+        mixed = self.start * (1 - share) + x * share
+        # In float64, since powers of long latents leave float32's range.
+        old, new = (_lengths(one).double() ** self.boost for one in (self.start, x))
+        wanted = (old * (1 - share) + new * share) ** (1 / self.boost)
+        return mixed * (wanted / (_lengths(mixed) + _NOT_ZERO)).to(x)
+
+
+def _lengths(x: Tensor) -> Tensor:
+    """Return the Euclidean norm over the channels, ``[images, 1, height, width]``."""
+    return x.norm(dim=1, keepdim=True)
 
 
 def noise_table(table: DiscreteSchedule, options: Options) -> DiscreteSchedule:
@@ -113,7 +162,7 @@ def run_pass(
         settings["unguided"] = lambda: model.unconditional
 
     def predict(x: Tensor, timestep: Tensor) -> Tensor:
-        seen = x if blend is None else blend(x)
+        seen = x if blend is None else blend.at(x, timestep)
         alpha = alphas[timestep.long()].to(x)
         return model(
             seen,
@@ -157,7 +206,7 @@ def _denoiser(
             return consistent(denoised, x, timestep) if sampler.distilled else denoised
 
         denoised = model(x * (1 / (sigma**2 + 1).sqrt()), timestep, level=sigma, reading=read)
-        return denoised if blend is None else blend(denoised)
+        return denoised if blend is None else blend.at(denoised, sigma)
 
     return denoise
 

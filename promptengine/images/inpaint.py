@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from promptengine.checkpoints.vae_codec import flatten_alpha
 from promptengine.errors import RequestError
+from promptengine.images.color_correction import match_colors
 from promptengine.images.masks import (
     Box,
     blur_mask,
@@ -22,7 +23,14 @@ from promptengine.images.upscalers import PixelUpscaler, find_pixel_upscaler
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import Options
 
-__all__ = ["Masks", "PreparedImage", "composite_original", "prepare_image", "prepare_masks"]
+__all__ = [
+    "FinishedImage",
+    "Masks",
+    "PreparedImage",
+    "finish_image",
+    "prepare_image",
+    "prepare_masks",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,15 +54,32 @@ class PreparedImage:
 
     Attributes:
         encoded: RGB, what the encoder gets.
-        overlay: RGBA, what of the original is laid over the result; None without a mask.
+        original: RGB, of the finished image's size; None without a mask.
+        mask: In mode L, of the same size: 0 where the original is laid over the result; None without one.
         box: Where in the original the result belongs, where that is not all of it.
         upscaler: What enlarges it, and the result where it belongs into a larger image.
     """
 
     encoded: Image.Image
-    overlay: Image.Image | None
+    original: Image.Image | None
+    mask: Image.Image | None
     box: Box | None
     upscaler: PixelUpscaler
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FinishedImage:
+    """A painted image, and what WebUI's options ``return_mask`` and ``return_mask_composite`` return with it.
+
+    Attributes:
+        image: RGB.
+        mask: RGB, black where the original stays; None where none is asked for.
+        composite: RGBA, what was painted where that shows; likewise.
+    """
+
+    image: Image.Image
+    mask: Image.Image | None = None
+    composite: Image.Image | None = None
 
 
 def prepare_masks(start: ImageStart, size: tuple[int, int]) -> Masks | None:
@@ -73,7 +98,7 @@ def prepare_masks(start: ImageStart, size: tuple[int, int]) -> Masks | None:
     inpainting = start.inpainting
     if inpainting is None:
         return None
-    mask = read_mask(inpainting.mask, hard=inpainting.hard)
+    mask = read_mask(inpainting.mask, hard=inpainting.rounded)
     mask = blur_mask(ImageOps.invert(mask) if inpainting.inverted else mask, *inpainting.blur)
     if inpainting.only_masked:
         box = mask_box(mask, inpainting.padding, size)
@@ -111,13 +136,14 @@ def prepare_image(
     if box is None:
         image = resize_image(image, *size, start.resize_mode, upscaler)
     if masks is None or start.inpainting is None:
-        return PreparedImage(image, None, None, upscaler)
+        return PreparedImage(image, None, None, None, upscaler)
     if image.size != masks.overlay.size:
         raise RequestError(_misfit(image, masks.overlay), field="mask")
-    stays = overlay(image, masks.overlay)
+    original = image
     if box is not None:
         image = resize_image(image.crop(box), *size, "pad", upscaler)
-    return PreparedImage(_begun(image, masks.painted, start.inpainting), stays, box, upscaler)
+    begun = _begun(image, masks.painted, start.inpainting)
+    return PreparedImage(begun, original, masks.overlay, box, upscaler)
 
 
 def _begun(image: Image.Image, mask: Image.Image, inpainting: Inpainting) -> Image.Image:
@@ -132,24 +158,51 @@ def _misfit(image: Image.Image, mask: Image.Image) -> str:
     return f"{sizes}; give both the same size, or have the image resized by another mode"
 
 
-def composite_original(
-    image: Image.Image, prepared: PreparedImage, options: Options
-) -> Image.Image:
-    """Lay what stays of the original over a painted prepared.
+def finish_image(
+    image: Image.Image, prepared: PreparedImage, options: Options, *, overlaid: bool | None = None
+) -> FinishedImage:
+    """Correct a painted image's colors, and lay what stays of the original over it.
 
     Args:
         image: RGB, as decoded.
-        image: What it was started from.
-        options: ``overlay_original`` off leaves the image as it is.
+        prepared: What it was started from.
+        options: ``color_correction`` gives it the colors of what the encoder got; ``overlay_original`` off
+            lays nothing over it; ``return_mask`` and
+            ``return_mask_composite`` have more returned.
+        overlaid: Whether to do so; by default the options say.
     """
-    if prepared.overlay is None or not options.overlay_original:
+    if options.color_correction:
+        image = match_colors(image, prepared.encoded)
+    original, mask = prepared.original, prepared.mask
+    if original is None or mask is None:
+        return FinishedImage(image)
+    painted = image
+    if options.overlay_original if overlaid is None else overlaid:
+        painted = _in_place(image, prepared, original.size)
+        image = painted.convert("RGBA")
+        image.alpha_composite(overlay(original, mask))
+        image = image.convert("RGB")
+    return FinishedImage(
+        image,
+        mask.convert("RGB") if options.return_mask else None,
+        _painted_part(painted, mask) if options.return_mask_composite else None,
+    )
+
+
+def _in_place(image: Image.Image, prepared: PreparedImage, size: tuple[int, int]) -> Image.Image:
+    """Return a painted image where it belongs in one of the original's size."""
+    if prepared.box is None:
         return image
-    if prepared.box is not None:
-        left, top, right, bottom = prepared.box
-        whole = Image.new("RGBA", prepared.overlay.size)
-        enlarged = resize_image(image, right - left, bottom - top, "crop", prepared.upscaler)
-        whole.paste(enlarged, (left, top))
-        image = whole
-    image = image.convert("RGBA")
-    image.alpha_composite(prepared.overlay)
-    return image.convert("RGB")
+    left, top, right, bottom = prepared.box
+    whole = Image.new("RGBA", size)
+    whole.paste(
+        resize_image(image, right - left, bottom - top, "crop", prepared.upscaler), (left, top)
+    )
+    return whole
+
+
+def _painted_part(painted: Image.Image, mask: Image.Image) -> Image.Image:
+    """Return what a mask shows of a painted image, transparent elsewhere."""
+    shown = resize_image(mask, *painted.size, "pad")
+    premultiplied = painted.convert("RGBA").convert("RGBa")
+    return Image.composite(premultiplied, Image.new("RGBa", painted.size), shown).convert("RGBA")

@@ -145,6 +145,7 @@ def generation_entries(
         **_taken(said, "Tiling", "Hires sampler", "Hires prompt", "Hires negative prompt"),
         **_taken(said, "Hires schedule type"),
         **_taken(said, "Hires upscale", "Hires resize", "Hires steps", "Hires upscaler"),
+        **_taken(said, *(label for label in said if label.startswith("Soft inpainting "))),
         **_taken(said, "Mask mode", "Mask blur", "Inpaint area", "Masked area padding"),
         **_taken(said, "Masked content"),
         **making.levels,

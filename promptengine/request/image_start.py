@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args
 
 from promptengine.errors import RequestError
 from promptengine.request.fields import (
@@ -18,7 +18,13 @@ from promptengine.request.fields import (
     unless,
 )
 from promptengine.request.ranges import MAX_SEED, Blur, Pixels, Share
-from promptengine.request.values import parse_float, parse_int, parse_pair, without_fraction
+from promptengine.request.values import (
+    parse_bool,
+    parse_float,
+    parse_int,
+    parse_pair,
+    without_fraction,
+)
 from promptengine.validation import Between, check_fields
 
 if TYPE_CHECKING:
@@ -32,6 +38,9 @@ at all but by resizing its latents. WebUI's modes 0 to 3."""
 
 MaskedContent = Literal["fill", "original", "latent noise", "latent nothing"]
 """What stands under a mask at first: the colors around it, the image itself, noise, or nothing."""
+
+SoftNumber = Annotated[float, Between(0, 100)]
+"""Of soft inpainting."""
 
 _MASK_MODES: Final = ("Inpaint masked", "Inpaint not masked")
 _AREAS: Final = ("Whole picture", "Only masked")
@@ -54,6 +63,25 @@ def _read_blur(both: float | None, across: float, down: float) -> tuple[float, f
     return (across, down) if both is None else (both, both)
 
 
+def _without_fraction(text: str) -> float:
+    return without_fraction(parse_float(text))
+
+
+def _soft_number(label: str, help_: str, flag: str, field_name: str, usual: float) -> Any:
+    """Return the metadata of one of soft inpainting's numbers, which only count where it is on."""
+    return described(
+        label,
+        help_,
+        flag=Flag(flag, "X", read=_without_fraction),
+        api=ApiField({field_name: float(usual)}, without_fraction),
+        entry=Entry(
+            f"Soft inpainting {label.lower()}",
+            _without_fraction,
+            lambda value, said: value if said.own["soft"] else None,
+        ),
+    )
+
+
 def _mask_blur(blur: tuple[float, float], _: Said) -> float | None:
     across, down = blur
     return without_fraction(across) if across == down and across > 0 else None
@@ -72,6 +100,14 @@ class Inpainting:
         only_masked: Work on the part around the masked area alone, at full resolution.
         padding: Pixels around that area.
         hard: Decide each latent cell to be painted or not; soft masks blend in every step.
+        soft: Paint by degrees where the mask is gray: WebUI's soft inpainting, which never rounds the mask.
+        soft_bias: How much later in the steps the original stops to hold; 1 is in step with the noise.
+        soft_strength: How strongly the original holds where the mask is gray; 0 not at all.
+        soft_boost: How far contrast is kept where old and new mix; 1 is a plain mix.
+        soft_influence: How much the mask decides what of the original is laid over the result, beside
+            how much changed: 0 to 1.
+        soft_threshold: How large a change, in latents, is half kept.
+        soft_contrast: How sharply kept and discarded changes part.
 
     Raises:
         RequestError: On creation, if a value has another type or is out of its range; names the field and
@@ -164,11 +200,88 @@ class Inpainting:
             entry=LeftOut("WebUI writes none"),
         ),
     )
+    soft: bool = field(
+        default=False,
+        metadata=described(
+            "Soft inpainting",
+            "paint by degrees where the mask is gray; the mask is not rounded",
+            flag=Flag("--soft-inpainting"),
+            api=ApiField({"soft_inpainting": False}),
+            entry=Entry(
+                "Soft inpainting enabled", parse_bool, lambda value, _: True if value else None
+            ),
+        ),
+    )
+    soft_bias: SoftNumber = field(
+        default=1,
+        metadata=_soft_number(
+            "Schedule bias",
+            "how much later in the steps the original stops to hold",
+            "--soft-bias",
+            "soft_inpainting_bias",
+            1,
+        ),
+    )
+    soft_strength: SoftNumber = field(
+        default=0.5,
+        metadata=_soft_number(
+            "Preservation strength",
+            "how strongly the original holds where the mask is gray",
+            "--soft-strength",
+            "soft_inpainting_strength",
+            0.5,
+        ),
+    )
+    soft_boost: Annotated[float, Between(0.1, 100)] = field(
+        default=4,
+        metadata=_soft_number(
+            "Transition contrast boost",
+            "how far contrast is kept where old and new mix",
+            "--soft-boost",
+            "soft_inpainting_boost",
+            4,
+        ),
+    )
+    soft_influence: Share = field(
+        default=0,
+        metadata=_soft_number(
+            "Mask influence",
+            "how much the mask, and not the change alone, decides what of the original is kept",
+            "--soft-influence",
+            "soft_inpainting_influence",
+            0,
+        ),
+    )
+    soft_threshold: SoftNumber = field(
+        default=0.5,
+        metadata=_soft_number(
+            "Difference threshold",
+            "how large a change is half kept",
+            "--soft-threshold",
+            "soft_inpainting_threshold",
+            0.5,
+        ),
+    )
+    soft_contrast: SoftNumber = field(
+        default=2,
+        metadata=_soft_number(
+            "Difference contrast",
+            "how sharply kept and discarded changes part",
+            "--soft-contrast",
+            "soft_inpainting_contrast",
+            2,
+        ),
+    )
 
     def __post_init__(self) -> None:
         from PIL.Image import Image
 
         check_fields(self, "inpainting.", Image=Image)
+
+    @property
+    def rounded(self) -> bool:
+        """Whether each latent cell is painted or not, with nothing between."""
+        return self.hard and not self.soft
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -217,7 +217,11 @@ class Options:
         default_multiplier: Their multiplier.
         functional_lora: Apply LoRAs beside the weights in place of changing these; the sums are the same.
         img2img_exact_steps: Image to image takes as many steps as asked for, whatever the strength.
-        overlay_original: After inpainting, put the untouched part of the original on top.
+        overlay_original: After inpainting, put the untouched part of the original on top. Soft inpainting
+            always does.
+        color_correction: Give what img2img makes the colors of the image it started from.
+        return_mask: Return of each inpainted image the mask, white where it shows.
+        return_mask_composite: Return of each inpainted image what was painted, without the original.
         mask_strength: How much of what is repainted inpainting models do not see, 0 to 1.
         image_upscaler: What enlarges images to start from; ``None`` is Lanczos.
         upscaler_tile: Side of the tiles in which networks that enlarge images work, in pixels; 0 leaves
@@ -351,6 +355,9 @@ class Options:
 
     img2img_exact_steps: bool = field(default=False, metadata=_flag("img2img_fix_steps"))
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
+    color_correction: bool = field(default=False, metadata=_flag("img2img_color_correction"))
+    return_mask: bool = field(default=False, metadata=_flag("return_mask"))
+    return_mask_composite: bool = field(default=False, metadata=_flag("return_mask_composite"))
     mask_strength: float = field(
         default=1.0, metadata=_number("inpainting_mask_weight", 0, 1, "Conditional mask weight")
     )

@@ -109,6 +109,10 @@ class GenerationResult:
         diagnostics: What a person would want to know about the prompts and files.
         timings: Seconds by stage: plan, load, encode, sample, decode.
         unfinished: Numbers of the images that an interrupt ended before their last step, from 0.
+        masks: RGB, of each image what of its original was laid over it, black for all; empty unless
+            ``Options.return_mask``, or where nothing was inpainted.
+        mask_composites: RGBA, of each image what was painted, transparent where the original shows; empty
+            unless ``Options.return_mask_composite``, likewise.
     """
 
     images: tuple[Image, ...]
@@ -121,3 +125,17 @@ class GenerationResult:
     variation_seeds: tuple[int, ...] = ()
     hires_networks: tuple[NetworkReport, ...] = ()
     unfinished: tuple[int, ...] = ()
+    masks: tuple[Image, ...] = ()
+    mask_composites: tuple[Image, ...] = ()
+
+    def masks_of(self, number: int) -> dict[str, Image]:
+        """Return what belongs to an image beside it, as far as the options ask for it.
+
+        Args:
+            number: Which image, from 0.
+
+        Returns:
+            ``mask`` and ``mask-composite``, in WebUI's order.
+        """
+        found = {"mask": self.masks, "mask-composite": self.mask_composites}
+        return {name: images[number] for name, images in found.items() if images}

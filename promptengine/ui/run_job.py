@@ -162,15 +162,16 @@ def _seconds(job: Job) -> float:
 
 
 def _files(made: JobOutput) -> list[PictureFile]:
-    return [
-        PictureFile(
-            name=f"{picture.seed}.png",
-            data=encode_output(picture, "png", 80),
-            title=f"Picture {number} · seed {picture.seed}",
-            infotext=picture.infotext,
-        )
-        for number, picture in enumerate(made.outputs, 1)
-    ]
+    found: list[PictureFile] = []
+    for number, picture in enumerate(made.outputs, 1):
+        title = f"Picture {number} · seed {picture.seed}"
+        data = encode_output(picture, "png", 80)
+        found.append(PictureFile(f"{picture.seed}.png", data, title, picture.infotext))
+        for name, mask in picture.result.masks_of(picture.number).items():
+            label = f"{title} · {name.replace('-', ' ')}"
+            file = f"{picture.seed}-{name}.png"
+            found.append(PictureFile(file, encode_image(mask), label, picture.infotext))
+    return found
 
 
 def _grid_works(

@@ -25,6 +25,34 @@ def test_a_masked_image_is_painted(tmp_path: Path) -> None:
     assert "Mask blur: 4" in text_of(tmp_path / "00001-5.png")
 
 
+def test_soft_inpainting_is_made_again_from_its_infotext(tmp_path: Path) -> None:
+    given = ["img2img", str(IMAGES / "init-64x64.png"), "--mask", str(IMAGES / "mask-64x64.png")]
+    given += [*TINY, "-o", str(tmp_path)]
+    assert (
+        run(*given[:2], "a cat", *given[2:], "--seed", "5", "--soft-inpainting", "--soft-bias", "3")
+        == 0
+    )
+    first, again = tmp_path / "00001-5.png", tmp_path / "00002-5.png"
+    assert run(*given, "--from", str(first)) == 0
+    assert text_of(again) == text_of(first)
+    assert "Soft inpainting schedule bias: 3" in text_of(first)
+    with Image.open(first) as one, Image.open(again) as other:
+        assert one.tobytes() == other.tobytes()
+
+
+def test_masks_are_written_beside_the_image(tmp_path: Path) -> None:
+    arguments = ["img2img", str(IMAGES / "init-64x64.png"), "a cat", *TINY, "--seed", "5"]
+    arguments += ["--mask", str(IMAGES / "mask-64x64.png"), "--soft-inpainting"]
+    arguments += ["--option", "return_mask=true", "--option", "return_mask_composite=true"]
+    assert run(*arguments, "-o", str(tmp_path)) == 0
+    assert "Soft inpainting enabled: True" in text_of(tmp_path / "00001-5.png")
+    assert {path.name for path in tmp_path.glob("*.png")} == {
+        "00001-5.png",
+        "00001-5-mask.png",
+        "00001-5-mask-composite.png",
+    }
+
+
 def test_a_second_pass_enlarges(tmp_path: Path) -> None:
     arguments = ["txt2img", "a cat", *TINY, "--seed", "5", "--hires-scale", "1.5"]
     assert run(*arguments, "--hires-steps", "1", "-o", str(tmp_path)) == 0

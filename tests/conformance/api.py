@@ -24,7 +24,7 @@ def request_of(case: dict[str, Any], registry: Registry, checkpoint: Path) -> Ge
         fields["sampler_name"] = case["sampler"]
     if "init_images" in case:
         fields["init_images"] = [encoded_image(name) for name in case["init_images"]]
-    if "mask" in case:
+    if case.get("mask") is not None:
         fields["mask"] = encoded_image(case["mask"])
     settings = ServerSettings(registry, Model(checkpoint, "Automatic"))
     settings.change(case.get("opts", {}))

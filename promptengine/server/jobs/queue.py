@@ -463,7 +463,12 @@ def _explained(job: Job, error: Exception) -> Exception:
 
 def _bytes(job: Job) -> int:
     """Return what a job's images take."""
-    images = (image for batch in job.results for result in batch for image in result.images)
+    images = (
+        image
+        for batch in job.results
+        for result in batch
+        for image in (*result.images, *result.masks, *result.mask_composites)
+    )
     return sum(3 * image.width * image.height for image in images)
 
 

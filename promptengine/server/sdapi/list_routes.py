@@ -13,6 +13,7 @@ from promptengine.server.errors import HTTPRefusal
 from promptengine.server.sdapi import lists, responses
 from promptengine.server.sdapi.previews import preview_file
 from promptengine.server.sdapi.routes import ERRORS
+from promptengine.server.sdapi.to_request import SOFT_INPAINTING
 from promptengine.server.state import Served
 
 __all__ = ["router"]
@@ -92,11 +93,16 @@ def prompt_styles(service: Served) -> list[lists.PromptStyle]:
 
 @_lists.get("/scripts")
 async def scripts() -> responses.Scripts:
-    """List scripts, of which there are none."""
-    return responses.Scripts(txt2img=[], img2img=[])
+    """List scripts."""
+    return responses.Scripts(txt2img=[], img2img=[SOFT_INPAINTING])
 
 
 @_lists.get("/script-info")
+async def script_info() -> list[lists.Script]:
+    """List scripts with their arguments."""
+    return lists.scripts()
+
+
 @_lists.get("/face-restorers")
 @_lists.get("/realesrgan-models")
 @_lists.get("/extensions")

@@ -11,12 +11,16 @@ from pydantic import BaseModel
 from promptengine.images import upscalers as upscaler_names
 from promptengine.kinds import CHECKPOINT, HYPERNETWORK, LORA, VAE
 from promptengine.registry.registry import RegistryEntry, metadata
+from promptengine.request.fields import fields_of
+from promptengine.request.image_start import Inpainting
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.request.schedulers import SCHEDULERS
 from promptengine.server.sdapi.options import title_of
 from promptengine.server.sdapi.styles import read_styles
+from promptengine.server.sdapi.to_request import SOFT_FIELDS, SOFT_INPAINTING
 from promptengine.server.state import Service
 from promptengine.text.textual_inversion.embedding import Embedding
+from promptengine.validation import Between
 
 __all__ = [
     "Checkpoint",
@@ -26,6 +30,8 @@ __all__ = [
     "PromptStyle",
     "Sampler",
     "Scheduler",
+    "Script",
+    "ScriptArgument",
     "Upscaler",
     "Vae",
     "checkpoints",
@@ -36,6 +42,7 @@ __all__ = [
     "memory",
     "samplers",
     "schedulers",
+    "scripts",
     "styles",
     "upscalers",
     "vaes",
@@ -53,6 +60,39 @@ class Checkpoint(BaseModel):
     sha256: str | None
     filename: str
     config: str | None
+
+
+class ScriptArgument(BaseModel):
+    """An argument of a script; numbers have a range."""
+
+    label: str
+    value: bool | float
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: list[str] | None = None
+
+
+class Script(BaseModel):
+    """A script, and its arguments in their order."""
+
+    name: str
+    is_alwayson: bool
+    is_img2img: bool
+    args: list[ScriptArgument]
+
+
+def scripts() -> list[Script]:
+    """All scripts."""
+    told = [own for own in fields_of(Inpainting) if own.name in SOFT_FIELDS]
+    arguments: list[ScriptArgument] = []
+    for own in told:
+        argument = ScriptArgument(label=own.spec.label, value=own.default)
+        for rule in own.rules:
+            if isinstance(rule, Between):
+                argument.minimum, argument.maximum = rule.low, rule.high
+        arguments.append(argument)
+    return [Script(name=SOFT_INPAINTING, is_alwayson=True, is_img2img=True, args=arguments)]
 
 
 class Sampler(BaseModel):

@@ -70,7 +70,7 @@ class Generation(BaseModel):
 
 
 class Scripts(BaseModel):
-    """Names of scripts, of which there are none."""
+    """Names of scripts."""
 
     txt2img: list[str]
     img2img: list[str]

@@ -33,6 +33,7 @@ from promptengine.server.sdapi.styles import read_styles
 from promptengine.server.sdapi.to_request import ParsedRequest, parse_webui_request
 from promptengine.server.sdapi.to_response import (
     JobOutput,
+    encode_masks,
     encode_output,
     generation_response,
     job_output,
@@ -106,7 +107,9 @@ def _answer(service: Service, asked: ParsedRequest, job: Job) -> Response:
     files = [encode_output(output, form, quality) for output in made.outputs]
     if asked.fields.save_images and not asked.fields.do_not_save_samples:
         made = _saved(service, asked, made, files, form)
-    content = generation_response(asked, job, made, files, (service.registry, service.shown))
+    pairs = zip(files, made.outputs, strict=True)
+    returned = [data for file, output in pairs for data in (file, *encode_masks(output))]
+    content = generation_response(asked, job, made, returned, (service.registry, service.shown))
     service.queue.forget(job)
     return responses.Json(content)
 

@@ -21,6 +21,7 @@ from promptengine.kinds import kind_of_word
 from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import apply_settings
+from promptengine.request.fields import fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
@@ -37,9 +38,24 @@ from promptengine.server.sdapi.options import ServerSettings, known_settings
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
 from promptengine.server.sdapi.styles import Style, with_styles
 
-__all__ = ["ParsedRequest", "batch_key", "known_upscaler", "parse_webui_request"]
+__all__ = [
+    "SOFT_FIELDS",
+    "SOFT_INPAINTING",
+    "ParsedRequest",
+    "batch_key",
+    "known_upscaler",
+    "parse_webui_request",
+]
 
 _Fields = TypeVar("_Fields", bound=GenerationFields)
+
+SOFT_INPAINTING: Final = "soft inpainting"
+"""The one script that is always on here, of img2img."""
+
+SOFT_FIELDS: Final = tuple(
+    own.name for own in fields_of(Inpainting) if own.name.partition("_")[0] == "soft"
+)
+"""What its arguments say, in their order."""
 
 _SAME_SAMPLER: Final = "use same sampler"
 _SAME_SCHEDULER: Final = "use same scheduler"
@@ -95,7 +111,7 @@ def parse_webui_request(
     """
     idle = _idle_scripts(fields)
     fields, warnings = _with_infotext(fields, registry)
-    warnings += idle
+    warnings += idle + _maskless(fields)
     if isinstance(fields, Image2Image) and not fields.init_images:
         raise HTTPRefusal("Init image not found", status=404)
     overrides, unknown = _overrides(fields.override_settings)
@@ -147,7 +163,11 @@ def _idle_scripts(fields: GenerationFields) -> list[str]:
     """
     if fields.script_name is not None:
         raise HTTPRefusal(f"Script {fields.script_name[:100]!r} not found", status=422)
-    given = {name[:100]: content for name, content in fields.alwayson_scripts.items() if content}
+    given = {
+        name[:100]: content
+        for name, content in fields.alwayson_scripts.items()
+        if content and not (isinstance(fields, Image2Image) and name.lower() == SOFT_INPAINTING)
+    }
     for name, content in given.items():
         if not _is_off(content):
             raise HTTPRefusal(f"always on script {name} not found", status=422)
@@ -155,6 +175,36 @@ def _idle_scripts(fields: GenerationFields) -> list[str]:
         f"always on script {name} not found; it is switched off, so nothing is missing"
         for name in given
     ]
+
+
+def _maskless(fields: GenerationFields) -> list[str]:
+    """Return what to say of soft inpainting without a mask, which does nothing, as in WebUI."""
+    if not isinstance(fields, Image2Image) or fields.mask is not None:
+        return []
+    asked = _soft_inpainting(fields).get("soft", fields.soft_inpainting)
+    return [f"{SOFT_INPAINTING} does nothing without a mask"] if asked else []
+
+
+def _soft_inpainting(fields: GenerationFields) -> dict[str, Any]:
+    """Return what the script's arguments say of :class:`Inpainting`'s fields, by our names.
+
+    Raises:
+        Refusal: 422, for arguments that are no list, or too many.
+    """
+    found = [
+        script
+        for name, script in fields.alwayson_scripts.items()
+        if name.lower() == SOFT_INPAINTING
+    ]
+    if not found or not found[-1]:
+        return {}
+    script = found[-1]
+    arguments = cast("dict[str, object]", script).get("args") if isinstance(script, dict) else None
+    if not isinstance(arguments, list) or len(arguments) > len(SOFT_FIELDS):
+        message = f"always on script {SOFT_INPAINTING}: args must be a list of up to"
+        raise HTTPRefusal(f"{message} {len(SOFT_FIELDS)} values", status=422)
+    pairs = zip(SOFT_FIELDS, cast("list[object]", arguments), strict=False)
+    return {name: value for name, value in pairs if value is not None}
 
 
 def _is_off(script: object) -> bool:
@@ -379,7 +429,8 @@ def _start(fields: Image2Image, limits: Limits) -> ImageStart:
     """Return what img2img starts from, decoded."""
     inpainting = None
     if fields.mask is not None:
-        given = read_fields(fields, Inpainting)
+        # What the script says is written as it was sent: 1 and 1.0 are told apart.
+        given = read_fields(fields, Inpainting) | _soft_inpainting(fields)
         given["mask"] = open_base64_image(fields.mask, limits)
         inpainting = Inpainting(**given)
     given = read_fields(fields, ImageStart)

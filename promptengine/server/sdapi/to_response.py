@@ -29,6 +29,7 @@ __all__ = [
     "JobOutput",
     "OutputImage",
     "api_infotext",
+    "encode_masks",
     "encode_output",
     "generation_info",
     "generation_response",
@@ -136,6 +137,11 @@ def encode_output(output: OutputImage, form: str, quality: int) -> bytes:
         return encode_image(image, ".png", told)
 
 
+def encode_masks(output: OutputImage) -> list[bytes]:
+    """Return the masks of an image that the settings ask for, as PNG files without infotext."""
+    return [encode_image(image) for image in output.result.masks_of(output.number).values()]
+
+
 def save_outputs(files: Sequence[tuple[bytes, OutputImage]], folder: Path, form: str) -> None:
     """Write images into the folder for them, numbered as WebUI does.
 
@@ -163,7 +169,7 @@ def generation_response(
         asked: The request.
         job: What became of it.
         made: Its outputs.
-        files: The same as files.
+        files: The same as files, each followed by its masks.
         told_by: Where hashes are known, and how paths are shown.
     """
     fields = asked.fields

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from promptengine.choices import samplers, schedulers, upscalers
 from promptengine.errors import RequestError
+from promptengine.images.save import encode_image
 from promptengine.inspection import inspect_file
 from promptengine.kinds import model_kinds, tag_kinds
 from promptengine.prompt import DIALECTS, parse
@@ -262,6 +263,10 @@ def _result(service: Service, job: Job) -> JobResult:
     return JobResult(
         id=job.id,
         images=[encode_base64(encode_output(image, form, quality)) for image in made.outputs],
+        masks=[
+            {name: encode_base64(encode_image(mask)) for name, mask in found.items()}
+            for found in (image.result.masks_of(image.number) for image in made.outputs)
+        ],
         infotexts=[image.infotext for image in made.outputs],
         seeds=[image.seed for image in made.outputs],
         networks=network_reports(made.outputs, service.shown),

@@ -166,6 +166,8 @@ class JobResult(BaseModel):
 
     Attributes:
         images: Files in base64, PNG unless the server's settings say otherwise.
+        masks: ``mask`` and ``mask-composite`` of each image as PNG in base64, where the options
+            ``return_mask`` and ``return_mask_composite`` ask for them.
         infotexts: WebUI's text of each image.
         seeds: Of each image.
         networks: What became of each tag, and in which images.
@@ -175,6 +177,7 @@ class JobResult(BaseModel):
 
     id: str
     images: list[str]
+    masks: list[dict[str, str]]
     infotexts: list[str]
     seeds: list[int]
     networks: list[dict[str, Any]]

@@ -256,7 +256,10 @@ def test_13_the_format_can_be_chosen(live: Live, form: str, start: bytes) -> Non
 
 
 def test_14_scripts_that_are_not_here_are_refused(live: Live) -> None:
-    assert live.http.get("/sdapi/v1/scripts").json() == {"txt2img": [], "img2img": []}
+    assert live.http.get("/sdapi/v1/scripts").json() == {
+        "txt2img": [],
+        "img2img": ["soft inpainting"],
+    }
     assert ask(live, alwayson_scripts={}).status_code == 200
     assert ask(live, alwayson_scripts={"ADetailer": {}}).status_code == 200
     refused = ask(live, alwayson_scripts={"ControlNet": {"args": []}})
