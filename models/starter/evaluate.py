@@ -34,7 +34,7 @@ from models.starter.probe import (
 from models.starter.train import TARGET
 from models.starter.world import STYLES, Scene, full_caption, sample_scene
 from promptengine import Engine, GenerationRequest
-from promptengine.request.request import append_hypernetwork
+from promptengine.request.edit import append_hypernetwork
 
 __all__ = ["StyleVerdict", "evaluate", "evaluate_style", "held_out_scenes", "main"]
 

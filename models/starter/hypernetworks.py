@@ -23,7 +23,7 @@ from models.starter.train import TARGET
 from models.starter.world import full_caption, sample_scene
 from promptengine import Engine, GenerationRequest, save_png
 from promptengine.cli.main import main as promptengine
-from promptengine.request.request import append_hypernetwork
+from promptengine.request.edit import append_hypernetwork
 
 __all__ = ["STYLE_NETWORKS", "StyleNetwork", "draw_material", "main", "training_command"]
 
