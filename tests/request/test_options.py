@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import promptengine
 from promptengine import GenerationRequest, RequestError
 from promptengine.request.edit import append_default_hypernetwork, apply_settings
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options, read_settings
@@ -135,3 +137,23 @@ def test_one_batch_has_the_seeds_it_has_in_the_whole() -> None:
     )
     assert (one_batch(varied, 2).seed, one_batch(varied, 2).variation_seed) == (5, 13)
     assert one_batch(varied, 2).batch_count == 1
+
+
+PACKAGE = Path(promptengine.__file__).parent
+
+
+@pytest.mark.parametrize(
+    "name", ["unipc_order", "unipc_variant", "unipc_spacing", "unipc_lower_order_final"]
+)
+def test_an_option_of_a_sampler_stands_in_two_files(name: str) -> None:
+    """What declares it, and the sampler that takes it: all else derives from these."""
+    setting = SETTINGS[Options.webui_name(name)]
+    words = (name, setting.webui, setting.label)
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if any(f'"{word}"' in (text := path.read_text(encoding="utf-8")) for word in words)
+        or f".{name}" in text
+        or f" {name}:" in text
+    }
+    assert found == {"request/options.py", "request/samplers.py"}

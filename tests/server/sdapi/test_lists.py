@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import httpx
 import pytest
@@ -188,3 +188,21 @@ def test_what_is_told_of_a_file_is_utf_8(
     told = capsys.readouterr().out
     assert "\\ufffd" in told
     assert json.dumps(json.loads(told), ensure_ascii=False).encode()
+
+
+def test_a_list_is_a_route_and_what_it_gives() -> None:
+    """Two files: the form of each list's entries stands with what makes them."""
+    from fastapi.routing import APIRoute
+    from pydantic import BaseModel
+
+    from promptengine.server.sdapi import list_routes, lists
+
+    forms = {
+        item
+        for route in list_routes._lists.routes
+        if isinstance(route, APIRoute) and get_origin(route.response_model) is list
+        for item in get_args(route.response_model)
+        if isinstance(item, type) and issubclass(item, BaseModel)
+    }
+    assert len(forms) >= 9
+    assert {form.__module__ for form in forms} == {lists.__name__}
