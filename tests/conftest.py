@@ -29,11 +29,24 @@ CONFIG = WEBUI / "model" / "diffusers_config"
 NETWORKS = WEBUI / "hypernetworks"
 
 
+_WHOLE_MODELS = {
+    *("accel", "checkpoints", "cli", "fuzz", "generation", "integrations", "kinds", "networks"),
+    *("server", "starter", "super_resolution", "text", "training", "ui"),
+    *("test_docs.py", "test_examples.py", "test_exports.py", "test_inspection.py"),
+    *("test_plugins.py", "test_profiles.py", "test_undo.py"),
+}
+"""Parts of the tests that open models, serve, or start processes."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what drives a Chromium: whatever asks for one by its fixture."""
+    """Mark what drives a Chromium, by its fixture, and what opens a whole model, by its place or fixture."""
+    here = Path(__file__).parent
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        fixtures = getattr(item, "fixturenames", ())
+        if "browser" in fixtures:
             item.add_marker(pytest.mark.browser)
+        if item.path.relative_to(here).parts[0] in _WHOLE_MODELS or "tiny_engine" in fixtures:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -87,6 +87,7 @@ def test_imports_run_one_way(path: Path) -> None:
     assert imported <= allowed, f"{unit} may not import {sorted(imported - allowed)}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["", *sorted(f".{unit}" for unit in TORCH_FREE), ".cli.main"])
 def test_reading_prompts_loads_no_torch(unit: str) -> None:
     code = f"import sys, promptengine{unit}; sys.exit('torch' in sys.modules)"

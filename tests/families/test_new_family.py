@@ -25,6 +25,7 @@ def other(monkeypatch: pytest.MonkeyPatch) -> str:
     return "SD9"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_new_family_opens(other: str, tmp_path: Path) -> None:
     weights = tiny("SD1").weights()
     old = FAMILIES["SD1"].encoders[0].prefix

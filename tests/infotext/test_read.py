@@ -51,6 +51,7 @@ def test_a_text_of_other_prompts_is_read_for_itself() -> None:
     assert infotext_with_prompts(f"a<lora:b:1>\n{LINE}", "a", "").prompt == "a<lora:b:1>"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [

@@ -98,6 +98,7 @@ def remade(infotext: str, registry: Registry) -> GenerationRequest:
 BENT = Options(sigma_min=0.1, sigma_max=9.0, rho=3.0, beta_alpha=0.4, beta_beta=0.9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [Options(), BENT], ids=["plain", "bent"])
 def test_every_sampler_with_every_schedule_type(options: Options, registry: Registry) -> None:
     assert len(PAIRS) == 240

@@ -242,6 +242,7 @@ def test_equal_texts_share_their_fragments() -> None:
     assert len({id(segment.fragments) for segment in segments}) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "opener, closer, depth",
     [

@@ -89,7 +89,7 @@ stacks = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(calls=st.lists(st.lists(stacks, min_size=3, max_size=3), min_size=1, max_size=3))
 def test_any_mixture_over_any_calls(calls: list[list[Stack]]) -> None:
     unet = unet_of("injected")
