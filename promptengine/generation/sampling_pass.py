@@ -15,7 +15,7 @@ from torch import Tensor
 from promptengine.generation.cfg_denoiser import CFGDenoiser
 from promptengine.request.options import Options
 from promptengine.request.samplers import Sampler, SigmaSampler, sampler_settings
-from promptengine.sampling.algorithms.base import Denoise, OnStep, StepNoise
+from promptengine.sampling.algorithms.base import Denoise, OnStep, Predict, StepNoise
 from promptengine.sampling.brownian import brownian_noise
 from promptengine.sampling.noise import ImageNoise
 from promptengine.sampling.parameterization import consistent, denoised_from, noise_from
@@ -160,6 +160,19 @@ def run_pass(
         settings["whole"] = part is None
     if sampler.renoises:
         settings["unguided"] = lambda: model.unconditional
+    return sampler.run(
+        _predictor(model, alphas, blend),
+        x,
+        levels,
+        alphas=alphas,
+        noise=noise.draw,
+        on_step=on_step,
+        **settings,
+    )
+
+
+def _predictor(model: CFGDenoiser, alphas: Tensor, blend: Blend | None) -> Predict:
+    """Return the guided UNet as a function of a timestep that answers with noise."""
 
     def predict(x: Tensor, timestep: Tensor) -> Tensor:
         seen = x if blend is None else blend.at(x, timestep)
@@ -171,15 +184,7 @@ def run_pass(
             reading=lambda output: noise_from(model.prediction, output, seen, alpha),
         )
 
-    return sampler.run(
-        predict,
-        x,
-        levels,
-        alphas=alphas,
-        noise=noise.draw,
-        on_step=on_step,
-        **settings,
-    )
+    return predict
 
 
 def _denoiser(
