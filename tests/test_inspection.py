@@ -259,3 +259,11 @@ def test_checkpoints_of_other_families_are_named(tmp_path: Path) -> None:
         report = inspect_file(tmp_path / "m.safetensors")
         assert any(called in note for note in report.notes)
         assert (report.family, report.prediction, report.vae) == ("", "", "")
+
+
+def test_tensors_of_many_dimensions_are_looked_at(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.full((1,) * 70, float("nan"))}, tmp_path / "many.safetensors")
+    assert any("NaN" in note for note in inspect_file(tmp_path / "many.safetensors").notes)
