@@ -27,6 +27,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 
+import torch
+from PIL import Image
+
 from promptengine.checkpoints.build import read_weights
 from promptengine.errors import PromptEngineError
 from promptengine.families.config import parts_in_folder, parts_in_yaml, stated_parts
@@ -34,9 +37,12 @@ from promptengine.files.images import read_image
 from promptengine.images.read import read_image_info
 from promptengine.inspection import inspect_file, size_of_checkpoint
 from promptengine.networks.hypernetwork.files import load_hypernetwork
+from promptengine.networks.lora.delta import bias_delta, fault, weight_delta
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.kind import summarize_lora
 from promptengine.registry.scan import RegistryEntry, description, metadata, read_header
+from promptengine.super_resolution.files import load_upscaler
+from promptengine.super_resolution.tiles import Tiling, enlarge
 from promptengine.text.textual_inversion.files import load_embedding
 from tests.fuzz.mutate import mutated
 from tests.fuzz.seeds import seeds_of
@@ -81,6 +87,20 @@ def _weights(path: Path) -> None:
     stated_parts(header.shapes, path, metadata=header.metadata)
 
 
+def _change_weights(path: Path) -> None:
+    weights = torch.ones(4, 4), torch.ones(4, 4, 3, 3), torch.ones(4)
+    for module in load_lora(path).modules.values():
+        for weight in weights:
+            if module.algorithm and fault(module, weight) is None:
+                weight_delta(module, weight)
+                bias_delta(module, len(weight))
+
+
+def _upscale(path: Path) -> None:
+    network = load_upscaler(path)
+    enlarge(network, Image.new("RGB", (9, 8)), Tiling(16, 2), lambda _done, _of: None)
+
+
 _READERS: Mapping[str, tuple[str, tuple[Callable[[Path], object], ...]]] = {
     "png": (".png", (_image,)),
     "jpeg": (".jpg", (_image,)),
@@ -92,9 +112,13 @@ _READERS: Mapping[str, tuple[str, tuple[Callable[[Path], object], ...]]] = {
     "hypernetwork legacy": (".pt", (load_hypernetwork, inspect_file)),
     "embedding pt": (".pt", (load_embedding, inspect_file)),
     "checkpoint ckpt": (".ckpt", (read_weights, inspect_file, load_lora)),
+    "upscaler pth": (".pth", (_upscale, inspect_file)),
     "safetensors": (
         ".safetensors",
-        (inspect_file, load_hypernetwork, load_lora, load_embedding, read_weights, _weights),
+        (
+            *(inspect_file, load_hypernetwork, load_lora, load_embedding, read_weights, _weights),
+            *(_change_weights, load_upscaler),
+        ),
     ),
     "yaml": (".yaml", (_yaml,)),
     "json": (".json", (_sides,)),
@@ -241,8 +265,8 @@ def _listen(corpus: _Corpus, tally: Tally, here: Connection, until: float) -> No
         tally.accepted += accepted
         tally.seconds = max(tally.seconds, (seconds, number))
         tally.bytes = max(tally.bytes, (used, number))
-        for fault in faults:
-            corpus.note(tally, number, fault)
+        for found in faults:
+            corpus.note(tally, number, found)
         tally.done = number + 1
 
 

@@ -20,6 +20,7 @@ from promptengine.networks.hypernetwork.files import save_hypernetwork
 from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from tests.conftest import CONFIG
 from tests.networks.builders import random_network
+from tests.super_resolution.builders import compact, rrdb, swinir
 from tests.text.textual_inversion.builders import (
     as_json,
     vectors,
@@ -55,6 +56,25 @@ _YAML = """model:
         model_channels: 320
         channel_mult: [ 1, 2, 4, 4 ]
 """
+
+
+_ALGORITHMS = (
+    {
+        "a1.weight": (2, 4),
+        "a2.weight": (4, 2),
+        "b1.weight": (2, 4),
+        "b2.weight": (4, 2),
+        "alpha": (),
+    },
+    {"oft_blocks": (2, 2, 2), "rescale": (4, 1), "alpha": ()},
+    {"oft_blocks": (2, 2, 2, 2), "rescale": (4, 1)},
+    {"oft_diag": (2, 2, 2)},
+    {f"hada_w{n}_{x}": (4, 2) if x == "a" else (2, 4) for n in (1, 2) for x in "ab"},
+    {"lokr_w1": (2, 2), "lokr_w2_a": (2, 1), "lokr_w2_b": (1, 2), "alpha": (), "bias": (4, 4)},
+    {"diff": (4, 4), "diff_b": (4,), "dora_scale": (4, 1)},
+    {"w_norm": (4,), "b_norm": (4,)},
+)
+"""Names and shapes of the tensors that each algorithm of the LoRA family changes a 4 x 4 weight with."""
 
 
 def _image(mode: str = "RGB") -> Image.Image:
@@ -129,7 +149,9 @@ def _pickles(folder: Path) -> dict[str, list[bytes]]:
         "epoch": 1,
         "tied": weights["model.diffusion_model.a.weight"],
     }
+    upscalers = (rrdb(), rrdb(layout="old"), compact(), swinir())
     return {
+        "upscaler pth": [_saved({"params_ema": weights}) for weights in upscalers],
         "hypernetwork pt": [
             _through_file(lambda p: save_hypernetwork(network, p), folder, "a.pt"),
             _saved({4: (state, state), "name": "ink"}),
@@ -157,11 +179,15 @@ def _safetensors(folder: Path) -> list[bytes]:
         "lora_unet_down_blocks_0_attentions_0_proj_in.lora_up.weight": torch.ones(4, 2),
         "lora_unet_down_blocks_0_attentions_0_proj_in.alpha": torch.tensor(1.0),
         "lora_unet_down_blocks_0_attentions_0_proj_in.dora_scale": torch.ones(1, 4),
-        "lora_te_text_model_encoder_layers_0_mlp_fc1.hada_w1_a": torch.ones(4, 2),
-        "oft_unet_input_blocks_1_1_proj_out.oft_blocks": torch.ones(2, 2, 2),
-        "oft_unet_input_blocks_1_1_proj_out.rescale": torch.ones(4, 1),
         "bundle_emb.word.emb_params": vectors(),
     }
+    algorithms = {
+        f"lora_unet_{number}.{name}": torch.ones(shape)
+        for number, tensors in enumerate(_ALGORITHMS)
+        for name, shape in tensors.items()
+    }
+    algorithms["lora_unet_ia3.on_input"] = torch.tensor(True)
+    algorithms["lora_unet_ia3.weight"] = torch.ones(4)
     peft = {f"base_model.model.unet.a.to_q.lora_{x}.weight": torch.ones(2, 2) for x in "AB"}
     model = {
         "model.diffusion_model.input_blocks.0.0.weight": torch.ones(4, 4, 3, 3),
@@ -173,6 +199,7 @@ def _safetensors(folder: Path) -> list[bytes]:
     return [
         _through_file(lambda p: save_hypernetwork(network, p), folder, "a.safetensors"),
         _packed(lora, {"ss_output_name": "ink", "ss_tag_frequency": '{"a": {"b": 1}}'}),
+        _packed(algorithms),
         _packed(peft),
         _packed({"emb_params": vectors()}, {"name": "ink"}),
         _packed({"clip_l": vectors(2, 8), "clip_g": vectors(2, 12)}),
