@@ -8,6 +8,7 @@ for new examples give ``--hypothesis-profile=search``, and ``--hypothesis-seed``
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,7 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def tiny_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+def tiny_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """The tiny checkpoint with a models folder of its own, which tests may add networks to."""
     import torch
 
@@ -67,4 +68,13 @@ def tiny_engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
     (models / "hypernetworks").mkdir()
     for path in NETWORKS.iterdir():
         shutil.copy(path, models / "hypernetworks" / path.name)
-    return Engine.open(CHECKPOINT, models=models, config=CONFIG, device="cpu")
+    engine = Engine.open(CHECKPOINT, models=models, config=CONFIG, device="cpu")
+    places = _places(engine)
+    yield engine
+    # Tests share it: what was moved, be it there and back, is computed with in another way from then on.
+    assert _places(engine) == places
+
+
+def _places(engine: Engine) -> dict[str, int]:
+    """Where the UNet's weights lie."""
+    return {name: weight.data_ptr() for name, weight in engine.checkpoint.unet.named_parameters()}

@@ -33,6 +33,7 @@ from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from promptengine.training.loop import _checkpointing
 from promptengine.training.snapshots import newest_snapshot
 from promptengine.training.step import TrainStep
+from tests.conftest import CHECKPOINT, CONFIG
 from tests.ctrl_c import modules_of, state_of
 from tests.networks.builders import tiny_unet
 from tests.training.builders import config, files, train
@@ -474,18 +475,13 @@ def test_what_does_not_fit_the_model_is_refused(tiny_engine: Engine, tmp_path: P
     thin = HypernetworkSettings(structure=(1, 0.001, 1))
     with pytest.raises(RequestError, match="no network can be built"):
         train(tiny_engine, tmp_path, config=config(tmp_path, network=thin))
-    tiny_engine.checkpoint.unet.half()
-    try:
-        with pytest.raises(TrainingError, match="bfloat16 or float32"):
-            train(tiny_engine, tmp_path)
-    finally:
-        tiny_engine.checkpoint.unet.float()
+    half = Engine.open(CHECKPOINT, tmp_path, CONFIG, device="cpu", dtype=torch.float16)
+    with pytest.raises(TrainingError, match="bfloat16 or float32"):
+        train(half, tmp_path)
     assert not (tmp_path / "ink").exists()
 
 
 def test_a_bfloat16_model_trains_a_float32_network(tmp_path: Path) -> None:
-    from tests.conftest import CHECKPOINT, CONFIG
-
     engine = Engine.open(CHECKPOINT, tmp_path, CONFIG, device="cpu", dtype="bfloat16")
     # The other widths' attention sees a single token at this size, so that keys have no gradient.
     asked = config(tmp_path, steps=2, widths=(48, 32))
