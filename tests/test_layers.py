@@ -24,6 +24,7 @@ LAYERS: list[set[str]] = [
     {"images"},
     {"choices"},
     {"generation"},
+    {"scripts"},
     {"training", "xyz_plot", "integrations", "server"},
     {"ui"},
     {"cli"},

@@ -1,0 +1,141 @@
+"""What a script is: a name, arguments in their order, and a run that asks for images and gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from PIL.Image import Image
+
+from promptengine.registry.registry import Registry
+from promptengine.request.request import GenerationRequest
+from promptengine.request.result import GenerationResult
+
+__all__ = [
+    "BOTH_TABS",
+    "IMG2IMG",
+    "Argument",
+    "Arguments",
+    "Script",
+    "ScriptContext",
+    "ScriptImage",
+    "ScriptOutput",
+    "ScriptRun",
+    "ScriptStep",
+    "Tab",
+]
+
+Tab = Literal["txt2img", "img2img"]
+"""Where a script can be used, by the names of WebUI's API."""
+
+Arguments = Mapping[str, object]
+"""An argument's value by its name; all of a script's are there, and checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One of a script's arguments.
+
+    Attributes:
+        name: As programs and command lines write it, such as ``pixels``; unique in its script.
+        label: As WebUI shows it.
+        default: Its value where it is left out; an empty list for one that takes several choices.
+        low: The smallest value of a number; None for one without limits, and for what is no number.
+        high: The largest, likewise.
+        choices: What a text, or each of a list of texts, may be; empty where it may be anything.
+    """
+
+    name: str
+    label: str
+    default: bool | int | float | str | tuple[str, ...]
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptContext:
+    """What a script may know beside its request.
+
+    Attributes:
+        registry: Where names are looked up.
+        native_size: Pixels of a side that a request leaves open.
+    """
+
+    registry: Registry
+    native_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptStep:
+    """Images that a script asks for: one batch, or all of a single request's.
+
+    Attributes:
+        requests: Made together; their seeds are set.
+        networks: As for :meth:`promptengine.Engine.generate_batch`.
+        checkpoint: Name of the model; empty for the one at hand.
+        vae: Name of the VAE; empty for the one at hand.
+    """
+
+    requests: tuple[GenerationRequest, ...]
+    networks: Literal["own", "first-prompt"] = "own"
+    checkpoint: str = ""
+    vae: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScriptImage:
+    """An image that a script returns.
+
+    Attributes:
+        image: RGB or RGBA.
+        infotext: What it was made with.
+        grid: Whether it is made of several.
+    """
+
+    image: Image
+    infotext: str
+    grid: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScriptOutput:
+    """What a script comes to.
+
+    Attributes:
+        images: In WebUI's order: grids first, then as the script returns them.
+        results: Everything that was generated on the way, in the order made.
+        notes: What to say beside the diagnostics of the results, a sentence each.
+    """
+
+    images: tuple[ScriptImage, ...]
+    results: tuple[GenerationResult, ...]
+    notes: tuple[str, ...] = ()
+
+
+ScriptRun = Generator[ScriptStep, tuple[GenerationResult, ...], ScriptOutput]
+"""A run: yields what is to be made next, is sent the results (one for each request of the step), and returns
+what it comes to. It needs no engine, so that a program, a server's worker and a test may drive it."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Script:
+    """A script.
+
+    Attributes:
+        name: As users write it and WebUI calls it; upper and lower case are alike, as in WebUI.
+        arguments: In the order of WebUI's ``script_args``.
+        tabs: Where it can be used.
+        run: Begins a run for a request with all arguments. Raises RequestError before the first step where
+            a value cannot be used.
+    """
+
+    name: str
+    arguments: tuple[Argument, ...]
+    tabs: frozenset[Tab]
+    run: Callable[[GenerationRequest, Arguments, ScriptContext], ScriptRun]
+
+
+BOTH_TABS: Final[frozenset[Tab]] = frozenset({"txt2img", "img2img"})
+IMG2IMG: Final[frozenset[Tab]] = frozenset({"img2img"})
