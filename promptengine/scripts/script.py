@@ -39,7 +39,8 @@ class Argument:
 
     Attributes:
         name: As programs and command lines write it, such as ``pixels``; unique in its script.
-        label: As WebUI shows it.
+        label: As WebUI shows it; empty where WebUI has a place for a value that means nothing, and any is
+            taken.
         default: Its value where it is left out; an empty list for one that takes several choices.
         low: The smallest value of a number; None for one without limits, and for what is no number.
         high: The largest, likewise.
