@@ -108,6 +108,7 @@ def pass_entries(
         last = options.pad_with_last
         entries["Pad conds"] = (options.pad_with_empty and not last) or None
         entries["Pad conds v0"] = last or None
+    entries |= _score_entries(guidance, options)
     entries["Skip Early CFG"] = options.unguided_early or None
     entries["NGMS"] = options.unguided_below or None
     always = options.unguided_below and options.unguided_below_always
@@ -131,6 +132,17 @@ def _schedule_entries(
             for own in ("beta_alpha", "beta_beta")
             if own in read
         },
+    }
+
+
+def _score_entries(guidance: PromptCond, options: Options) -> dict[str, object]:
+    """Return aesthetic scores where the model was told others than WebUI's; WebUI does not write them."""
+    if guidance.negative.aesthetic_score is None:
+        return {}
+    changed = options.changed()
+    return {
+        SETTINGS[Options.webui_name(own)].label: changed.get(own)
+        for own in ("aesthetic_score", "negative_aesthetic_score")
     }
 
 
