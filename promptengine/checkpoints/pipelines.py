@@ -17,6 +17,7 @@ from promptengine.families import (
     TEXT_ENCODERS,
     Prediction,
     family_of_encoders,
+    native_size,
     stated_prediction,
 )
 from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
@@ -63,7 +64,7 @@ def checkpoint_from_pipeline(
         vae=pipe.vae,
         text_encoders=encoders,
         noise_table=DiscreteSchedule(alphas.detach().cpu(), family),
-        native_size=pipe.unet.config.sample_size * 8,
+        native_size=native_size(dict(pipe.unet.config), family, prediction),
         family=family,
         prediction=prediction,
         journal=journal or UndoLog(),

@@ -26,6 +26,7 @@ __all__ = [
     "hires_schedule_told",
     "noise_level_entries",
     "pass_entries",
+    "score_entries",
     "text_entries",
     "writes_ensd",
 ]
@@ -108,12 +109,26 @@ def pass_entries(
         last = options.pad_with_last
         entries["Pad conds"] = (options.pad_with_empty and not last) or None
         entries["Pad conds v0"] = last or None
-    entries |= _score_entries(guidance, options)
     entries["Skip Early CFG"] = options.unguided_early or None
     entries["NGMS"] = options.unguided_below or None
     always = options.unguided_below and options.unguided_below_always
     entries["NGMS all steps"] = True if always else None
     return entries
+
+
+def score_entries(guidance: PromptCond, options: Options) -> dict[str, object]:
+    """Return the aesthetic scores that a model was told where they are not the defaults.
+
+    WebUI does not write them, so that its reader makes another image.
+    """
+    if guidance.negative.aesthetic_score is None:
+        return {}
+    changed = options.changed()
+    return {
+        SETTINGS[Options.webui_name(own)].label: changed[own]
+        for own in ("aesthetic_score", "negative_aesthetic_score")
+        if own in changed
+    }
 
 
 def _schedule_entries(
@@ -132,17 +147,6 @@ def _schedule_entries(
             for own in ("beta_alpha", "beta_beta")
             if own in read
         },
-    }
-
-
-def _score_entries(guidance: PromptCond, options: Options) -> dict[str, object]:
-    """Return aesthetic scores where the model was told others than WebUI's; WebUI does not write them."""
-    if guidance.negative.aesthetic_score is None:
-        return {}
-    changed = options.changed()
-    return {
-        SETTINGS[Options.webui_name(own)].label: changed.get(own)
-        for own in ("aesthetic_score", "negative_aesthetic_score")
     }
 
 
