@@ -52,7 +52,7 @@ def checkpoint_from_pipeline(
     if missing:
         raise PromptEngineError(
             f"{type(pipe).__name__} has no {' and no '.join(missing)}; "
-            "promptengine works with pipelines of Stable Diffusion 1, 2 and XL"
+            "promptengine works with pipelines of Stable Diffusion 1, 2 and XL and of XL's refiner"
         )
     encoders = tuple(getattr(pipe, name) for name in texts)
     family = family_of_encoders(texts, activation=encoders[0].config.hidden_act)
