@@ -201,6 +201,8 @@ class Options:
         noise_schedule: ``default``, or ``zero_terminal_snr`` to let levels end in pure noise.
         emphasis: What becomes of weights in prompts.
         comma_backtrack: How many tokens back a full chunk may break at a comma.
+        aesthetic_score: How good an image shall be, 0 to 10, as the SDXL refiner is told with the prompt.
+        negative_aesthetic_score: Likewise with the negative prompt.
         comments: Leave out what stands behind a ``#`` in prompts, to the end of its line.
         old_emphasis: Weights as the first versions of WebUI applied them.
         old_timelines: ``[a:b:when]`` as old versions counted: below 1 is a fraction.
@@ -323,6 +325,13 @@ class Options:
         default="Original", metadata=_choice("emphasis", _EMPHASES, "Emphasis")
     )
     comma_backtrack: int = field(default=20, metadata=_whole("comma_padding_backtrack", 0, 75))
+    aesthetic_score: float = field(
+        default=6.0, metadata=_number("sdxl_refiner_high_aesthetic_score", 0, 10, "Aesthetic score")
+    )
+    negative_aesthetic_score: float = field(
+        default=2.5,
+        metadata=_number("sdxl_refiner_low_aesthetic_score", 0, 10, "Negative aesthetic score"),
+    )
     comments: bool = field(
         default=True, metadata=_flag("enable_prompt_comments", "Prompt comments")
     )
