@@ -83,9 +83,7 @@ def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContex
     if not directions:
         return unpainted(original)
     blurs = _blurs(blur, directions)
-    edges = list(
-        _edges(original.size, tile_size(request, context), pixels, blurs, directions)
-    )
+    edges = list(_edges(original.size, tile_size(request, context), pixels, blurs, directions))
     base = replace(
         start.inpainting or Inpainting(mask=original),
         inverted=False,
@@ -111,9 +109,7 @@ def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContex
             asked = replace(plain, width=width, height=height, start=again)
             (result,) = yield ScriptStep((asked,))
             results.append(result)
-            images = [
-                _finished(*pair, edge) for pair in zip(canvases, result.images, strict=True)
-            ]
+            images = [_finished(*pair, edge) for pair in zip(canvases, result.images, strict=True)]
         finished.extend(images)
     return _output(request, finished, results)
 

@@ -87,9 +87,7 @@ def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContex
         content=content,
         blur=(2 * blur, 2 * blur),
     )
-    plain = with_seeds(
-        replace(request, width=tile[0], height=tile[1], batch_size=1, batch_count=1)
-    )
+    plain = with_seeds(replace(request, width=tile[0], height=tile[1], batch_size=1, batch_count=1))
     boxes = [box for box in grid.boxes() if not _within(box, canvas.kept)]
     check_last_seed(plain, len(boxes) - 1)
     results: list[GenerationResult] = []
@@ -111,9 +109,7 @@ def _canvas_size(size: tuple[int, int], margins: Margins) -> tuple[int, int]:
     )
 
 
-def _canvas(
-    original: Image.Image, size: tuple[int, int], margins: Margins, blur: int
-) -> _Canvas:
+def _canvas(original: Image.Image, size: tuple[int, int], margins: Margins, blur: int) -> _Canvas:
     image = Image.new("RGB", size)
     image.paste(original.convert("RGB"), (margins.left, margins.up))
     left, top, right, bottom = edges = (

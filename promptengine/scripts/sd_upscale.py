@@ -80,9 +80,7 @@ def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContex
     return ScriptOutput(tuple(ScriptImage(one, told) for one in joined), tuple(results))
 
 
-def _find_upscaler(
-    name: str, request: GenerationRequest, context: ScriptContext
-) -> PixelUpscaler:
+def _find_upscaler(name: str, request: GenerationRequest, context: ScriptContext) -> PixelUpscaler:
     """Look an upscaler up, its network included; upper and lower case are alike, as in WebUI."""
     from promptengine.images.upscaler_cache import UpscalerCache
     from promptengine.images.upscalers import pixel_upscalers
