@@ -63,14 +63,15 @@ def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContex
         SD_upscale_upscaler=upscaler.name,
     )
     check_last_seed(plain, request.batch_count + batches - 2)
-    tiles = [image.crop(box) for box in grid.boxes()]
+    boxes = grid.boxes()
     results: list[GenerationResult] = []
     joined: list[Image] = []
     for count in range(request.batch_count):
         painted: list[Image] = []
         for batch in range(batches):
-            taken = tiles[batch * request.batch_size : (batch + 1) * request.batch_size]
-            again = going_on(replace(start, images=tuple(taken)), results)
+            taken = boxes[batch * request.batch_size : (batch + 1) * request.batch_size]
+            again = replace(start, images=tuple(image.crop(box) for box in taken))
+            again = going_on(again, results)
             asked = replace(plain, start=again, seed=plain.seed + count + batch)
             (result,) = yield ScriptStep((asked,))
             results.append(result)
