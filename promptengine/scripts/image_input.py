@@ -10,7 +10,9 @@ from typing import Final
 from PIL.Image import Image
 
 from promptengine.errors import RequestError
+from promptengine.images.image_grid import grid_shape, image_grid
 from promptengine.request.image_start import ImageStart
+from promptengine.request.options import Options
 from promptengine.request.ranges import MAX_SEED
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult
@@ -25,11 +27,13 @@ __all__ = [
     "tile_size",
     "unpainted",
     "with_entries",
+    "with_grid",
     "with_seeds",
 ]
 
 _LARGEST_SIDE: Final = 16384
 _MOST_TILES: Final = 10_000
+_MOST_GRID_PIXELS: Final = 1 << 28
 _DRAWN_SEEDS: Final = 2**32 - 1
 
 
@@ -145,7 +149,37 @@ def check_tiles(tile: tuple[int, int], overlap: int, size: tuple[int, int], fiel
         raise RequestError(message, field=field)
 
 
-def unpainted(image: Image, results: tuple[GenerationResult, ...] = ()) -> ScriptOutput:
+def with_grid(
+    images: Sequence[Image],
+    results: Sequence[GenerationResult],
+    options: Options,
+    *,
+    rows: int | None = None,
+    notes: tuple[str, ...] = (),
+) -> ScriptOutput:
+    """Return images with the infotext of the first result, and before several of them their grid.
+
+    Args:
+        images: At least one.
+        results: All that were made, at least one.
+        options: Whether a grid is wanted.
+        rows: Of the grid; None is as many as make it about square.
+        notes: What else to say.
+    """
+    told = results[0].infotexts[0]
+    found = [ScriptImage(image, told) for image in images]
+    if len(images) > 1 and options.return_grid:
+        columns, rows = grid_shape(len(images), rows)
+        width = columns * max(one.width for one in images)
+        height = rows * max(one.height for one in images)
+        if width * height > _MOST_GRID_PIXELS:
+            notes = (*notes, f"the grid is left out: it would have {width}x{height} pixels")
+        else:
+            found.insert(0, ScriptImage(image_grid(images, rows), told, grid=True))
+    return ScriptOutput(tuple(found), tuple(results), notes)
+
+
+def unpainted(image: Image) -> ScriptOutput:
     """Return an image as it is, where a script was given no direction to paint in."""
     note = "no direction is chosen, so the image is returned as it is"
-    return ScriptOutput((ScriptImage(image.convert("RGB"), ""),), results, (note,))
+    return ScriptOutput((ScriptImage(image.convert("RGB"), ""),), (), (note,))

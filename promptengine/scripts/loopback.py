@@ -9,7 +9,6 @@ from typing import Final
 
 from PIL.Image import Image
 
-from promptengine.images.image_grid import image_grid
 from promptengine.request.image_start import ImageStart
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult
@@ -18,6 +17,7 @@ from promptengine.scripts.image_input import (
     going_on,
     one_start,
     with_entries,
+    with_grid,
     with_seeds,
 )
 from promptengine.scripts.script import (
@@ -26,8 +26,6 @@ from promptengine.scripts.script import (
     Arguments,
     Script,
     ScriptContext,
-    ScriptImage,
-    ScriptOutput,
     ScriptRun,
     ScriptStep,
 )
@@ -40,8 +38,6 @@ _CURVES: Final[Mapping[str, Callable[[float], float]]] = {
     "Lazy": lambda share: 1 - cos(share * pi / 2),
 }
 """How far the strength has come to the final one, by how far the loops have come to the last one."""
-
-_MOST_GRID_PIXELS: Final = 1 << 28
 
 
 def loop_strength(first: float, final: float, curve: str, loop: int, loops: int) -> float:
@@ -89,7 +85,10 @@ def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContex
                 history.append(image)
         if request.batch_count > 1:
             history.append(image)
-    return _output(request, plain, history, results)
+    notes = (f"{LOOPBACK.name} makes one image at a time; the batch size is not used",)
+    return with_grid(
+        history, results, request.options, rows=1, notes=notes if request.batch_size > 1 else ()
+    )
 
 
 def _from(start: ImageStart, image: Image, loop: int) -> ImageStart:
@@ -98,26 +97,6 @@ def _from(start: ImageStart, image: Image, loop: int) -> ImageStart:
     if loop > 0 and inpainting is not None:
         inpainting = replace(inpainting, content="original")
     return replace(start, images=(image,), inpainting=inpainting)
-
-
-def _output(
-    request: GenerationRequest,
-    plain: GenerationRequest,
-    history: list[Image],
-    results: list[GenerationResult],
-) -> ScriptOutput:
-    told = results[0].infotexts[0]
-    images = [ScriptImage(image, told) for image in history]
-    notes: list[str] = []
-    if request.batch_size > 1:
-        notes.append(f"{LOOPBACK.name} makes one image at a time; the batch size is not used")
-    if len(history) > 1 and plain.options.return_grid:
-        width, height = (sum(one.width for one in history), max(one.height for one in history))
-        if width * height > _MOST_GRID_PIXELS:
-            notes.append(f"the grid is left out: it would have {width}x{height} pixels")
-        else:
-            images.insert(0, ScriptImage(image_grid(history, rows=1), told, grid=True))
-    return ScriptOutput(tuple(images), tuple(results), tuple(notes))
 
 
 LOOPBACK: Final = Script(

@@ -9,7 +9,6 @@ from typing import Final, cast
 from PIL import Image
 
 from promptengine.errors import RequestError
-from promptengine.images.image_grid import grid_shape, image_grid
 from promptengine.images.matched_noise import fill_with_noise
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.ranges import LATENT_SCALE
@@ -22,6 +21,7 @@ from promptengine.scripts.image_input import (
     one_start,
     tile_size,
     unpainted,
+    with_grid,
     with_seeds,
 )
 from promptengine.scripts.outpainting import (
@@ -38,8 +38,6 @@ from promptengine.scripts.script import (
     Arguments,
     Script,
     ScriptContext,
-    ScriptImage,
-    ScriptOutput,
     ScriptRun,
     ScriptStep,
 )
@@ -48,8 +46,6 @@ __all__ = ["OUTPAINTING_MK2"]
 
 _MOST_PIXELS: Final = 1 << 24
 """Of a canvas, of which noise is made in double precision."""
-
-_MOST_GRID_PIXELS: Final = 1 << 28
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +107,7 @@ def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContex
             results.append(result)
             images = [_finished(*pair, edge) for pair in zip(canvases, result.images, strict=True)]
         finished.extend(images)
-    return _output(request, finished, results)
+    return with_grid(finished, results, request.options)
 
 
 def _blurs(blur: int, directions: frozenset[str]) -> tuple[int, int]:
@@ -213,22 +209,6 @@ def _edge_start(
 def _finished(canvas: Image.Image, painted: Image.Image, edge: _Edge) -> Image.Image:
     canvas.paste(painted, edge.tile[:2])
     return canvas.crop((0, 0, *edge.size))
-
-
-def _output(
-    request: GenerationRequest, finished: list[Image.Image], results: list[GenerationResult]
-) -> ScriptOutput:
-    told = results[0].infotexts[0]
-    images = [ScriptImage(image, told) for image in finished]
-    notes: list[str] = []
-    if len(finished) > 1 and request.options.return_grid:
-        columns, rows = grid_shape(len(finished))
-        width, height = columns * finished[0].width, rows * finished[0].height
-        if width * height > _MOST_GRID_PIXELS:
-            notes.append(f"the grid is left out: it would have {width}x{height} pixels")
-        else:
-            images.insert(0, ScriptImage(image_grid(finished), told, grid=True))
-    return ScriptOutput(tuple(images), tuple(results), tuple(notes))
 
 
 OUTPAINTING_MK2: Final = Script(

@@ -69,6 +69,12 @@ def test_seeds_grow_by_one_for_each_batch_of_tiles(registry: Registry) -> None:
     }
 
 
+def test_a_strip_is_reduced_to_no_less_than_a_latent_cell(registry: Registry) -> None:
+    request = from_image(speckled(130, 1))
+    output = Painter().run(SD_UPSCALE, request, registry, upscaler="Lanczos", scale=0.09, overlap=8)
+    assert output.images[0].image.size == (8, 8)
+
+
 def test_transparency_is_laid_on_the_background(registry: Registry) -> None:
     output = Painter().run(SD_UPSCALE, from_image(Image.new("RGBA", (64, 64))), registry, overlap=8)
     assert output.images[0].image.getpixel((5, 5)) == (255, 255, 255)
