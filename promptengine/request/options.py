@@ -222,6 +222,7 @@ class Options:
         overlay_original: After inpainting, put the untouched part of the original on top. Soft inpainting
             always does.
         color_correction: Give what img2img makes the colors of the image it started from.
+        return_grid: Return what a script makes several images of as one image too, before these.
         return_mask: Return of each inpainted image the mask, white where it shows.
         return_mask_composite: Return of each inpainted image what was painted, without the original.
         mask_strength: How much of what is repainted inpainting models do not see, 0 to 1.
@@ -365,6 +366,7 @@ class Options:
     img2img_exact_steps: bool = field(default=False, metadata=_flag("img2img_fix_steps"))
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
     color_correction: bool = field(default=False, metadata=_flag("img2img_color_correction"))
+    return_grid: bool = field(default=True, metadata=_flag("return_grid"))
     return_mask: bool = field(default=False, metadata=_flag("return_mask"))
     return_mask_composite: bool = field(default=False, metadata=_flag("return_mask_composite"))
     mask_strength: float = field(
