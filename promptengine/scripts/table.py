@@ -8,6 +8,8 @@ from typing import Final, cast
 
 from promptengine.errors import RequestError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
+from promptengine.scripts.prompt_matrix import PROMPT_MATRIX
+from promptengine.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from promptengine.scripts.script import Argument, Arguments, Script
 
 __all__ = ["SCRIPTS", "find_script", "named_arguments", "placed_arguments", "register_script"]
@@ -16,7 +18,10 @@ SCRIPTS: Final[ObjectRegistry[Script]] = ObjectRegistry(
     "promptengine.scripts",
     "script",
     Script,
-    (),
+    (
+        PROMPT_MATRIX,
+        PROMPTS_FROM_FILE,
+    ),
     spellings=lambda script: (script.name, script.name.lower()),
 )
 """Every script by its name, in WebUI's order."""
