@@ -193,6 +193,7 @@ class GenerationRequest:
             flag=Flag("--scheduler", "NAME"),
             api=ApiField({"scheduler": None}),
             entry=Entry("Schedule type", None),
+            axis="scheduler",
             choices="schedulers",
         ),
     )
@@ -268,6 +269,7 @@ class GenerationRequest:
             flag=Flag("--variation-seed", "N"),
             api=ApiField({"subseed": -1}),
             entry=Entry("Variation seed", parse_int),
+            axis="variation-seed",
             control="seed",
         ),
     )
@@ -279,6 +281,7 @@ class GenerationRequest:
             flag=Flag("--variation-strength", "X"),
             api=ApiField({"subseed_strength": 0.0}),
             entry=Entry("Variation seed strength", parse_float, _variation_strength),
+            axis="variation-strength",
         ),
     )
     seed_resize_from: tuple[Origin, Origin] | None = field(
