@@ -67,20 +67,22 @@ def draw_labeled_grid(
     row_labels: Sequence[Sequence[GridLabel]],
     margin: int = 0,
 ) -> Image:
-    """Put images of one size on a grid, row by row, with labels above and on the left.
+    """Put images on a grid, row by row, with labels above and on the left.
 
     The layout is WebUI's; its letters are of another font, so that heights differ by a few pixels.
 
     Args:
-        images: As many as columns times rows, or fewer; the last places are then white.
-        column_labels: The lines above each column.
+        images: As many as columns times rows, or fewer; the last places are then white. Ones that are smaller
+            than others are in the middle of their places, on black.
+        column_labels: The lines above each column. Where each has one that says nothing, no room is left for
+            them.
         row_labels: The lines beside each row. Where none says anything, no room is left for them.
         margin: Pixels between the images.
     """
     from PIL import Image as Images
     from PIL import ImageDraw, ImageFont
 
-    width, height = images[0].size
+    width, height = max(one.width for one in images), max(one.height for one in images)
     letters = max((width + height) // _LETTERS, 1)
     gap = letters // 2
     font = ImageFont.load_default(letters)
@@ -88,7 +90,7 @@ def draw_labeled_grid(
     left = width * 3 // 4 if any(label.text for row in row_labels for label in row) else 0
     above = [_block(pen, labels, width, font, gap) for labels in column_labels]
     beside = [_block(pen, labels, left, font, gap) for labels in row_labels]
-    top = max(block.height for block in above) + 2 * gap
+    top = max(block.height for block in above) + 2 * gap if any(b.height for b in above) else 0
     across, down = len(column_labels), len(row_labels)
     size = (
         left + across * width + (across - 1) * margin,
@@ -106,8 +108,19 @@ def draw_labeled_grid(
             left + number % across * (width + margin),
             top + number // across * (height + margin),
         )
-        sheet.paste(image, place)
+        sheet.paste(_centered(image, (width, height)), place)
     return sheet
+
+
+def _centered(image: Image, size: tuple[int, int]) -> Image:
+    """Put an image in the middle of a place, on black."""
+    from PIL import Image as Images
+
+    if image.size == size:
+        return image
+    whole = Images.new("RGB", size)
+    whole.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return whole
 
 
 @dataclass(frozen=True, slots=True)

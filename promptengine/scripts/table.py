@@ -11,6 +11,7 @@ from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
 from promptengine.scripts.prompt_matrix import PROMPT_MATRIX
 from promptengine.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from promptengine.scripts.script import Argument, Arguments, Script
+from promptengine.scripts.xyz_plot import XYZ_PLOT
 
 __all__ = ["SCRIPTS", "find_script", "named_arguments", "placed_arguments", "register_script"]
 
@@ -21,6 +22,7 @@ SCRIPTS: Final[ObjectRegistry[Script]] = ObjectRegistry(
     (
         PROMPT_MATRIX,
         PROMPTS_FROM_FILE,
+        XYZ_PLOT,
     ),
     spellings=lambda script: (script.name, script.name.lower()),
 )
