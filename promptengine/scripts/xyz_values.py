@@ -145,7 +145,7 @@ def _read(
 def _number(text: str, kind: type[_Number]) -> _Number:
     # A sign may stand apart.
     value = kind(re.sub(r"^\s*([+-])\s+", r"\1", text))
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(text)
     return value
 
