@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from promptengine import Engine, GenerationRequest, GenerationResult
@@ -22,7 +20,7 @@ from promptengine.scripts.script import ScriptContext, ScriptOutput, ScriptStep
 from promptengine.scripts.table import SCRIPTS, find_script, placed_arguments
 from promptengine.server.sdapi.to_response import api_infotext
 from tests.conformance.api import request_of
-from tests.conformance.golden import DATA, difference, folder, rows, tensors
+from tests.conformance.golden import difference, folder, rows, tensors
 from tests.conformance.test_txt2img import without_own_keys
 from tests.conformance.upscaler_folders import golden_image, share_off, worst_level
 
@@ -34,6 +32,9 @@ TOLERANCE = 2e-3
 LETTERS = 4
 """Pixels that the lines of a label may be higher or lower."""
 
+
+FIRST = "tiny-sd1"
+"""The checkpoint at hand."""
 
 STALE = {"xy-eta", "xy-i2i-mult"}
 """Where WebUI tells of an image what held for one before: entries that it leaves out do not replace older ones."""
@@ -116,42 +117,19 @@ class Driver:
                 self.generator.manual_seed(request.seed + last)
 
 
-@dataclass(frozen=True)
-class Others:
-    """What scripts may name beside the checkpoint at hand: engines by the names, and the folders that they are in."""
-
-    engines: Mapping[str, Engine]
-    registry: Registry
-
-
 @pytest.fixture(scope="module")
-def others(engine: Engine, model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Others:
-    """Every further checkpoint and VAE of the golden data, in folders of their own."""
-    deltas = folder() / "webui-3" / "models"
-    first = tensors(model_dir / "tiny-sd1.safetensors")
-    own_vae = "first_stage_model."
-    vae = {name.removeprefix(own_vae): x for name, x in first.items() if name.startswith(own_vae)}
-    models = tmp_path_factory.mktemp("models")
-    places = {"checkpoint": models / "Stable-diffusion", "vae": models / "VAE"}
-    for place in places.values():
-        place.mkdir()
-    (places["checkpoint"] / "tiny-sd1.safetensors").symlink_to(model_dir / "tiny-sd1.safetensors")
-    for path in sorted(
-        (deltas if deltas.is_dir() else DATA / "webui-3" / "models").glob("*.delta.*")
-    ):
-        delta, file = tensors(path), path.name.replace(".delta", "")
-        kind, whole = ("vae", vae) if delta.keys() <= vae.keys() else ("checkpoint", first)
-        save_file({**whole, **delta}, places[kind] / file)
-    registry = Registry.open(places)
+def engines(second_models: Registry, model_dir: Path) -> Mapping[str, Engine]:
+    """Engines by the names that a step may have: of every checkpoint, and of the first one with every VAE."""
     config = model_dir / "diffusers_config"
-    engines = {
-        entry.name: Engine.open(entry.path, registry, config, "cpu", vae=None)
-        for entry in registry.entries("checkpoint")
+    found = {
+        entry.name: Engine.open(entry.path, second_models, config, "cpu", vae=None)
+        for entry in second_models.entries("checkpoint")
     }
-    for entry in registry.entries("vae"):
-        at_hand = model_dir / "tiny-sd1.safetensors"
-        engines[entry.path.name] = Engine.open(at_hand, registry, config, "cpu", vae=entry.path)
-    return Others({"None": engine, **engines}, registry)
+    found["None"] = found[FIRST]
+    for entry in second_models.entries("vae"):
+        path = found[FIRST].checkpoint.path
+        found[entry.path.name] = Engine.open(path, second_models, config, "cpu", vae=entry.path)
+    return found
 
 
 def drawn_seed(case: dict[str, Any]) -> int:
@@ -160,15 +138,14 @@ def drawn_seed(case: dict[str, Any]) -> int:
     return int(told[0]) if told else case.get("seeds", [0])[-1]
 
 
-def run_case(
-    engine: Engine, others: Others, case: dict[str, Any], checkpoint: Path
-) -> ScriptOutput:
+def run_case(engines: Mapping[str, Engine], case: dict[str, Any], checkpoint: Path) -> ScriptOutput:
+    engine = engines[FIRST]
     script = find_script(case["script_name"])
     plain = {name: value for name, value in case.items() if not name.startswith("script")}
     request = request_of(plain, engine.registry, checkpoint)
     arguments = placed_arguments(script, case["script_args"])
-    context = ScriptContext(others.registry, engine.checkpoint.native_size)
-    driver = Driver(engine, others.engines, case["torch_global_seed"])
+    context = ScriptContext(engine.registry, engine.checkpoint.native_size)
+    driver = Driver(engine, engines, case["torch_global_seed"])
     run = script.run(request, arguments, context)
     results: tuple[GenerationResult, ...] | None = None
     while True:
@@ -188,8 +165,7 @@ def parameter(case: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("case", map(parameter, CASES))
 def test_script(
-    engine: Engine,
-    others: Others,
+    engines: Mapping[str, Engine],
     checkpoint: Path,
     case: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
@@ -197,9 +173,9 @@ def test_script(
     monkeypatch.setattr(secrets, "randbelow", lambda _: drawn_seed(case))
     if "error" in case:
         with pytest.raises(PromptEngineError):
-            run_case(engine, others, case, checkpoint)
+            run_case(engines, case, checkpoint)
         return
-    output = run_case(engine, others, case, checkpoint)
+    output = run_case(engines, case, checkpoint)
     latents = [image for result in output.results for image in result.latents]
     expected = expected_latents(case["id"])
     assert [tuple(x.shape) for x in latents] == [tuple(x.shape) for x in expected]
