@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +24,7 @@ from promptengine.scripts.xyz_values import (
 )
 from promptengine.xyz_plot.axes import AXIS_KINDS, Axis, AxisValue, request_at
 
-__all__ = ["NOTHING", "PLOT_AXES", "PlotAxis", "plot_axes"]
+__all__ = ["NOTHING", "PLOT_AXES", "PlotAxis", "model_name", "plot_axes"]
 
 Write = Callable[[GenerationRequest, PlotValue, Sequence[PlotValue]], GenerationRequest]
 """Writes a value into a request; is told all values of the axis."""
@@ -103,6 +104,7 @@ _READERS: Final[Mapping[type, Callable[[Sequence[str]], Sequence[PlotValue]]]] =
 }
 
 
+_HASH: Final = re.compile(r" \[[0-9a-f]{8,64}\]\Z")
 _NO_MODEL: Final[Mapping[str, tuple[str, ...]]] = {
     "checkpoint": (),
     "vae": ("None", "Automatic"),
@@ -128,10 +130,15 @@ def _check(
     AXIS_KINDS.builtins[kind].check(request, _axis(kind, values), registry)
 
 
+def model_name(value: PlotValue) -> str:
+    """Return the name of a model's file of what may be its title: WebUI's lists have the hash behind it."""
+    return _HASH.sub("", str(value))
+
+
 def _check_models(
     kind: str, _: GenerationRequest, values: Sequence[PlotValue], registry: Registry
 ) -> None:
-    for value in map(str, values):
+    for value in map(model_name, values):
         if value not in _NO_MODEL[kind] and registry.find(kind, value) is None:
             near = registry.near(kind, value)
             hint = f"; did you mean {near[0]!r}?" if near else ""

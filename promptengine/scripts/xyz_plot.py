@@ -27,7 +27,7 @@ from promptengine.scripts.script import (
     Tab,
     with_seeds,
 )
-from promptengine.scripts.xyz_axes import NOTHING, PLOT_AXES, PlotAxis, plot_axes
+from promptengine.scripts.xyz_axes import NOTHING, PLOT_AXES, PlotAxis, model_name, plot_axes
 from promptengine.scripts.xyz_values import PlotValue, separated, texts, written
 
 __all__ = ["MOST_IMAGES", "XYZ_PLOT"]
@@ -222,7 +222,7 @@ def _seed_offset(axes: Sequence[_GivenAxis], place: _Place) -> int:
 
 
 def _step(request: GenerationRequest, axes: Sequence[_GivenAxis], place: _Place) -> ScriptStep:
-    named = {one.axis.model: str(value) for one, value in _at(axes, place)}
+    named = {one.axis.model: model_name(value) for one, value in _at(axes, place)}
     return ScriptStep((request,), checkpoint=named.get("checkpoint", ""), vae=named.get("vae", ""))
 
 

@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
-from itertools import chain, permutations
+from itertools import chain, islice, permutations
 from typing import Final, TypeVar
 
 from promptengine.errors import RequestError
@@ -42,7 +42,7 @@ def separated(text: str) -> tuple[str, ...]:
     """
     try:
         rows = csv.reader(io.StringIO(text), skipinitialspace=True)
-        parts = tuple(part.strip() for part in chain.from_iterable(rows))
+        parts = tuple(map(str.strip, islice(chain.from_iterable(rows), MOST_VALUES + 1)))
     except csv.Error as error:
         message = f"values {text[:_SHOWN]!r} cannot be told apart: {error}"
         raise RequestError(message, field="script_args") from None

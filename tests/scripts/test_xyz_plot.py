@@ -299,6 +299,10 @@ def test_models_are_named_in_steps_and_must_be_there(tmp_path: Any) -> None:
         "sharp",
         "sharp",
     ]
+    titles = "one.safetensors [0123456789], two.safetensors"
+    assert [step.checkpoint for step in steps_of("Checkpoint name", titles)] == [
+        *("one.safetensors", "one.safetensors", "two.safetensors", "two.safetensors"),
+    ]
     with pytest.raises(RequestError, match=r"'twoo' is no checkpoint in .*; did you mean 'two'"):
         steps_of("Checkpoint name", "one, twoo")
     with pytest.raises(RequestError, match="'blurry' is no VAE"):

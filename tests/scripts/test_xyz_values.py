@@ -165,3 +165,5 @@ def test_too_many_texts_are_refused() -> None:
     assert len(texts(["x"] * MOST_VALUES)) == MOST_VALUES
     with pytest.raises(RequestError, match="values at most"):
         separated("x," * MOST_VALUES + "x")
+    with pytest.raises(RequestError, match="values at most"):
+        separated("x\n" * 1_000_000)
