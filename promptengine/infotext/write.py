@@ -20,6 +20,7 @@ from promptengine.version import __version__
 
 __all__ = [
     "InfotextContext",
+    "add_entries",
     "generation_entries",
     "hires_label",
     "skipped_items",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _ITEM_MARKS: Final = re.compile(r"[()\r\n]")
+_VERSION: Final = re.compile(r', Version: [^,"\n]*\Z')
 _ITEM_END: Final = re.compile(r"\)\s*,")
 """Where an item of a list of ``name (reason)`` ends: reasons hold commas, but no brackets."""
 
@@ -53,6 +55,21 @@ def write_infotext(prompt: str, negative_prompt: str, entries: Mapping[str, obje
 def write_entries(entries: Mapping[str, object]) -> str:
     """Write the last line alone; for ``entries`` see :func:`write_infotext`."""
     return ", ".join(_pair(key, value) for key, value in entries.items() if value is not None)
+
+
+def add_entries(infotext: str, entries: Mapping[str, object]) -> str:
+    """Add entries to an infotext, where WebUI has those of scripts: before the version, else at the end.
+
+    Args:
+        infotext: As :func:`write_infotext` writes it.
+        entries: As there.
+    """
+    added = write_entries(entries)
+    if not added:
+        return infotext
+    if version := _VERSION.search(infotext):
+        return f"{infotext[: version.start()]}, {added}{version[0]}"
+    return f"{infotext}, {added}"
 
 
 def _pair(key: str, value: object) -> str:

@@ -94,6 +94,7 @@ class HiresPass:
             flag=Flag("--hires-upscaler", "NAME"),
             api=ApiField({"hr_upscaler": None}),
             entry=Entry("Hires upscaler", str),
+            axis="hires-upscaler",
             usual="Latent",
             choices="upscalers",
         ),
@@ -106,6 +107,7 @@ class HiresPass:
             flag=Flag("--hires-steps", "N"),
             api=ApiField({"hr_second_pass_steps": 0}),
             entry=Entry("Hires steps", parse_int, unless(0)),
+            axis="hires-steps",
             usual="as many as in the first pass",
         ),
     )
@@ -117,6 +119,7 @@ class HiresPass:
             flag=Flag("--hires-sampler", "NAME"),
             api=ApiField({"hr_sampler_name": None}),
             entry=Entry("Hires sampler", str, also=("Hires schedule type",)),
+            axis="hires-sampler",
             usual="the same",
             choices="samplers",
         ),
@@ -165,6 +168,7 @@ class HiresPass:
             flag=Flag("--hires-denoising", "X"),
             api=ApiField({"denoising_strength": 0.75}),
             entry=Entry("Denoising strength", parse_float, lambda value, _: float(value)),
+            axis="denoising",
         ),
     )
 

@@ -334,6 +334,7 @@ class ImageStart:
             flag=Flag("--denoising", "X"),
             api=ApiField({"denoising_strength": 0.75}),
             entry=Entry("Denoising strength", parse_float, lambda value, _: float(value)),
+            axis="denoising",
         ),
     )
     resize_mode: ResizeMode = field(

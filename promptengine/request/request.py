@@ -194,6 +194,7 @@ class GenerationRequest:
             flag=Flag("--scheduler", "NAME"),
             api=ApiField({"scheduler": None}),
             entry=Entry("Schedule type", None),
+            axis="scheduler",
             choices="schedulers",
         ),
     )
@@ -269,6 +270,7 @@ class GenerationRequest:
             flag=Flag("--variation-seed", "N"),
             api=ApiField({"subseed": -1}),
             entry=Entry("Variation seed", parse_int),
+            axis="variation-seed",
             control="seed",
         ),
     )
@@ -280,6 +282,7 @@ class GenerationRequest:
             flag=Flag("--variation-strength", "X"),
             api=ApiField({"subseed_strength": 0.0}),
             entry=Entry("Variation seed strength", parse_float, _variation_strength),
+            axis="variation-strength",
         ),
     )
     seed_resize_from: tuple[Origin, Origin] | None = field(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -28,13 +27,11 @@ __all__ = [
     "unpainted",
     "with_entries",
     "with_grid",
-    "with_seeds",
 ]
 
 _LARGEST_SIDE: Final = 16384
 _MOST_TILES: Final = 10_000
 _MOST_GRID_PIXELS: Final = 1 << 28
-_DRAWN_SEEDS: Final = 2**32 - 1
 
 
 def one_start(request: GenerationRequest, script: str) -> tuple[ImageStart, Image]:
@@ -49,15 +46,6 @@ def one_start(request: GenerationRequest, script: str) -> tuple[ImageStart, Imag
         message = f"{script} starts from one image (got {count}); send one"
         raise RequestError(message, field="start.images")
     return start, start.images[0]
-
-
-def with_seeds(request: GenerationRequest) -> GenerationRequest:
-    """Return a request with seeds drawn where it leaves them open."""
-    seed, variation = (
-        one if one >= 0 else secrets.randbelow(_DRAWN_SEEDS)
-        for one in (request.seed, request.variation_seed)
-    )
-    return replace(request, seed=seed, variation_seed=variation)
 
 
 def check_last_seed(request: GenerationRequest, further: int) -> None:

@@ -18,7 +18,6 @@ from promptengine.scripts.image_input import (
     one_start,
     with_entries,
     with_grid,
-    with_seeds,
 )
 from promptengine.scripts.script import (
     IMG2IMG,
@@ -28,6 +27,7 @@ from promptengine.scripts.script import (
     ScriptContext,
     ScriptRun,
     ScriptStep,
+    with_seeds,
 )
 
 __all__ = ["LOOPBACK", "loop_strength"]

@@ -22,7 +22,6 @@ from promptengine.scripts.image_input import (
     tile_size,
     unpainted,
     with_grid,
-    with_seeds,
 )
 from promptengine.scripts.outpainting import (
     DIRECTION_ARGUMENT,
@@ -40,6 +39,7 @@ from promptengine.scripts.script import (
     ScriptContext,
     ScriptRun,
     ScriptStep,
+    with_seeds,
 )
 
 __all__ = ["OUTPAINTING_MK2"]

@@ -19,7 +19,6 @@ from promptengine.scripts.image_input import (
     one_start,
     tile_size,
     unpainted,
-    with_seeds,
 )
 from promptengine.scripts.outpainting import (
     DIRECTION_ARGUMENT,
@@ -38,6 +37,7 @@ from promptengine.scripts.script import (
     ScriptOutput,
     ScriptRun,
     ScriptStep,
+    with_seeds,
 )
 from promptengine.super_resolution.tile_grid import TileGrid
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+import secrets
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from PIL.Image import Image
@@ -24,6 +25,7 @@ __all__ = [
     "ScriptRun",
     "ScriptStep",
     "Tab",
+    "with_seeds",
 ]
 
 Tab = Literal["txt2img", "img2img"]
@@ -112,11 +114,13 @@ class ScriptOutput:
         images: In WebUI's order: grids first, then as the script returns them.
         results: Everything that was generated on the way, in the order made.
         notes: What to say beside the diagnostics of the results, a sentence each.
+        requests: What each of the results was made by; whoever drives the run puts it in.
     """
 
     images: tuple[ScriptImage, ...]
     results: tuple[GenerationResult, ...]
     notes: tuple[str, ...] = ()
+    requests: tuple[GenerationRequest, ...] = ()
 
 
 ScriptRun = Generator[ScriptStep, tuple[GenerationResult, ...], ScriptOutput]
@@ -134,13 +138,30 @@ class Script:
         tabs: Where it can be used.
         run: Begins a run for a request with all arguments. Raises RequestError before the first step where
             a value cannot be used.
+        steps: Yields what a run will ask for, one step after another and without making any, so that
+            whoever has limits can stop early; raises RequestError as a run does. None for a script whose
+            steps depend on the images that it gets.
     """
 
     name: str
     arguments: tuple[Argument, ...]
     tabs: frozenset[Tab]
     run: Callable[[GenerationRequest, Arguments, ScriptContext], ScriptRun]
+    steps: Callable[[GenerationRequest, Arguments, ScriptContext], Iterator[ScriptStep]] | None = (
+        None
+    )
 
 
 BOTH_TABS: Final[frozenset[Tab]] = frozenset({"txt2img", "img2img"})
 IMG2IMG: Final[frozenset[Tab]] = frozenset({"img2img"})
+
+_SEEDS: Final = 2**32 - 2
+
+
+def with_seeds(request: GenerationRequest) -> GenerationRequest:
+    """Return a request whose seeds are drawn where they are -1."""
+    seed, variation = (
+        secrets.randbelow(_SEEDS) if one < 0 else one
+        for one in (request.seed, request.variation_seed)
+    )
+    return replace(request, seed=seed, variation_seed=variation)

@@ -16,7 +16,6 @@ from promptengine.scripts.image_input import (
     one_start,
     tile_size,
     with_entries,
-    with_seeds,
 )
 from promptengine.scripts.script import (
     IMG2IMG,
@@ -28,6 +27,7 @@ from promptengine.scripts.script import (
     ScriptOutput,
     ScriptRun,
     ScriptStep,
+    with_seeds,
 )
 from promptengine.super_resolution.tile_grid import TileGrid
 

@@ -11,8 +11,11 @@ from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
 from promptengine.scripts.loopback import LOOPBACK
 from promptengine.scripts.outpainting_mk2 import OUTPAINTING_MK2
 from promptengine.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
+from promptengine.scripts.prompt_matrix import PROMPT_MATRIX
+from promptengine.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from promptengine.scripts.script import Argument, Arguments, Script
 from promptengine.scripts.sd_upscale import SD_UPSCALE
+from promptengine.scripts.xyz_plot import XYZ_PLOT
 
 __all__ = ["SCRIPTS", "find_script", "named_arguments", "placed_arguments", "register_script"]
 
@@ -20,7 +23,15 @@ SCRIPTS: Final[ObjectRegistry[Script]] = ObjectRegistry(
     "promptengine.scripts",
     "script",
     Script,
-    (LOOPBACK, OUTPAINTING_MK2, POOR_MANS_OUTPAINTING, SD_UPSCALE),
+    (
+        LOOPBACK,
+        OUTPAINTING_MK2,
+        POOR_MANS_OUTPAINTING,
+        SD_UPSCALE,
+        PROMPT_MATRIX,
+        PROMPTS_FROM_FILE,
+        XYZ_PLOT,
+    ),
     spellings=lambda script: (script.name, script.name.lower()),
 )
 """Every script by its name, in WebUI's order."""

@@ -12,13 +12,17 @@ from functools import partial
 from typing import Final, cast
 
 from promptengine.errors import RequestError
+from promptengine.images.upscalers import find_upscaler, is_known_upscaler
 from promptengine.kinds import HYPERNETWORK
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
 from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
-from promptengine.request.edit import append_hypernetwork
-from promptengine.request.fields import fields_of
+from promptengine.request.edit import append_hypernetwork, apply_settings
+from promptengine.request.fields import fields_of, groups_of
+from promptengine.request.options import SETTINGS, Options
 from promptengine.request.request import GenerationRequest
+from promptengine.request.samplers import find_sampler
+from promptengine.request.values import parse_size
 from promptengine.validation import check_fields
 
 __all__ = [
@@ -287,22 +291,115 @@ def _tag_with(tag: Tag, multiplier: float) -> str:
 
 
 def _field_kinds() -> Iterator[AxisKind]:
-    """Yield the kinds that set a field of the request, as its declaration names them."""
-    for own in fields_of(GenerationRequest):
-        if own.spec.axis is not None:
-            yield AxisKind(own.spec.axis, own.type, partial(_set, own.name), _check_field)
+    """Yield the kinds that set a field of the request or of its parts, as its declaration names them."""
+    groups = {name: owner for name, (_, owner) in groups_of(GenerationRequest).items()}
+    places: dict[str, list[tuple[str, str]]] = {}
+    types: dict[str, type] = {}
+    for group, owner in {"": GenerationRequest, **groups}.items():
+        for own in fields_of(owner):
+            if own.spec.axis is not None:
+                places.setdefault(own.spec.axis, []).append((group, own.name))
+                types[own.spec.axis] = own.type
+    for name, found in places.items():
+        check = _check_upscalers if name == _UPSCALER else _check_field
+        yield AxisKind(name, types[name], partial(_set, tuple(found)), check)
 
 
 def _set(
+    places: tuple[tuple[str, str], ...],
+    request: GenerationRequest,
+    axis: Axis,
+    value: AxisValue,
+    _: Sequence[Axis],
+) -> GenerationRequest:
+    """Set a field at the first of its places that the request has: a group, or none, and a name."""
+    for group, name in places:
+        if not group:
+            return replace(request, **{name: value})
+        part = getattr(request, group)
+        if part is not None:
+            return replace(request, **{group: replace(part, **{name: value})})
+    labels = groups_of(GenerationRequest)
+    words = " or ".join(labels[group][0].label for group, _ in places)
+    message = f"axis {axis.kind} varies what belongs to {words}, which is off; switch it on"
+    raise RequestError(message, field=axis.kind)
+
+
+_SETTING_AXES: Final = (
+    *("unguided_below", "churn", "churn_from", "churn_to", "noise_scale"),
+    *("sigma_min", "sigma_max", "rho", "beta_alpha", "beta_beta"),
+    *("initial_noise_multiplier", "extra_noise", "mask_strength", "unipc_order"),
+    *("token_merging_hires", "discard_penultimate", "sgm_noise", "noise_source"),
+)
+"""The settings that a grid can vary: those that WebUI's can."""
+
+
+def _setting_kinds() -> Iterator[AxisKind]:
+    """Yield the kinds that change one setting, named as :class:`Options` names it."""
+    for own in _SETTING_AXES:
+        name = Options.webui_name(own)
+        kind = SETTINGS[name].kind
+        values = str if kind is bool else kind
+        yield AxisKind(own.replace("_", "-"), values, partial(_change, name), _check_field)
+
+
+def _change(
     name: str, request: GenerationRequest, _: Axis, value: AxisValue, __: Sequence[Axis]
 ) -> GenerationRequest:
-    return replace(request, **{name: value})
+    read = SETTINGS[name].read(value) if isinstance(value, str) else value
+    return apply_settings(request, {name: read})
+
+
+def _merge_tokens(
+    request: GenerationRequest, _: Axis, value: AxisValue, __: Sequence[Axis]
+) -> GenerationRequest:
+    """Set the ratio of the first pass, where there is an image to start from as well."""
+    ratios: dict[str, object] = {"token_merging": value}
+    # 0 says nothing there, so that another setting would count.
+    if value or not request.options.token_merging:
+        ratios["token_merging_img2img"] = value
+    named = {Options.webui_name(own): ratio for own, ratio in ratios.items()}
+    return apply_settings(request, named)
+
+
+def _set_eta(
+    request: GenerationRequest, axis: Axis, value: AxisValue, _: Sequence[Axis]
+) -> GenerationRequest:
+    """Set the share of fresh noise that the request's sampler takes."""
+    own = find_sampler(request.sampler, request.scheduler).settings.get("eta")
+    if own is None:
+        message = (
+            f"axis {axis.kind}: {request.sampler} takes none; it is for samplers that add noise"
+        )
+        raise RequestError(message, field=axis.kind)
+    return apply_settings(request, {Options.webui_name(own): value})
+
+
+def _resize(
+    request: GenerationRequest, axis: Axis, value: AxisValue, _: Sequence[Axis]
+) -> GenerationRequest:
+    try:
+        width, height = parse_size(str(value))
+    except ValueError:
+        message = f"axis {axis.kind}: {str(value)[:_SHOWN]!r} is no size such as 512x768"
+        raise RequestError(message, field=axis.kind) from None
+    return replace(request, width=width, height=height)
 
 
 def _check_field(request: GenerationRequest, axis: Axis, _: Registry) -> None:
     # The request refuses what it cannot be.
     for value in axis.values:
         AXIS_KINDS[axis.kind].apply(request, axis, value, ())
+
+
+_UPSCALER: Final = "hires-upscaler"
+
+
+def _check_upscalers(request: GenerationRequest, axis: Axis, registry: Registry) -> None:
+    _check_field(request, axis, registry)
+    for name in map(str, axis.values):
+        if not is_known_upscaler(name, registry):
+            find_upscaler(name, field=axis.kind)
 
 
 def _check_kind(kind: AxisKind) -> None:
@@ -328,12 +425,16 @@ AXIS_KINDS: Final[ObjectRegistry[AxisKind]] = ObjectRegistry(
         ),
         AxisKind("multiplier", float, _multiply),
         *_field_kinds(),
+        *_setting_kinds(),
+        AxisKind("token-merging", float, _merge_tokens, _check_field),
+        AxisKind("eta", float, _set_eta),
+        AxisKind("size", str, _resize, _check_field),
     ),
     spellings=lambda kind: (kind.name,),
     check=_check_kind,
 )
 """What can vary, in the order in which it is written into a request: a multiplier is set after the
-prompt holds the tags that it is for."""
+prompt holds the tags that it is for, and eta after the sampler that takes it."""
 
 
 def register_grid_axis(kind: AxisKind, *, origin: str = SCRIPT) -> None:
