@@ -23,7 +23,11 @@ def test_a_run_tells_of_its_images_and_steps_as_they_come(tiny_engine: Engine) -
     told: list[Progress] = []
     made: list[GenerationResult] = []
     output = run_script(
-        tiny_engine, "PROMPT MATRIX", SMALL, on_progress=told.append, on_image=made.append
+        tiny_engine,
+        "PROMPT MATRIX",
+        SMALL,
+        on_progress=told.append,
+        on_image=lambda _, result: made.append(result),
     )
     assert [(one.batch, one.batches, one.step) for one in told] == [
         (batch, 4, step) for batch in range(4) for step in (1, 2)
