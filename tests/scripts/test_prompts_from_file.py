@@ -22,7 +22,8 @@ CONTEXT = ScriptContext(Registry({}), 64)
 
 def steps(text: str, context: ScriptContext = CONTEXT, **fields: Any) -> list[ScriptStep]:
     own = {name: fields.pop(name) for name in ("iterate_seed", "same_seed") if name in fields}
-    request = GenerationRequest(**{"prompt": "", "seed": 7, "width": 64, "height": 64, **fields})
+    given: dict[str, Any] = {"prompt": "", "seed": 7, "width": 64, "height": 64, **fields}
+    request = GenerationRequest(**given)
     arguments = named_arguments(PROMPTS_FROM_FILE, {"text": text, **own})
     assert PROMPTS_FROM_FILE.steps is not None
     return list(PROMPTS_FROM_FILE.steps(request, arguments, context))

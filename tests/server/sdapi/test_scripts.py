@@ -32,7 +32,10 @@ from tests.server.conftest import Live
 from tests.server.live import SMALL, until
 from tests.server.sdapi.test_rules import ask, in_base64, info_of
 
-MATRIX = {"script_name": "prompt matrix", "script_args": [False, False, "positive", "comma", 2]}
+MATRIX: dict[str, Any] = {
+    "script_name": "prompt matrix",
+    "script_args": [False, False, "positive", "comma", 2],
+}
 FILE = "Prompts from file or textbox"
 IMG2IMG_PATH = "/sdapi/v1/img2img"
 
@@ -193,5 +196,9 @@ def test_scripts_are_listed_with_their_arguments(live: Live) -> None:
     )
     assert matrix["args"][2]["choices"] == ["positive", "negative"]
     defaults = [one["value"] for one in matrix["args"]]
-    fields = {"script_name": matrix["name"], "script_args": defaults, "prompt": "a|b"}
+    fields: dict[str, Any] = {
+        "script_name": matrix["name"],
+        "script_args": defaults,
+        "prompt": "a|b",
+    }
     assert len(json.loads(ask(live, **fields).json()["info"])["all_seeds"]) == 2
