@@ -117,7 +117,7 @@ class CFGDenoiser:
                     timestep.expand(len(images)),
                     call.context,
                     mask=call.mask,
-                    added=self.extras.added(call.pooled),
+                    added=self.extras.added(call.pooled, call.scores),
                 )
             )
         return torch.cat(answers) if len(answers) > 1 else answers[0]

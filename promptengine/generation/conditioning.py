@@ -12,7 +12,7 @@ import torch
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.files.lru import SizedLRU
 from promptengine.generation.cond_batch import PromptCond
-from promptengine.generation.model_inputs import negative_conditioning
+from promptengine.generation.model_inputs import negative_conditioning, scored
 from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
@@ -195,9 +195,14 @@ def _encode(
 
     nothing = parse("", negative=True).parts[0]
     texts = [one.text for one in plan.negative.segments]
+    checkpoint = parts.checkpoint
+    negative = negative_conditioning(checkpoint, encode(plan.negative), texts)
     return PromptCond(
-        positive=[(encode(part.schedule), part.weight) for part in plan.positive],
-        negative=negative_conditioning(parts.checkpoint, encode(plan.negative), texts),
+        positive=[
+            (scored(checkpoint, encode(part.schedule), options), part.weight)
+            for part in plan.positive
+        ],
+        negative=scored(checkpoint, negative, options, negative=True),
         scale=request.cfg_scale,
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
         networks=stack.at,

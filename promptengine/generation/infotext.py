@@ -9,6 +9,7 @@ from promptengine.generation.infotext_entries import (
     hires_schedule_told,
     noise_level_entries,
     pass_entries,
+    score_entries,
     writes_ensd,
 )
 from promptengine.generation.prepare import PreparedRequest
@@ -98,6 +99,7 @@ def _sampling_entries(job: PreparedRequest) -> dict[str, object]:
         late = one.walk is not None
         told = pass_entries(one.sampler, one.guidance, job.table, options, starts_late=late)
         entries |= {key: value for key, value in told.items() if value is not None}
+        entries |= score_entries(one.guidance, options)
     return entries
 
 

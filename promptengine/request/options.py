@@ -201,6 +201,8 @@ class Options:
         noise_schedule: ``default``, or ``zero_terminal_snr`` to let levels end in pure noise.
         emphasis: What becomes of weights in prompts.
         comma_backtrack: How many tokens back a full chunk may break at a comma.
+        aesthetic_score: How good an image shall be, 0 to 10, as the SDXL refiner is told with the prompt.
+        negative_aesthetic_score: Likewise with the negative prompt.
         comments: Leave out what stands behind a ``#`` in prompts, to the end of its line.
         old_emphasis: Weights as the first versions of WebUI applied them.
         old_timelines: ``[a:b:when]`` as old versions counted: below 1 is a fraction.
@@ -220,6 +222,7 @@ class Options:
         overlay_original: After inpainting, put the untouched part of the original on top. Soft inpainting
             always does.
         color_correction: Give what img2img makes the colors of the image it started from.
+        return_grid: Return what a script makes several images of as one image too, before these.
         return_mask: Return of each inpainted image the mask, white where it shows.
         return_mask_composite: Return of each inpainted image what was painted, without the original.
         mask_strength: How much of what is repainted inpainting models do not see, 0 to 1.
@@ -323,6 +326,13 @@ class Options:
         default="Original", metadata=_choice("emphasis", _EMPHASES, "Emphasis")
     )
     comma_backtrack: int = field(default=20, metadata=_whole("comma_padding_backtrack", 0, 75))
+    aesthetic_score: float = field(
+        default=6.0, metadata=_number("sdxl_refiner_high_aesthetic_score", 0, 10, "Aesthetic score")
+    )
+    negative_aesthetic_score: float = field(
+        default=2.5,
+        metadata=_number("sdxl_refiner_low_aesthetic_score", 0, 10, "Negative aesthetic score"),
+    )
     comments: bool = field(
         default=True, metadata=_flag("enable_prompt_comments", "Prompt comments")
     )
@@ -356,6 +366,7 @@ class Options:
     img2img_exact_steps: bool = field(default=False, metadata=_flag("img2img_fix_steps"))
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
     color_correction: bool = field(default=False, metadata=_flag("img2img_color_correction"))
+    return_grid: bool = field(default=True, metadata=_flag("return_grid"))
     return_mask: bool = field(default=False, metadata=_flag("return_mask"))
     return_mask_composite: bool = field(default=False, metadata=_flag("return_mask_composite"))
     mask_strength: float = field(

@@ -119,6 +119,7 @@ class GenerationRequest:
             may add others.
         networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
             behind those of the tags, in both passes, as they are when the generation begins.
+        script_entries: What infotexts tell of the script that asks for the image: keys and values.
 
     Raises:
         RequestError: On creation, if a value has another type or is out of its range; names the field and
@@ -344,6 +345,9 @@ class GenerationRequest:
         default=(),
         repr=False,
         metadata=left_out("objects in memory cannot travel"),
+    )
+    script_entries: tuple[tuple[str, str], ...] = field(
+        default=(), metadata=left_out("written by scripts alone")
     )
 
     def __post_init__(self) -> None:

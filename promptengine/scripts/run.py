@@ -90,7 +90,7 @@ def run_script(
     found = find_script(script) if isinstance(script, str) else script
     check_tab(found, request)
     given = named_arguments(found, arguments or {})
-    context = ScriptContext(engine.registry, engine.checkpoint.native_size)
+    context = ScriptContext(engine.registry, engine.checkpoint.native_size, str(engine.device))
     request, wish = with_seeds(request), interrupt or Interrupt()
     batches = step_count(found, request, given, context)
     with opened_engines(engine, config) as engine_of:

@@ -48,6 +48,7 @@ class Argument:
         low: The smallest value of a number; None for one without limits, and for what is no number.
         high: The largest, likewise.
         choices: What a text, or each of a list of texts, may be; empty where it may be anything.
+        numbered: Whether a choice may be given by its number too, from 0, as WebUI's page sends it.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Argument:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    numbered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +80,12 @@ class ScriptContext:
     Attributes:
         registry: Where names are looked up.
         native_size: Pixels of a side that a request leaves open.
+        device: Where networks that enlarge images run.
     """
 
     registry: Registry
     native_size: int
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,13 @@ from typing import Final, cast
 
 from promptengine.errors import RequestError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
+from promptengine.scripts.loopback import LOOPBACK
+from promptengine.scripts.outpainting_mk2 import OUTPAINTING_MK2
+from promptengine.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
 from promptengine.scripts.prompt_matrix import PROMPT_MATRIX
 from promptengine.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from promptengine.scripts.script import Argument, Arguments, Script
+from promptengine.scripts.sd_upscale import SD_UPSCALE
 
 __all__ = ["SCRIPTS", "find_script", "named_arguments", "placed_arguments", "register_script"]
 
@@ -19,6 +23,10 @@ SCRIPTS: Final[ObjectRegistry[Script]] = ObjectRegistry(
     "script",
     Script,
     (
+        LOOPBACK,
+        OUTPAINTING_MK2,
+        POOR_MANS_OUTPAINTING,
+        SD_UPSCALE,
         PROMPT_MATRIX,
         PROMPTS_FROM_FILE,
     ),
@@ -116,6 +124,10 @@ def _checked(script: Script, argument: Argument, value: object) -> object:
             raise refused("true or false")
         return bool(value)
     if isinstance(default, str):
+        if argument.numbered and isinstance(value, int) and not isinstance(value, bool):
+            if not 0 <= value < len(argument.choices):
+                raise refused(f"one of {', '.join(argument.choices)}, or its number from 0")
+            return argument.choices[value]
         if not isinstance(value, str):
             raise refused("a text")
         if argument.choices and value not in argument.choices:

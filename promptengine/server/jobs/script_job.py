@@ -43,7 +43,7 @@ def run_script_job(device: Device, work: Work, model: Model, control: Control) -
     with device.reserved() as engine_with:
         engine = engine_with(model)
         registry = engine.registry
-        context = ScriptContext(registry, engine.checkpoint.native_size)
+        context = ScriptContext(registry, engine.checkpoint.native_size, str(engine.device))
         batches = step_count(script, request, call.arguments, context)
         made = 0
 
