@@ -137,6 +137,17 @@ from .request.schedulers import Scheduler as Scheduler
 from .request.schedulers import Spacing as Spacing
 from .request.schedulers import register_scheduler as register_scheduler
 from .sampling.sigmas import DiscreteSchedule as DiscreteSchedule
+from .scripts.run import run_script as run_script
+from .scripts.script import Argument as Argument
+from .scripts.script import Arguments as Arguments
+from .scripts.script import Script as Script
+from .scripts.script import ScriptContext as ScriptContext
+from .scripts.script import ScriptImage as ScriptImage
+from .scripts.script import ScriptOutput as ScriptOutput
+from .scripts.script import ScriptRun as ScriptRun
+from .scripts.script import ScriptStep as ScriptStep
+from .scripts.script import Tab as Tab
+from .scripts.table import register_script as register_script
 from .text.count import TokenCount as TokenCount
 from .text.count import count_tokens as count_tokens
 from .text.encoder import TextModel as TextModel

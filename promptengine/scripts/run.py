@@ -54,7 +54,7 @@ def run_script(
     *,
     config: str | Path | None = None,
     on_progress: OnProgress | None = None,
-    on_image: Callable[[GenerationResult], None] | None = None,
+    on_image: Callable[[GenerationRequest, GenerationResult], None] | None = None,
     cancel: threading.Event | None = None,
     interrupt: Interrupt | None = None,
 ) -> ScriptOutput:
@@ -69,7 +69,7 @@ def run_script(
         config: As for :meth:`promptengine.Engine.open`, for checkpoints that the script asks for.
         on_progress: Called after every step; its batches are those of the whole script, as far as they
             are known beforehand.
-        on_image: Called with the result of every request once it is made, before the script puts images
+        on_image: Called with every request and its result once it is made, before the script puts images
             together.
         cancel: Set it from anywhere to stop between two steps and let go of everything.
         interrupt: Stops between two steps as well, but keeps what is made; there is then no grid.
@@ -90,7 +90,7 @@ def run_script(
     found = find_script(script) if isinstance(script, str) else script
     check_tab(found, request)
     given = named_arguments(found, arguments or {})
-    context = ScriptContext(engine.registry, engine.checkpoint.native_size)
+    context = ScriptContext(engine.registry, engine.checkpoint.native_size, str(engine.device))
     request, wish = with_seeds(request), interrupt or Interrupt()
     batches = step_count(found, request, given, context)
     with opened_engines(engine, config) as engine_of:
@@ -99,8 +99,8 @@ def run_script(
         def make_and_tell(step: ScriptStep) -> Sequence[GenerationResult]:
             results = make(step)
             if on_image is not None:
-                for result in results:
-                    on_image(result)
+                for one, result in zip(step.requests, results, strict=True):
+                    on_image(one, result)
             return results
 
         return drive_script(found.run(request, given, context), make_and_tell, wish)

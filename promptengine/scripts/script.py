@@ -19,6 +19,7 @@ __all__ = [
     "Argument",
     "Arguments",
     "Script",
+    "ScriptCall",
     "ScriptContext",
     "ScriptImage",
     "ScriptOutput",
@@ -57,6 +58,19 @@ class Argument:
     high: float | None = None
     choices: tuple[str, ...] = ()
     numbered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCall:
+    """Which script is to run, and how: what other processes are told of it.
+
+    Attributes:
+        name: As in the table of scripts.
+        arguments: All of them, checked.
+    """
+
+    name: str
+    arguments: Arguments
 
 
 @dataclass(frozen=True, slots=True)

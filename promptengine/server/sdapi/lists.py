@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
@@ -15,6 +15,8 @@ from promptengine.request.fields import fields_of
 from promptengine.request.image_start import Inpainting
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.request.schedulers import SCHEDULERS
+from promptengine.scripts.script import Argument, Tab
+from promptengine.scripts.table import SCRIPTS
 from promptengine.server.sdapi.options import title_of
 from promptengine.server.sdapi.styles import read_styles
 from promptengine.server.sdapi.to_request import SOFT_FIELDS, SOFT_INPAINTING
@@ -42,6 +44,7 @@ __all__ = [
     "memory",
     "samplers",
     "schedulers",
+    "script_names",
     "scripts",
     "styles",
     "upscalers",
@@ -63,10 +66,10 @@ class Checkpoint(BaseModel):
 
 
 class ScriptArgument(BaseModel):
-    """An argument of a script; numbers have a range."""
+    """An argument of a script; numbers have a range, and some texts are one of several."""
 
     label: str
-    value: bool | float
+    value: bool | int | float | str | list[str]
     minimum: float | None = None
     maximum: float | None = None
     step: float | None = None
@@ -83,7 +86,40 @@ class Script(BaseModel):
 
 
 def scripts() -> list[Script]:
-    """All scripts."""
+    """All scripts, once for each tab, by their names in lower case as WebUI has them."""
+    chosen = [
+        Script(
+            name=script.name.lower(),
+            is_alwayson=False,
+            is_img2img=tab == "img2img",
+            args=[_script_argument(argument) for argument in script.arguments],
+        )
+        for tab in get_args(Tab)
+        for script in SCRIPTS.values()
+        if tab in script.tabs
+    ]
+    return [_soft_inpainting(), *chosen]
+
+
+def _script_argument(argument: Argument) -> ScriptArgument:
+    default = argument.default
+    whole = isinstance(default, int) and not isinstance(default, bool)
+    return ScriptArgument(
+        label=argument.label,
+        value=list(default) if isinstance(default, tuple) else default,
+        minimum=argument.low,
+        maximum=argument.high,
+        step=1 if whole and argument.low is not None else None,
+        choices=list(argument.choices) or None,
+    )
+
+
+def script_names(tab: Tab) -> list[str]:
+    """Names of the scripts of a tab, in lower case, those that are always on first."""
+    return [one.name for one in scripts() if one.is_img2img == (tab == "img2img")]
+
+
+def _soft_inpainting() -> Script:
     told = [own for own in fields_of(Inpainting) if own.name in SOFT_FIELDS]
     arguments: list[ScriptArgument] = []
     for own in told:
@@ -92,7 +128,7 @@ def scripts() -> list[Script]:
             if isinstance(rule, Between):
                 argument.minimum, argument.maximum = rule.low, rule.high
         arguments.append(argument)
-    return [Script(name=SOFT_INPAINTING, is_alwayson=True, is_img2img=True, args=arguments)]
+    return Script(name=SOFT_INPAINTING, is_alwayson=True, is_img2img=True, args=arguments)
 
 
 class Sampler(BaseModel):

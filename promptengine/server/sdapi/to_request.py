@@ -36,6 +36,7 @@ from promptengine.server.limits import check_bounds
 from promptengine.server.sdapi.fields import api_values, read_fields
 from promptengine.server.sdapi.options import ServerSettings, known_settings
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
+from promptengine.server.sdapi.scripts import script_call
 from promptengine.server.sdapi.styles import Style, with_styles
 
 __all__ = [
@@ -126,8 +127,10 @@ def parse_webui_request(
     if isinstance(fields, Image2Image):
         request = replace(request, start=_start(fields, limits))
     requests = _one_for_each_prompt(request, fields, chosen)
+    script = script_call(fields, requests, registry, limits)
+    work = Work(requests, model, batch_key(requests) if script is None else None, script)
     return ParsedRequest(
-        work=Work(requests, model, batch_key(requests)),
+        work=work,
         settings=values,
         fields=fields,
         styles=tuple(style.name for style in chosen),
@@ -156,13 +159,11 @@ def _of_batch(tag: Tag) -> tuple[str, ...]:
 
 
 def _idle_scripts(fields: GenerationFields) -> list[str]:
-    """Return what to say of scripts that would do nothing, being switched off.
+    """Return what to say of scripts beside the request's own that would do nothing, being switched off.
 
     Raises:
-        Refusal: 422, for a script that would do something, since there is none here.
+        Refusal: 422, for one that would do something, since there is none here.
     """
-    if fields.script_name is not None:
-        raise HTTPRefusal(f"Script {fields.script_name[:100]!r} not found", status=422)
     given = {
         name[:100]: content
         for name, content in fields.alwayson_scripts.items()
