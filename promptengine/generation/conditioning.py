@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -102,6 +102,7 @@ def prepare_prompts(
     clock: StageTimer,
     *,
     calls: tuple[int, int | None],
+    under: LoadedNetworks | None = None,
 ) -> PreparedPrompts:
     """Parse, plan, load and encode the prompts of a request.
 
@@ -110,6 +111,7 @@ def prepare_prompts(
         request: Prompts, CFG scale, clip skip, options and policy count.
         clock: Takes the time of the stages.
         calls: What prompt schedules count, in the first and the second pass.
+        under: The networks that texts are read under, where these are not those of the prompt.
 
     Raises:
         PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` says of prompts.
@@ -136,14 +138,15 @@ def prepare_prompts(
             end=len(request.prompt),
         )
         widths = text_widths(*parts.checkpoint.text_encoders)
-        words = with_bundled(parts.embeddings.words(widths), stack.words, widths)
-    with clock.measuring("encode"), stack.merged(parts.checkpoint.journal):
-        guidance = _encode(parts, plan, request, words.table, stack)
+        reading = stack if under is None else under
+        words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
+    with clock.measuring("encode"), reading.merged(parts.checkpoint.journal):
+        guidance = _encode(parts, plan, request, words.table, reading)
     return PreparedPrompts(
         prompts=prompts,
         plan=plan,
         stack=stack,
-        guidance=guidance,
+        guidance=replace(guidance, networks=stack.at),
         diagnostics=(
             *plan.diagnostics,
             *stack.diagnostics,
@@ -200,5 +203,4 @@ def _encode(
         negative=negative_conditioning(parts.checkpoint, encode(plan.negative), texts),
         scale=request.cfg_scale,
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
-        networks=stack.at,
     )

@@ -87,6 +87,8 @@ class InfotextContext:
         levels: What was done to the model's noise levels.
         sampling: Entries of prompts and sampling that stand behind those of networks.
         plugins: Who added what it was made with, where that is not this package's own.
+        refiner: Title of the refiner, where it took over.
+        hires_checkpoint: Title of the second pass's checkpoint, where one was named.
     """
 
     sampler: str
@@ -106,6 +108,8 @@ class InfotextContext:
     levels: Mapping[str, object] = field(default_factory=dict[str, object])
     sampling: Mapping[str, object] = field(default_factory=dict[str, object])
     plugins: Sequence[Plugin] = ()
+    refiner: str | None = None
+    hires_checkpoint: str | None = None
 
 
 def generation_entries(
@@ -142,7 +146,8 @@ def generation_entries(
         "ENSD": making.seed_delta,
         **_merging_entries(request),
         "RNG": _SOURCES[options.noise_source],
-        **_taken(said, "Tiling", "Hires sampler", "Hires prompt", "Hires negative prompt"),
+        **_taken(said, "Tiling", "Hires checkpoint", "Hires sampler"),
+        **_taken(said, "Hires prompt", "Hires negative prompt"),
         **_taken(said, "Hires schedule type"),
         **_taken(said, "Hires upscale", "Hires resize", "Hires steps", "Hires upscaler"),
         **_taken(said, *(label for label in said if label.startswith("Soft inpainting "))),
@@ -152,6 +157,8 @@ def generation_entries(
         **_network_entries(making.networks, making.hires_networks, making.embedding_hashes),
         **(_hires_network_entries(making.hires_networks) if _other_prompt(request) else {}),
         **making.sampling,
+        **_refiner_entries(request, making),
+        **_taken(said, "Refiner", "Refiner switch at"),
         # What WebUI has no place for.
         **said,
         "Plugins": ", ".join(map(str, making.plugins)) or None,
@@ -166,7 +173,7 @@ def _field_entries(
     width, height = making.size
     used = {
         **{"seed": seed, "variation_seed": variation_seed, "width": width, "height": height},
-        **{"sampler": making.sampler, "scheduler": making.scheduler},
+        **{"sampler": making.sampler, "scheduler": making.scheduler, "refiner": making.refiner},
     }
     values = _values(request) | used
     found = entries_of(GenerationRequest, values, values)
@@ -178,8 +185,26 @@ def _field_entries(
     if hires is not None:
         other = None if making.hires_sampler == making.sampler else making.hires_sampler
         used = {"sampler": other, "scheduler": making.hires_scheduler}
+        used["checkpoint"] = making.hires_checkpoint
         found |= entries_of(HiresPass, _values(hires) | used, values)
     return found
+
+
+def _refiner_entries(request: GenerationRequest, making: InfotextContext) -> dict[str, object]:
+    """Return the settings of both passes' models; WebUI does not tell of the first pass's networks."""
+    options, hires = request.options, request.hires
+    told = {
+        "refiner_by_steps": options.refiner_by_steps or None,
+        "refiner_pass": options.refiner_pass if making.refiner and hires else None,
+        "hires_first_networks": (options.hires_first_networks and hires is not None) or None,
+    }
+    usual = Options()
+    settings = {own: SETTINGS[Options.webui_name(own)] for own in told}
+    return {
+        settings[own].label: settings[own].theirs(value)
+        for own, value in told.items()
+        if value is not None and value != getattr(usual, own)
+    }
 
 
 def _merging_entries(request: GenerationRequest) -> dict[str, float | None]:

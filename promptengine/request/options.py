@@ -23,6 +23,7 @@ __all__ = [
     "Emphasis",
     "NoiseSource",
     "Options",
+    "RefinedPasses",
     "Setting",
     "read_settings",
 ]
@@ -36,6 +37,9 @@ Emphasis = Literal["Original", "No norm", "Ignore", "None"]
 ``Original`` multiplies and restores the mean, ``No norm`` only multiplies, ``Ignore`` reads brackets
 and ``BREAK`` but drops the weights, ``None`` reads the text as it stands.
 """
+
+RefinedPasses = Literal["second", "first", "both"]
+"""Which of two passes a refiner takes part in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +140,7 @@ _BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": F
 _NOISE_SOURCES: Final = {"CPU": "cpu", "NV": "nv", "GPU": "gpu"}
 _NOISE_SCHEDULES: Final = {"Default": "default", "Zero Terminal SNR": "zero_terminal_snr"}
 _EMPHASES: Final = {name: name for name in ("Original", "No norm", "Ignore", "None")}
+_REFINED_PASSES: Final = {"second pass": "second", "first pass": "first", "both passes": "both"}
 _UNIPC_VARIANTS: Final = {name: name for name in ("bh1", "bh2", "vary_coeff")}
 _UNIPC_SPACINGS: Final = {name: name for name in ("time_uniform", "time_quadratic", "logSNR")}
 
@@ -216,6 +221,11 @@ class Options:
         lora: A LoRA likewise.
         default_multiplier: Their multiplier.
         functional_lora: Apply LoRAs beside the weights in place of changing these; the sums are the same.
+        refiner_pass: Where there are two passes, which of them a refiner takes part in: ``second``, ``first``
+            or ``both``.
+        refiner_by_steps: Count a refiner's share by calls of the denoiser, not by noise levels.
+        hires_first_networks: Read the prompts of the high-resolution pass under the networks of the first
+            pass; not where it has a checkpoint of its own.
         img2img_exact_steps: Image to image takes as many steps as asked for, whatever the strength.
         overlay_original: After inpainting, put the untouched part of the original on top. Soft inpainting
             always does.
@@ -353,6 +363,18 @@ class Options:
     )
     functional_lora: bool = field(default=False, metadata=_flag("lora_functional"))
 
+    refiner_pass: RefinedPasses = field(
+        default="second",
+        metadata=_choice("hires_fix_refiner_pass", _REFINED_PASSES, "Hires refiner"),
+    )
+    refiner_by_steps: bool = field(
+        default=False,
+        metadata=_flag("refiner_switch_by_sample_steps", "Refiner switch by sampling steps"),
+    )
+    hires_first_networks: bool = field(
+        default=False,
+        metadata=_flag("hires_fix_use_firstpass_conds", "Hires use first pass networks"),
+    )
     img2img_exact_steps: bool = field(default=False, metadata=_flag("img2img_fix_steps"))
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
     color_correction: bool = field(default=False, metadata=_flag("img2img_color_correction"))
