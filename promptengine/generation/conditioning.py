@@ -103,6 +103,7 @@ def prepare_prompts(
     *,
     calls: tuple[int, int | None],
     under: LoadedNetworks | None = None,
+    bare: bool = False,
 ) -> PreparedPrompts:
     """Parse, plan, load and encode the prompts of a request.
 
@@ -112,6 +113,7 @@ def prepare_prompts(
         clock: Takes the time of the stages.
         calls: What prompt schedules count, in the first and the second pass.
         under: The networks that texts are read under, where these are not those of the prompt.
+        bare: Load no networks.
 
     Raises:
         PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` says of prompts.
@@ -129,14 +131,7 @@ def prepare_prompts(
             old_timelines=request.options.old_timelines,
         )
     with clock.measuring("load"):
-        stack = load_networks(
-            plan,
-            parts.registry,
-            parts.networks,
-            policy=request.policy,
-            objects=request.networks,
-            end=len(request.prompt),
-        )
+        stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
         widths = text_widths(*parts.checkpoint.text_encoders)
         reading = stack if under is None else under
         words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
@@ -153,6 +148,17 @@ def prepare_prompts(
             *misfit_diagnostics(words, plan.texts),
             *(_cut_short(plan, request, words.table) if request.options.old_emphasis else ()),
         ),
+    )
+
+
+def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> LoadedNetworks:
+    return load_networks(
+        plan,
+        parts.registry,
+        parts.networks,
+        policy=request.policy,
+        objects=request.networks,
+        end=len(request.prompt),
     )
 
 

@@ -49,7 +49,7 @@ from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
 from promptengine.request.options import Options
 from promptengine.request.request import GenerationRequest
-from promptengine.request.result import GenerationResult, NetworkReport
+from promptengine.request.result import GenerationResult
 from promptengine.text.count import TokenCount, count_tokens
 from promptengine.text.encoder import text_widths
 from promptengine.text.textual_inversion.loader import EmbeddingCache
@@ -411,22 +411,22 @@ class Engine:
         models = ModelInUse(self._further, quick=not lead.adaptive, tiles=lead.tiles)
         with self._quick(lead), vae_tiling(*vaes, journal=journal), models:
             for batch in range(lead.request.batch_count):
-                live = [number for number, draft in enumerate(drafts) if draft.begin_batch()]
-                if live:
-                    models.change_to(None)
-                    self._make_batch(models, drafts, live, batch, clock, control)
+                self._make_batch(models, drafts, batch, clock, control)
         return [self._result(draft, clock) for draft in drafts]
 
     def _make_batch(
         self,
         models: ModelInUse,
         drafts: Sequence[Draft],
-        live: Sequence[int],
         batch: int,
         clock: StageTimer,
         control: RunControl,
     ) -> None:
-        """Sample and decode a batch of those drafts that go on."""
+        """Sample and decode a batch of those drafts that go on, if any do."""
+        live = [number for number, draft in enumerate(drafts) if draft.begin_batch()]
+        if not live:
+            return
+        models.change_to(None)
         jobs = [drafts[number].job for number in live]
         counts = [job.request.batch_images for job in jobs]
 
@@ -479,17 +479,12 @@ class Engine:
             timings=clock.seconds,
             variation_seeds=tuple(job.variation_seeds[:made]),
             hires_networks=job.second.stack.reports if job.second else (),
-            refiner_networks=_refined_reports(job),
+            refiner_networks=job.refiner_reports,
             models=draft.uses,
             unfinished=tuple(draft.unfinished),
             masks=tuple(draft.masks),
             mask_composites=tuple(draft.mask_composites),
         )
-
-
-def _refined_reports(job: PreparedRequest) -> tuple[NetworkReport, ...]:
-    passes = job.refining.passes if job.refining else ()
-    return tuple(report for one in passes for report in one.stack.reports)
 
 
 def _finiteness(latents: Tensor) -> list[Diagnostic]:

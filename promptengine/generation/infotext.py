@@ -88,7 +88,9 @@ def _refiner(parts: EngineContext, job: PreparedRequest, uses: Sequence[ModelUse
         for stage, refined in (("first", refining.first), ("hires", refining.second))
         if refined is not None
     }
-    took_over = any(use.stage in stages and use.path.resolve() == refining.model.resolve() for use in uses)
+    took_over = any(
+        use.stage in stages and use.path.resolve() == refining.model.resolve() for use in uses
+    )
     return _title(parts, refining.model) if took_over else None
 
 

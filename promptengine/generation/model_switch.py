@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from promptengine.generation.cfg_denoiser import CFGDenoiser
@@ -54,9 +53,7 @@ class ModelSwitch:
     change: Callable[[CFGDenoiser], DiscreteSchedule]
     done: bool = field(default=False, init=False)
 
-    def changed(
-        self, model: CFGDenoiser, share: Callable[[], float]
-    ) -> DiscreteSchedule | None:
+    def changed(self, model: CFGDenoiser, share: Callable[[], float]) -> DiscreteSchedule | None:
         """Change the model if the time has come; to be called before each call of the denoiser.
 
         Args:

@@ -59,6 +59,7 @@ class PassRequest:
         *,
         model: Path | None = None,
         under: LoadedNetworks | None = None,
+        bare: bool = False,
     ) -> PreparedPass:
         """Prepare the pass for a model.
 
@@ -67,13 +68,14 @@ class PassRequest:
             clock: Takes the time of the stages.
             model: Its file, where it is not the engine's own.
             under: The networks that texts are read under, where these are not the pass's own.
+            bare: Let no networks act.
 
         Raises:
             PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` says of prompts.
         """
         options = self.request.options
         table = noise_table(parts.checkpoint.noise_table, options)
-        read = prepare_prompts(parts, self.request, clock, calls=self.calls, under=under)
+        read = prepare_prompts(parts, self.request, clock, calls=self.calls, under=under, bare=bare)
         if self.walk is None:
             levels = self.sampler.schedule(table, self.request.steps, options)
         else:
@@ -92,7 +94,11 @@ class PassRequest:
             ),
             diagnostics=(*read.diagnostics, *([_NOTHING_MERGED] if idle else [])),
         )
-        return prepared if self.leader is None else prepared.led_by(self.leader.on(parts, clock))
+        return (
+            prepared
+            if self.leader is None or bare
+            else prepared.led_by(self.leader.on(parts, clock))
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -35,10 +35,10 @@ from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import Options
 from promptengine.request.plan import append_default_lora
 from promptengine.request.request import GenerationRequest, merging_ratios_of, samplers_of
+from promptengine.request.result import NetworkReport
 from promptengine.request.samplers import Sampler, SigmaSampler, split_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
 from promptengine.sampling.img2img_steps import (
-    StepRange,
     fixed_steps_for_strength,
     sigmas_for,
     steps_for_strength,
@@ -77,9 +77,11 @@ _IN_TILES = Diagnostic(
 class Refining:
     """The change to a refiner on the way.
 
+    As in WebUI, the networks of prompts act on the model before, and not on the refiner.
+
     Attributes:
         model: The refiner's file.
-        first: What can be said of the first pass as the refiner makes it, or None where it takes no part.
+        first: The first pass as the refiner makes it, or None where it takes no part.
         second: The same of the second pass.
     """
 
@@ -133,6 +135,22 @@ class PreparedRequest:
         later = [replace(one, span=None) for each in others for one in each.diagnostics]
         known = {replace(one, span=None) for one in own}
         return *own, *(one for one in dict.fromkeys(later) if one not in known), *tiles
+
+    @property
+    def refiner_reports(self) -> tuple[NetworkReport, ...]:
+        """What becomes of networks where the refiner takes over."""
+        refining, reason = self.refining, "networks do not act on a refiner"
+        pairs = (
+            []
+            if refining is None
+            else [(refining.first, self.first), (refining.second, self.second)]
+        )
+        return tuple(
+            replace(report, applied=False, reason=reason) if report.applied else report
+            for refined, own in pairs
+            if refined is not None and own is not None
+            for report in own.stack.reports
+        )
 
     @property
     def adaptive(self) -> bool:
@@ -204,7 +222,7 @@ def prepare_request(
     clock: StageTimer,
 ) -> PreparedRequest:
     """Work a request out; see :meth:`promptengine.generation.engine.Engine.generate` for errors."""
-    parts, options, start = further.own, request.options, request.start
+    parts, options = further.own, request.options
     check_supported(options)
     models = find_models(request, parts.registry, parts.checkpoint.path)
     seeds, variation_seeds = _drawn_seeds(request)
@@ -279,19 +297,20 @@ def _on(
     *,
     field: str,
     under: LoadedNetworks | None = None,
+    bare: bool = False,
 ) -> PreparedPass:
-    """Prepare a pass for a model; for a further one only what can be said of it, since that may go.
+    """Prepare a pass for a model; of a further one's networks only what can be said, since it may go.
 
     ``field`` is the one that names the model.
     """
     if model is None or further.is_own(model):
-        return asked.on(further.own, clock, under=under)
+        return asked.on(further.own, clock, under=under, bare=bare)
     with clock.measuring("open"):
         parts = further.at(model)
     hires, starts = asked.request.hires, asked.request.start is not None
     if field == "refiner" or (hires and (hires.upscaler or "Latent") in latent_upscalers()):
         check_latents(further.own.checkpoint, parts.checkpoint, starts=starts, field=field)
-    return asked.on(parts, clock, model=model).told()
+    return asked.on(parts, clock, model=model, bare=bare).told()
 
 
 def _refining(
@@ -312,7 +331,8 @@ def _refining(
         taken = second is None or options.refiner_pass in names
         if one is None or not taken or _is_same(further, one.model, refiner):
             return None
-        return replace(_on(further, refiner, one.asked, clock, field="refiner"), model=refiner)
+        prepared = _on(further, refiner, one.asked, clock, field="refiner", bare=True)
+        return replace(prepared, model=refiner)
 
     found = Refining(refiner, refined(first, "first", "both"), refined(second, "second", "both"))
     return found if found.passes else None
@@ -345,16 +365,10 @@ def share_networks(first: PreparedRequest, job: PreparedRequest) -> PreparedRequ
 
     Its own networks are reported as not applied.
     """
-
-    def led(own: PreparedPass | None, other: PreparedPass | None) -> PreparedPass | None:
-        return own.led_by(other) if own and other else own
-
-    own, others = job.refining, first.refining
-    if own is not None and others is not None:
-        own = replace(own, first=led(own.first, others.first), second=led(own.second, others.second))
-    return replace(
-        job, first=job.first.led_by(first.first), second=led(job.second, first.second), refining=own
-    )
+    second = job.second
+    if second is not None and first.second is not None:
+        second = second.led_by(first.second)
+    return replace(job, first=job.first.led_by(first.first), second=second)
 
 
 def _calls(sampler: Sampler, steps: int, options: Options) -> int:

@@ -195,7 +195,7 @@ def _run(
     job, prepared = this.jobs[0], this.prepared[0]
     options, refined, models = job.request.options, this.refined, this.models
     with ExitStack() as blocks:
-        model = blocks.enter_context(_applied(this, this.prepared))
+        model = blocks.enter_context(_applied(this, _at_hand(this)))
         models.begin(this.stage, this.batch, model)
 
         def change(model: CFGDenoiser) -> DiscreteSchedule:
@@ -224,16 +224,19 @@ def _run(
         )
 
 
+def _at_hand(this: _Pass) -> Sequence[PreparedPass]:
+    """Return the passes for the model at hand; a further one may have gone and come again meanwhile."""
+    if this.prepared[0].model is None:
+        return this.prepared
+    parts = this.models.parts
+    return [one.asked.on(parts, StageTimer(), model=one.model) for one in this.prepared]
+
+
 @contextmanager
 def _applied(this: _Pass, passes: Sequence[PreparedPass]) -> Generator[CFGDenoiser]:
-    """Let the networks of passes act on the model at hand within a ``with`` block.
-
-    Passes of a further model are made ready here, since it may have gone and come again meanwhile.
-    """
+    """Let the networks of passes act on the model at hand within a ``with`` block."""
     parts, lead = this.models.parts, this.jobs[0]
     unet, journal = parts.checkpoint.unet, parts.checkpoint.journal
-    if passes[0].model is not None:
-        passes = [one.asked.on(parts, StageTimer(), model=one.model) for one in passes]
     _, rows, columns = this.noise.shape
     with (
         passes[0].stack.merged(journal),

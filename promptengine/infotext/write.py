@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -243,14 +243,16 @@ def _network_entries(
 ) -> dict[str, str]:
     """Return the entries that tell which networks really ran, and which tags did nothing.
 
-    ``Lora hashes`` is WebUI's: every LoRA that was found, by the name in its tag; those of the second
-    pass where that has any. ``Hypernet hashes`` lists what was applied in order, each with the first
-    ten digits of its file's SHA-256. ``Lora skipped`` and ``Hypernet skipped`` list what was not
-    applied, and why. ``Hypernet objects`` lists networks that were in no file and no tag.
+    ``Lora hashes`` is WebUI's: every LoRA that was found in either pass, by the name in its tag, once.
+    ``Hypernet hashes`` lists what was applied in order, each with the first ten digits of its file's SHA-256.
+    ``Lora skipped`` and ``Hypernet skipped`` list what was not applied, and why. ``Hypernet objects`` lists
+    networks that were in no file and no tag.
     """
     kinds = NETWORK_KINDS.values()
     lists = {
-        kind.infotext.hashes: _hashes(hires_reports, kind) or _hashes(reports, kind)
+        kind.infotext.hashes: _hashes(
+            {r.name: r for r in (*reports, *hires_reports)}.values(), kind
+        )
         for kind in kinds
         if kind.infotext.webui
     }
@@ -309,7 +311,7 @@ def hires_label(label: str) -> str:
     return f"Hires {label[:1].lower()}{label[1:]}"
 
 
-def _hashes(reports: Sequence[NetworkReport], kind: NetworkKind) -> str:
+def _hashes(reports: Iterable[NetworkReport], kind: NetworkKind) -> str:
     listed = ((r.name, kind.infotext.listed(r)) for r in reports if r.kind in kind.words)
     return ", ".join(f"{_list_name(name)}: {digest}" for name, digest in listed if digest)
 

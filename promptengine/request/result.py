@@ -127,7 +127,8 @@ class GenerationResult:
         hires_networks: Likewise in the high-resolution pass; empty where there is none.
         diagnostics: What a person would want to know about the prompts and files.
         timings: Seconds by stage: plan, load, encode, sample, decode.
-        refiner_networks: Likewise where a refiner took over, first pass before second; empty where none was to.
+        refiner_networks: Likewise where a refiner took over, first pass before second: on it none act, as in
+            WebUI. Empty where there was none to take over.
         models: Which model made which part of the sampling, in order.
         unfinished: Numbers of the images that an interrupt ended before their last step, from 0.
         masks: RGB, of each image what of its original was laid over it, black for all; empty unless

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from promptengine import Engine, GenerationResult, RequestError
+from promptengine.generation import enlarge as enlarge_module
 from promptengine.generation import sample
 from promptengine.generation.enlarge import enlarge_latents
 from promptengine.registry.registry import Registry
@@ -85,7 +86,14 @@ def test_generation(
         return enlarge_latents(parts, job, x, *more)
 
     monkeypatch.setattr(sample, "enlarge_latents", enlarge)
-    noise = None if request.start is None else found.get(f"{name}/encode_eps")
+    noise = found.get(f"{name}/encode_eps")
+    if noise is not None and request.hires is not None and request.hires.checkpoint is not None:
+        # WebUI draws numbers of the encoder's generator while it loads the model.
+        drawn = noise
+        monkeypatch.setattr(
+            enlarge_module, "stream", lambda _seed, *, skipped: lambda _shape: drawn
+        )
+    noise = None if request.start is None else noise
     result = engine_of(model).generate(request, encoder_noise=noise)
     pixels = request.start is not None or f"{name}/first_pass" in found
     tolerance = LATENT_TOLERANCE * (2 if pixels else 1)

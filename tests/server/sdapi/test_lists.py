@@ -126,8 +126,22 @@ def test_scripts_that_are_on_are_refused(live: Live, script: object) -> None:
 def test_what_means_nothing_is_not_warned_of(live: Live) -> None:
     nothing: dict[str, Any] = {"hr_checkpoint_name": "Use same checkpoint", "styles": ["None"]}
     assert info_of(live, **nothing, refiner_checkpoint="None")["warnings"] == []
-    something = {"hr_checkpoint_name": "other", "styles": ["none such"]}
+    something = {"restore_faces": True, "styles": ["none such"]}
     assert len(info_of(live, **something)["warnings"]) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["other", "../../../etc/passwd", "/etc/passwd", "C:\\x", "x" * 9999]
+)
+@pytest.mark.parametrize(
+    ("field", "called"),
+    [("refiner_checkpoint", "refiner"), ("hr_checkpoint_name", "hires.checkpoint")],
+)
+def test_unknown_models_are_refused_by_name(live: Live, name: str, field: str, called: str) -> None:
+    answer = live.http.post(TXT2IMG, json={**SMALL, "enable_hr": True, field: name})
+    assert answer.status_code == 422
+    assert f"{called} is {name[:20]!r}"[:20] in answer.text.replace("\\\\", "\\")
+    assert "is no checkpoint here" in answer.text
 
 
 @pytest.mark.parametrize(
