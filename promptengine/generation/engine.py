@@ -271,8 +271,9 @@ class Engine:
 
         Raises:
             GenerationCancelled: ``cancel`` was set.
-            RequestError: More steps than the sampler can take, an option that cannot be honored, or a
-                UNet that cannot be compiled here.
+            RequestError: More steps than the sampler can take, an option that cannot be honored, a refiner or
+                hires checkpoint that is not here or does not fit, or a UNet that cannot be compiled here.
+            CheckpointError: A refiner or hires checkpoint cannot be loaded.
             PromptSyntaxError: ``strict``, and a tag's kind or multiplier cannot be used.
             UnknownNetworkError: ``strict``, and a network is in no folder.
             NetworkFormatError: ``strict``, and a network's file cannot be read.

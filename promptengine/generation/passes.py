@@ -146,7 +146,7 @@ class PreparedPass:
 
     def told(self) -> PreparedPass:
         """Return what can be said of the pass, without what holds its model."""
-        guidance = replace(self.guidance, networks=lambda _: ())
+        guidance = replace(self.guidance, networks=LoadedNetworks((), (), ()).at)
         return replace(self, stack=self.stack.told(), guidance=guidance)
 
     def led_by(self, other: PreparedPass) -> PreparedPass:

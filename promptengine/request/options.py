@@ -23,7 +23,6 @@ __all__ = [
     "Emphasis",
     "NoiseSource",
     "Options",
-    "RefinedPasses",
     "Setting",
     "read_settings",
 ]
@@ -37,9 +36,6 @@ Emphasis = Literal["Original", "No norm", "Ignore", "None"]
 ``Original`` multiplies and restores the mean, ``No norm`` only multiplies, ``Ignore`` reads brackets
 and ``BREAK`` but drops the weights, ``None`` reads the text as it stands.
 """
-
-RefinedPasses = Literal["second", "first", "both"]
-"""Which of two passes a refiner takes part in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -363,7 +359,7 @@ class Options:
     )
     functional_lora: bool = field(default=False, metadata=_flag("lora_functional"))
 
-    refiner_pass: RefinedPasses = field(
+    refiner_pass: str = field(
         default="second",
         metadata=_choice("hires_fix_refiner_pass", _REFINED_PASSES, "Hires refiner"),
     )

@@ -131,7 +131,7 @@ def test_what_means_nothing_is_not_warned_of(live: Live) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["other", "../../../etc/passwd", "/etc/passwd", "C:\\x", "x" * 9999]
+    "name", ["no-such", "../../../etc/passwd", "/etc/passwd", "C:\\x", "x" * 9999]
 )
 @pytest.mark.parametrize(
     ("field", "called"),
