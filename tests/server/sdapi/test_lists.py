@@ -220,3 +220,31 @@ def test_a_list_is_a_route_and_what_it_gives() -> None:
     }
     assert len(forms) >= 9
     assert {form.__module__ for form in forms} == {lists.__name__}
+
+
+def test_a_refiner_takes_over_and_is_told_of(live: Live) -> None:
+    asked = {
+        "prompt": "a cat<hypernet:hn-relu:1>",
+        "steps": 3,
+        "sampler_name": "Euler",
+        "refiner_checkpoint": "other",
+        "refiner_switch_at": 0.5,
+        "override_settings": {"refiner_switch_by_sample_steps": True},
+    }
+    info = info_of(live, **asked)
+    assert info["warnings"] == []
+    (text,) = info["infotexts"]
+    assert "Refiner switch by sampling steps: True, Refiner: other [" in text
+    assert ", Refiner switch at: 0.5," in text
+    told = [(one["pass"], one["applied"]) for one in info["networks"]]
+    assert told == [("first", True), ("refiner", False)]
+
+
+def test_settings_of_refiners_are_among_the_options(live: Live) -> None:
+    options = live.http.get("/sdapi/v1/options").json()
+    usual = {
+        "hires_fix_refiner_pass": "second pass",
+        "refiner_switch_by_sample_steps": False,
+        "hires_fix_use_firstpass_conds": False,
+    }
+    assert {name: options[name] for name in usual} == usual
