@@ -126,6 +126,7 @@ from .request.request import GenerationRequest as GenerationRequest
 from .request.request import HypernetworkLike as HypernetworkLike
 from .request.request import Policy as Policy
 from .request.result import GenerationResult as GenerationResult
+from .request.result import ModelUse as ModelUse
 from .request.result import NetworkReport as NetworkReport
 from .request.result import Progress as Progress
 from .request.samplers import Sampler as Sampler

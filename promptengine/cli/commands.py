@@ -278,6 +278,9 @@ def _generate(
     if hires is not None and hires.prompt not in ("", request.prompt):
         print("in the high-resolution pass:")
         show_reports(result.hires_networks)
+    if len({use.path for use in result.models}) > 1:
+        parts = (f"{use.name} ({use.stage} pass, {use.calls} calls)" for use in result.models)
+        print(printable("models: " + ", ".join(parts)))
     if options.profile:
         show_profile(clock.seconds)
     return 0

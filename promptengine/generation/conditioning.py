@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -102,6 +102,8 @@ def prepare_prompts(
     clock: StageTimer,
     *,
     calls: tuple[int, int | None],
+    under: LoadedNetworks | None = None,
+    bare: bool = False,
 ) -> PreparedPrompts:
     """Parse, plan, load and encode the prompts of a request.
 
@@ -110,6 +112,8 @@ def prepare_prompts(
         request: Prompts, CFG scale, clip skip, options and policy count.
         clock: Takes the time of the stages.
         calls: What prompt schedules count, in the first and the second pass.
+        under: The networks that texts are read under, where these are not those of the prompt.
+        bare: Load no networks.
 
     Raises:
         PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` says of prompts.
@@ -127,29 +131,34 @@ def prepare_prompts(
             old_timelines=request.options.old_timelines,
         )
     with clock.measuring("load"):
-        stack = load_networks(
-            plan,
-            parts.registry,
-            parts.networks,
-            policy=request.policy,
-            objects=request.networks,
-            end=len(request.prompt),
-        )
+        stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
         widths = text_widths(*parts.checkpoint.text_encoders)
-        words = with_bundled(parts.embeddings.words(widths), stack.words, widths)
-    with clock.measuring("encode"), stack.merged(parts.checkpoint.journal):
-        guidance = _encode(parts, plan, request, words.table, stack)
+        reading = stack if under is None else under
+        words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
+    with clock.measuring("encode"), reading.merged(parts.checkpoint.journal):
+        guidance = _encode(parts, plan, request, words.table, reading)
     return PreparedPrompts(
         prompts=prompts,
         plan=plan,
         stack=stack,
-        guidance=guidance,
+        guidance=replace(guidance, networks=stack.at),
         diagnostics=(
             *plan.diagnostics,
             *stack.diagnostics,
             *misfit_diagnostics(words, plan.texts),
             *(_cut_short(plan, request, words.table) if request.options.old_emphasis else ()),
         ),
+    )
+
+
+def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> LoadedNetworks:
+    return load_networks(
+        plan,
+        parts.registry,
+        parts.networks,
+        policy=request.policy,
+        objects=request.networks,
+        end=len(request.prompt),
     )
 
 
@@ -205,5 +214,4 @@ def _encode(
         negative=scored(checkpoint, negative, options, negative=True),
         scale=request.cfg_scale,
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
-        networks=stack.at,
     )

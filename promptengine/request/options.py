@@ -136,6 +136,7 @@ _BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": F
 _NOISE_SOURCES: Final = {"CPU": "cpu", "NV": "nv", "GPU": "gpu"}
 _NOISE_SCHEDULES: Final = {"Default": "default", "Zero Terminal SNR": "zero_terminal_snr"}
 _EMPHASES: Final = {name: name for name in ("Original", "No norm", "Ignore", "None")}
+_REFINED_PASSES: Final = {"second pass": "second", "first pass": "first", "both passes": "both"}
 _UNIPC_VARIANTS: Final = {name: name for name in ("bh1", "bh2", "vary_coeff")}
 _UNIPC_SPACINGS: Final = {name: name for name in ("time_uniform", "time_quadratic", "logSNR")}
 
@@ -218,6 +219,11 @@ class Options:
         lora: A LoRA likewise.
         default_multiplier: Their multiplier.
         functional_lora: Apply LoRAs beside the weights in place of changing these; the sums are the same.
+        refiner_pass: Where there are two passes, which of them a refiner takes part in: ``second``, ``first``
+            or ``both``.
+        refiner_by_steps: Count a refiner's share by calls of the denoiser, not by noise levels.
+        hires_first_networks: Read the prompts of the high-resolution pass under the networks of the first
+            pass; not where it has a checkpoint of its own.
         img2img_exact_steps: Image to image takes as many steps as asked for, whatever the strength.
         overlay_original: After inpainting, put the untouched part of the original on top. Soft inpainting
             always does.
@@ -363,6 +369,18 @@ class Options:
     )
     functional_lora: bool = field(default=False, metadata=_flag("lora_functional"))
 
+    refiner_pass: str = field(
+        default="second",
+        metadata=_choice("hires_fix_refiner_pass", _REFINED_PASSES, "Hires refiner"),
+    )
+    refiner_by_steps: bool = field(
+        default=False,
+        metadata=_flag("refiner_switch_by_sample_steps", "Refiner switch by sampling steps"),
+    )
+    hires_first_networks: bool = field(
+        default=False,
+        metadata=_flag("hires_fix_use_firstpass_conds", "Hires use first pass networks"),
+    )
     img2img_exact_steps: bool = field(default=False, metadata=_flag("img2img_fix_steps"))
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
     color_correction: bool = field(default=False, metadata=_flag("img2img_color_correction"))

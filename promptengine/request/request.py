@@ -46,6 +46,7 @@ __all__ = [
     "HypernetworkLike",
     "Policy",
     "merging_ratios_of",
+    "named_refiner",
     "one_batch",
     "samplers_of",
 ]
@@ -79,6 +80,15 @@ def _syntax(dialect: str, _: Said) -> str | None:
     return None if DIALECTS[dialect].silent else dialect
 
 
+def named_refiner(name: str | None) -> str | None:
+    """Return the checkpoint that a refiner's name means, or None where the name is WebUI's word for none."""
+    return None if name is None or name.lower() in ("", "none") else name
+
+
+def _if_refined(share: float | None, said: Said) -> float | None:
+    return None if share is None or said.own["refiner"] is None else float(share)
+
+
 def _variation_strength(strength: float, said: Said) -> float | None:
     return None if said.own["variation_seed"] is None else strength
 
@@ -110,6 +120,11 @@ class GenerationRequest:
         seed_resize_from: Width and height in pixels of an image whose composition the seed shall
             keep at this size, or None.
         tiling: Let opposite edges fit.
+        refiner: Another checkpoint of the models folder, which takes over on the way: a name, a title, or a
+            file's name; never a path. None, empty, ``None`` and the model at work itself are none.
+        refiner_switch_at: The share of the way after which it does, 0 to 1: 1 is never, None at once. By
+            noise levels, unless ``Options.refiner_by_steps``; a second pass has it unless
+            ``Options.refiner_pass`` says otherwise.
         hires: A second pass at a higher resolution, or None.
         start: What to start from instead of noise, or None.
         options: Everything else.
@@ -308,6 +323,29 @@ class GenerationRequest:
             flag=Flag("--tiling"),
             api=ApiField({"tiling": None}),
             entry=Entry("Tiling", None, lambda value, _: value or None),
+        ),
+    )
+    refiner: str | None = field(
+        default=None,
+        metadata=described(
+            "Refiner checkpoint",
+            "another checkpoint, which takes over on the way",
+            flag=Flag("--refiner", "NAME"),
+            api=ApiField({"refiner_checkpoint": None}, named_refiner),
+            entry=Entry("Refiner", str),
+            usual="none",
+            choices="checkpoints",
+        ),
+    )
+    refiner_switch_at: Share | None = field(
+        default=None,
+        metadata=described(
+            "Refiner switch at",
+            "share of the way after which the refiner takes over, 0 to 1",
+            flag=Flag("--refiner-switch-at", "X"),
+            api=ApiField({"refiner_switch_at": None}),
+            entry=Entry("Refiner switch at", parse_float, _if_refined),
+            usual="at once",
         ),
     )
     hires: HiresPass | None = field(

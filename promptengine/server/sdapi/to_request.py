@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, cast
 
 from promptengine.errors import RequestError
 from promptengine.generation.from_infotext import with_known_samplers
+from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import batch_settings, check_supported
 from promptengine.images.upscalers import (
     is_known_upscaler,
@@ -62,12 +63,6 @@ _SAME_SAMPLER: Final = "use same sampler"
 _SAME_SCHEDULER: Final = "use same scheduler"
 _SWITCHES: Final = ("enabled", "enable", "is_enabled")
 """What scripts' units call their switch."""
-
-_NOTHING: Final[Mapping[str, str]] = {
-    "hr_checkpoint_name": "use same checkpoint",
-    "refiner_checkpoint": "none",
-}
-"""What means that a field is not given."""
 
 _ALWAYS_TOLD: Final = (
     *("prompt", "negative_prompt", "seed", "steps", "sampler_name", "scheduler"),
@@ -126,6 +121,7 @@ def parse_webui_request(
         request = replace(request, hires=_hires(fields, registry))
     if isinstance(fields, Image2Image):
         request = replace(request, start=_start(fields, limits))
+    find_models(request, registry, model.checkpoint)
     requests = _one_for_each_prompt(request, fields, chosen)
     script = script_call(fields, requests, registry, limits)
     work = Work(requests, model, batch_key(requests) if script is None else None, script)
@@ -273,19 +269,8 @@ def _unheeded(fields: GenerationFields, styles: set[str]) -> list[str]:
         for name in fields.styles
         if name not in ("", "None", *styles)
     ]
-    names = (
-        "restore_faces",
-        "refiner_checkpoint",
-        "firstpass_image",
-        "hr_checkpoint_name",
-        "latent_mask",
-    )
-    asked = {name: getattr(fields, name, None) for name in names}
-    found += [
-        f"{name} is not honored"
-        for name, value in asked.items()
-        if value and str(value).lower() != _NOTHING.get(name)
-    ]
+    names = ("restore_faces", "firstpass_image", "latent_mask")
+    found += [f"{name} is not honored" for name in names if getattr(fields, name, None)]
     if not fields.override_settings_restore_afterwards and fields.override_settings:
         found.append(
             "override_settings hold for this request only; POST options changes them for all"

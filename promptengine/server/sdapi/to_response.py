@@ -314,7 +314,11 @@ def network_reports(outputs: Sequence[OutputImage], shown: PathRedactor) -> list
     found: dict[tuple[object, ...], dict[str, Any]] = {}
     for index, output in enumerate(outputs):
         result = output.result
-        passes = (("first", result.networks), ("hires", result.hires_networks))
+        passes = (
+            ("first", result.networks),
+            ("hires", result.hires_networks),
+            ("refiner", result.refiner_networks),
+        )
         for name, reports in passes:
             for report in reports:
                 key = (

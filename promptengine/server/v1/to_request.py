@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from promptengine.errors import RequestError
+from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import check_supported
 from promptengine.inspection import size_of_checkpoint
 from promptengine.prompt import parse
@@ -64,6 +65,7 @@ def work_from_form(
         request = replace(request, hires=hires)
     if form.start is not None:
         request = replace(request, start=_start(form.start, limits))
+    find_models(request, registry, model.checkpoint)
     _check_sizes(request, model, limits)
     _plan(request, registry, limits)
     return Work((request,), model, batch_key((request,)))
