@@ -186,6 +186,7 @@ class HiresPass:
             flag=Flag("--hires-checkpoint", "NAME"),
             api=ApiField({"hr_checkpoint_name": None}, named_hires_checkpoint),
             entry=Entry("Hires checkpoint", str),
+            axis="hires-checkpoint",
             usual="the same",
             choices="checkpoints",
         ),

@@ -333,6 +333,7 @@ class GenerationRequest:
             flag=Flag("--refiner", "NAME"),
             api=ApiField({"refiner_checkpoint": None}, named_refiner),
             entry=Entry("Refiner", str),
+            axis="refiner",
             usual="none",
             choices="checkpoints",
         ),
@@ -345,6 +346,7 @@ class GenerationRequest:
             flag=Flag("--refiner-switch-at", "X"),
             api=ApiField({"refiner_switch_at": None}),
             entry=Entry("Refiner switch at", parse_float, _if_refined),
+            axis="refiner-switch-at",
             usual="at once",
         ),
     )

@@ -105,20 +105,17 @@ _IDLE: Final[Mapping[str, str]] = {
 }
 
 
-def _lines(text: str) -> Iterator[_Line]:
-    """Yield the lines of a text that are not empty."""
-    count = 0
-    for number, line in enumerate(text.splitlines(), 1):
-        if not (stripped := line.strip()):
-            continue
-        count += 1
-        if count > MOST_LINES:
-            message = f"there are more than {MOST_LINES} lines of prompts; split them"
+def _lines(text: str) -> list[_Line]:
+    """Read the lines of a text that are not empty; too many or too long ones are refused before any is read."""
+    stripped = {n: line.strip() for n, line in enumerate(text.splitlines(), 1) if line.strip()}
+    if len(stripped) > MOST_LINES:
+        message = f"there are more than {MOST_LINES} lines of prompts; split them"
+        raise RequestError(message, field="text")
+    for number, line in stripped.items():
+        if len(line) > _LONGEST_LINE:
+            message = f"line {number} has {len(line)} characters; {_LONGEST_LINE} are the most"
             raise RequestError(message, field="text")
-        if len(stripped) > _LONGEST_LINE:
-            message = f"line {number} has {len(stripped)} characters; {_LONGEST_LINE} are the most"
-            raise RequestError(message, field="text")
-        yield _line(number, stripped)
+    return [_line(number, line) for number, line in stripped.items()]
 
 
 def _line(number: int, text: str) -> _Line:
@@ -174,7 +171,7 @@ def _steps(
 
 
 def _planned(
-    lines: Iterator[_Line] | Sequence[_Line],
+    lines: Sequence[_Line],
     request: GenerationRequest,
     arguments: Arguments,
     context: ScriptContext,

@@ -12,7 +12,6 @@ from typing import Final, Literal, cast
 from promptengine.errors import RequestError
 from promptengine.kinds import find_kind
 from promptengine.registry.registry import Registry
-from promptengine.request.fields import fields_of
 from promptengine.request.request import GenerationRequest
 from promptengine.scripts.script import BOTH_TABS, IMG2IMG, Tab
 from promptengine.scripts.xyz_values import (
@@ -177,22 +176,6 @@ def _varies(
     )
 
 
-def _sets(title: str, name: str, read: Callable[[Sequence[str]], Sequence[PlotValue]]) -> PlotAxis:
-    """Set a field of the request by its name, as far as requests have it; ``None`` is its default."""
-    own = next((own for own in fields_of(GenerationRequest) if own.name == name), None)
-    if own is None:
-        return PlotAxis(title, read)
-    default = own.default
-
-    def write(
-        request: GenerationRequest, value: PlotValue, _: Sequence[PlotValue]
-    ) -> GenerationRequest:
-        none = str(value).lower() in ("", "none")
-        return replace(request, **{name: default if none else value})
-
-    return PlotAxis(title, read, write)
-
-
 def _write_order(
     request: GenerationRequest, value: PlotValue, _: Sequence[PlotValue]
 ) -> GenerationRequest:
@@ -262,10 +245,8 @@ PLOT_AXES: Final[tuple[PlotAxis, ...]] = (
     _varies("Token merging ratio high-res", "token-merging-hires"),
     _varies("Always discard next-to-last sigma", "discard-penultimate", choices=True),
     _varies("SGM noise multiplier", "sgm-noise", choices=True),
-    replace(
-        _sets("Refiner checkpoint", "refiner", texts), label=_file_name, cost=1.0, choices=True
-    ),
-    _sets("Refiner switch at", "refiner_switch_at", text_numbers),
+    _varies("Refiner checkpoint", "refiner", label=_file_name, cost=1.0, choices=True),
+    _varies("Refiner switch at", "refiner-switch-at"),
     _varies("RNG source", "noise-source", choices=True),
     PlotAxis("FP8 mode", cost=0.9, choices=True),
     _varies("Size", "size"),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Final, cast
 
@@ -164,7 +165,11 @@ def _kind(name: str, *, given: str, complete: bool) -> str:
 
 
 def _unknown(given: str, problem: str) -> RequestError:
-    message = f"axis {given[:_SHOWN]!r}: {problem}; the kinds are {', '.join(AXIS_KINDS)}"
+    near = difflib.get_close_matches(given.partition("=")[0][:_SHOWN].lower(), AXIS_KINDS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    message = (
+        f"axis {given[:_SHOWN]!r}: {problem}; {hint}`promptengine grid --help` lists the kinds"
+    )
     return RequestError(message, field="axis")
 
 
@@ -325,22 +330,19 @@ def _set(
     raise RequestError(message, field=axis.kind)
 
 
-_SETTING_AXES: Final = (
-    *("unguided_below", "churn", "churn_from", "churn_to", "noise_scale"),
-    *("sigma_min", "sigma_max", "rho", "beta_alpha", "beta_beta"),
-    *("initial_noise_multiplier", "extra_noise", "mask_strength", "unipc_order"),
-    *("token_merging_hires", "discard_penultimate", "sgm_noise", "noise_source"),
-)
-"""The settings that a grid can vary: those that WebUI's can."""
+_OF_THEIR_OWN: Final = ("token_merging", "eta_ancestral", "eta_ddim")
+"""Settings that an axis of another kind sets."""
 
 
 def _setting_kinds() -> Iterator[AxisKind]:
-    """Yield the kinds that change one setting, named as :class:`Options` names it."""
-    for own in _SETTING_AXES:
-        name = Options.webui_name(own)
-        kind = SETTINGS[name].kind
-        values = str if kind is bool else kind
-        yield AxisKind(own.replace("_", "-"), values, partial(_change, name), _check_field)
+    """Yield the kinds that change one setting, named as :class:`Options` names it: all that infotexts tell of."""
+    for own in fields(Options):
+        name = Options.webui_name(own.name)
+        setting = SETTINGS[name]
+        if setting.label and own.name not in _OF_THEIR_OWN:
+            values = str if setting.kind is bool else setting.kind
+            kind = own.name.replace("_", "-")
+            yield AxisKind(kind, values, partial(_change, name), _check_field)
 
 
 def _change(

@@ -53,8 +53,6 @@ UNTOLD = re.compile(
     r"|(?<=, VAE hash: )\w+"
 )
 
-REFINER = "requests have no refiner yet"
-
 
 def comparable(infotext: str) -> str:
     return UNTOLD.sub("", without_own_keys(api_infotext(infotext)))
@@ -163,14 +161,7 @@ def run_case(engines: Mapping[str, Engine], case: dict[str, Any], checkpoint: Pa
         results = tuple(driver.make(step))
 
 
-def parameter(case: dict[str, Any]) -> Any:
-    refined = any(axis.startswith("Refiner") for axis in case.get("axes", ()))
-    missing = refined and "refiner" not in GenerationRequest.__dataclass_fields__
-    marks = [pytest.mark.xfail(strict=True, reason=REFINER)] if missing else []
-    return pytest.param(case, id=case["id"], marks=marks)
-
-
-@pytest.mark.parametrize("case", map(parameter, CASES))
+@pytest.mark.parametrize("case", [pytest.param(case, id=case["id"]) for case in CASES])
 def test_script(
     engines: Mapping[str, Engine],
     checkpoint: Path,

@@ -135,10 +135,10 @@ def test_any_text_is_read_or_refused_in_words(text: str) -> None:
     ],
 )
 def test_long_files_are_refused_at_once(text: str, words: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     with pytest.raises(RequestError, match=words):
         steps(text)
-    assert time.monotonic() - begun < 10
+    assert time.process_time() - begun < 1
 
 
 def test_a_file_without_lines_is_refused() -> None:

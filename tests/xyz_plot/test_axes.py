@@ -45,8 +45,8 @@ def test_values_are_read(text: str, values: tuple[object, ...]) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("ink", "write KIND=VALUES; the kinds are prompt, hypernetwork"),
-        ("sead=1", "no axis 'sead'; the kinds are"),
+        ("ink", "write KIND=VALUES; `promptengine grid --help` lists the kinds"),
+        ("sead=1", "no axis 'sead'; did you mean 'seed'?"),
         ("seed=x", "'x' is no whole number"),
         ("seed=1.5", "'1.5' is no whole number"),
         ("seed=", "axis seed has 0 values"),
