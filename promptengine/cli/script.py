@@ -24,9 +24,9 @@ from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult
 from promptengine.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from promptengine.scripts.script import (
-    Argument,
-    Arguments,
     Script,
+    ScriptArgument,
+    ScriptArguments,
     ScriptContext,
     ScriptImage,
     ScriptOutput,
@@ -152,7 +152,7 @@ def _print(path: Path) -> None:
     Console(highlight=False).print(printable(str(path)), markup=False, soft_wrap=True)
 
 
-def _asked(options: argparse.Namespace) -> tuple[Script, Arguments]:
+def _asked(options: argparse.Namespace) -> tuple[Script, ScriptArguments]:
     """Return the script and all of its arguments."""
     script = PROMPTS_FROM_FILE if options.script is None else find_script(options.script)
     known = {argument.name: argument for argument in script.arguments}
@@ -171,7 +171,7 @@ def _asked(options: argparse.Namespace) -> tuple[Script, Arguments]:
     return script, named_arguments(script, values)
 
 
-def _value(argument: Argument, text: str) -> object:
+def _value(argument: ScriptArgument, text: str) -> object:
     """Return what a text says as an argument; one that says nothing of its type is refused where it is checked."""
     default = argument.default
     try:
@@ -238,7 +238,7 @@ def _shown(default: object) -> str:
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 
-def _range(argument: Argument) -> str:
+def _range(argument: ScriptArgument) -> str:
     if argument.choices:
         return f": {', '.join(argument.choices)}"
     return "" if argument.low is None else f", {argument.low:g} to {argument.high:g}"

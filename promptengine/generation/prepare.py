@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +33,12 @@ from promptengine.request.edit import append_default_hypernetwork
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import Options
 from promptengine.request.plan import append_default_lora
-from promptengine.request.request import GenerationRequest, merging_ratios_of, samplers_of
+from promptengine.request.request import (
+    GenerationRequest,
+    merging_ratios_of,
+    samplers_of,
+    with_seeds,
+)
 from promptengine.request.result import NetworkReport
 from promptengine.request.samplers import Sampler, SigmaSampler, split_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
@@ -435,10 +439,8 @@ def check_supported(options: Options) -> None:
 def _drawn_seeds(request: GenerationRequest) -> tuple[Sequence[int], Sequence[int]]:
     """Seeds and variation seeds of all images, drawn where the request leaves them open."""
     images = request.batch_images * request.batch_count
-    seed, variation = (
-        value if value >= 0 else secrets.randbelow(2**32 - 1)
-        for value in (request.seed, request.variation_seed)
-    )
+    drawn = with_seeds(request)
+    seed, variation = drawn.seed, drawn.variation_seed
     if request.variation_strength > 0:
         return [seed] * images, range(variation, variation + images)
     return range(seed, seed + images), ()

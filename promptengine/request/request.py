@@ -30,6 +30,7 @@ from promptengine.request.ranges import (
     Seed,
     Share,
     Side,
+    drawn_seed,
 )
 from promptengine.request.samplers import Sampler, find_hires_sampler, find_sampler
 from promptengine.request.values import (
@@ -49,6 +50,7 @@ __all__ = [
     "named_refiner",
     "one_batch",
     "samplers_of",
+    "with_seeds",
 ]
 
 Policy = Literal["strict", "warn", "ignore"]
@@ -431,6 +433,14 @@ def merging_ratios_of(request: GenerationRequest) -> tuple[float, float]:
     if request.start is not None:
         first = options.token_merging_img2img or first
     return first, (options.token_merging_hires or first) if request.hires else 0.0
+
+
+def with_seeds(request: GenerationRequest) -> GenerationRequest:
+    """Return a request whose seeds are drawn where they are -1."""
+    if min(request.seed, request.variation_seed) >= 0:
+        return request
+    seeds = drawn_seed(request.seed), drawn_seed(request.variation_seed)
+    return replace(request, seed=seeds[0], variation_seed=seeds[1])
 
 
 def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:

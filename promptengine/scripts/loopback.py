@@ -10,7 +10,7 @@ from typing import Final
 from PIL.Image import Image
 
 from promptengine.request.image_start import ImageStart
-from promptengine.request.request import GenerationRequest
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult
 from promptengine.scripts.image_input import (
     check_last_seed,
@@ -21,13 +21,12 @@ from promptengine.scripts.image_input import (
 )
 from promptengine.scripts.script import (
     IMG2IMG,
-    Argument,
-    Arguments,
     Script,
+    ScriptArgument,
+    ScriptArguments,
     ScriptContext,
     ScriptRun,
     ScriptStep,
-    with_seeds,
 )
 
 __all__ = ["LOOPBACK", "loop_strength"]
@@ -55,7 +54,9 @@ def loop_strength(first: float, final: float, curve: str, loop: int, loops: int)
     return first + (final - first) * _CURVES[curve](loop / (loops - 1))
 
 
-def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContext) -> ScriptRun:
+def _run(
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
+) -> ScriptRun:
     del context
     loops, curve, final = arguments["loops"], arguments["curve"], arguments["final_strength"]
     assert isinstance(loops, int)
@@ -102,10 +103,10 @@ def _from(start: ImageStart, image: Image, loop: int) -> ImageStart:
 LOOPBACK: Final = Script(
     "Loopback",
     (
-        Argument("loops", "Loops", 4, 1, 1000),
-        Argument("final_strength", "Final denoising strength", 0.5, 0, 1),
-        Argument("curve", "Denoising strength curve", "Linear", choices=tuple(_CURVES)),
-        Argument(
+        ScriptArgument("loops", "Loops", 4, 1, 1000),
+        ScriptArgument("final_strength", "Final denoising strength", 0.5, 0, 1),
+        ScriptArgument("curve", "Denoising strength curve", "Linear", choices=tuple(_CURVES)),
+        ScriptArgument(
             "interrogator",
             "Append interrogated prompt at each iteration",
             "None",

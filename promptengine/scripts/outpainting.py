@@ -9,7 +9,7 @@ from typing import Final
 from PIL import Image, ImageDraw
 
 from promptengine.errors import RequestError
-from promptengine.scripts.script import Argument
+from promptengine.scripts.script import ScriptArgument
 
 __all__ = [
     "DIRECTIONS",
@@ -26,7 +26,7 @@ Box = tuple[int, int, int, int]
 
 DIRECTIONS: Final = ("left", "right", "up", "down")
 
-DIRECTION_ARGUMENT: Final = Argument(
+DIRECTION_ARGUMENT: Final = ScriptArgument(
     "directions", "Outpainting direction", DIRECTIONS, choices=DIRECTIONS
 )
 

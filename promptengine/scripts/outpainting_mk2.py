@@ -12,7 +12,7 @@ from promptengine.errors import RequestError
 from promptengine.images.matched_noise import fill_with_noise
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.ranges import LATENT_SCALE
-from promptengine.request.request import GenerationRequest
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult
 from promptengine.scripts.image_input import (
     check_canvas,
@@ -33,13 +33,12 @@ from promptengine.scripts.outpainting import (
 )
 from promptengine.scripts.script import (
     IMG2IMG,
-    Argument,
-    Arguments,
     Script,
+    ScriptArgument,
+    ScriptArguments,
     ScriptContext,
     ScriptRun,
     ScriptStep,
-    with_seeds,
 )
 
 __all__ = ["OUTPAINTING_MK2"]
@@ -67,7 +66,9 @@ class _Edge:
     latent_mask: Image.Image
 
 
-def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContext) -> ScriptRun:
+def _run(
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
+) -> ScriptRun:
     pixels, blur = arguments["pixels"], arguments["mask_blur"]
     falloff, variation = arguments["falloff"], arguments["color_variation"]
     directions = frozenset(cast("tuple[str, ...]", arguments["directions"]))
@@ -214,12 +215,12 @@ def _finished(canvas: Image.Image, painted: Image.Image, edge: _Edge) -> Image.I
 OUTPAINTING_MK2: Final = Script(
     "Outpainting mk2",
     (
-        Argument("information", "", ""),
-        Argument("pixels", "Pixels to expand", 128, 1, 4096),
-        Argument("mask_blur", "Mask blur", 8, 0, 64),
+        ScriptArgument("information", "", ""),
+        ScriptArgument("pixels", "Pixels to expand", 128, 1, 4096),
+        ScriptArgument("mask_blur", "Mask blur", 8, 0, 64),
         DIRECTION_ARGUMENT,
-        Argument("falloff", "Fall-off exponent (lower=higher detail)", 1.0, 0, 4),
-        Argument("color_variation", "Color variation", 0.05, 0, 1),
+        ScriptArgument("falloff", "Fall-off exponent (lower=higher detail)", 1.0, 0, 4),
+        ScriptArgument("color_variation", "Color variation", 0.05, 0, 1),
     ),
     IMG2IMG,
     _run,

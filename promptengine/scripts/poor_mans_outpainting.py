@@ -9,7 +9,7 @@ from typing import Final, cast, get_args
 from PIL import Image
 
 from promptengine.request.image_start import ImageStart, Inpainting, MaskedContent
-from promptengine.request.request import GenerationRequest
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult
 from promptengine.scripts.image_input import (
     check_canvas,
@@ -29,15 +29,14 @@ from promptengine.scripts.outpainting import (
 )
 from promptengine.scripts.script import (
     IMG2IMG,
-    Argument,
-    Arguments,
     Script,
+    ScriptArgument,
+    ScriptArguments,
     ScriptContext,
     ScriptImage,
     ScriptOutput,
     ScriptRun,
     ScriptStep,
-    with_seeds,
 )
 from promptengine.super_resolution.tile_grid import TileGrid
 
@@ -64,7 +63,9 @@ class _Canvas:
     kept: tuple[int, int, int, int]
 
 
-def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContext) -> ScriptRun:
+def _run(
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
+) -> ScriptRun:
     pixels, blur = arguments["pixels"], arguments["mask_blur"]
     content = cast("MaskedContent", arguments["masked_content"])
     directions = frozenset(cast("tuple[str, ...]", arguments["directions"]))
@@ -165,9 +166,9 @@ def _notes(request: GenerationRequest) -> tuple[str, ...]:
 POOR_MANS_OUTPAINTING: Final = Script(
     "Poor man's outpainting",
     (
-        Argument("pixels", "Pixels to expand", 128, 1, 4096),
-        Argument("mask_blur", "Mask blur", 4, 0, 64),
-        Argument(
+        ScriptArgument("pixels", "Pixels to expand", 128, 1, 4096),
+        ScriptArgument("mask_blur", "Mask blur", 4, 0, 64),
+        ScriptArgument(
             "masked_content",
             "Masked content",
             "fill",

@@ -10,19 +10,18 @@ from typing import Final
 from PIL.Image import Image
 
 from promptengine.images.labeled_grid import GridLabel, check_grid_pixels, draw_labeled_grid
-from promptengine.request.request import GenerationRequest
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult
 from promptengine.scripts.script import (
     BOTH_TABS,
-    Argument,
-    Arguments,
     Script,
+    ScriptArgument,
+    ScriptArguments,
     ScriptContext,
     ScriptImage,
     ScriptOutput,
     ScriptRun,
     ScriptStep,
-    with_seeds,
 )
 
 __all__ = ["PROMPT_MATRIX"]
@@ -32,11 +31,11 @@ _LONGEST_LABEL: Final = 200
 """Characters of a part that are written beside the images."""
 
 
-def _field(arguments: Arguments) -> str:
+def _field(arguments: ScriptArguments) -> str:
     return "prompt" if arguments["prompt_type"] == "positive" else "negative_prompt"
 
 
-def _parts(request: GenerationRequest, arguments: Arguments) -> list[str]:
+def _parts(request: GenerationRequest, arguments: ScriptArguments) -> list[str]:
     """The fixed part, then those that vary; WebUI looks at no brackets."""
     return str(getattr(request, _field(arguments))).split("|")
 
@@ -45,7 +44,7 @@ def _varying(parts: Sequence[str]) -> list[str]:
     return [part.strip().strip(",") for part in parts[1:]]
 
 
-def _prompts(parts: Sequence[str], arguments: Arguments) -> Iterator[str]:
+def _prompts(parts: Sequence[str], arguments: ScriptArguments) -> Iterator[str]:
     """Every combination: that of number k has part n where bit n of k is set."""
     joint, varying = _JOINTS[str(arguments["joint"])], _varying(parts)
     for number in range(1 << len(varying)):
@@ -54,7 +53,7 @@ def _prompts(parts: Sequence[str], arguments: Arguments) -> Iterator[str]:
 
 
 def _steps(
-    request: GenerationRequest, arguments: Arguments, context: ScriptContext
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
 ) -> Iterator[ScriptStep]:
     """Yield the batches, each of as many combinations as the request has images at once."""
     parts = _parts(request, arguments)
@@ -68,7 +67,7 @@ def _steps(
 
 
 def _numbered(
-    request: GenerationRequest, prompts: Iterator[str], arguments: Arguments
+    request: GenerationRequest, prompts: Iterator[str], arguments: ScriptArguments
 ) -> Iterator[GenerationRequest]:
     """Yield a request for each prompt. With a variation it is its seed that grows, in any case."""
     for number, prompt in enumerate(prompts):
@@ -92,7 +91,9 @@ def _numbered(
         )
 
 
-def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContext) -> ScriptRun:
+def _run(
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
+) -> ScriptRun:
     results: list[GenerationResult] = []
     for step in tuple(_steps(request, arguments, context)):
         results += yield step
@@ -102,7 +103,7 @@ def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContex
     return ScriptOutput((grid, *images), tuple(results))
 
 
-def _grid(images: Sequence[Image], parts: Sequence[str], arguments: Arguments) -> Image:
+def _grid(images: Sequence[Image], parts: Sequence[str], arguments: ScriptArguments) -> Image:
     """Half of the parts vary across, the rest downwards; each label is struck through where its part is off."""
     varying = [part[:_LONGEST_LABEL] for part in _varying(parts)]
     half = (len(varying) + 1) // 2
@@ -121,13 +122,13 @@ def _labels(parts: Sequence[str]) -> list[list[GridLabel]]:
 PROMPT_MATRIX: Final = Script(
     name="Prompt matrix",
     arguments=(
-        Argument("at_start", "Put variable parts at start of prompt", default=False),
-        Argument("different_seeds", "Use different seed for each picture", default=False),
-        Argument(
+        ScriptArgument("at_start", "Put variable parts at start of prompt", default=False),
+        ScriptArgument("different_seeds", "Use different seed for each picture", default=False),
+        ScriptArgument(
             "prompt_type", "Select prompt", default="positive", choices=("positive", "negative")
         ),
-        Argument("joint", "Select joining char", default="comma", choices=tuple(_JOINTS)),
-        Argument("margin", "Grid margins (px)", default=0, low=0, high=500),
+        ScriptArgument("joint", "Select joining char", default="comma", choices=tuple(_JOINTS)),
+        ScriptArgument("margin", "Grid margins (px)", default=0, low=0, high=500),
     ),
     tabs=BOTH_TABS,
     run=_run,

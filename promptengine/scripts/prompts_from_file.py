@@ -12,19 +12,18 @@ from promptengine.errors import RequestError
 from promptengine.kinds import CHECKPOINT
 from promptengine.prompt.parser import without_comments
 from promptengine.request.ranges import LATENT_SCALE
-from promptengine.request.request import GenerationRequest
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult
 from promptengine.scripts.script import (
     BOTH_TABS,
-    Argument,
-    Arguments,
     Script,
+    ScriptArgument,
+    ScriptArguments,
     ScriptContext,
     ScriptImage,
     ScriptOutput,
     ScriptRun,
     ScriptStep,
-    with_seeds,
 )
 
 __all__ = ["MOST_LINES", "PROMPTS_FROM_FILE"]
@@ -165,7 +164,7 @@ def _refuse(number: int, flags: Mapping[str, object]) -> None:
 
 
 def _steps(
-    request: GenerationRequest, arguments: Arguments, context: ScriptContext
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
 ) -> Iterator[ScriptStep]:
     return _planned(_lines(str(arguments["text"])), request, arguments, context)
 
@@ -173,7 +172,7 @@ def _steps(
 def _planned(
     lines: Sequence[_Line],
     request: GenerationRequest,
-    arguments: Arguments,
+    arguments: ScriptArguments,
     context: ScriptContext,
 ) -> Iterator[ScriptStep]:
     """Yield a step for each line. A line's checkpoint stays for those that follow, as in WebUI."""
@@ -230,7 +229,9 @@ def _request(line: _Line, request: GenerationRequest, *, start: bool) -> Generat
     return partial(replace, request, **fields)()
 
 
-def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContext) -> ScriptRun:
+def _run(
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
+) -> ScriptRun:
     lines = tuple(_lines(str(arguments["text"])))
     if not lines:
         raise RequestError("there are no lines with prompts; write one a line", field="text")
@@ -249,10 +250,12 @@ def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContex
 PROMPTS_FROM_FILE: Final = Script(
     name="Prompts from file or textbox",
     arguments=(
-        Argument("iterate_seed", "Iterate seed every line", default=False),
-        Argument("same_seed", "Use same random seed for all lines", default=False),
-        Argument("position", "Insert prompts at the", default="start", choices=("start", "end")),
-        Argument("text", "List of prompt inputs", default=""),
+        ScriptArgument("iterate_seed", "Iterate seed every line", default=False),
+        ScriptArgument("same_seed", "Use same random seed for all lines", default=False),
+        ScriptArgument(
+            "position", "Insert prompts at the", default="start", choices=("start", "end")
+        ),
+        ScriptArgument("text", "List of prompt inputs", default=""),
     ),
     tabs=BOTH_TABS,
     run=_run,

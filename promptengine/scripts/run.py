@@ -13,17 +13,16 @@ from promptengine.errors import RequestError
 from promptengine.generation.engine import Engine, OnProgress
 from promptengine.interrupt import Interrupt
 from promptengine.registry.registry import Registry
-from promptengine.request.request import GenerationRequest
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult, Progress
 from promptengine.scripts.script import (
-    Arguments,
     Script,
+    ScriptArguments,
     ScriptContext,
     ScriptImage,
     ScriptOutput,
     ScriptRun,
     ScriptStep,
-    with_seeds,
 )
 from promptengine.scripts.table import find_script, named_arguments
 from promptengine.validation import check_type
@@ -120,7 +119,7 @@ def check_tab(script: Script, request: GenerationRequest) -> None:
 
 
 def step_count(
-    script: Script, request: GenerationRequest, arguments: Arguments, context: ScriptContext
+    script: Script, request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
 ) -> int:
     """Return how many batches a run makes one after another; 0 where only the run tells.
 

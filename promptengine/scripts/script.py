@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from PIL.Image import Image
@@ -16,28 +15,27 @@ from promptengine.request.result import GenerationResult
 __all__ = [
     "BOTH_TABS",
     "IMG2IMG",
-    "Argument",
-    "Arguments",
     "Script",
+    "ScriptArgument",
+    "ScriptArguments",
     "ScriptCall",
     "ScriptContext",
     "ScriptImage",
     "ScriptOutput",
     "ScriptRun",
     "ScriptStep",
-    "Tab",
-    "with_seeds",
+    "ScriptTab",
 ]
 
-Tab = Literal["txt2img", "img2img"]
+ScriptTab = Literal["txt2img", "img2img"]
 """Where a script can be used, by the names of WebUI's API."""
 
-Arguments = Mapping[str, object]
+ScriptArguments = Mapping[str, object]
 """An argument's value by its name; all of a script's are there, and checked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Argument:
+class ScriptArgument:
     """One of a script's arguments.
 
     Attributes:
@@ -70,7 +68,7 @@ class ScriptCall:
     """
 
     name: str
-    arguments: Arguments
+    arguments: ScriptArguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,24 +156,13 @@ class Script:
     """
 
     name: str
-    arguments: tuple[Argument, ...]
-    tabs: frozenset[Tab]
-    run: Callable[[GenerationRequest, Arguments, ScriptContext], ScriptRun]
-    steps: Callable[[GenerationRequest, Arguments, ScriptContext], Iterator[ScriptStep]] | None = (
-        None
-    )
+    arguments: tuple[ScriptArgument, ...]
+    tabs: frozenset[ScriptTab]
+    run: Callable[[GenerationRequest, ScriptArguments, ScriptContext], ScriptRun]
+    steps: (
+        Callable[[GenerationRequest, ScriptArguments, ScriptContext], Iterator[ScriptStep]] | None
+    ) = None
 
 
-BOTH_TABS: Final[frozenset[Tab]] = frozenset({"txt2img", "img2img"})
-IMG2IMG: Final[frozenset[Tab]] = frozenset({"img2img"})
-
-_SEEDS: Final = 2**32 - 2
-
-
-def with_seeds(request: GenerationRequest) -> GenerationRequest:
-    """Return a request whose seeds are drawn where they are -1."""
-    seed, variation = (
-        secrets.randbelow(_SEEDS) if one < 0 else one
-        for one in (request.seed, request.variation_seed)
-    )
-    return replace(request, seed=seed, variation_seed=variation)
+BOTH_TABS: Final[frozenset[ScriptTab]] = frozenset({"txt2img", "img2img"})
+IMG2IMG: Final[frozenset[ScriptTab]] = frozenset({"img2img"})

@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Final
 
-from promptengine.request.request import GenerationRequest
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult
 from promptengine.scripts.image_input import (
     check_canvas,
@@ -19,15 +19,14 @@ from promptengine.scripts.image_input import (
 )
 from promptengine.scripts.script import (
     IMG2IMG,
-    Argument,
-    Arguments,
     Script,
+    ScriptArgument,
+    ScriptArguments,
     ScriptContext,
     ScriptImage,
     ScriptOutput,
     ScriptRun,
     ScriptStep,
-    with_seeds,
 )
 from promptengine.super_resolution.tile_grid import TileGrid
 
@@ -42,7 +41,9 @@ _MOST_PIXELS: Final = 1 << 27
 """Of the enlarged image."""
 
 
-def _run(request: GenerationRequest, arguments: Arguments, context: ScriptContext) -> ScriptRun:
+def _run(
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
+) -> ScriptRun:
     name, overlap, scale = arguments["upscaler"], arguments["overlap"], arguments["scale"]
     assert isinstance(name, str)
     assert isinstance(overlap, int)
@@ -104,10 +105,10 @@ def _enlarged(
 SD_UPSCALE: Final = Script(
     "SD upscale",
     (
-        Argument("information", "", ""),
-        Argument("overlap", "Tile overlap", 64, 0, 4096),
-        Argument("upscaler", "Upscaler", "None"),
-        Argument("scale", "Scale Factor", 2.0, 0.05, 8),
+        ScriptArgument("information", "", ""),
+        ScriptArgument("overlap", "Tile overlap", 64, 0, 4096),
+        ScriptArgument("upscaler", "Upscaler", "None"),
+        ScriptArgument("scale", "Scale Factor", 2.0, 0.05, 8),
     ),
     IMG2IMG,
     _run,

@@ -13,7 +13,7 @@ from promptengine.scripts.outpainting_mk2 import OUTPAINTING_MK2
 from promptengine.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
 from promptengine.scripts.prompt_matrix import PROMPT_MATRIX
 from promptengine.scripts.prompts_from_file import PROMPTS_FROM_FILE
-from promptengine.scripts.script import Argument, Arguments, Script
+from promptengine.scripts.script import Script, ScriptArgument, ScriptArguments
 from promptengine.scripts.sd_upscale import SD_UPSCALE
 from promptengine.scripts.xyz_plot import XYZ_PLOT
 
@@ -55,7 +55,7 @@ def find_script(name: str) -> Script:
     )
 
 
-def placed_arguments(script: Script, values: Sequence[object]) -> Arguments:
+def placed_arguments(script: Script, values: Sequence[object]) -> ScriptArguments:
     """Read arguments in their order, as WebUI's API has them; those at the end that are left out have defaults.
 
     Raises:
@@ -70,7 +70,7 @@ def placed_arguments(script: Script, values: Sequence[object]) -> Arguments:
     return named_arguments(script, dict(zip(names, values, strict=False)))
 
 
-def named_arguments(script: Script, values: Mapping[str, object]) -> Arguments:
+def named_arguments(script: Script, values: Mapping[str, object]) -> ScriptArguments:
     """Read arguments by their names; those that are left out have defaults.
 
     Raises:
@@ -102,7 +102,7 @@ def register_script(script: Script, *, origin: str = SCRIPT) -> None:
     SCRIPTS.register(script, Plugin(origin))
 
 
-def _checked(script: Script, argument: Argument, value: object) -> object:
+def _checked(script: Script, argument: ScriptArgument, value: object) -> object:
     def refused(rule: str) -> RequestError:
         return RequestError(
             f"{script.name}: {argument.label} must be {rule} (got {repr(value)[:_LONGEST]})",
@@ -139,7 +139,7 @@ def _checked(script: Script, argument: Argument, value: object) -> object:
 
 
 def _number(
-    argument: Argument,
+    argument: ScriptArgument,
     default: int | float,
     value: object,
     refused: Callable[[str], RequestError],

@@ -13,7 +13,7 @@ from promptengine.errors import RequestError
 from promptengine.kinds import find_kind
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest
-from promptengine.scripts.script import BOTH_TABS, IMG2IMG, Tab
+from promptengine.scripts.script import BOTH_TABS, IMG2IMG, ScriptTab
 from promptengine.scripts.xyz_values import (
     PlotValue,
     orders,
@@ -88,7 +88,7 @@ class PlotAxis:
     write: Write | None = None
     check: Check = _usable
     label: Label = _titled
-    tabs: frozenset[Tab] = BOTH_TABS
+    tabs: frozenset[ScriptTab] = BOTH_TABS
     cost: float = 0.0
     choices: bool = False
     late: bool = False
@@ -159,7 +159,7 @@ def _varies(
     *,
     write: Callable[..., GenerationRequest] = _write,
     label: Label = _titled,
-    tabs: frozenset[Tab] = BOTH_TABS,
+    tabs: frozenset[ScriptTab] = BOTH_TABS,
     cost: float = 0.0,
     choices: bool = False,
 ) -> PlotAxis:
@@ -200,7 +200,7 @@ def _write_capped(
     return _write(kind, request, max(min(cast("int", value), request.steps - 1), 1), values)
 
 
-_TXT2IMG: Final[frozenset[Tab]] = frozenset({"txt2img"})
+_TXT2IMG: Final[frozenset[ScriptTab]] = frozenset({"txt2img"})
 
 NOTHING: Final = PlotAxis("Nothing", write=_unchanged, label=_unlabeled)
 """Stands for an axis that is not there."""
@@ -254,6 +254,6 @@ PLOT_AXES: Final[tuple[PlotAxis, ...]] = (
 """WebUI's axes in its order. Each tab's list has those that are for it, and arguments hold places there."""
 
 
-def plot_axes(tab: Tab) -> tuple[PlotAxis, ...]:
+def plot_axes(tab: ScriptTab) -> tuple[PlotAxis, ...]:
     """Return the list of a tab."""
     return tuple(axis for axis in PLOT_AXES if tab in axis.tabs)

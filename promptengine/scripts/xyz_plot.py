@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,20 +11,20 @@ from typing import Final, cast
 from promptengine.errors import RequestError
 from promptengine.images.labeled_grid import MOST_PIXELS, GridLabel, draw_labeled_grid
 from promptengine.infotext.write import add_entries
-from promptengine.request.request import GenerationRequest
+from promptengine.request.ranges import drawn_seed
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult
 from promptengine.scripts.script import (
     BOTH_TABS,
-    Argument,
-    Arguments,
     Script,
+    ScriptArgument,
+    ScriptArguments,
     ScriptContext,
     ScriptImage,
     ScriptOutput,
     ScriptRun,
     ScriptStep,
-    Tab,
-    with_seeds,
+    ScriptTab,
 )
 from promptengine.scripts.xyz_axes import NOTHING, PLOT_AXES, PlotAxis, model_name, plot_axes
 from promptengine.scripts.xyz_values import PlotValue, separated, texts, written
@@ -36,7 +35,6 @@ MOST_IMAGES: Final = 2_000
 """Of a plot, those of all batches counted."""
 
 _NAME: Final = "X/Y/Z plot"
-_SEEDS: Final = 2**32 - 2
 _LONGEST_LABEL: Final = 200
 """Characters of a value that are written beside its images."""
 
@@ -104,13 +102,13 @@ class _Plan:
     steps: tuple[ScriptStep, ...]
 
 
-def _plan(request: GenerationRequest, arguments: Arguments, context: ScriptContext) -> _Plan:
+def _plan(request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext) -> _Plan:
     """Work a plot out and check it, before the first image is made.
 
     Raises:
         RequestError: A value that cannot be used, an axis that cannot be honored, or too many images.
     """
-    tab: Tab = "txt2img" if request.start is None else "img2img"
+    tab: ScriptTab = "txt2img" if request.start is None else "img2img"
     x, y, z = (_read_axis(letter, tab, arguments) for letter in "XYZ")
     axes = x, y, z
     count = len(x.values) * len(y.values) * len(z.values)
@@ -134,7 +132,7 @@ def _refusal(letter: str, problem: str) -> RequestError:
     return RequestError(f"{_NAME}: {problem}", field=f"{letter.lower()}_type")
 
 
-def _read_axis(letter: str, tab: Tab, arguments: Arguments) -> _GivenAxis:
+def _read_axis(letter: str, tab: ScriptTab, arguments: ScriptArguments) -> _GivenAxis:
     own = letter.lower()
     number, listed = cast("int", arguments[f"{own}_type"]), plot_axes(tab)
     if not 0 <= number < len(listed):
@@ -157,7 +155,7 @@ def _read_axis(letter: str, tab: Tab, arguments: Arguments) -> _GivenAxis:
             parts = separated(told)
         values = tuple(axis.read(parts))
     if fixed:
-        values = tuple(secrets.randbelow(_SEEDS) if one == -1 else one for one in values)
+        values = tuple(drawn_seed(cast("int", one)) for one in values)
     return replace(given, values=values, told=told)
 
 
@@ -227,16 +225,18 @@ def _step(request: GenerationRequest, axes: Sequence[_GivenAxis], place: _Place)
 
 
 def _steps(
-    request: GenerationRequest, arguments: Arguments, context: ScriptContext
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
 ) -> Iterator[ScriptStep]:
     yield from _plan(request, arguments, context).steps
 
 
-def _begin(request: GenerationRequest, arguments: Arguments, context: ScriptContext) -> ScriptRun:
+def _begin(
+    request: GenerationRequest, arguments: ScriptArguments, context: ScriptContext
+) -> ScriptRun:
     return _run(_plan(request, arguments, context), arguments)
 
 
-def _run(plan: _Plan, arguments: Arguments) -> ScriptRun:
+def _run(plan: _Plan, arguments: ScriptArguments) -> ScriptRun:
     made: dict[_Place, GenerationResult] = {}
     for place, step in zip(plan.places, plan.steps, strict=True):
         (made[place],) = yield step
@@ -248,7 +248,7 @@ def _run(plan: _Plan, arguments: Arguments) -> ScriptRun:
 
 
 def _returned(
-    plan: _Plan, made: Mapping[_Place, GenerationResult], arguments: Arguments
+    plan: _Plan, made: Mapping[_Place, GenerationResult], arguments: ScriptArguments
 ) -> tuple[ScriptImage, ...]:
     """Return the grid of all images, and if asked for those of each z and the images, x running fastest."""
     x, y, z = plan.axes
@@ -280,12 +280,12 @@ def _told(first: GenerationResult, *axes: _GivenAxis) -> str:
     return add_entries(first.infotexts[0], entries)
 
 
-def _axis_arguments(letter: str) -> tuple[Argument, ...]:
+def _axis_arguments(letter: str) -> tuple[ScriptArgument, ...]:
     own = letter.lower()
     return (
-        Argument(f"{own}_type", f"{letter} type", 0, low=0, high=len(PLOT_AXES) - 1),
-        Argument(f"{own}_values", f"{letter} values", ""),
-        Argument(f"{own}_values_dropdown", f"{letter} values", ()),
+        ScriptArgument(f"{own}_type", f"{letter} type", 0, low=0, high=len(PLOT_AXES) - 1),
+        ScriptArgument(f"{own}_values", f"{letter} values", ""),
+        ScriptArgument(f"{own}_values_dropdown", f"{letter} values", ()),
     )
 
 
@@ -293,16 +293,16 @@ XYZ_PLOT: Final = Script(
     name=_NAME,
     arguments=(
         *(argument for letter in "XYZ" for argument in _axis_arguments(letter)),
-        Argument("draw_legend", "Draw legend", True),
-        Argument("include_lone_images", "Include Sub Images", False),
-        Argument("include_sub_grids", "Include Sub Grids", False),
-        Argument("no_fixed_seeds", "Keep -1 for seeds", False),
+        ScriptArgument("draw_legend", "Draw legend", True),
+        ScriptArgument("include_lone_images", "Include Sub Images", False),
+        ScriptArgument("include_sub_grids", "Include Sub Grids", False),
+        ScriptArgument("no_fixed_seeds", "Keep -1 for seeds", False),
         *(
-            Argument(f"vary_seeds_{letter.lower()}", f"Vary seeds for {letter}", False)
+            ScriptArgument(f"vary_seeds_{letter.lower()}", f"Vary seeds for {letter}", False)
             for letter in "XYZ"
         ),
-        Argument("margin_size", "Grid margins (px)", 0, low=0, high=500),
-        Argument("csv_mode", "Use text inputs instead of dropdowns", False),
+        ScriptArgument("margin_size", "Grid margins (px)", 0, low=0, high=500),
+        ScriptArgument("csv_mode", "Use text inputs instead of dropdowns", False),
     ),
     tabs=BOTH_TABS,
     run=_begin,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from promptengine.generation.engine import Engine, OnProgress
 from promptengine.images import draw_sheet, stack_sheets
 from promptengine.infotext.write import write_entries
 from promptengine.registry.registry import Registry
-from promptengine.request.request import GenerationRequest
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult
 from promptengine.validation import check_type
 from promptengine.xyz_plot.axes import AXIS_KINDS, Axis, request_at
@@ -93,10 +92,7 @@ def grid_requests(
         raise RequestError(message, field="batch_size")
     count = prod(len(axis.values) for axis in axes)
     _check_pixels(count * _pixels(request, native_size))
-    if request.seed < 0:
-        request = replace(request, seed=secrets.randbelow(2**32 - 1))
-    if request.variation_seed < 0:
-        request = replace(request, variation_seed=secrets.randbelow(2**32 - 1))
+    request = with_seeds(request)
     for axis in axes:
         AXIS_KINDS[axis.kind].check(request, axis, registry)
     places = product(*([(axis, value) for value in axis.values] for axis in reversed(axes)))

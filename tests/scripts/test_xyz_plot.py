@@ -16,7 +16,7 @@ from promptengine.errors import RequestError
 from promptengine.registry.registry import Registry
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart
-from promptengine.scripts.script import ScriptContext, ScriptOutput, ScriptStep, Tab
+from promptengine.scripts.script import ScriptContext, ScriptOutput, ScriptStep, ScriptTab
 from promptengine.scripts.table import find_script, named_arguments
 from promptengine.scripts.xyz_axes import PLOT_AXES, plot_axes
 from promptengine.scripts.xyz_plot import MOST_IMAGES, XYZ_PLOT
@@ -240,7 +240,7 @@ def test_fields_of_parts_need_these() -> None:
 
 
 @pytest.mark.parametrize("tab", ["txt2img", "img2img"])
-def test_every_axis_varies_something_or_is_refused_by_name(tab: Tab) -> None:
+def test_every_axis_varies_something_or_is_refused_by_name(tab: ScriptTab) -> None:
     samples = {int: "2", float: "0.5", str: ""}
     texts = {
         **{"Prompt S/R": "cat,fox", "Prompt order": "cat,dog", "Sampler": "Heun", "Size": "72x56"},

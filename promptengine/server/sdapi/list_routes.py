@@ -99,7 +99,7 @@ async def scripts() -> responses.Scripts:
 
 
 @_lists.get("/script-info")
-async def script_info() -> list[lists.Script]:
+async def script_info() -> list[lists.ScriptInfo]:
     """List scripts with their arguments."""
     return lists.scripts()
 

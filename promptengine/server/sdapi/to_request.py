@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast
@@ -26,6 +25,7 @@ from promptengine.request.fields import fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
+from promptengine.request.ranges import drawn_seed
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
@@ -69,8 +69,6 @@ _ALWAYS_TOLD: Final = (
     *("cfg_scale", "width", "height"),
 )
 """What an infotext fills even where it says what is usual here, which the API's defaults need not be."""
-
-_SEEDS: Final = 2**32 - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,8 +291,8 @@ def _request(
             fields.negative_prompt, [style.negative_prompt for style in styles]
         ),
         "scheduler": _scheduler(fields.scheduler) or AUTOMATIC,
-        "seed": _drawn(fields.seed),
-        "variation_seed": _drawn(fields.subseed),
+        "seed": drawn_seed(fields.seed),
+        "variation_seed": drawn_seed(fields.subseed),
     }
     request = GenerationRequest(**given)
     # What the request itself says goes before the settings.
@@ -368,10 +366,6 @@ def _merging_settings(fields: GenerationFields, values: Mapping[str, object]) ->
         told = values[whole] if whole in fields.override_settings else None
         given[img2img] = fields.token_merging_ratio or told
     return {name: value for name, value in given.items() if value}
-
-
-def _drawn(seed: int) -> int:
-    return secrets.randbelow(_SEEDS) if seed == -1 else seed
 
 
 def _without_tags(request: GenerationRequest) -> GenerationRequest:

@@ -18,9 +18,9 @@ from promptengine.infotext.read import read_infotext
 from promptengine.request.request import GenerationRequest
 from promptengine.scripts.script import (
     IMG2IMG,
-    Argument,
-    Arguments,
     Script,
+    ScriptArgument,
+    ScriptArguments,
     ScriptContext,
     ScriptImage,
     ScriptOutput,
@@ -44,7 +44,9 @@ def opened(image: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(image)))
 
 
-def _run_endless(request: GenerationRequest, arguments: Arguments, _: ScriptContext) -> ScriptRun:
+def _run_endless(
+    request: GenerationRequest, arguments: ScriptArguments, _: ScriptContext
+) -> ScriptRun:
     """One image after the other, as many as are asked for; how many only the run tells."""
     count = arguments["count"]
     assert isinstance(count, int)
@@ -55,7 +57,7 @@ def _run_endless(request: GenerationRequest, arguments: Arguments, _: ScriptCont
     return ScriptOutput((ScriptImage(last.images[0], last.infotexts[0]),), tuple(made))
 
 
-ENDLESS = Script("Endless", (Argument("count", "Count", 3),), IMG2IMG, _run_endless)
+ENDLESS = Script("Endless", (ScriptArgument("count", "Count", 3),), IMG2IMG, _run_endless)
 
 
 @pytest.fixture
