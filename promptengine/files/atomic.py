@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-__all__ = ["atomic_write", "remove_parts"]
+__all__ = ["atomic_write", "remove_parts", "write_new"]
 
 _PART: Final = re.compile(r"\.[0-9a-f]{16}-(\d+)\.part")
 """Name of a file that is being written: random digits and the number of the process."""
@@ -50,6 +50,46 @@ def atomic_write(path: Path) -> Generator[Path]:
         _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a file whole under a name that nothing has yet, whoever else writes into the folder.
+
+    Unlike :func:`atomic_write` it does not look through the folder, however many files that holds.
+
+    Returns:
+        False where the name is taken; what has it stays as it is.
+
+    Raises:
+        OSError: Where the folder does not exist or cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}-{os.getpid()}.part")
+    try:
+        temporary.write_bytes(data)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if not _take_name(temporary, path):
+            return False
+        _sync_folder(path.parent)
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _take_name(temporary: Path, path: Path) -> bool:
+    """Let a file be known by a name too, unless something is; return whether it is."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:
+        # Not every file system has hard links.
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        temporary.replace(path)
+    return True
 
 
 def remove_parts(folder: Path, *, older_than: float = _STALE_S) -> None:
