@@ -28,6 +28,7 @@ from promptengine.server.redact import below_root
 from promptengine.server.sdapi import list_routes
 from promptengine.server.sdapi import routes as sdapi
 from promptengine.server.state import Service, open_service
+from promptengine.server.v1 import images as v1_images
 from promptengine.server.v1 import routes as v1
 from promptengine.version import __version__
 
@@ -43,6 +44,7 @@ _ROUTERS: Final[Sequence[APIRouter]] = (
     list_routes.router,
     sdapi.internal,
     v1.router,
+    v1_images.router,
     observability.router,
     documentation.router,
 )
@@ -71,6 +73,8 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         yield
         await run_in_threadpool(service.queue.close, config.grace_s)
+        await run_in_threadpool(service.saves.close)
+        await run_in_threadpool(service.images.close)
         service.registry.digests.save()
 
     app = FastAPI(
@@ -82,6 +86,7 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
         redoc_url=None,
     )
     app.state.service = service
+    app.state.thumbnails = v1_images.Thumbnails()
     for router in _ROUTERS:
         app.include_router(router)
     app.add_api_route("/", _entrance, methods=["GET", "HEAD"], include_in_schema=False)

@@ -68,6 +68,7 @@ class ServerConfig:
         compile: Whether regions of the UNet are compiled.
         replicas: Engines in processes of their own; 0 for one on each device in this process.
         output: The only folder that images are written to.
+        save: Whether images of our own API's jobs are written there unless a job says otherwise.
         styles: WebUI's ``styles.csv``, or None.
         users: Names and passwords; empty lets everybody in.
         cors_origins: Origins of pages that may use the server; ``*`` is any.
@@ -95,6 +96,7 @@ class ServerConfig:
     compile: bool = False
     replicas: int = 0
     output: Path = Path("outputs")
+    save: bool = True
     styles: Path | None = None
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()

@@ -17,11 +17,15 @@ from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.registry.registry import Registry
+from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
+from promptengine.server.image_index import ImageIndex
 from promptengine.server.jobs.queue import Job, JobQueue, Run, Work
 from promptengine.server.jobs.worker import Device, Model, runner
 from promptengine.server.observability import Metrics, log_job
+from promptengine.server.output_folder import OutputFolder
 from promptengine.server.redact import PathRedactor
+from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.options import ServerSettings
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 
@@ -52,7 +56,9 @@ class Service:
         shown: Which paths clients see.
         devices: Those of this process, which hold a model each.
         upscalers: Networks that enlarge images, for what is no part of a generation.
-        saving: Held while an image's file gets its number.
+        outputs: The folder of saved images.
+        images: What is known of them.
+        saves: What becomes of images of jobs that nobody waits for.
         upscaling: Held while an image is enlarged by one of ``upscalers``.
     """
 
@@ -64,8 +70,10 @@ class Service:
     metrics: Metrics
     shown: PathRedactor
     upscalers: UpscalerCache
+    outputs: OutputFolder
+    images: ImageIndex
+    saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
     devices: tuple[Device, ...] = ()
-    saving: threading.Lock = field(default_factory=threading.Lock)
     upscaling: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -98,6 +106,9 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         on_end=partial(_told, metrics),
     )
     metrics.watch(queue)
+    outputs = OutputFolder(config.output)
+    images = ImageIndex(outputs)
+    images.start()
     return Service(
         config=config,
         registry=registry,
@@ -107,6 +118,8 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         metrics=metrics,
         shown=PathRedactor.by(config),
         upscalers=UpscalerCache(registry, resolve_device(devices[0].name if devices else "cpu")),
+        outputs=outputs,
+        images=images,
         devices=devices,
     )
 

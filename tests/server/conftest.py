@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,6 +74,15 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         app = create_app(config)
     with running(app) as url, httpx.Client(base_url=url, timeout=120) as http:
         yield Live(url, app.state.service, config, http)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Servers whose tests name no output folder have the usual one, in the current folder."""
+    before = Path.cwd()
+    os.chdir(tmp_path_factory.mktemp("current"))
+    yield
+    os.chdir(before)
 
 
 @pytest.fixture

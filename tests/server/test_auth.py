@@ -167,11 +167,11 @@ def test_paths_can_be_hidden(live: Live, tmp_path: Path, painter: Painter) -> No
 
 
 def test_images_are_saved_in_the_output_folder_only(live: Live) -> None:
-    before = set(live.config.output.glob("*")) if live.config.output.exists() else set()
+    before = set(live.config.output.rglob("*.png"))
     fields = {**SMALL, "save_images": True, "send_images": False, "batch_size": 2}
     answer = live.http.post(TXT2IMG, json={**fields, "outpath_samples": "/tmp/elsewhere"})
     assert answer.json()["images"] == []
-    new = sorted(path.name for path in set(live.config.output.glob("*")) - before)
+    new = sorted(path.name for path in set(live.config.output.rglob("*.png")) - before)
     assert [name.partition("-")[2] for name in new] == ["7.png", "8.png"]
     assert not Path("/tmp/elsewhere").exists()
 

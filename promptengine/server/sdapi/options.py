@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 from promptengine.checkpoints.resolve import checkpoint_named
 from promptengine.errors import RequestError
+from promptengine.images.file_names import MOST_PATTERN
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import apply_settings
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
@@ -16,6 +17,7 @@ from promptengine.request.request import GenerationRequest
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.worker import Model
 from promptengine.server.sdapi.fields import read_as
+from promptengine.validation import Between
 
 __all__ = [
     "OWN_SETTINGS",
@@ -31,10 +33,21 @@ OWN_SETTINGS: Final[Mapping[str, object]] = {
     "sd_vae": "Automatic",
     "samples_format": "png",
     "jpeg_quality": 80,
+    "save_to_dirs": True,
+    "directories_filename_pattern": "[date]",
+    "directories_max_prompt_words": 8,
+    "samples_filename_pattern": "",
 }
 """Settings that are the server's and not a request's, with their defaults."""
 
 _READ_ONLY: Final = ("sd_checkpoint_hash",)
+_NAMES: Final = (
+    "save_to_dirs",
+    "directories_filename_pattern",
+    "directories_max_prompt_words",
+    "samples_filename_pattern",
+)
+_WORDS: Final[Mapping[type, str]] = {bool: "true or false", int: "a whole number", str: "text"}
 _FORMATS: Final = ("png", "jpg", "jpeg", "webp")
 
 
@@ -145,6 +158,23 @@ def _checked(changes: Mapping[str, object]) -> dict[str, object]:
             message = "option jpeg_quality must be a whole number, 1 to 100"
             raise RequestError(message, field="jpeg_quality")
         found["jpeg_quality"] = quality
+    return found | _checked_names(changes)
+
+
+def _checked_names(changes: Mapping[str, object]) -> dict[str, object]:
+    """Return the settings among changes that say where images are saved, if they can be used."""
+    found = {name: changes[name] for name in _NAMES if changes.get(name) is not None}
+    for name, value in found.items():
+        if type(value) is not (kind := type(OWN_SETTINGS[name])):
+            message = f"option {name} must be {_WORDS[kind]} (got {str(value)[:100]!r})"
+            raise RequestError(message, field=name)
+        if isinstance(value, str) and len(value) > MOST_PATTERN:
+            message = (
+                f"option {name} has {len(value)} characters; at most {MOST_PATTERN} are allowed"
+            )
+            raise RequestError(message, field=name)
+    if (words := found.get("directories_max_prompt_words")) is not None:
+        Between(1, 100).check("directories_max_prompt_words", cast("int", words))
     return found
 
 

@@ -18,6 +18,7 @@ from promptengine.server.config import ServerConfig
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Job
 from promptengine.server.jobs.worker import Device
+from promptengine.server.saving import UNFINISHED, SavedRequest, save_outputs
 from promptengine.server.sdapi import lists, responses
 from promptengine.server.sdapi.progress import overall, task
 from promptengine.server.sdapi.requests import (
@@ -37,7 +38,6 @@ from promptengine.server.sdapi.to_response import (
     encode_output,
     generation_response,
     job_output,
-    save_outputs,
 )
 from promptengine.server.sdapi.upscale import upscale_images
 from promptengine.server.state import Served, Service, finished, until_gone
@@ -106,7 +106,7 @@ def _answer(service: Service, asked: ParsedRequest, job: Job) -> Response:
     assert isinstance(quality, int)
     files = [encode_output(output, form, quality) for output in made.outputs]
     if asked.fields.save_images and not asked.fields.do_not_save_samples:
-        made = _saved(service, asked, made, files, form)
+        made = _saved(service, asked, made, files)
     pairs = zip(files, made.outputs, strict=True)
     returned = [data for file, output in pairs for data in (file, *encode_masks(output))]
     content = generation_response(asked, job, made, returned, (service.registry, service.shown))
@@ -115,7 +115,7 @@ def _answer(service: Service, asked: ParsedRequest, job: Job) -> Response:
 
 
 def _saved(
-    service: Service, asked: ParsedRequest, made: JobOutput, files: list[bytes], form: str
+    service: Service, asked: ParsedRequest, made: JobOutput, files: list[bytes]
 ) -> JobOutput:
     """Write the finished images; where that fails they still go to the client, with a warning.
 
@@ -125,12 +125,13 @@ def _saved(
     finished = [pair for pair in zip(files, made.outputs, strict=True) if not pair[1].unfinished]
     if len(finished) < len(files):
         # WebUI keeps them out of its folder as well.
-        made = JobOutput(made.outputs, (*made.warnings, "unfinished images are not saved"))
+        made = JobOutput(made.outputs, (*made.warnings, UNFINISHED))
     if asked.fields.do_not_save_grid:
         finished = [pair for pair in finished if not pair[1].grid]
+    prompt = asked.fields.prompt if isinstance(asked.fields.prompt, str) else None
+    about = SavedRequest(asked.settings, asked.work.model, prompt, asked.styles)
     try:
-        with service.saving:
-            save_outputs(finished, service.config.output, form)
+        save_outputs(service, finished, about)
     except OSError as error:
         message = f"the images could not be saved: {error.strerror or error}"
         if not asked.fields.send_images:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from promptengine.errors import ImageError
-from promptengine.files.atomic import atomic_write
 from promptengine.images.save import encode_image
 from promptengine.infotext.read import infotext_with_prompts, read_infotext
 from promptengine.registry.registry import Registry
@@ -40,14 +39,12 @@ __all__ = [
     "job_output",
     "network_document",
     "network_reports",
-    "save_outputs",
 ]
 
 _NOT_ECHOED: Final = frozenset(
     {"init_images", "mask", "latent_mask", "alwayson_scripts", "script_args"}
 )
 _WHOLE_SCALE: Final = re.compile(r"(?<=, )(CFG scale: -?\d+)(?=,|$)")
-_NUMBER: Final = r"(\d{5,})-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,22 +185,6 @@ def encode_output(output: OutputImage, form: str, quality: int) -> bytes:
 def encode_masks(output: OutputImage) -> list[bytes]:
     """Return the masks of an image that the settings ask for, as PNG files without infotext."""
     return [encode_image(image) for image in output.masks.values()]
-
-
-def save_outputs(files: Sequence[tuple[bytes, OutputImage]], folder: Path, form: str) -> None:
-    """Write images into the folder for them, numbered as WebUI does; grids by numbers of their own.
-
-    Raises:
-        OSError: The disk is full, or the folder cannot be written.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    for data, output in files:
-        prefix = "grid-" if output.grid else ""
-        numbered = re.compile(prefix + _NUMBER)
-        taken = [int(match[1]) for p in folder.iterdir() if (match := numbered.match(p.name))]
-        name = f"{prefix}{max(taken, default=0) + 1:05}-{output.seed}.{form}"
-        with atomic_write(folder / name) as temporary:
-            temporary.write_bytes(data)
 
 
 def generation_response(

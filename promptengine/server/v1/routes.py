@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
@@ -27,6 +29,7 @@ from promptengine.server.base64_images import encode_base64, small_png
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Job
 from promptengine.server.limits import affordable_steps, check_texts
+from promptengine.server.saving import SavedImages, save_job
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.sdapi.to_response import encode_output, job_output, network_reports
@@ -44,6 +47,11 @@ from promptengine.server.v1.schemas import (
 from promptengine.server.v1.to_request import work_from_form
 
 __all__ = ["router"]
+
+_SAVED_S: Final = 120.0
+"""Seconds that who asks for a result waits for a slow disk."""
+
+_log = logging.getLogger(__name__)
 
 router = APIRouter(
     prefix="/promptengine/v1",
@@ -145,7 +153,32 @@ async def submit(service: Served, client: Client, form: JobForm) -> JobStatus:
     work = await run_in_threadpool(
         work_from_form, form, service.settings, service.registry, service.config.limits
     )
-    return _status(service, service.queue.submit(work, client))
+    job = service.queue.submit(work, client)
+    if form.save and service.config.save:
+        _save_at_end(service, job)
+    return _status(service, job)
+
+
+def _save_at_end(service: Service, job: Job) -> None:
+    """Have the images of a job saved when it has ended, also where nobody asks for its result."""
+    service.saves.expect(job.id)
+
+    def on_change() -> None:
+        if job.has_ended:
+            service.saves.begin(job.id, partial(save_job, service, job))
+
+    service.queue.listen(job, on_change)
+    on_change()
+
+
+def _saved(service: Service, job: Job, count: int) -> SavedImages:
+    """Return what became of the files of a job's images."""
+    nothing = (None,) * count
+    try:
+        return service.saves.result(job.id, _SAVED_S) or SavedImages(nothing, ())
+    except Exception as error:  # noqa: BLE001 - no fault of saving may cost the images
+        _log.warning("images not saved", exc_info=error, extra={"facts": {"job": job.id}})
+        return SavedImages(nothing, ("the images could not be saved; the server's log says why",))
 
 
 @router.get("/jobs/{job_id}")
@@ -261,6 +294,7 @@ def _result(service: Service, job: Job) -> JobResult:
     for one in results:
         for stage, seconds in one.timings.items():
             timings[stage] = timings.get(stage, 0.0) + seconds
+    saved = _saved(service, job, len(made.outputs))
     return JobResult(
         id=job.id,
         images=[encode_base64(encode_output(image, form, quality)) for image in made.outputs],
@@ -273,4 +307,6 @@ def _result(service: Service, job: Job) -> JobResult:
         networks=network_reports(made.outputs, service.shown),
         diagnostics=[diagnostic_document(found) for found in diagnostics],  # type: ignore[misc]
         timings=timings,
+        saved=list(saved.ids),
+        warnings=[service.shown.text(text) for text in saved.warnings],
     )

@@ -116,13 +116,15 @@ class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     """A job; see :class:`promptengine.request.request.GenerationRequest`. Images and masks are base64.
 
     ``options`` are WebUI's settings by its names. ``checkpoint`` and ``vae`` are names. Without a size the
-    image is as large as the checkpoint's own, or as the one that it starts from.
+    image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
+    server's output folder unless ``save`` says no.
     """
 
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
     checkpoint: Text | None = None
     vae: Text | None = None
     policy: Policy = "strict"
+    save: bool = True
 
     if TYPE_CHECKING:
         # The fields that the base class has come from their declarations.
@@ -173,6 +175,9 @@ class JobResult(BaseModel):
         networks: What became of each tag, and in which images.
         diagnostics: What a person should know.
         timings: Seconds by stage.
+        saved: Of each image what :mod:`promptengine.server.v1.images` knows it by, its path below the output folder;
+            null where it is not saved.
+        warnings: Why some are not.
     """
 
     id: str
@@ -183,3 +188,5 @@ class JobResult(BaseModel):
     networks: list[dict[str, Any]]
     diagnostics: list[DiagnosticForm]
     timings: dict[str, float]
+    saved: list[str | None]
+    warnings: list[str]

@@ -179,7 +179,7 @@ def test_grids_are_saved_by_numbers_of_their_own(
 ) -> None:
     seed = 4711 + grids
     info_of(ask(live, **MATRIX, prompt="a|b", seed=seed, save_images=True, **given))
-    names = sorted(path.name for path in live.config.output.glob(f"*-{seed}.png"))
+    names = sorted(path.name for path in live.config.output.rglob(f"*-{seed}.png"))
     assert len([name for name in names if name.startswith("grid-")]) == grids
     assert len(names) == 2 + grids
 
