@@ -160,7 +160,8 @@ class ImageIndex:
         if before is not None:
             conditions.append("(time, id) < (?, ?)")
             values += before
-        for word in search.split()[:_MOST_WORDS]:
+        # SQLite ends a pattern at a NUL.
+        for word in search.replace("\0", " ").split()[:_MOST_WORDS]:
             if self._has_words and _is_known_as_word(word):
                 conditions.append("number IN (SELECT rowid FROM words WHERE words MATCH ?)")
                 quoted = word.replace('"', '""')

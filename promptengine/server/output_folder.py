@@ -172,7 +172,7 @@ class OutputFolder:
 
 def _is_plain(name: str) -> bool:
     """Return whether a text is the name of a file that is not hidden."""
-    if PurePath(name).name != name or name.startswith("."):
+    if not name or PurePath(name).name != name or name.startswith("."):
         return False
     return all(unicodedata.category(one) not in ("Cc", "Cs") for one in name)
 
