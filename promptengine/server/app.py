@@ -72,9 +72,7 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         yield
-        await run_in_threadpool(service.queue.close, config.grace_s)
-        await run_in_threadpool(service.saves.close)
-        await run_in_threadpool(service.images.close)
+        await run_in_threadpool(service.close, config.grace_s)
         service.registry.digests.save()
 
     app = FastAPI(

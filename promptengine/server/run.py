@@ -127,13 +127,13 @@ def server_of(
         # uvicorn waits for open requests first, and these wait for their jobs.
         if on_stop is not None:
             on_stop()
-        closing = asyncio.create_task(asyncio.to_thread(queue.close, config.grace_s))
+        closing = asyncio.create_task(asyncio.to_thread(service.close, config.grace_s))
         await usual_shutdown(sockets)
         await closing
         for watch in watches:
             watch.cancel()
 
-    queue = app.state.service.queue
+    service = app.state.service
     server.startup, server.shutdown = startup, shutdown
     return server
 

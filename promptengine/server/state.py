@@ -60,6 +60,7 @@ class Service:
         images: What is known of them.
         saves: What becomes of images of jobs that nobody waits for.
         upscaling: Held while an image is enlarged by one of ``upscalers``.
+        closing: Held while all of it ends.
     """
 
     config: ServerConfig
@@ -75,6 +76,18 @@ class Service:
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
     devices: tuple[Device, ...] = ()
     upscaling: threading.Lock = field(default_factory=threading.Lock)
+    closing: threading.Lock = field(default_factory=threading.Lock)
+
+    def close(self, grace_s: float) -> None:
+        """Let what runs finish within some seconds and its images be saved; who calls again waits as well.
+
+        Args:
+            grace_s: As :meth:`promptengine.server.jobs.queue.JobQueue.close` takes it.
+        """
+        with self.closing:
+            self.queue.close(grace_s)
+            self.saves.close()
+            self.images.close()
 
 
 def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Service:

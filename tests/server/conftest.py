@@ -78,9 +78,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Servers whose tests name no output folder have the usual one, in the current folder."""
-    before = Path.cwd()
-    os.chdir(tmp_path_factory.mktemp("current"))
+    """Servers whose tests name no folders have the usual ones, in a folder of their own."""
+    before, folder = Path.cwd(), tmp_path_factory.mktemp("current")
+    (folder / "models").mkdir()
+    os.chdir(folder)
     yield
     os.chdir(before)
 

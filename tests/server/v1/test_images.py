@@ -22,7 +22,7 @@ from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
 from promptengine.server.image_index import INDEX
 from promptengine.server.output_folder import BIN, OutputFolder
-from tests.server.live import Painter, client_of, running, until
+from tests.server.live import Painter, attacked, client_of, running, until
 from tests.server.v1.test_routes import JOBS, SMALL, waited
 
 IMAGES = "/promptengine/v1/images"
@@ -84,6 +84,18 @@ def test_a_job_that_nobody_asks_about_is_kept_too(empty_models: Path, tmp_path: 
     with server(empty_models, tmp_path) as http:
         http.post(JOBS, json=SMALL)
         until(lambda: listed(http))
+
+
+def test_a_job_that_ends_while_the_server_stops_is_kept(
+    empty_models: Path, tmp_path: Path, painter: Painter
+) -> None:
+    config = ServerConfig(models=empty_models, output=tmp_path)
+    app = create_app(config, [painter])
+    with attacked(app, config) as port:
+        httpx.post(f"http://127.0.0.1:{port}{JOBS}", json=SMALL).raise_for_status()
+        until(lambda: painter.batches)
+        threading.Timer(1, painter.gate.set).start()
+    assert [path.name for path in tmp_path.rglob("*.png")] == ["00000-7.png"]
 
 
 @pytest.mark.parametrize(("save", "form"), [(False, {}), (True, {"save": False})])
