@@ -1,0 +1,55 @@
+// Completion: after `<` the networks that have tags, and embeddings as words.
+import type { Completion, CompletionContext, CompletionResult } from "@codemirror/autocomplete";
+import type { EditorView } from "@codemirror/view";
+import type { NetworkEntry } from "../api";
+
+/** Characters with which a tag ends or goes on; a name that has them cannot be written in one. */
+const UNSPEAKABLE = /[<>:]/;
+
+/**
+ * Return a source of completions.
+ *
+ * @param listed Gives the files as they are known now.
+ */
+export function networkCompletion(listed: () => NetworkEntry[]) {
+  return (context: CompletionContext): CompletionResult | null => {
+    const tag = context.matchBefore(/<[^<>]*/);
+    if (tag) {
+      const typed = /^<(?:(\w+):)?([^:]*)$/.exec(tag.text);
+      if (!typed) return null;
+      const word = typed[1];
+      const found = listed().filter((one) => one.tag !== null && (word === undefined || one.tag === word));
+      return {
+        from: tag.from + 1 + (word === undefined ? 0 : word.length + 1),
+        options: found.filter((one) => !UNSPEAKABLE.test(one.name)).map((one) => tagOption(one, tag.from)),
+        validFor: /^[^<>:]*$/,
+      };
+    }
+    const word = context.matchBefore(/[\w.-]+/);
+    if (!word || (word.text.length < 2 && !context.explicit)) return null;
+    const embeddings = listed().filter((one) => one.kind === "embedding");
+    return { from: word.from, options: embeddings.map(wordOption), validFor: /^[\w.-]*$/ };
+  };
+}
+
+function tagOption(entry: NetworkEntry, start: number): Completion {
+  return {
+    label: entry.name,
+    detail: entry.tag ?? "",
+    ...(entry.description ? { info: entry.description } : {}),
+    apply(view: EditorView, _completion: Completion, _from: number, to: number) {
+      const head = `<${entry.tag}:${entry.name}:`;
+      const closes = view.state.sliceDoc(to, to + 1) === ">" ? 1 : 0;
+      const multiplier = start + head.length;
+      view.dispatch({
+        changes: { from: start, to: to + closes, insert: `${head}1>` },
+        selection: { anchor: multiplier, head: multiplier + 1 },
+        userEvent: "input.complete",
+      });
+    },
+  };
+}
+
+function wordOption(entry: NetworkEntry): Completion {
+  return { label: entry.name, detail: entry.kind };
+}
