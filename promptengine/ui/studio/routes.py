@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import RedirectResponse
 
 from promptengine.errors import PromptEngineError
@@ -73,7 +73,22 @@ def add_studio(app: FastAPI) -> None:
     Raises:
         PromptEngineError: The installation lacks the built files.
     """
-    app.include_router(_router(_built()))
+    built = _built()
+    place, methods = STUDIO.rstrip("/"), ["GET", "HEAD"]
+
+    async def entrance(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{request.scope['root_path']}{STUDIO}")
+
+    async def index(request: Request) -> Response:
+        return built[_INDEX].answer(request)
+
+    async def file(name: str, request: Request) -> Response:
+        if name not in built:
+            raise HTTPRefusal("no such file of the page", status=404)
+        return built[name].answer(request)
+
+    for path, route in ((place, entrance), (STUDIO, index), (f"{place}/{{name}}", file)):
+        app.add_api_route(path, route, methods=methods, include_in_schema=False)
 
 
 def _built() -> dict[str, _File]:
@@ -97,24 +112,3 @@ def _file(name: str, data: bytes) -> _File:
 
 def _suffix(name: str) -> str:
     return name[name.rfind(".") :]
-
-
-def _router(built: Mapping[str, _File]) -> APIRouter:
-    router = APIRouter(prefix=STUDIO.rstrip("/"), include_in_schema=False)
-    methods = ["GET", "HEAD"]
-
-    async def entrance(request: Request) -> RedirectResponse:
-        return RedirectResponse(f"{request.scope['root_path']}{STUDIO}")
-
-    async def index(request: Request) -> Response:
-        return built[_INDEX].answer(request)
-
-    async def file(name: str, request: Request) -> Response:
-        if name not in built:
-            raise HTTPRefusal("no such file of the page", status=404)
-        return built[name].answer(request)
-
-    router.add_api_route("", entrance, methods=methods)
-    router.add_api_route("/", index, methods=methods)
-    router.add_api_route("/{name}", file, methods=methods)
-    return router

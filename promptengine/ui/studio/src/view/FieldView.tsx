@@ -51,14 +51,14 @@ export function FieldView({ field, lastSeed }: { field: Field; lastSeed: string 
           <Input field={field} id={id} about={about} lastSeed={lastSeed} />
         </>
       )}
-      <p class="help" id={`${id}-help`}>{helpOf(field)}</p>
+      <p class="sr" id={`${id}-help`}>{helpOf(field)}</p>
       {fault && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}
     </div>
   );
 }
 
 /** What a field is for, and what it means as it is at first. */
-function helpOf(field: Field): string {
+export function helpOf(field: Field): string {
   if (!field.usual || field.control === "choice") return field.help;
   return `${field.help}; ${field.initial === "" ? "empty" : String(field.initial)}: ${field.usual}`;
 }

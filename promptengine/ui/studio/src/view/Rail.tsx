@@ -1,15 +1,26 @@
 // The settings: every declared field, in groups.
+import { signal } from "@preact/signals";
 import { sections, type Field, type Form } from "../schema";
 import { faults, models } from "../state";
 import { resetValues, setValue, setValues, values } from "../store";
-import { FieldView } from "./FieldView";
+import { FieldView, helpOf } from "./FieldView";
 import { Icon } from "./Icon";
+
+/** The field that is pointed at, whose help is shown in a place of its own: nothing moves under a pointer. */
+const pointed = signal("");
+
+function point(event: Event): void {
+  const field = event.target instanceof Element ? event.target.closest<HTMLElement>("[data-field]") : null;
+  pointed.value = field?.dataset["field"] ?? pointed.value;
+}
 
 export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }) {
   const all = [...form.own.filter((one) => one.control !== "prompt"), ...form.groups.flatMap((one) => one.fields)];
   const paths = [...all.map((one) => one.path), ...form.groups.map((one) => one.path), "checkpoint", "vae"];
+  const about = [...models.value, ...all].find((one) => one.path === pointed.value);
   return (
-    <section class="rail" aria-label="Settings" id="settings">
+    <section class="rail" aria-label="Settings" id="settings" onFocusIn={point} onPointerOver={point}>
+      <div class="settings">
       <Section label="Model" fields={models.value} lastSeed={lastSeed} />
       {sections(form.own).map((one) => (
         <Section key={one.label} {...one} lastSeed={lastSeed} />
@@ -45,6 +56,10 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
       <button type="button" class="quiet reset" onClick={() => resetValues(paths)}>
         Reset settings
       </button>
+      </div>
+      <p class="about" aria-hidden="true">
+        {about ? <><b>{about.label}</b> {helpOf(about)}</> : "Point at a setting to see what it does."}
+      </p>
     </section>
   );
 }
