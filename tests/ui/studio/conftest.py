@@ -110,8 +110,7 @@ class StudioPage(Page):
         """Load it with nothing kept but what some controls show."""
         self.driver.get(self.url)
         script = (
-            "localStorage.clear();"
-            "localStorage.setItem('promptengine.studio.values', arguments[0]);"
+            "localStorage.clear();localStorage.setItem('promptengine.studio.values', arguments[0]);"
         )
         self.driver.execute_script(script, json.dumps({**SMALL, **shown}))
         self.reload()

@@ -19,7 +19,8 @@ def test_typing_is_read_and_marked(page: StudioPage) -> None:
     assert page.marked(".pe-and") == ["AND"]
     assert page.marked(".pe-break") == ["BREAK"]
     up, down = (
-        page.box().find_element(By.CSS_SELECTOR, css) for css in ("[class*=pe-up]", "[class*=pe-down]")
+        page.box().find_element(By.CSS_SELECTOR, css)
+        for css in ("[class*=pe-up]", "[class*=pe-down]")
     )
     assert (up.get_attribute("title"), down.text) == ("weight 1.3", "dog")
 
@@ -40,6 +41,11 @@ def test_what_looks_odd_is_underlined_with_its_remedy(page: StudioPage) -> None:
 def test_characters_of_two_units_move_no_mark(page: StudioPage) -> None:
     page.load(prompt="🎨🎨 (cat:1.3)\n(🐈:0.8)")
     assert page.marked(".pe-weight") == ["cat", "🐈"]
+
+
+def test_kinds_are_completed(page: StudioPage) -> None:
+    page.write("a <hyp")
+    page.until(lambda: "hypernet:" in page.marked(".cm-tooltip-autocomplete li"))
 
 
 def test_networks_are_completed(page: StudioPage) -> None:

@@ -54,6 +54,12 @@ export function shown(field: Field): Shown {
   return values.value[field.path] ?? field.initial;
 }
 
+/** The same of a field by its path; empty as long as it is not known. */
+export function shownAt(path: string): Shown {
+  const field = form.value?.own.find((one) => one.path === path);
+  return field ? shown(field) : (values.value[path] ?? "");
+}
+
 export function setFault(path: string, fault: string): void {
   const { [path]: _, ...others } = faults.value;
   faults.value = fault ? { ...others, [path]: fault } : others;
@@ -76,7 +82,7 @@ export async function enqueue(): Promise<void> {
   if (first) return reveal(first[0]);
   sending.value += 1;
   try {
-    await submit(bodyOf(told, models.value, values.value), String(values.value["prompt"] ?? ""));
+    await submit(bodyOf(told, models.value, values.value), String(shownAt("prompt")));
   } catch (error) {
     const path = error instanceof ApiError ? placeOf(error.field, fields) : "";
     setFault(path, words(error));

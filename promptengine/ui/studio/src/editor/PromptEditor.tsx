@@ -7,13 +7,16 @@ import { EditorView, keymap, placeholder } from "@codemirror/view";
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Field } from "../schema";
-import { faults, loadNetworks, networks, setFault } from "../state";
+import { faults, loadNetworks, networks, setFault, shownAt } from "../state";
 import { setValue, values } from "../store";
 import { weigh } from "./attention";
 import { networkCompletion } from "./complete";
 import { findings, marks, setMarks } from "./marks";
 import { Reader, notes, type Question } from "./reading";
 import { look } from "./look";
+
+/** What the route that reads prompts takes. */
+const MOST_STEPS = 1000;
 
 interface Props {
   field: Field;
@@ -34,7 +37,7 @@ export function PromptEditor({ field, hint }: Props) {
       </div>
       <div class="prompt-box" id={`field-${field.path}`} data-prompt={field.path} ref={host} />
       {fault && <p class="fault" role="alert">{fault}</p>}
-      <ul class="notes" aria-label={`Notes on the ${field.label.toLowerCase()}`} tabIndex={-1}>
+      <ul class="notes" aria-label={`Notes on the ${field.label.toLowerCase()}`} tabIndex={told?.diagnostics.length ? 0 : -1}>
         {told?.diagnostics.map((one) => (
           <li class={`note ${one.severity}`} title={`${one.message} ${one.hint}`}>
             <span class="severity">{one.severity}</span> {one.message}
@@ -67,12 +70,13 @@ function mount(host: HTMLDivElement, field: Field, hint: string): () => void {
     }
   });
   const stopReading = effect(() => {
-    const steps = Number(values.value["steps"] ?? 20);
+    const steps = Number(shownAt("steps"));
     reader.read({
       prompt: text(),
       negative: path.endsWith("negative_prompt"),
-      steps: Number.isInteger(steps) && steps >= 1 && steps <= 1000 ? steps : 20,
-      dialect: String(values.value["dialect"] ?? "webui") as Question["dialect"],
+      // While a number is typed that cannot be, schedules are read for one step.
+      steps: Number.isInteger(steps) ? Math.min(Math.max(steps, 1), MOST_STEPS) : 1,
+      dialect: shownAt("dialect") as Question["dialect"],
     });
   });
   return () => {

@@ -1,5 +1,10 @@
 // Completion: after `<` the networks that have tags, and embeddings as words.
-import type { Completion, CompletionContext, CompletionResult } from "@codemirror/autocomplete";
+import {
+  startCompletion,
+  type Completion,
+  type CompletionContext,
+  type CompletionResult,
+} from "@codemirror/autocomplete";
 import type { EditorView } from "@codemirror/view";
 import type { NetworkEntry } from "../api";
 
@@ -21,7 +26,10 @@ export function networkCompletion(listed: () => NetworkEntry[]) {
       const found = listed().filter((one) => one.tag !== null && (word === undefined || one.tag === word));
       return {
         from: tag.from + 1 + (word === undefined ? 0 : word.length + 1),
-        options: found.filter((one) => !UNSPEAKABLE.test(one.name)).map((one) => tagOption(one, tag.from)),
+        options: [
+          ...found.filter((one) => !UNSPEAKABLE.test(one.name)).map((one) => tagOption(one, tag.from)),
+          ...(word === undefined ? kindOptions(found) : []),
+        ],
         validFor: /^[^<>:]*$/,
       };
     }
@@ -30,6 +38,23 @@ export function networkCompletion(listed: () => NetworkEntry[]) {
     const embeddings = listed().filter((one) => one.kind === "embedding");
     return { from: word.from, options: embeddings.map(wordOption), validFor: /^[\w.-]*$/ };
   };
+}
+
+/** The words that tags begin with. */
+function kindOptions(found: NetworkEntry[]): Completion[] {
+  const kinds = new Set(found.flatMap((one) => (one.tag === null ? [] : [one.tag])));
+  return [...kinds].map((kind) => ({
+    label: `${kind}:`,
+    boost: -1,
+    apply(view: EditorView, _completion: Completion, from: number, to: number) {
+      view.dispatch({
+        changes: { from, to, insert: `${kind}:` },
+        selection: { anchor: from + kind.length + 1 },
+        userEvent: "input.complete",
+      });
+      startCompletion(view);
+    },
+  }));
 }
 
 function tagOption(entry: NetworkEntry, start: number): Completion {
