@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -86,7 +86,7 @@ def _model(form: JobForm, settings: ServerSettings) -> Model:
 
 
 @contextmanager
-def _about(field: str) -> Iterator[None]:
+def _about(field: str) -> Generator[None]:
     """Let a refusal say which field it is about."""
     try:
         yield

@@ -15,6 +15,7 @@ from promptengine.server.v1 import routes as v1
 from promptengine.ui.studio.routes import add_studio
 from tests.server.live import running
 from tests.ui.browser import opened
+from tests.ui.studio.cable import Cable
 from tests.ui.studio.conftest import HOSTILE, Made, Studio, StudioPage, models_in
 
 MAX_SEED = "18446744073709551615"
@@ -131,6 +132,29 @@ def test_a_job_that_the_server_forgot_is_told(page: StudioPage) -> None:
     page.reload()
     assert "no longer knows this job" in page.one(".details .fault").text
     assert not page.all(".queue li")
+
+
+def test_a_lost_connection_loses_no_job(page: StudioPage, studio: Studio, tmp_path: Path) -> None:
+    made = Made()
+    config = ServerConfig(
+        models=models_in(tmp_path / "models"), checkpoint="none", allowed_hosts=("127.0.0.1",)
+    )
+    app = create_app(config, [made])
+    add_studio(app)
+    with running(app) as url:
+        cable = Cable(int(url.rpartition(":")[2]))
+        far = StudioPage(page.driver, f"http://127.0.0.1:{cable.port}/studio/")
+        far.load(prompt="a cat")
+        far.press(Keys.CONTROL, Keys.ENTER)
+        far.one(".queue li[data-state=running]")
+        cable.cut()
+        far.one(".lost", 20)
+        made.painter.gate.set()
+        cable.mend()
+        far.wait_for_images()
+        assert not far.all(".lost")
+        assert far.one(".infotext").text.startswith("a cat")
+        cable.cut()
 
 
 def test_keys_queue_interrupt_and_skip(page: StudioPage, studio: Studio) -> None:

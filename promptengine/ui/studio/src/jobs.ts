@@ -215,7 +215,8 @@ function lose(id: string): void {
 
 function update(id: string, status: JobStatus): void {
   const ended = !["waiting", "running"].includes(status.state);
-  change(id, { status, ended, ...(status.state === "failed" ? { fault: status.error ?? "It failed." } : {}) });
+  const broke = status.state === "failed" || status.state === "cancelled";
+  change(id, { status, ended, ...(broke ? { fault: status.error ?? `The job is ${status.state}.` } : {}) });
   if (!ended) return;
   closeStream(id);
   save();

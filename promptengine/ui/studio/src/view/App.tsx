@@ -108,6 +108,7 @@ function Actions() {
   const runs = running.value !== null;
   return (
     <div class="actions">
+      {runs && <progress class="thin" max={1} value={running.value?.status?.progress ?? 0} aria-label="Progress" />}
       <button type="button" class="generate" title="Ctrl+Enter" disabled={!form.value} data-sending={sending.value > 0} onClick={() => void enqueue()}>
         Generate{active.value.length > 0 && <span class="count"> +{active.value.length}</span>}
       </button>

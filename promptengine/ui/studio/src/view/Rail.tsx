@@ -57,7 +57,7 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
         Reset settings
       </button>
       </div>
-      <p class="about" aria-hidden="true">
+      <p class={about ? "about" : "about idle"} aria-hidden="true">
         {about ? <><b>{about.label}</b> {helpOf(about)}</> : "Point at a setting to see what it does."}
       </p>
     </section>
