@@ -2,8 +2,6 @@
 import { signal } from "@preact/signals";
 import { api, type Diagnostic, type PromptForm, type Reading } from "../api";
 
-const PAUSE_MS = 40;
-
 export interface Notes {
   /** Whether what is shown is of the text as it stands. */
   current: boolean;
@@ -13,10 +11,20 @@ export interface Notes {
 /** What there is to say about each prompt, by its field's path. */
 export const notes = signal<Record<string, Notes>>({});
 
+/** What an empty prompt says. */
+const NOTHING: Reading = {
+  text: "",
+  tags: [],
+  networks: [],
+  multipliers: {},
+  subprompts: [],
+  marks: [],
+  diagnostics: [],
+};
+
 export type Question = Omit<PromptForm, "comments" | "hires_steps">;
 
 export class Reader {
-  private timer: ReturnType<typeof setTimeout> | undefined;
   private asked: AbortController | null = null;
   private next: Question | null = null;
 
@@ -30,15 +38,19 @@ export class Reader {
   ) {}
 
   read(question: Question): void {
+    if (question.prompt === "") {
+      this.close();
+      this.onRead(NOTHING, question);
+      this.tell(true, []);
+      return;
+    }
     this.next = question;
     this.tell(false);
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => void this.ask(), PAUSE_MS);
+    void this.ask();
   }
 
   close(): void {
     this.next = null;
-    clearTimeout(this.timer);
     this.asked?.abort();
   }
 
