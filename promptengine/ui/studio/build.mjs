@@ -21,8 +21,7 @@ const { metafile } = await build({
   target: ["es2022"],
   jsx: "automatic",
   jsxImportSource: "preact",
-  // Licenses of what is bundled stay with it.
-  legalComments: "eof",
+  legalComments: "none",
   charset: "utf8",
   metafile: true,
   logLevel: "warning",
@@ -34,6 +33,20 @@ const named = (suffix) => {
   if (found === undefined) throw new Error(`esbuild made no ${suffix} file`);
   return found;
 };
+// The licenses of what is bundled stay with it.
+const packages = new Set(
+  Object.keys(metafile.inputs).flatMap((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path)?.[1] ?? []),
+);
+const licenses = [];
+for (const name of [...packages].sort()) {
+  const folder = join(here, "node_modules", name);
+  const { version } = JSON.parse(await readFile(join(folder, "package.json"), "utf8"));
+  const file = (await readdir(folder)).find((one) => /^licen[cs]e/i.test(one));
+  if (file === undefined) throw new Error(`${name} comes without a license`);
+  licenses.push(`${name} ${version}\n\n${(await readFile(join(folder, file), "utf8")).trim()}\n`);
+}
+await writeFile(join(out, "licenses.txt"), licenses.join(`\n${"-".repeat(72)}\n\n`));
+
 const template = await readFile(join(here, "src/index.html"), "utf8");
 const index = template.replace("APP_JS", named(".js")).replace("APP_CSS", named(".css"));
 await writeFile(join(out, "index.html"), index);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -28,8 +29,9 @@ _TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
 }
+_HASHED: Final = re.compile(r"-[0-9A-Z]{8}\.")
 _KEPT: Final = "max-age=31536000, immutable"
 _ASKED_AGAIN: Final = "no-cache"
 
@@ -106,7 +108,7 @@ def _built() -> dict[str, _File]:
 
 
 def _file(name: str, data: bytes) -> _File:
-    caching = _ASKED_AGAIN if name == _INDEX else _KEPT
+    caching = _KEPT if _HASHED.search(name) else _ASKED_AGAIN
     return _File(data, gzip.compress(data, mtime=0), _TYPES[_suffix(name)], caching)
 
 

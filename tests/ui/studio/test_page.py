@@ -81,6 +81,16 @@ def test_what_is_shown_is_what_is_sent(page: StudioPage, studio: Studio) -> None
     assert request.hires.scale == 1.5
 
 
+def test_what_is_off_cannot_be_set(page: StudioPage) -> None:
+    page.driver.execute_script("document.querySelector('[data-group=hires]').open = true")
+    assert not page.control("hires.scale").is_enabled()
+    boxes = page.all("[inert] [data-prompt='hires.prompt']")
+    assert len(boxes) == 1
+    page.control("hires").click()
+    assert page.control("hires.scale").is_enabled()
+    assert not page.all("[inert]")
+
+
 def test_a_value_that_cannot_be_is_told_at_its_field(page: StudioPage, studio: Studio) -> None:
     page.type_into("steps", "many")
     page.press(Keys.CONTROL, Keys.ENTER)

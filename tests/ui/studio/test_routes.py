@@ -67,6 +67,13 @@ def test_files_with_hashes_are_kept_for_ever(plain: TestClient) -> None:
         assert b"sourceMappingURL" not in bare.content
 
 
+def test_licenses_of_what_is_bundled_are_there(plain: TestClient) -> None:
+    answer = plain.get("/studio/licenses.txt")
+    assert answer.headers["cache-control"] == "no-cache"
+    for name in ("@codemirror/view", "preact", "style-mod"):
+        assert f"{name} " in answer.text
+
+
 def test_the_page_is_small(plain: TestClient) -> None:
     sent = [plain.get(f"/studio/{name}") for name in ["", *assets(plain)]]
     assert sum(int(one.headers["content-length"]) for one in sent) <= 250_000

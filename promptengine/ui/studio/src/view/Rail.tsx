@@ -45,7 +45,8 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
           {faults.value[group.path] && <p class="fault" role="alert">{faults.value[group.path]}</p>}
           <fieldset disabled={values.value[group.path] !== true}>
             <legend class="sr">{group.label}</legend>
-            <div class="fields">
+            {/* Prompt boxes are no inputs that a fieldset could disable. */}
+            <div class="fields" inert={values.value[group.path] !== true}>
               {group.fields.map((field) => (
                 <FieldView key={field.path} field={field} lastSeed={lastSeed} />
               ))}

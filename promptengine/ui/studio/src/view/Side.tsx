@@ -1,4 +1,5 @@
 // Beside the image: the queue, and all that is told about what is shown.
+import { signal } from "@preact/signals";
 import { active, cancel, dismiss, suffixOf, type Job, type MadeImage } from "../jobs";
 import { Icon } from "./Icon";
 import { onStage, Progress } from "./Stage";
@@ -106,9 +107,25 @@ function ImageActions({ image }: { image: MadeImage }) {
   return (
     <div class="row">
       <button type="button" class="quiet" onClick={() => void download(image)}>Download</button>
-      <button type="button" class="quiet" onClick={() => void navigator.clipboard?.writeText(image.infotext)}>Copy infotext</button>
+      <button type="button" class="quiet" onClick={() => void copy(image.infotext)}>
+        {copied.value === image.infotext ? "Copied" : "Copy infotext"}
+      </button>
     </div>
   );
+}
+
+/** The infotext that was copied last. */
+const copied = signal("");
+
+/** Browsers lend the clipboard to secure pages alone; elsewhere the text is selected, ready to be copied. */
+async function copy(infotext: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(infotext);
+    copied.value = infotext;
+  } catch {
+    const shown = document.querySelector(".infotext");
+    if (shown) getSelection()?.selectAllChildren(shown);
+  }
 }
 
 async function download(image: MadeImage): Promise<void> {
