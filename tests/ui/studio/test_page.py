@@ -41,6 +41,16 @@ def test_every_field_is_there_under_its_own_words(page: StudioPage) -> None:
     assert page.all("[data-field='hires.denoising_strength']")
 
 
+def test_on_a_desktop_the_parts_scroll_and_not_the_page(page: StudioPage) -> None:
+    page.load(hires=True)
+    inside = "const page = document.scrollingElement; return page.scrollHeight <= innerHeight"
+    assert page.driver.execute_script(inside)
+    rail = (
+        "const rail = document.querySelector('.settings'); return rail.scrollHeight > innerHeight"
+    )
+    assert page.driver.execute_script(rail)
+
+
 def test_a_field_added_to_the_schema_appears_and_shows_its_error(
     page: StudioPage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
