@@ -126,6 +126,7 @@ from .request.request import GenerationRequest as GenerationRequest
 from .request.request import HypernetworkLike as HypernetworkLike
 from .request.request import Policy as Policy
 from .request.result import GenerationResult as GenerationResult
+from .request.result import ModelUse as ModelUse
 from .request.result import NetworkReport as NetworkReport
 from .request.result import Progress as Progress
 from .request.samplers import Sampler as Sampler
@@ -137,6 +138,17 @@ from .request.schedulers import Scheduler as Scheduler
 from .request.schedulers import Spacing as Spacing
 from .request.schedulers import register_scheduler as register_scheduler
 from .sampling.sigmas import DiscreteSchedule as DiscreteSchedule
+from .scripts.run import run_script as run_script
+from .scripts.script import Script as Script
+from .scripts.script import ScriptArgument as ScriptArgument
+from .scripts.script import ScriptArguments as ScriptArguments
+from .scripts.script import ScriptContext as ScriptContext
+from .scripts.script import ScriptImage as ScriptImage
+from .scripts.script import ScriptOutput as ScriptOutput
+from .scripts.script import ScriptRun as ScriptRun
+from .scripts.script import ScriptStep as ScriptStep
+from .scripts.script import ScriptTab as ScriptTab
+from .scripts.table import register_script as register_script
 from .text.count import TokenCount as TokenCount
 from .text.count import count_tokens as count_tokens
 from .text.encoder import TextModel as TextModel

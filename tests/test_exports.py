@@ -18,6 +18,7 @@ from tests.public_surface import Name, exports, reachable, resolve
 INNER = {
     "Chain",
     "EngineContext",
+    "Opening",
     "PatchedProjection",
     "PreparedPrompts",
     "ProjectionFuser",

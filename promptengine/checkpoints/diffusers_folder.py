@@ -13,6 +13,7 @@ from torch import Tensor
 from promptengine.checkpoints.build import read_weights
 from promptengine.errors import CheckpointError
 from promptengine.families import (
+    TEXT_ENCODERS,
     Family,
     ModelConfig,
     PipelineConfigs,
@@ -61,8 +62,10 @@ def read_diffusers_folder(path: Path) -> DiffusersFolder:
         raise CheckpointError(message, path=path)
     name = str(_json(index).get("_class_name", ""))
     parts = parts_in_folder(path)
-    missing = [part for part in ("unet", "vae", "text_encoder") if part not in parts]
-    if missing:
+    missing = [part for part in ("unet", "vae") if part not in parts]
+    texts = _text_encoders(parts)
+    if missing or not texts:
+        missing = [*missing, TEXT_ENCODERS[0]]
         what = f" ({name})" if name else ""
         message = (
             f"a diffusers model{what} without {missing[0]}/config.json, which is not supported"
@@ -79,14 +82,14 @@ def read_diffusers_folder(path: Path) -> DiffusersFolder:
     if unet.get("in_channels", 4) not in (4, 9) or unet.get("class_embed_type"):
         message = f"a diffusers model of {name or 'an unknown kind'}, which is not supported"
         raise CheckpointError(message, path=path)
-    return DiffusersFolder(_family(parts), parts)
+    activation = str(parts[texts[0]].get("hidden_act", ""))
+    return DiffusersFolder(family_of_encoders(texts, activation=activation), parts)
 
 
-def _family(parts: PipelineConfigs) -> Family:
-    """Both of SDXL's marks are in its UNet; SD2's text encoder is OpenCLIP's, with plain GELU."""
-    if "text_encoder_2" in parts and parts["unet"].get("addition_embed_type") == "text_time":
-        return family_of_encoders(2, activation="")
-    return family_of_encoders(1, activation=parts["text_encoder"].get("hidden_act", ""))
+def _text_encoders(parts: PipelineConfigs) -> list[str]:
+    """Return the text encoders that the UNet reads; a second one only where it is told sizes too."""
+    sized = parts.get("unet", {}).get("addition_embed_type") == "text_time"
+    return [part for part in TEXT_ENCODERS[: 1 + sized] if part in parts]
 
 
 def part_config(folder: Path) -> ModelConfig:

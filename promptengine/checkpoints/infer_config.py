@@ -19,10 +19,10 @@ from promptengine.families import (
     FAMILIES,
     OPEN_CLIP_ACTIVATION,
     PARTS,
-    TEXT_ENCODERS,
     Family,
     ModelConfig,
     PipelineConfigs,
+    TextPart,
     describe_foreign,
     detect_family,
     read_structure,
@@ -42,8 +42,8 @@ class InferredConfig:
         family: Of the model.
         unet: Of ``UNet2DConditionModel``.
         vae: Of ``AutoencoderKL``.
-        text_encoder: Of ``CLIPTextConfig``.
-        text_encoder_2: Of SDXL's second encoder, else empty.
+        text_encoder: Of ``CLIPTextConfig``; empty for SDXL's refiner.
+        text_encoder_2: Of SDXL's second encoder and its refiner's only one, else empty.
         scheduler: ``beta_start``, ``beta_end``, ``num_train_timesteps`` and, where known,
             ``prediction_type`` and ``rescale_betas_zero_snr``.
         left_aside: Names of weights that no part reads.
@@ -56,6 +56,10 @@ class InferredConfig:
     text_encoder_2: ModelConfig
     scheduler: ModelConfig
     left_aside: tuple[str, ...] = ()
+
+    def text_config(self, part: TextPart) -> ModelConfig:
+        """Return the configuration of a text encoder, by diffusers' name."""
+        return self.text_encoder if part == "text_encoder" else self.text_encoder_2
 
     def overridden(self, other: PipelineConfigs) -> InferredConfig:
         """Return a copy in which ``other``'s values, part by part, take precedence."""
@@ -99,18 +103,18 @@ def infer_config(
 def _usual(family: Family, facts: PipelineConfigs) -> InferredConfig:
     """Return what weights do not show, as the family has it. SD1 counts heads, the others their width."""
     spec, widths = FAMILIES[family], facts["unet"]["block_out_channels"]
-    texts = [
-        _usual_text(facts[part], open_clip=encoder.open_clip)
-        for part, encoder in zip(TEXT_ENCODERS, spec.encoders, strict=False)
-    ]
+    texts = {
+        encoder.part: _usual_text(facts[encoder.part], open_clip=encoder.open_clip)
+        for encoder in spec.encoders
+    }
     return InferredConfig(
         family=family,
         unet={
             "attention_head_dim": spec.attention_heads or [max(width // 64, 1) for width in widths],
         },
         vae={"scaling_factor": spec.scaling_factor},
-        text_encoder=texts[0],
-        text_encoder_2=texts[1] if len(texts) > 1 else {},
+        text_encoder=texts.get("text_encoder", {}),
+        text_encoder_2=texts.get("text_encoder_2", {}),
         scheduler={"beta_start": 0.00085, "beta_end": 0.012, "num_train_timesteps": 1000},
     )
 

@@ -1,6 +1,6 @@
 """A file or folder to the parts of a pipeline, without asking any hub.
 
-Stable Diffusion 1 and 2 and SDXL, each also for inpainting. Pickled files load with ``weights_only``
+Stable Diffusion 1 and 2, SDXL and its refiner, each also for inpainting. Pickled files load with ``weights_only``
 and never otherwise. A folder is a diffusers model.
 """
 
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,6 @@ from promptengine.checkpoints.vae import read_vae
 from promptengine.errors import CheckpointError, ModelNotFoundError
 from promptengine.families import (
     FAMILIES,
-    TEXT_ENCODERS,
     UNET_PREFIX,
     VAE_PREFIX,
     Family,
@@ -166,7 +165,8 @@ def open_checkpoint(
 
 
 def _require_whole(checkpoint: Checkpoint) -> None:
-    """Check that UNet and VAE belong together, and that the latents' scale is a number."""
+    """Check that UNet, text encoders and VAE belong together, and that the latents' scale is a number."""
+    _require_told(checkpoint)
     unet: Any = checkpoint.unet
     path = checkpoint.vae_path or checkpoint.path
     if not checkpoint.inpainting and unet.config.in_channels != checkpoint.latent_channels:
@@ -180,6 +180,22 @@ def _require_whole(checkpoint: Checkpoint) -> None:
     if not isinstance(scaling, int | float) or not 0 < scaling < float("inf"):
         message = f"its VAE's scaling factor is {scaling!r}, not a number above 0"
         raise CheckpointError(message, path=path)
+
+
+def _require_told(checkpoint: Checkpoint) -> None:
+    """Check that the UNet reads the numbers that its family is told beside the text."""
+    spec, config = FAMILIES[checkpoint.family], cast("Any", checkpoint.unet).config
+    if not spec.told_numbers:
+        return
+    pooled: int = checkpoint.text_encoders[-1].config.projection_dim
+    width: int = config.addition_time_embed_dim or 0
+    needed, told = config.projection_class_embeddings_input_dim, spec.told_numbers
+    if pooled + told * width != needed:
+        message = (
+            f"its UNet reads a vector of width {needed} beside the text, and that of {spec.title} has "
+            f"{pooled} for the text and {told} times {width} for sizes and scores"
+        )
+        raise CheckpointError(message, path=checkpoint.path)
 
 
 def _open_file(builder: ModelBuilder, config: Path | None, vae_path: Path | None) -> Checkpoint:
@@ -226,8 +242,8 @@ def _text_encoders(
     builder: ModelBuilder, layout: InferredConfig, weights: Mapping[str, Tensor]
 ) -> tuple[PreTrainedModel, ...]:
     encoders: list[PreTrainedModel] = []
-    configs = (layout.text_encoder, layout.text_encoder_2)
-    for spec, config in zip(FAMILIES[layout.family].encoders, configs, strict=False):
+    for spec in FAMILIES[layout.family].encoders:
+        config = layout.text_config(spec.part)
         if spec.open_clip:
             with builder.renaming():
                 layers = config["num_hidden_layers"]
@@ -256,8 +272,10 @@ def _open_folder(builder: ModelBuilder, vae_path: Path | None) -> Checkpoint:
         builder.left_aside.extend(structure.left_aside)
         vae = _original_vae(_of_vae(builder, vae_path), config, separate)
     encoders = [
-        builder.text_encoder(parts[part], part_weights(path / part), projected=spec.projected)
-        for part, spec in zip(TEXT_ENCODERS, FAMILIES[folder.family].encoders, strict=False)
+        builder.text_encoder(
+            parts[spec.part], part_weights(path / spec.part), projected=spec.projected
+        )
+        for spec in FAMILIES[folder.family].encoders
     ]
     return _checkpoint(
         builder, parts, folder.family, modules=(unet, vae, tuple(encoders)), vae_path=vae_path

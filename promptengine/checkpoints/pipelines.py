@@ -12,14 +12,21 @@ from torch import Tensor, nn
 
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import CheckpointError, PromptEngineError
-from promptengine.families import FAMILIES, Prediction, family_of_encoders, stated_prediction
+from promptengine.families import (
+    FAMILIES,
+    TEXT_ENCODERS,
+    Prediction,
+    family_of_encoders,
+    native_size,
+    stated_prediction,
+)
 from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 from promptengine.text.tokenizer import clip_tokenizer
 from promptengine.undo import UndoLog
 
 __all__ = ["checkpoint_from_pipeline", "pipeline_from_checkpoint", "pipeline_prediction"]
 
-_PARTS: Final = ("unet", "vae", "text_encoder", "scheduler")
+_PARTS: Final = ("unet", "vae", "scheduler")
 _CONTEXT: Final = 77
 _CLIP_PADDING: Final = "<|endoftext|>"
 _OPEN_CLIP_PADDING: Final = "!"
@@ -32,22 +39,23 @@ def checkpoint_from_pipeline(
     """Return a pipeline's parts as the engine names them; nothing is copied.
 
     Args:
-        pipe: Of Stable Diffusion 1, 2 or XL.
+        pipe: Of Stable Diffusion 1, 2 or XL, or XL's refiner.
         journal: What a run changes in them; by default a new one.
         prediction: What the UNet's output means; a pipeline that runs itself need not know.
 
     Raises:
         PromptEngineError: It is no such pipeline.
     """
+    texts = [name for name in TEXT_ENCODERS if getattr(pipe, name, None) is not None]
     missing = [name for name in _PARTS if getattr(pipe, name, None) is None]
+    missing += [] if texts else [TEXT_ENCODERS[0]]
     if missing:
         raise PromptEngineError(
             f"{type(pipe).__name__} has no {' and no '.join(missing)}; "
-            "promptengine works with pipelines of Stable Diffusion 1, 2 and XL"
+            "promptengine works with pipelines of Stable Diffusion 1, 2 and XL and of XL's refiner"
         )
-    second = getattr(pipe, "text_encoder_2", None)
-    encoders = (pipe.text_encoder,) if second is None else (pipe.text_encoder, second)
-    family = family_of_encoders(len(encoders), activation=pipe.text_encoder.config.hidden_act)
+    encoders = tuple(getattr(pipe, name) for name in texts)
+    family = family_of_encoders(texts, activation=encoders[0].config.hidden_act)
     # The pipeline's scheduler paces the run; one of another kind of noise, as EDM's, has no alphas.
     alphas = cast("Tensor", getattr(pipe.scheduler, "alphas_cumprod", scaled_linear_alphas()))
     return Checkpoint(
@@ -56,7 +64,7 @@ def checkpoint_from_pipeline(
         vae=pipe.vae,
         text_encoders=encoders,
         noise_table=DiscreteSchedule(alphas.detach().cpu(), family),
-        native_size=pipe.unet.config.sample_size * 8,
+        native_size=native_size(dict(pipe.unet.config), family, prediction),
         family=family,
         prediction=prediction,
         journal=journal or UndoLog(),
@@ -83,7 +91,8 @@ def pipeline_from_checkpoint(checkpoint: Checkpoint) -> Any:
     safety checker.
 
     Args:
-        checkpoint: Also one for inpainting, which gives an inpainting pipeline.
+        checkpoint: Also one for inpainting, which gives an inpainting pipeline; SDXL's refiner gives one
+            that starts from an image.
 
     Raises:
         CheckpointError: Its noise levels are not those of a diffusion in discrete steps.
@@ -94,27 +103,38 @@ def pipeline_from_checkpoint(checkpoint: Checkpoint) -> Any:
         "unet": checkpoint.unet,
         "vae": _vae_for(checkpoint),
         "scheduler": _scheduler(checkpoint),
-        "text_encoder": checkpoint.text_encoder,
+        **_text_parts(checkpoint),
     }
-    first, *others = FAMILIES[checkpoint.family].encoders
-    if others:
-        parts |= {
-            "text_encoder_2": checkpoint.text_encoders[1],
-            "tokenizer": _tokenizer(_CLIP_PADDING),
-            "tokenizer_2": _tokenizer(_OPEN_CLIP_PADDING),
-            "add_watermarker": False,
-        }
+    spec = FAMILIES[checkpoint.family]
+    if spec.sizes:
+        parts |= {"add_watermarker": False}
         kinds = diffusers.StableDiffusionXLPipeline, diffusers.StableDiffusionXLInpaintPipeline
+        if spec.aesthetic_score:
+            parts |= {"requires_aesthetics_score": True}
+            kinds = diffusers.StableDiffusionXLImg2ImgPipeline, kinds[1]
     else:
-        padding = _OPEN_CLIP_PADDING if first.open_clip else _CLIP_PADDING
         parts |= {
-            "tokenizer": _tokenizer(padding),
             "safety_checker": None,
             "feature_extractor": None,
             "requires_safety_checker": False,
         }
         kinds = diffusers.StableDiffusionPipeline, diffusers.StableDiffusionInpaintPipeline
     return cast("Any", kinds[checkpoint.inpainting])(**parts)
+
+
+def _text_parts(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the text encoders with their tokenizers, by diffusers' names; None for one that is lacking."""
+    spec = FAMILIES[checkpoint.family]
+    names = TEXT_ENCODERS if spec.sizes else TEXT_ENCODERS[:1]
+    found: dict[str, Any] = dict.fromkeys(n for name in names for n in (name, _tokenizer_of(name)))
+    for encoder, model in zip(spec.encoders, checkpoint.text_encoders, strict=True):
+        padding = _OPEN_CLIP_PADDING if encoder.open_clip else _CLIP_PADDING
+        found |= {encoder.part: model, _tokenizer_of(encoder.part): _tokenizer(padding)}
+    return found
+
+
+def _tokenizer_of(encoder: str) -> str:
+    return encoder.replace("text_encoder", "tokenizer")
 
 
 def _tokenizer(padding: str) -> Any:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 import torch
 
 from promptengine.errors import ModelNotFoundError, RequestError
 from promptengine.kinds import find_kind
-from promptengine.registry.registry import Kind, Registry
+from promptengine.registry.registry import Kind, Registry, RegistryEntry
 
-__all__ = ["Precision", "resolve_checkpoint", "resolve_device", "resolve_dtype", "resolve_path"]
+__all__ = [
+    "Precision",
+    "checkpoint_named",
+    "resolve_checkpoint",
+    "resolve_device",
+    "resolve_dtype",
+    "resolve_further",
+    "resolve_path",
+]
+
+_HASH: Final = re.compile(r"[0-9a-f]{10,64}")
+_HASHED_TITLE: Final = re.compile(r"(.*) \[([0-9a-f]{8,64})\]")
+_SHOWN_CHARACTERS: Final = 100
+_LISTED: Final = 10
 
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 
@@ -29,6 +43,64 @@ def resolve_checkpoint(checkpoint: str | Path | None, registry: Registry) -> Pat
         message = "no checkpoint found; put one into models/Stable-diffusion or name a file"
         raise ModelNotFoundError(message, kind="checkpoint")
     return resolve_path(checkpoint, "checkpoint", registry)
+
+
+def checkpoint_named(name: str, registry: Registry, current: Path | None = None) -> Path | None:
+    """Return the checkpoint that a title, a name, a file's name or a hash means; never a path of the caller's.
+
+    Args:
+        name: As it was written; case does not matter where nothing else differs.
+        registry: Where checkpoints are found.
+        current: One outside the folders that may be named too.
+    """
+    match = _HASHED_TITLE.fullmatch(name)
+    bare, digest = (match[1], match[2]) if match else (name, name.lower())
+    if current is not None and bare in (current.name, current.stem, str(current)):
+        return current
+    entry = registry.find("checkpoint", bare) or _any_case(bare, registry)
+    if entry is None and _HASH.fullmatch(digest):
+        entry = next((e for e in registry.entries("checkpoint") if _has(e, digest, registry)), None)
+    return None if entry is None else entry.path
+
+
+def resolve_further(name: str, registry: Registry, current: Path, *, field: str) -> Path:
+    """Return the checkpoint that a request names beside the one it is made with.
+
+    Args:
+        name: As :func:`checkpoint_named` takes it.
+        registry: Where checkpoints are found.
+        current: The one that the request is made with, which may be named too.
+        field: Of the request, to be named in the error.
+
+    Raises:
+        RequestError: There is none of that name.
+    """
+    path = checkpoint_named(name, registry, current)
+    if path is not None:
+        return path
+    known = [entry.name for entry in registry.entries("checkpoint")]
+    near = registry.near("checkpoint", name, 1)
+    if near:
+        remedy = f"did you mean {near[0]!r}?"
+    elif known:
+        remedy = f"there are {', '.join(known[:_LISTED])}" + ", …" * (len(known) > _LISTED)
+    else:
+        remedy = "the models folder holds none"
+    message = f"{field} is {name[:_SHOWN_CHARACTERS]!r}, which is no checkpoint here; {remedy}"
+    raise RequestError(message, field=field)
+
+
+def _any_case(name: str, registry: Registry) -> RegistryEntry | None:
+    wanted = name.casefold()
+    for entry in registry.entries("checkpoint"):
+        file = f"{entry.relative}{entry.path.suffix}"
+        if wanted in (entry.name.casefold(), file.casefold(), str(entry.path).casefold()):
+            return entry
+    return None
+
+
+def _has(entry: RegistryEntry, digest: str, registry: Registry) -> bool:
+    return not entry.path.is_dir() and registry.digest(entry).startswith(digest)
 
 
 def resolve_path(choice: str | Path, kind: Kind, registry: Registry) -> Path:

@@ -248,6 +248,8 @@ def _begun(
         from promptengine.cli.from_image import read_recipe
 
         return read_recipe(options, folders)
+    if options.prompt is None and options.prompts is not None:
+        return options, GenerationRequest(prompt="")
     if options.prompt is None:
         message = "PROMPT is missing; write one, or name a file with --from"
         raise RequestError(message, field="prompt")
@@ -259,8 +261,11 @@ def _generate(
     request: GenerationRequest,
     folders: Path | Mapping[Kind, list[Path]],
 ) -> int:
+    from promptengine.cli.script import asks_for_script
     from promptengine.generation.timing import StageTimer
 
+    if asks_for_script(options):
+        return _run_script(options, request, folders)
     clock = StageTimer()
     with clock.measuring("import"):
         from promptengine.cli.generate import request_of, run
@@ -273,20 +278,46 @@ def _generate(
     if hires is not None and hires.prompt not in ("", request.prompt):
         print("in the high-resolution pass:")
         show_reports(result.hires_networks)
+    if len({use.path for use in result.models}) > 1:
+        parts = (f"{use.name} ({use.stage} pass, {use.calls} calls)" for use in result.models)
+        print(printable("models: " + ", ".join(parts)))
     if options.profile:
         show_profile(clock.seconds)
     return 0
+
+
+def _run_script(
+    options: argparse.Namespace,
+    request: GenerationRequest,
+    folders: Path | Mapping[Kind, list[Path]],
+) -> int:
+    from promptengine.cli.generate import request_of
+    from promptengine.cli.script import run
+
+    if options.profile:
+        message = "--profile times one request and not a script; leave it out"
+        raise RequestError(message, field="profile")
+    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
+    output = run(options, request, folders)
+    for note in output.notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
+    _show_all(output.results)
+    return 0
+
+
+def _show_all(results: Sequence[GenerationResult]) -> None:
+    """Say what is to be said of several images, each thing once."""
+    diagnostics = dict.fromkeys(found for result in results for found in result.diagnostics)
+    # A column means nothing across prompts that differ.
+    show_diagnostics([replace(found, span=None) for found in diagnostics], "", to_stderr=True)
+    show_reports(_reports_of_all(results))
 
 
 def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.cli.grid import run
 
-    results = run(options, _prompt(options, options.prompt), folders_of(options))
-    diagnostics = dict.fromkeys(found for result in results for found in result.diagnostics)
-    # A column means nothing across prompts that differ.
-    show_diagnostics([replace(found, span=None) for found in diagnostics], "", to_stderr=True)
-    show_reports(_reports_of_all(results))
+    _show_all(run(options, _prompt(options, options.prompt), folders_of(options)))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -24,7 +23,7 @@ from promptengine.registry.open_models import Models
 from promptengine.registry.registry import Kind
 from promptengine.request.edit import apply_settings
 from promptengine.request.options import read_settings
-from promptengine.request.request import GenerationRequest, one_batch
+from promptengine.request.request import GenerationRequest, one_batch, with_seeds
 from promptengine.request.result import GenerationResult, Progress
 
 __all__ = [
@@ -90,9 +89,7 @@ def request_of(options: argparse.Namespace, request: GenerationRequest) -> Gener
         request = replace(
             request, options=replace(request.options, noise_source=options.noise_source)
         )
-    return replace(
-        request, seed=_drawn(request.seed), variation_seed=_drawn(request.variation_seed)
-    )
+    return with_seeds(request)
 
 
 def planned_steps(request: GenerationRequest) -> int:
@@ -103,10 +100,6 @@ def planned_steps(request: GenerationRequest) -> int:
     if start is None or request.options.img2img_exact_steps:
         return request.steps
     return int(start.denoising_strength * request.steps) + 1
-
-
-def _drawn(seed: int) -> int:
-    return seed if seed != -1 else secrets.randbelow(2**32 - 1)
 
 
 @contextmanager

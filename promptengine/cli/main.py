@@ -13,6 +13,7 @@ from promptengine.cli import commands, serve
 from promptengine.cli.command import Command
 from promptengine.cli.field_options import add_fields
 from promptengine.cli.plugins import PLUGINS
+from promptengine.cli.script import SCRIPTS_COMMAND, add_script_options
 from promptengine.cli.upscale import UPSCALE
 from promptengine.errors import PromptEngineError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin, short_warnings
@@ -101,6 +102,7 @@ def _add_txt2img(parser: argparse.ArgumentParser) -> None:
     _add_prompt(parser, "make the image (or infotext) of this file again")
     _add_request(parser)
     _add_hires(parser)
+    add_script_options(parser)
     _add_images(parser)
     parser.set_defaults(run=commands.txt2img)
 
@@ -138,6 +140,7 @@ def _add_img2img(parser: argparse.ArgumentParser) -> None:
     add_fields(group, ImageStart)
     add_fields(group, Inpainting)
     _add_request(parser)
+    add_script_options(parser)
     _add_images(parser)
     parser.set_defaults(run=commands.img2img)
 
@@ -364,6 +367,7 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
         Command("txt2img", "make images from a prompt", _add_txt2img),
         Command("img2img", "make images from an image", _add_img2img),
         UPSCALE,
+        SCRIPTS_COMMAND,
         Command("grid", "compare settings on one labeled image", _add_grid),
         Command("train", "train a hypernetwork on images", _add_train),
         Command("serve", "answer WebUI's clients over HTTP", _add_serve),

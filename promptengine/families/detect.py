@@ -1,12 +1,13 @@
 """A checkpoint's family by the names and shapes of its weights in the original layout.
 
-=======  ==========================================================================
-family   text encoders
-=======  ==========================================================================
-SD1      ``cond_stage_model.transformer.`` (CLIP, as transformers names it)
-SD2      ``cond_stage_model.model.`` (OpenCLIP)
-SDXL     ``conditioner.embedders.0.transformer.`` and ``conditioner.embedders.1.model.``
-=======  ==========================================================================
+============  ==========================================================================
+family        text encoders
+============  ==========================================================================
+SD1           ``cond_stage_model.transformer.`` (CLIP, as transformers names it)
+SD2           ``cond_stage_model.model.`` (OpenCLIP)
+SDXL          ``conditioner.embedders.0.transformer.`` and ``conditioner.embedders.1.model.``
+SDXL refiner  ``conditioner.embedders.0.model.``
+============  ==========================================================================
 """
 
 from __future__ import annotations
@@ -42,7 +43,6 @@ VAE_PREFIX: Final = "first_stage_model."
 CLIP_PREFIX: Final = FAMILIES["SD1"].encoders[0].prefix
 _FIRST_WEIGHT: Final = UNET_PREFIX + "input_blocks.0.0.weight"
 
-_REFINER: Final = "conditioner.embedders.0.model."
 _PREFIXES: Final = (UNET_PREFIX, "diffusion_model.", "model.", "net.", "transformer.", "module.")
 # Names that tell a model of another family, by what they begin with, wherever it is stored: after
 # any of the prefixes above or after none. Where several hold, the first tells most.
@@ -94,7 +94,7 @@ _PACKED: Final = (
     ((".absmax", ".quant_map", ".SCB"), "quantized by bitsandbytes"),
     ((".qweight", ".qzeros"), "quantized to 4 or 8 bits"),
 )
-_SUPPORTED: Final = "Stable Diffusion 1 and 2 and SDXL are supported"
+_SUPPORTED: Final = "Stable Diffusion 1 and 2, SDXL and its refiner are supported"
 
 
 def detect_family(shapes: Shapes) -> Family | None:
@@ -147,9 +147,7 @@ def foreign_family(shapes: Shapes) -> str | None:
     for start, what in () if whole else _ALONE:
         if _any(shapes, start):
             return what
-    refined = _any(shapes, _REFINER)
-    second = FAMILIES["SDXL"].encoders[1].prefix
-    return "the SDXL refiner" if refined and not _any(shapes, second) else None
+    return None
 
 
 def stranger(shapes: Shapes) -> str | None:

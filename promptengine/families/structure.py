@@ -23,7 +23,7 @@ from promptengine.families.detect import (
     VAE_PREFIX,
     Shapes,
 )
-from promptengine.families.specs import FAMILIES, TEXT_ENCODERS, Family, TextEncoderSpec
+from promptengine.families.specs import FAMILIES, Family, TextEncoderSpec
 
 __all__ = ["Structure", "grouped", "layers_read", "read_structure", "read_vae_structure"]
 
@@ -201,15 +201,17 @@ def _model(shapes: Shapes, family: Family) -> dict[str, _Plan]:
     """Return the parts of a model but its VAE."""
     spec, unet = FAMILIES[family], _unet(shapes, family)
     plans = [_text_encoder(shapes, encoder) for encoder in spec.encoders]
-    if spec.size_conditioned:
+    if spec.told_numbers:
         added = unet.facts["projection_class_embeddings_input_dim"]
-        # The rest of the vector are six sizes: original, crop and target, two of each.
+        # The rest of the vector are numbers, each of one width.
+        rest = added - plans[-1].facts["projection_dim"]
         sizes = {
             "addition_embed_type": "text_time",
-            "addition_time_embed_dim": (added - plans[-1].facts["projection_dim"]) // 6,
+            "addition_time_embed_dim": rest // spec.told_numbers,
         }
         unet = replace(unet, facts={**unet.facts, **sizes})
-    return {"unet": unet, **dict(zip(TEXT_ENCODERS, plans, strict=False))}
+    named = zip(spec.encoders, plans, strict=True)
+    return {"unet": unet, **{encoder.part: plan for encoder, plan in named}}
 
 
 def _text_encoder(shapes: Shapes, encoder: TextEncoderSpec) -> _Plan:
@@ -267,6 +269,7 @@ def _unet(shapes: Shapes, family: Family) -> _Plan:
     per_level = len(blocks) // (downsamplers + 1)
     levels = blocks[::per_level]
     first = shapes[UNET_PREFIX + "input_blocks.0.0.weight"]
+    middle = levels[-1].depth or _middle_depth(shapes)
     attended = [level.depth > 0 for level in levels]
     down = ["CrossAttnDownBlock2D" if level else "DownBlock2D" for level in attended]
     up = ["CrossAttnUpBlock2D" if level else "UpBlock2D" for level in reversed(attended)]
@@ -275,21 +278,33 @@ def _unet(shapes: Shapes, family: Family) -> _Plan:
         "out_channels": shapes[UNET_PREFIX + "out.2.weight"][0],
         "block_out_channels": [level.width for level in levels],
         "layers_per_block": per_level,
-        "transformer_layers_per_block": [max(level.depth, 1) for level in levels],
+        "transformer_layers_per_block": [
+            *(max(level.depth, 1) for level in levels[:-1]),
+            middle,
+        ],
         "down_block_types": down,
         "up_block_types": up,
         "cross_attention_dim": context,
         "use_linear_projection": linear,
     }
-    names = [*_unet_down(first[0], levels, per_level), *_unet_up(levels, per_level)]
-    if FAMILIES[family].size_conditioned:
+    names = [*_unet_down(first[0], levels, per_level, middle), *_unet_up(levels, per_level)]
+    if FAMILIES[family].told_numbers:
         added = shapes[UNET_PREFIX + "label_emb.0.0.weight"][1]
         facts["projection_class_embeddings_input_dim"] = added
         names += _weighted("", ("label_emb.0.0", "label_emb.0.2"))
     return _Plan(UNET_PREFIX, facts, frozenset(UNET_PREFIX + name for name in names))
 
 
-def _unet_down(width: int, levels: Sequence[_Level], per_level: int) -> Iterator[str]:
+def _middle_depth(shapes: Shapes) -> int:
+    """Return how many transformer blocks stand in the middle, where the last level has none: 1 in SD1
+    and SD2, 4 in the SDXL refiner.
+    """
+    root = f"{UNET_PREFIX}middle_block.1.transformer_blocks."
+    own = [name for name in shapes if name.startswith(root)]
+    return max(_count(own, root, r"\.(?:attn|norm|ff)"), 1)
+
+
+def _unet_down(width: int, levels: Sequence[_Level], per_level: int, middle: int) -> Iterator[str]:
     """Names on the way down and in the middle, and of what surrounds the levels."""
     yield from _weighted("", ("time_embed.0", "time_embed.2", "input_blocks.0.0", "out.0", "out.2"))
     block = 1
@@ -305,7 +320,7 @@ def _unet_down(width: int, levels: Sequence[_Level], per_level: int) -> Iterator
             block += 1
     for number in (0, 2):
         yield from _unet_resnet(f"middle_block.{number}.", skip=False)
-    yield from _unet_attention("middle_block.1.", max(levels[-1].depth, 1))
+    yield from _unet_attention("middle_block.1.", middle)
 
 
 def _unet_up(levels: Sequence[_Level], per_level: int) -> Iterator[str]:
@@ -387,7 +402,7 @@ def _clip(shapes: Shapes, prefix: str) -> _Plan:
 
 
 def _open_clip(shapes: Shapes, prefix: str, *, projected: bool) -> _Plan:
-    """OpenCLIP's text encoder: SDXL's second, with its projection, or SD2's."""
+    """OpenCLIP's text encoder: SDXL's second and its refiner's, with a projection, or SD2's."""
     layers = _count(shapes, f"{prefix}transformer.resblocks.", r"\.(?:ln_|mlp|attn)")
     vocabulary, width = shapes[prefix + "token_embedding.weight"]
     facts = {

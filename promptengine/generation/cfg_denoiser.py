@@ -57,6 +57,12 @@ class CFGDenoiser:
     def __post_init__(self) -> None:
         self._texts = CondBatches(self.guidance, self.options)
 
+    def become(self, other: CFGDenoiser) -> None:
+        """Go on as another one in the middle of a pass: its model and texts, this one's count of calls."""
+        self.unet, self.guidance, self._texts = other.unet, other.guidance, other._texts
+        self.extras, self.prediction = other.extras, other.prediction
+        self.injection = other.injection
+
     def __call__(
         self,
         x: Tensor,
@@ -117,7 +123,7 @@ class CFGDenoiser:
                     timestep.expand(len(images)),
                     call.context,
                     mask=call.mask,
-                    added=self.extras.added(call.pooled),
+                    added=self.extras.added(call.pooled, call.scores),
                 )
             )
         return torch.cat(answers) if len(answers) > 1 else answers[0]

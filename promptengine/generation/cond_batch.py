@@ -66,12 +66,14 @@ class UNetCall:
         context: Texts ``[rows, tokens, width]``.
         mask: ``[rows, tokens]``, true where there is text; None where all are of one length.
         pooled: Pooled vector ``[width]`` of each row, for families that use it.
+        scores: Aesthetic score of each row, likewise.
     """
 
     images: list[int]
     context: Tensor
     mask: Tensor | None
     pooled: list[Tensor | None]
+    scores: list[float | None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,9 +163,9 @@ def build_cond_batch(
         unguided: Leave the negative prompts out.
     """
     rows = [
-        _Row(image, number, text, pooled)
+        _Row(image, number, text, asked.pooled_at(call), asked.aesthetic_score)
         for image, one in enumerate(guidance)
-        for number, (text, pooled) in enumerate(_texts(one, call, options, unguided=unguided))
+        for number, (text, asked) in enumerate(_texts(one, call, options, unguided=unguided))
     ]
     batches = [rows]
     if not options.batch_guidance:
@@ -188,12 +190,13 @@ def build_cond_batch(
 
 
 class _Row(NamedTuple):
-    """A text ``[tokens, width]``, the ``number``-th of an image's, with its pooled vector."""
+    """A text ``[tokens, width]``, the ``number``-th of an image's, and what the UNet is told with it."""
 
     image: int
     number: int
     text: Tensor
     pooled: Tensor | None
+    score: float | None
 
 
 def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
@@ -211,6 +214,7 @@ def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
         context=torch.stack(texts),
         mask=mask,
         pooled=[row.pooled for row in rows],
+        scores=[row.score for row in rows],
     )
 
 
@@ -228,13 +232,12 @@ def _weights(guidance: Sequence[PromptCond], part: int, *, unguided: bool) -> fl
 
 def _texts(
     guidance: PromptCond, call: int, options: Options, *, unguided: bool
-) -> list[tuple[Tensor, Tensor | None]]:
-    """Return an image's texts ``[tokens, width]`` with their pooled vectors, the negative prompt last."""
+) -> list[tuple[Tensor, Conditioning]]:
+    """Return an image's texts ``[tokens, width]`` with what they are part of, the negative prompt last."""
     parts = _padded([part.at(call) for part, _ in guidance.positive])
     parts, negative = _evened(parts, guidance.negative.at(call), guidance.empty, options)
     texts = parts if unguided else [*parts, negative]
-    pooled = [conditioning.pooled_at(call) for conditioning in guidance.asked]
-    return list(zip(texts, pooled, strict=False))
+    return list(zip(texts, guidance.asked, strict=False))
 
 
 def _evened(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -12,7 +12,7 @@ import torch
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.files.lru import SizedLRU
 from promptengine.generation.cond_batch import PromptCond
-from promptengine.generation.model_inputs import negative_conditioning
+from promptengine.generation.model_inputs import negative_conditioning, scored
 from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
@@ -102,6 +102,8 @@ def prepare_prompts(
     clock: StageTimer,
     *,
     calls: tuple[int, int | None],
+    under: LoadedNetworks | None = None,
+    bare: bool = False,
 ) -> PreparedPrompts:
     """Parse, plan, load and encode the prompts of a request.
 
@@ -110,6 +112,8 @@ def prepare_prompts(
         request: Prompts, CFG scale, clip skip, options and policy count.
         clock: Takes the time of the stages.
         calls: What prompt schedules count, in the first and the second pass.
+        under: The networks that texts are read under, where these are not those of the prompt.
+        bare: Load no networks.
 
     Raises:
         PromptEngineError: As :meth:`promptengine.generation.engine.Engine.generate` says of prompts.
@@ -127,29 +131,34 @@ def prepare_prompts(
             old_timelines=request.options.old_timelines,
         )
     with clock.measuring("load"):
-        stack = load_networks(
-            plan,
-            parts.registry,
-            parts.networks,
-            policy=request.policy,
-            objects=request.networks,
-            end=len(request.prompt),
-        )
+        stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
         widths = text_widths(*parts.checkpoint.text_encoders)
-        words = with_bundled(parts.embeddings.words(widths), stack.words, widths)
-    with clock.measuring("encode"), stack.merged(parts.checkpoint.journal):
-        guidance = _encode(parts, plan, request, words.table, stack)
+        reading = stack if under is None else under
+        words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
+    with clock.measuring("encode"), reading.merged(parts.checkpoint.journal):
+        guidance = _encode(parts, plan, request, words.table, reading)
     return PreparedPrompts(
         prompts=prompts,
         plan=plan,
         stack=stack,
-        guidance=guidance,
+        guidance=replace(guidance, networks=stack.at),
         diagnostics=(
             *plan.diagnostics,
             *stack.diagnostics,
             *misfit_diagnostics(words, plan.texts),
             *(_cut_short(plan, request, words.table) if request.options.old_emphasis else ()),
         ),
+    )
+
+
+def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> LoadedNetworks:
+    return load_networks(
+        plan,
+        parts.registry,
+        parts.networks,
+        policy=request.policy,
+        objects=request.networks,
+        end=len(request.prompt),
     )
 
 
@@ -195,10 +204,14 @@ def _encode(
 
     nothing = parse("", negative=True).parts[0]
     texts = [one.text for one in plan.negative.segments]
+    checkpoint = parts.checkpoint
+    negative = negative_conditioning(checkpoint, encode(plan.negative), texts)
     return PromptCond(
-        positive=[(encode(part.schedule), part.weight) for part in plan.positive],
-        negative=negative_conditioning(parts.checkpoint, encode(plan.negative), texts),
+        positive=[
+            (scored(checkpoint, encode(part.schedule), options), part.weight)
+            for part in plan.positive
+        ],
+        negative=scored(checkpoint, negative, options, negative=True),
         scale=request.cfg_scale,
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
-        networks=stack.at,
     )

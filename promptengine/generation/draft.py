@@ -8,11 +8,12 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from promptengine.checkpoints.load import Checkpoint
+from promptengine.generation.further_models import ModelInUse
 from promptengine.generation.prepare import PreparedRequest
 from promptengine.generation.sample import decode_batch
 from promptengine.interrupt import Interrupt
 from promptengine.prompt import Diagnostic
+from promptengine.request.result import ModelUse
 
 __all__ = ["BatchEnded", "Draft"]
 
@@ -34,6 +35,7 @@ class Draft:
         unfinished: Which of them were ended before their last step.
         notes: What to say about these.
         ended: Whether the batch at hand has ended early.
+        uses: Which model made what of them.
     """
 
     job: PreparedRequest
@@ -44,6 +46,7 @@ class Draft:
     unfinished: list[int] = field(default_factory=list[int])
     notes: list[Diagnostic] = field(default_factory=list["Diagnostic"])
     ended: bool = False
+    uses: tuple[ModelUse, ...] = ()
     _latents: list[Tensor] = field(default_factory=list["Tensor"])
 
     @property
@@ -63,26 +66,27 @@ class Draft:
         done = step >= self.job.steps and not self.job.adaptive
         return self.interrupt.ends_batch and not self.ended and not done
 
-    def add(self, checkpoint: Checkpoint, latents: Tensor) -> None:
-        """Decode the latents of a batch."""
+    def add(self, models: ModelInUse, latents: Tensor) -> None:
+        """Decode the latents of a batch with the model at work."""
+        self.uses = models.uses
         self._latents.append(latents)
-        for made in decode_batch(checkpoint, self.job, latents):
+        for made in decode_batch(models.parts.checkpoint, self.job, latents):
             self.images.append(made.image)
             self.masks += [made.mask] if made.mask else []
             self.mask_composites += [made.composite] if made.composite else []
 
-    def end(self, checkpoint: Checkpoint, denoised: Tensor, step: int) -> None:
+    def end(self, models: ModelInUse, denoised: Tensor, step: int) -> None:
         """Decode what the latents of the batch at hand would be without noise, and leave it at that.
 
         Args:
-            checkpoint: The model.
+            models: At the model that they are to be decoded by.
             denoised: Of this job's images.
             step: After which step that is.
         """
         start = self.job.start
         blend = None if start is None else start.blend
         before = len(self.images)
-        self.add(checkpoint, denoised.clone() if blend is None else blend(denoised))
+        self.add(models, denoised.clone() if blend is None else blend(denoised))
         self.unfinished += range(before, len(self.images))
         self.ended = True
         seeds = ", ".join(map(str, dict.fromkeys(self.job.seeds[before : len(self.images)])))

@@ -13,11 +13,11 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from promptengine.accel.compile import compile_regions, use_compiled_regions
+from promptengine.accel.compile import use_compiled_regions
 from promptengine.accel.memory import free_bytes, release_memory, translate_oom, vae_tiling
 from promptengine.accel.onednn import pack_conv_weights, use_onednn
 from promptengine.checkpoints.latent_rgb import LatentToRGB, fit_latent_to_rgb, preview_images
-from promptengine.checkpoints.load import Checkpoint, open_checkpoint
+from promptengine.checkpoints.load import Checkpoint
 from promptengine.checkpoints.pipelines import (
     checkpoint_from_pipeline,
     pipeline_from_checkpoint,
@@ -29,12 +29,12 @@ from promptengine.checkpoints.resolve import (
     resolve_device,
     resolve_dtype,
 )
-from promptengine.checkpoints.vae import find_vae
 from promptengine.checkpoints.vae_codec import decode_latents
 from promptengine.errors import EngineClosedError
 from promptengine.generation.conditioning import EngineContext, encoding_cache
 from promptengine.generation.control import OnInterrupted, OnProgress, RunControl
 from promptengine.generation.draft import BatchEnded, Draft
+from promptengine.generation.further_models import FurtherModels, ModelInUse, Opening
 from promptengine.generation.infotext import build_infotexts
 from promptengine.generation.prepare import PreparedRequest, prepare_request, share_networks
 from promptengine.generation.run_async import run_cancellable
@@ -78,6 +78,7 @@ class Engine:
         *,
         compiled: bool = False,
         shared: bool = False,
+        opening: Opening | None = None,
     ) -> None:
         self.registry = registry
         self.device = device
@@ -86,9 +87,10 @@ class Engine:
         words = EmbeddingCache(registry)
         # What others hold too they may change, so nothing that was made of it can be kept.
         texts = encoding_cache(room=0) if shared else encoding_cache()
-        self._context: EngineContext | None = EngineContext(
-            checkpoint, registry, networks, words, texts, UpscalerCache(registry, device), device
-        )
+        upscalers = UpscalerCache(registry, device)
+        parts = EngineContext(checkpoint, registry, networks, words, texts, upscalers, device)
+        usual = Opening(next(checkpoint.unet.parameters()).dtype)
+        self._models: FurtherModels | None = FurtherModels(parts, opening or usual)
         room = None if compiled or shared else free_bytes(device)
         self._packed = pack_conv_weights(checkpoint.unet, room=room)
         self._colors: LatentToRGB | None = None
@@ -139,11 +141,9 @@ class Engine:
         place = resolve_device(device)
         kind = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype, place)
         configurations = None if config is None else Path(config)
-        separate = find_vae(vae, path, registry)
-        parts = open_checkpoint(path, config=configurations, vae=separate, device=place, dtype=kind)
-        if compile:
-            compile_regions(parts.unet)
-        return cls(parts, registry, place, compiled=compile)
+        opening = Opening(kind, config=configurations, vae=vae, compile=compile)
+        parts = opening.open(path, registry, place)
+        return cls(parts, registry, place, compiled=compile, opening=opening)
 
     @classmethod
     def from_pipeline(cls, pipe: Any, models: Models = "models") -> Engine:
@@ -184,18 +184,22 @@ class Engine:
     @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
-        return self._context is None
+        return self._models is None
+
+    @property
+    def _further(self) -> FurtherModels:
+        if self._models is None:
+            raise EngineClosedError
+        return self._models
 
     @property
     def _parts(self) -> EngineContext:
-        if self._context is None:
-            raise EngineClosedError
-        return self._context
+        return self._further.own
 
     def close(self) -> None:
         """Let go of the model and all networks; waits for a generation at hand. May be repeated."""
         with self._busy:
-            self._context, self._packed = None, {}
+            self._models, self._packed = None, {}
             release_memory(self.device)
 
     def __enter__(self) -> Engine:
@@ -206,9 +210,9 @@ class Engine:
         self.close()
 
     def __repr__(self) -> str:
-        if self._context is None:
+        if self._models is None:
             return "<Engine: closed>"
-        checkpoint = self._context.checkpoint
+        checkpoint = self.checkpoint
         dtype = str(next(checkpoint.unet.parameters()).dtype).removeprefix("torch.")
         what = f"{checkpoint.family}{' inpainting' if checkpoint.inpainting else ''}"
         compiled = ", compiled" if self.compiled else ""
@@ -267,8 +271,9 @@ class Engine:
 
         Raises:
             GenerationCancelled: ``cancel`` was set.
-            RequestError: More steps than the sampler can take, an option that cannot be honored, or a
-                UNet that cannot be compiled here.
+            RequestError: More steps than the sampler can take, an option that cannot be honored, a refiner or
+                hires checkpoint that is not here or does not fit, or a UNet that cannot be compiled here.
+            CheckpointError: A refiner or hires checkpoint cannot be loaded.
             PromptSyntaxError: ``strict``, and a tag's kind or multiplier cannot be used.
             UnknownNetworkError: ``strict``, and a network is in no folder.
             NetworkFormatError: ``strict``, and a network's file cannot be read.
@@ -369,6 +374,7 @@ class Engine:
             torch.no_grad(),
             translate_oom(self.device),
             self.checkpoint.journal.run(),
+            self._further.run(),
             self._parts.upscalers.watching(lambda _done, _total: control.check_tile()),
         ):
             yield
@@ -395,7 +401,7 @@ class Engine:
         clock: StageTimer,
     ) -> list[PreparedRequest]:
         with use_onednn(*self.checkpoint.text_encoders, journal=self.checkpoint.journal):
-            return [prepare_request(self._parts, one, encoder_noise, clock) for one in requests]
+            return [prepare_request(self._further, one, encoder_noise, clock) for one in requests]
 
     def _carried_out(
         self, drafts: Sequence[Draft], clock: StageTimer, control: RunControl
@@ -403,22 +409,25 @@ class Engine:
         """Run jobs that may share batches."""
         lead = drafts[0].job
         vaes, journal = [self.checkpoint.vae] * lead.tiles, self.checkpoint.journal
-        with self._quick(lead), vae_tiling(*vaes, journal=journal):
+        models = ModelInUse(self._further, quick=not lead.adaptive, tiles=lead.tiles)
+        with self._quick(lead), vae_tiling(*vaes, journal=journal), models:
             for batch in range(lead.request.batch_count):
-                live = [number for number, draft in enumerate(drafts) if draft.begin_batch()]
-                if live:
-                    self._make_batch(drafts, live, batch, clock, control)
+                self._make_batch(models, drafts, batch, clock, control)
         return [self._result(draft, clock) for draft in drafts]
 
     def _make_batch(
         self,
+        models: ModelInUse,
         drafts: Sequence[Draft],
-        live: Sequence[int],
         batch: int,
         clock: StageTimer,
         control: RunControl,
     ) -> None:
-        """Sample and decode a batch of those drafts that go on."""
+        """Sample and decode a batch of those drafts that go on, if any do."""
+        live = [number for number, draft in enumerate(drafts) if draft.begin_batch()]
+        if not live:
+            return
+        models.change_to(None)
         jobs = [drafts[number].job for number in live]
         counts = [job.request.batch_images for job in jobs]
 
@@ -430,7 +439,7 @@ class Engine:
             rows = dict(zip(live, denoised.split(counts), strict=True))
             ending = [number for number in live if drafts[number].is_wanted_now(step)]
             for number in ending:
-                drafts[number].end(self.checkpoint, rows[number], step)
+                drafts[number].end(models, rows[number], step)
             if all(drafts[number].ended for number in live):
                 raise BatchEnded
             for number in ending:
@@ -441,12 +450,12 @@ class Engine:
         sampled: Sequence[Tensor] = ()
         with clock.measuring("sample"), suppress(BatchEnded):
             sampled = sample_batch(
-                self._parts, jobs, batch, on_step, lambda x: end_wanted(jobs[0].first_steps, x)
+                models, jobs, batch, on_step, lambda x: end_wanted(jobs[0].first_steps, x)
             )
         with clock.measuring("decode"):
             for number, x in zip(live, sampled, strict=False):
                 if not drafts[number].ended:
-                    drafts[number].add(self.checkpoint, x)
+                    drafts[number].add(models, x)
 
     def _quick(self, job: PreparedRequest) -> AbstractContextManager[None]:
         """Return the UNet as quick as it gets."""
@@ -464,13 +473,15 @@ class Engine:
         return GenerationResult(
             images=tuple(draft.images),
             latents=latents,
-            infotexts=build_infotexts(self._parts, job)[:made],
+            infotexts=build_infotexts(self._parts, job, draft.uses)[:made],
             seeds=tuple(job.seeds[:made]),
             networks=job.first.stack.reports,
             diagnostics=(*job.diagnostics, *draft.notes, *_finiteness(latents)),
             timings=clock.seconds,
             variation_seeds=tuple(job.variation_seeds[:made]),
             hires_networks=job.second.stack.reports if job.second else (),
+            refiner_networks=job.refiner_reports,
+            models=draft.uses,
             unfinished=tuple(draft.unfinished),
             masks=tuple(draft.masks),
             mask_composites=tuple(draft.mask_composites),

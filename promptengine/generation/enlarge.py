@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -18,7 +18,11 @@ from promptengine.images.upscaler_cache import NetworkUpscaler
 from promptengine.images.upscalers import LatentUpscaler, PixelUpscaler
 from promptengine.sampling.noise import stream
 
-__all__ = ["enlarge_latents"]
+__all__ = ["Encoder", "enlarge_latents"]
+
+
+Encoder = Callable[[EngineContext], Tensor]
+"""Makes latents of what was enlarged, with the model that goes on with them."""
 
 
 def enlarge_latents(
@@ -27,34 +31,39 @@ def enlarge_latents(
     x: Tensor,
     larger: HiresSize,
     seeds: Sequence[int],
-) -> Tensor:
-    """Make what the second pass starts from: the first one's latents, or its images, enlarged.
+) -> Encoder:
+    """Enlarge what the second pass starts from: the first one's latents, or its images.
 
     Args:
-        parts: The engine's.
+        parts: The model of the first pass.
         job: Whose latents they are.
         x: As the first pass left them ``[images, channels, height, width]``.
         larger: What to enlarge them to.
         seeds: Of the images.
 
     Returns:
-        Latents ``[images, channels, height, width]``, float32, without noise.
+        What makes latents ``[images, channels, height, width]``, float32, without noise, with the model of
+        the second pass.
     """
     hires, tiling = job.request.hires, job.request.tiling
-    checkpoint = parts.checkpoint
-    upscaler = parts.upscalers.find((hires and hires.upscaler) or "Latent", job.request.options)
-    if isinstance(upscaler, LatentUpscaler):
-        return larger.trimmed(upscaler.enlarge(x, larger.cells))
+    found = parts.upscalers.find((hires and hires.upscaler) or "Latent", job.request.options)
+    if isinstance(found, LatentUpscaler):
+        latents = larger.trimmed(found.enlarge(x, larger.cells))
+        return lambda _: latents
     images: list[Image.Image] = []
-    upscaler, runs = _counted(upscaler)
+    upscaler, runs = _counted(found)
     for one in x:
-        image = decode_image(checkpoint, one, tiling=tiling)
+        image = decode_image(parts.checkpoint, one, tiling=tiling)
         images.append(resize_image(image, larger.width, larger.height, upscaler=upscaler))
-    # The last image's seed stands for the whole batch, as in WebUI, which loads networks after it is set.
-    draw = stream(seeds[-1], skipped=_init_draws(upscaler, len(runs)))
-    posteriors = [encode_image(checkpoint, image, tiling=tiling) for image in images]
-    latents = [posterior.sample(draw(posterior.mean.shape)) for posterior in posteriors]
-    return larger.trimmed(torch.cat(latents))
+
+    def encode(later: EngineContext) -> Tensor:
+        # The last image's seed stands for the whole batch, as in WebUI, which loads networks after it is set.
+        draw = stream(seeds[-1], skipped=_init_draws(upscaler, len(runs)))
+        posteriors = [encode_image(later.checkpoint, image, tiling=tiling) for image in images]
+        latents = [posterior.sample(draw(posterior.mean.shape)) for posterior in posteriors]
+        return larger.trimmed(torch.cat(latents))
+
+    return encode
 
 
 def _counted(upscaler: PixelUpscaler) -> tuple[PixelUpscaler, list[None]]:

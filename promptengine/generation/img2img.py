@@ -89,7 +89,7 @@ def encode_init_images(
     posteriors = [encode_image(checkpoint, one.encoded, tiling=request.tiling) for one in prepared]
     if len(prepared) < count:
         prepared, posteriors = prepared * count, posteriors * count
-    noise = _encoder_noise(posteriors, seeds, encoder_noise)
+    noise = _encoder_noise(posteriors, seeds, start.encoder_seed, encoder_noise)
     drawn = [one.sample(eps) for one, eps in zip(posteriors, noise, strict=True)]
     latents = torch.cat(drawn)
     if start.resize_mode == "latent":
@@ -132,9 +132,14 @@ def _channels(
 
 
 def _encoder_noise(
-    posteriors: Sequence[Posterior], seeds: Sequence[int], given: Tensor | None
+    posteriors: Sequence[Posterior],
+    seeds: Sequence[int],
+    common_seed: int | None,
+    given: Tensor | None,
 ) -> list[Tensor]:
     shapes = [tuple(posterior.mean.shape) for posterior in posteriors]
+    if given is None and common_seed is not None:
+        return list(map(stream(common_seed), shapes))
     if given is None:
         return [stream(seed)(shape) for seed, shape in zip(seeds, shapes, strict=True)]
     found = [tuple(one.shape) for one in given.split(1)]
@@ -156,7 +161,7 @@ def _masked(
     if inpainting is None or masks is None:
         return latents, None
     height, width = latents.shape[-2:]
-    mask = latent_mask(masks.painted, width, height, hard=inpainting.rounded).to(latents)
+    mask = latent_mask(masks.latent, width, height, hard=inpainting.rounded).to(latents)
     if inpainting.content in ("latent noise", "latent nothing"):
         latents = latents * (1 - mask)
     if inpainting.content == "latent noise":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from promptengine.generation.conditioning import EngineContext
@@ -9,14 +10,17 @@ from promptengine.generation.infotext_entries import (
     hires_schedule_told,
     noise_level_entries,
     pass_entries,
+    score_entries,
     writes_ensd,
 )
+from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import PreparedRequest
 from promptengine.images.upscalers import UPSCALERS
 from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
 from promptengine.kinds import NETWORK_KINDS
 from promptengine.plugins import Plugin, plugins_of
 from promptengine.prompt import DIALECTS
+from promptengine.request.result import ModelUse
 from promptengine.request.samplers import SAMPLERS
 from promptengine.request.schedulers import AUTOMATIC, SCHEDULERS, scheduler_label
 from promptengine.text.conditioning import embedding_hashes
@@ -24,9 +28,17 @@ from promptengine.text.conditioning import embedding_hashes
 __all__ = ["build_infotexts"]
 
 
-def build_infotexts(parts: EngineContext, job: PreparedRequest) -> tuple[str, ...]:
-    """WebUI's ``parameters`` text of each image."""
-    request, making = job.request, _making(parts, job)
+def build_infotexts(
+    parts: EngineContext, job: PreparedRequest, uses: Sequence[ModelUse]
+) -> tuple[str, ...]:
+    """Build WebUI's ``parameters`` text of each image.
+
+    Args:
+        parts: The engine's model.
+        job: What was made.
+        uses: Which models did; a refiner that did nothing is not told of.
+    """
+    request, making = job.request, _making(parts, job, uses)
     variations = job.variation_seeds or [None] * len(job.seeds)
     return tuple(
         write_infotext(
@@ -38,7 +50,9 @@ def build_infotexts(parts: EngineContext, job: PreparedRequest) -> tuple[str, ..
     )
 
 
-def _making(parts: EngineContext, job: PreparedRequest) -> InfotextContext:
+def _making(
+    parts: EngineContext, job: PreparedRequest, uses: Sequence[ModelUse]
+) -> InfotextContext:
     checkpoint, sampler, options = parts.checkpoint, job.first.sampler, job.request.options
     told = writes_ensd(sampler, options)
     vae, sees = checkpoint.vae_path, job.start is not None and job.start.channels is not None
@@ -60,7 +74,37 @@ def _making(parts: EngineContext, job: PreparedRequest) -> InfotextContext:
         levels=noise_level_entries(options),
         sampling=_sampling_entries(job),
         plugins=_plugins(job),
+        refiner=_refiner(parts, job, uses),
+        hires_checkpoint=_hires_checkpoint(parts, job),
     )
+
+
+def _refiner(parts: EngineContext, job: PreparedRequest, uses: Sequence[ModelUse]) -> str | None:
+    """Return the title of the refiner, if it took over."""
+    refining = job.refining
+    if refining is None:
+        return None
+    stages = {
+        stage
+        for stage, refined in (("first", refining.first), ("hires", refining.second))
+        if refined is not None
+    }
+    took_over = any(
+        use.stage in stages and use.path.resolve() == refining.model.resolve() for use in uses
+    )
+    return _title(parts, refining.model) if took_over else None
+
+
+def _hires_checkpoint(parts: EngineContext, job: PreparedRequest) -> str | None:
+    """Return the title of the checkpoint that a second pass names, be it the first one's."""
+    path = find_models(job.request, parts.registry, parts.checkpoint.path).hires
+    return None if path is None else _title(parts, path)
+
+
+def _title(parts: EngineContext, path: Path) -> str:
+    """Return a checkpoint's name with the beginning of its hash."""
+    digest = _digest(parts, path)
+    return path.stem if digest is None else f"{path.stem} [{digest[:10]}]"
 
 
 def _plugins(job: PreparedRequest) -> tuple[Plugin, ...]:
@@ -96,8 +140,9 @@ def _sampling_entries(job: PreparedRequest) -> dict[str, object]:
         entries["Noise multiplier"] = multiplier
     for one in passes:
         late = one.walk is not None
-        told = pass_entries(one.sampler, one.guidance, job.table, options, starts_late=late)
+        told = pass_entries(one.sampler, one.guidance, one.table, options, starts_late=late)
         entries |= {key: value for key, value in told.items() if value is not None}
+        entries |= score_entries(one.guidance, options)
     return entries
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "hires_schedule_told",
     "noise_level_entries",
     "pass_entries",
+    "score_entries",
     "text_entries",
     "writes_ensd",
 ]
@@ -113,6 +114,21 @@ def pass_entries(
     always = options.unguided_below and options.unguided_below_always
     entries["NGMS all steps"] = True if always else None
     return entries
+
+
+def score_entries(guidance: PromptCond, options: Options) -> dict[str, object]:
+    """Return the aesthetic scores that a model was told where they are not the defaults.
+
+    WebUI does not write them, so that its reader makes another image.
+    """
+    if guidance.negative.aesthetic_score is None:
+        return {}
+    changed = options.changed()
+    return {
+        SETTINGS[Options.webui_name(own)].label: changed[own]
+        for own in ("aesthetic_score", "negative_aesthetic_score")
+        if own in changed
+    }
 
 
 def _schedule_entries(

@@ -1,4 +1,7 @@
-"""What some UNets read beside latents, timestep and text: SDXL sizes, inpainting an image."""
+"""What some UNets read beside latents, timestep and text: sizes, scores, for inpainting an image.
+
+What a model reads follows from its own family, so that two models in one run each get their own.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from promptengine.checkpoints.load import Checkpoint
-from promptengine.families import FAMILIES
+from promptengine.families import FAMILIES, SizeNumber
+from promptengine.request.options import Options
 from promptengine.text.conditioning import Conditioning
 
 __all__ = [
@@ -20,6 +24,7 @@ __all__ = [
     "inpainting_channels",
     "negative_conditioning",
     "posterior_noise",
+    "scored",
     "size_conditioning",
 ]
 
@@ -29,7 +34,7 @@ class ExtraModelInputs:
     """The same at every step and for every text.
 
     Attributes:
-        sizes: For SDXL ``[6]``, see :func:`size_conditioning`, else None.
+        sizes: For SDXL ``[6]``, for its refiner ``[4]``, see :func:`size_conditioning`, else None.
         channels: For inpainting models ``[images, 5, height, width]``, see
             :func:`inpainting_channels`, else None.
     """
@@ -41,20 +46,25 @@ class ExtraModelInputs:
         """Return the UNet's input: latents ``[images, 4, height, width]`` and the channels."""
         return x if self.channels is None else torch.cat([x, self.channels.to(x)], dim=1)
 
-    def added(self, pooled: Sequence[Tensor | None]) -> Mapping[str, Tensor] | None:
+    def added(
+        self, pooled: Sequence[Tensor | None], scores: Sequence[float | None]
+    ) -> Mapping[str, Tensor] | None:
         """Return diffusers' ``added_cond_kwargs`` for a batch, or None where the UNet takes none.
 
         Args:
             pooled: The pooled vector ``[width]`` of each row.
+            scores: The aesthetic score of each row, which stands behind the sizes; None for families
+                without.
         """
         vectors = [vector for vector in pooled if vector is not None]
         if self.sizes is None or not vectors:
             return None
         texts = torch.stack(vectors)
-        return {
-            "text_embeds": texts,
-            "time_ids": self.sizes.to(texts.device).expand(len(texts), -1),
-        }
+        told = self.sizes.expand(len(texts), -1)
+        known = [score for score in scores if score is not None]
+        if known:
+            told = torch.cat([told, torch.tensor(known, dtype=told.dtype)[:, None]], dim=1)
+        return {"text_embeds": texts, "time_ids": told.to(texts.device)}
 
 
 NO_EXTRAS = ExtraModelInputs()
@@ -63,22 +73,46 @@ NO_EXTRAS = ExtraModelInputs()
 def size_conditioning(
     checkpoint: Checkpoint, *, width: int, height: int, crop_top: int = 0, crop_left: int = 0
 ) -> Tensor | None:
-    """Return SDXL's sizes ``[6]``, float32, or None for other families.
+    """Return the sizes that a UNet is told, float32, or None for families that are told none.
 
-    They are the original height and width, the crop's top and left edge, and the target's height and
-    width (arXiv:2307.01952, 2.2). As in WebUI the original and the target are the image of the
-    present pass, in pixels; aesthetic scores belong to the refiner alone.
+    SDXL's ``[6]`` are the original height and width, the crop's top and left edge, and the target's
+    height and width (arXiv:2307.01952, 2.2); its refiner is told the first four. As in WebUI the
+    original and the target are the image of the present pass, in pixels.
     """
-    if not FAMILIES[checkpoint.family].size_conditioned:
+    wanted = FAMILIES[checkpoint.family].sizes
+    if not wanted:
         return None
-    sizes = [height, width, crop_top, crop_left, height, width]
-    return torch.tensor(sizes, dtype=torch.float32)
+    known: dict[SizeNumber, int] = {
+        "height": height,
+        "width": width,
+        "crop_top": crop_top,
+        "crop_left": crop_left,
+    }
+    return torch.tensor([known[name] for name in wanted], dtype=torch.float32)
+
+
+def scored(
+    checkpoint: Checkpoint, conditioning: Conditioning, options: Options, *, negative: bool = False
+) -> Conditioning:
+    """Return a text with the aesthetic score that the UNet is told, for families that are told one.
+
+    Args:
+        checkpoint: The model.
+        conditioning: The encoded text.
+        options: The request's; they hold the scores.
+        negative: Whether it is the negative prompt.
+    """
+    if not FAMILIES[checkpoint.family].aesthetic_score:
+        return conditioning
+    score = options.negative_aesthetic_score if negative else options.aesthetic_score
+    return replace(conditioning, aesthetic_score=score)
 
 
 def negative_conditioning(
     checkpoint: Checkpoint, conditioning: Conditioning, texts: Sequence[str]
 ) -> Conditioning:
-    """Return what the negative prompt says: for SDXL all zeros where it is empty, as in WebUI.
+    """Return what the negative prompt says: for SDXL and its refiner all zeros where it is empty, as
+    in WebUI.
 
     Args:
         checkpoint: The model.

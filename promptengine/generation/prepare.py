@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -12,38 +12,45 @@ from torch import Tensor
 from promptengine.accel.memory import needs_tiles, vae_tiling
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import RequestError
-from promptengine.generation.cond_batch import PromptCond
-from promptengine.generation.conditioning import EngineContext, prepare_prompts
+from promptengine.generation.conditioning import EngineContext
+from promptengine.generation.further_models import FurtherModels
 from promptengine.generation.img2img import InitLatents, encode_init_images
-from promptengine.generation.infotext_entries import text_entries
-from promptengine.generation.sampling_pass import noise_table
+from promptengine.generation.named_models import (
+    NamedModels,
+    check_latents,
+    find_models,
+    names_models,
+)
+from promptengine.generation.passes import PassRequest, PreparedPass
 from promptengine.generation.timing import StageTimer
 from promptengine.images.latent_upscale import HiresSize, hires_size
-from promptengine.images.upscalers import PixelUpscaler
+from promptengine.images.upscalers import PixelUpscaler, latent_upscalers
 from promptengine.kinds import LORA
 from promptengine.networks.load import LoadedNetworks
-from promptengine.networks.token_merging import has_mergeable_tokens
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import append_default_hypernetwork
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import Options
 from promptengine.request.plan import append_default_lora
-from promptengine.request.request import GenerationRequest, merging_ratios_of, samplers_of
+from promptengine.request.request import (
+    GenerationRequest,
+    merging_ratios_of,
+    samplers_of,
+    with_seeds,
+)
+from promptengine.request.result import NetworkReport
 from promptengine.request.samplers import Sampler, SigmaSampler, split_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
 from promptengine.sampling.img2img_steps import (
-    StepRange,
     fixed_steps_for_strength,
     sigmas_for,
     steps_for_strength,
-    whole_schedule,
 )
-from promptengine.sampling.sigmas import DiscreteSchedule
 
 __all__ = [
-    "PreparedPass",
     "PreparedRequest",
+    "Refining",
     "batch_settings",
     "check_supported",
     "prepare_request",
@@ -62,13 +69,6 @@ _OWN: Mapping[str, Any] = {
 }
 """What requests of one batch may have of their own."""
 
-_NOTHING_MERGED = Diagnostic(
-    "warning",
-    "no tokens are merged: this model has no attention at full resolution, where WebUI merges them",
-    None,
-    "leave the token merging ratio at 0",
-)
-
 _IN_TILES = Diagnostic(
     "warning",
     "memory is short, so the VAE works in tiles, which may show faintly",
@@ -78,37 +78,25 @@ _IN_TILES = Diagnostic(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PreparedPass:
-    """One sampling pass, ready to be run.
+class Refining:
+    """The change to a refiner on the way.
+
+    As in WebUI, the networks of prompts act on the model before, and not on the refiner.
 
     Attributes:
-        sampler: With its schedule type.
-        schedule: All levels.
-        walk: How much of them is walked; None for all, from pure noise.
-        stack: The networks.
-        guidance: The encoded prompts.
-        entries: How prompts were read, for the infotext.
-        diagnostics: Of prompts and files.
-        merging: Share of the tokens that self-attention merges.
+        model: The refiner's file.
+        first: The first pass as the refiner makes it, or None where it takes no part.
+        second: The same of the second pass.
     """
 
-    sampler: Sampler
-    schedule: Tensor
-    walk: StepRange | None
-    stack: LoadedNetworks
-    guidance: PromptCond
-    entries: Mapping[str, object]
-    diagnostics: tuple[Diagnostic, ...]
-    merging: float
+    model: Path
+    first: PreparedPass | None
+    second: PreparedPass | None
 
-    def calls(self, steps: int) -> int:
-        """Calls of the denoiser as planned, two for each step of a second-order sampler.
-
-        Args:
-            steps: As asked for, which holds where the whole schedule is walked.
-        """
-        walked = steps if self.walk is None else self.walk.last + 1
-        return walked * 2 if self.sampler.second_order else walked
+    @property
+    def passes(self) -> tuple[PreparedPass, ...]:
+        """Those in which it takes part."""
+        return tuple(one for one in (self.first, self.second) if one)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +105,6 @@ class PreparedRequest:
 
     Attributes:
         request: As it came, but for tags that an option appends to the prompt.
-        table: The noise levels in force.
         first: The first pass.
         second: The high-resolution pass, or None.
         larger: What that one enlarges to; given with it.
@@ -127,10 +114,10 @@ class PreparedRequest:
         width: Pixels.
         height: Likewise.
         tiles: Whether the VAE works in tiles, for want of memory.
+        refining: The change to a refiner, or None.
     """
 
     request: GenerationRequest
-    table: DiscreteSchedule
     first: PreparedPass
     second: PreparedPass | None
     larger: HiresSize | None
@@ -140,17 +127,34 @@ class PreparedRequest:
     width: int
     height: int
     tiles: bool
+    refining: Refining | None = None
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """Of both passes. What the second repeats is left out, and a place in its prompt unnamed."""
+        """Of all passes. What later ones repeat is left out, and places in their prompts unnamed."""
         tiles = [_IN_TILES] if self.tiles else []
+        refined = self.refining.passes if self.refining else ()
         own = (*self.first.diagnostics, *_idle_schedules(self))
-        later = [
-            replace(one, span=None) for one in (self.second.diagnostics if self.second else ())
-        ]
+        others = [*([self.second] if self.second else []), *refined]
+        later = [replace(one, span=None) for each in others for one in each.diagnostics]
         known = {replace(one, span=None) for one in own}
         return *own, *(one for one in dict.fromkeys(later) if one not in known), *tiles
+
+    @property
+    def refiner_reports(self) -> tuple[NetworkReport, ...]:
+        """What becomes of networks where the refiner takes over."""
+        refining, reason = self.refining, "networks do not act on a refiner"
+        pairs = (
+            []
+            if refining is None
+            else [(refining.first, self.first), (refining.second, self.second)]
+        )
+        return tuple(
+            replace(report, applied=False, reason=reason) if report.applied else report
+            for refined, own in pairs
+            if refined is not None and own is not None
+            for report in own.stack.reports
+        )
 
     @property
     def adaptive(self) -> bool:
@@ -166,6 +170,7 @@ class PreparedRequest:
         if settings is None:
             return object()
         passes = [self.first, *([self.second] if self.second else [])]
+        passes += self.refining.passes if self.refining else ()
         return (
             settings,
             self.tiles,
@@ -215,65 +220,40 @@ def _updates(prepared: PreparedPass, steps: int) -> int:
 
 
 def prepare_request(
-    parts: EngineContext,
+    further: FurtherModels,
     request: GenerationRequest,
     encoder_noise: Tensor | None,
     clock: StageTimer,
 ) -> PreparedRequest:
     """Work a request out; see :meth:`promptengine.generation.engine.Engine.generate` for errors."""
-    options, start = request.options, request.start
+    parts, options = further.own, request.options
     check_supported(options)
+    models = find_models(request, parts.registry, parts.checkpoint.path)
     seeds, variation_seeds = _drawn_seeds(request)
     width, height = _size(parts.checkpoint, request)
-    table = noise_table(parts.checkpoint.noise_table, options)
-    sampler, other = samplers_of(request)
-    calls = _calls(sampler, request.steps, options)
-    merging, later_merging = merging_ratios_of(request)
-    walk = None
-    if start is not None:
-        rule = fixed_steps_for_strength if options.img2img_exact_steps else steps_for_strength
-        walk = rule(request.steps, start.denoising_strength)
-    hires, second, larger = request.hires, None, None
-    if hires is not None and other is not None:
-        larger = _enlargement(parts, hires, options, width, height)
-        steps = hires.steps or request.steps
-        second = _prepare_pass(
-            parts,
-            _with_default_networks(parts.registry, _with_prompts_of(hires, request)),
-            other,
-            clock,
-            table=table,
-            walk=fixed_steps_for_strength(steps, hires.denoising_strength),
-            calls=(calls, _calls(other, steps, options)),
-            merging=later_merging,
-        )
-    request = _with_default_networks(parts.registry, request)
-    first = _prepare_pass(
-        parts,
-        request,
-        sampler,
-        clock,
-        table=table,
-        walk=walk,
-        calls=(calls, None),
-        merging=merging,
-    )
-    largest = (larger.width, larger.height) if larger else (width, height)
-    # Tiles do not know of each other's far edge, which circular images depend on.
-    tiles = not request.tiling and needs_tiles(parts.checkpoint.vae, parts.device, *largest)
+    hires = request.hires
+    larger = None if hires is None else _enlargement(parts, hires, options, width, height)
+    with_tags = _with_default_networks(parts.registry, request)
+    asked, later = _pass_requests(parts.registry, request, with_tags)
+    first = asked.on(parts, clock)
+    second = None
+    if later is not None:
+        under = first.stack if options.hires_first_networks and models.hires is None else None
+        second = _on(further, models.hires, later, clock, field="hires.checkpoint", under=under)
+    refining = _refining(further, models, first, second, clock)
+    tiles = _needs_tiles(further, request, larger, (width, height))
     vaes, journal = [parts.checkpoint.vae] * tiles, parts.checkpoint.journal
     with clock.measuring("encode"), vae_tiling(*vaes, journal=journal):
         latents = encode_init_images(
             parts.checkpoint,
-            request,
+            with_tags,
             (width, height),
             seeds,
             encoder_noise,
-            upscaler=_image_upscaler(parts, request),
+            upscaler=_image_upscaler(parts, with_tags),
         )
     return PreparedRequest(
-        request=request,
-        table=table,
+        request=with_tags,
         first=first,
         second=second,
         larger=larger,
@@ -283,7 +263,105 @@ def prepare_request(
         width=width,
         height=height,
         tiles=tiles,
+        refining=refining,
     )
+
+
+def _pass_requests(
+    registry: Registry, request: GenerationRequest, with_tags: GenerationRequest
+) -> tuple[PassRequest, PassRequest | None]:
+    """Return what is asked of both passes."""
+    options, start, hires = request.options, request.start, request.hires
+    sampler, other = samplers_of(request)
+    calls = _calls(sampler, request.steps, options)
+    merging, later_merging = merging_ratios_of(request)
+    walk = None
+    if start is not None:
+        rule = fixed_steps_for_strength if options.img2img_exact_steps else steps_for_strength
+        walk = rule(request.steps, start.denoising_strength)
+    first = PassRequest(with_tags, sampler, walk, (calls, None), merging)
+    if hires is None or other is None:
+        return first, None
+    steps = hires.steps or request.steps
+    second = PassRequest(
+        _with_default_networks(registry, _with_prompts_of(hires, request)),
+        other,
+        fixed_steps_for_strength(steps, hires.denoising_strength),
+        (calls, _calls(other, steps, options)),
+        later_merging,
+    )
+    return first, second
+
+
+def _on(
+    further: FurtherModels,
+    model: Path | None,
+    asked: PassRequest,
+    clock: StageTimer,
+    *,
+    field: str,
+    under: LoadedNetworks | None = None,
+    bare: bool = False,
+) -> PreparedPass:
+    """Prepare a pass for a model; of a further one's networks only what can be said, since it may go.
+
+    ``field`` is the one that names the model.
+    """
+    if model is None or further.is_own(model):
+        return asked.on(further.own, clock, under=under, bare=bare)
+    with clock.measuring("open"):
+        parts = further.at(model)
+    hires, starts = asked.request.hires, asked.request.start is not None
+    if field == "refiner" or (hires and (hires.upscaler or "Latent") in latent_upscalers()):
+        check_latents(further.own.checkpoint, parts.checkpoint, starts=starts, field=field)
+    return asked.on(parts, clock, model=model, bare=bare).told()
+
+
+def _refining(
+    further: FurtherModels,
+    models: NamedModels,
+    first: PreparedPass,
+    second: PreparedPass | None,
+    clock: StageTimer,
+) -> Refining | None:
+    """Return the change to a refiner, if there is any and it may come."""
+    options, at = first.asked.request.options, first.asked.request.refiner_switch_at
+    never = at is not None and at >= 1 and not options.refiner_by_steps
+    if models.refiner is None or never:
+        return None
+    refiner = models.refiner
+
+    def refined(one: PreparedPass | None, *names: str) -> PreparedPass | None:
+        taken = second is None or options.refiner_pass in names
+        if one is None or not taken or _is_same(further, one.model, refiner):
+            return None
+        prepared = _on(further, refiner, one.asked, clock, field="refiner", bare=True)
+        return replace(prepared, model=refiner)
+
+    found = Refining(refiner, refined(first, "first", "both"), refined(second, "second", "both"))
+    return found if found.passes else None
+
+
+def _is_same(further: FurtherModels, model: Path | None, other: Path) -> bool:
+    """Return whether two models are one; None is the engine's own."""
+    return further.is_own(other) if model is None else model == other
+
+
+def _needs_tiles(
+    further: FurtherModels,
+    request: GenerationRequest,
+    larger: HiresSize | None,
+    size: tuple[int, int],
+) -> bool:
+    """Return whether VAEs have to work in tiles; a further model that is not needed goes first."""
+    parts = further.own
+    largest = (larger.width, larger.height) if larger else size
+    # Tiles do not know of each other's far edge, which circular images depend on.
+    if request.tiling or not needs_tiles(parts.checkpoint.vae, parts.device, *largest):
+        return False
+    if not names_models(request) and further.forget():
+        return needs_tiles(parts.checkpoint.vae, parts.device, *largest)
+    return True
 
 
 def share_networks(first: PreparedRequest, job: PreparedRequest) -> PreparedRequest:
@@ -291,53 +369,10 @@ def share_networks(first: PreparedRequest, job: PreparedRequest) -> PreparedRequ
 
     Its own networks are reported as not applied.
     """
-
-    def changed(own: PreparedPass, other: PreparedPass) -> PreparedPass:
-        idle = [
-            replace(report, applied=False, reason="the batch has the first prompt's networks")
-            for report in own.stack.reports
-        ]
-        stack = replace(other.stack, reports=(*other.stack.reports, *idle))
-        return replace(own, stack=stack, guidance=replace(own.guidance, networks=stack.at))
-
-    return replace(
-        job,
-        first=changed(job.first, first.first),
-        second=changed(job.second, first.second) if job.second and first.second else job.second,
-    )
-
-
-def _prepare_pass(
-    parts: EngineContext,
-    request: GenerationRequest,
-    sampler: Sampler,
-    clock: StageTimer,
-    *,
-    table: DiscreteSchedule,
-    walk: StepRange | None,
-    calls: tuple[int, int | None],
-    merging: float,
-) -> PreparedPass:
-    """Prepare a pass; ``calls`` are what prompt schedules count, in the first and the second pass."""
-    options = request.options
-    read = prepare_prompts(parts, request, clock, calls=calls)
-    if walk is None:
-        levels = sampler.schedule(table, request.steps, options)
-    else:
-        levels = whole_schedule(sampler, table, walk, options)
-    idle = merging > 0 and not has_mergeable_tokens(parts.checkpoint.unet)
-    return PreparedPass(
-        sampler=sampler,
-        schedule=levels,
-        walk=walk,
-        stack=read.stack,
-        guidance=read.guidance,
-        entries=text_entries(
-            read.prompts, read.plan, options, steps=calls[0], hires_steps=calls[1]
-        ),
-        diagnostics=(*read.diagnostics, *([_NOTHING_MERGED] if idle else [])),
-        merging=merging,
-    )
+    second = job.second
+    if second is not None and first.second is not None:
+        second = second.led_by(first.second)
+    return replace(job, first=job.first.led_by(first.first), second=second)
 
 
 def _calls(sampler: Sampler, steps: int, options: Options) -> int:
@@ -404,10 +439,8 @@ def check_supported(options: Options) -> None:
 def _drawn_seeds(request: GenerationRequest) -> tuple[Sequence[int], Sequence[int]]:
     """Seeds and variation seeds of all images, drawn where the request leaves them open."""
     images = request.batch_images * request.batch_count
-    seed, variation = (
-        value if value >= 0 else secrets.randbelow(2**32 - 1)
-        for value in (request.seed, request.variation_seed)
-    )
+    drawn = with_seeds(request)
+    seed, variation = drawn.seed, drawn.variation_seed
     if request.variation_strength > 0:
         return [seed] * images, range(variation, variation + images)
     return range(seed, seed + images), ()

@@ -5,8 +5,10 @@ Jobs that agree in everything but prompts, networks, seeds and CFG scale are sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,8 +17,8 @@ from promptengine.accel.tiling import circular_padding
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.checkpoints.vae_codec import decode_image
 from promptengine.generation.cfg_denoiser import CFGDenoiser, skips_resized_like_webui
-from promptengine.generation.conditioning import EngineContext
 from promptengine.generation.enlarge import enlarge_latents
+from promptengine.generation.further_models import ModelInUse
 from promptengine.generation.img2img import InitLatents
 from promptengine.generation.model_inputs import (
     ExtraModelInputs,
@@ -24,8 +26,11 @@ from promptengine.generation.model_inputs import (
     posterior_noise,
     size_conditioning,
 )
-from promptengine.generation.prepare import PreparedPass, PreparedRequest
+from promptengine.generation.model_switch import ModelSwitch
+from promptengine.generation.passes import PreparedPass
+from promptengine.generation.prepare import PreparedRequest
 from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
+from promptengine.generation.timing import StageTimer
 from promptengine.images.inpaint import FinishedImage, PreparedImage, finish_image
 from promptengine.images.soft_inpaint import changed_mask, spread_mask
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
@@ -35,12 +40,13 @@ from promptengine.request.samplers import SigmaSampler
 from promptengine.sampling.algorithms.base import OnStep
 from promptengine.sampling.img2img_steps import add_noise, sigmas_for
 from promptengine.sampling.noise import ImageNoise, Seeding
+from promptengine.sampling.sigmas import DiscreteSchedule
 
 __all__ = ["decode_batch", "sample_batch"]
 
 
 def sample_batch(
-    parts: EngineContext,
+    models: ModelInUse,
     jobs: Sequence[PreparedRequest],
     batch: int,
     on_step: OnStep,
@@ -49,7 +55,7 @@ def sample_batch(
     """Sample the latents of one batch, counted from 0.
 
     Args:
-        parts: The engine's.
+        models: At the engine's own model; afterwards at the one that latents are to be decoded by.
         jobs: One, or several whose :attr:`~promptengine.generation.prepare.PreparedRequest.shared` is equal.
         batch: Which of their batches.
         on_step: Called after every step.
@@ -59,33 +65,31 @@ def sample_batch(
     Returns:
         For each job ``[images, 4, height / 8, width / 8]``, float32.
     """
-    first = _Pass.of(parts, jobs, batch)
-    start = jobs[0].start
-    if start is None:
-        prepared, options = jobs[0].first, jobs[0].request.options
-        x = _run(
-            first, first_latents(prepared.sampler, prepared.schedule, first.noise, options), on_step
-        )
+    lead = jobs[0]
+    first = _Pass.of(models, jobs, batch)
+    if lead.start is None:
+        prepared, options = lead.first, lead.request.options
+        x = first_latents(prepared.sampler, prepared.schedule, first.noise, options)
+        x = _run(first, x, on_step)
     else:
-        noise = first.noise.first() * jobs[0].request.options.initial_noise_multiplier
-        x = _run_from(first, start.latents, first=noise, on_step=on_step, blend=start.blend)
-    if jobs[0].second is None or jobs[0].larger is None:
+        noise = first.noise.first() * lead.request.options.initial_noise_multiplier
+        start, blend = lead.start.latents, lead.start.blend
+        x = _run_from(first, start, first=noise, on_step=on_step, blend=blend)
+    if lead.second is None or lead.larger is None:
         return list(x.split(first.counts))
-    first_pass = x
-    with parts.upscalers.watching(lambda _done, _total: on_tile(first_pass)):
-        x = torch.cat(
-            [
-                enlarge_latents(parts, job, one, jobs[0].larger, seeding.seeds)
-                for job, one, seeding in zip(
-                    jobs, x.split(first.counts), first.seedings, strict=True
-                )
-            ]
-        )
+    first_pass, larger = x, lead.larger
+    with models.parts.upscalers.watching(lambda _done, _total: on_tile(first_pass)):
+        encoders = [
+            enlarge_latents(models.parts, job, one, larger, seeding.seeds)
+            for job, one, seeding in zip(jobs, x.split(first.counts), first.seedings, strict=True)
+        ]
+    models.change_to(lead.second.model)
+    x = torch.cat([encode(models.parts) for encode in encoders])
     height, width = x.shape[-2:]
-    second = _Pass.of(parts, jobs, batch, enlarged=(height, width))
+    second = _Pass.of(models, jobs, batch, enlarged=(height, width))
 
     def on_later_step(step: int, denoised: Tensor) -> None:
-        on_step(jobs[0].first_steps + step, denoised)
+        on_step(lead.first_steps + step, denoised)
 
     x = _run_from(second, x, first=second.noise.first(), on_step=on_later_step)
     return list(x.split(second.counts))
@@ -96,23 +100,29 @@ class _Pass:
     """One pass of some jobs together.
 
     Attributes:
-        parts: The engine's.
+        models: At the model that begins it.
         jobs: The jobs; what they share is read from the first.
         prepared: Their passes.
+        refined: Their passes as the refiner makes them; None where there is none.
         seedings: What random numbers the images of each job get.
         noise: The same of all images.
+        stage: Which pass.
+        batch: Of which batch, from 0.
     """
 
-    parts: EngineContext
+    models: ModelInUse
     jobs: Sequence[PreparedRequest]
     prepared: Sequence[PreparedPass]
+    refined: Sequence[PreparedPass] | None
     seedings: Sequence[Seeding]
     noise: ImageNoise
+    stage: Literal["first", "hires"]
+    batch: int
 
     @classmethod
     def of(
         cls,
-        parts: EngineContext,
+        models: ModelInUse,
         jobs: Sequence[PreparedRequest],
         batch: int,
         *,
@@ -127,14 +137,20 @@ class _Pass:
             seeds=tuple(seed for one in seedings for seed in one.seeds),
             variation_seeds=tuple(seed for one in seedings for seed in one.variation_seeds),
         )
+        parts = models.parts
+        refining = [job.refining for job in jobs if job.refining]
+        refined = [one.first if enlarged is None else one.second for one in refining]
         return cls(
-            parts=parts,
+            models=models,
             jobs=jobs,
             prepared=[job.first if enlarged is None else job.second or job.first for job in jobs],
+            refined=[one for one in refined if one] or None,
             seedings=seedings,
             noise=ImageNoise(
                 together, (parts.checkpoint.latent_channels, height, width), parts.device
             ),
+            stage="first" if enlarged is None else "hires",
+            batch=batch,
         )
 
     @property
@@ -153,7 +169,13 @@ def _run_from(
         return start
     extra = job.request.options.extra_noise
     x = add_noise(
-        sampler, prepared.schedule, walk, table=job.table, start=start, noise=first, extra=extra
+        sampler,
+        prepared.schedule,
+        walk,
+        table=prepared.table,
+        start=start,
+        noise=first,
+        extra=extra,
     )
     part = sigmas_for(sampler, prepared.schedule, walk)
     if isinstance(sampler, SigmaSampler) or len(part) > 1:
@@ -169,39 +191,75 @@ def _run(
     part: Tensor | None = None,
     blend: Blend | None = None,
 ) -> Tensor:
+    """Run a pass, at first with the model at hand; a refiner's blocks take the place of that one's."""
     job, prepared = this.jobs[0], this.prepared[0]
-    unet, journal = this.parts.checkpoint.unet, this.parts.checkpoint.journal
-    folder = this.parts.networks.folder
-    _, rows, columns = this.noise.shape
-    with (
-        prepared.stack.merged(journal),
-        inject_hypernetworks(unet, folder=folder, journal=journal) as injection,
-        merge_tokens(unet, prepared.merging, (rows, columns), journal=journal),
-        skips_resized_like_webui(unet, journal=journal),
-        circular_padding(*[unet] * job.request.tiling, journal=journal),
-    ):
+    options, refined, models = job.request.options, this.refined, this.models
+    with ExitStack() as blocks:
+        model = blocks.enter_context(_applied(this, _at_hand(this)))
+        models.begin(this.stage, this.batch, model)
+
+        def change(model: CFGDenoiser) -> DiscreteSchedule:
+            assert refined is not None
+            blocks.close()
+            models.change_to(refined[0].model)
+            model.become(blocks.enter_context(_applied(this, refined)))
+            models.begin(this.stage, this.batch, model)
+            return refined[0].table
+
+        switch = None
+        if refined is not None:
+            switch = ModelSwitch(job.request.refiner_switch_at, options.refiner_by_steps, change)
         return run_pass(
             prepared.sampler,
-            _guided(this, injection),
-            job.table,
+            model,
+            prepared.table,
             x,
             prepared.schedule,
             noise=this.noise,
-            options=job.request.options,
+            options=options,
             on_step=on_step,
             part=part,
             blend=blend,
+            switch=switch,
         )
 
 
-def _guided(this: _Pass, injection: Injection) -> CFGDenoiser:
+def _at_hand(this: _Pass) -> Sequence[PreparedPass]:
+    """Return the passes for the model at hand; a further one may have gone and come again meanwhile."""
+    if this.prepared[0].model is None:
+        return this.prepared
+    parts = this.models.parts
+    return [one.asked.on(parts, StageTimer(), model=one.model) for one in this.prepared]
+
+
+@contextmanager
+def _applied(this: _Pass, passes: Sequence[PreparedPass]) -> Generator[CFGDenoiser]:
+    """Let the networks of passes act on the model at hand within a ``with`` block."""
+    parts, lead = this.models.parts, this.jobs[0]
+    unet, journal = parts.checkpoint.unet, parts.checkpoint.journal
+    _, rows, columns = this.noise.shape
+    with (
+        passes[0].stack.merged(journal),
+        inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
+        merge_tokens(unet, passes[0].asked.merging, (rows, columns), journal=journal),
+        skips_resized_like_webui(unet, journal=journal),
+        circular_padding(*[unet] * lead.request.tiling, journal=journal),
+    ):
+        yield _guided(this, parts.checkpoint, passes, injection)
+
+
+def _guided(
+    this: _Pass, checkpoint: Checkpoint, passes: Sequence[PreparedPass], injection: Injection
+) -> CFGDenoiser:
     """Return the UNet, with what it reads beside text, sized as the pass is."""
-    checkpoint = this.parts.checkpoint
     _, rows, columns = this.noise.shape
     width, height = columns * 8, rows * 8
-    if start := this.jobs[0].start:
+    start = this.jobs[0].start
+    if not checkpoint.inpainting:
+        channels = None
+    elif start is not None:
         channels = start.channels
-    elif checkpoint.inpainting:
+    else:
         noises = [
             posterior_noise(one.seeds[-1], len(one.seeds), this.noise.shape)
             for one in this.seedings
@@ -209,9 +267,7 @@ def _guided(this: _Pass, injection: Injection) -> CFGDenoiser:
         channels = inpainting_channels(
             checkpoint, images=sum(this.counts), width=width, height=height, noise=torch.cat(noises)
         )
-    else:
-        channels = None
-    pairs, lead = zip(this.prepared, this.counts, strict=True), this.prepared[0]
+    pairs, lead = zip(passes, this.counts, strict=True), passes[0]
     return CFGDenoiser(
         checkpoint.unet,
         [

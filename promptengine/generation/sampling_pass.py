@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 
 from promptengine.generation.cfg_denoiser import CFGDenoiser
+from promptengine.generation.model_switch import (
+    ModelSwitch,
+    share_of_sigma,
+    share_of_timestep,
+)
 from promptengine.request.options import Options
 from promptengine.request.samplers import Sampler, SigmaSampler, sampler_settings
 from promptengine.sampling.algorithms.base import Denoise, OnStep, Predict, StepNoise
@@ -121,6 +126,7 @@ def run_pass(
     on_step: OnStep,
     part: Tensor | None = None,
     blend: Blend | None = None,
+    switch: ModelSwitch | None = None,
 ) -> Tensor:
     """Sample.
 
@@ -136,6 +142,7 @@ def run_pass(
         part: The levels to visit, where these are only the end of ``schedule``.
         blend: What stays as it was. As in WebUI, samplers over sigmas see it in every x0; samplers
             over timesteps show it to the model and step on without it.
+        switch: The change to a refiner on the way, if any; the sampler goes on as it was.
 
     Returns:
         Latents ``[images, channels, height, width]``, float32.
@@ -146,7 +153,9 @@ def run_pass(
         if sampler.spans and part is None:
             settings["span"] = table.lowest, table.highest
         return sampler.run(
-            _denoiser(sampler, model, table, blend, quantized=options.quantize_timesteps),
+            _denoiser(
+                sampler, model, table, blend, quantized=options.quantize_timesteps, switch=switch
+            ),
             x,
             levels,
             noise=_step_noise(sampler, schedule, noise, options),
@@ -161,7 +170,7 @@ def run_pass(
     if sampler.renoises:
         settings["unguided"] = lambda: model.unconditional
     return sampler.run(
-        _predictor(model, alphas, blend),
+        _predictor(model, alphas, blend, switch),
         x,
         levels,
         alphas=alphas,
@@ -171,10 +180,14 @@ def run_pass(
     )
 
 
-def _predictor(model: CFGDenoiser, alphas: Tensor, blend: Blend | None) -> Predict:
+def _predictor(
+    model: CFGDenoiser, alphas: Tensor, blend: Blend | None, switch: ModelSwitch | None
+) -> Predict:
     """Return the guided UNet as a function of a timestep that answers with noise."""
 
     def predict(x: Tensor, timestep: Tensor) -> Tensor:
+        if switch is not None:
+            switch.changed(model, lambda: share_of_timestep(timestep))
         seen = x if blend is None else blend.at(x, timestep)
         alpha = alphas[timestep.long()].to(x)
         return model(
@@ -194,9 +207,15 @@ def _denoiser(
     blend: Blend | None,
     *,
     quantized: bool,
+    switch: ModelSwitch | None,
 ) -> Denoise:
     """Return the guided UNet as a function of sigma that answers with x0."""
     levels = sampler.levels(table)
+
+    def take_over(switch: ModelSwitch, sigma: Tensor) -> None:
+        nonlocal levels
+        changed = switch.changed(model, lambda: share_of_sigma(levels.sigmas, sigma))
+        levels = levels if changed is None else sampler.levels(changed)
 
     def timestep_at(sigma: Tensor) -> Tensor:
         if sampler.distilled:
@@ -204,6 +223,8 @@ def _denoiser(
         return levels.nearest_timestep(sigma) if quantized else levels.timestep(sigma)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        if switch is not None:
+            take_over(switch, sigma.cpu())
         timestep = timestep_at(sigma.cpu()).to(x.device)
 
         def read(output: Tensor) -> Tensor:

@@ -23,20 +23,22 @@ def draw_sheet(
     column_labels: Sequence[str],
     title: str = "",
 ) -> Image:
-    """Put images of one size side by side, columns named above and rows on the left.
+    """Put images side by side, columns named above and rows on the left.
 
     Labels are broken into lines where they are wider than an image. Where all labels of a side are
     empty, no room is left for them.
 
     Args:
-        rows: Images, row by row; every row as long as ``column_labels``.
+        rows: Images, row by row; every row as long as ``column_labels``. Ones that are smaller than others
+            are in the middle of their places.
         row_labels: A text for each row.
         column_labels: A text for each column.
         title: A line above all.
     """
     from PIL import Image, ImageDraw, ImageFont
 
-    width, height = rows[0][0].size
+    width = max(image.width for row in rows for image in row)
+    height = max(image.height for row in rows for image in row)
     letters = min(max(width // 10, 14), 40)
     font = ImageFont.load_default(letters)
     gap = max(width // 32, 6)
@@ -61,7 +63,8 @@ def draw_sheet(
             at = y + height / 2 + (number - (len(lines) - 1) / 2) * line
             draw.text((left - gap, at), text, _INK, font, anchor="rm")
         for column, image in enumerate(images):
-            sheet.paste(image, (left + column * (width + gap), y))
+            x = left + column * (width + gap)
+            sheet.paste(image, (x + (width - image.width) // 2, y + (height - image.height) // 2))
     return sheet
 
 

@@ -39,11 +39,13 @@ class Masks:
 
     Attributes:
         painted: In mode L, of the size that is painted: 255 where to paint.
+        latent: Likewise, where the sampler paints; mostly the same.
         overlay: In mode L, of the size of the finished image: 0 where the original stays.
         box: The part of the original that is painted, where that is not all of it.
     """
 
     painted: Image.Image
+    latent: Image.Image
     overlay: Image.Image
     box: Box | None
 
@@ -58,6 +60,7 @@ class PreparedImage:
         mask: In mode L, of the same size: 0 where the original is laid over the result; None without one.
         box: Where in the original the result belongs, where that is not all of it.
         upscaler: What enlarges it, and the result where it belongs into a larger image.
+        colors: Whose colors color correction gives the result.
     """
 
     encoded: Image.Image
@@ -65,6 +68,7 @@ class PreparedImage:
     mask: Image.Image | None
     box: Box | None
     upscaler: PixelUpscaler
+    colors: Image.Image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,12 +104,20 @@ def prepare_masks(start: ImageStart, size: tuple[int, int]) -> Masks | None:
         return None
     mask = read_mask(inpainting.mask, hard=inpainting.rounded)
     mask = blur_mask(ImageOps.invert(mask) if inpainting.inverted else mask, *inpainting.blur)
-    if inpainting.only_masked:
-        box = mask_box(mask, inpainting.padding, size)
-        return Masks(resize_image(mask.crop(box), *size, "pad"), mask, box)
-    mode = "pad" if start.resize_mode == "latent" else start.resize_mode
-    painted = resize_image(mask, *size, mode)
-    return Masks(painted, double_mask(painted), None)
+    box = mask_box(mask, inpainting.padding, size) if inpainting.only_masked else None
+    other = inpainting.latent_mask
+    painted = _sized(mask, start, size, box)
+    latent = painted if other is None else _sized(other.convert("L"), start, size, box)
+    return Masks(painted, latent, double_mask(painted) if box is None else mask, box)
+
+
+def _sized(
+    mask: Image.Image, start: ImageStart, size: tuple[int, int], box: Box | None
+) -> Image.Image:
+    """Return a mask of the size that is painted, resized as the image is."""
+    if box is not None:
+        return resize_image(mask.crop(box), *size, "pad")
+    return resize_image(mask, *size, "pad" if start.resize_mode == "latent" else start.resize_mode)
 
 
 def prepare_image(
@@ -136,14 +148,16 @@ def prepare_image(
     if box is None:
         image = resize_image(image, *size, start.resize_mode, upscaler)
     if masks is None or start.inpainting is None:
-        return PreparedImage(image, None, None, None, upscaler)
+        colors = start.color_reference or image
+        return PreparedImage(image, None, None, None, upscaler, colors)
     if image.size != masks.overlay.size:
         raise RequestError(_misfit(image, masks.overlay), field="mask")
     original = image
     if box is not None:
         image = resize_image(image.crop(box), *size, "pad", upscaler)
-    begun = _begun(image, masks.painted, start.inpainting)
-    return PreparedImage(begun, original, masks.overlay, box, upscaler)
+    begun = _begun(image, masks.latent, start.inpainting)
+    colors = start.color_reference or begun
+    return PreparedImage(begun, original, masks.overlay, box, upscaler, colors)
 
 
 def _begun(image: Image.Image, mask: Image.Image, inpainting: Inpainting) -> Image.Image:
@@ -166,13 +180,13 @@ def finish_image(
     Args:
         image: RGB, as decoded.
         prepared: What it was started from.
-        options: ``color_correction`` gives it the colors of what the encoder got; ``overlay_original`` off
+        options: ``color_correction`` gives it the colors of ``prepared.colors``; ``overlay_original`` off
             lays nothing over it; ``return_mask`` and
             ``return_mask_composite`` have more returned.
         overlaid: Whether to do so; by default the options say.
     """
     if options.color_correction:
-        image = match_colors(image, prepared.encoded)
+        image = match_colors(image, prepared.colors)
     original, mask = prepared.original, prepared.mask
     if original is None or mask is None:
         return FinishedImage(image)

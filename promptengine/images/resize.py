@@ -82,7 +82,7 @@ def upscale_image(image: Image.Image, factor: float, upscaler: PixelUpscaler) ->
         factor: Above 0.
         upscaler: What enlarges it; where it overshoots, Lanczos reduces the result.
     """
-    sides = int(image.width * factor), int(image.height * factor)
+    sides = max(int(image.width * factor), 1), max(int(image.height * factor), 1)
     # An upscaler aims at what latents can express.
     width, height = (max(side // 8 * 8, 8) for side in sides)
     for number in range(_MOST_ROUNDS):

@@ -52,9 +52,7 @@ OPTIONS: Final[Mapping[str, InfotextField]] = {
     "Cache FP16 weight for LoRA": InfotextField("cache_fp16_weight", parse_bool),
     "FP8 weight": InfotextField("fp8_storage", str),
     "Face restoration": InfotextField("face_restoration_model", str),
-    "Hires refiner": InfotextField("hires_fix_refiner_pass", str),
     "RNG": InfotextField("randn_source", _noise_source),
-    "Refiner switch by sampling steps": InfotextField("refiner_switch_by_sample_steps", parse_bool),
     "Tiling": InfotextField("tiling", parse_bool),
     "VAE Decoder": InfotextField("sd_vae_decode_method", str),
     "VAE Encoder": InfotextField("sd_vae_encode_method", str),
@@ -80,12 +78,7 @@ DIRECT: Final[Mapping[str, InfotextField]] = {
 }
 """Labels of a request's own fields, by the names of these."""
 
-FIELDS: Final[Mapping[str, InfotextField]] = {
-    **_named_by_api(HiresPass),
-    "Refiner": InfotextField("refiner_checkpoint", str),
-    "Refiner switch at": InfotextField("refiner_switch_at", parse_float),
-    "Hires checkpoint": InfotextField("hr_checkpoint_name", str),
-}
+FIELDS: Final[Mapping[str, InfotextField]] = _named_by_api(HiresPass)
 """Labels of what else a request for an image holds."""
 
 INIT_IMAGE_FIELDS: Final[Mapping[str, InfotextField]] = {

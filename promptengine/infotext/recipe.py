@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -46,6 +47,14 @@ _MOST_NETWORKS: Final = 200
 _SHOWN_CHARACTERS: Final = 80
 _SIZE_STEP: Final = 8
 _SYNTAX: Final = "Prompt syntax"
+
+_FURTHER_MODELS: Final[Mapping[str, str]] = {
+    "Refiner": "the image is made without it",
+    "Hires checkpoint": "the first pass's makes the second pass too",
+}
+"""Labels of checkpoints beside the first one, and what happens where a file is missing."""
+
+_TITLE: Final = re.compile(r"(.*) \[([0-9A-Fa-f]{8,64})\]")
 
 _OLD_SCHEDULES: Final = frozenset({"karras", "exponential", "polyexponential"})
 """Until 1.8 the schedule was a setting for both passes, in lower case."""
@@ -136,6 +145,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     hashes = _take_hashes(draft)
     checkpoint = _take_file(draft, "checkpoint", "Model", hashes.pop("model", ""))
     vae = _take_file(draft, "vae", "VAE", hashes.pop("vae", ""))
+    _take_further_models(draft)
     _take_direct(draft)
     kind = _take_sampler(draft)
     _take_size(draft)
@@ -207,6 +217,24 @@ def _take_file(draft: _Draft, kind: Kind, label: str, listed_hash: str) -> Regis
     entry, remarks = draft.finder.find(FileQuery(kind, name, digest))
     draft.diagnostics += remarks
     return entry
+
+
+def _take_further_models(draft: _Draft) -> None:
+    """Let the refiner and the second pass's checkpoint name files that are here."""
+    for label, without in _FURTHER_MODELS.items():
+        value = draft.left.pop(label, "")
+        if not value or value.startswith("Use same "):
+            continue
+        titled = _TITLE.fullmatch(value)
+        name, digest = (titled[1], titled[2].lower()) if titled else (value, "")
+        entry, remarks = draft.finder.find(FileQuery("checkpoint", name, digest))
+        if entry is None:
+            draft.say(f"{label}: {_shown(value)} is not in the models folder; {without}")
+        else:
+            draft.diagnostics += remarks
+            draft.left[label] = entry.name
+    if "Refiner" not in draft.left:
+        draft.left.pop("Refiner switch at", None)
 
 
 def _take_direct(draft: _Draft) -> None:
@@ -296,7 +324,7 @@ def _take_hires(draft: _Draft, kind: str) -> None:
         draft.fields |= dict(zip(("hr_resize_x", "hr_resize_y"), size, strict=True))
     elif value is not None:
         draft.refuse("Hires resize", value, "not width x height")
-    for key in ("Hires sampler", "Hires checkpoint", "Hires schedule type"):
+    for key in ("Hires sampler", "Hires schedule type"):
         if draft.left.get(key, "").startswith("Use same "):
             del draft.left[key]
     _fill_hires_schedule(draft, kind)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from promptengine.version import __version__
 
 __all__ = [
     "InfotextContext",
+    "add_entries",
     "generation_entries",
     "hires_label",
     "skipped_items",
@@ -28,6 +29,7 @@ __all__ = [
 ]
 
 _ITEM_MARKS: Final = re.compile(r"[()\r\n]")
+_VERSION: Final = re.compile(r', Version: [^,"\n]*\Z')
 _ITEM_END: Final = re.compile(r"\)\s*,")
 """Where an item of a list of ``name (reason)`` ends: reasons hold commas, but no brackets."""
 
@@ -53,6 +55,21 @@ def write_infotext(prompt: str, negative_prompt: str, entries: Mapping[str, obje
 def write_entries(entries: Mapping[str, object]) -> str:
     """Write the last line alone; for ``entries`` see :func:`write_infotext`."""
     return ", ".join(_pair(key, value) for key, value in entries.items() if value is not None)
+
+
+def add_entries(infotext: str, entries: Mapping[str, object]) -> str:
+    """Add entries to an infotext, where WebUI has those of scripts: before the version, else at the end.
+
+    Args:
+        infotext: As :func:`write_infotext` writes it.
+        entries: As there.
+    """
+    added = write_entries(entries)
+    if not added:
+        return infotext
+    if version := _VERSION.search(infotext):
+        return f"{infotext[: version.start()]}, {added}{version[0]}"
+    return f"{infotext}, {added}"
 
 
 def _pair(key: str, value: object) -> str:
@@ -87,6 +104,8 @@ class InfotextContext:
         levels: What was done to the model's noise levels.
         sampling: Entries of prompts and sampling that stand behind those of networks.
         plugins: Who added what it was made with, where that is not this package's own.
+        refiner: Title of the refiner, where it took over.
+        hires_checkpoint: Title of the second pass's checkpoint, where one was named.
     """
 
     sampler: str
@@ -106,6 +125,8 @@ class InfotextContext:
     levels: Mapping[str, object] = field(default_factory=dict[str, object])
     sampling: Mapping[str, object] = field(default_factory=dict[str, object])
     plugins: Sequence[Plugin] = ()
+    refiner: str | None = None
+    hires_checkpoint: str | None = None
 
 
 def generation_entries(
@@ -142,7 +163,11 @@ def generation_entries(
         "ENSD": making.seed_delta,
         **_merging_entries(request),
         "RNG": _SOURCES[options.noise_source],
-        **_taken(said, "Tiling", "Hires sampler", "Hires prompt", "Hires negative prompt"),
+        **_taken(said, "Tiling"),
+        **dict(request.script_entries),
+        **_taken(
+            said, "Hires checkpoint", "Hires sampler", "Hires prompt", "Hires negative prompt"
+        ),
         **_taken(said, "Hires schedule type"),
         **_taken(said, "Hires upscale", "Hires resize", "Hires steps", "Hires upscaler"),
         **_taken(said, *(label for label in said if label.startswith("Soft inpainting "))),
@@ -152,6 +177,8 @@ def generation_entries(
         **_network_entries(making.networks, making.hires_networks, making.embedding_hashes),
         **(_hires_network_entries(making.hires_networks) if _other_prompt(request) else {}),
         **making.sampling,
+        **_refiner_entries(request, making),
+        **_taken(said, "Refiner", "Refiner switch at"),
         # What WebUI has no place for.
         **said,
         "Plugins": ", ".join(map(str, making.plugins)) or None,
@@ -166,7 +193,7 @@ def _field_entries(
     width, height = making.size
     used = {
         **{"seed": seed, "variation_seed": variation_seed, "width": width, "height": height},
-        **{"sampler": making.sampler, "scheduler": making.scheduler},
+        **{"sampler": making.sampler, "scheduler": making.scheduler, "refiner": making.refiner},
     }
     values = _values(request) | used
     found = entries_of(GenerationRequest, values, values)
@@ -178,8 +205,26 @@ def _field_entries(
     if hires is not None:
         other = None if making.hires_sampler == making.sampler else making.hires_sampler
         used = {"sampler": other, "scheduler": making.hires_scheduler}
+        used["checkpoint"] = making.hires_checkpoint
         found |= entries_of(HiresPass, _values(hires) | used, values)
     return found
+
+
+def _refiner_entries(request: GenerationRequest, making: InfotextContext) -> dict[str, object]:
+    """Return the settings of both passes' models; WebUI does not tell of the first pass's networks."""
+    options, hires = request.options, request.hires
+    told = {
+        "refiner_by_steps": options.refiner_by_steps or None,
+        "refiner_pass": options.refiner_pass if making.refiner and hires else None,
+        "hires_first_networks": (options.hires_first_networks and hires is not None) or None,
+    }
+    usual = Options()
+    settings = {own: SETTINGS[Options.webui_name(own)] for own in told}
+    return {
+        settings[own].label: settings[own].theirs(value)
+        for own, value in told.items()
+        if value is not None and value != getattr(usual, own)
+    }
 
 
 def _merging_entries(request: GenerationRequest) -> dict[str, float | None]:
@@ -218,14 +263,16 @@ def _network_entries(
 ) -> dict[str, str]:
     """Return the entries that tell which networks really ran, and which tags did nothing.
 
-    ``Lora hashes`` is WebUI's: every LoRA that was found, by the name in its tag; those of the second
-    pass where that has any. ``Hypernet hashes`` lists what was applied in order, each with the first
-    ten digits of its file's SHA-256. ``Lora skipped`` and ``Hypernet skipped`` list what was not
-    applied, and why. ``Hypernet objects`` lists networks that were in no file and no tag.
+    ``Lora hashes`` is WebUI's: every LoRA that was found in either pass, by the name in its tag, once.
+    ``Hypernet hashes`` lists what was applied in order, each with the first ten digits of its file's SHA-256.
+    ``Lora skipped`` and ``Hypernet skipped`` list what was not applied, and why. ``Hypernet objects`` lists
+    networks that were in no file and no tag.
     """
     kinds = NETWORK_KINDS.values()
     lists = {
-        kind.infotext.hashes: _hashes(hires_reports, kind) or _hashes(reports, kind)
+        kind.infotext.hashes: _hashes(
+            {r.name: r for r in (*reports, *hires_reports)}.values(), kind
+        )
         for kind in kinds
         if kind.infotext.webui
     }
@@ -284,7 +331,7 @@ def hires_label(label: str) -> str:
     return f"Hires {label[:1].lower()}{label[1:]}"
 
 
-def _hashes(reports: Sequence[NetworkReport], kind: NetworkKind) -> str:
+def _hashes(reports: Iterable[NetworkReport], kind: NetworkKind) -> str:
     listed = ((r.name, kind.infotext.listed(r)) for r in reports if r.kind in kind.words)
     return ", ".join(f"{_list_name(name)}: {digest}" for name, digest in listed if digest)
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, cast
 from torch import nn
 
 from promptengine.errors import IncompatibleNetworkError, PromptEngineError
-from promptengine.families import FAMILIES
+from promptengine.families import FAMILIES, FamilySpec
 from promptengine.networks.hypernetwork.module import Hypernetwork
 
 __all__ = [
@@ -24,8 +24,8 @@ __all__ = [
 
 _PROJECTIONS: Final = {"key": "to_k", "value": "to_v", "query": "to_q"}
 # Text widths by which a network shows what it was made for.
-_TITLES: Final = {spec.text_width: spec.title for spec in FAMILIES.values()}
-"""Of families, by the width of their text."""
+_SPECS: Final = {spec.text_width: spec for spec in FAMILIES.values()}
+"""Families by the width of their text."""
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,39 @@ def explain_misfit(widths: AttentionWidths, network: Hypernetwork) -> str | None
 
     A network misfits when the model reads none of its widths, or when it lacks the model's text
     width but holds that of another family: of a network for Stable Diffusion 1, an SDXL model
-    would run the self-attention half only. A network that merely holds some of the widths fits.
+    would run the self-attention half only. It misfits too when it holds the model's text width as one
+    of self-attention: the text of SDXL's refiner is as wide as the deepest level of other families, and
+    theirs as one of its levels. That shows where another family has all of a network's widths and
+    neither the model nor its family has. A network that merely holds some of the widths fits.
     """
     held = ", ".join(map(str, sorted(network.widths)))
     read = ", ".join(map(str, sorted(widths.all)))
     if not widths.all & set(network.widths):
         return f"it holds widths {held}, and this model reads {read}"
-    if widths.text is None or widths.text in network.widths:
-        return None
-    foreign = sorted(set(network.widths) & _TITLES.keys() - widths.all)
-    if not foreign:
+    spec = _maker(widths, frozenset(network.widths))
+    if spec is None:
         return None
     return (
-        f"it was made for {_TITLES[foreign[0]]} (text width {foreign[0]}): it holds widths "
+        f"it was made for {spec.title} (text width {spec.text_width}): it holds widths "
         f"{held}, and this model reads text of width {widths.text}"
     )
+
+
+def _maker(widths: AttentionWidths, held: frozenset[int]) -> FamilySpec | None:
+    """Return the other family that a network of these widths was made for, or None where it may fit."""
+    if widths.text is None or held <= widths.all or _fits_family(held, _SPECS.get(widths.text)):
+        return None
+    others = [spec for text, spec in _SPECS.items() if text != widths.text]
+    if widths.text not in held:
+        others = [spec for spec in others if spec.text_width in held]
+    whole = next((spec for spec in others if _fits_family(held, spec)), None)
+    if whole is not None or widths.text in held:
+        return whole
+    return next((spec for spec in others if spec.text_width not in widths.image), None)
+
+
+def _fits_family(held: frozenset[int], spec: FamilySpec | None) -> bool:
+    return spec is not None and held <= spec.image_widths | {spec.text_width}
 
 
 def require_fit(widths: AttentionWidths, network: Hypernetwork, *, name: str | None = None) -> None:

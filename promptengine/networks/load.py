@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -34,7 +34,7 @@ from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.plan import NetworkUse, Plan, SkippedTag
 from promptengine.request.request import HypernetworkLike, Policy
 from promptengine.request.result import NetworkReport
-from promptengine.undo import UndoLog
+from promptengine.undo import Changes, UndoLog
 
 __all__ = ["LoadedNetworks", "NetworkCache", "ObjectUse", "load_networks"]
 
@@ -141,6 +141,14 @@ class LoadedNetworks:
         """Words that networks bring along; of two files with one word the later tag's."""
         return {word: row for effect in self.effects for word, row in effect.words.items()}
 
+    def told(self) -> LoadedNetworks:
+        """Return what can be said of the networks, without these and the model that they are for."""
+        effects = tuple(
+            NetworkEffect(None if effect.apply is None else _act_elsewhere, effect.key)
+            for effect in self.effects
+        )
+        return replace(self, effects=effects)
+
     def at(self, call: int) -> HypernetworkStack:
         """Return the hypernetworks with their multipliers at the 0-based denoiser call."""
         return tuple(pair for effect in self.effects for pair in effect.at(call))
@@ -157,6 +165,10 @@ class LoadedNetworks:
                 if effect.apply is not None:
                     effect.apply(changes)
             yield
+
+
+def _act_elsewhere(_changes: Changes) -> None:
+    raise AssertionError("networks that are only told of cannot act")
 
 
 @dataclass(slots=True, eq=False)

@@ -38,7 +38,7 @@ class NetworkModel:
 
     Attributes:
         unet: A diffusers ``UNet2DConditionModel``.
-        text_encoders: Each a transformers ``CLIPTextModel``, in the model's order: one, or SDXL's two.
+        text_encoders: Each a transformers ``CLIPTextModel``, in the model's order: SDXL's two, else one.
     """
 
     unet: nn.Module

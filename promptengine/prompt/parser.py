@@ -37,7 +37,7 @@ from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.source_map import MappedText, take, whole
 from promptengine.validation import check_type
 
-__all__ = ["parse", "read_brackets"]
+__all__ = ["parse", "read_brackets", "without_comments"]
 
 _SQUARE = re.compile(r"\\.|[\[\]]", re.DOTALL)
 _COMMENT = re.compile(r"#[^\n]*")
@@ -122,6 +122,11 @@ def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: 
 
 def _place_of(diagnostic: Diagnostic) -> int:
     return diagnostic.span.start if diagnostic.span else 0
+
+
+def without_comments(text: str) -> str:
+    """Return a prompt as WebUI's infotexts tell it: each comment reduced to the newline that ends it."""
+    return _without_comments(text)[0].text
 
 
 def _without_comments(text: str) -> tuple[MappedText, list[Diagnostic]]:

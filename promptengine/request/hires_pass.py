@@ -14,7 +14,7 @@ from promptengine.request.schedulers import find_scheduler
 from promptengine.request.values import parse_float, parse_int, size_text
 from promptengine.validation import Between, check_fields
 
-__all__ = ["HiresPass"]
+__all__ = ["HiresPass", "named_hires_checkpoint"]
 
 
 def _scale(scale: float, said: Said) -> float | None:
@@ -29,6 +29,11 @@ def _size(width: int, said: Said) -> str | None:
 def _if_other(name: str) -> Callable[[str, Said], str | None]:
     """Write a prompt where it is not the first pass's."""
     return lambda prompt, said: None if prompt in ("", said.request[name]) else prompt
+
+
+def named_hires_checkpoint(name: str | None) -> str | None:
+    """Return the checkpoint that a name means, or None where the name is WebUI's word for the same one."""
+    return None if name is None or name.lower() in ("", "use same checkpoint") else name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,8 @@ class HiresPass:
         prompt: Another prompt, or empty for the same. Its tags replace all of the first pass's.
         negative_prompt: Likewise.
         denoising_strength: How much may change, 0 (nothing) to 1.
+        checkpoint: Another checkpoint of the models folder for the second pass: a name, a title, or a file's
+            name; never a path. None, empty, and ``Use same checkpoint`` are the first pass's.
 
     Raises:
         RequestError: On creation, if a value has another type or is out of its range; names the field and
@@ -94,6 +101,7 @@ class HiresPass:
             flag=Flag("--hires-upscaler", "NAME"),
             api=ApiField({"hr_upscaler": None}),
             entry=Entry("Hires upscaler", str),
+            axis="hires-upscaler",
             usual="Latent",
             choices="upscalers",
         ),
@@ -106,6 +114,7 @@ class HiresPass:
             flag=Flag("--hires-steps", "N"),
             api=ApiField({"hr_second_pass_steps": 0}),
             entry=Entry("Hires steps", parse_int, unless(0)),
+            axis="hires-steps",
             usual="as many as in the first pass",
         ),
     )
@@ -117,6 +126,7 @@ class HiresPass:
             flag=Flag("--hires-sampler", "NAME"),
             api=ApiField({"hr_sampler_name": None}),
             entry=Entry("Hires sampler", str, also=("Hires schedule type",)),
+            axis="hires-sampler",
             usual="the same",
             choices="samplers",
         ),
@@ -165,6 +175,20 @@ class HiresPass:
             flag=Flag("--hires-denoising", "X"),
             api=ApiField({"denoising_strength": 0.75}),
             entry=Entry("Denoising strength", parse_float, lambda value, _: float(value)),
+            axis="denoising",
+        ),
+    )
+    checkpoint: str | None = field(
+        default=None,
+        metadata=described(
+            "Hires checkpoint",
+            "another checkpoint",
+            flag=Flag("--hires-checkpoint", "NAME"),
+            api=ApiField({"hr_checkpoint_name": None}, named_hires_checkpoint),
+            entry=Entry("Hires checkpoint", str),
+            axis="hires-checkpoint",
+            usual="the same",
+            choices="checkpoints",
         ),
     )
 

@@ -15,6 +15,7 @@ from promptengine.request.fields import (
     Said,
     described,
     grouped,
+    left_out,
     unless,
 )
 from promptengine.request.ranges import MAX_SEED, Blur, Pixels, Share
@@ -108,6 +109,8 @@ class Inpainting:
             how much changed: 0 to 1.
         soft_threshold: How large a change, in latents, is half kept.
         soft_contrast: How sharply kept and discarded changes part.
+        latent_mask: What the sampler paints, where that is another part than what shows of the result:
+            of the size of ``mask``, whose blur and inversion do not touch it. None for ``mask``.
 
     Raises:
         RequestError: On creation, if a value has another type or is out of its range; names the field and
@@ -272,11 +275,19 @@ class Inpainting:
             2,
         ),
     )
+    latent_mask: Image | None = field(
+        default=None, metadata=left_out("made by scripts that paint beyond an image")
+    )
 
     def __post_init__(self) -> None:
         from PIL.Image import Image
 
         check_fields(self, "inpainting.", Image=Image)
+        other = self.latent_mask
+        if other is not None and other.size != self.mask.size:
+            sizes = (f"{one.width}x{one.height} pixels" for one in (other, self.mask))
+            message = "inpainting.latent_mask has {}, the mask {}; both must have the same size"
+            raise RequestError(message.format(*sizes), field="inpainting.latent_mask")
 
     @property
     def rounded(self) -> bool:
@@ -295,6 +306,11 @@ class ImageStart:
         inpainting: Which part is repainted, or None for all.
         noise_seed: Seed of the encoder's noise for the first image, n + i for the i-th; None for
             the seeds of the first batch. It is noise for ``latent noise`` too.
+        encoder_seed: Seed of one stream of numbers from which the encoder's noise of all images is drawn, one
+            image after the other, or None for ``noise_seed``; what WebUI's random numbers are at from the
+            second run of a script on, where it is the seed of the last image before.
+        color_reference: Whose colors ``Options.color_correction`` gives the results; None for those of
+            the image that each starts from.
 
     Raises:
         RequestError: On creation, if a value has another type or is out of its range; names the field and
@@ -318,6 +334,7 @@ class ImageStart:
             flag=Flag("--denoising", "X"),
             api=ApiField({"denoising_strength": 0.75}),
             entry=Entry("Denoising strength", parse_float, lambda value, _: float(value)),
+            axis="denoising",
         ),
     )
     resize_mode: ResizeMode = field(
@@ -344,6 +361,12 @@ class ImageStart:
             entry=LeftOut("WebUI writes none"),
             usual="the image's seed",
         ),
+    )
+    encoder_seed: Annotated[int, Between(0, MAX_SEED)] | None = field(
+        default=None, metadata=left_out("set by scripts that start from their own results")
+    )
+    color_reference: Image | None = field(
+        default=None, metadata=left_out("made by scripts that start from their own results")
     )
 
     def __post_init__(self) -> None:

@@ -8,14 +8,13 @@ WebUI option it is, what it may be and what WebUI calls its values, and :meth:`O
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from promptengine.errors import RequestError
-from promptengine.validation import shown
+from promptengine.request.setting import Setting
 
 __all__ = [
     "REQUEST_SETTINGS",
@@ -23,7 +22,6 @@ __all__ = [
     "Emphasis",
     "NoiseSource",
     "Options",
-    "Setting",
     "read_settings",
 ]
 
@@ -38,104 +36,10 @@ and ``BREAK`` but drops the weights, ``None`` reads the text as it stands.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """What one option of WebUI may be.
-
-    Attributes:
-        webui: WebUI's name for it.
-        kind: Type of the value: ``bool``, ``int``, ``float`` or ``str``.
-        low: Least number allowed.
-        high: Greatest number allowed.
-        choices: For text, WebUI's values and ours for each; empty where any text will do.
-        only: The one value that can be honored, for options that this engine does not have.
-        label: What infotexts call it; empty where none names it.
-        of_sampler: Whether infotexts name it where the sampler takes it and it is not at its default.
-            Others are named by rules of their own.
-    """
-
-    webui: str
-    kind: type[bool | int | float | str]
-    low: float = -math.inf
-    high: float = math.inf
-    choices: Mapping[str, str] = field(default_factory=dict[str, str])
-    only: object = None
-    label: str = ""
-    of_sampler: bool = False
-
-    def check(self, value: object) -> None:
-        """Refuse a value of ours.
-
-        Raises:
-            RequestError: It has another type, or is none of the choices, or out of range.
-        """
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if self.kind is float and number:
-            fits = True
-        else:
-            fits = isinstance(value, self.kind) and not (self.kind is int and not number)
-        if not fits:
-            raise self._refusal(value, _KINDS[self.kind])
-        if self.choices and value not in self.choices.values():
-            raise self._refusal(value, "one of " + ", ".join(map(repr, self.choices.values())))
-        if isinstance(value, (int, float)) and number and not self.low <= value <= self.high:
-            raise self._refusal(value, f"{self.low:.12g} to {self.high:.12g}")
-
-    def ours(self, value: object) -> Any:
-        """Translate WebUI's value.
-
-        Raises:
-            RequestError: It has another type, or is none of the choices, or out of range.
-        """
-        if self.choices:
-            known = {name.lower(): own for name, own in self.choices.items()}
-            if not isinstance(value, str) or value.lower() not in known:
-                raise self._refusal(value, "one of " + ", ".join(map(repr, self.choices)))
-            return known[value.lower()]
-        self.check(value)
-        if self.only is not None and value != self.only:
-            message = (
-                f"option {self.webui} cannot be {shown(value)} here; leave it at {self.only!r}"
-            )
-            raise RequestError(message, field=self.webui)
-        return float(value) if self.kind is float else value  # type: ignore[arg-type]
-
-    def theirs(self, value: object) -> object:
-        """Translate our value into WebUI's."""
-        return next((name for name, own in self.choices.items() if own == value), value)
-
-    def read(self, text: str) -> object:
-        """Read WebUI's value from text, as a command line has it.
-
-        Raises:
-            RequestError: The text is no such value.
-        """
-        if self.kind is str:
-            return text
-        if self.kind is bool:
-            if text.lower() not in _BOOLEANS:
-                raise self._refusal(text, _KINDS[bool])
-            return _BOOLEANS[text.lower()]
-        try:
-            return int(text) if self.kind is int else float(text)
-        except ValueError:
-            raise self._refusal(text, _KINDS[self.kind]) from None
-
-    def _refusal(self, value: object, allowed: str) -> RequestError:
-        message = f"option {self.webui} is {shown(value)}; it must be {allowed}"
-        return RequestError(message, field=self.webui)
-
-
-_KINDS: Final[Mapping[type, str]] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-}
-_BOOLEANS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _NOISE_SOURCES: Final = {"CPU": "cpu", "NV": "nv", "GPU": "gpu"}
 _NOISE_SCHEDULES: Final = {"Default": "default", "Zero Terminal SNR": "zero_terminal_snr"}
 _EMPHASES: Final = {name: name for name in ("Original", "No norm", "Ignore", "None")}
+_REFINED_PASSES: Final = {"second pass": "second", "first pass": "first", "both passes": "both"}
 _UNIPC_VARIANTS: Final = {name: name for name in ("bh1", "bh2", "vary_coeff")}
 _UNIPC_SPACINGS: Final = {name: name for name in ("time_uniform", "time_quadratic", "logSNR")}
 
@@ -201,6 +105,8 @@ class Options:
         noise_schedule: ``default``, or ``zero_terminal_snr`` to let levels end in pure noise.
         emphasis: What becomes of weights in prompts.
         comma_backtrack: How many tokens back a full chunk may break at a comma.
+        aesthetic_score: How good an image shall be, 0 to 10, as the SDXL refiner is told with the prompt.
+        negative_aesthetic_score: Likewise with the negative prompt.
         comments: Leave out what stands behind a ``#`` in prompts, to the end of its line.
         old_emphasis: Weights as the first versions of WebUI applied them.
         old_timelines: ``[a:b:when]`` as old versions counted: below 1 is a fraction.
@@ -216,10 +122,16 @@ class Options:
         lora: A LoRA likewise.
         default_multiplier: Their multiplier.
         functional_lora: Apply LoRAs beside the weights in place of changing these; the sums are the same.
+        refiner_pass: Where there are two passes, which of them a refiner takes part in: ``second``, ``first``
+            or ``both``.
+        refiner_by_steps: Count a refiner's share by calls of the denoiser, not by noise levels.
+        hires_first_networks: Read the prompts of the high-resolution pass under the networks of the first
+            pass; not where it has a checkpoint of its own.
         img2img_exact_steps: Image to image takes as many steps as asked for, whatever the strength.
         overlay_original: After inpainting, put the untouched part of the original on top. Soft inpainting
             always does.
         color_correction: Give what img2img makes the colors of the image it started from.
+        return_grid: Return what a script makes several images of as one image too, before these.
         return_mask: Return of each inpainted image the mask, white where it shows.
         return_mask_composite: Return of each inpainted image what was painted, without the original.
         mask_strength: How much of what is repainted inpainting models do not see, 0 to 1.
@@ -323,6 +235,13 @@ class Options:
         default="Original", metadata=_choice("emphasis", _EMPHASES, "Emphasis")
     )
     comma_backtrack: int = field(default=20, metadata=_whole("comma_padding_backtrack", 0, 75))
+    aesthetic_score: float = field(
+        default=6.0, metadata=_number("sdxl_refiner_high_aesthetic_score", 0, 10, "Aesthetic score")
+    )
+    negative_aesthetic_score: float = field(
+        default=2.5,
+        metadata=_number("sdxl_refiner_low_aesthetic_score", 0, 10, "Negative aesthetic score"),
+    )
     comments: bool = field(
         default=True, metadata=_flag("enable_prompt_comments", "Prompt comments")
     )
@@ -353,9 +272,22 @@ class Options:
     )
     functional_lora: bool = field(default=False, metadata=_flag("lora_functional"))
 
+    refiner_pass: str = field(
+        default="second",
+        metadata=_choice("hires_fix_refiner_pass", _REFINED_PASSES, "Hires refiner"),
+    )
+    refiner_by_steps: bool = field(
+        default=False,
+        metadata=_flag("refiner_switch_by_sample_steps", "Refiner switch by sampling steps"),
+    )
+    hires_first_networks: bool = field(
+        default=False,
+        metadata=_flag("hires_fix_use_firstpass_conds", "Hires use first pass networks"),
+    )
     img2img_exact_steps: bool = field(default=False, metadata=_flag("img2img_fix_steps"))
     overlay_original: bool = field(default=True, metadata=_flag("overlay_inpaint"))
     color_correction: bool = field(default=False, metadata=_flag("img2img_color_correction"))
+    return_grid: bool = field(default=True, metadata=_flag("return_grid"))
     return_mask: bool = field(default=False, metadata=_flag("return_mask"))
     return_mask_composite: bool = field(default=False, metadata=_flag("return_mask_composite"))
     mask_strength: float = field(

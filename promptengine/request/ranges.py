@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import secrets
+from typing import Annotated, Final
 
 from promptengine.validation import Between, MultipleOf
 
@@ -16,6 +17,7 @@ __all__ = [
     "Seed",
     "Share",
     "Side",
+    "drawn_seed",
 ]
 
 MAX_SEED = 2**64 - 1
@@ -39,6 +41,14 @@ Blur = Annotated[float, Between(0, 256)]
 
 Seed = Annotated[int, Between(-1, MAX_SEED)]
 """Of random numbers; -1 has one drawn."""
+
+_DRAWN: Final = 2**32 - 2
+
+
+def drawn_seed(seed: int) -> int:
+    """Return a seed, or where it is -1 one that is drawn, below what WebUI draws below."""
+    return secrets.randbelow(_DRAWN) if seed == -1 else seed
+
 
 Multiplier = Annotated[float, Between(-1000, 1000)]
 """Of a network."""

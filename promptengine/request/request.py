@@ -30,6 +30,7 @@ from promptengine.request.ranges import (
     Seed,
     Share,
     Side,
+    drawn_seed,
 )
 from promptengine.request.samplers import Sampler, find_hires_sampler, find_sampler
 from promptengine.request.values import (
@@ -46,8 +47,10 @@ __all__ = [
     "HypernetworkLike",
     "Policy",
     "merging_ratios_of",
+    "named_refiner",
     "one_batch",
     "samplers_of",
+    "with_seeds",
 ]
 
 Policy = Literal["strict", "warn", "ignore"]
@@ -77,6 +80,15 @@ def _cut_side(pixels: int) -> int:
 
 def _syntax(dialect: str, _: Said) -> str | None:
     return None if DIALECTS[dialect].silent else dialect
+
+
+def named_refiner(name: str | None) -> str | None:
+    """Return the checkpoint that a refiner's name means, or None where the name is WebUI's word for none."""
+    return None if name is None or name.lower() in ("", "none") else name
+
+
+def _if_refined(share: float | None, said: Said) -> float | None:
+    return None if share is None or said.own["refiner"] is None else float(share)
 
 
 def _variation_strength(strength: float, said: Said) -> float | None:
@@ -110,6 +122,11 @@ class GenerationRequest:
         seed_resize_from: Width and height in pixels of an image whose composition the seed shall
             keep at this size, or None.
         tiling: Let opposite edges fit.
+        refiner: Another checkpoint of the models folder, which takes over on the way: a name, a title, or a
+            file's name; never a path. None, empty, ``None`` and the model at work itself are none.
+        refiner_switch_at: The share of the way after which it does, 0 to 1: 1 is never, None at once. By
+            noise levels, unless ``Options.refiner_by_steps``; a second pass has it unless
+            ``Options.refiner_pass`` says otherwise.
         hires: A second pass at a higher resolution, or None.
         start: What to start from instead of noise, or None.
         options: Everything else.
@@ -119,6 +136,7 @@ class GenerationRequest:
             may add others.
         networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
             behind those of the tags, in both passes, as they are when the generation begins.
+        script_entries: What infotexts tell of the script that asks for the image: keys and values.
 
     Raises:
         RequestError: On creation, if a value has another type or is out of its range; names the field and
@@ -193,6 +211,7 @@ class GenerationRequest:
             flag=Flag("--scheduler", "NAME"),
             api=ApiField({"scheduler": None}),
             entry=Entry("Schedule type", None),
+            axis="scheduler",
             choices="schedulers",
         ),
     )
@@ -268,6 +287,7 @@ class GenerationRequest:
             flag=Flag("--variation-seed", "N"),
             api=ApiField({"subseed": -1}),
             entry=Entry("Variation seed", parse_int),
+            axis="variation-seed",
             control="seed",
         ),
     )
@@ -279,6 +299,7 @@ class GenerationRequest:
             flag=Flag("--variation-strength", "X"),
             api=ApiField({"subseed_strength": 0.0}),
             entry=Entry("Variation seed strength", parse_float, _variation_strength),
+            axis="variation-strength",
         ),
     )
     seed_resize_from: tuple[Origin, Origin] | None = field(
@@ -304,6 +325,31 @@ class GenerationRequest:
             flag=Flag("--tiling"),
             api=ApiField({"tiling": None}),
             entry=Entry("Tiling", None, lambda value, _: value or None),
+        ),
+    )
+    refiner: str | None = field(
+        default=None,
+        metadata=described(
+            "Refiner checkpoint",
+            "another checkpoint, which takes over on the way",
+            flag=Flag("--refiner", "NAME"),
+            api=ApiField({"refiner_checkpoint": None}, named_refiner),
+            entry=Entry("Refiner", str),
+            axis="refiner",
+            usual="none",
+            choices="checkpoints",
+        ),
+    )
+    refiner_switch_at: Share | None = field(
+        default=None,
+        metadata=described(
+            "Refiner switch at",
+            "share of the way after which the refiner takes over, 0 to 1",
+            flag=Flag("--refiner-switch-at", "X"),
+            api=ApiField({"refiner_switch_at": None}),
+            entry=Entry("Refiner switch at", parse_float, _if_refined),
+            axis="refiner-switch-at",
+            usual="at once",
         ),
     )
     hires: HiresPass | None = field(
@@ -345,6 +391,9 @@ class GenerationRequest:
         repr=False,
         metadata=left_out("objects in memory cannot travel"),
     )
+    script_entries: tuple[tuple[str, str], ...] = field(
+        default=(), metadata=left_out("written by scripts alone")
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -384,6 +433,14 @@ def merging_ratios_of(request: GenerationRequest) -> tuple[float, float]:
     if request.start is not None:
         first = options.token_merging_img2img or first
     return first, (options.token_merging_hires or first) if request.hires else 0.0
+
+
+def with_seeds(request: GenerationRequest) -> GenerationRequest:
+    """Return a request whose seeds are drawn where they are -1."""
+    if min(request.seed, request.variation_seed) >= 0:
+        return request
+    seeds = drawn_seed(request.seed), drawn_seed(request.variation_seed)
+    return replace(request, seed=seeds[0], variation_seed=seeds[1])
 
 
 def one_batch(request: GenerationRequest, batch: int) -> GenerationRequest:

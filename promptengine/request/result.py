@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-__all__ = ["GenerationResult", "NetworkReport", "Progress"]
+__all__ = ["GenerationResult", "ModelUse", "NetworkReport", "Progress"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,25 @@ class NetworkReport:
     lora_hash: str | None = None
     multipliers: tuple[float, ...] = ()
     origin: Literal["prompt", "request"] = "prompt"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """What one model did for a batch.
+
+    Attributes:
+        name: The checkpoint's, without suffix.
+        path: Its file or folder.
+        stage: The pass: ``first`` or ``hires``.
+        batch: Which batch, from 0.
+        calls: How often its denoiser was called in a row.
+    """
+
+    name: str
+    path: Path
+    stage: Literal["first", "hires"]
+    batch: int
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +127,9 @@ class GenerationResult:
         hires_networks: Likewise in the high-resolution pass; empty where there is none.
         diagnostics: What a person would want to know about the prompts and files.
         timings: Seconds by stage: plan, load, encode, sample, decode.
+        refiner_networks: Likewise where a refiner took over, first pass before second: on it none act, as in
+            WebUI. Empty where there was none to take over.
+        models: Which model made which part of the sampling, in order.
         unfinished: Numbers of the images that an interrupt ended before their last step, from 0.
         masks: RGB, of each image what of its original was laid over it, black for all; empty unless
             ``Options.return_mask``, or where nothing was inpainted.
@@ -124,6 +146,8 @@ class GenerationResult:
     timings: Mapping[str, float] = field(default_factory=dict[str, float])
     variation_seeds: tuple[int, ...] = ()
     hires_networks: tuple[NetworkReport, ...] = ()
+    refiner_networks: tuple[NetworkReport, ...] = ()
+    models: tuple[ModelUse, ...] = ()
     unfinished: tuple[int, ...] = ()
     masks: tuple[Image, ...] = ()
     mask_composites: tuple[Image, ...] = ()

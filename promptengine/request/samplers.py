@@ -378,14 +378,17 @@ def _known(samplers: Mapping[str, Sampler]) -> dict[str, Sampler]:
     }
 
 
+_BUILTINS: Final = _known(SAMPLERS.builtins)
+"""This package's own by all their names."""
+
+
 def split_sampler(name: str) -> tuple[Sampler, Scheduler | None]:
     """Take a sampler's name apart: the sampler as registered, and the schedule type behind it or None.
 
     Raises:
         RequestError: No such sampler; the message lists what there is.
     """
-    wanted = _normal(name)
-    known = _known(SAMPLERS.builtins)
+    wanted, known = _normal(name), _BUILTINS
     if wanted not in known:
         known = _known(SAMPLERS)
     if wanted in known:

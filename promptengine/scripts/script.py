@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,26 +15,27 @@ from promptengine.request.result import GenerationResult
 __all__ = [
     "BOTH_TABS",
     "IMG2IMG",
-    "Argument",
-    "Arguments",
     "Script",
+    "ScriptArgument",
+    "ScriptArguments",
+    "ScriptCall",
     "ScriptContext",
     "ScriptImage",
     "ScriptOutput",
     "ScriptRun",
     "ScriptStep",
-    "Tab",
+    "ScriptTab",
 ]
 
-Tab = Literal["txt2img", "img2img"]
+ScriptTab = Literal["txt2img", "img2img"]
 """Where a script can be used, by the names of WebUI's API."""
 
-Arguments = Mapping[str, object]
+ScriptArguments = Mapping[str, object]
 """An argument's value by its name; all of a script's are there, and checked."""
 
 
 @dataclass(frozen=True, slots=True)
-class Argument:
+class ScriptArgument:
     """One of a script's arguments.
 
     Attributes:
@@ -45,6 +46,7 @@ class Argument:
         low: The smallest value of a number; None for one without limits, and for what is no number.
         high: The largest, likewise.
         choices: What a text, or each of a list of texts, may be; empty where it may be anything.
+        numbered: Whether a choice may be given by its number too, from 0, as WebUI's page sends it.
     """
 
     name: str
@@ -53,6 +55,20 @@ class Argument:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
+    numbered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptCall:
+    """Which script is to run, and how: what other processes are told of it.
+
+    Attributes:
+        name: As in the table of scripts.
+        arguments: All of them, checked.
+    """
+
+    name: str
+    arguments: ScriptArguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +78,12 @@ class ScriptContext:
     Attributes:
         registry: Where names are looked up.
         native_size: Pixels of a side that a request leaves open.
+        device: Where networks that enlarge images run.
     """
 
     registry: Registry
     native_size: int
+    device: str = "cpu"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +126,13 @@ class ScriptOutput:
         images: In WebUI's order: grids first, then as the script returns them.
         results: Everything that was generated on the way, in the order made.
         notes: What to say beside the diagnostics of the results, a sentence each.
+        requests: What each of the results was made by; whoever drives the run puts it in.
     """
 
     images: tuple[ScriptImage, ...]
     results: tuple[GenerationResult, ...]
     notes: tuple[str, ...] = ()
+    requests: tuple[GenerationRequest, ...] = ()
 
 
 ScriptRun = Generator[ScriptStep, tuple[GenerationResult, ...], ScriptOutput]
@@ -130,13 +150,19 @@ class Script:
         tabs: Where it can be used.
         run: Begins a run for a request with all arguments. Raises RequestError before the first step where
             a value cannot be used.
+        steps: Yields what a run will ask for, one step after another and without making any, so that
+            whoever has limits can stop early; raises RequestError as a run does. None for a script whose
+            steps depend on the images that it gets.
     """
 
     name: str
-    arguments: tuple[Argument, ...]
-    tabs: frozenset[Tab]
-    run: Callable[[GenerationRequest, Arguments, ScriptContext], ScriptRun]
+    arguments: tuple[ScriptArgument, ...]
+    tabs: frozenset[ScriptTab]
+    run: Callable[[GenerationRequest, ScriptArguments, ScriptContext], ScriptRun]
+    steps: (
+        Callable[[GenerationRequest, ScriptArguments, ScriptContext], Iterator[ScriptStep]] | None
+    ) = None
 
 
-BOTH_TABS: Final[frozenset[Tab]] = frozenset({"txt2img", "img2img"})
-IMG2IMG: Final[frozenset[Tab]] = frozenset({"img2img"})
+BOTH_TABS: Final[frozenset[ScriptTab]] = frozenset({"txt2img", "img2img"})
+IMG2IMG: Final[frozenset[ScriptTab]] = frozenset({"img2img"})

@@ -8,7 +8,14 @@ from typing import Final, cast
 
 from promptengine.errors import RequestError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
-from promptengine.scripts.script import Argument, Arguments, Script
+from promptengine.scripts.loopback import LOOPBACK
+from promptengine.scripts.outpainting_mk2 import OUTPAINTING_MK2
+from promptengine.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
+from promptengine.scripts.prompt_matrix import PROMPT_MATRIX
+from promptengine.scripts.prompts_from_file import PROMPTS_FROM_FILE
+from promptengine.scripts.script import Script, ScriptArgument, ScriptArguments
+from promptengine.scripts.sd_upscale import SD_UPSCALE
+from promptengine.scripts.xyz_plot import XYZ_PLOT
 
 __all__ = ["SCRIPTS", "find_script", "named_arguments", "placed_arguments", "register_script"]
 
@@ -16,7 +23,15 @@ SCRIPTS: Final[ObjectRegistry[Script]] = ObjectRegistry(
     "promptengine.scripts",
     "script",
     Script,
-    (),
+    (
+        LOOPBACK,
+        OUTPAINTING_MK2,
+        POOR_MANS_OUTPAINTING,
+        SD_UPSCALE,
+        PROMPT_MATRIX,
+        PROMPTS_FROM_FILE,
+        XYZ_PLOT,
+    ),
     spellings=lambda script: (script.name, script.name.lower()),
 )
 """Every script by its name, in WebUI's order."""
@@ -40,7 +55,7 @@ def find_script(name: str) -> Script:
     )
 
 
-def placed_arguments(script: Script, values: Sequence[object]) -> Arguments:
+def placed_arguments(script: Script, values: Sequence[object]) -> ScriptArguments:
     """Read arguments in their order, as WebUI's API has them; those at the end that are left out have defaults.
 
     Raises:
@@ -55,7 +70,7 @@ def placed_arguments(script: Script, values: Sequence[object]) -> Arguments:
     return named_arguments(script, dict(zip(names, values, strict=False)))
 
 
-def named_arguments(script: Script, values: Mapping[str, object]) -> Arguments:
+def named_arguments(script: Script, values: Mapping[str, object]) -> ScriptArguments:
     """Read arguments by their names; those that are left out have defaults.
 
     Raises:
@@ -87,7 +102,7 @@ def register_script(script: Script, *, origin: str = SCRIPT) -> None:
     SCRIPTS.register(script, Plugin(origin))
 
 
-def _checked(script: Script, argument: Argument, value: object) -> object:
+def _checked(script: Script, argument: ScriptArgument, value: object) -> object:
     def refused(rule: str) -> RequestError:
         return RequestError(
             f"{script.name}: {argument.label} must be {rule} (got {repr(value)[:_LONGEST]})",
@@ -111,6 +126,10 @@ def _checked(script: Script, argument: Argument, value: object) -> object:
             raise refused("true or false")
         return bool(value)
     if isinstance(default, str):
+        if argument.numbered and isinstance(value, int) and not isinstance(value, bool):
+            if not 0 <= value < len(argument.choices):
+                raise refused(f"one of {', '.join(argument.choices)}, or its number from 0")
+            return argument.choices[value]
         if not isinstance(value, str):
             raise refused("a text")
         if argument.choices and value not in argument.choices:
@@ -120,7 +139,7 @@ def _checked(script: Script, argument: Argument, value: object) -> object:
 
 
 def _number(
-    argument: Argument,
+    argument: ScriptArgument,
     default: int | float,
     value: object,
     refused: Callable[[str], RequestError],

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from promptengine.errors import RequestError
 from promptengine.prompt import Prompt
 from promptengine.prompt.serialize import schedule_size
+from promptengine.scripts.script import ScriptStep
 from promptengine.server.config import Limits
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
 
@@ -14,6 +15,7 @@ __all__ = [
     "affordable_steps",
     "check_bounds",
     "check_image_count",
+    "check_script_step",
     "check_second_size",
     "check_size",
     "check_texts",
@@ -80,6 +82,37 @@ def check_image_count(steps: int, at_once: int, batches: int, limits: Limits) ->
     _check("images at once", at_once, 1, limits.batch_images)
     _check("batches", batches, 1, limits.total_images)
     _check("images in all", at_once * batches, 1, limits.total_images)
+
+
+def check_script_step(step: ScriptStep, made: int, limits: Limits) -> int:
+    """Refuse what a script asks for, where it is too much by itself or with all before.
+
+    Args:
+        step: Of the script.
+        made: Images of all steps before it.
+        limits: What is allowed.
+
+    Returns:
+        Images of all steps with this one.
+
+    Raises:
+        RequestError: It is; names what and the limit.
+    """
+    at_once = sum(request.batch_images for request in step.requests)
+    for request in step.requests:
+        texts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
+        hires = request.hires
+        if hires is not None:
+            texts |= {"hr_prompt": hires.prompt, "hr_negative_prompt": hires.negative_prompt}
+        check_texts(texts, limits)
+        check_image_count(request.steps, at_once, request.batch_count, limits)
+        size = (request.width or _LEAST_SIDE, request.height or _LEAST_SIDE)
+        check_size(*size, limits)
+        if hires is not None:
+            check_second_size(size, hires.scale, (hires.resize_x, hires.resize_y), limits)
+    made += sum(request.batch_images * request.batch_count for request in step.requests)
+    _check("images of the script", made, 1, limits.total_images, "images in all")
+    return made
 
 
 def check_size(width: float, height: float, limits: Limits) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil
 from typing import Final
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import Tensor
 from promptengine.accel.memory import free_bytes
 from promptengine.errors import OutOfMemoryError, RequestError
 from promptengine.super_resolution.files import UpscalerNetwork
+from promptengine.super_resolution.tile_grid import TileGrid
 
 __all__ = ["OnTile", "Tiling", "enlarge"]
 
@@ -110,61 +110,16 @@ def _to_image(pixels: Tensor) -> Image.Image:
 def _laid_over(
     network: UpscalerNetwork, image: Image.Image, tiling: Tiling, on_tile: OnTile
 ) -> Image.Image:
-    """Tiles of 8 bits, each fading in over its neighbors to the left and above.
+    """Tiles of 8 bits, each fading in over its neighbors to the left and above."""
+    grid = TileGrid.covering(image.size, (tiling.size, tiling.size), tiling.overlap)
 
-    As in WebUI an image that is smaller than a tile, but by less than the overlap, fades in from black.
-    """
-    scale, side = network.scale, tiling.size * network.scale
-    overlap = tiling.overlap * scale
-    columns, rows = (_starts(length, tiling) for length in image.size)
-    total, done = len(columns) * len(rows), 0
-    ramp = (np.arange(overlap, dtype=np.float32) * 255 / max(overlap, 1)).astype(np.uint8)
-    fade_right = Image.fromarray(np.repeat(ramp[None], side, axis=0)) if overlap else None
-    width = image.width * scale
-    fade_down = Image.fromarray(np.repeat(ramp[:, None], width, axis=1)) if overlap else None
-    whole = Image.new("RGB", (width, image.height * scale))
-    for top in rows:
-        row = Image.new("RGB", (width, side))
-        for left in columns:
-            box = (left, top, left + tiling.size, top + tiling.size)
-            tile = _to_image(network.run(_to_tensor(image.crop(box), network)))
-            _paste(row, tile, (left * scale, 0), fade_right)
-            done += 1
-            on_tile(done, total)
-        _paste(whole, row, (0, top * scale), fade_down)
-    return whole
+    def tiles() -> Iterator[Image.Image]:
+        for done, box in enumerate(grid.boxes(), 1):
+            made = _to_image(network.run(_to_tensor(image.crop(box), network)))
+            on_tile(done, len(grid))
+            yield made
 
-
-def _starts(length: int, tiling: Tiling) -> list[int]:
-    """Return where tiles begin along a side; before its beginning where it is shorter than a tile."""
-    size, overlap = tiling.size, tiling.overlap
-    count = max(ceil((length - overlap) / (size - overlap)), 1)
-    step = (length - size) / (count - 1) if count > 1 else 0
-    starts = [int(number * step) for number in range(count)]
-    return [start if start + size < length else length - size for start in starts]
-
-
-def _paste(
-    canvas: Image.Image, tile: Image.Image, place: tuple[int, int], fade: Image.Image | None
-) -> None:
-    """Paste a tile, its first columns or rows fading in unless it lies at the very beginning.
-
-    Args:
-        canvas: What lies there already.
-        tile: Of the canvas's height where it goes to the right, of its width where it goes down.
-        place: Its left and upper edge.
-        fade: How opaque it is along its first columns or rows, in mode L.
-    """
-    left, top = place
-    if (left == 0 and top == 0) or fade is None:
-        canvas.paste(tile, place)
-        return
-    down = fade.width == tile.width and fade.width == canvas.width
-    across, tall = (0, fade.height) if down else (fade.width, 0)
-    head = (0, 0, tile.width, tall) if down else (0, 0, across, tile.height)
-    canvas.paste(tile.crop(head), place, mask=fade)
-    rest = tile.crop((across, tall, tile.width, tile.height))
-    canvas.paste(rest, (left + across, top + tall))
+    return grid.scaled(network.scale).join(tiles())
 
 
 def _averaged(

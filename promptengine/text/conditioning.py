@@ -49,12 +49,15 @@ class Conditioning:
         until_step: For each segment the last step it serves, as in ``Schedule``.
         pooled: ``[segments, width]`` for families that use it, else None.
         words: The textual-inversion words in its texts, each once, in order of first use.
+        aesthetic_score: What the UNet is told of how good an image shall be, for families that use it,
+            else None.
     """
 
     embeddings: Tensor
     until_step: tuple[int, ...]
     pooled: Tensor | None = None
     words: tuple[Embedding, ...] = ()
+    aesthetic_score: float | None = None
 
     def at(self, call: int) -> Tensor:
         """Return the embeddings ``[77 * chunks, width]`` at the 0-based denoiser call.

@@ -1,14 +1,15 @@
 """Text encoders as functions of tokens: what a family of models reads from which layer.
 
-=======  =========================  ==========================  ===========  ===================
-family   encoders                   states                      norm after   padding
-=======  =========================  ==========================  ===========  ===================
-SD1      CLIP-L                     last layer, or clip skip    yes          end token
-SD2      OpenCLIP-H                 last but one                yes          0
-SDXL     CLIP-L, OpenCLIP-G         last but one, of both       no           end token; 0
-=======  =========================  ==========================  ===========  ===================
+============  =========================  ==========================  ===========  ===================
+family        encoders                   states                      norm after   padding
+============  =========================  ==========================  ===========  ===================
+SD1           CLIP-L                     last layer, or clip skip    yes          end token
+SD2           OpenCLIP-H                 last but one                yes          0
+SDXL          CLIP-L, OpenCLIP-G         last but one, of both       no           end token; 0
+SDXL refiner  OpenCLIP-G                 last but one                no           0
+============  =========================  ==========================  ===========  ===================
 
-SDXL also hands on OpenCLIP's projected state of the end token ("pooled").
+SDXL and its refiner also hand on OpenCLIP's projected state of the end token ("pooled").
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ __all__ = [
     "Encoded",
     "TextModel",
     "clip_text_model",
+    "refiner_text_model",
     "sd2_text_model",
     "sdxl_text_model",
     "text_widths",
@@ -108,6 +110,15 @@ def sdxl_text_model(first: PreTrainedModel, second: PreTrainedModel) -> TextMode
         _Reading(first, layer=2, normalized=False, padding=END_TOKEN),
         _Reading(second, layer=2, normalized=False, padding=_OPEN_CLIP_PADDING),
     )
+
+
+def refiner_text_model(encoder: PreTrainedModel) -> TextModel:
+    """Read the SDXL refiner's text encoder, as SDXL's second is read; clip skip has no say, as in WebUI.
+
+    Args:
+        encoder: OpenCLIP-G as a transformers ``CLIPTextModelWithProjection``.
+    """
+    return _model(_Reading(encoder, layer=2, normalized=False, padding=_OPEN_CLIP_PADDING))
 
 
 def text_widths(*encoders: PreTrainedModel) -> tuple[int, ...]:

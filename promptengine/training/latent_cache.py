@@ -124,8 +124,8 @@ def prepare_examples(
     """
     family = FAMILIES[checkpoint.family]
     if not family.trainable or checkpoint.inpainting:
-        kind = "inpainting" if family.trainable else family.title
-        message = f"training on {kind} models is not supported; take one of Stable Diffusion 1 or 2"
+        kind = "models for inpainting" if family.trainable else family.title
+        message = f"training on {kind} is not supported; take a model of Stable Diffusion 1 or 2"
         raise TrainingError(message)
     model = checkpoint.text_model(clip_skip=config.clip_skip)
     prompts = _Prompts(config, name, template_lines(config.template), model)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import secrets
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -28,6 +27,7 @@ from promptengine.networks.hypernetwork.files import load_hypernetwork, require_
 from promptengine.networks.hypernetwork.init import init_weights
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork
+from promptengine.request.ranges import drawn_seed
 from promptengine.request.request import GenerationRequest
 from promptengine.training.captions import fill_template, template_lines
 from promptengine.training.config import TrainingConfig, TrainingFiles
@@ -274,7 +274,7 @@ def _resolved(
     """Work out what the caller left to the checkpoint, to chance, or to the run to go on with."""
     seed = config.seed
     if seed == -1:
-        seed = found.state.settings["seed"] if found else secrets.randbelow(2**32 - 1)
+        seed = found.state.settings["seed"] if found else drawn_seed(seed)
     read = attention_widths(checkpoint.unet)
     ordered = ([] if read.text is None else [read.text]) + sorted(read.image - {read.text})
     widths = config.widths or tuple(ordered)

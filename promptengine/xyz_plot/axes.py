@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Final, cast
 
 from promptengine.errors import RequestError
+from promptengine.images.upscalers import find_upscaler, is_known_upscaler
 from promptengine.kinds import HYPERNETWORK
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
 from promptengine.prompt import Tag, parse
 from promptengine.registry.registry import Registry
-from promptengine.request.edit import append_hypernetwork
-from promptengine.request.fields import fields_of
+from promptengine.request.edit import append_hypernetwork, apply_settings
+from promptengine.request.fields import fields_of, groups_of
+from promptengine.request.options import SETTINGS, Options
 from promptengine.request.request import GenerationRequest
+from promptengine.request.samplers import find_sampler
+from promptengine.request.values import parse_size
 from promptengine.validation import check_fields
 
 __all__ = [
@@ -160,7 +165,11 @@ def _kind(name: str, *, given: str, complete: bool) -> str:
 
 
 def _unknown(given: str, problem: str) -> RequestError:
-    message = f"axis {given[:_SHOWN]!r}: {problem}; the kinds are {', '.join(AXIS_KINDS)}"
+    near = difflib.get_close_matches(given.partition("=")[0][:_SHOWN].lower(), AXIS_KINDS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    message = (
+        f"axis {given[:_SHOWN]!r}: {problem}; {hint}`promptengine grid --help` lists the kinds"
+    )
     return RequestError(message, field="axis")
 
 
@@ -287,22 +296,112 @@ def _tag_with(tag: Tag, multiplier: float) -> str:
 
 
 def _field_kinds() -> Iterator[AxisKind]:
-    """Yield the kinds that set a field of the request, as its declaration names them."""
-    for own in fields_of(GenerationRequest):
-        if own.spec.axis is not None:
-            yield AxisKind(own.spec.axis, own.type, partial(_set, own.name), _check_field)
+    """Yield the kinds that set a field of the request or of its parts, as its declaration names them."""
+    groups = {name: owner for name, (_, owner) in groups_of(GenerationRequest).items()}
+    places: dict[str, list[tuple[str, str]]] = {}
+    types: dict[str, type] = {}
+    for group, owner in {"": GenerationRequest, **groups}.items():
+        for own in fields_of(owner):
+            if own.spec.axis is not None:
+                places.setdefault(own.spec.axis, []).append((group, own.name))
+                types[own.spec.axis] = own.type
+    for name, found in places.items():
+        check = _check_upscalers if name == _UPSCALER else _check_field
+        yield AxisKind(name, types[name], partial(_set, tuple(found)), check)
 
 
 def _set(
+    places: tuple[tuple[str, str], ...],
+    request: GenerationRequest,
+    axis: Axis,
+    value: AxisValue,
+    _: Sequence[Axis],
+) -> GenerationRequest:
+    """Set a field at the first of its places that the request has: a group, or none, and a name."""
+    for group, name in places:
+        if not group:
+            return replace(request, **{name: value})
+        part = getattr(request, group)
+        if part is not None:
+            return replace(request, **{group: replace(part, **{name: value})})
+    labels = groups_of(GenerationRequest)
+    words = " or ".join(labels[group][0].label for group, _ in places)
+    message = f"axis {axis.kind} varies what belongs to {words}, which is off; switch it on"
+    raise RequestError(message, field=axis.kind)
+
+
+_OF_THEIR_OWN: Final = ("token_merging", "eta_ancestral", "eta_ddim")
+"""Settings that an axis of another kind sets."""
+
+
+def _setting_kinds() -> Iterator[AxisKind]:
+    """Yield the kinds that change one setting, named as :class:`Options` names it: all that infotexts tell of."""
+    for own in fields(Options):
+        name = Options.webui_name(own.name)
+        setting = SETTINGS[name]
+        if setting.label and own.name not in _OF_THEIR_OWN:
+            values = str if setting.kind is bool else setting.kind
+            kind = own.name.replace("_", "-")
+            yield AxisKind(kind, values, partial(_change, name), _check_field)
+
+
+def _change(
     name: str, request: GenerationRequest, _: Axis, value: AxisValue, __: Sequence[Axis]
 ) -> GenerationRequest:
-    return replace(request, **{name: value})
+    read = SETTINGS[name].read(value) if isinstance(value, str) else value
+    return apply_settings(request, {name: read})
+
+
+def _merge_tokens(
+    request: GenerationRequest, _: Axis, value: AxisValue, __: Sequence[Axis]
+) -> GenerationRequest:
+    """Set the ratio of the first pass, where there is an image to start from as well."""
+    ratios: dict[str, object] = {"token_merging": value}
+    # 0 says nothing there, so that another setting would count.
+    if value or not request.options.token_merging:
+        ratios["token_merging_img2img"] = value
+    named = {Options.webui_name(own): ratio for own, ratio in ratios.items()}
+    return apply_settings(request, named)
+
+
+def _set_eta(
+    request: GenerationRequest, axis: Axis, value: AxisValue, _: Sequence[Axis]
+) -> GenerationRequest:
+    """Set the share of fresh noise that the request's sampler takes."""
+    own = find_sampler(request.sampler, request.scheduler).settings.get("eta")
+    if own is None:
+        message = (
+            f"axis {axis.kind}: {request.sampler} takes none; it is for samplers that add noise"
+        )
+        raise RequestError(message, field=axis.kind)
+    return apply_settings(request, {Options.webui_name(own): value})
+
+
+def _resize(
+    request: GenerationRequest, axis: Axis, value: AxisValue, _: Sequence[Axis]
+) -> GenerationRequest:
+    try:
+        width, height = parse_size(str(value))
+    except ValueError:
+        message = f"axis {axis.kind}: {str(value)[:_SHOWN]!r} is no size such as 512x768"
+        raise RequestError(message, field=axis.kind) from None
+    return replace(request, width=width, height=height)
 
 
 def _check_field(request: GenerationRequest, axis: Axis, _: Registry) -> None:
     # The request refuses what it cannot be.
     for value in axis.values:
         AXIS_KINDS[axis.kind].apply(request, axis, value, ())
+
+
+_UPSCALER: Final = "hires-upscaler"
+
+
+def _check_upscalers(request: GenerationRequest, axis: Axis, registry: Registry) -> None:
+    _check_field(request, axis, registry)
+    for name in map(str, axis.values):
+        if not is_known_upscaler(name, registry):
+            find_upscaler(name, field=axis.kind)
 
 
 def _check_kind(kind: AxisKind) -> None:
@@ -328,12 +427,16 @@ AXIS_KINDS: Final[ObjectRegistry[AxisKind]] = ObjectRegistry(
         ),
         AxisKind("multiplier", float, _multiply),
         *_field_kinds(),
+        *_setting_kinds(),
+        AxisKind("token-merging", float, _merge_tokens, _check_field),
+        AxisKind("eta", float, _set_eta),
+        AxisKind("size", str, _resize, _check_field),
     ),
     spellings=lambda kind: (kind.name,),
     check=_check_kind,
 )
 """What can vary, in the order in which it is written into a request: a multiplier is set after the
-prompt holds the tags that it is for."""
+prompt holds the tags that it is for, and eta after the sampler that takes it."""
 
 
 def register_grid_axis(kind: AxisKind, *, origin: str = SCRIPT) -> None:

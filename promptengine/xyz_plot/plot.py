@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from typing import Final
 
 from PIL.Image import Image
@@ -16,7 +16,7 @@ from promptengine.generation.engine import Engine, OnProgress
 from promptengine.images import draw_sheet, stack_sheets
 from promptengine.infotext.write import write_entries
 from promptengine.registry.registry import Registry
-from promptengine.request.request import GenerationRequest
+from promptengine.request.request import GenerationRequest, with_seeds
 from promptengine.request.result import GenerationResult
 from promptengine.validation import check_type
 from promptengine.xyz_plot.axes import AXIS_KINDS, Axis, request_at
@@ -90,21 +90,23 @@ def grid_requests(
     if request.batch_size * request.batch_count > 1:
         message = "a grid has one image in each place; batch size and count must be 1"
         raise RequestError(message, field="batch_size")
-    _check_size(request, axes, native_size)
-    if request.seed < 0:
-        request = replace(request, seed=secrets.randbelow(2**32 - 1))
-    if request.variation_seed < 0:
-        request = replace(request, variation_seed=secrets.randbelow(2**32 - 1))
+    count = prod(len(axis.values) for axis in axes)
+    _check_pixels(count * _pixels(request, native_size))
+    request = with_seeds(request)
     for axis in axes:
         AXIS_KINDS[axis.kind].check(request, axis, registry)
     places = product(*([(axis, value) for value in axis.values] for axis in reversed(axes)))
-    return tuple(request_at(request, place) for place in places)
+    requests = tuple(request_at(request, place) for place in places)
+    # An axis may vary the size.
+    _check_pixels(sum(_pixels(one, native_size) for one in requests))
+    return requests
 
 
-def _check_size(request: GenerationRequest, axes: Sequence[Axis], native: int) -> None:
-    pixels = (request.width or native) * (request.height or native)
-    for axis in axes:
-        pixels *= len(axis.values)
+def _pixels(request: GenerationRequest, native: int) -> int:
+    return (request.width or native) * (request.height or native)
+
+
+def _check_pixels(pixels: int) -> None:
     if pixels > MOST_PIXELS:
         message = f"the grid would have {pixels / 1e6:.0f} million pixels; 200 million are the most"
         raise RequestError(message, field="axis")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
 from diffusers import (
     EulerDiscreteScheduler,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
 )
@@ -27,8 +29,21 @@ def pipeline(original: Original, *, prediction: str = "epsilon", inpainting: boo
     )
     first, last = (with_padding(token) for token in ("<|endoftext|>", "!"))
     parts = {"unet": original.unet, "vae": original.vae, "scheduler": scheduler}
-    if original.family == "SDXL":
-        kind: Any = StableDiffusionXLInpaintPipeline if inpainting else StableDiffusionXLPipeline
+    if original.family == "SDXL refiner":
+        kind: Any = (
+            StableDiffusionXLInpaintPipeline if inpainting else StableDiffusionXLImg2ImgPipeline
+        )
+        made = kind(
+            text_encoder=None,
+            text_encoder_2=original.encoders[0],
+            tokenizer=None,
+            tokenizer_2=last,
+            requires_aesthetics_score=True,
+            add_watermarker=False,
+            **parts,
+        )
+    elif original.family == "SDXL":
+        kind = StableDiffusionXLInpaintPipeline if inpainting else StableDiffusionXLPipeline
         made = kind(
             text_encoder=original.encoders[0],
             text_encoder_2=original.encoders[1],
@@ -49,6 +64,19 @@ def pipeline(original: Original, *, prediction: str = "epsilon", inpainting: boo
         )
     made.set_progress_bar_config(disable=True)
     return made
+
+
+def noise_of(pipe: Any, *seeds: int) -> dict[str, Any]:
+    """What a pipeline is called with so that it starts from the noise of seeds, for 64 x 64 pixels.
+
+    The refiner's starts from an image, even where that is covered by noise: from latents of zeros.
+    """
+    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+    if isinstance(pipe, StableDiffusionXLImg2ImgPipeline):
+        image = torch.zeros(len(seeds), 4, 8, 8)
+        return {"image": image, "strength": 1.0, "generator": generators}
+    noise = [torch.randn(4, 8, 8, generator=generator) for generator in generators]
+    return {"latents": torch.stack(noise), "height": 64, "width": 64}
 
 
 def with_padding(token: str):

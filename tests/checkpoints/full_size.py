@@ -1,7 +1,7 @@
 """Full-size models with random weights: opened, asked for an image, and their memory measured.
 
-Run ``python -m tests.checkpoints.full_size sd15|sd2|sdxl``. Needs free disk and memory of about the size
-of a checkpoint: 4.3, 5.2 and 7 GB. Prints what it cost; the images are noise.
+Run ``python -m tests.checkpoints.full_size sd15|sd2|sdxl|refiner``. Needs free disk and memory of about the
+size of a checkpoint: 4.3, 5.2, 7 and 6.2 GB. Prints what it cost; the images are noise.
 """
 
 from __future__ import annotations
@@ -31,9 +31,15 @@ WIDTHS = {
     "sd15": (320, 640, 768, 1280),
     "sd2": (320, 640, 1024, 1280),
     "sdxl": (640, 1280, 2048),
+    "refiner": (768, 1280, 1536),
 }
-FAMILY = {"sd15": "SD1", "sd2": "SD2", "sdxl": "SDXL"}
-DTYPE = {"sd15": torch.float32, "sd2": torch.float32, "sdxl": torch.bfloat16}
+FAMILY = {"sd15": "SD1", "sd2": "SD2", "sdxl": "SDXL", "refiner": "SDXL refiner"}
+DTYPE = {
+    "sd15": torch.float32,
+    "sd2": torch.float32,
+    "sdxl": torch.bfloat16,
+    "refiner": torch.bfloat16,
+}
 
 
 def text(width: int, layers: int, *, clip: bool) -> CLIPTextConfig:
@@ -50,21 +56,26 @@ def text(width: int, layers: int, *, clip: bool) -> CLIPTextConfig:
 def configured(model: str) -> Original:
     """The model without memory: shapes alone."""
     crossed, plain = "CrossAttn{}Block2D", "{}Block2D"
-    levels = [plain, crossed, crossed] if model == "sdxl" else [crossed, crossed, crossed, plain]
-    options: dict[str, Any] = {"cross_attention_dim": {"sd15": 768, "sd2": 1024}.get(model, 2048)}
+    levels = {
+        "sdxl": [plain, crossed, crossed],
+        "refiner": [plain, crossed, crossed, plain],
+    }.get(model, [crossed, crossed, crossed, plain])
+    widths = (384, 768, 1536, 1536) if model == "refiner" else (320, 640, 1280, 1280)[: len(levels)]
+    text_width = {"sd15": 768, "sd2": 1024, "sdxl": 2048, "refiner": 1280}[model]
+    options: dict[str, Any] = {"cross_attention_dim": text_width}
     if model != "sd15":
-        heads = (5, 10, 20) if model == "sdxl" else (5, 10, 20, 20)
+        heads = tuple(width // 64 for width in widths)
         options |= {"attention_head_dim": heads, "use_linear_projection": True}
-    if model == "sdxl":
+    if model in ("sdxl", "refiner"):
         options |= {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": 256,
-            "projection_class_embeddings_input_dim": 2816,
-            "transformer_layers_per_block": (1, 2, 10),
+            "projection_class_embeddings_input_dim": {"sdxl": 2816, "refiner": 2560}[model],
+            "transformer_layers_per_block": {"sdxl": (1, 2, 10), "refiner": (1, 4, 4, 4)}[model],
         }
     with torch.device("meta"):
         unet = UNet2DConditionModel(
-            block_out_channels=(320, 640, 1280, 1280)[: len(levels)],
+            block_out_channels=widths,
             down_block_types=[level.format("Down") for level in levels],
             up_block_types=[level.format("Up") for level in reversed(levels)],
             **options,
@@ -82,6 +93,7 @@ def configured(model: str) -> Original:
                 CLIPTextModel(text(768, 12, clip=True)),
                 CLIPTextModelWithProjection(text(1280, 32, clip=False)),
             ),
+            "refiner": lambda: (CLIPTextModelWithProjection(text(1280, 32, clip=False)),),
         }[model]()
     return Original(FAMILY[model], unet, vae, encoders)
 

@@ -17,11 +17,12 @@ from models.starter.original_layout import text_weights, unet_weights, vae_weigh
 
 __all__ = ["FAMILIES", "Original", "tiny", "write"]
 
-FAMILIES = ("SD1", "SD2", "SDXL")
+FAMILIES = ("SD1", "SD2", "SDXL", "SDXL refiner")
 TEXT_PREFIXES = {
     "SD1": ("cond_stage_model.transformer.text_model.",),
     "SD2": ("cond_stage_model.model.",),
     "SDXL": ("conditioner.embedders.0.transformer.text_model.", "conditioner.embedders.1.model."),
+    "SDXL refiner": ("conditioner.embedders.0.model.",),
 }
 
 
@@ -45,14 +46,13 @@ class Original:
             weights[f"model.diffusion_model.label_emb.{place}.{name.rpartition('.')[2]}"] = tensor
         weights |= vae_weights(self.vae.state_dict(), len(self.vae.config.block_out_channels))
         prefixes = TEXT_PREFIXES[self.family]
-        if self.family != "SD2":
+        if self.family in ("SD1", "SDXL"):
             old = "cond_stage_model.transformer.text_model."
             named = text_weights(self.encoders[0].state_dict())
             weights |= {prefixes[0] + n.removeprefix(old): t for n, t in named.items()}
         if self.family != "SD1":
-            named = open_clip(self.encoders[-1], unused_layer=unused_layer)
-            if self.family == "SDXL":
-                named = open_clip(self.encoders[-1], unused_layer=False)
+            unused = unused_layer and self.family == "SD2"
+            named = open_clip(self.encoders[-1], unused_layer=unused)
             weights |= {prefixes[-1] + name: tensor for name, tensor in named.items()}
         return {name: tensor.clone().contiguous() for name, tensor in weights.items()}
 
@@ -93,31 +93,30 @@ def open_clip(encoder: nn.Module, *, unused_layer: bool) -> dict[str, Tensor]:
 def tiny(family: str, *, channels: int = 4, seed: int = 0) -> Original:
     """A model of a family with random weights: widths 64 and 128, heads of 64 but in SD1."""
     torch.manual_seed(seed)
-    sdxl, linear = family == "SDXL", family != "SD1"
-    text = [text_config(64, clip=True)] if family != "SD2" else [text_config(128, clip=False)]
-    if sdxl:
-        text.append(text_config(128, clip=False, projection=32))
+    sdxl, linear = family.startswith("SDXL"), family != "SD1"
+    text = text_configs(family)
+    attended = {"SDXL": (False, True), "SDXL refiner": (False, True, False)}.get(
+        family, (True, False)
+    )
+    widths = (64, 128, 128)[: len(attended)]
     more: dict[str, Any] = {}
     if sdxl:
+        numbers, depth = (6, (1, 2)) if family == "SDXL" else (5, 2)
         more = {
             "addition_embed_type": "text_time",
             "addition_time_embed_dim": 8,
-            "projection_class_embeddings_input_dim": 32 + 6 * 8,
-            "transformer_layers_per_block": (1, 2),
+            "projection_class_embeddings_input_dim": 32 + numbers * 8,
+            "transformer_layers_per_block": depth,
         }
     unet = UNet2DConditionModel(
         in_channels=channels,
         sample_size=8,
-        block_out_channels=(64, 128),
+        block_out_channels=widths,
         layers_per_block=2,
-        down_block_types=("DownBlock2D" if sdxl else "CrossAttnDownBlock2D", "CrossAttnDownBlock2D")
-        if sdxl
-        else ("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D")
-        if sdxl
-        else ("UpBlock2D", "CrossAttnUpBlock2D"),
+        down_block_types=tuple("CrossAttn" * level + "DownBlock2D" for level in attended),
+        up_block_types=tuple("CrossAttn" * level + "UpBlock2D" for level in reversed(attended)),
         cross_attention_dim=sum(config.hidden_size for config in text),
-        attention_head_dim=(1, 2) if linear else 8,
+        attention_head_dim=tuple(width // 64 for width in widths) if linear else 8,
         use_linear_projection=linear,
         **more,
     )
@@ -129,11 +128,24 @@ def tiny(family: str, *, channels: int = 4, seed: int = 0) -> Original:
         latent_channels=4,
         scaling_factor=0.13025 if sdxl else 0.18215,
     )
-    kinds = (CLIPTextModel, CLIPTextModelWithProjection)
-    encoders = tuple(kind(config) for kind, config in zip(kinds, text, strict=False))
+    encoders = tuple(
+        (CLIPTextModelWithProjection if sdxl and config.hidden_act == "gelu" else CLIPTextModel)(
+            config
+        )
+        for config in text
+    )
     for module in (unet, vae, *encoders):
         livelier(module)
     return Original(family, unet, vae, encoders)
+
+
+def text_configs(family: str) -> list[CLIPTextConfig]:
+    if family == "SD2":
+        return [text_config(128, clip=False)]
+    if family == "SDXL refiner":
+        return [text_config(192, clip=False, projection=32)]
+    first = [text_config(64, clip=True)]
+    return first if family == "SD1" else [*first, text_config(128, clip=False, projection=32)]
 
 
 def text_config(width: int, *, clip: bool, projection: int | None = None) -> CLIPTextConfig:

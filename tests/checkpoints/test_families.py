@@ -29,7 +29,7 @@ from promptengine.generation.model_inputs import (
     posterior_noise,
     size_conditioning,
 )
-from tests.checkpoints.diffusers_pipelines import pipeline
+from tests.checkpoints.diffusers_pipelines import noise_of, pipeline
 from tests.checkpoints.original import FAMILIES, Original, tiny, write
 from tests.conftest import CHECKPOINT
 
@@ -56,9 +56,10 @@ def files(
 
 
 def added(original: Original) -> dict[str, Tensor] | None:
-    if original.family != "SDXL":
+    rest = {"SDXL": [64.0, 64.0], "SDXL refiner": [6.0]}.get(original.family)
+    if rest is None:
         return None
-    return {"text_embeds": torch.randn(1, 32), "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]])}
+    return {"text_embeds": torch.randn(1, 32), "time_ids": torch.tensor([[64.0, 64, 0, 0, *rest]])}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -100,7 +101,7 @@ def test_names_are_those_of_diffusers_own_converter(
     weights = load_file(CHECKPOINT if family == "golden" else files[family])
     one_per_level = family == "golden"
     config = {"layers_per_block": 1 if one_per_level else 2}
-    if family == "SDXL":
+    if family.startswith("SDXL"):
         config |= {"addition_embed_type": "text_time"}
     unet = {name: t for name, t in weights.items() if name.startswith(UNET_PREFIX)}
     vae = {name: t for name, t in weights.items() if name.startswith(VAE_PREFIX)}
@@ -144,10 +145,8 @@ def expected(made: Any, *, negative: str | None, **more: Any) -> Tensor:
         negative_prompt=negative,
         num_inference_steps=2,
         guidance_scale=7.0,
-        height=SIZE,
-        width=SIZE,
-        latents=start_noise(5),
         output_type="latent",
+        **noise_of(made, 5),
         **more,
     )[0]
 
@@ -171,7 +170,8 @@ def test_a_whole_generation_is_that_of_diffusers(
     name = {"v": "v_prediction"}.get(prediction, prediction)
     made = pipeline(originals[family], prediction=name)
     # No negative prompt is what diffusers calls an SDXL negative prompt of zeros.
-    other = expected(made, negative=None if family == "SDXL" and not negative else negative)
+    zeros = family.startswith("SDXL") and not negative
+    other = expected(made, negative=None if zeros else negative)
     torch.testing.assert_close(generated(path, negative=negative), other, atol=2e-4, rtol=1e-4)
 
 
@@ -276,11 +276,15 @@ def watched(unet: Any, seen: list[Tensor]) -> Iterator[None]:
         handle.remove()
 
 
-def test_sdxl_alone_is_told_sizes(tmp_path: Path) -> None:
+def test_sdxl_and_its_refiner_alone_are_told_sizes(tmp_path: Path) -> None:
     sdxl = checkpoint_of("SDXL", channels=4, folder=tmp_path)
     sizes = size_conditioning(sdxl, width=832, height=1216)
     assert sizes is not None
     assert sizes.tolist() == [1216, 832, 0, 0, 1216, 832]
+    refiner = checkpoint_of("SDXL refiner", channels=4, folder=tmp_path)
+    sizes = size_conditioning(refiner, width=832, height=1216, crop_top=1, crop_left=2)
+    assert sizes is not None
+    assert sizes.tolist() == [1216, 832, 1, 2]
     assert (
         size_conditioning(checkpoint_of("SD2", channels=4, folder=tmp_path), width=8, height=8)
         is None
@@ -294,6 +298,7 @@ def test_native_sizes(tmp_path: Path) -> None:
         ("SD2", "epsilon", 512),
         ("SD2", "v", 768),
         ("SDXL", "epsilon", 1024),
+        ("SDXL refiner", "epsilon", 1024),
     ):
         stated = {"modelspec.prediction_type": prediction}
         path = write(tiny(family).weights(), tmp_path / "m.safetensors", metadata=stated)
@@ -320,7 +325,7 @@ def test_a_diffusers_folder(
     made = pipeline(originals[family])
     # Tokenizers are our own; diffusers would write them into the folder.
     made.register_modules(tokenizer=None)
-    if family == "SDXL":
+    if family.startswith("SDXL"):
         made.register_modules(tokenizer_2=None)
     made.save_pretrained(tmp_path, variant=variant.removeprefix(".") or None)
     assert bool(list(tmp_path.rglob(f"*{variant}.safetensors")))

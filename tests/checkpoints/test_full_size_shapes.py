@@ -45,7 +45,7 @@ SHOWN = {
 }
 
 
-@pytest.fixture(scope="module", params=["sd15", "sd2", "sdxl"])
+@pytest.fixture(scope="module", params=["sd15", "sd2", "sdxl", "refiner"])
 def model(request: pytest.FixtureRequest) -> tuple[str, Original]:
     return request.param, configured(request.param)
 
@@ -58,25 +58,26 @@ def test_real_configurations_are_read_off_the_weights(model: tuple[str, Original
     name, original = model
     layout = infer_config(original.weights(), Path("m.safetensors"), metadata={})
     assert (layout.family, layout.left_aside) == (FAMILY[name], ())
-    texts = (layout.text_encoder, layout.text_encoder_2)
+    texts = [one for one in (layout.text_encoder, layout.text_encoder_2) if one]
     pairs: list[tuple[str, Any, Any]] = [
         ("unet", layout.unet, original.unet.config),
         ("vae", layout.vae, original.vae.config),
         *(
             ("text", *pair)
-            for pair in zip(texts, (e.config for e in original.encoders), strict=False)
+            for pair in zip(texts, (e.config for e in original.encoders), strict=True)
         ),
     ]
     for part, found, real in pairs:
         for key in SHOWN[part]:
-            if key == "projection_dim" and len(original.encoders) == 1:
+            if key == "projection_dim" and name in ("sd15", "sd2"):
                 continue
             assert plain(found.get(key)) == plain(getattr(real, key)), (part, key)
     depth = original.unet.config.transformer_layers_per_block
     assert layout.unet["transformer_layers_per_block"] == (
-        list(depth) if name == "sdxl" else [1] * 4
+        list(depth) if name in ("sdxl", "refiner") else [1] * 4
     )
-    assert bool(layout.text_encoder_2) == (name == "sdxl")
+    assert bool(layout.text_encoder) == (name != "refiner")
+    assert bool(layout.text_encoder_2) == (name in ("sdxl", "refiner"))
 
 
 def test_networks_fit_by_width(model: tuple[str, Original]) -> None:

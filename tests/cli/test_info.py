@@ -125,7 +125,9 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path, capsys: Capture) ->
     assert "applied hypernet hn-relu × 0.5" in output.out
     # The checkpoint was named, so nothing is said about the one in the file.
     assert "gone" not in output.err
-    assert "refiner_checkpoint = 'other' means nothing here" in output.err
+    assert (
+        "Refiner: 'other' is not in the models folder; the image is made without it" in output.err
+    )
     infotext = read_image_info(out / "00002-8.jpg").infotext
     assert infotext is not None
     assert (infotext.prompt, infotext.negative_prompt) == ("a cat<hypernet:hn-relu:0.5>", "b")
@@ -219,7 +221,10 @@ def test_settings_of_a_file_reach_the_request(tmp_path: Path) -> None:
     )
     assert [d.message for d in left_out] == [
         "upscaler 'R-ESRGAN 4x+' is not here, so Lanczos is used",
-        "refiner_checkpoint = 'other' means nothing here and is left out",
+    ]
+    assert request.refiner is None
+    assert [d.message for d in recipe.diagnostics if "Refiner" in d.message] == [
+        "Refiner: 'other' is not in the models folder; the image is made without it"
     ]
 
 

@@ -18,6 +18,13 @@ from tests.conformance.golden import folder
 
 def request_of(case: dict[str, Any], registry: Registry, checkpoint: Path) -> GenerationRequest:
     """The request of a case; settings that differ from the defaults are the server's."""
+    return request_and_model(case, registry, checkpoint)[0]
+
+
+def request_and_model(
+    case: dict[str, Any], registry: Registry, checkpoint: Path
+) -> tuple[GenerationRequest, Model]:
+    """The request of a case, and the model that it chooses."""
     model = Image2Image if "init_images" in case else Text2Image
     fields = {name: case[name] for name in case.keys() & model.model_fields.keys()}
     if "sampler" in case:
@@ -29,8 +36,9 @@ def request_of(case: dict[str, Any], registry: Registry, checkpoint: Path) -> Ge
     settings = ServerSettings(registry, Model(checkpoint, "Automatic"))
     settings.change(case.get("opts", {}))
     found = parse_webui_request(model.model_validate(fields), settings, registry, [], Limits())
-    (request,) = found.work.requests
-    return request
+    (request,), chosen = found.work.requests, found.work.model
+    assert isinstance(chosen, Model)
+    return request, chosen
 
 
 def encoded_image(name: str) -> str:

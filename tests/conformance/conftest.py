@@ -11,6 +11,7 @@ from tests.conformance.golden import DATA, folder
 
 if TYPE_CHECKING:
     from promptengine.generation.engine import Engine
+    from promptengine.registry.registry import Registry
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,3 +57,11 @@ def engine(conformance_dir: Path, model_dir: Path) -> Engine:
         config=model_dir / "diffusers_config",
         device="cpu",
     )
+
+
+@pytest.fixture(scope="session")
+def second_models(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """A registry of the tiny checkpoint, the second one, the VAE, networks and embeddings."""
+    from tests.conformance import second_models as build
+
+    return build.second_models(model_dir, tmp_path_factory.mktemp("second-models"))

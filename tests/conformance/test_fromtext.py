@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from promptengine import Engine
+from promptengine.registry.registry import Registry
 from promptengine.server.sdapi.to_response import api_infotext
 from tests.conformance.api import request_of
 from tests.conformance.golden import difference, folder, rows, tensors
@@ -17,20 +19,8 @@ from tests.conformance.test_txt2img import LATENT_TOLERANCE, without_own_keys
 
 TABLE = folder() / "webui-3" / "goldens" / "fromtext.jsonl"
 
-RULES: list[tuple[str, str]] = [
-    ("Refiner: ", "models are not switched on the way yet"),
-]
-"""What an infotext holds that cannot be honored, and why."""
-
-
-def marked(case: dict[str, Any]) -> Any:
-    reasons = [reason for key, reason in RULES if key in case["infotext"]]
-    marks = [pytest.mark.xfail(reason=", ".join(reasons), strict=True)] if reasons else []
-    return pytest.param(case, id=case["id"], marks=marks)
-
-
 ALL = rows(TABLE) if TABLE.is_file() else []
-CASES = [marked(case) for case in ALL if "error" not in case]
+CASES = [pytest.param(case, id=case["id"]) for case in ALL if "error" not in case]
 FAILED = [
     pytest.param(case, id=case["id"])
     for case in ALL
@@ -41,6 +31,17 @@ FAILED = [
 @cache
 def latents() -> dict[str, Tensor]:
     return tensors(TABLE.with_name("fromtext_latents.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def engine(model_dir: Path, second_models: Registry) -> Engine:
+    torch.set_num_threads(1)
+    return Engine.open(
+        model_dir / "tiny-sd1.safetensors",
+        models=second_models,
+        config=model_dir / "diffusers_config",
+        device="cpu",
+    )
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -158,7 +158,7 @@ def init_image(name: str) -> Image.Image:
 
 
 OWN_KEYS = re.compile(
-    r", (Hires hypernet hashes|Hires hypernet skipped|Hires lora skipped|Old emphasis|"
+    r", (Hires use first pass networks|Hires hypernet hashes|Hires hypernet skipped|Hires lora skipped|Old emphasis|"
     r'Hypernet hashes|Hypernet skipped|Lora skipped): ("(?:[^"\\]|\\.)*"|[^,]*)'
 )
 

@@ -23,6 +23,7 @@ XL = (
     "conditioner.embedders.0.transformer.text_model.final_layer_norm.weight",
     "conditioner.embedders.1.model.ln_final.weight",
 )
+REFINER = "conditioner.embedders.0.model.ln_final.weight"
 
 
 def shapes(*names: str, channels: int = 4) -> Shapes:
@@ -30,7 +31,8 @@ def shapes(*names: str, channels: int = 4) -> Shapes:
 
 
 @pytest.mark.parametrize(
-    ("names", "family"), [((CLIP,), "SD1"), ((OPEN_CLIP,), "SD2"), (XL, "SDXL")]
+    ("names", "family"),
+    [((CLIP,), "SD1"), ((OPEN_CLIP,), "SD2"), (XL, "SDXL"), ((REFINER,), "SDXL refiner")],
 )
 @pytest.mark.parametrize("channels", [4, 9])
 def test_families_by_their_text_encoders(
@@ -71,7 +73,6 @@ def test_families_by_their_text_encoders(
         ([FIRST, CLIP, UNET + "out.2.scale_weight"], "scaled fp8"),
         ([FIRST, CLIP, "scaled_fp8"], "scaled fp8"),
         ([FIRST, CLIP, UNET + "out.2.weight.absmax"], "bitsandbytes"),
-        ([FIRST, "conditioner.embedders.0.model.ln_final.weight"], "SDXL refiner"),
         ([FIRST, CLIP, "control_model.input_blocks.0.0.weight"], "ControlNet"),
         ([FIRST, OPEN_CLIP, "depth_model.model.x"], "depth"),
         ([FIRST, "embedder.model.visual.x"], "unCLIP"),
@@ -105,7 +106,9 @@ def test_other_inputs_of_the_unet_are_refused(channels: int, named: str) -> None
     assert detect_family(found) is None and named in (describe_foreign(found) or "")
 
 
-PIECES = st.sampled_from([FIRST, CLIP, OPEN_CLIP, *XL, "double_blocks.0", "x", "encoder.x"])
+PIECES = st.sampled_from(
+    [FIRST, CLIP, OPEN_CLIP, *XL, REFINER, "double_blocks.0", "x", "encoder.x"]
+)
 
 
 @given(st.dictionaries(PIECES | st.text(), st.lists(st.integers(0, 9), max_size=5)))

@@ -52,6 +52,7 @@ def test_strangers_are_left_aside_by_name(family: str, models: dict[str, Shapes]
         "SD1": "cond_stage_model.transformer.vision_model.embeddings.class_embedding",
         "SD2": "cond_stage_model.model.visual.proj",
         "SDXL": "conditioner.embedders.1.model.visual.proj",
+        "SDXL refiner": "conditioner.embedders.0.model.visual.proj",
     }[family]
     shapes = {**models[family], **STRANGERS, tower: (3,), "betas": (1000,), "v_pred": ()}
     structure = read_structure(shapes, family, PATH)

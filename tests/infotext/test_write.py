@@ -9,7 +9,12 @@ from typing import Any
 from PIL import Image
 
 from promptengine import GenerationRequest, NetworkReport, __version__, save_png
-from promptengine.infotext.write import InfotextContext, generation_entries, write_infotext
+from promptengine.infotext.write import (
+    InfotextContext,
+    add_entries,
+    generation_entries,
+    write_infotext,
+)
 from promptengine.prompt import Span
 from promptengine.request.options import Options
 
@@ -36,6 +41,18 @@ def test_the_parameter_line() -> None:
 def test_a_negative_prompt_has_a_line_of_its_own() -> None:
     assert write_infotext("a", "b\nc", {"Steps": 1}) == "a\nNegative prompt: b\nc\nSteps: 1"
     assert write_infotext("", "", {"Steps": 1}) == "Steps: 1"
+
+
+def test_entries_are_added_before_the_version() -> None:
+    added = {"Script": "X", "Values": "1,2", "None": None}
+    text = "a, Version: 2\nSteps: 1, Version: promptengine 1.0"
+    expected = 'a, Version: 2\nSteps: 1, Script: X, Values: "1,2", Version: promptengine 1.0'
+    assert add_entries(text, added) == expected
+    assert add_entries("a\nSteps: 1", added) == 'a\nSteps: 1, Script: X, Values: "1,2"'
+    # What another entry quotes is no version.
+    quoted = 'a\nSteps: 1, Note: "b, Version: 3"'
+    assert add_entries(quoted, added) == f'{quoted}, Script: X, Values: "1,2"'
+    assert add_entries(text, {}) == text
 
 
 def test_values_that_would_break_the_line_are_quoted() -> None:

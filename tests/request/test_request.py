@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from promptengine import (
     TrainingConfig,
     TrainingFiles,
 )
-from promptengine.request.request import samplers_of
+from promptengine.request.request import samplers_of, with_seeds
 from promptengine.request.samplers import SAMPLERS, find_sampler
 from promptengine.request.schedulers import SCHEDULERS
 
@@ -271,3 +271,12 @@ def test_requests_load_no_torch_and_no_pillow() -> None:
         "sys.exit('torch' in sys.modules or 'PIL' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_seeds_are_drawn_where_they_are_left_open() -> None:
+    said = GenerationRequest(prompt="a", seed=7, variation_seed=8)
+    assert with_seeds(said) is said
+    drawn = [with_seeds(GenerationRequest(prompt="a", seed=-1)) for _ in range(20)]
+    assert all(0 <= seed < 2**32 for one in drawn for seed in (one.seed, one.variation_seed))
+    assert len({one.seed for one in drawn}) > 1
+    assert with_seeds(replace(said, seed=-1)).variation_seed == 8

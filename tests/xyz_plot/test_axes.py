@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from promptengine.errors import PromptEngineError, RequestError
 from promptengine.prompt import parse
+from promptengine.request.hires_pass import HiresPass
 from promptengine.request.request import GenerationRequest
 from promptengine.xyz_plot.axes import MOST_VALUES, Axis, request_at
 
@@ -44,8 +45,8 @@ def test_values_are_read(text: str, values: tuple[object, ...]) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("ink", "write KIND=VALUES; the kinds are prompt, hypernetwork"),
-        ("sead=1", "no axis 'sead'; the kinds are"),
+        ("ink", "write KIND=VALUES; `promptengine grid --help` lists the kinds"),
+        ("sead=1", "no axis 'sead'; did you mean 'seed'?"),
         ("seed=x", "'x' is no whole number"),
         ("seed=1.5", "'1.5' is no whole number"),
         ("seed=", "axis seed has 0 values"),
@@ -110,6 +111,44 @@ def test_the_other_axes_set_fields() -> None:
     assert fields == (3, 4, 5.0, "DDIM", 2)
     with pytest.raises(RequestError, match="steps is 0"):
         at("a", ("steps=0", 0))
+
+
+def test_axes_set_settings_and_sizes() -> None:
+    request = at(
+        "a", ("churn=3", 3.0), ("noise-source=NV", "NV"), ("sgm-noise=true", "true"),
+        ("token-merging=0.5", 0.5), ("size=72x56", "72x56"), ("variation-seed=4", 4),
+        ("scheduler=Karras", "Karras"),
+    )  # fmt: skip
+    options = request.options
+    assert (options.churn, options.noise_source, options.sgm_noise) == (3, "nv", True)
+    assert (options.token_merging, options.token_merging_img2img) == (0.5, 0.5)
+    assert (request.width, request.height, request.variation_seed) == (72, 56, 4)
+    assert request.scheduler == "Karras"
+    for axis, value, said in (
+        ("sgm-noise=perhaps", "perhaps", "must be true or false"),
+        ("churn=-1", -1.0, "option s_churn is -1"),
+        ("size=72", "72", "'72' is no size such as 512x768"),
+        ("denoising=0.5", 0.5, "belongs to Hires. fix or Image to image, which is off"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            at("a", (axis, value))
+
+
+def test_eta_is_that_of_the_sampler_beside_it() -> None:
+    options = at("a", ("eta=0.5", 0.5), ("sampler=DDIM", "DDIM")).options
+    assert (options.eta_ddim, options.eta_ancestral) == (0.5, 1)
+    options = at("a", ("eta=0.5", 0.5), ("sampler=Euler a", "Euler a")).options
+    assert (options.eta_ddim, options.eta_ancestral) == (0, 0.5)
+    with pytest.raises(RequestError, match="axis eta: Euler takes none"):
+        at("a", ("eta=0.5", 0.5), ("sampler=Euler", "Euler"))
+
+
+def test_the_second_pass_has_axes_of_its_own() -> None:
+    request = GenerationRequest(prompt="a", hires=HiresPass())
+    places = {"hires-steps=4": 4, "hires-sampler=DDIM": "DDIM", "denoising=0.5": 0.5}
+    hires = request_at(request, [(Axis.parse(text), value) for text, value in places.items()]).hires
+    assert hires is not None
+    assert (hires.steps, hires.sampler, hires.denoising_strength) == (4, "DDIM", 0.5)
 
 
 @given(st.text(max_size=40), st.sampled_from([0.0, 0.1, 0.3, -1.5, 1e-7, 1 / 3]))

@@ -76,6 +76,7 @@ def test_z_is_block_by_block_and_seeds_are_drawn_once(tiny_engine: Engine) -> No
         (["prompt=dog,fox"], "'dog', is not in the prompt"),
         (["multiplier=1"], "holds no <hypernet"),
         (["seed=1-1000", "steps=1-1000"], "million pixels"),
+        (["size=64x64,16384x16384"], "the grid would have 268 million pixels"),
         (["hypernetwork=a>b"], "a>b"),
     ],
 )
@@ -121,3 +122,20 @@ def test_sheets_show_every_image_whole() -> None:
         for picture in (picture for row in rows for picture in row):
             found = (windows == np.array(picture)[..., 0]).all(axis=(2, 3))
             assert found.sum() == 1
+
+
+def test_images_of_several_sizes_are_in_the_middle_of_their_places() -> None:
+    small, large = Image.new("RGB", (40, 60), "red"), Image.new("RGB", (80, 20), "blue")
+    sheet = draw_sheet([[small, large]], [""], ["", ""])
+    of_one_size = draw_sheet([[Image.new("RGB", (80, 60))] * 2], [""], ["", ""])
+    assert sheet.size == of_one_size.size
+    left, top = of_one_size.size[0] - 2 * 80 - 2 * 6, of_one_size.size[1] - 60 - 6
+    part = sheet.crop((left, top, left + 80, top + 60))
+    assert part.getbbox() is not None
+    colors = [part.getpixel(place) for place in ((10, 30), (20, 0), (59, 59), (70, 30))]
+    assert colors == [(255, 255, 255), (255, 0, 0), (255, 0, 0), (255, 255, 255)]
+    start = left + 80 + 6
+    part = sheet.crop((start, top, start + 80, top + 60))
+    assert [part.getpixel((0, y)) for y in (19, 20, 39, 40)] == [
+        *((255, 255, 255), (0, 0, 255), (0, 0, 255), (255, 255, 255)),
+    ]

@@ -3,7 +3,7 @@
 Every layout is read into one spelling of a module: the original (CompVis) layout with ``_`` for dots, as
 WebUI has it, such as ``diffusion_model_input_blocks_1_1_proj_in``; ``unet_`` and the diffusers path for
 layouts that spell diffusers paths with dots; ``transformer_text_model_…`` for the text encoder and
-``transformer_2_text_model_…`` for SDXL's second one.
+``transformer_2_text_model_…`` for SDXL's second one, which is its refiner's only one.
 """
 
 from __future__ import annotations

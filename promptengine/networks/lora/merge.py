@@ -107,7 +107,9 @@ def targets(unet: nn.Module, *text_encoders: nn.Module) -> dict[str, Target]:
 
     Args:
         unet: A diffusers ``UNet2DConditionModel``.
-        text_encoders: Each a transformers ``CLIPTextModel``, in the model's order: one, or SDXL's two.
+        text_encoders: Each a transformers ``CLIPTextModel``, in the model's order: one, or SDXL's two. One
+            with a projection is OpenCLIP-G and goes by its name in SDXL (``lora_te2_…``), also in SDXL's
+            refiner, which has no other.
     """
     found: dict[str, Target] = {}
     config = cast("Any", unet).config
@@ -119,7 +121,8 @@ def targets(unet: nn.Module, *text_encoders: nn.Module) -> dict[str, Target]:
         if isinstance(layers, int):
             original = original_name(name, layers=layers, plain_up=plain_up)
             found[f"diffusion_model_{original or name}"] = target
-    for prefix, encoder in zip(TEXT_PREFIXES, text_encoders, strict=False):
+    for encoder in text_encoders:
+        prefix = TEXT_PREFIXES[hasattr(encoder, "text_projection")]
         for path, module in _weighted(encoder):
             name = path.removeprefix("text_model.").replace(".", "_")
             found[prefix + name] = Target("text", path, module)

@@ -20,12 +20,13 @@ from promptengine.errors import GenerationCancelled, PromptEngineError
 from promptengine.interrupt import Interrupt
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult
+from promptengine.scripts.script import ScriptCall, ScriptOutput
 from promptengine.server.errors import HTTPRefusal
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Control", "Job", "JobQueue", "OnStep", "Run", "State", "Work"]
+__all__ = ["Control", "Job", "JobQueue", "Made", "OnStep", "Run", "State", "Work"]
 
 State = Literal["waiting", "running", "done", "failed", "cancelled", "interrupted"]
 
@@ -45,16 +46,18 @@ class Work:
         requests: With seeds that are drawn; they agree in their number of batches.
         model: What a runner opens for it.
         together: Equal for works that may share a batch; None for one that cannot.
+        script: What is run with the one request, or None; it is one batch, and shares none.
     """
 
     requests: tuple[GenerationRequest, ...]
     model: Hashable
     together: Hashable | None
+    script: ScriptCall | None = None
 
     @property
     def batches(self) -> int:
         """Batches made one after another."""
-        return self.requests[0].batch_count
+        return self.requests[0].batch_count if self.script is None else 1
 
     @property
     def batch_images(self) -> int:
@@ -92,8 +95,11 @@ class Control:
     interrupts: Sequence[Interrupt]
 
 
-Run = Callable[[Sequence[Work], int, Control], Sequence[Sequence[GenerationResult]]]
-"""Makes one batch, counted from 0, of works that go together: for each work a result of each request.
+Made = Sequence[GenerationResult] | ScriptOutput
+"""What became of a work in a batch: a result of each request, or what its script comes to."""
+
+Run = Callable[[Sequence[Work], int, Control], Sequence[Made]]
+"""Makes one batch, counted from 0, of works that go together.
 
 It raises GenerationCancelled once it is cancelled.
 """
@@ -113,7 +119,8 @@ class Job:
         step: Steps done of the running batch.
         steps: Steps of that batch as planned; 0 where it is not known yet.
         preview: A small image of the last step, or None.
-        results: For each batch that is done a result of each request.
+        results: For each batch that is done a result of each request; of a script all there were.
+        script: What a script came to, or None.
         error: Why it failed or was cancelled, or None.
         interrupt: Ends it early with what it has made.
         changes: How often it has changed.
@@ -133,6 +140,7 @@ class Job:
     steps: int = 0
     preview: Image | None = None
     results: list[Sequence[GenerationResult]] = field(default_factory=list)
+    script: ScriptOutput | None = None
     error: Exception | None = None
     interrupt: Interrupt = field(default_factory=Interrupt)
     changes: int = 0
@@ -275,6 +283,7 @@ class JobQueue:
         """Let go of the images of a job that has ended."""
         with self._changed:
             job.results.clear()
+            job.script = None
 
     def listen(self, job: Job, listener: Callable[[], None]) -> None:
         """Have a function called, on some thread, after every change of a job."""
@@ -391,11 +400,13 @@ class JobQueue:
             interrupts=[job.interrupt for job in live],
         )
 
-    def _keep(self, job: Job, results: Sequence[GenerationResult]) -> None:
+    def _keep(self, job: Job, results: Made) -> None:
         """Take the results of a batch, and end a job that is to have no other one."""
         with self._changed:
             if job.has_ended:
                 return
+            if isinstance(results, ScriptOutput):
+                job.script, results = results, results.results
             job.results.append(results)
         if job.interrupt.stopped:
             self._end(job, "interrupted")
@@ -463,13 +474,15 @@ def _explained(job: Job, error: Exception) -> Exception:
 
 def _bytes(job: Job) -> int:
     """Return what a job's images take."""
-    images = (
+    images = [
         image
         for batch in job.results
         for result in batch
         for image in (*result.images, *result.masks, *result.mask_composites)
-    )
-    return sum(3 * image.width * image.height for image in images)
+    ]
+    images += [one.image for one in job.script.images] if job.script is not None else []
+    # A script returns many of the images that it was made of.
+    return sum(3 * image.width * image.height for image in {id(i): i for i in images}.values())
 
 
 def _tell(job: Job) -> None:

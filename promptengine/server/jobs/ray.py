@@ -39,7 +39,7 @@ from promptengine.registry.registry import Registry
 from promptengine.request.result import GenerationResult
 from promptengine.server.config import ServerConfig
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Control, Run, Work
+from promptengine.server.jobs.queue import Control, Made, Run, Work
 from promptengine.server.jobs.worker import Device, Model, runner
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Failure:
     error: PromptEngineError
 
 
-_Told = Step | Interrupted | Failure | Sequence[Sequence[GenerationResult]]
+_Told = Step | Interrupted | Failure | Sequence[Made]
 
 
 class Replica:
@@ -356,9 +356,7 @@ def share(config: ServerConfig, there: Mapping[str, float]) -> dict[str, Any]:
 def _runner(handle: Any, wishes: Any) -> Run:
     """Return what a queue runs jobs with on whichever replica is free."""
 
-    def run(
-        works: Sequence[Work], batch: int, control: Control
-    ) -> Sequence[Sequence[GenerationResult]]:
+    def run(works: Sequence[Work], batch: int, control: Control) -> Sequence[Made]:
         asked = handle.options(stream=True, multiplexed_model_id=_name(works[0]))
         for number in range(1, _TRIES + 1):
             name = secrets.token_hex(8)
@@ -404,7 +402,7 @@ def _heard(answers: Any, control: Control, wishes: Any, name: str) -> Generator[
         watching.join()
 
 
-def _made(answers: Any, control: Control) -> Sequence[Sequence[GenerationResult]]:
+def _made(answers: Any, control: Control) -> Sequence[Made]:
     """Listen to a replica until it has made its batch."""
     try:
         for answer in answers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from promptengine.registry.registry import Registry
 from promptengine.request.request import one_batch
 from promptengine.request.result import GenerationResult, Progress
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Control, Run, Work
+from promptengine.server.jobs.queue import Control, Made, Run, Work
+from promptengine.server.jobs.script_job import run_script_job
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,10 +50,12 @@ class Device:
 
     Attributes:
         name: As given.
+        limits: Of what clients may ask for.
     """
 
     def __init__(self, name: str, config: ServerConfig, registry: Registry) -> None:
-        self.name, self._config, self._registry = name, config, registry
+        self.name, self.limits = name, config.limits
+        self._config, self._registry = config, registry
         self._model: Model | None = None
         self._engine: Engine | None = None
         self._colors: LatentToRGB | None = None
@@ -66,8 +69,17 @@ class Device:
             CheckpointError: It cannot be loaded; the device is then empty.
             RequestError: There is no such device.
         """
+        with self.reserved() as engine_with:
+            yield engine_with(model)
+
+    @contextmanager
+    def reserved(self) -> Generator[Callable[[Model], Engine]]:
+        """What returns the engine of a model, and of another one after it, within a ``with`` block.
+
+        It raises what :meth:`using` does.
+        """
         with self._busy:
-            yield self._loaded(model)
+            yield self._loaded
 
     def load(self, model: Model) -> None:
         """Have a model ready; raises what :meth:`using` does."""
@@ -107,9 +119,11 @@ class Device:
 def runner(device: Device) -> Run:
     """Return what a queue runs jobs with on a device."""
 
-    def run(works: Sequence[Work], batch: int, control: Control) -> list[list[GenerationResult]]:
+    def run(works: Sequence[Work], batch: int, control: Control) -> Sequence[Made]:
         model = works[0].model
         assert isinstance(model, Model)
+        if works[0].script is not None:
+            return [run_script_job(device, works[0], model, control)]
         owners = [number for number, work in enumerate(works) for _ in work.requests]
         requests = [one_batch(request, batch) for work in works for request in work.requests]
         counts = [work.batch_images for work in works]

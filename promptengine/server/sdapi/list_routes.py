@@ -13,7 +13,6 @@ from promptengine.server.errors import HTTPRefusal
 from promptengine.server.sdapi import lists, responses
 from promptengine.server.sdapi.previews import preview_file
 from promptengine.server.sdapi.routes import ERRORS
-from promptengine.server.sdapi.to_request import SOFT_INPAINTING
 from promptengine.server.state import Served
 
 __all__ = ["router"]
@@ -94,11 +93,13 @@ def prompt_styles(service: Served) -> list[lists.PromptStyle]:
 @_lists.get("/scripts")
 async def scripts() -> responses.Scripts:
     """List scripts."""
-    return responses.Scripts(txt2img=[], img2img=[SOFT_INPAINTING])
+    return responses.Scripts(
+        txt2img=lists.script_names("txt2img"), img2img=lists.script_names("img2img")
+    )
 
 
 @_lists.get("/script-info")
-async def script_info() -> list[lists.Script]:
+async def script_info() -> list[lists.ScriptInfo]:
     """List scripts with their arguments."""
     return lists.scripts()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
@@ -15,6 +15,8 @@ from promptengine.request.fields import fields_of
 from promptengine.request.image_start import Inpainting
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.request.schedulers import SCHEDULERS
+from promptengine.scripts.script import ScriptArgument, ScriptTab
+from promptengine.scripts.table import SCRIPTS
 from promptengine.server.sdapi.options import title_of
 from promptengine.server.sdapi.styles import read_styles
 from promptengine.server.sdapi.to_request import SOFT_FIELDS, SOFT_INPAINTING
@@ -23,6 +25,7 @@ from promptengine.text.textual_inversion.embedding import Embedding
 from promptengine.validation import Between
 
 __all__ = [
+    "ArgumentInfo",
     "Checkpoint",
     "Hypernetwork",
     "Lora",
@@ -30,8 +33,7 @@ __all__ = [
     "PromptStyle",
     "Sampler",
     "Scheduler",
-    "Script",
-    "ScriptArgument",
+    "ScriptInfo",
     "Upscaler",
     "Vae",
     "checkpoints",
@@ -42,6 +44,7 @@ __all__ = [
     "memory",
     "samplers",
     "schedulers",
+    "script_names",
     "scripts",
     "styles",
     "upscalers",
@@ -62,37 +65,70 @@ class Checkpoint(BaseModel):
     config: str | None
 
 
-class ScriptArgument(BaseModel):
-    """An argument of a script; numbers have a range."""
+class ArgumentInfo(BaseModel):
+    """An argument of a script; numbers have a range, and some texts are one of several."""
 
     label: str
-    value: bool | float
+    value: bool | int | float | str | list[str]
     minimum: float | None = None
     maximum: float | None = None
     step: float | None = None
     choices: list[str] | None = None
 
 
-class Script(BaseModel):
+class ScriptInfo(BaseModel):
     """A script, and its arguments in their order."""
 
     name: str
     is_alwayson: bool
     is_img2img: bool
-    args: list[ScriptArgument]
+    args: list[ArgumentInfo]
 
 
-def scripts() -> list[Script]:
-    """All scripts."""
+def scripts() -> list[ScriptInfo]:
+    """All scripts, once for each tab, by their names in lower case as WebUI has them."""
+    chosen = [
+        ScriptInfo(
+            name=script.name.lower(),
+            is_alwayson=False,
+            is_img2img=tab == "img2img",
+            args=[_script_argument(argument) for argument in script.arguments],
+        )
+        for tab in get_args(ScriptTab)
+        for script in SCRIPTS.values()
+        if tab in script.tabs
+    ]
+    return [_soft_inpainting(), *chosen]
+
+
+def _script_argument(argument: ScriptArgument) -> ArgumentInfo:
+    default = argument.default
+    whole = isinstance(default, int) and not isinstance(default, bool)
+    return ArgumentInfo(
+        label=argument.label,
+        value=list(default) if isinstance(default, tuple) else default,
+        minimum=argument.low,
+        maximum=argument.high,
+        step=1 if whole and argument.low is not None else None,
+        choices=list(argument.choices) or None,
+    )
+
+
+def script_names(tab: ScriptTab) -> list[str]:
+    """Names of the scripts of a tab, in lower case, those that are always on first."""
+    return [one.name for one in scripts() if one.is_img2img == (tab == "img2img")]
+
+
+def _soft_inpainting() -> ScriptInfo:
     told = [own for own in fields_of(Inpainting) if own.name in SOFT_FIELDS]
-    arguments: list[ScriptArgument] = []
+    arguments: list[ArgumentInfo] = []
     for own in told:
-        argument = ScriptArgument(label=own.spec.label, value=own.default)
+        argument = ArgumentInfo(label=own.spec.label, value=own.default)
         for rule in own.rules:
             if isinstance(rule, Between):
                 argument.minimum, argument.maximum = rule.low, rule.high
         arguments.append(argument)
-    return [Script(name=SOFT_INPAINTING, is_alwayson=True, is_img2img=True, args=arguments)]
+    return ScriptInfo(name=SOFT_INPAINTING, is_alwayson=True, is_img2img=True, args=arguments)
 
 
 class Sampler(BaseModel):

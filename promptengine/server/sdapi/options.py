@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from promptengine.checkpoints.resolve import checkpoint_named
 from promptengine.errors import RequestError
-from promptengine.registry.registry import Registry, RegistryEntry
+from promptengine.registry.registry import Registry
 from promptengine.request.edit import apply_settings
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
 from promptengine.request.request import GenerationRequest
@@ -36,8 +36,6 @@ OWN_SETTINGS: Final[Mapping[str, object]] = {
 
 _READ_ONLY: Final = ("sd_checkpoint_hash",)
 _FORMATS: Final = ("png", "jpg", "jpeg", "webp")
-_HASH: Final = re.compile(r"[0-9a-f]{10,64}")
-_HASHED_TITLE: Final = re.compile(r"(.*) \[([0-9a-f]{8,64})\]")
 
 
 def known_settings() -> frozenset[str]:
@@ -169,31 +167,12 @@ def find_checkpoint(name: str, registry: Registry, current: Path | None = None) 
     Raises:
         Refusal: 404, where there is none.
     """
-    match = _HASHED_TITLE.fullmatch(name)
-    bare, digest = (match[1], match[2]) if match else (name, name.lower())
-    if current is not None and bare in (current.name, current.stem, str(current)):
-        return current
-    entry = registry.find("checkpoint", bare) or _any_case(bare, registry)
-    if entry is None and _HASH.fullmatch(digest):
-        entry = next((e for e in registry.entries("checkpoint") if _has(e, digest, registry)), None)
-    if entry is None:
-        near = registry.near("checkpoint", bare, 1)
+    path = checkpoint_named(name, registry, current)
+    if path is None:
+        near = registry.near("checkpoint", name, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise HTTPRefusal(f"Model not found: {name[:100]!r}{hint}", status=404)
-    return entry.path
-
-
-def _any_case(name: str, registry: Registry) -> RegistryEntry | None:
-    wanted = name.casefold()
-    for entry in registry.entries("checkpoint"):
-        file = f"{entry.relative}{entry.path.suffix}"
-        if wanted in (entry.name.casefold(), file.casefold(), str(entry.path).casefold()):
-            return entry
-    return None
-
-
-def _has(entry: RegistryEntry, digest: str, registry: Registry) -> bool:
-    return not entry.path.is_dir() and registry.digest(entry).startswith(digest)
+    return path
 
 
 def _vae(name: str, registry: Registry) -> str:

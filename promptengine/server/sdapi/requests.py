@@ -52,8 +52,6 @@ class GenerationFields(api_model(LenientModel, GenerationRequest)):
     token_merging_ratio_hr: Number | None = None
     override_settings: Entries = Field(default_factory=dict[str, Any])
     override_settings_restore_afterwards: Flag = True
-    refiner_checkpoint: Text | None = None
-    refiner_switch_at: Number | None = None
     disable_extra_networks: Flag = False
     comments: Entries = Field(default_factory=dict[str, Any])
     script_name: Text | None = None
@@ -73,7 +71,6 @@ class Text2Image(api_model(GenerationFields, HiresPass)):
     firstphase_width: Whole = 0
     firstphase_height: Whole = 0
     firstpass_image: Text | None = None
-    hr_checkpoint_name: Text | None = None
 
 
 class Image2Image(api_model(GenerationFields, ImageStart, Inpainting)):

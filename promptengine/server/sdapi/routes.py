@@ -126,6 +126,8 @@ def _saved(
     if len(finished) < len(files):
         # WebUI keeps them out of its folder as well.
         made = JobOutput(made.outputs, (*made.warnings, "unfinished images are not saved"))
+    if asked.fields.do_not_save_grid:
+        finished = [pair for pair in finished if not pair[1].grid]
     try:
         with service.saving:
             save_outputs(finished, service.config.output, form)

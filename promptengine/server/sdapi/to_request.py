@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar, cast
 
 from promptengine.errors import RequestError
 from promptengine.generation.from_infotext import with_known_samplers
+from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import batch_settings, check_supported
 from promptengine.images.upscalers import (
     is_known_upscaler,
@@ -25,6 +25,7 @@ from promptengine.request.fields import fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
+from promptengine.request.ranges import drawn_seed
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
@@ -36,6 +37,7 @@ from promptengine.server.limits import check_bounds
 from promptengine.server.sdapi.fields import api_values, read_fields
 from promptengine.server.sdapi.options import ServerSettings, known_settings
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
+from promptengine.server.sdapi.scripts import script_call
 from promptengine.server.sdapi.styles import Style, with_styles
 
 __all__ = [
@@ -62,19 +64,11 @@ _SAME_SCHEDULER: Final = "use same scheduler"
 _SWITCHES: Final = ("enabled", "enable", "is_enabled")
 """What scripts' units call their switch."""
 
-_NOTHING: Final[Mapping[str, str]] = {
-    "hr_checkpoint_name": "use same checkpoint",
-    "refiner_checkpoint": "none",
-}
-"""What means that a field is not given."""
-
 _ALWAYS_TOLD: Final = (
     *("prompt", "negative_prompt", "seed", "steps", "sampler_name", "scheduler"),
     *("cfg_scale", "width", "height"),
 )
 """What an infotext fills even where it says what is usual here, which the API's defaults need not be."""
-
-_SEEDS: Final = 2**32 - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +119,12 @@ def parse_webui_request(
         request = replace(request, hires=_hires(fields, registry))
     if isinstance(fields, Image2Image):
         request = replace(request, start=_start(fields, limits))
+    find_models(request, registry, model.checkpoint)
     requests = _one_for_each_prompt(request, fields, chosen)
+    script = script_call(fields, requests, registry, limits)
+    work = Work(requests, model, batch_key(requests) if script is None else None, script)
     return ParsedRequest(
-        work=Work(requests, model, batch_key(requests)),
+        work=work,
         settings=values,
         fields=fields,
         styles=tuple(style.name for style in chosen),
@@ -156,13 +153,11 @@ def _of_batch(tag: Tag) -> tuple[str, ...]:
 
 
 def _idle_scripts(fields: GenerationFields) -> list[str]:
-    """Return what to say of scripts that would do nothing, being switched off.
+    """Return what to say of scripts beside the request's own that would do nothing, being switched off.
 
     Raises:
-        Refusal: 422, for a script that would do something, since there is none here.
+        Refusal: 422, for one that would do something, since there is none here.
     """
-    if fields.script_name is not None:
-        raise HTTPRefusal(f"Script {fields.script_name[:100]!r} not found", status=422)
     given = {
         name[:100]: content
         for name, content in fields.alwayson_scripts.items()
@@ -272,19 +267,8 @@ def _unheeded(fields: GenerationFields, styles: set[str]) -> list[str]:
         for name in fields.styles
         if name not in ("", "None", *styles)
     ]
-    names = (
-        "restore_faces",
-        "refiner_checkpoint",
-        "firstpass_image",
-        "hr_checkpoint_name",
-        "latent_mask",
-    )
-    asked = {name: getattr(fields, name, None) for name in names}
-    found += [
-        f"{name} is not honored"
-        for name, value in asked.items()
-        if value and str(value).lower() != _NOTHING.get(name)
-    ]
+    names = ("restore_faces", "firstpass_image", "latent_mask")
+    found += [f"{name} is not honored" for name in names if getattr(fields, name, None)]
     if not fields.override_settings_restore_afterwards and fields.override_settings:
         found.append(
             "override_settings hold for this request only; POST options changes them for all"
@@ -307,8 +291,8 @@ def _request(
             fields.negative_prompt, [style.negative_prompt for style in styles]
         ),
         "scheduler": _scheduler(fields.scheduler) or AUTOMATIC,
-        "seed": _drawn(fields.seed),
-        "variation_seed": _drawn(fields.subseed),
+        "seed": drawn_seed(fields.seed),
+        "variation_seed": drawn_seed(fields.subseed),
     }
     request = GenerationRequest(**given)
     # What the request itself says goes before the settings.
@@ -382,10 +366,6 @@ def _merging_settings(fields: GenerationFields, values: Mapping[str, object]) ->
         told = values[whole] if whole in fields.override_settings else None
         given[img2img] = fields.token_merging_ratio or told
     return {name: value for name, value in given.items() if value}
-
-
-def _drawn(seed: int) -> int:
-    return secrets.randbelow(_SEEDS) if seed == -1 else seed
 
 
 def _without_tags(request: GenerationRequest) -> GenerationRequest:

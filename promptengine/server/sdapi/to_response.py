@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from promptengine.errors import ImageError
 from promptengine.files.atomic import atomic_write
@@ -18,12 +18,16 @@ from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult, NetworkReport
 from promptengine.request.samplers import find_sampler
+from promptengine.scripts.script import ScriptImage, ScriptOutput
 from promptengine.server.base64_images import encode_base64
 from promptengine.server.jobs.queue import Job
 from promptengine.server.jobs.worker import Model
 from promptengine.server.redact import PathRedactor
 from promptengine.server.sdapi.to_request import ParsedRequest
 from promptengine.version import __version__
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = [
     "JobOutput",
@@ -43,7 +47,7 @@ _NOT_ECHOED: Final = frozenset(
     {"init_images", "mask", "latent_mask", "alwayson_scripts", "script_args"}
 )
 _WHOLE_SCALE: Final = re.compile(r"(?<=, )(CFG scale: -?\d+)(?=,|$)")
-_NUMBERED: Final = re.compile(r"(\d{5,})-")
+_NUMBER: Final = r"(\d{5,})-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +58,43 @@ class OutputImage:
         request: What it was made by.
         result: Where it is, among others perhaps.
         number: Which one of the result's.
+        returned: What a script returns in its place, or made of it and others; None without one.
     """
 
     request: GenerationRequest
     result: GenerationResult
     number: int
+    returned: ScriptImage | None = None
+
+    @property
+    def image(self) -> Image:
+        """The image itself."""
+        one = self.returned
+        return self.result.images[self.number] if one is None else one.image
+
+    @property
+    def grid(self) -> bool:
+        """Whether it is made of several."""
+        return self.returned is not None and self.returned.grid
 
     @property
     def unfinished(self) -> bool:
         """Whether it was interrupted before its last step."""
-        return self.number in self.result.unfinished
+        return self.number in self.result.unfinished and not self.grid
 
     @property
     def infotext(self) -> str:
         """WebUI's ``parameters`` text, as its API writes it."""
-        return api_infotext(self.result.infotexts[self.number])
+        own = (
+            self.result.infotexts[self.number] if self.returned is None else self.returned.infotext
+        )
+        return api_infotext(own)
+
+    @property
+    def masks(self) -> dict[str, Image]:
+        """What belongs to it beside it; nothing to what a script makes of several."""
+        own = self.result.images[self.number]
+        return self.result.masks_of(self.number) if self.image is own else {}
 
     @property
     def seed(self) -> int:
@@ -103,12 +129,17 @@ class JobOutput:
 
 def job_output(job: Job) -> JobOutput:
     """Return the images of a job, those that an interrupt left unfinished among them."""
-    outputs = [
-        OutputImage(request, result, number)
-        for batch in list(job.results)
-        for request, result in zip(job.work.requests, batch, strict=True)
-        for number in range(len(result.images))
-    ]
+    script = job.script
+    outputs = (
+        [
+            OutputImage(request, result, number)
+            for batch in list(job.results)
+            for request, result in zip(job.work.requests, batch, strict=True)
+            for number in range(len(result.images))
+        ]
+        if script is None
+        else _script_images(script)
+    )
     said = {
         f"{found.message}{'; ' if found.hint else ''}{found.hint}": None
         for batch in job.results
@@ -121,7 +152,24 @@ def job_output(job: Job) -> JobOutput:
         if job.has_ended and len(job.results) < job.work.batches
         else []
     )
-    return JobOutput(tuple(outputs), (*said, *cut))
+    notes = () if script is None else script.notes
+    return JobOutput(tuple(outputs), (*said, *notes, *cut))
+
+
+def _script_images(script: ScriptOutput) -> list[OutputImage]:
+    """Return what a script returns, each with the result that it is, or the first one where it is none."""
+    pairs = list(zip(script.requests, script.results, strict=True))
+    places = {
+        id(image): (request, result, number)
+        for request, result in pairs
+        for number, image in enumerate(result.images)
+    }
+    first = next(((*pair, 0) for pair in pairs if pair[1].images), None)
+    return [
+        OutputImage(*place, returned=one)
+        for one in script.images
+        if (place := places.get(id(one.image), first)) is not None
+    ]
 
 
 def encode_output(output: OutputImage, form: str, quality: int) -> bytes:
@@ -129,7 +177,7 @@ def encode_output(output: OutputImage, form: str, quality: int) -> bytes:
     told = infotext_with_prompts(
         output.infotext, output.request.prompt, output.request.negative_prompt
     )
-    image = output.result.images[output.number]
+    image = output.image
     try:
         return encode_image(image, f".{form}", told, quality=quality)
     except ImageError:
@@ -139,19 +187,21 @@ def encode_output(output: OutputImage, form: str, quality: int) -> bytes:
 
 def encode_masks(output: OutputImage) -> list[bytes]:
     """Return the masks of an image that the settings ask for, as PNG files without infotext."""
-    return [encode_image(image) for image in output.result.masks_of(output.number).values()]
+    return [encode_image(image) for image in output.masks.values()]
 
 
 def save_outputs(files: Sequence[tuple[bytes, OutputImage]], folder: Path, form: str) -> None:
-    """Write images into the folder for them, numbered as WebUI does.
+    """Write images into the folder for them, numbered as WebUI does; grids by numbers of their own.
 
     Raises:
         OSError: The disk is full, or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    taken = [int(match[1]) for p in folder.iterdir() if (match := _NUMBERED.match(p.name))]
-    for number, (data, output) in enumerate(files, 1):
-        name = f"{max(taken, default=0) + number:05}-{output.seed}.{form}"
+    for data, output in files:
+        prefix = "grid-" if output.grid else ""
+        numbered = re.compile(prefix + _NUMBER)
+        taken = [int(match[1]) for p in folder.iterdir() if (match := numbered.match(p.name))]
+        name = f"{prefix}{max(taken, default=0) + 1:05}-{output.seed}.{form}"
         with atomic_write(folder / name) as temporary:
             temporary.write_bytes(data)
 
@@ -192,7 +242,9 @@ def generation_info(
     asked: ParsedRequest, job: Job, made: JobOutput, registry: Registry, shown: PathRedactor
 ) -> dict[str, Any]:
     """Return what WebUI tells about finished images, and what became of the networks."""
-    fields, outputs = asked.fields, made.outputs
+    fields, returned = asked.fields, made.outputs
+    # Grids come first, and have no seeds of their own.
+    outputs = [output for output in returned if not output.grid]
     request = asked.work.requests[0]
     first = outputs[0] if outputs else None
     hires = request.hires is not None or request.start is not None
@@ -219,15 +271,15 @@ def generation_info(
         "seed_resize_from_h": fields.seed_resize_from_h,
         "denoising_strength": fields.denoising_strength if hires else None,
         "extra_generation_params": _extra(first.infotext) if first else {},
-        "index_of_first_image": 0,
-        "infotexts": [output.infotext for output in outputs],
+        "index_of_first_image": len(returned) - len(outputs),
+        "infotexts": [output.infotext for output in returned],
         "styles": list(asked.styles),
         "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.localtime(job.stamp)),
         "clip_skip": request.clip_skip,
         "is_using_inpainting_conditioning": request.start is not None
         and request.start.inpainting is not None,
         "version": f"promptengine {__version__}",
-        "networks": network_reports(outputs, shown),
+        "networks": network_reports(returned, shown),
         "warnings": [shown.text(text) for text in (*asked.warnings, *made.warnings)],
     }
 
@@ -262,7 +314,11 @@ def network_reports(outputs: Sequence[OutputImage], shown: PathRedactor) -> list
     found: dict[tuple[object, ...], dict[str, Any]] = {}
     for index, output in enumerate(outputs):
         result = output.result
-        passes = (("first", result.networks), ("hires", result.hires_networks))
+        passes = (
+            ("first", result.networks),
+            ("hires", result.hires_networks),
+            ("refiner", result.refiner_networks),
+        )
         for name, reports in passes:
             for report in reports:
                 key = (

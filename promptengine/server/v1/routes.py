@@ -91,6 +91,7 @@ def fields(service: Served) -> dict[str, Any]:
         "samplers": [one.name for one in samplers()],
         "schedulers": [one.name for one in schedulers()],
         "upscalers": [one.name for one in upscalers(service.registry)],
+        "checkpoints": [one.name for one in service.registry.entries("checkpoint")],
         "dialects": list(DIALECTS),
     }
     return fields_schema(GenerationRequest, lists)

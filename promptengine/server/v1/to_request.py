@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
 from promptengine.errors import RequestError
+from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import check_supported
 from promptengine.inspection import size_of_checkpoint
 from promptengine.prompt import parse
@@ -18,6 +18,7 @@ from promptengine.request.fields import fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.plan import make_plan
+from promptengine.request.ranges import drawn_seed
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
@@ -39,7 +40,6 @@ from promptengine.server.v1.schemas import JobForm
 
 __all__ = ["work_from_form"]
 
-_SEEDS: Final = 2**32 - 2
 _PLAIN: Final = {own.name for own in fields_of(GenerationRequest)}
 """What a form says in a request's own words."""
 
@@ -67,6 +67,7 @@ def work_from_form(
         request = replace(request, hires=hires)
     if form.start is not None:
         request = replace(request, start=_start(form.start, limits))
+    find_models(request, registry, model.checkpoint)
     _check_sizes(request, model, limits)
     _plan(request, registry, limits)
     return Work((request,), model, batch_key((request,)))
@@ -128,8 +129,7 @@ def _request(form: JobForm) -> GenerationRequest:
     """Return the request, but for its second pass, what it starts from and its options."""
     given = form.model_dump(include=_PLAIN)
     for name in ("seed", "variation_seed"):
-        if given[name] == -1:
-            given[name] = secrets.randbelow(_SEEDS)
+        given[name] = drawn_seed(given[name])
     return GenerationRequest(**given)
 
 

@@ -25,7 +25,7 @@ from promptengine import Engine, GenerationRequest, PromptProcessor, attach, det
 from promptengine.errors import PromptEngineError, RequestError, UnknownNetworkError
 from promptengine.families import Family
 from promptengine.networks.hypernetwork.files import save_hypernetwork
-from tests.checkpoints.diffusers_pipelines import pipeline
+from tests.checkpoints.diffusers_pipelines import noise_of, pipeline
 from tests.checkpoints.original import FAMILIES, Original, tiny, write
 from tests.networks.builders import random_network
 
@@ -75,14 +75,13 @@ def engines(
     }
 
 
-def noise(*seeds: int) -> Tensor:
-    return torch.stack(
-        [torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    )
-
-
 def latents(pipe: Any, prompt: Any, *seeds: int, scale: float = 2.0, **more: Any) -> Tensor:
-    run = {**RUN, "latents": noise(*seeds), "guidance_scale": scale, "output_type": "latent"}
+    run = {
+        "num_inference_steps": 2,
+        **noise_of(pipe, *seeds),
+        "guidance_scale": scale,
+        "output_type": "latent",
+    }
     return pipe(prompt, **run, **more)[0]
 
 

@@ -291,6 +291,8 @@ def test_widths_are_those_that_attention_reads(unet: UNet2DConditionModel) -> No
 
 SD1 = AttentionWidths(text=768, image=frozenset({320, 640, 1280}))
 SDXL = AttentionWidths(text=2048, image=frozenset({640, 1280}))
+SD2 = AttentionWidths(text=1024, image=frozenset({320, 640, 1280}))
+REFINER = AttentionWidths(text=1280, image=frozenset({768, 1536}))
 TINY = AttentionWidths(text=48, image=frozenset({32, 64, 128}))
 
 
@@ -310,7 +312,20 @@ TINY = AttentionWidths(text=48, image=frozenset({32, 64, 128}))
         (SDXL, [768, 320, 640, 1280], "Stable Diffusion 1 .text width 768.*text of width 2048"),
         (SDXL, [1024, 640], "Stable Diffusion 2"),
         (SDXL, [768], "reads 640, 1280, 2048"),
+        (REFINER, [768, 1280, 1536], None),
+        (REFINER, [1280], None),
+        (REFINER, [768], None),
+        (REFINER, [768, 1536], None),
+        (REFINER, [768, 320, 640, 1280], "Stable Diffusion 1 .text width 768.*of width 1280"),
+        (REFINER, [320, 640, 1280], "Stable Diffusion 1 .text width 768.*of width 1280"),
+        (REFINER, [1024, 320, 640, 1280], "Stable Diffusion 2 .text width 1024"),
+        (REFINER, [2048, 640, 1280], "SDXL .text width 2048"),
+        (SD1, [768, 1280, 1536], "the SDXL refiner .text width 1280.*of width 768"),
+        (SD2, [768, 1280, 1536], "the SDXL refiner .text width 1280.*of width 1024"),
+        (SD2, [320, 640, 1280], None),
+        (SDXL, [768, 1280, 1536], "the SDXL refiner .text width 1280.*of width 2048"),
         (TINY, [48, 32], None),
+        (TINY, [48, 1280, 1536], None),
         (TINY, [64, 768], "Stable Diffusion 1"),
         (AttentionWidths(text=512, image=frozenset({768})), [768], None),
         (AttentionWidths(text=None, image=frozenset({64})), [64, 768], None),

@@ -26,8 +26,10 @@ from promptengine.errors import (
 from promptengine.interrupt import Interrupt
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest
+from promptengine.scripts.script import ScriptCall, ScriptOutput
+from promptengine.scripts.table import find_script, named_arguments
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Control, JobQueue, OnStep, Run, Work
+from promptengine.server.jobs.queue import Control, JobQueue, Made, OnStep, Run, Work
 from promptengine.server.jobs.ray import Replica, replica_runs, share
 from promptengine.server.jobs.worker import Device, Model, runner
 from tests.conftest import CONFIG
@@ -56,8 +58,8 @@ def work(config: ServerConfig, seed: int, *, checkpoint: str = "tiny", **more: o
     return Work((request,), Model(path, "Automatic"), None)
 
 
-def image(results: Sequence[Sequence[object]]) -> bytes:
-    return results[0][0].images[0].tobytes()  # type: ignore[attr-defined]
+def image(results: Sequence[Made]) -> bytes:
+    return results[0][0].images[0].tobytes()  # type: ignore[index]
 
 
 def replica_processes(server: int = os.getpid()) -> list[int]:
@@ -230,3 +232,25 @@ def test_a_replica_says_what_it_cannot_load(config: ServerConfig, tmp_path: Path
     assert failure is not None
     assert isinstance(failure.error, CheckpointError)
     assert replica.load(work(config, 1).model) is None  # type: ignore[arg-type]
+
+
+def test_a_script_runs_in_a_replica_with_the_checkpoints_it_asks_for(
+    config: ServerConfig, runs: list[Run], here: Run
+) -> None:
+    text = "a dog\n--prompt 'a fox' --sd_model other"
+    script = find_script("prompts from file or textbox")
+    call = ScriptCall(script.name, named_arguments(script, {"text": text}))
+    asked = replace(work(config, 5), script=call)
+    steps: list[tuple[int, int]] = []
+    (there,) = runs[0]([asked], 0, control(lambda step, of, _: steps.append((step, of))))
+    (own,) = here([asked], 0, control())
+    assert isinstance(there, ScriptOutput)
+    assert isinstance(own, ScriptOutput)
+    assert [one.image.tobytes() for one in there.images] == [
+        one.image.tobytes() for one in own.images
+    ]
+    assert "Model: tiny" in there.images[0].infotext
+    assert "Model: other" in there.images[1].infotext
+    assert steps == [(step, 6) for step in range(1, 7)]
+    # What is returned is still what was made, and not a copy of it.
+    assert there.images[0].image is there.results[0].images[0]

@@ -126,8 +126,22 @@ def test_scripts_that_are_on_are_refused(live: Live, script: object) -> None:
 def test_what_means_nothing_is_not_warned_of(live: Live) -> None:
     nothing: dict[str, Any] = {"hr_checkpoint_name": "Use same checkpoint", "styles": ["None"]}
     assert info_of(live, **nothing, refiner_checkpoint="None")["warnings"] == []
-    something = {"hr_checkpoint_name": "other", "styles": ["none such"]}
+    something = {"restore_faces": True, "styles": ["none such"]}
     assert len(info_of(live, **something)["warnings"]) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["no-such", "../../../etc/passwd", "/etc/passwd", "C:\\x", "x" * 9999]
+)
+@pytest.mark.parametrize(
+    ("field", "called"),
+    [("refiner_checkpoint", "refiner"), ("hr_checkpoint_name", "hires.checkpoint")],
+)
+def test_unknown_models_are_refused_by_name(live: Live, name: str, field: str, called: str) -> None:
+    answer = live.http.post(TXT2IMG, json={**SMALL, "enable_hr": True, field: name})
+    assert answer.status_code == 422
+    assert f"{called} is {name[:20]!r}"[:20] in answer.text.replace("\\\\", "\\")
+    assert "is no checkpoint here" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -206,3 +220,31 @@ def test_a_list_is_a_route_and_what_it_gives() -> None:
     }
     assert len(forms) >= 9
     assert {form.__module__ for form in forms} == {lists.__name__}
+
+
+def test_a_refiner_takes_over_and_is_told_of(live: Live) -> None:
+    asked = {
+        "prompt": "a cat<hypernet:hn-relu:1>",
+        "steps": 3,
+        "sampler_name": "Euler",
+        "refiner_checkpoint": "other",
+        "refiner_switch_at": 0.5,
+        "override_settings": {"refiner_switch_by_sample_steps": True},
+    }
+    info = info_of(live, **asked)
+    assert info["warnings"] == []
+    (text,) = info["infotexts"]
+    assert "Refiner switch by sampling steps: True, Refiner: other [" in text
+    assert ", Refiner switch at: 0.5," in text
+    told = [(one["pass"], one["applied"]) for one in info["networks"]]
+    assert told == [("first", True), ("refiner", False)]
+
+
+def test_settings_of_refiners_are_among_the_options(live: Live) -> None:
+    options = live.http.get("/sdapi/v1/options").json()
+    usual = {
+        "hires_fix_refiner_pass": "second pass",
+        "refiner_switch_by_sample_steps": False,
+        "hires_fix_use_firstpass_conds": False,
+    }
+    assert {name: options[name] for name in usual} == usual

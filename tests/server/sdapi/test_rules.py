@@ -256,10 +256,6 @@ def test_13_the_format_can_be_chosen(live: Live, form: str, start: bytes) -> Non
 
 
 def test_14_scripts_that_are_not_here_are_refused(live: Live) -> None:
-    assert live.http.get("/sdapi/v1/scripts").json() == {
-        "txt2img": [],
-        "img2img": ["soft inpainting"],
-    }
     assert ask(live, alwayson_scripts={}).status_code == 200
     assert ask(live, alwayson_scripts={"ADetailer": {}}).status_code == 200
     refused = ask(live, alwayson_scripts={"ControlNet": {"args": []}})
@@ -267,7 +263,7 @@ def test_14_scripts_that_are_not_here_are_refused(live: Live) -> None:
         422,
         "always on script ControlNet not found",
     )
-    assert ask(live, script_name="X/Y/Z plot").json()["detail"] == "Script 'X/Y/Z plot' not found"
+    assert ask(live, script_name="None such").json()["detail"] == "Script 'None such' not found"
 
 
 @pytest.mark.parametrize(

@@ -341,6 +341,11 @@ export interface components {
              * @default 0.75
              */
             denoising_strength: number;
+            /**
+             * Hires checkpoint
+             * @description another checkpoint
+             */
+            checkpoint?: string | null;
         };
         /**
          * ImageStartForm
@@ -571,6 +576,16 @@ export interface components {
              * @default false
              */
             tiling: boolean;
+            /**
+             * Refiner checkpoint
+             * @description another checkpoint, which takes over on the way
+             */
+            refiner?: string | null;
+            /**
+             * Refiner switch at
+             * @description share of the way after which the refiner takes over, 0 to 1
+             */
+            refiner_switch_at?: number | null;
             /**
              * Policy
              * @default strict

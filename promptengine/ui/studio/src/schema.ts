@@ -109,7 +109,9 @@ function controlOf(property: Property, kind: Property): Control {
   const asked = property["x-control"];
   if (kind.type === "array") return kind.minItems === 2 && kind.maxItems === 2 ? "pair" : "text";
   if (kind.type === "boolean") return "checkbox";
-  if (asked === "prompt" || asked === "seed" || asked === "choice" || asked === "slider") return asked;
+  if (asked === "prompt" || asked === "seed" || asked === "choice") return asked;
+  // A slider has no place for nothing.
+  if (asked === "slider" && kind === property) return asked;
   return kind.type === "integer" || kind.type === "number" ? "number" : "text";
 }
 
@@ -175,10 +177,8 @@ export function sentOf(field: Field, shown: Shown): Sent {
     case "slider":
     case "seed":
       return shown.trim() === "" ? null : number(shown);
-    case "choice":
-      return shown === "" && field.optional ? null : shown;
     default:
-      return shown;
+      return shown === "" && field.optional && field.control !== "prompt" ? null : shown;
   }
 }
 
@@ -197,6 +197,7 @@ export function bodyOf(form: Form, extra: Field[], values: Values): Sent {
 const PLACES: [string, string[]][] = [
   ["Sampling", ["sampler", "scheduler", "steps", "cfg_scale"]],
   ["Size", ["width", "height", "batch_count", "batch_size"]],
+  ["Refiner", ["refiner", "refiner_switch_at"]],
   ["Seed", ["seed", "variation_seed", "variation_strength", "seed_resize_from"]],
 ];
 

@@ -1,0 +1,70 @@
+"""Scripts of a request: looked up and checked before anything waits for a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from promptengine.errors import RequestError
+from promptengine.registry.registry import Registry
+from promptengine.request.request import GenerationRequest
+from promptengine.scripts.run import check_tab
+from promptengine.scripts.script import Script, ScriptCall, ScriptContext
+from promptengine.scripts.table import find_script, placed_arguments
+from promptengine.server.config import Limits
+from promptengine.server.errors import HTTPRefusal
+from promptengine.server.limits import check_script_step
+from promptengine.server.sdapi.requests import GenerationFields
+
+__all__ = ["script_call"]
+
+_USUAL_SIDE: Final = 512
+"""Requests of the API have a size; this stands for a checkpoint's own, which only its device knows."""
+
+_SHOWN: Final = 100
+
+
+def script_call(
+    fields: GenerationFields,
+    requests: Sequence[GenerationRequest],
+    registry: Registry,
+    limits: Limits,
+) -> ScriptCall | None:
+    """Return what script a request asks for, or None.
+
+    Where the script's steps are known beforehand, each is held against the limits; where they are not, the
+    device does so as they come.
+
+    Args:
+        fields: As sent.
+        requests: What they were read as.
+        registry: Where the script looks names up.
+        limits: What is allowed.
+
+    Raises:
+        Refusal: 422, for a script that there is not.
+        RequestError: One that is not for such a request, arguments that cannot be used, or too much to make.
+    """
+    if fields.script_name is None:
+        return None
+    script = _found(fields.script_name)
+    if len(requests) > 1:
+        message = f"{script.name} takes one prompt (got a list of {len(requests)})"
+        raise RequestError(message, field="prompt")
+    (request,) = requests
+    check_tab(script, request)
+    arguments = placed_arguments(script, fields.script_args)
+    if script.steps is not None:
+        made = 0
+        for step in script.steps(request, arguments, ScriptContext(registry, _USUAL_SIDE)):
+            made = check_script_step(step, made, limits)
+        if not made:
+            raise RequestError(f"{script.name} has nothing to make", field="script_args")
+    return ScriptCall(script.name, arguments)
+
+
+def _found(name: str) -> Script:
+    try:
+        return find_script(name)
+    except RequestError:
+        raise HTTPRefusal(f"Script {name[:_SHOWN]!r} not found", status=422) from None
