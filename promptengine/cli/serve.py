@@ -30,8 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what only this command has; folders and the checkpoint are those of the others."""
     usual, limits = ServerConfig(), Limits()
     parser.description = (
-        "Serve WebUI's HTTP API and our own, which needs the extra 'server', and with the extra "
-        "'web' a page at /ui/."
+        "Serve WebUI's HTTP API, our own and a page at /studio/, which needs the extra 'server', and with "
+        "the extra 'web' another page at /ui/."
     )
     add = parser.add_argument_group("server").add_argument
     add("--host", default=usual.host, metavar="ADDRESS", help=f"default: {usual.host}")
@@ -66,7 +66,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--max-images", type=int, default=limits.total_images, metavar="N", help="of a request")
     add("--ray", action="store_true", help="engines in processes of their own, by Ray Serve")
     add("--replicas", type=int, default=1, metavar="N", help="how many of them; default: 1")
-    add("--no-page", action="store_true", help="the API alone, also where the extra 'web' is")
+    add("--no-page", action="store_true", help="the API alone, without any page")
     parser.set_defaults(run=run)
 
 
@@ -120,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
             grace_s=options.grace,
             limits=limits,
         ),
-        None if options.no_page else _page(),
+        None if options.no_page else _pages(),
     )
     return 0
 
@@ -187,12 +187,15 @@ def _replicas(options: argparse.Namespace) -> int:
     return options.replicas
 
 
-def _page() -> Callable[[FastAPI], Callable[[], None]] | None:
-    """Return what adds the page to a server, or None where its extra is not installed."""
-    if find_spec(_NEEDED_FOR_PAGE) is None:
-        return None
+def _pages() -> Callable[[FastAPI], Callable[[], None]]:
+    """Return what adds the pages to a server: the one of the extra ``web`` where that is installed."""
 
     def extend(app: FastAPI) -> Callable[[], None]:
+        from promptengine.ui.studio.routes import add_studio
+
+        add_studio(app)
+        if find_spec(_NEEDED_FOR_PAGE) is None:
+            return lambda: None
         # The toolkit takes its time to load; mistakes on the command line are told before.
         from promptengine.ui.app import add_page
 

@@ -32,10 +32,16 @@ from promptengine.server.v1 import images as v1_images
 from promptengine.server.v1 import routes as v1
 from promptengine.version import __version__
 
-__all__ = ["PAGE", "create_app"]
+__all__ = ["PAGE", "STUDIO", "create_app"]
 
 PAGE: Final = "/ui/"
 """Where the page is, if there is one; below it, paths are the page's own."""
+
+STUDIO: Final = "/studio/"
+"""Likewise of the page that is built on the routes of our own."""
+
+_PAGES: Final = (PAGE, STUDIO)
+"""Where ``/`` leads, the first that is there."""
 
 _SUBPATH: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
@@ -100,7 +106,7 @@ def _check_subpath(subpath: str) -> None:
         RequestError: It is such a place.
     """
     own = {
-        PAGE.rstrip("/"),
+        *(page.rstrip("/") for page in _PAGES),
         *(getattr(one, "path", "") for part in _ROUTERS for one in part.routes),
     }
     if subpath and _SUBPATH.fullmatch(subpath) is None:
@@ -112,9 +118,10 @@ def _check_subpath(subpath: str) -> None:
 
 
 async def _entrance(request: Request) -> RedirectResponse:
-    """Lead people to the page, or where there is none to the documentation of the routes."""
+    """Lead people to a page, or where there is none to the documentation of the routes."""
     places = {getattr(route, "path", "") for route in request.app.routes}
-    place = PAGE if PAGE.rstrip("/") in places else documentation.DOCUMENTATION
+    found = (page for page in _PAGES if page.rstrip("/") in places)
+    place = next(found, documentation.DOCUMENTATION)
     return RedirectResponse(f"{request.scope['root_path']}{place}")
 
 
@@ -167,7 +174,7 @@ class _OneSpelling:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not (path := below_root(scope)).startswith(PAGE):
+        if scope["type"] == "http" and not (path := below_root(scope)).startswith(_PAGES):
             scope["path"] = scope.get("root_path", "") + (path.rstrip("/") or "/")
         await self._app(scope, receive, send)
 
@@ -213,6 +220,12 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(content, status_code=error.status_code, headers=error.headers)
 
 
+def _blamed(error: Exception) -> dict[str, str]:
+    """Return which field of a request an error is about, where it is about one."""
+    field = error.field if isinstance(error, (RequestError, HTTPRefusal)) else ""
+    return {"field": field} if field else {}
+
+
 async def _failed(request: Request, error: Exception) -> JSONResponse:
     """Return an error of the package's in its own words, any other one without them."""
     service: Service = request.app.state.service
@@ -227,4 +240,7 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
         name = HTTPException.__name__
         if error.retry_after_s is not None:
             headers["Retry-After"] = str(error.retry_after_s)
-    return JSONResponse(error_body(name, detail), status_code=status, headers=headers)
+    content = error_body(name, detail)
+    if below_root(request.scope).startswith(v1.PREFIX):
+        content |= _blamed(error)
+    return JSONResponse(content, status_code=status, headers=headers)

@@ -59,10 +59,12 @@ class HTTPRefusal(PromptEngineError):
     Attributes:
         status: Of HTTP.
         retry_after_s: When to try again, or None.
+        field: The field of the request that is to blame, or empty.
     """
 
     def __init__(self, message: str, *, status: int, retry_after_s: int | None = None) -> None:
         super().__init__(message)
+        self.field = ""
         self.status = status
         self.retry_after_s = retry_after_s
 

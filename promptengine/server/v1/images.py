@@ -24,6 +24,7 @@ from promptengine.server.output_folder import TakenError, image_type
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.state import Served, Service
+from promptengine.server.v1.routes import PREFIX
 
 __all__ = ["SavedImage", "SavedImagePage", "Thumbnails", "router"]
 
@@ -35,7 +36,7 @@ _HEADERS: Final = {"Cache-Control": "no-cache"}
 _TYPES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
 
 router = APIRouter(
-    prefix="/promptengine/v1/images",
+    prefix=f"{PREFIX}/images",
     tags=["promptengine"],
     route_class=BoundedRoute,
     default_response_class=Json,

@@ -19,7 +19,12 @@ from promptengine.images.save import encode_image
 from promptengine.inspection import inspect_file
 from promptengine.kinds import model_kinds, tag_kinds
 from promptengine.prompt import DIALECTS, parse
-from promptengine.prompt.serialize import diagnostic_document, prompt_document, well_formed
+from promptengine.prompt.serialize import (
+    diagnostic_document,
+    prompt_document,
+    schedule_size,
+    well_formed,
+)
 from promptengine.registry.registry import RegistryEntry, description, metadata
 from promptengine.request.plan import NetworkUse, make_plan
 from promptengine.request.request import GenerationRequest
@@ -34,11 +39,13 @@ from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.sdapi.to_response import encode_output, job_output, network_reports
 from promptengine.server.state import Client, Served, Service
+from promptengine.server.v1.marks import marks_of
 from promptengine.server.v1.schemas import (
     JobForm,
     JobResult,
     JobStatus,
     KindName,
+    Mark,
     NetworkDetail,
     NetworkEntry,
     PromptForm,
@@ -46,7 +53,10 @@ from promptengine.server.v1.schemas import (
 )
 from promptengine.server.v1.to_request import work_from_form
 
-__all__ = ["router"]
+__all__ = ["PREFIX", "router"]
+
+PREFIX: Final = "/promptengine/v1"
+"""What the paths of these routes begin with."""
 
 _SAVED_S: Final = 120.0
 """Seconds that who asks for a result waits for a slow disk."""
@@ -54,7 +64,7 @@ _SAVED_S: Final = 120.0
 _log = logging.getLogger(__name__)
 
 router = APIRouter(
-    prefix="/promptengine/v1",
+    prefix=PREFIX,
     tags=["promptengine"],
     route_class=BoundedRoute,
     default_response_class=Json,
@@ -77,7 +87,9 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
     for diagnostic in told["diagnostics"]:
         diagnostic["message"] = service.shown.text(diagnostic["message"])
     text = " AND ".join(part.text.strip() for part in prompt.parts)
-    return ReadPrompt(text=text, networks=found, **told)
+    whole = schedule_size(prompt, form.steps) <= most
+    marks = marks_of(prompt, form.steps if whole else 0)
+    return ReadPrompt(text=text, networks=found, marks=[Mark(**mark) for mark in marks], **told)
 
 
 @router.get("/fields")
@@ -137,6 +149,7 @@ def _use(use: NetworkUse) -> dict[str, Any]:
 def _entry(service: Service, entry: RegistryEntry) -> dict[str, Any]:
     return {
         "kind": entry.kind,
+        "tag": _tag_word(entry.kind),
         "name": entry.name,
         "aliases": list(entry.aliases),
         "path": service.shown.path(entry.path),
@@ -144,6 +157,10 @@ def _entry(service: Service, entry: RegistryEntry) -> dict[str, Any]:
         "sha256": service.registry.digests.known(entry.path),
         "description": description(entry),
     }
+
+
+def _tag_word(kind: str) -> str | None:
+    return next((one.words[0] for one in tag_kinds() if one.name == kind), None)
 
 
 @router.post("/jobs", status_code=202)

@@ -17,6 +17,7 @@ __all__ = [
     "JobResult",
     "JobStatus",
     "KindName",
+    "Mark",
     "NetworkDetail",
     "NetworkEntry",
     "PromptForm",
@@ -68,6 +69,22 @@ class DiagnosticForm(BaseModel):
     end: int | None
 
 
+class Mark(BaseModel):
+    """A place of a prompt that means more than its words; offsets count characters from 0.
+
+    Attributes:
+        kind: ``weight`` for text that counts more or less at some step, the others for their syntax.
+        start: Its first character.
+        end: Past its last one.
+        weight: Of the text; 1 for other kinds than ``weight``.
+    """
+
+    kind: Literal["tag", "schedule", "alternation", "and", "break", "weight"]
+    start: int
+    end: int
+    weight: float
+
+
 class ReadPrompt(BaseModel):
     """A prompt as it is read.
 
@@ -78,6 +95,8 @@ class ReadPrompt(BaseModel):
         multipliers: By the number of a tag, what its multiplier is call by call, where it changes.
         subprompts: Text, weight and schedule of each part; no schedule where it would be too long, which
             a diagnostic says.
+        marks: Where the syntax stands, in the order of the prompt; no weights where the schedule would be
+            too long.
         diagnostics: What looks odd, and what the folders say.
     """
 
@@ -86,13 +105,19 @@ class ReadPrompt(BaseModel):
     networks: list[dict[str, Any]]
     multipliers: dict[str, list[float]] = {}
     subprompts: list[dict[str, Any]]
+    marks: list[Mark]
     diagnostics: list[DiagnosticForm]
 
 
 class NetworkEntry(BaseModel):
-    """A file of the folders."""
+    """A file of the folders.
+
+    Attributes:
+        tag: The word of the tag that names it in prompts, such as ``hypernet``; None where none does.
+    """
 
     kind: KindName
+    tag: str | None
     name: str
     aliases: list[str]
     path: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +23,7 @@ from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
+from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.queue import Work
 from promptengine.server.jobs.worker import Model
 from promptengine.server.limits import (
@@ -52,15 +55,15 @@ def work_from_form(
         Refusal: 404, for a checkpoint or VAE that is not here.
     """
     _check(form, limits)
-    choice = {"sd_model_checkpoint": form.checkpoint, "sd_vae": form.vae}
-    _, model = settings.merged({name: value for name, value in choice.items() if value is not None})
+    model = _model(form, settings)
     request = _request(form)
     request = apply_settings(request, read_options(form.options))
     check_supported(request.options)
     find_sampler(request.sampler, request.scheduler)
     if form.hires is not None:
         hires = HiresPass(**form.hires.model_dump())
-        known_upscaler(hires.upscaler, registry)
+        with _about("hires.upscaler"):
+            known_upscaler(hires.upscaler, registry)
         request = replace(request, hires=hires)
     if form.start is not None:
         request = replace(request, start=_start(form.start, limits))
@@ -68,6 +71,29 @@ def work_from_form(
     _check_sizes(request, model, limits)
     _plan(request, registry, limits)
     return Work((request,), model, batch_key((request,)))
+
+
+def _model(form: JobForm, settings: ServerSettings) -> Model:
+    """Return what the job opens: the names that it gives, and the server's own where it gives none."""
+    chosen: dict[str, object] = {}
+    if form.checkpoint is not None:
+        chosen["sd_model_checkpoint"] = form.checkpoint
+    with _about("checkpoint"):
+        _, model = settings.merged(chosen)
+    if form.vae is not None:
+        with _about("vae"):
+            _, model = settings.merged(chosen | {"sd_vae": form.vae})
+    return model
+
+
+@contextmanager
+def _about(field: str) -> Generator[None]:
+    """Let a refusal say which field it is about."""
+    try:
+        yield
+    except HTTPRefusal as refusal:
+        refusal.field = field
+        raise
 
 
 def _check(form: JobForm, limits: Limits) -> None:

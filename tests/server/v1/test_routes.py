@@ -41,6 +41,15 @@ def test_a_prompt_is_read(live: Live) -> None:
     assert form["prompt"][unknown["start"] : unknown["end"]] == "<hypernet:hn-reul:1>"
 
 
+def test_the_places_of_a_prompt_are_told(live: Live) -> None:
+    form = {"prompt": "a (cat:1.2) " + "[x|y]" * 2_000}
+    told = live.http.post("/promptengine/v1/parse", json={"prompt": "a (cat:1.2)"}).json()
+    assert told["marks"] == [{"kind": "weight", "start": 3, "end": 6, "weight": 1.2}]
+    # Where computing the schedule would cost too much, what the syntax says is told all the same.
+    told = live.http.post("/promptengine/v1/parse", json={**form, "steps": 1000}).json()
+    assert {mark["kind"] for mark in told["marks"]} == {"alternation"}
+
+
 def test_an_extended_prompt_is_read(live: Live) -> None:
     form = {"prompt": "a <hypernet:hn-relu:0@0,1@1>", "steps": 4, "dialect": "extended"}
     told = live.http.post("/promptengine/v1/parse", json=form).json()
@@ -141,6 +150,24 @@ def test_what_cannot_be_met_is_refused_at_once(
     answer = live.http.post(JOBS, json={**SMALL, **fields})
     assert answer.status_code == status
     assert words in answer.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"hires": {"scale": 0}}, "hires.scale"),
+        ({"hires": {"upscaler": "nope"}}, "hires.upscaler"),
+        ({"checkpoint": "nope"}, "checkpoint"),
+        ({"vae": "nope"}, "vae"),
+        ({"prompt": "<hypernet:nope:1>"}, None),
+    ],
+)
+def test_an_error_names_the_field_that_is_to_blame(
+    live: Live, fields: dict[str, Any], field: str | None
+) -> None:
+    told = live.http.post(JOBS, json={**SMALL, **fields}).json()
+    assert told.get("field") == field
 
 
 def test_networks_may_be_missing_where_the_policy_says_so(live: Live) -> None:

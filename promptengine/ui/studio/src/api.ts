@@ -1,0 +1,103 @@
+// The server's HTTP API as functions; types come from its OpenAPI document.
+import type { components } from "./api.gen";
+
+type Schemas = components["schemas"];
+export type Reading = Schemas["ReadPrompt"];
+export type Mark = Schemas["Mark"];
+export type Diagnostic = Schemas["DiagnosticForm"];
+export type NetworkEntry = Schemas["NetworkEntry"];
+export type JobStatus = Schemas["JobStatus"];
+export type JobResult = Schemas["JobResult"];
+export type PromptForm = Schemas["PromptForm"];
+
+// Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
+const root = location.origin + location.pathname.replace(/\/studio\/.*$/, "");
+const V1 = `${root}/promptengine/v1`;
+
+/** A whole number that may be larger than JavaScript's own numbers are exact. */
+export class Exact {
+  constructor(readonly digits: string) {}
+}
+
+export type Sent = string | number | boolean | null | Exact | Sent[] | { [name: string]: Sent };
+
+/** JSON in which whole numbers keep all of their digits. */
+export function exactJson(value: Sent): string {
+  if (value instanceof Exact) return value.digits;
+  if (Array.isArray(value)) return `[${value.map(exactJson).join(",")}]`;
+  if (value !== null && typeof value === "object") {
+    const entries = Object.entries(value);
+    return `{${entries.map(([name, one]) => `${JSON.stringify(name)}:${exactJson(one)}`).join(",")}}`;
+  }
+  return JSON.stringify(value);
+}
+
+/** What the server, or the way to it, has against a request. */
+export class ApiError extends Error {
+  /**
+   * @param status HTTP's, or 0 where no answer came.
+   * @param field The field that is to blame, such as `hires.scale`; empty where there is none.
+   */
+  constructor(
+    message: string,
+    readonly status: number,
+    readonly field: string = "",
+  ) {
+    super(message);
+  }
+}
+
+async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+  let response: Response;
+  try {
+    response = await fetch(V1 + path, { credentials: "same-origin", ...init });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError("The server cannot be reached; see that it still runs.", 0);
+  }
+  if (!response.ok) throw await refusal(response);
+  return (await response.json()) as T;
+}
+
+async function refusal(response: Response): Promise<ApiError> {
+  const body: unknown = await response.json().catch(() => null);
+  const told = (body ?? {}) as { detail?: unknown; field?: unknown };
+  if (Array.isArray(told.detail)) {
+    const [first] = told.detail as { loc: (string | number)[]; msg: string }[];
+    const place = (first?.loc ?? []).filter((part) => part !== "body" && typeof part === "string");
+    return new ApiError(first?.msg ?? "The request does not fit.", response.status, place.join("."));
+  }
+  const words = typeof told.detail === "string" ? told.detail : `HTTP ${response.status}`;
+  return new ApiError(words, response.status, typeof told.field === "string" ? told.field : "");
+}
+
+function send<T>(method: string, path: string, body?: Sent, signal?: AbortSignal): Promise<T> {
+  const init: RequestInit = { method };
+  if (body !== undefined) {
+    init.headers = { "Content-Type": "application/json" };
+    init.body = exactJson(body);
+  }
+  if (signal) init.signal = signal;
+  return ask<T>(path, init);
+}
+
+const job = (id: string) => `/jobs/${encodeURIComponent(id)}`;
+
+export const api = {
+  fields: () => ask<unknown>("/fields"),
+  networks: () => ask<NetworkEntry[]>("/networks"),
+  parse: (form: PromptForm & { [name: string]: Sent }, signal: AbortSignal) =>
+    send<Reading>("POST", "/parse", form, signal),
+  submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
+  status: (id: string) => ask<JobStatus>(job(id)),
+  result: (id: string) => ask<JobResult>(`${job(id)}/result`),
+  cancel: (id: string) => send<JobStatus>("DELETE", job(id)),
+  interrupt: (id: string) => send<JobStatus>("POST", `${job(id)}/interrupt`),
+  skip: (id: string) => send<JobStatus>("POST", `${job(id)}/skip`),
+  events: (id: string) => new EventSource(`${V1}${job(id)}/events`),
+};
+
+/** The words of an error for a person. */
+export function words(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

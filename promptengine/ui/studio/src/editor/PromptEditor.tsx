@@ -1,0 +1,135 @@
+// A prompt box: CodeMirror in a shadow tree, where its styles are sheets that a strict policy allows.
+import { autocompletion, completionKeymap } from "@codemirror/autocomplete";
+import { defaultKeymap, history, historyKeymap, isolateHistory } from "@codemirror/commands";
+import { setDiagnostics } from "@codemirror/lint";
+import { EditorState, Prec } from "@codemirror/state";
+import { EditorView, keymap, placeholder } from "@codemirror/view";
+import { effect } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import type { Field } from "../schema";
+import { faults, loadNetworks, networks, setFault, shownAt } from "../state";
+import { setValue, values } from "../store";
+import { weigh } from "./attention";
+import { networkCompletion } from "./complete";
+import { findings, marks, setMarks } from "./marks";
+import { Reader, notes, type Question } from "./reading";
+import { look } from "./look";
+
+/** What the route that reads prompts takes. */
+const MOST_STEPS = 1000;
+
+interface Props {
+  field: Field;
+  /** What the empty box says. */
+  hint: string;
+}
+
+export function PromptEditor({ field, hint }: Props) {
+  const host = useRef<HTMLDivElement>(null);
+  useEffect(() => (host.current ? mount(host.current, field, hint) : undefined), [field, hint]);
+  const told = notes.value[field.path];
+  const fault = faults.value[field.path];
+  return (
+    <div class="prompt" data-read={told?.current ? "current" : "pending"}>
+      <div class="prompt-label">
+        {field.label}
+        {field.usual && <span class="usual"> · empty: {field.usual}</span>}
+      </div>
+      <div class="prompt-box" id={`field-${field.path}`} data-prompt={field.path} ref={host} />
+      {fault && <p class="fault" role="alert">{fault}</p>}
+      <ul class="notes" aria-label={`Notes on the ${field.label.toLowerCase()}`} tabIndex={told?.diagnostics.length ? 0 : -1}>
+        {told?.diagnostics.map((one) => (
+          <li class={`note ${one.severity}`} title={`${one.message} ${one.hint}`}>
+            <span class="severity">{one.severity}</span> {one.message}
+            {one.hint && <em> {one.hint}</em>}
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+function mount(host: HTMLDivElement, field: Field, hint: string): () => void {
+  const path = field.path;
+  const root = host.shadowRoot ?? host.attachShadow({ mode: "open", delegatesFocus: true });
+  const text = () => String(values.value[path] ?? field.initial);
+  const view = new EditorView({
+    root,
+    parent: root as unknown as Element,
+    state: EditorState.create({ doc: text(), extensions: extensions(field, hint) }),
+  });
+  const reader = new Reader(path, (reading, question) => {
+    if (view.state.doc.toString() !== question.prompt) return;
+    view.dispatch({ effects: setMarks.of(reading.marks) });
+    view.dispatch(setDiagnostics(view.state, findings(reading, question.prompt)));
+  });
+  const stopFollowing = effect(() => {
+    const prompt = text();
+    if (view.state.doc.toString() !== prompt) {
+      view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: prompt } });
+    }
+  });
+  const stopReading = effect(() => {
+    const steps = Number(shownAt("steps"));
+    reader.read({
+      prompt: text(),
+      negative: path.endsWith("negative_prompt"),
+      // While a number is typed that cannot be, schedules are read for one step.
+      steps: Number.isInteger(steps) ? Math.min(Math.max(steps, 1), MOST_STEPS) : 1,
+      dialect: shownAt("dialect") as Question["dialect"],
+    });
+  });
+  return () => {
+    stopFollowing();
+    stopReading();
+    reader.close();
+    view.destroy();
+  };
+}
+
+function extensions(field: Field, hint: string) {
+  return [
+    Prec.highest(
+      keymap.of([
+        { key: "Mod-ArrowUp", run: (view) => weighAt(view, true) },
+        { key: "Mod-ArrowDown", run: (view) => weighAt(view, false) },
+        // They belong to the whole page, which hears them once the editor lets them pass.
+        { key: "Mod-Enter", run: () => false, preventDefault: false, stopPropagation: false },
+      ]),
+    ),
+    history(),
+    autocompletion({ override: [networkCompletion(() => networks.value)], icons: false }),
+    keymap.of([...completionKeymap, ...historyKeymap, ...defaultKeymap.filter(isOurs)]),
+    marks,
+    look,
+    placeholder(hint),
+    EditorView.lineWrapping,
+    EditorView.contentAttributes.of({ "aria-label": field.label, spellcheck: "true", autocapitalize: "off" }),
+    EditorView.updateListener.of((update) => {
+      if (!update.docChanged) return;
+      setValue(field.path, update.state.doc.toString());
+      setFault(field.path, "");
+      if (update.transactions.some((one) => one.isUserEvent("input.type"))) void loadNetworks();
+    }),
+  ];
+}
+
+/** Enter with a modifier and Escape are the page's own. */
+function isOurs(binding: { key?: string }): boolean {
+  return binding.key !== "Mod-Enter" && binding.key !== "Escape";
+}
+
+function weighAt(view: EditorView, up: boolean): boolean {
+  const { from, to } = view.state.selection.main;
+  const edit = weigh(view.state.doc.toString(), from, to, up);
+  if (edit) {
+    view.dispatch({
+      changes: { from: edit.from, to: edit.to, insert: edit.insert },
+      selection: { anchor: edit.anchor, head: edit.head },
+      annotations: isolateHistory.of("full"),
+      userEvent: "input.weight",
+      scrollIntoView: true,
+    });
+  }
+  return true;
+}

@@ -1,0 +1,19 @@
+import { render } from "preact";
+import { effect } from "@preact/signals";
+import { resume, running } from "./jobs";
+import { loadForm, loadNetworks } from "./state";
+import { showTheme } from "./store";
+import { App } from "./view/App";
+import "./style.css";
+
+showTheme();
+resume();
+void loadForm();
+void loadNetworks();
+effect(() => {
+  const percent = Math.round((running.value?.status?.progress ?? 0) * 100);
+  document.title = running.value ? `${percent} % · promptengine` : "promptengine";
+});
+window.addEventListener("focus", () => void loadNetworks());
+const place = document.getElementById("app");
+if (place) render(<App />, place);

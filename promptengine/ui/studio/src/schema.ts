@@ -1,0 +1,216 @@
+// The declared fields of a request, as the server tells them, and how what is shown becomes what is sent.
+import { Exact, type Sent } from "./api";
+
+/** What a person sees in a control: text as typed, or whether a box is checked. */
+export type Shown = string | boolean;
+export type Values = Record<string, Shown>;
+
+export type Control = "prompt" | "seed" | "number" | "slider" | "choice" | "checkbox" | "pair" | "text";
+
+export interface Field {
+  /** Its name with those of the groups around it, such as `hires.scale`. */
+  path: string;
+  label: string;
+  help: string;
+  control: Control;
+  whole: boolean;
+  optional: boolean;
+  /** What it means where nothing is chosen. */
+  usual: string;
+  choices: string[];
+  min: number | null;
+  max: number | null;
+  step: number | null;
+  initial: Shown;
+}
+
+export interface Group {
+  /** Empty for the request's own fields; else the field that is null where the group is off. */
+  path: string;
+  label: string;
+  help: string;
+  fields: Field[];
+}
+
+export interface Form {
+  own: Field[];
+  groups: Group[];
+}
+
+interface Property {
+  title?: string;
+  description?: string;
+  type?: string;
+  enum?: string[];
+  anyOf?: Property[];
+  default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  multipleOf?: number;
+  items?: Property;
+  minItems?: number;
+  maxItems?: number;
+  properties?: Record<string, Property>;
+  required?: string[];
+  "x-control"?: string;
+  "x-usual"?: string;
+  "x-choices"?: string[];
+}
+
+/** Read the schema of a request. Groups that need an image are left out whole: this page makes images from text. */
+export function readForm(schema: unknown): Form {
+  const own: Field[] = [];
+  const groups: Group[] = [];
+  for (const [name, property] of Object.entries((schema as Property).properties ?? {})) {
+    const inner = property.anyOf?.find((one) => one.properties) ?? (property.properties ? property : null);
+    if (!inner) {
+      if (property["x-control"] !== "image") own.push(readField(name, property));
+      continue;
+    }
+    const required = new Set(inner.required ?? []);
+    const parts = Object.entries(inner.properties ?? {});
+    if (parts.some(([part, one]) => required.has(part) && one["x-control"] === "image")) continue;
+    groups.push({
+      path: name,
+      label: property.title ?? name,
+      help: property.description ?? "",
+      fields: parts
+        .filter(([, one]) => one["x-control"] !== "image" && !one.anyOf?.some((kind) => kind.properties))
+        .map(([part, one]) => readField(`${name}.${part}`, one)),
+    });
+  }
+  return { own, groups };
+}
+
+function readField(path: string, property: Property): Field {
+  const kind = property.anyOf?.find((one) => one.type !== "null") ?? property;
+  const number = kind.items ?? kind;
+  const choices = kind.enum ?? property["x-choices"] ?? [];
+  const control = controlOf(property, kind);
+  const field: Field = {
+    path,
+    label: property.title ?? path,
+    help: property.description ?? "",
+    control,
+    whole: number.type === "integer",
+    optional: property.anyOf?.some((one) => one.type === "null") ?? false,
+    usual: property["x-usual"] ?? "",
+    choices,
+    min: number.minimum ?? null,
+    max: number.maximum ?? null,
+    step: number.multipleOf ?? null,
+    initial: "",
+  };
+  field.initial = shownOf(field, property.default);
+  return field;
+}
+
+function controlOf(property: Property, kind: Property): Control {
+  const asked = property["x-control"];
+  if (kind.type === "array") return kind.minItems === 2 && kind.maxItems === 2 ? "pair" : "text";
+  if (kind.type === "boolean") return "checkbox";
+  if (asked === "prompt" || asked === "seed" || asked === "choice") return asked;
+  // A slider has no place for nothing.
+  if (asked === "slider" && kind === property) return asked;
+  return kind.type === "integer" || kind.type === "number" ? "number" : "text";
+}
+
+/** A value of the API as its control shows it. */
+export function shownOf(field: Field, value: unknown): Shown {
+  if (field.control === "checkbox") return value === true;
+  if (value === null || value === undefined) return "";
+  if (Array.isArray(value)) return value.join("×");
+  const text = String(value);
+  if (field.control !== "choice") return text;
+  // A default may be written otherwise than the list has it.
+  return field.choices.find((one) => one.toLowerCase() === text.toLowerCase()) ?? text;
+}
+
+/** The two halves of a pair as typed. */
+export function halves(shown: Shown): [string, string] {
+  const [left = "", right = ""] = String(shown).split("×");
+  return [left, right];
+}
+
+/** Why a field cannot be sent as it is shown, or an empty string; what it cannot tell the server does. */
+export function faultOf(field: Field, shown: Shown): string {
+  if (field.control === "pair") {
+    const both = halves(shown);
+    if (both.every((one) => one.trim() === "")) return field.optional ? "" : needs(field);
+    return both.map((one) => numberFault(field, one)).find(Boolean) ?? "";
+  }
+  if (field.control !== "number" && field.control !== "slider" && field.control !== "seed") return "";
+  if (String(shown).trim() === "" && field.optional) return "";
+  return numberFault(field, String(shown));
+}
+
+function numberFault(field: Field, typed: string): string {
+  const text = typed.trim();
+  const fits = field.whole ? /^[+-]?\d+$/.test(text) : text !== "" && Number.isFinite(Number(text));
+  if (!fits) return needs(field);
+  const value = Number(text);
+  const low = field.min !== null && value < field.min;
+  const high = field.max !== null && value > field.max;
+  if (low || high) return needs(field);
+  return field.step !== null && value % field.step !== 0 ? needs(field) : "";
+}
+
+function needs(field: Field): string {
+  const kind = field.whole ? "a whole number" : "a number";
+  const range = field.min !== null && field.max !== null ? ` from ${field.min} to ${limit(field.max)}` : "";
+  const step = field.step !== null ? ` that ${field.step} divides` : "";
+  return `${field.label} must be ${kind}${range}${step}.`;
+}
+
+const limit = (value: number) => (value > Number.MAX_SAFE_INTEGER ? "2⁶⁴ − 1" : String(value));
+
+/** What is sent for a field, once it has no fault. */
+export function sentOf(field: Field, shown: Shown): Sent {
+  if (typeof shown === "boolean") return shown;
+  const number = (text: string) => (field.whole ? new Exact(BigInt(text.trim()).toString()) : Number(text));
+  switch (field.control) {
+    case "pair": {
+      const both = halves(shown);
+      return both.every((one) => one.trim() === "") ? null : both.map(number);
+    }
+    case "number":
+    case "slider":
+    case "seed":
+      return shown.trim() === "" ? null : number(shown);
+    default:
+      return shown === "" && field.optional && field.control !== "prompt" ? null : shown;
+  }
+}
+
+/** The body of a job: all that is shown, and nothing else. */
+export function bodyOf(form: Form, extra: Field[], values: Values): Sent {
+  const at = (field: Field) => sentOf(field, values[field.path] ?? field.initial);
+  const body: { [name: string]: Sent } = {};
+  for (const field of [...form.own, ...extra]) body[field.path] = at(field);
+  for (const group of form.groups) {
+    const inside = group.fields.map((field) => [field.path.slice(group.path.length + 1), at(field)] as const);
+    body[group.path] = values[group.path] === true ? Object.fromEntries(inside) : null;
+  }
+  return body;
+}
+
+const PLACES: [string, string[]][] = [
+  ["Sampling", ["sampler", "scheduler", "steps", "cfg_scale"]],
+  ["Size", ["width", "height", "batch_count", "batch_size"]],
+  ["Refiner", ["refiner", "refiner_switch_at"]],
+  ["Seed", ["seed", "variation_seed", "variation_strength", "seed_resize_from"]],
+];
+
+/** The request's own fields in groups as people look for them; what has no place yet comes under "More". */
+export function sections(own: Field[]): { label: string; fields: Field[] }[] {
+  const rest = new Map(own.filter((one) => one.control !== "prompt").map((one) => [one.path, one]));
+  const found = PLACES.map(([label, names]) => ({
+    label,
+    fields: names.flatMap((name) => {
+      const field = rest.get(name);
+      rest.delete(name);
+      return field ? [field] : [];
+    }),
+  }));
+  return [...found, { label: "More", fields: [...rest.values()] }].filter((one) => one.fields.length > 0);
+}

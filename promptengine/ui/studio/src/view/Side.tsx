@@ -1,0 +1,143 @@
+// Beside the image: the queue, and all that is told about what is shown.
+import { signal } from "@preact/signals";
+import { active, cancel, dismiss, suffixOf, type Job, type MadeImage } from "../jobs";
+import { Icon } from "./Icon";
+import { onStage, Progress } from "./Stage";
+
+const KEYS = [
+  ["Ctrl+Enter", "generate; more than once, and they queue"],
+  ["Esc", "interrupt, and keep the image as it is"],
+  ["Alt+Enter", "skip to the next batch"],
+  ["Ctrl+↑ ↓", "weigh the bracket, selection or word"],
+  ["<", "networks by name"],
+] as const;
+
+export function Side() {
+  const here = onStage();
+  return (
+    <section class="side" aria-label="Queue and details" tabIndex={0}>
+      <Queue list={active.value} />
+      {here && (here.job.fault || here.job.result) ? (
+        <Details job={here.job} image={here.job.result?.images[here.image]} />
+      ) : (
+        <Keys />
+      )}
+    </section>
+  );
+}
+
+function Queue({ list }: { list: Job[] }) {
+  return (
+    <section class="group" aria-label="Queue">
+      <div class="group-head">
+        <h2>Queue</h2>
+        <span class="count">{list.length || "empty"}</span>
+      </div>
+      <ol class="queue">
+        {list.map((job) => (
+          <li key={job.id} data-job={job.id} data-state={job.status?.state ?? "unknown"}>
+            <div class="queued">
+              <span class="words">{job.prompt || "(no prompt)"}</span>
+              <Progress job={job} />
+            </div>
+            <button type="button" class="icon" title="Cancel" aria-label={`Cancel “${job.prompt.slice(0, 60)}”`} onClick={() => void cancel(job.id)}>
+              <Icon name="close" />
+            </button>
+          </li>
+        ))}
+      </ol>
+    </section>
+  );
+}
+
+function Keys() {
+  return (
+    <section class="group" aria-label="Keys">
+      <div class="group-head"><h2>Keys</h2></div>
+      <dl class="keys">
+        {KEYS.map(([key, meaning]) => (
+          <div><dt><kbd>{key}</kbd></dt><dd>{meaning}</dd></div>
+        ))}
+      </dl>
+    </section>
+  );
+}
+
+function Details({ job, image }: { job: Job; image: MadeImage | undefined }) {
+  const result = job.result;
+  return (
+    <section class="group details" aria-label="Details">
+      <div class="group-head">
+        <h2>{job.status?.state === "interrupted" ? "Interrupted image" : "Details"}</h2>
+        {job.ended && (
+          <button type="button" class="icon" title="Take it off the page" aria-label="Take it off the page" onClick={() => dismiss(job.id)}>
+            <Icon name="close" />
+          </button>
+        )}
+      </div>
+      {job.fault && <p class="fault" role="alert">{job.fault}</p>}
+      {image && <ImageActions image={image} />}
+      {result && result.diagnostics.length > 0 && (
+        <ul class="notes all" aria-label="Warnings">
+          {result.diagnostics.map((one) => (
+            <li class={`note ${one.severity}`}>
+              <span class="severity">{one.severity}</span> {one.message}
+              {one.hint && <em> {one.hint}</em>}
+            </li>
+          ))}
+        </ul>
+      )}
+      {result && result.networks.length > 0 && (
+        <ul class="networks" aria-label="Networks">
+          {result.networks.map((one) => (
+            <li class={one.applied ? "applied" : "skipped"}>
+              <b>{one.name}</b> <span>{one.kind}{one.multiplier === null ? "" : ` × ${Number(one.multiplier.toFixed(4))}`}</span>
+              <span class="fate">{one.applied ? "applied" : `not applied: ${one.reason}`}{one.pass === "hires" ? " (hires pass)" : ""}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+      {image && <pre class="infotext" tabIndex={0} aria-label="Infotext">{image.infotext}</pre>}
+      {result && result.seconds > 0 && <p class="help">{result.seconds.toFixed(1)} s of computing</p>}
+    </section>
+  );
+}
+
+function ImageActions({ image }: { image: MadeImage }) {
+  return (
+    <div class="row">
+      <button type="button" class="quiet" onClick={() => void download(image)}>Download</button>
+      <button type="button" class="quiet" onClick={() => void copy(image.infotext)}>
+        {copied.value === image.infotext ? "Copied" : "Copy infotext"}
+      </button>
+    </div>
+  );
+}
+
+/** The infotext that was copied last. */
+const copied = signal("");
+
+/** Browsers lend the clipboard to secure pages alone; elsewhere the text is selected, ready to be copied. */
+async function copy(infotext: string): Promise<void> {
+  try {
+    await navigator.clipboard.writeText(infotext);
+    copied.value = infotext;
+  } catch {
+    const shown = document.querySelector(".infotext");
+    if (shown) getSelection()?.selectAllChildren(shown);
+  }
+}
+
+async function download(image: MadeImage): Promise<void> {
+  const link = document.createElement("a");
+  link.href = image.url;
+  const seed = seedOf(image);
+  link.download = `promptengine${seed === null ? "" : `-${seed}`}.${await suffixOf(image.url)}`;
+  link.click();
+}
+
+/** The seed as the infotext has it: all of its digits. */
+export function seedOf(image: MadeImage | undefined): string | null {
+  const found = image && [...image.infotext.matchAll(/(?:^|[\n,]) ?Seed: (\d+)/g)].at(-1);
+  return found?.[1] ?? null;
+}
