@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from promptengine import Engine, GenerationRequest, HiresPass, Options, read_infotext
-from promptengine.generation import prepare
+from promptengine.generation import passes
 from promptengine.generation.from_infotext import request_from_infotext
 from promptengine.generation.prepare import batch_settings
 from promptengine.request.request import merging_ratios_of
@@ -62,7 +62,7 @@ def test_models_that_merge_nothing_say_so(
     tiny_engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not [one for one in tiny_engine.generate(MERGED).diagnostics if "merged" in one.message]
-    monkeypatch.setattr(prepare, "has_mergeable_tokens", lambda _unet: False)
+    monkeypatch.setattr(passes, "has_mergeable_tokens", lambda _unet: False)
     (said,) = tiny_engine.generate(MERGED).diagnostics
     assert said.message.startswith("no tokens are merged")
     assert tiny_engine.generate(BASE).diagnostics == ()

@@ -89,7 +89,7 @@ def test_another_checkpoint_is_opened_beside_and_closed(
 @pytest.mark.parametrize(
     ("script", "arguments", "words"),
     [
-        ("none such", {}, "unknown script 'none such'; there are Prompt matrix"),
+        ("none such", {}, "unknown script 'none such'; there are Loopback"),
         (FILE, {"text": ""}, "no lines"),
         (FILE, {"lines": "a"}, "has no argument 'lines'"),
         ("prompt matrix", {"margin": "wide"}, "a whole number"),

@@ -81,7 +81,7 @@ def elsewhere() -> Iterator[int]:
 def app(tmp_path: Path) -> FastAPI:
     (tmp_path / "Stable-diffusion").mkdir()
     (tmp_path / "Stable-diffusion" / "none.safetensors").write_bytes(b"")
-    app = create_app(ServerConfig(models=tmp_path), [Painter()])
+    app = create_app(ServerConfig(models=tmp_path, output=tmp_path / "outputs"), [Painter()])
     app.state.poked = []
 
     @app.api_route("/poke", methods=["GET", "POST"], include_in_schema=False)

@@ -92,7 +92,8 @@ def models_in(folder: Path) -> Path:
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("studio")
     made = Made()
-    config = ServerConfig(models=models_in(folder / "models"), checkpoint="none")
+    models = models_in(folder / "models")
+    config = ServerConfig(models=models, checkpoint="none", output=folder / "outputs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         app = create_app(config, [made])

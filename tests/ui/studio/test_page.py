@@ -157,7 +157,10 @@ def test_a_job_that_the_server_forgot_is_told(page: StudioPage) -> None:
 def test_a_lost_connection_loses_no_job(page: StudioPage, studio: Studio, tmp_path: Path) -> None:
     made = Made()
     config = ServerConfig(
-        models=models_in(tmp_path / "models"), checkpoint="none", allowed_hosts=("127.0.0.1",)
+        models=models_in(tmp_path / "models"),
+        checkpoint="none",
+        output=tmp_path / "outputs",
+        allowed_hosts=("127.0.0.1",),
     )
     app = create_app(config, [made])
     add_studio(app)
@@ -268,6 +271,7 @@ def test_below_another_place_and_behind_passwords(tmp_path: Path) -> None:
     config = ServerConfig(
         models=models_in(tmp_path / "models"),
         checkpoint="none",
+        output=tmp_path / "outputs",
         subpath="/sd",
         users=(("ann", "secret"),),
     )
