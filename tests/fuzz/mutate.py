@@ -117,6 +117,7 @@ def mutated(kind: str, seed: bytes, random: Random) -> bytes:
         except (
             ValueError,
             LookupError,
+            OverflowError,
             AttributeError,
             TypeError,
             RuntimeError,
