@@ -478,7 +478,8 @@ export interface components {
          * @description A job; see :class:`promptengine.request.request.GenerationRequest`. Images and masks are base64.
          *
          *     ``options`` are WebUI's settings by its names. ``checkpoint`` and ``vae`` are names. Without a size the
-         *     image is as large as the checkpoint's own, or as the one that it starts from.
+         *     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
+         *     server's output folder unless ``save`` says no.
          */
         JobForm: {
             /**
@@ -608,6 +609,11 @@ export interface components {
             checkpoint?: string | null;
             /** Vae */
             vae?: string | null;
+            /**
+             * Save
+             * @default true
+             */
+            save: boolean;
         };
         /**
          * JobResult
@@ -622,6 +628,9 @@ export interface components {
          *         networks: What became of each tag, and in which images.
          *         diagnostics: What a person should know.
          *         timings: Seconds by stage.
+         *         saved: Of each image what :mod:`promptengine.server.v1.images` knows it by, its path below the output folder;
+         *             null where it is not saved.
+         *         warnings: Why some are not.
          */
         JobResult: {
             /** Id */
@@ -646,6 +655,10 @@ export interface components {
             timings: {
                 [key: string]: number;
             };
+            /** Saved */
+            saved: (string | null)[];
+            /** Warnings */
+            warnings: string[];
         };
         /**
          * JobStatus
