@@ -28,8 +28,8 @@ from promptengine.server.redact import below_root
 from promptengine.server.sdapi import list_routes
 from promptengine.server.sdapi import routes as sdapi
 from promptengine.server.state import Service, open_service
-from promptengine.server.v1 import images as v1_images
-from promptengine.server.v1 import routes as v1
+from promptengine.server.v1.images import Thumbnails
+from promptengine.server.v1.routers import ROUTERS
 from promptengine.version import __version__
 
 __all__ = ["PAGE", "STUDIO", "create_app"]
@@ -49,8 +49,7 @@ _ROUTERS: Final[Sequence[APIRouter]] = (
     sdapi.router,
     list_routes.router,
     sdapi.internal,
-    v1.router,
-    v1_images.router,
+    *ROUTERS,
     observability.router,
     documentation.router,
 )
@@ -90,7 +89,7 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
         redoc_url=None,
     )
     app.state.service = service
-    app.state.thumbnails = v1_images.Thumbnails()
+    app.state.thumbnails = Thumbnails()
     for router in _ROUTERS:
         app.include_router(router)
     app.add_api_route("/", _entrance, methods=["GET", "HEAD"], include_in_schema=False)

@@ -1,0 +1,14 @@
+"""All routes of our own API, for the application and for the types of the page."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+
+from promptengine.server.v1 import images, routes
+
+__all__ = ["ROUTERS"]
+
+ROUTERS: Final[tuple[APIRouter, ...]] = (routes.router, images.router)
+"""In the order in which paths are looked up."""
