@@ -28,6 +28,7 @@ from promptengine.server.redact import PathRedactor
 from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.options import ServerSettings
 from promptengine.text.textual_inversion.loader import EmbeddingCache
+from promptengine.text.textual_inversion.table import EmbeddingTable
 
 __all__ = [
     "Client",
@@ -77,6 +78,15 @@ class Service:
     devices: tuple[Device, ...] = ()
     upscaling: threading.Lock = field(default_factory=threading.Lock)
     closing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def vectors(self) -> EmbeddingTable:
+        """The words that the model of the first device reads as vectors; those of all files where none is loaded here.
+
+        Words that LoRA files bring along are not among them.
+        """
+        widths = (device.text_widths for device in self.devices)
+        return self.words.words(next(widths, None)).table
 
     def close(self, grace_s: float) -> None:
         """Let what runs finish within some seconds and its images be saved; who calls again waits as well.
