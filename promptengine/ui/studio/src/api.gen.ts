@@ -319,6 +319,9 @@ export interface components {
         /**
          * DiagnosticForm
          * @description What a person would want to know; ``start`` and ``end`` count characters from 0.
+         *
+         *     Attributes:
+         *         remedy: The obvious mend, where there is one.
          */
         DiagnosticForm: {
             /**
@@ -336,6 +339,7 @@ export interface components {
             start: number | null;
             /** End */
             end: number | null;
+            remedy?: components["schemas"]["RemedyForm"] | null;
         };
         /**
          * Error
@@ -925,6 +929,7 @@ export interface components {
          *         marks: Where the syntax stands, in the order of the prompt; no weights where the schedule would be
          *             too long.
          *         diagnostics: What looks odd, and what the folders say.
+         *         tokens: How long it is for CLIP; null where the schedule would be too long.
          */
         ReadPrompt: {
             /** Text */
@@ -953,6 +958,21 @@ export interface components {
             marks: components["schemas"]["Mark"][];
             /** Diagnostics */
             diagnostics: components["schemas"]["DiagnosticForm"][];
+            tokens: components["schemas"]["Tokens"] | null;
+        };
+        /**
+         * RemedyForm
+         * @description A mend: what to put in place of characters ``start`` to ``end``; ``label`` says what that does.
+         */
+        RemedyForm: {
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Text */
+            text: string;
+            /** Label */
+            label: string;
         };
         /**
          * SavedImage
@@ -996,6 +1016,23 @@ export interface components {
             next: string | null;
             /** Scanning */
             scanning: boolean;
+        };
+        /**
+         * Tokens
+         * @description The length of a prompt's longest text.
+         *
+         *     Attributes:
+         *         count: As WebUI counts; a chunk that ``BREAK`` or a comma ends early counts as full.
+         *         limit: How many fit into its chunks.
+         *         chunks: Of each chunk, how many of its 75 places are taken.
+         */
+        Tokens: {
+            /** Count */
+            count: number;
+            /** Limit */
+            limit: number;
+            /** Chunks */
+            chunks: number[];
         };
         /**
          * ValidationError

@@ -20,6 +20,7 @@ const NOTHING: Reading = {
   subprompts: [],
   marks: [],
   diagnostics: [],
+  tokens: { count: 0, limit: 75, chunks: [0] },
 };
 
 export type Question = Omit<PromptForm, "comments" | "hires_steps">;
