@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
@@ -16,7 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
 from promptengine.images.upscaler_cache import UpscalerCache
-from promptengine.registry.registry import Registry
+from promptengine.registry.registry import Kind, Registry
 from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
 from promptengine.server.image_index import ImageIndex
@@ -27,6 +28,7 @@ from promptengine.server.output_folder import OutputFolder
 from promptengine.server.redact import PathRedactor
 from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.options import ServerSettings
+from promptengine.server.word_lists import FOLDER, WordLists
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.text.textual_inversion.table import EmbeddingTable
 
@@ -59,6 +61,7 @@ class Service:
         upscalers: Networks that enlarge images, for what is no part of a generation.
         outputs: The folder of saved images.
         images: What is known of them.
+        word_lists: What prompts are completed with.
         saves: What becomes of images of jobs that nobody waits for.
         upscaling: Held while an image is enlarged by one of ``upscalers``.
         closing: Held while all of it ends.
@@ -74,6 +77,7 @@ class Service:
     upscalers: UpscalerCache
     outputs: OutputFolder
     images: ImageIndex
+    word_lists: WordLists
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
     devices: tuple[Device, ...] = ()
     upscaling: threading.Lock = field(default_factory=threading.Lock)
@@ -143,8 +147,17 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         upscalers=UpscalerCache(registry, resolve_device(devices[0].name if devices else "cpu")),
         outputs=outputs,
         images=images,
+        word_lists=WordLists(_beside(config.models) / FOLDER),
         devices=devices,
     )
+
+
+def _beside(models: Path | Mapping[Kind, Sequence[Path]]) -> Path:
+    """Return the folder that a folder of models lies in."""
+    if isinstance(models, Mapping):
+        checkpoints = next(iter(models.get("checkpoint", ())), Path("models", "any"))
+        models = checkpoints.parent
+    return models.absolute().parent
 
 
 def _told(metrics: Metrics, job: Job) -> None:
