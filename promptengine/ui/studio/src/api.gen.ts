@@ -312,6 +312,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/promptengine/v1/words": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Words
+         * @description Find words of the CSV files in ``tags``, the folder beside that of the models, by how a part of them begins.
+         */
+        get: operations["words_promptengine_v1_words_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -366,6 +386,20 @@ export interface components {
             msg: string;
             /** Type */
             type: string;
+        };
+        /**
+         * FoundWords
+         * @description Words that begin so, those used most first.
+         *
+         *     Attributes:
+         *         words: Those.
+         *         known: How many words the lists have in all.
+         */
+        FoundWords: {
+            /** Words */
+            words: components["schemas"]["ListedWord"][];
+            /** Known */
+            known: number;
         };
         /**
          * HiresPassForm
@@ -791,6 +825,29 @@ export interface components {
             error: string | null;
             /** Preview */
             preview?: string | null;
+        };
+        /**
+         * ListedWord
+         * @description A word of the lists.
+         *
+         *     Attributes:
+         *         name: As the list spells it.
+         *         text: As a prompt spells it.
+         *         category: Its number in the list; -1 where it has none.
+         *         count: How often it is used.
+         *         alias: What matched, where it is not the name; else empty.
+         */
+        ListedWord: {
+            /** Name */
+            name: string;
+            /** Text */
+            text: string;
+            /** Category */
+            category: number;
+            /** Count */
+            count: number;
+            /** Alias */
+            alias: string;
         };
         /**
          * Mark
@@ -2582,6 +2639,101 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    words_promptengine_v1_words_get: {
+        parameters: {
+            query?: {
+                prefix?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FoundWords"];
+                };
             };
             /** @description Bad Request */
             400: {

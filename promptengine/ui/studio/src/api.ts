@@ -5,6 +5,10 @@ type Schemas = components["schemas"];
 export type Reading = Schemas["ReadPrompt"];
 export type Mark = Schemas["Mark"];
 export type Diagnostic = Schemas["DiagnosticForm"];
+export type Remedy = Schemas["RemedyForm"];
+export type Tokens = Schemas["Tokens"];
+export type FoundWords = Schemas["FoundWords"];
+export type ListedWord = Schemas["ListedWord"];
 export type NetworkEntry = Schemas["NetworkEntry"];
 export type JobStatus = Schemas["JobStatus"];
 export type JobResult = Schemas["JobResult"];
@@ -12,7 +16,8 @@ export type PromptForm = Schemas["PromptForm"];
 
 // Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
 const root = location.origin + location.pathname.replace(/\/studio\/.*$/, "");
-const V1 = `${root}/promptengine/v1`;
+/** What the addresses of its routes begin with. */
+export const V1 = `${root}/promptengine/v1`;
 
 /** A whole number that may be larger than JavaScript's own numbers are exact. */
 export class Exact {
@@ -88,6 +93,7 @@ export const api = {
   networks: () => ask<NetworkEntry[]>("/networks"),
   parse: (form: PromptForm & { [name: string]: Sent }, signal: AbortSignal) =>
     send<Reading>("POST", "/parse", form, signal),
+  words: (prefix: string) => ask<FoundWords>(`/words?prefix=${encodeURIComponent(prefix)}`),
   submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
   status: (id: string) => ask<JobStatus>(job(id)),
   result: (id: string) => ask<JobResult>(`${job(id)}/result`),

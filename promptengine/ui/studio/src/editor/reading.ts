@@ -1,11 +1,13 @@
 // A prompt's reading, asked of the server after each change: one request at a time, the last text wins.
 import { signal } from "@preact/signals";
-import { api, type Diagnostic, type PromptForm, type Reading } from "../api";
+import { api, type PromptForm, type Reading } from "../api";
 
 export interface Notes {
   /** Whether what is shown is of the text as it stands. */
   current: boolean;
-  diagnostics: Diagnostic[];
+  reading: Reading;
+  /** What was read. */
+  question: Question;
 }
 
 /** What there is to say about each prompt, by its field's path. */
@@ -42,11 +44,12 @@ export class Reader {
     if (question.prompt === "") {
       this.close();
       this.onRead(NOTHING, question);
-      this.tell(true, []);
+      this.tell(true, NOTHING, question);
       return;
     }
     this.next = question;
-    this.tell(false);
+    const before = notes.peek()[this.path];
+    this.tell(false, before?.reading ?? NOTHING, before?.question ?? question);
     void this.ask();
   }
 
@@ -64,7 +67,7 @@ export class Reader {
       if (this.next === question) {
         this.next = null;
         this.onRead(reading, question);
-        this.tell(true, reading.diagnostics);
+        this.tell(true, reading, question);
       }
     } catch {
       // Without an answer the marks of before stay, and are shown as old; the next key asks again.
@@ -75,8 +78,7 @@ export class Reader {
     }
   }
 
-  private tell(current: boolean, diagnostics?: Diagnostic[]): void {
-    const before = notes.peek()[this.path]?.diagnostics ?? [];
-    notes.value = { ...notes.peek(), [this.path]: { current, diagnostics: diagnostics ?? before } };
+  private tell(current: boolean, reading: Reading, question: Question): void {
+    notes.value = { ...notes.peek(), [this.path]: { current, reading, question } };
   }
 }
