@@ -76,7 +76,8 @@ function takeOut(view: EditorView, { from, to }: Place): void {
 }
 
 function tooltip(place: Place): Tooltip {
-  return { pos: place.from, above: false, create: (view) => popover(view) };
+  // Always the same function, by which the editor knows that it is the same tooltip.
+  return { pos: place.from, above: false, create: popover };
 }
 
 function close(view: EditorView): boolean {

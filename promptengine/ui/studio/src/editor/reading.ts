@@ -1,6 +1,6 @@
 // A prompt's reading, asked of the server after each change: one request at a time, the last text wins.
 import { signal } from "@preact/signals";
-import { api, type PromptForm, type Reading } from "../api";
+import { ApiError, api, type PromptForm, type Reading } from "../api";
 
 export interface Notes {
   /** Whether what is shown is of the text as it stands. */
@@ -27,9 +27,13 @@ const NOTHING: Reading = {
 
 export type Question = Omit<PromptForm, "comments" | "hires_steps">;
 
+/** Until a server that gave no answer is asked again. */
+const PAUSE_MS = 2000;
+
 export class Reader {
   private asked: AbortController | null = null;
   private next: Question | null = null;
+  private again: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * @param path Of the prompt's field.
@@ -41,6 +45,7 @@ export class Reader {
   ) {}
 
   read(question: Question): void {
+    clearTimeout(this.again);
     if (question.prompt === "") {
       this.close();
       this.onRead(NOTHING, question);
@@ -54,6 +59,7 @@ export class Reader {
   }
 
   close(): void {
+    clearTimeout(this.again);
     this.next = null;
     this.asked?.abort();
   }
@@ -69,9 +75,11 @@ export class Reader {
         this.onRead(reading, question);
         this.tell(true, reading, question);
       }
-    } catch {
+    } catch (error) {
       // Without an answer the marks of before stay, and are shown as old; the next key asks again.
       if (this.next === question) this.next = null;
+      const isRefused = error instanceof ApiError && error.status >= 400 && error.status < 500;
+      if (error instanceof ApiError && !isRefused) this.again = setTimeout(() => this.read(question), PAUSE_MS);
     } finally {
       this.asked = null;
       if (this.next) void this.ask();

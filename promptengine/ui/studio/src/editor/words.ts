@@ -30,9 +30,9 @@ export function wordCompletion(listed: () => NetworkEntry[]) {
   return async (context: CompletionContext): Promise<CompletionResult | null> => {
     const phrase = context.matchBefore(PHRASE);
     const word = context.matchBefore(WORD);
-    if (!phrase || !word || (word.text.length < LEAST && !context.explicit)) return null;
+    if (!phrase || !word || (phrase.text.length < LEAST && !context.explicit)) return null;
     const wanted = word.text.toLowerCase();
-    const embeddings = listed()
+    const embeddings = (wanted.length < LEAST && !context.explicit ? [] : listed())
       .filter((one) => one.kind === "embedding" && one.name.toLowerCase().includes(wanted))
       .map((one) => embeddingOption(one, word.from));
     const words = await wordsFor(phrase, word);
@@ -49,7 +49,8 @@ interface Typed {
 /** Words for the phrase as a whole, or where there are none, for its last word. */
 async function wordsFor(phrase: Typed, word: Typed): Promise<WordCompletion[]> {
   const isShort = phrase.text.length <= LONGEST && phrase.text.split(/\s+/).length <= MOST_WORDS;
-  for (const typed of isShort && phrase.from < word.from ? [phrase, word] : [word]) {
+  const asked = isShort && phrase.from < word.from ? [phrase, word] : [word];
+  for (const typed of asked.filter((one) => one.text.length >= LEAST)) {
     const found = await ask(typed.text.slice(0, LONGEST));
     if (found.length > 0) return found.map((one) => wordOption(one, typed.from));
   }
