@@ -13,6 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.ui.studio.conftest import Studio, StudioPage
+from tests.ui.studio.test_accessibility import AXE, PROMPT, violations
 
 
 def find(page: StudioPage, css: str, box: str = "prompt") -> Any:
@@ -300,6 +301,38 @@ def test_text_from_right_to_left_is_marked_where_it_is(page: StudioPage) -> None
     assert page.prompt_text == "(חתול:1.3) שלום"
     direction = "return getComputedStyle(arguments[0]).unicodeBidi"
     assert page.driver.execute_script(direction, find(page, ".cm-line")) == "plaintext"
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_that_a_box_opens_bars_anybody(listed: StudioPage, theme: str) -> None:
+    listed.load(prompt=f"{PROMPT} [red|blue]", steps="20")
+    script = "localStorage.setItem('promptengine.studio.theme', JSON.stringify(arguments[0]))"
+    listed.driver.execute_script(script, theme)
+    listed.reload()
+    find(listed, ".pe-tag").click()
+    find(listed, ".pe-popover")
+    assert violations(listed) == []
+    listed.one(".compose .timeline[role=group]").click()
+    listed.one(".compose .timeline-all")
+    assert violations(listed) == []
+    listed.write("a cat, hai")
+    offered(listed)
+    assert violations(listed) == []
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+def test_nothing_sticks_out_of_the_page(page: StudioPage, width: int) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.load(prompt=f"{PROMPT} [red|blue] " + "cat " * 900, negative_prompt="{bad} " * 9)
+        inside = "return document.scrollingElement.scrollWidth <= innerWidth"
+        assert page.driver.execute_script(inside)
+        low = "return Math.min(...[...document.querySelectorAll('.remedy')].map(one => one.offsetHeight))"
+        assert page.driver.execute_script(low) >= (40 if width < 900 else 16)
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_500_characters_are_read_at_once(page: StudioPage) -> None:

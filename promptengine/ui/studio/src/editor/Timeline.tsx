@@ -4,6 +4,8 @@ import type { Notes } from "./reading";
 import { rowsOf, span, type CurveRow, type Row, type TextRow } from "./stretches";
 
 const SHADES = 4;
+/** A stretch of a smaller share has no room for words. */
+const LEAST_NAMED = 0.1;
 /** An alternation over many steps is told by its beginning. */
 const MOST_TOLD = 40;
 
@@ -45,7 +47,7 @@ function Drawn({ row, steps, named }: { row: Row; steps: number; named: boolean 
           style={{ flexGrow: one.to - one.from + 1, flexBasis: `${(100 * (one.to - one.from + 1)) / steps}%` }}
           title={`steps ${span(one)}: ${one.text}`}
         >
-          {named && one.label}
+          {named && (one.to - one.from + 1) / steps >= LEAST_NAMED && one.label}
         </span>
       ))}
     </>
