@@ -313,6 +313,7 @@ def test_nothing_that_a_box_opens_bars_anybody(listed: StudioPage, theme: str) -
     find(listed, ".pe-tag").click()
     find(listed, ".pe-popover")
     assert violations(listed) == []
+    listed.keys(Keys.ESCAPE)
     listed.one(".compose .timeline[role=group]").click()
     listed.one(".compose .timeline-all")
     assert violations(listed) == []

@@ -25,7 +25,7 @@ export function Timeline({ field, told }: { field: Field; told: Notes | undefine
           </div>
         ))}
       </div>
-      <div class="timeline-all">
+      <div class="timeline-all" tabIndex={0}>
         {rows.map((row) => (row.kind === "text" ? <Texts row={row} /> : <p>{curveWords(row)}</p>))}
       </div>
     </div>
