@@ -81,7 +81,8 @@ export const look = EditorView.theme({
   "li:not([aria-selected]).pe-category3 .cm-completionLabel": { color: "var(--accent-text)" },
   "li:not([aria-selected]).pe-category4 .cm-completionLabel": { color: "var(--good)" },
   "li:not([aria-selected]).pe-category5 .cm-completionLabel": { color: "var(--warn)" },
-  ".cm-completionDetail": { fontStyle: "normal", opacity: "0.8", marginLeft: "8px" },
+  ".cm-completionDetail": { fontStyle: "normal", marginLeft: "8px" },
+  "li:not([aria-selected]) .cm-completionDetail": { color: "var(--muted)" },
   ".cm-completionMatchedText": { textDecoration: "none", fontWeight: "700" },
   ".cm-diagnostic": { padding: "8px 12px", maxWidth: "420px", whiteSpace: "pre-wrap" },
   ".cm-diagnosticAction": {
