@@ -254,20 +254,31 @@ def weight_without_and(
     if number.lstrip().startswith(":"):
         start = len(operand.text) + number.index(":")
         end = len(rest.text.rstrip())
-        hint = "put a comma or a dot after it to keep it as text"
         remedy: Remedy | None = remedies.put_in(rest, end, ",", "keep it as text")
         weighed = remedies.bare_weight(rest.text, start, end)
         if weighed is not None:
             begin, written = weighed
-            hint = f"write {written} to weight that alone, or {hint}"
             remedy = remedies.replaced(rest, begin, end, written, f"write {written}") or remedy
         yield Diagnostic(
             "warning",
             f"{quoted(rest.text, start, end)} at the end is the weight of the whole prompt, {weight:g}",
             rest.span(start, end),
-            hint,
+            f"{_bare_weight(rest.text[:end])}put a comma or a dot after it to keep it as text",
             remedy,
         )
+
+
+def _bare_weight(text: str) -> str:
+    """Advise brackets where words between commas end in a weight, such as ``apple:.9``."""
+    place = 0
+    for item in text.split(","):
+        colon = item.rfind(":")
+        end = place + len(item)
+        weighed = remedies.bare_weight(text, place + colon, end) if colon >= 0 else None
+        if weighed is not None:
+            return f"write {weighed[1]} to weight that alone, or "
+        place = end + 1
+    return ""
 
 
 def brackets(
