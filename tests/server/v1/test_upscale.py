@@ -23,7 +23,7 @@ from tests.server.sdapi.test_upscalers import decoded
 from tests.server.v1.test_images import listed, server
 
 UPSCALE = "/promptengine/v1/upscale"
-RED = in_base64(Image.new("RGB", (24, 16), "red"))
+RED = in_base64((24, 16))
 TEXT = "a cat\nSteps: 2, Sampler: Euler, CFG scale: 7, Seed: 1, Size: 24x16, Version: test"
 
 
