@@ -96,6 +96,7 @@ class UpscaleRequest:
                 {"resize_mode": 0}, _mode, lambda mode: (get_args(ScaleMode).index(mode),)
             ),
             entry=_NO_ENTRY,
+            labels=("Scale by", "Scale to"),
         ),
     )
     scale: Annotated[float, Between(0.01, GREATEST_SCALE)] = field(

@@ -33,7 +33,7 @@ def upscaled(http: httpx.Client, **form: Any) -> httpx.Response:
 
 def test_an_image_is_enlarged_and_kept(empty_models: Path, tmp_path: Path) -> None:
     with server(empty_models, tmp_path) as http:
-        sent = encode_base64(encode_image(Image.new("RGB", (24, 16), "red"), TEXT))
+        sent = encode_base64(encode_image(Image.new("RGB", (24, 16), "red"), "png", TEXT))
         told = upscaled(http, image=sent, scale=2).json()
         assert (told["width"], told["height"]) == (48, 32)
         assert told["infotext"] == TEXT

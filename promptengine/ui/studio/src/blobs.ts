@@ -20,14 +20,14 @@ function open(): Promise<IDBDatabase | null> {
   return opened;
 }
 
-async function ask<T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) => IDBRequest<T>): Promise<T | null> {
+async function ask(mode: IDBTransactionMode, work: (store: IDBObjectStore) => IDBRequest): Promise<unknown> {
   const database = await open();
   if (!database) return null;
   return new Promise((resolve) => {
     try {
       const transaction = database.transaction(STORE, mode);
       const request = work(transaction.objectStore(STORE));
-      transaction.oncomplete = () => resolve(request.result);
+      transaction.oncomplete = () => resolve(request.result as unknown);
       transaction.onerror = () => resolve(null);
       transaction.onabort = () => resolve(null);
     } catch {
@@ -38,13 +38,13 @@ async function ask<T>(mode: IDBTransactionMode, work: (store: IDBObjectStore) =>
 
 /** What was kept under a name; null for nothing. */
 export async function keptBlob(name: string): Promise<Blob | null> {
-  const found = await ask<unknown>("readonly", (store) => store.get(name));
+  const found = await ask("readonly", (store) => store.get(name));
   return found instanceof Blob ? found : null;
 }
 
 /** Keep something under a name in place of what was there; null for nothing. */
 export async function keepBlob(name: string, blob: Blob | null): Promise<void> {
-  await ask<unknown>("readwrite", (store) => (blob ? store.put(blob, name) : store.delete(name)));
+  await ask("readwrite", (store) => (blob ? store.put(blob, name) : store.delete(name)));
 }
 
 /** The bytes of something in base64, made off the main path. */

@@ -4,17 +4,20 @@ import { keepBlob, keptBlob } from "./blobs";
 import { CLEAR } from "./mask/marks";
 import { MaskPainting } from "./mask/painting";
 import { decoded, ImageSlot, type SourceImage } from "./source";
+import { setFault } from "./state";
 
 const DRAWN = "mask";
 /** A mask is kept when nothing more has come for so long. */
 const KEEP_MS = 200;
 
-export const source = new ImageSlot("img2img");
-export const maskFile = new ImageSlot("mask-file");
+/** The fields of a job that these are for. */
+export const IMAGE = "start.images";
+export const MASK = "start.inpainting.mask";
+
+export const source = new ImageSlot("img2img", IMAGE);
+export const maskFile = new ImageSlot("mask-file", MASK);
 /** The mask over the image that is here; null where there is none. */
 export const painting = signal<MaskPainting | null>(null);
-/** What is wrong with the mask that is drawn, or missing; empty for nothing. */
-export const maskFault = signal("");
 /** Whether the browser has the mask as it is drawn. */
 export const maskKept = signal(true);
 
@@ -30,13 +33,12 @@ function follow(image: SourceImage | null): void {
     if (before.touched) before.mark(CLEAR);
     return;
   }
-  maskFault.value = "";
   painting.value = image && new MaskPainting({ width: image.width, height: image.height }, changed);
   if (before) changed();
 }
 
 function changed(): void {
-  maskFault.value = "";
+  setFault(MASK, "");
   maskKept.value = false;
   clearTimeout(pause);
   pause = setTimeout(() => void keepMask(), KEEP_MS);

@@ -1,6 +1,8 @@
 // An image that was handed in: dropped, chosen, pasted or sent from elsewhere, and kept over a reload.
 import { signal, type Signal } from "@preact/signals";
+import { words } from "./api";
 import { keepBlob, keptBlob } from "./blobs";
+import { faults, setFault } from "./state";
 
 export interface SourceImage {
   blob: Blob;
@@ -61,14 +63,18 @@ export function pngOf(canvas: HTMLCanvasElement): Promise<Blob> {
 /** A place for one image. */
 export class ImageSlot {
   readonly image: Signal<SourceImage | null> = signal(null);
-  /** What is wrong with it, or missing; empty for nothing. */
-  readonly fault = signal("");
   /** Whether what was kept is shown again, once that is known. */
   readonly restored: Promise<boolean>;
   private taken = 0;
 
-  /** @param name What it is kept under. */
-  constructor(readonly name: string) {
+  /**
+   * @param name What it is kept under.
+   * @param path Of the field that it is for, where what is wrong with it is told.
+   */
+  constructor(
+    readonly name: string,
+    readonly path: string,
+  ) {
     this.restored = this.restore();
   }
 
@@ -77,9 +83,16 @@ export class ImageSlot {
     return blob !== null && this.taken === 0 && (await this.show(blob));
   }
 
-  /** Take an image in place of the one that is here; the one that came last stays. */
-  async take(blob: Blob): Promise<void> {
-    if (await this.show(blob)) await keepBlob(this.name, this.image.value?.blob ?? null);
+  /** Take an image in place of the one that is here, and return whether it is one; the one that came last stays. */
+  async take(blob: Blob): Promise<boolean> {
+    const shown = await this.show(blob);
+    if (shown) await keepBlob(this.name, this.image.value?.blob ?? null);
+    return shown;
+  }
+
+  /** Take an image that was sent from another view; throws words for a person. */
+  async receive(blob: Blob): Promise<void> {
+    if (!(await this.take(blob))) throw new Error(faults.value[this.path] ?? NO_IMAGE);
   }
 
   private async show(blob: Blob): Promise<boolean> {
@@ -91,10 +104,10 @@ export class ImageSlot {
         return false;
       }
       this.put(image);
-      this.fault.value = "";
+      setFault(this.path, "");
       return true;
     } catch (error) {
-      if (turn === this.taken) this.fault.value = error instanceof Error ? error.message : NO_IMAGE;
+      if (turn === this.taken) setFault(this.path, words(error));
       return false;
     }
   }
@@ -102,7 +115,7 @@ export class ImageSlot {
   clear(): void {
     this.taken += 1;
     this.put(null);
-    this.fault.value = "";
+    setFault(this.path, "");
     void keepBlob(this.name, null);
   }
 

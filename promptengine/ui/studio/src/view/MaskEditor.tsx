@@ -1,12 +1,13 @@
 // The image and the mask over it: drawn by mouse, pen or finger, and by the buttons above.
 import { signal, useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
-import { maskFault, maskKept } from "../inpaint";
+import { MASK, maskKept } from "../inpaint";
 import { Gestures } from "../mask/gestures";
 import type { MaskPainting } from "../mask/painting";
 import { fitted, moved, pinched, toImage, zoomed, type Place, type Point } from "../mask/place";
 import { resizeBrush, setTools, tools } from "../mask/tools";
 import type { SourceImage } from "../source";
+import { faults } from "../state";
 import { MaskTools } from "./MaskTools";
 import "./mask.css";
 
@@ -23,6 +24,7 @@ export function MaskEditor({ image, painting }: { image: SourceImage; painting: 
   const place = useSignal<Place>({ scale: 1, x: 0, y: 0 });
   const at = useSignal<Point | null>(null);
   const { size } = painting;
+  const fault = faults.value[MASK];
   const box = () => ({ width: surface.current?.clientWidth ?? 1, height: surface.current?.clientHeight ?? 1 });
   const fit = () => (place.value = fitted(size, box()));
   const zoom = (factor: number, point?: Point) => {
@@ -83,7 +85,7 @@ export function MaskEditor({ image, painting }: { image: SourceImage; painting: 
         </div>
         <Brush at={space.value ? null : at.value} across={tools.value.brush * scale} />
       </div>
-      {maskFault.value && <p class="fault" role="alert">{maskFault.value}</p>}
+      {fault && <p class="fault" id={`field-${MASK}`} role="alert" tabIndex={-1}>{fault}</p>}
     </section>
   );
 }

@@ -1,11 +1,14 @@
 // The buttons over the mask editor.
 import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
-import { maskFault } from "../inpaint";
+import { words } from "../api";
+import { MASK } from "../inpaint";
 import { CLEAR, FILL, INVERT } from "../mask/marks";
 import type { MaskPainting } from "../mask/painting";
 import { MOST_BRUSH, setTools, tools } from "../mask/tools";
+import { save } from "../save";
 import { decoded, readSource } from "../source";
+import { setFault } from "../state";
 import { Icon, type IconName } from "./Icon";
 
 interface Props {
@@ -32,7 +35,7 @@ export function MaskTools({ painting, fit, zoom }: Props) {
         <Tool icon="invert" name="Invert mask" act={() => painting.mark(INVERT)} />
         <Tool icon="fill" name="Fill mask" act={() => painting.mark(FILL)} />
         <LoadMask painting={painting} />
-        <Tool icon="download" name="Download mask" act={() => void download(painting)} />
+        <Tool icon="download" name="Download mask" act={() => void painting.file().then(({ png }) => save(png, "mask.png"))} />
       </div>
       <div class="tools">
         <Tool icon="minus" name="Zoom out (−)" act={() => zoom(-1)} />
@@ -115,15 +118,6 @@ async function load(painting: MaskPainting, file: Blob): Promise<void> {
     painting.load(await decoded(url));
     URL.revokeObjectURL(url);
   } catch (error) {
-    maskFault.value = error instanceof Error ? error.message : String(error);
+    setFault(MASK, words(error));
   }
-}
-
-async function download(painting: MaskPainting): Promise<void> {
-  const { png } = await painting.file();
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(png);
-  link.download = "mask.png";
-  link.click();
-  URL.revokeObjectURL(link.href);
 }
