@@ -46,7 +46,7 @@ export function ImageBox({ slot, label, hint, pastes, children }: Props) {
               <Icon name="close" />
             </button>
           </div>
-          {children ?? <img class="shown" src={image.url} alt={label} />}
+          {children || <img class="shown" src={image.url} alt={label} />}
         </>
       ) : (
         <button type="button" class="drop" id={`field-${slot.path}`} aria-describedby={fault ? `${slot.name}-fault` : undefined} onClick={choose}>

@@ -79,7 +79,7 @@ export function MaskEditor({ image, painting }: { image: SourceImage; painting: 
         role="application"
         aria-label="Image: draw the mask over it. B brush, E eraser, [ and ] its size, Ctrl+Z undo, arrows move, plus and minus zoom, 0 shows all."
       >
-        <div class="mask-content" style={{ width: size.width, height: size.height, transform: `translate(${x}px, ${y}px) scale(${scale})` }}>
+        <div class="mask-content" style={{ width: `${size.width}px`, height: `${size.height}px`, transform: `translate(${x}px, ${y}px) scale(${scale})` }}>
           <img src={image.url} alt="" draggable={false} />
           <div ref={layer} class="mask-layer" style={{ opacity: tools.value.opacity / 100 }} />
         </div>
@@ -94,7 +94,7 @@ export function MaskEditor({ image, painting }: { image: SourceImage; painting: 
 function Brush({ at, across }: { at: Point | null; across: number }) {
   if (!at) return null;
   const place = `translate(${at.x - across / 2}px, ${at.y - across / 2}px)`;
-  return <div class="mask-brush" style={{ width: across, height: across, transform: place }} />;
+  return <div class="mask-brush" style={{ width: `${across}px`, height: `${across}px`, transform: place }} />;
 }
 
 interface Keys {
