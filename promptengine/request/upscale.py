@@ -107,6 +107,7 @@ class UpscaleRequest:
             flag=_NO_FLAG,
             api=ApiField({"upscaling_resize": 2.0}),
             entry=_NO_ENTRY,
+            control="slider",
         ),
     )
     width: _Side = field(

@@ -30,7 +30,7 @@ function StartGroup({ group }: { group: Group }) {
   const plain = group.fields.filter((one) => one !== soft && !softs.includes(one));
   return (
     <>
-      <section class="group" aria-label={group.label}>
+      <section class="group start" aria-label={group.label}>
         <div class="group-head"><h2>{group.label}</h2></div>
         <div class="fields">
           {plain.map((field) => (
