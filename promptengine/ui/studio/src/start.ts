@@ -5,7 +5,7 @@ import { base64Of } from "./blobs";
 import { IMAGE, MASK, maskFile, painting, source } from "./inpaint";
 import { stageTab } from "./onStage";
 import { faultOf, saidBy, type Field, type Group } from "./schema";
-import { faults, form, shown, startsFromImage } from "./state";
+import { faults, form, setFault, shown, startsFromImage } from "./state";
 import { setValue, values } from "./store";
 import type { Body, Part } from "./submit";
 
@@ -37,7 +37,11 @@ export const mode = computed<Mode>(() => MODES.find((one) => one.id === values.v
 export const sizing = computed<Sizing>(() => SIZINGS.find((one) => one.id === values.value[SIZING])?.id ?? "own");
 export const inpaints = computed(() => mode.value !== "img2img");
 
-export const setMode = (id: Mode) => setValue(MODE, id);
+export function setMode(id: Mode): void {
+  setValue(MODE, id);
+  setFault(MASK, "");
+}
+
 export const setSizing = (id: Sizing) => setValue(SIZING, id);
 
 /** The groups that are sent now: what it starts from, and what is painted of it. */

@@ -37,7 +37,7 @@ export function FieldView({ field, lastSeed }: { field: Field; lastSeed: string 
   return (
     <div class={`field ${wide ? "wide" : ""} ${field.control}`} data-field={field.path}>
       {named ? (
-        <Named field={field} id={id} />
+        <Named field={field} id={id} about={about} />
       ) : field.control === "checkbox" ? (
         <label class="check">
           <input
@@ -62,7 +62,7 @@ export function FieldView({ field, lastSeed }: { field: Field; lastSeed: string 
 }
 
 /** A field whose values have names of their own: no and yes, or one of several. */
-function Named({ field, id }: { field: Field; id: string }) {
+function Named({ field, id, about }: { field: Field; id: string; about: About }) {
   const yesOrNo = field.control === "checkbox";
   const ids = yesOrNo ? ["false", "true"] : field.choices;
   const choices = ids.map((one, index) => ({ id: one, label: field.labels[index] ?? one }));
@@ -72,7 +72,7 @@ function Named({ field, id }: { field: Field; id: string }) {
     return (
       <>
         <label for={id} title={field.help}>{field.label}</label>
-        <select id={id} value={value} onInput={(event) => give(event.currentTarget.value)}>
+        <select id={id} value={value} onInput={(event) => give(event.currentTarget.value)} {...about}>
           {choices.map((one) => (
             <option value={one.id} selected={one.id === value}>{one.label}</option>
           ))}
@@ -83,7 +83,7 @@ function Named({ field, id }: { field: Field; id: string }) {
   return (
     <>
       <span class="label" aria-hidden="true">{field.label}</span>
-      <Segments label={field.label} id={id} choices={choices} value={value} give={give} />
+      <Segments label={field.label} id={id} choices={choices} value={value} give={give} about={about["aria-describedby"]} />
     </>
   );
 }

@@ -8,11 +8,13 @@ interface Props {
   choices: readonly { id: string; label: string }[];
   value: string;
   give(id: string): void;
+  /** The ids of the elements that say more of it. */
+  about?: string;
 }
 
-export function Segments({ label, id, choices, value, give }: Props) {
+export function Segments({ label, id, choices, value, give, about }: Props) {
   return (
-    <div class="segments" role="radiogroup" aria-label={label}>
+    <div class="segments" role="radiogroup" aria-label={label} aria-describedby={about}>
       {choices.map((one, index) => (
         <label key={one.id} class={one.id === value ? "chosen" : ""}>
           <input
