@@ -21,6 +21,8 @@ export interface Target {
   id: string;
   /** WebUI's words behind "Send to". */
   label: string;
+  /** Whether the form takes over what the infotext says before: if it says anything, or it must; never where false. */
+  settings?: "needed" | false;
   /** Take what it needs of an image and show the view; what is wrong is thrown in words for a person. */
   take(image: SentImage): Promise<void>;
 }
@@ -29,7 +31,7 @@ export interface Target {
 export const TARGETS: readonly Target[] = [
   { id: "img2img", label: "img2img", take: (image) => startFrom(image, "img2img") },
   { id: "inpaint", label: "inpaint", take: (image) => startFrom(image, "inpaint") },
-  { id: "extras", label: "extras", take: enlarge },
+  { id: "extras", label: "extras", settings: false, take: enlarge },
 ];
 
 async function startFrom(image: SentImage, mode: Mode): Promise<void> {

@@ -1,7 +1,7 @@
 // The settings: every declared field, in groups.
 import { signal } from "@preact/signals";
 import { sections, type Field, type Form } from "../schema";
-import { replaced, scaleField } from "../start";
+import { replaced, scaleField, SIZING } from "../start";
 import { groups, models, startsFromImage } from "../state";
 import { resetValues, setValues, values } from "../store";
 import { FieldView, helpOf } from "./FieldView";
@@ -20,8 +20,7 @@ function point(event: Event): void {
 export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }) {
   const nested = [...form.groups, ...form.imageGroups];
   const all = [...form.own.filter((one) => one.control !== "prompt"), ...nested.flatMap((one) => one.fields), scaleField];
-
-  const paths = [...all.map((one) => one.path), ...nested.map((one) => one.path), "checkpoint", "vae"];
+  const paths = [...all.map((one) => one.path), ...nested.map((one) => one.path), "checkpoint", "vae", SIZING];
   const about = [...models.value, ...all].find((one) => one.path === pointed.value);
   return (
     <section class="rail" aria-label="Settings" id="settings" onFocusIn={point} onPointerOver={point}>
