@@ -6,9 +6,14 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, routes, words
+from promptengine.server.v1 import images, routes, upscale, words
 
 __all__ = ["ROUTERS"]
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (routes.router, images.router, words.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    routes.router,
+    images.router,
+    upscale.router,
+    words.router,
+)
 """In the order in which paths are looked up."""
