@@ -14,7 +14,7 @@ from promptengine.files.images import read_image
 from promptengine.images.read import read_image_info
 from promptengine.images.save import save_image
 from promptengine.inspection import inspect_file
-from promptengine.kinds import NetworkKind, find_kind, model_kinds, tag_kinds
+from promptengine.kinds import NetworkKind, find_kind, model_kinds
 from promptengine.prompt.serialize import well_formed
 from promptengine.registry.registry import RegistryEntry, metadata, preview
 from promptengine.registry.scan import is_image_name
@@ -274,4 +274,5 @@ def _entry(service: Service, card: Card) -> dict[str, Any]:
 
 
 def _tag_word(kind: str) -> str | None:
-    return next((one.words[0] for one in tag_kinds() if one.name == kind), None)
+    found = find_kind(kind)
+    return next(iter(found.words), None) if isinstance(found, NetworkKind) else None
