@@ -253,7 +253,7 @@ def _entry(service: Service, card: Card) -> dict[str, Any]:
     entry, user = card.entry, card.user
     return {
         "kind": entry.kind,
-        "tag": _tag_word(entry.kind),
+        "tag": _tag_word(entry.kind, entry.name),
         "name": entry.name,
         "aliases": list(entry.aliases),
         "path": service.shown.path(entry.path),
@@ -273,6 +273,10 @@ def _entry(service: Service, card: Card) -> dict[str, Any]:
     }
 
 
-def _tag_word(kind: str) -> str | None:
+def _tag_word(kind: str, name: str | None = None) -> str | None:
+    """Return what opens the tag of a kind's files; None where there is none, or none can hold the name."""
     found = find_kind(kind)
-    return next(iter(found.words), None) if isinstance(found, NetworkKind) else None
+    tag = found.tag if isinstance(found, NetworkKind) else None
+    if tag is None or (name is not None and not tag.holds(name)):
+        return None
+    return tag.words[0]

@@ -113,7 +113,8 @@ class NetworkEntry(BaseModel):
     """A file of the folders.
 
     Attributes:
-        tag: The word of the tag that names it in prompts, such as ``hypernet``; None where none does.
+        tag: The word of the tag that names it in prompts, such as ``hypernet``; null where none does, or none
+            can hold its name.
         folder: Where it lies below the folder of its kind, with ``/``; empty for there itself.
         created: When it came to be, in seconds since the epoch.
         modified: When it was last written, likewise.

@@ -85,6 +85,12 @@ def test_pages_are_webuis(http: httpx.Client) -> None:
     assert pages["Hypernetworks"]["folders"][0].endswith("models/hypernetworks")
 
 
+def test_a_name_that_no_tag_can_hold_has_none(http: httpx.Client, models: Path) -> None:
+    (models / "hypernetworks" / "a<b.pt").write_bytes(b"x")
+    found = listed(http)
+    assert (found["a<b"]["tag"], found["ink"]["tag"]) == (None, "hypernet")
+
+
 def test_images_that_are_no_embeddings_are_not_listed(http: httpx.Client, models: Path) -> None:
     import torch
 

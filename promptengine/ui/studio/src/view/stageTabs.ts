@@ -1,6 +1,8 @@
 // What can stand where the image stands. A new one is a file of its own and a line here.
-import { signal } from "@preact/signals";
-import type { ComponentType } from "preact";
+import { computed, signal } from "@preact/signals";
+import { h, type ComponentType } from "preact";
+import { pages } from "../cards/pages";
+import { Cards } from "./Cards";
 import { ShownImage } from "./ShownImage";
 
 export interface StageTab {
@@ -11,6 +13,11 @@ export interface StageTab {
 }
 
 export const STAGE_TABS: readonly [StageTab, ...StageTab[]] = [{ id: "image", label: "Image", Body: ShownImage }];
+
+/** The tabs of cards, one for each kind of files that the server has cards of. */
+export const cardTabs = computed<StageTab[]>(() =>
+  pages.value.map((page) => ({ id: page.kind, label: page.label, Body: () => h(Cards, { page }) })),
+);
 
 /** The id of the tab that is open. */
 export const stageTab = signal("image");
