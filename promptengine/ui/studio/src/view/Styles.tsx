@@ -14,7 +14,6 @@ export function Styles() {
   const known = new Set(styles.value.map((one) => one.name));
   const left = styles.value.filter((one) => !chosen.value.includes(one.name));
   const fault = faults.value[PATH];
-  const add = (name: string) => name && choose([...chosen.value, name]);
   return (
     <section class="styles" aria-label="Styles">
       <ul class="style-chips" aria-label="Chosen styles">
@@ -27,22 +26,7 @@ export function Styles() {
           </li>
         ))}
       </ul>
-      <select
-        id={`field-${PATH}`}
-        aria-label="Add a style"
-        value=""
-        onFocus={() => void loadStyles()}
-        onInput={(event) => {
-          add(event.currentTarget.value);
-          event.currentTarget.value = "";
-        }}
-        {...(fault ? { "aria-invalid": true, "aria-describedby": `field-${PATH}-fault` } : {})}
-      >
-        <option value="">{left.length || !chosen.value.length ? "Styles…" : "All styles are chosen"}</option>
-        {left.map((one) => (
-          <option key={one.name} value={one.name}>{one.name}</option>
-        ))}
-      </select>
+      <Chooser left={left} fault={fault} />
       <button
         type="button"
         class="icon"
@@ -59,6 +43,41 @@ export function Styles() {
       {fault && <p class="fault" id={`field-${PATH}-fault`} role="alert">{fault}</p>}
       {editing.value && <StyleEditor />}
     </section>
+  );
+}
+
+/** A box that completes names; a whole one is taken with Enter, a click in the list, or when the box is left. */
+function Chooser({ left, fault }: { left: Style[]; fault: string | undefined }) {
+  const take = (box: HTMLInputElement) => {
+    if (!left.some((one) => one.name === box.value)) return;
+    choose([...chosen.value, box.value]);
+    box.value = "";
+  };
+  return (
+    <>
+      <input
+        id={`field-${PATH}`}
+        class="style-box"
+        type="text"
+        list="styles-left"
+        autoComplete="off"
+        placeholder="Styles"
+        aria-label="Add a style"
+        onFocus={() => void loadStyles()}
+        onInput={(event) => {
+          // What is typed may go on; what a list or a script puts here is whole.
+          if (!/^(insertText|insertComp|delete)/.test((event as InputEvent).inputType ?? "")) take(event.currentTarget);
+        }}
+        onKeyDown={(event) => {
+          if (event.key === "Enter" && !event.ctrlKey && !event.metaKey && !event.altKey) take(event.currentTarget);
+        }}
+        onChange={(event) => take(event.currentTarget)}
+        {...(fault ? { "aria-invalid": true, "aria-describedby": `field-${PATH}-fault` } : {})}
+      />
+      <datalist id="styles-left">
+        {left.map((one) => <option key={one.name} value={one.name} />)}
+      </datalist>
+    </>
   );
 }
 
