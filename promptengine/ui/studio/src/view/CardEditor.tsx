@@ -177,7 +177,7 @@ function Actions({ entry, draft, onSaved }: { entry: NetworkEntry; draft: Draft;
     <>
       {fault.value && <p class="fault" role="alert">{fault.value}</p>}
       <div class="panel-actions">
-        <span class="spring" />
+        <span class="told" />
         <button type="button" class="quiet primary" onClick={() => void save()}>Save</button>
       </div>
     </>

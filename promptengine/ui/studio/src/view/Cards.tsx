@@ -29,18 +29,27 @@ export function Cards({ page }: { page: NetworkPage }) {
 }
 
 function Bar({ page, all }: { page: NetworkPage; all: number }) {
-  const { search } = askedOf(page.kind);
+  return (
+    <div class="cards-bar">
+      {all > 0 && <Search page={page} all={all} />}
+      <Refresh />
+      <Folders page={page} />
+    </div>
+  );
+}
+
+function Search({ page, all }: { page: NetworkPage; all: number }) {
   const { by, descending } = order.value;
   const direction = descending ? "Descending" : "Ascending";
   return (
-    <div class="cards-bar">
+    <>
       <input
         type="text"
         inputMode="search"
         autoComplete="off"
         placeholder={`Search ${all} ${all === 1 ? page.noun : page.plural}`}
         aria-label={`Search ${page.plural}`}
-        value={search}
+        value={askedOf(page.kind).search}
         onInput={(event) => ask(page.kind, { search: event.currentTarget.value })}
       />
       <select aria-label="Sort by" value={by} onInput={(event) => setOrder({ by: event.currentTarget.value })}>
@@ -51,9 +60,7 @@ function Bar({ page, all }: { page: NetworkPage; all: number }) {
       <button type="button" class="icon" title={direction} aria-label={`${direction}; turn the order around`} onClick={() => setOrder({ descending: !descending })}>
         <Icon name={descending ? "down" : "up"} />
       </button>
-      <Refresh />
-      <Folders page={page} />
-    </div>
+    </>
   );
 }
 

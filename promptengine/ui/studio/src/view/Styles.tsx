@@ -139,7 +139,7 @@ function StyleEditor() {
       <p class="sr" role="status">{told}</p>
       <div class="panel-actions">
         <button type="button" class="quiet" onClick={() => change({ ...promptNow(), name: style.name })}>Copy main prompt to style</button>
-        <span class="spring">{told}</span>
+        <span class="told">{told}</span>
         <button type="button" class="quiet" disabled={!isKnown} onClick={() => void act(deleteStyle(style.name), "Deleted.")}>Delete</button>
         <button type="button" class="quiet primary" disabled={!style.name} onClick={() => void act(saveStyle(style), "Saved.")}>Save</button>
       </div>
