@@ -175,6 +175,12 @@ def test_a_job_has_its_styles_in_their_order(served: Served) -> None:
     assert "'nobody'" in answer.json()["detail"]
 
 
+def test_webuis_route_has_them_in_the_same_order(served: Served) -> None:
+    form = {"prompt": "a cat", "styles": ["plain", "ink", "none such"], "steps": 2}
+    served.http.post("/sdapi/v1/txt2img", json=form).raise_for_status()
+    assert served.painter.batches == [["a cat, plain, ink drawing"]]
+
+
 def test_styles_multiply_within_the_limits(served: Served) -> None:
     served.http.put(f"{STYLES}/many", json={"prompt": "{prompt}" * 2000}).raise_for_status()
     answer = served.http.post(JOBS, json={**SMALL, "styles": ["many"] * 100})

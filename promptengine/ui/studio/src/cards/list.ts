@@ -1,5 +1,5 @@
 // Cards as they are listed: ordered, searched, and by folders.
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import type { NetworkEntry } from "../api";
 import { networks } from "../state";
 import { keep, kept } from "../store";
@@ -71,6 +71,13 @@ const ordered = computed<Map<string, Listed[]>>(() => {
   }
   return kinds;
 });
+
+/** Put the cards in order while nothing else is to do, so that they open at once. */
+export function prepare(): void {
+  effect(() => {
+    if (networks.value.length > 0) setTimeout(() => ordered.peek());
+  });
+}
 
 export function allOf(kind: string): Listed[] {
   return ordered.value.get(kind) ?? [];

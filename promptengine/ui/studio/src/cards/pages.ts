@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { api, type NetworkEntry, type NetworkPage } from "../api";
 import { models, networks } from "../state";
 import { setValue, setValues, values } from "../store";
+import { prepare } from "./list";
 import { isIn, withTag, withWord } from "./insert";
 
 export const pages = signal<NetworkPage[]>([]);
@@ -21,6 +22,7 @@ export async function loadPages(): Promise<void> {
     const path = box?.dataset["prompt"];
     if (path === PROMPT || path === NEGATIVE) active = path;
   });
+  prepare();
   while (pages.value.length === 0) {
     try {
       pages.value = await api.networkPages();
