@@ -29,12 +29,11 @@ from promptengine.request.schema import fields_schema
 from promptengine.server.auth import BoundedRoute
 from promptengine.server.base64_images import encode_base64, small_png
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Job, Work
+from promptengine.server.jobs.queue import Job
 from promptengine.server.limits import affordable_steps, check_texts
 from promptengine.server.saving import SavedImages, save_job
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
-from promptengine.server.sdapi.styles import read_styles
 from promptengine.server.sdapi.to_response import encode_output, job_output, network_reports
 from promptengine.server.state import Client, Served, Service
 from promptengine.server.v1.marks import marks_of
@@ -109,16 +108,13 @@ def _use(use: NetworkUse) -> dict[str, Any]:
 async def submit(service: Served, client: Client, form: JobForm) -> JobStatus:
     """Queue a job; a network that is not here is refused at once unless the policy says otherwise."""
     service.queue.check_room()
-    work = await run_in_threadpool(_work, service, form)
+    work = await run_in_threadpool(
+        work_from_form, form, service.settings, service.registry, service.config.limits
+    )
     job = service.queue.submit(work, client)
     if form.save and service.config.save:
         _save_at_end(service, job, form)
     return _status(service, job)
-
-
-def _work(service: Service, form: JobForm) -> Work:
-    styles = read_styles(service.config.styles) if form.styles else []
-    return work_from_form(form, service.settings, service.registry, service.config.limits, styles)
 
 
 def _save_at_end(service: Service, job: Job, form: JobForm) -> None:

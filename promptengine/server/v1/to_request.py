@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -37,6 +37,7 @@ from promptengine.server.sdapi.options import ServerSettings, read_options
 from promptengine.server.sdapi.styles import (
     Style,
     chosen_styles,
+    read_styles,
     styled_hires_prompts,
     styled_prompts,
 )
@@ -51,20 +52,9 @@ _PLAIN: Final = {own.name for own in fields_of(GenerationRequest)}
 
 
 def work_from_form(
-    form: JobForm,
-    settings: ServerSettings,
-    registry: Registry,
-    limits: Limits,
-    styles: Sequence[Style] = (),
+    form: JobForm, settings: ServerSettings, registry: Registry, limits: Limits
 ) -> Work:
     """Make of a form what the queue takes; whatever can be refused without the model is.
-
-    Args:
-        form: As sent.
-        settings: Of the server.
-        registry: Where models and networks are found.
-        limits: What is allowed.
-        styles: Those that there are.
 
     Raises:
         PromptEngineError: A value that cannot be used, or with the policy ``strict`` a network that
@@ -72,7 +62,7 @@ def work_from_form(
         Refusal: 404, for a checkpoint or VAE that is not here.
     """
     _check(form, limits)
-    chosen = _chosen(form, styles)
+    chosen = _chosen(form, settings)
     model = _model(form, settings)
     request = _request(form)
     prompts = (request.prompt, request.negative_prompt)
@@ -96,12 +86,15 @@ def work_from_form(
     return Work((request,), model, batch_key((request,)))
 
 
-def _chosen(form: JobForm, styles: Sequence[Style]) -> list[Style]:
+def _chosen(form: JobForm, settings: ServerSettings) -> list[Style]:
     """Return the styles of a form.
 
     Raises:
         RequestError: One is not there.
     """
+    if not form.styles:
+        return []
+    styles = read_styles(settings.styles_file)
     known = {style.name for style in styles}
     missing = next((name for name in form.styles if name not in known), None)
     if missing is not None:

@@ -190,8 +190,7 @@ def test_styles_multiply_within_the_limits(served: Served) -> None:
 def test_the_second_pass_has_styles_as_well(served: Served) -> None:
     service = served.service
     form = JobForm(**SMALL, styles=["ink"], hires={"prompt": "a dog"})
-    styles = read_styles(served.file)
-    work = work_from_form(form, service.settings, service.registry, service.config.limits, styles)
+    work = work_from_form(form, service.settings, service.registry, service.config.limits)
     (request,) = work.requests
     assert request.prompt == "a cat, ink drawing"
     assert request.hires is not None

@@ -62,7 +62,8 @@ class Shop:
     def open(self, label: str) -> None:
         tab = next(one for one in self.page.all(".tabs button") if one.text == label)
         tab.click()
-        self.page.one(".cards")
+        # Which cards are seen is known once they have a place.
+        self.page.until(lambda: self.page.all(".card") or self.page.all(".cards-empty"))
 
     def names(self) -> list[str]:
         return [one.text for one in self.page.all(".card-name")]
@@ -185,7 +186,7 @@ def test_a_click_inserts_and_a_second_one_takes_out(shop: Shop) -> None:
     page.write("a cat")
     shop.open("Hypernetworks")
     shop.search("pen ink")
-    assert shop.names() == ["ink"]
+    page.until(lambda: shop.names() == ["ink"])
     shop.click("ink")
     assert shop.written() == "a cat <hypernet:ink:0.65> ink wash"
     assert shop.negative() == "color photo"
