@@ -35,6 +35,7 @@ __all__ = [
     "Cards",
     "SideCarError",
     "UserMetadata",
+    "lies_in",
     "preview_place",
     "read_user_metadata",
     "write_user_metadata",
@@ -340,12 +341,22 @@ def preview_place(entry: RegistryEntry, folders: Iterable[Path]) -> Path:
     return _place(entry, PREVIEWS[0], folders)
 
 
+def lies_in(path: Path, folders: Iterable[Path]) -> bool:
+    """Return whether a path lies in one of some folders once all links are followed.
+
+    Raises:
+        OSError: It is not there.
+        RuntimeError: Links lead around in a circle.
+    """
+    target = path.resolve(strict=True)
+    return any(target.is_relative_to(folder.resolve()) for folder in folders)
+
+
 def _place(entry: RegistryEntry, end: str, folders: Iterable[Path]) -> Path:
     """Return the path of a side-car once it is sure that writing there touches nothing else."""
     place = Path(beside(entry) + end)
     try:
-        folder = place.parent.resolve(strict=True)
-        inside = any(folder.is_relative_to(root.resolve()) for root in folders)
+        inside = lies_in(place.parent, folders)
         taken = place.is_symlink() or (place.exists() and not place.is_file())
     except (OSError, RuntimeError) as error:
         message = f"{place.name} cannot be written: {getattr(error, 'strerror', None) or error}"

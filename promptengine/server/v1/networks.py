@@ -23,6 +23,7 @@ from promptengine.registry.side_cars import (
     MOST_TEXT,
     Card,
     SideCarError,
+    lies_in,
     preview_place,
 )
 from promptengine.server.auth import BoundedRoute
@@ -162,11 +163,12 @@ def show_preview(
     """
     entry = _found(service, kind, name)
     path = preview(entry)
-    if path is None:
-        raise HTTPRefusal(f"{entry.name!r} has no preview", status=404)
     try:
+        # As with saved images, no link shows what lies elsewhere.
+        if path is None or not lies_in(path, service.registry.folders(kind)):
+            raise HTTPRefusal(f"{entry.name!r} has no preview", status=404)
         data = cast("Thumbnails", request.app.state.thumbnails).of(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
         message = f"the preview of {entry.name!r} cannot be shown: {reason}"
         raise HTTPRefusal(message, status=409) from None

@@ -133,6 +133,13 @@ def test_a_preview_that_is_no_image_is_refused(
     assert "cannot be shown" in answer.json()["detail"]
 
 
+def test_no_link_shows_what_lies_elsewhere(
+    http: httpx.Client, models: Path, tmp_path: Path
+) -> None:
+    (models / "hypernetworks" / "ink.png").symlink_to(tmp_path / "out" / "a.png")
+    assert http.get(f"{NETWORKS}/hypernet/ink/preview").status_code == 404
+
+
 def test_what_a_user_writes_is_webuis_side_car(http: httpx.Client, models: Path) -> None:
     side = models / "hypernetworks" / "style" / "ink.json"
     side.write_text(json.dumps({"mine": {"deep": [1]}, "description": "old", "notes": "kept"}))
