@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, networks, routes, styles
+from promptengine.server.v1 import images, networks, routes, styles, upscale
 
 __all__ = ["ROUTERS"]
 
@@ -15,5 +15,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     images.router,
     networks.router,
     styles.router,
+    upscale.router,
 )
 """In the order in which paths are looked up."""

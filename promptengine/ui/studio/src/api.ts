@@ -12,6 +12,7 @@ export type UserMetadata = Schemas["UserMetadataForm"];
 export type Style = Schemas["StyleEntry"];
 export type JobStatus = Schemas["JobStatus"];
 export type JobResult = Schemas["JobResult"];
+export type UpscaledImage = Schemas["UpscaledImage"];
 export type PromptForm = Schemas["PromptForm"];
 
 // Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
@@ -114,6 +115,8 @@ export const api = {
   cancel: (id: string) => send<JobStatus>("DELETE", job(id)),
   interrupt: (id: string) => send<JobStatus>("POST", `${job(id)}/interrupt`),
   skip: (id: string) => send<JobStatus>("POST", `${job(id)}/skip`),
+  upscaleFields: () => ask<unknown>("/upscale/fields"),
+  upscale: (form: Sent, signal: AbortSignal) => send<UpscaledImage>("POST", "/upscale", form, signal),
   events: (id: string) => new EventSource(`${V1}${job(id)}/events`),
 };
 
