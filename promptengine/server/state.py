@@ -18,6 +18,7 @@ from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.registry.registry import Kind, Registry
+from promptengine.registry.side_cars import Cards
 from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
 from promptengine.server.image_index import ImageIndex
@@ -63,6 +64,8 @@ class Service:
         images: What is known of them.
         word_lists: What prompts are completed with.
         saves: What becomes of images of jobs that nobody waits for.
+        cards: What is known of files beside models.
+        styles: Held while the file of styles is written.
         upscaling: Held while an image is enlarged by one of ``upscalers``.
         closing: Held while all of it ends.
     """
@@ -79,6 +82,8 @@ class Service:
     images: ImageIndex
     word_lists: WordLists
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
+    cards: Cards = field(default_factory=Cards)
+    styles: threading.Lock = field(default_factory=threading.Lock)
     devices: tuple[Device, ...] = ()
     upscaling: threading.Lock = field(default_factory=threading.Lock)
     closing: threading.Lock = field(default_factory=threading.Lock)
@@ -140,7 +145,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         config=config,
         registry=registry,
         words=EmbeddingCache(registry),
-        settings=ServerSettings(registry, model),
+        settings=ServerSettings(registry, model, config.styles),
         queue=queue,
         metrics=metrics,
         shown=PathRedactor.by(config),

@@ -6,13 +6,15 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, routes, upscale, words
+from promptengine.server.v1 import images, networks, routes, styles, upscale, words
 
 __all__ = ["ROUTERS"]
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     routes.router,
     images.router,
+    networks.router,
+    styles.router,
     upscale.router,
     words.router,
 )
