@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from PIL import Image
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
@@ -96,7 +97,14 @@ def test_alt_and_arrows_move_a_multiplier(page: StudioPage, before: str, after: 
 def test_a_click_tells_of_a_chip_and_the_text_stays_text(page: StudioPage) -> None:
     page.load(prompt="a <hypernet:ink:0.8> cat")
     find(page, ".pe-tag").click()
-    assert find(page, ".pe-popover").text.split() == ["hypernet", "ink", "0.8", "Take", "out"]
+    assert find(page, ".pe-popover").text.split() == [
+        "hypernet",
+        "ink",
+        "0.8",
+        "Card",
+        "Take",
+        "out",
+    ]
     slider = find(page, ".pe-slider")
     script = (
         "arguments[0].value = 1.2; arguments[0].dispatchEvent(new Event('change', {bubbles: true}))"
@@ -115,8 +123,42 @@ def test_a_click_tells_of_a_chip_and_the_text_stays_text(page: StudioPage) -> No
     assert page.prompt_text == "a <hypernet:ink:0.5> cat"
     page.read()
     find(page, ".pe-tag").click()
-    find(page, ".pe-popover .pe-button:not([hidden])").click()
+    find(page, ".pe-popover .pe-button:last-child").click()
     assert page.prompt_text == "a cat"
+
+
+def test_a_chip_opens_its_card(page: StudioPage) -> None:
+    page.load(prompt="a <hypernet:ink:0.8> cat")
+    find(page, ".pe-tag").click()
+    card = page.until(
+        lambda: next(
+            one for one in page.box().find_elements(By.CSS_SELECTOR, ".pe-button") if one.text
+        )
+    )
+    card.click()
+    dialog = page.one("dialog.card-editor[open]")
+    assert "ink" in dialog.text
+    assert not page.marked(".pe-popover")
+
+
+def test_networks_are_completed_with_previews_and_the_preferred_multiplier(
+    page: StudioPage, studio: Studio
+) -> None:
+    folder = studio.app.state.service.config.models / "hypernetworks"
+    Image.new("RGB", (8, 8), "red").save(folder / "ink.preview.png")
+    (folder / "ink.json").write_text('{"preferred weight": 0.65}', encoding="utf-8")
+    try:
+        page.load()
+        page.write("a <in")
+        option = page.until(lambda: offered(page)[0])
+        assert option.text == "inkhypernet 0.65"
+        image = option.find_element(By.CSS_SELECTOR, "img.pe-preview")
+        page.until(lambda: image.get_property("naturalWidth") == 8)
+        option.click()
+        assert page.prompt_text == "a <hypernet:ink:0.65>"
+    finally:
+        (folder / "ink.preview.png").unlink()
+        (folder / "ink.json").unlink()
 
 
 def test_a_chip_is_told_of_by_keys_and_left_with_escape(page: StudioPage) -> None:

@@ -21,8 +21,7 @@ export type PromptForm = Schemas["PromptForm"];
 
 // Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
 const root = location.origin + location.pathname.replace(/\/studio\/.*$/, "");
-/** What the addresses of its routes begin with. */
-export const V1 = `${root}/promptengine/v1`;
+const V1 = `${root}/promptengine/v1`;
 
 /** A whole number that may be larger than JavaScript's own numbers are exact. */
 export class Exact {

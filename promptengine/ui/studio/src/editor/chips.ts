@@ -2,8 +2,7 @@
 import { isolateHistory } from "@codemirror/commands";
 import { Prec, StateEffect, StateField, type EditorState, type Extension } from "@codemirror/state";
 import { EditorView, ViewPlugin, keymap, showTooltip, type Tooltip, type TooltipView } from "@codemirror/view";
-import { cardOpener } from "../cards_open";
-import { networks } from "../state";
+import { cardOf, openCard } from "../cards_open";
 import { marks } from "./marks";
 import { STEP, readTag, removal, shown, withMultiplier } from "./tags";
 
@@ -93,7 +92,13 @@ function popover(view: EditorView): TooltipView {
   const slider = Object.assign(element("input", "pe-slider"), { type: "range", step: String(STEP) });
   slider.setAttribute("aria-label", "Multiplier");
   const value = element("output", "pe-value");
-  const card = button("Card", () => told((_, tag) => cardOpener.peek()?.(kindOf(tag.word), tag.name)));
+  const card = button("Card", () =>
+    told((_, tag) => {
+      const entry = cardOf(tag.word, tag.name);
+      close(view);
+      if (entry) openCard(entry);
+    }),
+  );
   const out = button("Take out", () => told((place) => takeOut(view, place)));
   const dom = element("div", "pe-popover");
   dom.setAttribute("role", "dialog");
@@ -109,7 +114,7 @@ function popover(view: EditorView): TooltipView {
       dom.setAttribute("aria-label", `${word} ${own}`);
       kind.textContent = word;
       name.textContent = own;
-      card.hidden = !cardOpener.peek();
+      card.hidden = cardOf(word, own) === null;
       slider.hidden = multiplier === null;
       value.textContent = multiplier === null ? "its multiplier is not one number" : shown(multiplier);
       slider.min = String(Math.min(-1, Math.floor(multiplier ?? 0)));
@@ -128,11 +133,6 @@ function popover(view: EditorView): TooltipView {
   });
   show();
   return { dom, update: (update) => update.docChanged && show() };
-}
-
-/** The kind of a tag's word; of words of one kind, only one is listed with files. */
-function kindOf(word: string): string {
-  return networks.peek().find((one) => one.tag === word)?.kind ?? word;
 }
 
 function element<K extends keyof HTMLElementTagNameMap>(name: K, className: string): HTMLElementTagNameMap[K] {

@@ -6,14 +6,11 @@ import {
   type CompletionResult,
 } from "@codemirror/autocomplete";
 import type { EditorView } from "@codemirror/view";
-import { V1, type NetworkEntry } from "../api";
+import { previewUrl, type NetworkEntry } from "../api";
 import { shown } from "./tags";
 
 /** Characters with which a tag ends or goes on; a name that has them cannot be written in one. */
 const UNSPEAKABLE = /[<>:]/;
-
-/** What a card says of a file; servers without cards say none of it. */
-type Carded = NetworkEntry & { preview?: number | null; preferred_weight?: number | null };
 
 interface NetworkOption extends Completion {
   /** Where its image is; empty where it has none. */
@@ -60,12 +57,12 @@ function kindOptions(found: NetworkEntry[]): Completion[] {
   }));
 }
 
-function tagOption(entry: Carded, start: number): NetworkOption {
+function tagOption(entry: NetworkEntry, start: number): NetworkOption {
   const multiplier = shown(entry.preferred_weight || 1);
   return {
     label: entry.name,
     detail: multiplier === "1" ? (entry.tag ?? "") : `${entry.tag} ${multiplier}`,
-    preview: entry.preview ? previewUrl(entry, entry.preview) : "",
+    preview: previewUrl(entry) ?? "",
     ...(entry.description ? { info: entry.description } : {}),
     apply(view: EditorView, _completion: Completion, _from: number, to: number) {
       const head = `<${entry.tag}:${entry.name}:`;
@@ -78,12 +75,6 @@ function tagOption(entry: Carded, start: number): NetworkOption {
       });
     },
   };
-}
-
-function previewUrl({ kind, name }: NetworkEntry, version: number): string {
-  // Some proxies take a slash for a part of the path, however it is written.
-  const place = encodeURIComponent(name.replaceAll("/", "\\"));
-  return `${V1}/networks/${kind}/${place}/preview?v=${version}`;
 }
 
 /** A small image before a network's name; its place is kept where there is none, so that names stand in line. */
