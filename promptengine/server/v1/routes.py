@@ -13,12 +13,11 @@ from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from promptengine.choices import samplers, schedulers, upscalers
 from promptengine.errors import RequestError
 from promptengine.images.save import encode_image
 from promptengine.inspection import inspect_file
 from promptengine.kinds import model_kinds, tag_kinds
-from promptengine.prompt import DIALECTS, parse
+from promptengine.prompt import parse
 from promptengine.prompt.serialize import (
     diagnostic_document,
     prompt_document,
@@ -40,6 +39,7 @@ from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.sdapi.to_response import encode_output, job_output, network_reports
 from promptengine.server.state import Client, Served, Service
 from promptengine.server.v1.marks import marks_of
+from promptengine.server.v1.named_lists import named_lists
 from promptengine.server.v1.schemas import (
     JobForm,
     JobResult,
@@ -95,14 +95,7 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
 @router.get("/fields")
 def fields(service: Served) -> dict[str, Any]:
     """Describe the fields of a job as JSON Schema, with labels, controls and their names elsewhere."""
-    lists = {
-        "samplers": [one.name for one in samplers()],
-        "schedulers": [one.name for one in schedulers()],
-        "upscalers": [one.name for one in upscalers(service.registry)],
-        "checkpoints": [one.name for one in service.registry.entries("checkpoint")],
-        "dialects": list(DIALECTS),
-    }
-    return fields_schema(GenerationRequest, lists)
+    return fields_schema(GenerationRequest, named_lists(service.registry))
 
 
 @router.get("/networks")
@@ -312,9 +305,11 @@ def _result(service: Service, job: Job) -> JobResult:
         for stage, seconds in one.timings.items():
             timings[stage] = timings.get(stage, 0.0) + seconds
     saved = _saved(service, job, len(made.outputs))
+    notes = () if job.script is None else job.script.notes
     return JobResult(
         id=job.id,
         images=[encode_base64(encode_output(image, form, quality)) for image in made.outputs],
+        grids=[image.grid for image in made.outputs],
         masks=[
             {name: encode_base64(encode_image(mask)) for name, mask in found.items()}
             for found in (image.result.masks_of(image.number) for image in made.outputs)
@@ -325,5 +320,5 @@ def _result(service: Service, job: Job) -> JobResult:
         diagnostics=[diagnostic_document(found) for found in diagnostics],  # type: ignore[misc]
         timings=timings,
         saved=list(saved.ids),
-        warnings=[service.shown.text(text) for text in saved.warnings],
+        warnings=[service.shown.text(text) for text in (*notes, *saved.warnings)],
     )
