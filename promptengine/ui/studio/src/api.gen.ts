@@ -312,10 +312,115 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/promptengine/v1/scripts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Scripts
+         * @description List the scripts with their arguments, and what X/Y/Z plots can vary.
+         */
+        get: operations["scripts_promptengine_v1_scripts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/scripts/count": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Count
+         * @description Tell how many images a job's script will make; what a job would be refused for, this is.
+         */
+        post: operations["count_promptengine_v1_scripts_count_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * ArgumentEntry
+         * @description An argument of a script.
+         *
+         *     Attributes:
+         *         name: What a job's form calls it.
+         *         label: As WebUI shows it.
+         *         help: What it does, as a clause.
+         *         type: Of its value, in JSON Schema's words; an array is one of texts.
+         *         control: What shows it: ``checkbox``, ``number``, ``text``, ``choice``, ``checkboxes``, ``lines``,
+         *             ``axis`` or ``values``.
+         *         default: Where it is left out.
+         *         minimum: The least number, or null.
+         *         maximum: The greatest, likewise.
+         *         choices: The values there are; empty where any will do.
+         *         axis: The argument that says what these are values of, or null.
+         */
+        ArgumentEntry: {
+            /** Name */
+            name: string;
+            /** Label */
+            label: string;
+            /** Help */
+            help: string;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "boolean" | "integer" | "number" | "string" | "array";
+            /** Control */
+            control: string;
+            /** Default */
+            default: boolean | number | string | string[];
+            /** Minimum */
+            minimum: number | null;
+            /** Maximum */
+            maximum: number | null;
+            /** Choices */
+            choices: string[];
+            /** Axis */
+            axis: string | null;
+        };
+        /**
+         * AxisEntry
+         * @description What can vary along an axis of a plot.
+         *
+         *     Attributes:
+         *         number: What an argument with the control ``axis`` is, where this is chosen.
+         *         title: As WebUI shows it.
+         *         type: Of its values; numbers may be ranges.
+         *         choices: The values there are; empty where any will do.
+         */
+        AxisEntry: {
+            /** Number */
+            number: number;
+            /** Title */
+            title: string;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "integer" | "number" | "string";
+            /** Choices */
+            choices: string[];
+        };
         /**
          * DiagnosticForm
          * @description What a person would want to know; ``start`` and ``end`` count characters from 0.
@@ -563,7 +668,7 @@ export interface components {
          *
          *     ``options`` are WebUI's settings by its names. ``checkpoint`` and ``vae`` are names. Without a size the
          *     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
-         *     server's output folder unless ``save`` says no.
+         *     server's output folder unless ``save`` says no. ``script`` makes images of the request, and grids of these.
          */
         JobForm: {
             /**
@@ -698,6 +803,7 @@ export interface components {
              * @default true
              */
             save: boolean;
+            script?: components["schemas"]["ScriptForm"] | null;
         };
         /**
          * JobResult
@@ -705,6 +811,7 @@ export interface components {
          *
          *     Attributes:
          *         images: Files in base64, PNG unless the server's settings say otherwise.
+         *         grids: Whether each image is made of several.
          *         masks: ``mask`` and ``mask-composite`` of each image as PNG in base64, where the options
          *             ``return_mask`` and ``return_mask_composite`` ask for them.
          *         infotexts: WebUI's text of each image.
@@ -714,13 +821,15 @@ export interface components {
          *         timings: Seconds by stage.
          *         saved: Of each image what :mod:`promptengine.server.v1.images` knows it by, its path below the output folder;
          *             null where it is not saved.
-         *         warnings: Why some are not.
+         *         warnings: What the script says, and why some are not saved.
          */
         JobResult: {
             /** Id */
             id: string;
             /** Images */
             images: string[];
+            /** Grids */
+            grids: boolean[];
             /** Masks */
             masks: {
                 [key: string]: string;
@@ -996,6 +1105,211 @@ export interface components {
             next: string | null;
             /** Scanning */
             scanning: boolean;
+        };
+        /**
+         * ScriptCount
+         * @description How much a script makes.
+         *
+         *     Attributes:
+         *         images: What is generated, grids apart; null where only a run tells.
+         */
+        ScriptCount: {
+            /** Images */
+            images: number | null;
+        };
+        /**
+         * ScriptCountForm
+         * @description A job whose script is asked how much it makes. ``start`` may be left out for img2img.
+         */
+        ScriptCountForm: {
+            /**
+             * Prompt
+             * @description in WebUI's syntax, tags included
+             */
+            prompt: string;
+            /**
+             * Negative prompt
+             * @description what to steer away from
+             * @default
+             */
+            negative_prompt: string;
+            /**
+             * Seed
+             * @description number that the noise is made of; -1 draws one
+             * @default -1
+             */
+            seed: number;
+            /**
+             * Sampling steps
+             * @description how many steps
+             * @default 20
+             */
+            steps: number;
+            /**
+             * Sampling method
+             * @description what removes the noise
+             * @default Euler a
+             */
+            sampler: string;
+            /**
+             * Schedule type
+             * @description how the steps are spread, such as karras or beta
+             * @default automatic
+             */
+            scheduler: string;
+            /**
+             * CFG Scale
+             * @description how closely to follow the prompt
+             * @default 7
+             */
+            cfg_scale: number;
+            /**
+             * Width
+             * @description pixels across
+             */
+            width?: number | null;
+            /**
+             * Height
+             * @description pixels down
+             */
+            height?: number | null;
+            /**
+             * Batch size
+             * @description images at once
+             * @default 1
+             */
+            batch_size: number;
+            /**
+             * Batch count
+             * @description batches in a row
+             * @default 1
+             */
+            batch_count: number;
+            /**
+             * Clip skip
+             * @description 1 reads CLIP's last layer, 2 the one before
+             * @default 1
+             */
+            clip_skip: number;
+            /**
+             * Variation seed
+             * @description noise to move towards; -1 draws one
+             * @default -1
+             */
+            variation_seed: number;
+            /**
+             * Variation strength
+             * @description how far to move, 0 to 1
+             * @default 0
+             */
+            variation_strength: number;
+            /**
+             * Resize seed from
+             * @description size of an image whose composition the seed shall keep, as WIDTHxHEIGHT
+             */
+            seed_resize_from?: [
+                number,
+                number
+            ] | null;
+            /**
+             * Tiling
+             * @description let opposite edges fit
+             * @default false
+             */
+            tiling: boolean;
+            /**
+             * Refiner checkpoint
+             * @description another checkpoint, which takes over on the way
+             */
+            refiner?: string | null;
+            /**
+             * Refiner switch at
+             * @description share of the way after which the refiner takes over, 0 to 1
+             */
+            refiner_switch_at?: number | null;
+            /**
+             * Policy
+             * @default strict
+             * @enum {string}
+             */
+            policy: "strict" | "warn" | "ignore";
+            /**
+             * Dialect
+             * @default webui
+             * @enum {string}
+             */
+            dialect: "webui" | "extended";
+            hires?: components["schemas"]["HiresPassForm"] | null;
+            start?: components["schemas"]["ImageStartForm"] | null;
+            /** Options */
+            options?: {
+                [key: string]: unknown;
+            };
+            /** Checkpoint */
+            checkpoint?: string | null;
+            /** Vae */
+            vae?: string | null;
+            /**
+             * Save
+             * @default true
+             */
+            save: boolean;
+            script?: components["schemas"]["ScriptForm"] | null;
+            /**
+             * Tab
+             * @default txt2img
+             * @enum {string}
+             */
+            tab: "txt2img" | "img2img";
+        };
+        /**
+         * ScriptEntry
+         * @description A script.
+         *
+         *     Attributes:
+         *         name: As WebUI shows it.
+         *         tabs: Where it can be used.
+         *         arguments: Those that are shown.
+         */
+        ScriptEntry: {
+            /** Name */
+            name: string;
+            /** Tabs */
+            tabs: ("txt2img" | "img2img")[];
+            /** Arguments */
+            arguments: components["schemas"]["ArgumentEntry"][];
+        };
+        /**
+         * ScriptForm
+         * @description A script that makes the images of a job.
+         *
+         *     Attributes:
+         *         name: As the list of scripts has it; upper and lower case are alike.
+         *         arguments: By their names there; those that are left out have their defaults.
+         */
+        ScriptForm: {
+            /** Name */
+            name: string;
+            /** Arguments */
+            arguments?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * ScriptList
+         * @description What there is.
+         *
+         *     Attributes:
+         *         scripts: In WebUI's order.
+         *         axes: By tab what can vary along an axis, in WebUI's order, those apart that cannot be honored.
+         */
+        ScriptList: {
+            /** Scripts */
+            scripts: components["schemas"]["ScriptEntry"][];
+            /** Axes */
+            axes: {
+                [key: string]: components["schemas"]["AxisEntry"][];
+            };
         };
         /**
          * ValidationError
@@ -2545,6 +2859,194 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    scripts_promptengine_v1_scripts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScriptList"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    count_promptengine_v1_scripts_count_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScriptCountForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScriptCount"];
+                };
             };
             /** @description Bad Request */
             400: {
