@@ -27,6 +27,7 @@ from promptengine.server.output_folder import OutputFolder
 from promptengine.server.redact import PathRedactor
 from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.options import ServerSettings
+from promptengine.server.training import Trainer
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 
 __all__ = [
@@ -58,6 +59,7 @@ class Service:
         upscalers: Networks that enlarge images, for what is no part of a generation.
         outputs: The folder of saved images.
         images: What is known of them.
+        training: The one training.
         saves: What becomes of images of jobs that nobody waits for.
         upscaling: Held while an image is enlarged by one of ``upscalers``.
         closing: Held while all of it ends.
@@ -73,6 +75,7 @@ class Service:
     upscalers: UpscalerCache
     outputs: OutputFolder
     images: ImageIndex
+    training: Trainer
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
     devices: tuple[Device, ...] = ()
     upscaling: threading.Lock = field(default_factory=threading.Lock)
@@ -85,7 +88,9 @@ class Service:
             grace_s: As :meth:`promptengine.server.jobs.queue.JobQueue.close` takes it.
         """
         with self.closing:
+            self.training.stop()
             self.queue.close(grace_s)
+            self.training.close(grace_s)
             self.saves.close()
             self.images.close()
 
@@ -133,6 +138,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         upscalers=UpscalerCache(registry, resolve_device(devices[0].name if devices else "cpu")),
         outputs=outputs,
         images=images,
+        training=Trainer(config, registry),
         devices=devices,
     )
 

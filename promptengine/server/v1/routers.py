@@ -6,9 +6,14 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, routes, scripts
+from promptengine.server.v1 import images, routes, scripts, training
 
 __all__ = ["ROUTERS"]
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (routes.router, images.router, scripts.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    routes.router,
+    images.router,
+    scripts.router,
+    training.router,
+)
 """In the order in which paths are looked up."""

@@ -173,7 +173,7 @@ def count(service: Served, form: ScriptCountForm) -> ScriptCount:
 def _started(request: GenerationRequest, model: Model) -> GenerationRequest:
     """Return a request with a blank image to start from, whose size is what counting needs of it."""
     usual = size_of_checkpoint(model.checkpoint)
-    size = (request.width or usual[0], request.height or usual[1])
+    size = (request.width or usual, request.height or usual)
     return replace(request, start=ImageStart(images=(Image.new("RGB", size),)))
 
 

@@ -99,7 +99,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("studio")
     made = Made()
     models = models_in(folder / "models")
-    config = ServerConfig(models=models, checkpoint="none", output=folder / "outputs")
+    config = ServerConfig(
+        models=models,
+        checkpoint="none",
+        output=folder / "outputs",
+        training=folder / "training",
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         app = create_app(config, [made])
