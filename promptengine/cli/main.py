@@ -232,6 +232,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_training_options(parser: argparse.ArgumentParser) -> None:
     named = {own.name: own.spec.group for own in fields_of(TrainingOptions)}
+    group = parser
     for title in GROUPS:
         group = parser.add_argument_group(title.lower())
         if title == named["template"]:

@@ -179,7 +179,7 @@ def _started(request: GenerationRequest, model: Model) -> GenerationRequest:
 
 def _entry(script: Script, lists: Mapping[str, Sequence[str]]) -> ScriptEntry:
     told = [one for one in script.arguments if one.label and one.control != "none"]
-    tabs = [tab for tab in get_args(ScriptTab) if tab in script.tabs]
+    tabs: list[ScriptTab] = [tab for tab in get_args(ScriptTab) if tab in script.tabs]
     arguments = [_argument(one, lists) for one in told]
     return ScriptEntry(name=script.name, tabs=tabs, arguments=arguments)
 

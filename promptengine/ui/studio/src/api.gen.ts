@@ -352,6 +352,130 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/promptengine/v1/training/fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fields
+         * @description Describe the options of a training as JSON Schema, with labels, headings and controls.
+         */
+        get: operations["fields_promptengine_v1_training_fields_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training/data": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Data
+         * @description List the folders of images on the server.
+         */
+        get: operations["data_promptengine_v1_training_data_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status
+         * @description Tell where the training is.
+         */
+        get: operations["status_promptengine_v1_training_get"];
+        put?: never;
+        /**
+         * Start
+         * @description Begin a training; one at a time, and nothing that is there is replaced unless it may be.
+         */
+        post: operations["start_promptengine_v1_training_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop
+         * @description End the training after its step and save its state, from which it can go on.
+         */
+        post: operations["stop_promptengine_v1_training_stop_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training/previews/{step}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Preview
+         * @description Give a preview: images with and without the network, side by side.
+         */
+        get: operations["preview_promptengine_v1_training_previews__step__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Events
+         * @description Tell of the training as it goes on, as server-sent events ``progress`` and at last ``ended``.
+         */
+        get: operations["events_promptengine_v1_training_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1310,6 +1434,314 @@ export interface components {
             axes: {
                 [key: string]: components["schemas"]["AxisEntry"][];
             };
+        };
+        /**
+         * TrainingData
+         * @description A folder of images on the server.
+         *
+         *     Attributes:
+         *         name: Of the folder.
+         *         images: How many it holds.
+         */
+        TrainingData: {
+            /** Name */
+            name: string;
+            /** Images */
+            images: number;
+        };
+        /**
+         * TrainingForm
+         * @description A training. Its images are those of ``folder``, a name of the list of data, or are sent as ``images``.
+         *
+         *     Attributes:
+         *         name: Of the network, and of its file in the folder of hypernetworks.
+         *         checkpoint: What it is trained on; the server's own where it is left out.
+         *         vae: Likewise.
+         *         folder: Of images on the server.
+         *         images: In place of a folder; a run that is resumed has its own.
+         *         resume: Go on with the run of this name, which is refused where there is none.
+         *         overwrite: Replace the network and the run of this name.
+         */
+        TrainingForm: {
+            /**
+             * Max steps
+             * @description updates of the weights, in all
+             * @default 100000
+             */
+            steps: number;
+            /**
+             * Hypernetwork Learning rate
+             * @description or until which step: 5e-5:100, 1e-5
+             * @default 0.00001
+             */
+            learning_rate: string;
+            /**
+             * Batch size
+             * @description images at once
+             * @default 1
+             */
+            batch_size: number;
+            /**
+             * Gradient accumulation steps
+             * @description batches in one step
+             * @default 1
+             */
+            accumulation: number;
+            /**
+             * Gradient Clipping
+             * @description what bounds the gradients
+             * @default none
+             * @enum {string}
+             */
+            clipping: "none" | "value" | "norm";
+            /**
+             * Gradient clip value
+             * @description the bound, in the form of the learning rate
+             * @default 0.1
+             */
+            clip_at: string;
+            /**
+             * Seed
+             * @description number that all that is drawn derives from; -1 draws one
+             * @default -1
+             */
+            seed: number;
+            /**
+             * Gradient checkpointing
+             * @description less memory, more time
+             * @default false
+             */
+            gradient_checkpointing: boolean;
+            /**
+             * Prompt template
+             * @description what prompts an image is trained with
+             * @default style_filewords
+             */
+            template: string;
+            /**
+             * Width
+             * @description pixels that images are scaled and cut to
+             */
+            width?: number | null;
+            /**
+             * Height
+             * @description pixels that images are scaled and cut to
+             */
+            height?: number | null;
+            /**
+             * Resize images
+             * @description scale and cut images to that size; otherwise they keep their own
+             * @default true
+             */
+            resize: boolean;
+            /**
+             * Shuffle tags by ',' when creating prompts
+             * @description reorder what captions have between commas
+             * @default false
+             */
+            shuffle_tags: boolean;
+            /**
+             * Drop out tags when creating prompts
+             * @description probability to leave each of these out
+             * @default 0
+             */
+            tag_dropout: number;
+            /**
+             * Latent sampling method
+             * @description the latents that stand for an image: one draw, the mean, or a draw per use
+             * @default once
+             * @enum {string}
+             */
+            latent_sampling: "once" | "deterministic" | "random";
+            /**
+             * Use PNG alpha channel as loss weight
+             * @description what is transparent counts less
+             * @default false
+             */
+            alpha_weights: boolean;
+            /**
+             * Clip skip
+             * @description 1 reads the text model's last layer, n the n-th from the end
+             * @default 1
+             */
+            clip_skip: number;
+            /**
+             * Refuse unreadable images
+             * @description refuse images that cannot be read; otherwise they are left out, and told
+             * @default false
+             */
+            strict_data: boolean;
+            /**
+             * Hypernetwork layer structure
+             * @description width of each stage as a factor; the first and the last are 1
+             * @default 1, 2, 1
+             */
+            layer_structure: string;
+            /**
+             * Activation function
+             * @description linear, relu, swish, mish, …
+             * @default linear
+             */
+            activation: string;
+            /**
+             * Layer weights initialization
+             * @description how the weights begin: Normal, XavierNormal, KaimingUniform, …
+             * @default Normal
+             */
+            weight_init: string;
+            /**
+             * Add layer normalization
+             * @description after each layer
+             * @default false
+             */
+            layer_norm: boolean;
+            /**
+             * Activate output
+             * @description the last layer has the activation as well
+             * @default false
+             */
+            activate_output: boolean;
+            /**
+             * Hypernetwork Dropout structure
+             * @description probability after each stage, such as 0, 0.1, 0; the first and the last are 0
+             */
+            dropout_structure?: string | null;
+            /**
+             * Modules
+             * @description widths to build networks for, such as 320, 768
+             */
+            widths?: string | null;
+            /**
+             * Transforms
+             * @description key,query is for this program's .safetensors only
+             * @default key,value
+             * @enum {string}
+             */
+            transform: "key,value" | "key,query";
+            /**
+             * Save a copy every N steps
+             * @description steps between snapshots; 0 for none before the end
+             * @default 500
+             */
+            save_every: number;
+            /**
+             * Copies kept
+             * @description newest snapshots that stay, plus the best
+             * @default 3
+             */
+            keep: number;
+            /**
+             * Save an image every N steps
+             * @description steps between previews; 0 for one at the end
+             * @default 500
+             */
+            preview_every: number;
+            /**
+             * Preview prompt
+             * @description what previews show
+             * @default
+             */
+            preview_prompt: string;
+            /**
+             * Preview steps
+             * @description of each preview
+             * @default 20
+             */
+            preview_steps: number;
+            /**
+             * Preview images
+             * @description at once; 0 for no previews
+             * @default 2
+             */
+            preview_count: number;
+            /** Name */
+            name: string;
+            /** Checkpoint */
+            checkpoint?: string | null;
+            /** Vae */
+            vae?: string | null;
+            /** Folder */
+            folder?: string | null;
+            /** Images */
+            images?: components["schemas"]["TrainingImageForm"][];
+            /**
+             * Resume
+             * @default false
+             */
+            resume: boolean;
+            /**
+             * Overwrite
+             * @default false
+             */
+            overwrite: boolean;
+        };
+        /**
+         * TrainingImageForm
+         * @description An image to train with, in base64, and what it shows.
+         */
+        TrainingImageForm: {
+            /** Image */
+            image: string;
+            /**
+             * Caption
+             * @default
+             */
+            caption: string;
+        };
+        /**
+         * TrainingStatus
+         * @description Where the training is.
+         *
+         *     Attributes:
+         *         state: ``none`` where there was none since the server began, ``preparing``, ``training``,
+         *             ``stopping``, ``finished``, ``stopped`` or ``failed``.
+         *         name: Of the network.
+         *         step: Steps done, those of earlier runs included.
+         *         of: Steps asked for.
+         *         epoch: How often all images were seen.
+         *         loss: Of the last step; null before the first.
+         *         smoothed_loss: Mean loss, recent steps counting more.
+         *         learning_rate: Of the last step.
+         *         eta_s: Seconds left.
+         *         points: Step, loss and smoothed loss, thinned out where they are many.
+         *         previews: Steps whose previews can be had.
+         *         notes: What a person should know.
+         *         error: Why it failed.
+         */
+        TrainingStatus: {
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "none" | "preparing" | "training" | "stopping" | "finished" | "stopped" | "failed";
+            /** Name */
+            name: string;
+            /** Step */
+            step: number;
+            /** Of */
+            of: number;
+            /** Epoch */
+            epoch: number;
+            /** Loss */
+            loss: number | null;
+            /** Smoothed Loss */
+            smoothed_loss: number | null;
+            /** Learning Rate */
+            learning_rate: number | null;
+            /** Eta S */
+            eta_s: number | null;
+            /** Points */
+            points: [
+                number,
+                number,
+                number
+            ][];
+            /** Previews */
+            previews: number[];
+            /** Notes */
+            notes: string[];
+            /** Error */
+            error: string | null;
         };
         /**
          * ValidationError
@@ -3046,6 +3478,658 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ScriptCount"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    fields_promptengine_v1_training_fields_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    data_promptengine_v1_training_data_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingData"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    status_promptengine_v1_training_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingStatus"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    start_promptengine_v1_training_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainingForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingStatus"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    stop_promptengine_v1_training_stop_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingStatus"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    preview_promptengine_v1_training_previews__step__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                step: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": unknown;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    events_promptengine_v1_training_events_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
                 };
             };
             /** @description Bad Request */

@@ -8,6 +8,10 @@ export type Diagnostic = Schemas["DiagnosticForm"];
 export type NetworkEntry = Schemas["NetworkEntry"];
 export type JobStatus = Schemas["JobStatus"];
 export type JobResult = Schemas["JobResult"];
+export type ScriptList = Schemas["ScriptList"];
+export type Script = Schemas["ScriptEntry"];
+export type Argument = Schemas["ArgumentEntry"];
+export type Axis = Schemas["AxisEntry"];
 export type PromptForm = Schemas["PromptForm"];
 
 // Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
@@ -88,6 +92,8 @@ export const api = {
   networks: () => ask<NetworkEntry[]>("/networks"),
   parse: (form: PromptForm & { [name: string]: Sent }, signal: AbortSignal) =>
     send<Reading>("POST", "/parse", form, signal),
+  scripts: () => ask<ScriptList>("/scripts"),
+  countScript: (form: Sent, signal: AbortSignal) => send<{ images: number | null }>("POST", "/scripts/count", form, signal),
   submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
   status: (id: string) => ask<JobStatus>(job(id)),
   result: (id: string) => ask<JobResult>(`${job(id)}/result`),

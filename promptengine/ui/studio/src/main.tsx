@@ -2,6 +2,7 @@ import { render } from "preact";
 import { effect } from "@preact/signals";
 import { resume, running } from "./jobs";
 import { followRoute } from "./route";
+import { followScript } from "./scriptCount";
 import { loadForm, loadNetworks } from "./state";
 import { showTheme } from "./store";
 import { App } from "./view/App";
@@ -10,6 +11,7 @@ import "./style.css";
 showTheme();
 followRoute();
 resume();
+followScript();
 void loadForm();
 void loadNetworks();
 effect(() => {

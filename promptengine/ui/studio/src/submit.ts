@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { ApiError, words, type Sent } from "./api";
 import { submit } from "./jobs";
+import { script } from "./scripts";
 import { bodyOf, faultOf, type Field, type Form } from "./schema";
 import { faults, form, models, setFault, shown, shownAt } from "./state";
 import { values } from "./store";
@@ -12,20 +13,23 @@ export type Body = { [name: string]: Sent };
 export interface Part {
   /** What cannot be sent, by the paths of the fields. */
   faults(): Record<string, string>;
-  /** What it adds to the body, once nothing is wrong. */
+  /** What it adds to the body, once nothing is wrong; an `ApiError` names the field that is to blame. */
   body(): Body | Promise<Body>;
+  /** The paths of all that it sends now, where what the server has against it is shown. */
+  paths?(): string[];
 }
 
 /** The fields that are declared, with those of the groups that are on. */
-const fields: Part = {
+export const fields: Part = {
   faults() {
     const found = sentFields(form.value).map((field) => [field.path, faultOf(field, shown(field))] as const);
     return Object.fromEntries(found.filter(([, fault]) => fault));
   },
   body: () => (form.value ? bodyOf(form.value, models.value, values.value) : {}),
+  paths: () => sentFields(form.value).map((field) => field.path),
 };
 
-const PARTS: readonly Part[] = [fields];
+const PARTS: readonly Part[] = [fields, script];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);
@@ -45,7 +49,7 @@ export async function enqueue(): Promise<boolean> {
     await submit(body, String(shownAt("prompt")));
     return true;
   } catch (error) {
-    const path = error instanceof ApiError ? placeOf(error.field, sentFields(form.value)) : "";
+    const path = error instanceof ApiError ? placeOf(error.field) : "";
     setFault(path, words(error));
     if (path) reveal(path);
     return false;
@@ -62,8 +66,8 @@ function sentFields(told: Form | null): Field[] {
 }
 
 /** Where a field of the server's is shown; it may be named without its group. */
-function placeOf(name: string, all: Field[]): string {
-  const paths = all.map((field) => field.path);
+function placeOf(name: string): string {
+  const paths = PARTS.flatMap((part) => part.paths?.() ?? []);
   if (paths.includes(name)) return name;
   const inner = paths.filter((path) => name !== "" && path.endsWith(`.${name}`));
   return inner.length === 1 ? (inner[0] ?? "") : "";

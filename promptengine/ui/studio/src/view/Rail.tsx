@@ -1,10 +1,12 @@
 // The settings: every declared field, in groups.
 import { signal } from "@preact/signals";
 import { sections, type Field, type Form } from "../schema";
+import { fields as scriptFields, resetScript } from "../scripts";
 import { faults, models } from "../state";
 import { resetValues, setValue, setValues, values } from "../store";
 import { FieldView, helpOf } from "./FieldView";
 import { Icon } from "./Icon";
+import { ScriptSection } from "./ScriptSection";
 
 /** The field that is pointed at, whose help is shown in a place of its own: nothing moves under a pointer. */
 const pointed = signal("");
@@ -17,7 +19,7 @@ function point(event: Event): void {
 export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }) {
   const all = [...form.own.filter((one) => one.control !== "prompt"), ...form.groups.flatMap((one) => one.fields)];
   const paths = [...all.map((one) => one.path), ...form.groups.map((one) => one.path), "checkpoint", "vae"];
-  const about = [...models.value, ...all].find((one) => one.path === pointed.value);
+  const about = [...models.value, ...all, ...scriptFields.value].find((one) => one.path === pointed.value);
   return (
     <section class="rail" aria-label="Settings" id="settings" onFocusIn={point} onPointerOver={point}>
       <div class="settings">
@@ -54,7 +56,8 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
           </fieldset>
         </details>
       ))}
-      <button type="button" class="quiet reset" onClick={() => resetValues(paths)}>
+      <ScriptSection />
+      <button type="button" class="quiet reset" onClick={() => { resetValues(paths); resetScript(); }}>
         Reset settings
       </button>
       </div>
