@@ -12,6 +12,8 @@ export type ScriptList = Schemas["ScriptList"];
 export type Script = Schemas["ScriptEntry"];
 export type Argument = Schemas["ArgumentEntry"];
 export type Axis = Schemas["AxisEntry"];
+export type TrainingStatus = Schemas["TrainingStatus"];
+export type TrainingData = Schemas["TrainingData"];
 export type PromptForm = Schemas["PromptForm"];
 
 // Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
@@ -94,6 +96,14 @@ export const api = {
     send<Reading>("POST", "/parse", form, signal),
   scripts: () => ask<ScriptList>("/scripts"),
   countScript: (form: Sent, signal: AbortSignal) => send<{ images: number | null }>("POST", "/scripts/count", form, signal),
+  trainingFields: () => ask<unknown>("/training/fields"),
+  trainingData: () => ask<TrainingData[]>("/training/data"),
+  training: () => ask<TrainingStatus>("/training"),
+  startTraining: (form: Sent) => send<TrainingStatus>("POST", "/training", form),
+  stopTraining: () => send<TrainingStatus>("POST", "/training/stop"),
+  trainingEvents: () => new EventSource(`${V1}/training/events`),
+  // The name is for the browser, which may keep another run's preview of that step.
+  previewUrl: (step: number, name: string) => `${V1}/training/previews/${step}?of=${encodeURIComponent(name)}`,
   submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
   status: (id: string) => ask<JobStatus>(job(id)),
   result: (id: string) => ask<JobResult>(`${job(id)}/result`),

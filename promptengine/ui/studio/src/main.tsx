@@ -1,5 +1,6 @@
 import { render } from "preact";
 import { effect } from "@preact/signals";
+import { loadDataset } from "./dataset";
 import { resume, running } from "./jobs";
 import { followRoute } from "./route";
 import { followScript } from "./scriptCount";
@@ -14,6 +15,7 @@ resume();
 followScript();
 void loadForm();
 void loadNetworks();
+void loadDataset();
 effect(() => {
   const percent = Math.round((running.value?.status?.progress ?? 0) * 100);
   document.title = running.value ? `${percent} % · promptengine` : "promptengine";
