@@ -210,3 +210,21 @@ def test_keys_reach_every_value(page: StudioPage) -> None:
     # Past "Fill", which stands before the values; "Clear" has nothing to clear yet.
     page.keys(Keys.TAB + Keys.TAB + Keys.SPACE)
     assert argument(page, "x_values") == "CPU"
+
+
+def test_each_view_has_a_script_of_its_own(page: StudioPage, studio: Studio) -> None:
+    choose(page, PLOT)
+    select(page, "x_type", "Size")
+    page.driver.execute_script("location.hash = '#/img2img'")
+    page.until(lambda: "Loopback" in page.text(".script option"))
+    assert page.control("script.name").get_property("value") == ""
+    choose(page, "Loopback")
+    assert argument(page, "loops") == "4"
+    choose(page, PLOT)
+    # An axis that only the other view has is none here, whatever its number would be.
+    titles = [one.text for one in page.all("[id='field-script.arguments.x_type'] option")]
+    assert "Cond. Image Mask Weight" in titles
+    assert "Hires steps" not in titles
+    assert argument(page, "x_type") == "Nothing"
+    page.driver.execute_script("location.hash = '#/txt2img'")
+    page.until(lambda: argument(page, "x_type") == "Size")

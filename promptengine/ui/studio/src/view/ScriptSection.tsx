@@ -43,7 +43,7 @@ function Arguments({ list }: { list: Argument[] }) {
   return (
     <div class="fields">
       {varied.map((axis) => (
-        <div class="axis" key={axis.name} role="group" aria-label={axis.label}>
+        <div class="varied" key={axis.name} role="group" aria-label={axis.label}>
           {list
             .filter((one) => (one === axis || one.axis === axis.name) && counts(one))
             .map((one) => <ArgumentView key={one.name} argument={one} />)}
