@@ -112,7 +112,7 @@ def test_images_and_captions_are_kept_over_a_reload(
     show(page)
     (data / "notes.pdf").write_bytes(b"")
     add(page, data)
-    assert "1 of the files is no image" in page.text(".train-actions .fault")
+    page.until(lambda: "1 of the files is no image" in page.text(".train-actions .fault"))
     assert captions(page) == ["a red fox", "a blue fox", "a fox in the rain"]
     box = page.all(".data-images textarea")[0]
     box.clear()
