@@ -82,6 +82,11 @@ export function readForm(schema: unknown): Form {
   return { own, groups };
 }
 
+/** One field as JSON Schema describes it. */
+export function fieldFrom(path: string, property: Property): Field {
+  return readField(path, property);
+}
+
 function readField(path: string, property: Property): Field {
   const kind = property.anyOf?.find((one) => one.type !== "null") ?? property;
   const number = kind.items ?? kind;

@@ -3,7 +3,7 @@ import { computed, signal } from "@preact/signals";
 import { ApiError, api, words, type Argument, type Axis, type Script, type ScriptList, type Sent } from "./api";
 import { valuesOf } from "./listed";
 import { route } from "./route";
-import { faultOf, sentOf, type Field, type Shown, type Values } from "./schema";
+import { faultOf, fieldFrom, sentOf, type Field, type Shown, type Values } from "./schema";
 import { faults, setFault } from "./state";
 import { resetValues, setValue, setValues, values } from "./store";
 import type { Part } from "./submit";
@@ -120,12 +120,12 @@ export function resetScript(): void {
 
 /** An argument as a field, for what is the same of both. */
 export function fieldOf(argument: Argument): Field {
-  const number = argument.type === "integer" || argument.type === "number";
-  return {
-    ...{ path: pathOf(argument), label: argument.label, help: argument.help, choices: argument.choices, usual: "" },
-    ...{ control: argument.control === "axis" || !number ? "text" : "number", whole: argument.type === "integer" },
-    ...{ optional: false, min: argument.minimum, max: argument.maximum, step: null, initial: initialOf(argument) },
-  };
+  const { label, help, type, minimum, maximum, control } = argument;
+  // An axis is a number to the server and a title here; several choices are one text.
+  const shownType = control === "axis" || type === "array" ? "string" : type;
+  const range = { ...(minimum === null ? {} : { minimum }), ...(maximum === null ? {} : { maximum }) };
+  const described = { title: label, description: help, type: shownType, ...range, default: initialOf(argument) };
+  return fieldFrom(pathOf(argument), described);
 }
 
 /** The arguments of the chosen script that count, as fields. */

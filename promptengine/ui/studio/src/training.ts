@@ -2,7 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import { ApiError, api, words, type Sent, type TrainingData, type TrainingStatus } from "./api";
 import { dataset, sentImages } from "./dataset";
-import { faultOf, readForm, sentOf, type Field } from "./schema";
+import { faultOf, fieldFrom, readForm, sentOf, type Field } from "./schema";
 import { networks, setFault, faults, shown } from "./state";
 import { setValue, values } from "./store";
 
@@ -24,24 +24,29 @@ export const starting = signal(false);
 
 export const goesOn = computed(() => ["preparing", "training", "stopping"].includes(status.value?.state ?? "none"));
 
-const text = (name: string, label: string, help: string): Field => ({
-  ...{ path: `${PLACE}.${name}`, label, help, control: "text", whole: false, optional: false, usual: "" },
-  ...{ choices: [], min: null, max: null, step: null, initial: "" },
+export const nameField = fieldFrom(`${PLACE}.name`, {
+  title: "Name",
+  description: "of the hypernetwork, and of its file",
+  type: "string",
 });
 
-export const nameField = text("name", "Name", "of the hypernetwork, and of its file");
+/** A name out of a list, or none. */
+function choice(name: string, title: string, description: string, usual: string, choices: string[]): Field {
+  const kind = { anyOf: [{ type: "string" }, { type: "null" }] };
+  const more = { "x-control": "choice", "x-usual": usual, "x-choices": choices };
+  return fieldFrom(`${PLACE}.${name}`, { title, description, ...kind, ...more });
+}
 
 /** A folder of the server's, or the images of this page. */
-export const folderField = computed<Field>(() => ({
-  ...text("folder", "Dataset", "images on the server, or those below"),
-  ...{ control: "choice", optional: true, usual: "the images below", choices: folders.value.map((one) => one.name) },
-}));
+export const folderField = computed<Field>(() => {
+  const names = folders.value.map((one) => one.name);
+  return choice("folder", "Dataset", "images on the server, or those below", "the images below", names);
+});
 
-export const checkpointField = computed<Field>(() => ({
-  ...text("checkpoint", "Stable Diffusion checkpoint", "the model it is trained on"),
-  ...{ control: "choice", optional: true, usual: "as the server is set" },
-  choices: networks.value.filter((one) => one.kind === "checkpoint").map((one) => one.name),
-}));
+export const checkpointField = computed<Field>(() => {
+  const names = networks.value.filter((one) => one.kind === "checkpoint").map((one) => one.name);
+  return choice("checkpoint", "Stable Diffusion checkpoint", "the model it is trained on", "as the server is set", names);
+});
 
 const all = computed<Field[]>(() => [nameField, folderField.value, checkpointField.value, ...groups.value.flatMap((one) => one.fields)]);
 
