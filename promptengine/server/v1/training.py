@@ -28,7 +28,7 @@ from promptengine.server.limits import check_size, check_texts
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.state import Served, Service
-from promptengine.server.training import LossPoint, TrainingImage, TrainingOrder, TrainingState
+from promptengine.server.training import TrainingImage, TrainingOrder, TrainingState
 from promptengine.server.v1.forms import StrictForm, Text, form_of
 from promptengine.server.v1.routes import PREFIX
 from promptengine.server.v1.to_request import named_model
@@ -38,6 +38,7 @@ __all__ = [
     "TrainingData",
     "TrainingForm",
     "TrainingImageForm",
+    "TrainingPoint",
     "TrainingStatus",
     "router",
 ]
@@ -100,6 +101,20 @@ class TrainingData(BaseModel):
     images: int
 
 
+class TrainingPoint(BaseModel):
+    """What a step cost.
+
+    Attributes:
+        step: Counted from 1.
+        loss: Of it alone.
+        smoothed_loss: Mean loss, recent steps counting more.
+    """
+
+    step: int
+    loss: float
+    smoothed_loss: float
+
+
 class TrainingStatus(BaseModel):
     """Where the training is.
 
@@ -114,7 +129,7 @@ class TrainingStatus(BaseModel):
         smoothed_loss: Mean loss, recent steps counting more.
         learning_rate: Of the last step.
         eta_s: Seconds left.
-        points: Step, loss and smoothed loss, thinned out where they are many.
+        points: The curve of the losses, thinned out where its points are many.
         previews: Steps whose previews can be had.
         notes: What a person should know.
         error: Why it failed.
@@ -129,7 +144,7 @@ class TrainingStatus(BaseModel):
     smoothed_loss: float | None
     learning_rate: float | None
     eta_s: float | None
-    points: list[LossPoint]
+    points: list[TrainingPoint]
     previews: list[int]
     notes: list[str]
     error: str | None
@@ -237,7 +252,10 @@ def _status(service: Service) -> TrainingStatus:
         smoothed_loss=progress.smoothed_loss if progress else None,
         learning_rate=progress.learning_rate if progress else None,
         eta_s=round(progress.seconds_left, 1) if progress else None,
-        points=list(view.points),
+        points=[
+            TrainingPoint(step=step, loss=loss, smoothed_loss=smoothed)
+            for step, loss, smoothed in view.points
+        ],
         previews=list(view.previews),
         notes=[shown.text(text) for text in view.notes],
         error=shown.text(view.error) or None,

@@ -126,7 +126,7 @@ def test_a_training_from_images_to_a_network_that_prompts_name(live: Live) -> No
     assert (begun["state"], begun["name"], begun["of"]) == ("preparing", "page-ink", 6)
     ended = over(live.http)
     assert (ended["state"], ended["step"], ended["error"]) == ("finished", 6, None)
-    assert [point[0] for point in ended["points"]] == [1, 2, 3, 4, 5, 6]
+    assert [point["step"] for point in ended["points"]] == [1, 2, 3, 4, 5, 6]
     assert ended["previews"] == [3, 6]
     preview = live.http.get(f"{TRAINING}/previews/6")
     assert preview.headers["content-type"] == "image/png"
@@ -150,7 +150,7 @@ def test_a_training_from_images_to_a_network_that_prompts_name(live: Live) -> No
     started(live.http, name="page-ink", resume=True, steps=8, preview_prompt="a cat")
     ended = over(live.http)
     assert (ended["state"], ended["step"]) == ("finished", 8)
-    assert [point[0] for point in ended["points"]] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [point["step"] for point in ended["points"]] == [1, 2, 3, 4, 5, 6, 7, 8]
     started(live.http, name="page-ink", overwrite=True, images=images(1), steps=2)
     assert over(live.http)["step"] == 2
     assert len(list(kept.iterdir())) == 2
@@ -189,7 +189,7 @@ def test_one_at_a_time_and_told_to_whoever_looks(http: httpx.Client, lesson: Les
     job = http.post(JOBS, json=SMALL).json()["id"]
     assert waited(http, job)["state"] == "done"
     assert told(http)["state"] == "training"
-    assert told(http)["points"][-1] == [3, 0.2, 0.25]
+    assert told(http)["points"][-1] == {"step": 3, "loss": 0.2, "smoothed_loss": 0.25}
     lesson.gate.release(3)
     assert over(http)["state"] == "finished"
     assert http.post(f"{TRAINING}/stop").json()["state"] == "finished"
@@ -222,8 +222,8 @@ def test_many_points_are_thinned(http: httpx.Client, lesson: Lesson) -> None:
     lesson.gate.release(3000)
     points = over(http)["points"]
     assert 100 < len(points) <= 400
-    assert points[-1][0] == 3000
-    assert [point[0] for point in points] == sorted({point[0] for point in points})
+    assert points[-1]["step"] == 3000
+    assert [point["step"] for point in points] == sorted({point["step"] for point in points})
 
 
 @pytest.mark.parametrize(

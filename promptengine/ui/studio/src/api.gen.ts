@@ -1689,6 +1689,23 @@ export interface components {
             caption: string;
         };
         /**
+         * TrainingPoint
+         * @description What a step cost.
+         *
+         *     Attributes:
+         *         step: Counted from 1.
+         *         loss: Of it alone.
+         *         smoothed_loss: Mean loss, recent steps counting more.
+         */
+        TrainingPoint: {
+            /** Step */
+            step: number;
+            /** Loss */
+            loss: number;
+            /** Smoothed Loss */
+            smoothed_loss: number;
+        };
+        /**
          * TrainingStatus
          * @description Where the training is.
          *
@@ -1703,7 +1720,7 @@ export interface components {
          *         smoothed_loss: Mean loss, recent steps counting more.
          *         learning_rate: Of the last step.
          *         eta_s: Seconds left.
-         *         points: Step, loss and smoothed loss, thinned out where they are many.
+         *         points: The curve of the losses, thinned out where its points are many.
          *         previews: Steps whose previews can be had.
          *         notes: What a person should know.
          *         error: Why it failed.
@@ -1731,11 +1748,7 @@ export interface components {
             /** Eta S */
             eta_s: number | null;
             /** Points */
-            points: [
-                number,
-                number,
-                number
-            ][];
+            points: components["schemas"]["TrainingPoint"][];
             /** Previews */
             previews: number[];
             /** Notes */

@@ -12,10 +12,10 @@ export function LossCurve({ points, steps }: { points: Points; steps: number }) 
   const drawn = useRef<SVGSVGElement>(null);
   const width = useWidth(drawn);
   // A few points above would press all others flat; they are drawn at the upper edge.
-  const high = Math.max(...points.map(([, , loss]) => loss)) * 2 || 1;
+  const high = Math.max(...points.map((one) => one.smoothed_loss)) * 2 || 1;
   const x = (step: number) => LEFT + ((width - LEFT - RIGHT) * step) / Math.max(steps, 1);
   const y = (loss: number) => HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * Math.min(Math.max(loss / high, 0), 1);
-  const line = points.map(([step, , loss]) => `${x(step).toFixed(1)},${y(loss).toFixed(1)}`).join(" ");
+  const line = points.map((one) => `${x(one.step).toFixed(1)},${y(one.smoothed_loss).toFixed(1)}`).join(" ");
   return (
     <svg ref={drawn} class="losses" viewBox={`0 0 ${width} ${HEIGHT}`} height={HEIGHT} role="img" aria-label={described(points)}>
       {TICKS.map((tick) => {
@@ -28,7 +28,7 @@ export function LossCurve({ points, steps }: { points: Points; steps: number }) 
           </g>
         );
       })}
-      {points.map(([step, loss]) => <circle key={step} cx={x(step)} cy={y(loss)} r="2" />)}
+      {points.map((one) => <circle key={one.step} cx={x(one.step)} cy={y(one.loss)} r="2" />)}
       <polyline points={line} />
     </svg>
   );
@@ -50,9 +50,9 @@ function useWidth(element: { current: Element | null }): number {
 function described(points: Points): string {
   const [first, last] = [points[0], points.at(-1)];
   if (!first || !last) return "Loss over the steps";
-  const lowest = Math.min(...points.map(([, , loss]) => loss));
+  const lowest = Math.min(...points.map((one) => one.smoothed_loss));
   return (
-    `Loss over the steps: the smoothed loss was ${first[2].toFixed(4)} at step ${first[0]}, is ` +
-    `${last[2].toFixed(4)} at step ${last[0]}, and was ${lowest.toFixed(4)} at its lowest.`
+    `Loss over the steps: the smoothed loss was ${first.smoothed_loss.toFixed(4)} at step ${first.step}, is ` +
+    `${last.smoothed_loss.toFixed(4)} at step ${last.step}, and was ${lowest.toFixed(4)} at its lowest.`
   );
 }
