@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, routes, scripts, training
+from promptengine.server.v1 import images, routes, scripts, training, upscale
 
 __all__ = ["ROUTERS"]
 
@@ -15,5 +15,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     images.router,
     scripts.router,
     training.router,
+    upscale.router,
 )
 """In the order in which paths are looked up."""

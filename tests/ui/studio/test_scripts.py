@@ -228,3 +228,8 @@ def test_each_view_has_a_script_of_its_own(page: StudioPage, studio: Studio) -> 
     assert argument(page, "x_type") == "Nothing"
     page.driver.execute_script("location.hash = '#/txt2img'")
     page.until(lambda: argument(page, "x_type") == "Size")
+    choose(page, "None")
+    page.one(".generate").click()
+    page.wait_for_images()
+    # What img2img shows is not sent from here.
+    assert studio.made.scripts == []

@@ -14,6 +14,7 @@ export type Argument = Schemas["ArgumentEntry"];
 export type Axis = Schemas["AxisEntry"];
 export type TrainingStatus = Schemas["TrainingStatus"];
 export type TrainingData = Schemas["TrainingData"];
+export type UpscaledImage = Schemas["UpscaledImage"];
 export type PromptForm = Schemas["PromptForm"];
 
 // Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
@@ -110,6 +111,8 @@ export const api = {
   cancel: (id: string) => send<JobStatus>("DELETE", job(id)),
   interrupt: (id: string) => send<JobStatus>("POST", `${job(id)}/interrupt`),
   skip: (id: string) => send<JobStatus>("POST", `${job(id)}/skip`),
+  upscaleFields: () => ask<unknown>("/upscale/fields"),
+  upscale: (form: Sent, signal: AbortSignal) => send<UpscaledImage>("POST", "/upscale", form, signal),
   events: (id: string) => new EventSource(`${V1}${job(id)}/events`),
 };
 

@@ -2,9 +2,11 @@
 import { signal } from "@preact/signals";
 import { ApiError, words, type Sent } from "./api";
 import { submit } from "./jobs";
+import { stageTab } from "./onStage";
 import { script } from "./scripts";
 import { bodyOf, faultOf, type Field, type Form } from "./schema";
-import { faults, form, models, setFault, shown, shownAt } from "./state";
+import { replaced, start } from "./start";
+import { faults, form, groups, models, setFault, shown, shownAt } from "./state";
 import { values } from "./store";
 
 export type Body = { [name: string]: Sent };
@@ -25,11 +27,12 @@ export const fields: Part = {
     const found = sentFields(form.value).map((field) => [field.path, faultOf(field, shown(field))] as const);
     return Object.fromEntries(found.filter(([, fault]) => fault));
   },
-  body: () => (form.value ? bodyOf(form.value, models.value, values.value) : {}),
+  body: () =>
+    form.value ? bodyOf(ownFields(form.value), groups.value, models.value, values.value) : {},
   paths: () => sentFields(form.value).map((field) => field.path),
 };
 
-const PARTS: readonly Part[] = [fields, script];
+const PARTS: readonly Part[] = [fields, start, script];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);
@@ -47,6 +50,7 @@ export async function enqueue(): Promise<boolean> {
   try {
     const body: Body = Object.assign({}, ...(await Promise.all(PARTS.map((part) => part.body()))));
     await submit(body, String(shownAt("prompt")));
+    if (stageTab.value === "source") stageTab.value = "image";
     return true;
   } catch (error) {
     const path = error instanceof ApiError ? placeOf(error.field) : "";
@@ -58,11 +62,13 @@ export async function enqueue(): Promise<boolean> {
   }
 }
 
+const ownFields = (told: Form) => told.own.filter((field) => !replaced.value.includes(field.path));
+
 /** Every declared field that is sent as it is shown. */
 function sentFields(told: Form | null): Field[] {
   if (!told) return [];
-  const groups = told.groups.filter((group) => values.value[group.path] === true);
-  return [...told.own, ...models.value, ...groups.flatMap((group) => group.fields)];
+  const on = groups.value.filter((group) => values.value[group.path] === true);
+  return [...ownFields(told), ...models.value, ...on.flatMap((group) => group.fields)];
 }
 
 /** Where a field of the server's is shown; it may be named without its group. */
