@@ -6,7 +6,15 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, routes, scripts, training, upscale
+from promptengine.server.v1 import (
+    images,
+    networks,
+    routes,
+    scripts,
+    styles,
+    training,
+    upscale,
+)
 
 __all__ = ["ROUTERS"]
 
@@ -15,6 +23,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     images.router,
     scripts.router,
     training.router,
+    networks.router,
+    styles.router,
     upscale.router,
 )
 """In the order in which paths are looked up."""

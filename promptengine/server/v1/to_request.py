@@ -34,6 +34,13 @@ from promptengine.server.limits import (
     check_texts,
 )
 from promptengine.server.sdapi.options import ServerSettings, read_options
+from promptengine.server.sdapi.styles import (
+    Style,
+    chosen_styles,
+    read_styles,
+    styled_hires_prompts,
+    styled_prompts,
+)
 from promptengine.server.sdapi.to_request import batch_key, known_upscaler
 from promptengine.server.v1.forms import StrictForm
 from promptengine.server.v1.schemas import JobForm
@@ -71,13 +78,19 @@ def request_from_form(
         PromptEngineError: As :func:`work_from_form`.
     """
     _check(form, limits)
+    chosen = _chosen(form, settings)
     model = named_model(form.checkpoint, form.vae, settings)
     request = _request(form)
+    prompts = (request.prompt, request.negative_prompt)
+    most = limits.prompt_characters
+    request = replace(request, **styled_prompts(*prompts, chosen, most=most))
     request = apply_settings(request, read_options(form.options))
     check_supported(request.options)
     find_sampler(request.sampler, request.scheduler)
     if form.hires is not None:
         hires = HiresPass(**form.hires.model_dump())
+        prompts = (hires.prompt, hires.negative_prompt)
+        hires = replace(hires, **styled_hires_prompts(*prompts, chosen, most=most))
         with _about("hires.upscaler"):
             known_upscaler(hires.upscaler, registry)
         request = replace(request, hires=hires)
@@ -87,6 +100,23 @@ def request_from_form(
     _check_sizes(request, model, limits)
     _plan(request, registry, limits)
     return request, model
+
+
+def _chosen(form: JobForm, settings: ServerSettings) -> list[Style]:
+    """Return the styles of a form.
+
+    Raises:
+        RequestError: One is not there.
+    """
+    if not form.styles:
+        return []
+    styles = read_styles(settings.styles_file)
+    known = {style.name for style in styles}
+    missing = next((name for name in form.styles if name not in known), None)
+    if missing is not None:
+        message = f"style {missing[:100]!r} is not there; choose one of the list, or save it first"
+        raise RequestError(message, field="styles")
+    return chosen_styles(styles, form.styles)
 
 
 def named_model(checkpoint: str | None, vae: str | None, settings: ServerSettings) -> Model:

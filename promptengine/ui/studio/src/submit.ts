@@ -8,6 +8,7 @@ import { bodyOf, faultOf, type Field, type Form } from "./schema";
 import { replaced, start } from "./start";
 import { faults, form, groups, models, setFault, shown, shownAt } from "./state";
 import { values } from "./store";
+import { stylesPart } from "./styles";
 
 export type Body = { [name: string]: Sent };
 
@@ -32,7 +33,7 @@ export const fields: Part = {
   paths: () => sentFields(form.value).map((field) => field.path),
 };
 
-const PARTS: readonly Part[] = [fields, start, script];
+const PARTS: readonly Part[] = [fields, start, stylesPart, script];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);

@@ -3,6 +3,7 @@ import { PromptEditor } from "../editor/PromptEditor";
 import { active, interrupt, running, skip } from "../jobs";
 import { faults, form } from "../state";
 import { enqueue, sending } from "../submit";
+import { Styles } from "./Styles";
 
 export function Compose() {
   const prompts = form.value?.own.filter((one) => one.control === "prompt") ?? [];
@@ -13,6 +14,7 @@ export function Compose() {
         {prompts.map((field) => (
           <PromptEditor key={field.path} field={field} hint={field.help} />
         ))}
+        <Styles />
       </div>
       <Actions />
       {fault && <p class="fault general" role="alert">{fault}</p>}

@@ -3,6 +3,10 @@
 const PATHS = {
   random: "M3 6h3l8 12h7M3 18h3l2.5-3.8M12.5 9.2 14 6h7M18 3l3 3-3 3M18 15l3 3-3 3",
   reuse: "M4 12a8 8 0 0 1 14-5.300L20 9M20 4v5h-5M20 12a8 8 0 0 1-14 5.300L4 15M4 20v-5h5",
+  edit: "M4 20h4L19 9l-4-4L4 16ZM13 7l4 4",
+  up: "M12 20V4M6 10l6-6 6 6",
+  down: "M12 4v16M6 14l6 6 6-6",
+  apply: "M8 4h8v3H8ZM6 5H5v16h14V5h-1M9 14l2 2 4-4",
   close: "M5 5l14 14M19 5 5 19",
   swap: "M7 4v16M3 8l4-4 4 4M17 20V4M13 16l4 4 4-4",
   system: "M12 3a9 9 0 1 0 0 18ZM12 3a9 9 0 0 1 0 18",
