@@ -92,6 +92,7 @@ from .prompt.ast import Group as Group
 from .prompt.ast import Node as Node
 from .prompt.ast import Part as Part
 from .prompt.ast import Prompt as Prompt
+from .prompt.ast import Remedy as Remedy
 from .prompt.ast import Schedule as Schedule
 from .prompt.ast import Scheduled as Scheduled
 from .prompt.ast import Segment as Segment

@@ -14,6 +14,7 @@ from promptengine.server.v1 import (
     styles,
     training,
     upscale,
+    words,
 )
 
 __all__ = ["ROUTERS"]
@@ -26,5 +27,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     networks.router,
     styles.router,
     upscale.router,
+    words.router,
 )
 """In the order in which paths are looked up."""

@@ -15,13 +15,14 @@ from fastapi.responses import StreamingResponse
 
 from promptengine.images.save import encode_image
 from promptengine.kinds import tag_kinds
-from promptengine.prompt import parse
+from promptengine.prompt import Prompt, parse
 from promptengine.prompt.serialize import (
     diagnostic_document,
     prompt_document,
     schedule_size,
     well_formed,
 )
+from promptengine.request.options import Options
 from promptengine.request.plan import NetworkUse, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.schema import fields_schema
@@ -44,8 +45,10 @@ from promptengine.server.v1.schemas import (
     Mark,
     PromptForm,
     ReadPrompt,
+    Tokens,
 )
 from promptengine.server.v1.to_request import work_from_form
+from promptengine.text.count import count_parsed
 
 __all__ = ["PREFIX", "router"]
 
@@ -83,7 +86,15 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
     text = " AND ".join(part.text.strip() for part in prompt.parts)
     whole = schedule_size(prompt, form.steps) <= most
     marks = marks_of(prompt, form.steps if whole else 0)
-    return ReadPrompt(text=text, networks=found, marks=[Mark(**mark) for mark in marks], **told)
+    tokens = _tokens(service, prompt, form) if whole else None
+    told |= {"networks": found, "marks": [Mark(**mark) for mark in marks], "tokens": tokens}
+    return ReadPrompt(text=text, **told)
+
+
+def _tokens(service: Service, prompt: Prompt, form: PromptForm) -> Tokens:
+    options = Options(comments=form.comments)
+    found = count_parsed(prompt, form.steps, options, service.vectors)
+    return Tokens(count=found.tokens, limit=found.limit, chunks=list(found.used))
 
 
 @router.get("/fields")

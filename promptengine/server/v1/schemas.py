@@ -23,7 +23,9 @@ __all__ = [
     "NetworkEntry",
     "PromptForm",
     "ReadPrompt",
+    "RemedyForm",
     "ScriptForm",
+    "Tokens",
 ]
 
 
@@ -60,8 +62,21 @@ class PromptForm(StrictForm):
     dialect: DialectText = WEBUI
 
 
+class RemedyForm(BaseModel):
+    """A mend: what to put in place of characters ``start`` to ``end``; ``label`` says what that does."""
+
+    start: int
+    end: int
+    text: str
+    label: str
+
+
 class DiagnosticForm(BaseModel):
-    """What a person would want to know; ``start`` and ``end`` count characters from 0."""
+    """What a person would want to know; ``start`` and ``end`` count characters from 0.
+
+    Attributes:
+        remedy: The obvious mend, where there is one.
+    """
 
     severity: Literal["info", "warning", "error"]
     message: str
@@ -69,6 +84,21 @@ class DiagnosticForm(BaseModel):
     column: int | None
     start: int | None
     end: int | None
+    remedy: RemedyForm | None = None
+
+
+class Tokens(BaseModel):
+    """The length of a prompt's longest text.
+
+    Attributes:
+        count: As WebUI counts; a chunk that ``BREAK`` or a comma ends early counts as full.
+        limit: How many fit into its chunks.
+        chunks: Of each chunk, how many of its 75 places are taken.
+    """
+
+    count: int
+    limit: int
+    chunks: list[int]
 
 
 class Mark(BaseModel):
@@ -100,6 +130,7 @@ class ReadPrompt(BaseModel):
         marks: Where the syntax stands, in the order of the prompt; no weights where the schedule would be
             too long.
         diagnostics: What looks odd, and what the folders say.
+        tokens: How long it is for CLIP; null where the schedule would be too long.
     """
 
     text: str
@@ -109,6 +140,7 @@ class ReadPrompt(BaseModel):
     subprompts: list[dict[str, Any]]
     marks: list[Mark]
     diagnostics: list[DiagnosticForm]
+    tokens: Tokens | None
 
 
 class NetworkEntry(BaseModel):

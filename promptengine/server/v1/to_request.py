@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from promptengine.errors import RequestError
+from promptengine.errors import (
+    PromptEngineError,
+    PromptSyntaxError,
+    RequestError,
+    UnknownNetworkError,
+)
 from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import check_supported
 from promptengine.inspection import size_of_checkpoint
@@ -197,9 +202,20 @@ def _start(form: StrictForm, limits: Limits) -> ImageStart:
 
 def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> None:
     """Look all networks up, so that a request that cannot be met need not wait to be refused."""
-    request = append_default_hypernetwork(request)
+    asked = append_default_hypernetwork(request)
+    hires = request.hires.prompt if request.hires else ""
     nothing = parse("", negative=True)
-    for text in (request.prompt, request.hires.prompt if request.hires else ""):
+    for field, text in (("prompt", asked.prompt), ("hires.prompt", hires)):
         prompt = parse(text, comments=request.options.comments, dialect=request.dialect)
         steps = affordable_steps(prompt, request.steps, limits)
-        make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)
+        try:
+            make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)
+        except (PromptSyntaxError, UnknownNetworkError) as error:
+            by_option = asked is not request and _names(error, request)
+            error.field = "options" if by_option else field
+            raise
+
+
+def _names(error: PromptEngineError, request: GenerationRequest) -> bool:
+    """Return whether an error is about the hypernetwork that the options append to prompts."""
+    return isinstance(error, UnknownNetworkError) and error.name == request.options.hypernetwork

@@ -626,6 +626,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/promptengine/v1/words": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Words
+         * @description Find words of the CSV files in ``tags``, the folder beside that of the models, by how a part of them begins.
+         */
+        get: operations["words_promptengine_v1_words_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -698,6 +718,9 @@ export interface components {
         /**
          * DiagnosticForm
          * @description What a person would want to know; ``start`` and ``end`` count characters from 0.
+         *
+         *     Attributes:
+         *         remedy: The obvious mend, where there is one.
          */
         DiagnosticForm: {
             /**
@@ -715,6 +738,7 @@ export interface components {
             start: number | null;
             /** End */
             end: number | null;
+            remedy?: components["schemas"]["RemedyForm"] | null;
         };
         /**
          * Error
@@ -741,6 +765,20 @@ export interface components {
             msg: string;
             /** Type */
             type: string;
+        };
+        /**
+         * FoundWords
+         * @description Words that begin so, those used most first.
+         *
+         *     Attributes:
+         *         words: Those.
+         *         known: How many words the lists have in all.
+         */
+        FoundWords: {
+            /** Words */
+            words: components["schemas"]["ListedWord"][];
+            /** Known */
+            known: number;
         };
         /**
          * HiresPassForm
@@ -1175,6 +1213,29 @@ export interface components {
             preview?: string | null;
         };
         /**
+         * ListedWord
+         * @description A word of the lists.
+         *
+         *     Attributes:
+         *         name: As the list spells it.
+         *         text: As a prompt spells it.
+         *         category: Its number in the list; -1 where it has none.
+         *         count: How often it is used.
+         *         alias: What matched, where it is not the name; else empty.
+         */
+        ListedWord: {
+            /** Name */
+            name: string;
+            /** Text */
+            text: string;
+            /** Category */
+            category: number;
+            /** Count */
+            count: number;
+            /** Alias */
+            alias: string;
+        };
+        /**
          * Mark
          * @description A place of a prompt that means more than its words; offsets count characters from 0.
          *
@@ -1407,6 +1468,7 @@ export interface components {
          *         marks: Where the syntax stands, in the order of the prompt; no weights where the schedule would be
          *             too long.
          *         diagnostics: What looks odd, and what the folders say.
+         *         tokens: How long it is for CLIP; null where the schedule would be too long.
          */
         ReadPrompt: {
             /** Text */
@@ -1435,6 +1497,21 @@ export interface components {
             marks: components["schemas"]["Mark"][];
             /** Diagnostics */
             diagnostics: components["schemas"]["DiagnosticForm"][];
+            tokens: components["schemas"]["Tokens"] | null;
+        };
+        /**
+         * RemedyForm
+         * @description A mend: what to put in place of characters ``start`` to ``end``; ``label`` says what that does.
+         */
+        RemedyForm: {
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Text */
+            text: string;
+            /** Label */
+            label: string;
         };
         /**
          * SavedImage
@@ -1715,6 +1792,23 @@ export interface components {
              * @default
              */
             negative_prompt: string;
+        };
+        /**
+         * Tokens
+         * @description The length of a prompt's longest text.
+         *
+         *     Attributes:
+         *         count: As WebUI counts; a chunk that ``BREAK`` or a comma ends early counts as full.
+         *         limit: How many fit into its chunks.
+         *         chunks: Of each chunk, how many of its 75 places are taken.
+         */
+        Tokens: {
+            /** Count */
+            count: number;
+            /** Limit */
+            limit: number;
+            /** Chunks */
+            chunks: number[];
         };
         /**
          * TrainingData
@@ -5392,6 +5486,101 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UpscaledImage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    words_promptengine_v1_words_get: {
+        parameters: {
+            query?: {
+                prefix?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FoundWords"];
                 };
             };
             /** @description Bad Request */

@@ -5,6 +5,10 @@ type Schemas = components["schemas"];
 export type Reading = Schemas["ReadPrompt"];
 export type Mark = Schemas["Mark"];
 export type Diagnostic = Schemas["DiagnosticForm"];
+export type Remedy = Schemas["RemedyForm"];
+export type Tokens = Schemas["Tokens"];
+export type FoundWords = Schemas["FoundWords"];
+export type ListedWord = Schemas["ListedWord"];
 export type NetworkEntry = Schemas["NetworkEntry"];
 export type NetworkDetail = Schemas["NetworkDetail"];
 export type NetworkPage = Schemas["NetworkPage"];
@@ -125,6 +129,7 @@ export const api = {
   trainingEvents: () => new EventSource(`${V1}/training/events`),
   // The name is for the browser, which may keep another run's preview of that step.
   previewUrl: (step: number, name: string) => `${V1}/training/previews/${step}?of=${encodeURIComponent(name)}`,
+  words: (prefix: string) => ask<FoundWords>(`/words?prefix=${encodeURIComponent(prefix)}`),
   submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
   status: (id: string) => ask<JobStatus>(job(id)),
   result: (id: string) => ask<JobResult>(`${job(id)}/result`),
