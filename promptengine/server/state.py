@@ -29,6 +29,7 @@ from promptengine.server.output_folder import OutputFolder
 from promptengine.server.redact import PathRedactor
 from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.options import ServerSettings
+from promptengine.server.training import Trainer
 from promptengine.server.word_lists import FOLDER, WordLists
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.text.textual_inversion.table import EmbeddingTable
@@ -62,6 +63,7 @@ class Service:
         upscalers: Networks that enlarge images, for what is no part of a generation.
         outputs: The folder of saved images.
         images: What is known of them.
+        training: The one training.
         word_lists: What prompts are completed with.
         saves: What becomes of images of jobs that nobody waits for.
         cards: What is known of files beside models.
@@ -80,6 +82,7 @@ class Service:
     upscalers: UpscalerCache
     outputs: OutputFolder
     images: ImageIndex
+    training: Trainer
     word_lists: WordLists
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
     cards: Cards = field(default_factory=Cards)
@@ -104,7 +107,9 @@ class Service:
             grace_s: As :meth:`promptengine.server.jobs.queue.JobQueue.close` takes it.
         """
         with self.closing:
+            self.training.stop()
             self.queue.close(grace_s)
+            self.training.close(grace_s)
             self.saves.close()
             self.images.close()
 
@@ -152,6 +157,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         upscalers=UpscalerCache(registry, resolve_device(devices[0].name if devices else "cpu")),
         outputs=outputs,
         images=images,
+        training=Trainer(config, registry),
         word_lists=WordLists(_beside(config.models) / FOLDER),
         devices=devices,
     )

@@ -6,13 +6,24 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, networks, routes, styles, upscale, words
+from promptengine.server.v1 import (
+    images,
+    networks,
+    routes,
+    scripts,
+    styles,
+    training,
+    upscale,
+    words,
+)
 
 __all__ = ["ROUTERS"]
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     routes.router,
     images.router,
+    scripts.router,
+    training.router,
     networks.router,
     styles.router,
     upscale.router,

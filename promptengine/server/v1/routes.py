@@ -13,10 +13,9 @@ from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from promptengine.choices import samplers, schedulers, upscalers
 from promptengine.images.save import encode_image
 from promptengine.kinds import tag_kinds
-from promptengine.prompt import DIALECTS, Prompt, parse
+from promptengine.prompt import Prompt, parse
 from promptengine.prompt.serialize import (
     diagnostic_document,
     prompt_document,
@@ -38,6 +37,7 @@ from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.sdapi.to_response import encode_output, job_output, network_reports
 from promptengine.server.state import Client, Served, Service
 from promptengine.server.v1.marks import marks_of
+from promptengine.server.v1.named_lists import named_lists
 from promptengine.server.v1.schemas import (
     JobForm,
     JobResult,
@@ -100,14 +100,7 @@ def _tokens(service: Service, prompt: Prompt, form: PromptForm) -> Tokens:
 @router.get("/fields")
 def fields(service: Served) -> dict[str, Any]:
     """Describe the fields of a job as JSON Schema, with labels, controls and their names elsewhere."""
-    lists = {
-        "samplers": [one.name for one in samplers()],
-        "schedulers": [one.name for one in schedulers()],
-        "upscalers": [one.name for one in upscalers(service.registry)],
-        "checkpoints": [one.name for one in service.registry.entries("checkpoint")],
-        "dialects": list(DIALECTS),
-    }
-    return fields_schema(GenerationRequest, lists)
+    return fields_schema(GenerationRequest, named_lists(service.registry))
 
 
 def _use(use: NetworkUse) -> dict[str, Any]:
@@ -264,9 +257,11 @@ def _result(service: Service, job: Job) -> JobResult:
         for stage, seconds in one.timings.items():
             timings[stage] = timings.get(stage, 0.0) + seconds
     saved = _saved(service, job, len(made.outputs))
+    notes = () if job.script is None else job.script.notes
     return JobResult(
         id=job.id,
         images=[encode_base64(encode_output(image, form, quality)) for image in made.outputs],
+        grids=[image.grid for image in made.outputs],
         masks=[
             {name: encode_base64(encode_image(mask)) for name, mask in found.items()}
             for found in (image.result.masks_of(image.number) for image in made.outputs)
@@ -277,5 +272,5 @@ def _result(service: Service, job: Job) -> JobResult:
         diagnostics=[diagnostic_document(found) for found in diagnostics],  # type: ignore[misc]
         timings=timings,
         saved=list(saved.ids),
-        warnings=[service.shown.text(text) for text in saved.warnings],
+        warnings=[service.shown.text(text) for text in (*notes, *saved.warnings)],
     )

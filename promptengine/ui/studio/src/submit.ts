@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { ApiError, words, type Sent } from "./api";
 import { submit } from "./jobs";
 import { stageTab } from "./onStage";
+import { script } from "./scripts";
 import { bodyOf, faultOf, type Field, type Form } from "./schema";
 import { replaced, start } from "./start";
 import { faults, form, groups, models, setFault, shown, shownAt } from "./state";
@@ -22,7 +23,7 @@ export interface Part {
 }
 
 /** The fields that are declared, with those of the groups that are on. */
-const fields: Part = {
+export const fields: Part = {
   faults() {
     const found = sentFields(form.value).map((field) => [field.path, faultOf(field, shown(field))] as const);
     return Object.fromEntries(found.filter(([, fault]) => fault));
@@ -32,7 +33,7 @@ const fields: Part = {
   paths: () => sentFields(form.value).map((field) => field.path),
 };
 
-const PARTS: readonly Part[] = [fields, start, stylesPart];
+const PARTS: readonly Part[] = [fields, start, stylesPart, script];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);

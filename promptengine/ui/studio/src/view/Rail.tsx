@@ -1,11 +1,13 @@
 // The settings: every declared field, in groups.
 import { signal } from "@preact/signals";
 import { sections, type Field, type Form } from "../schema";
+import { fields as scriptFields, resetScript } from "../scripts";
 import { replaced, scaleField, SIZING } from "../start";
 import { groups, models, startsFromImage } from "../state";
 import { resetValues, setValues, values } from "../store";
 import { FieldView, helpOf } from "./FieldView";
 import { Icon } from "./Icon";
+import { ScriptSection } from "./ScriptSection";
 import { SizeChoice, StartSettings } from "./StartSettings";
 import { Switched } from "./Switched";
 
@@ -21,7 +23,7 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
   const nested = [...form.groups, ...form.imageGroups];
   const all = [...form.own.filter((one) => one.control !== "prompt"), ...nested.flatMap((one) => one.fields), scaleField];
   const paths = [...all.map((one) => one.path), ...nested.map((one) => one.path), "checkpoint", "vae", SIZING];
-  const about = [...models.value, ...all].find((one) => one.path === pointed.value);
+  const about = [...models.value, ...all, ...scriptFields.value].find((one) => one.path === pointed.value);
   return (
     <section class="rail" aria-label="Settings" id="settings" onFocusIn={point} onPointerOver={point}>
       <div class="settings">
@@ -33,7 +35,8 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
       {groups.value.map((group) => (
         <Switched key={group.path} {...group} lastSeed={lastSeed} />
       ))}
-      <button type="button" class="quiet reset" onClick={() => resetValues(paths)}>
+      <ScriptSection />
+      <button type="button" class="quiet reset" onClick={() => { resetValues(paths); resetScript(); }}>
         Reset settings
       </button>
       </div>

@@ -4,6 +4,7 @@ import type { ComponentType } from "preact";
 import { route } from "../route";
 import { Extras } from "./Extras";
 import { Generate } from "./Generate";
+import { Train } from "./Train";
 
 export interface View {
   /** Its address behind the "#". */
@@ -18,6 +19,7 @@ export const VIEWS: readonly [View, ...View[]] = [
   { id: "txt2img", label: "txt2img", Body: Generate },
   { id: "img2img", label: "img2img", Body: Generate },
   { id: "extras", label: "Extras", Body: Extras },
+  { id: "train", label: "Train", Body: Train },
 ];
 
 export const shownView = computed<View>(() => VIEWS.find((one) => one.id === route.value) ?? VIEWS[0]);
