@@ -1,5 +1,5 @@
 // A prompt box: CodeMirror in a shadow tree, where its styles are sheets that a strict policy allows.
-import { acceptCompletion, autocompletion, completionKeymap, type Completion } from "@codemirror/autocomplete";
+import { acceptCompletion, autocompletion, completionKeymap, completionStatus, type Completion } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, isolateHistory } from "@codemirror/commands";
 import { setDiagnostics } from "@codemirror/lint";
 import { EditorState, Prec } from "@codemirror/state";
@@ -131,7 +131,7 @@ function extensions(field: Field, hint: string) {
       addToOptions: [{ render: previewOf, position: 10 }],
       optionClass: categoryOf,
     }),
-    keymap.of([...completionKeymap, { key: "Tab", run: acceptCompletion }, ...historyKeymap, ...defaultKeymap.filter(isOurs)]),
+    keymap.of([...completionKeymap, { key: "Tab", run: complete }, ...historyKeymap, ...defaultKeymap.filter(isOurs)]),
     marks,
     look,
     placeholder(hint),
@@ -145,6 +145,11 @@ function extensions(field: Field, hint: string) {
       if (update.transactions.some((one) => one.isUserEvent("input.type"))) void loadNetworks();
     }),
   ];
+}
+
+/** Take what is offered; what has only just come up takes no key yet, and Tab must not leave the box then either. */
+function complete(view: EditorView): boolean {
+  return acceptCompletion(view) || completionStatus(view.state) === "active";
 }
 
 /** The class by which a word of a list has its category's color. */
