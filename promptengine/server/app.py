@@ -22,7 +22,7 @@ from promptengine.server import observability
 from promptengine.server.auth import BasicAuth, BodyLimit, SafeHeaders
 from promptengine.server.config import ServerConfig
 from promptengine.server.errors import HTTPRefusal, error_body, status_of
-from promptengine.server.jobs.queue import Run
+from promptengine.server.jobs.job import Run
 from promptengine.server.origins import Hosts, HostWall, Origins, OriginWall
 from promptengine.server.redact import below_root
 from promptengine.server.sdapi import list_routes

@@ -20,7 +20,8 @@ from promptengine.registry.registry import Registry
 from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
 from promptengine.server.image_index import ImageIndex
-from promptengine.server.jobs.queue import Job, JobQueue, Run, Work
+from promptengine.server.jobs.job import Job, Run, Work
+from promptengine.server.jobs.queue import JobQueue
 from promptengine.server.jobs.worker import Device, Model, runner
 from promptengine.server.observability import Metrics, log_job
 from promptengine.server.output_folder import OutputFolder

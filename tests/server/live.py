@@ -19,7 +19,7 @@ from promptengine.errors import GenerationCancelled
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Control, Work
+from promptengine.server.jobs.job import Control, Work
 from promptengine.server.run import server_of
 from promptengine.server.sockets import bound_sockets
 

@@ -32,7 +32,7 @@ from promptengine.request.schema import fields_schema
 from promptengine.server.auth import BoundedRoute
 from promptengine.server.base64_images import encode_base64, small_png
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Job
+from promptengine.server.jobs.job import Job
 from promptengine.server.limits import affordable_steps, check_texts
 from promptengine.server.saving import SavedImages, save_job
 from promptengine.server.sdapi.responses import Json

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from promptengine.kinds import model_kinds
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.request.request import GenerationRequest, Policy
-from promptengine.server.jobs.queue import State
+from promptengine.server.jobs.job import State
 from promptengine.server.v1.forms import StrictForm, Text, form_of
 
 __all__ = [

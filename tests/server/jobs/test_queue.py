@@ -12,7 +12,8 @@ import pytest
 from promptengine.errors import GenerationCancelled, RequestError
 from promptengine.request.request import GenerationRequest
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Job, JobQueue, Work
+from promptengine.server.jobs.job import Job, Work
+from promptengine.server.jobs.queue import JobQueue
 from tests.server.live import Painter, until
 
 
