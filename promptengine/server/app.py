@@ -29,7 +29,9 @@ from promptengine.server.sdapi import list_routes
 from promptengine.server.sdapi import routes as sdapi
 from promptengine.server.state import Service, open_service
 from promptengine.server.v1.images import Thumbnails
+from promptengine.server.v1.kept_jobs import restore_jobs
 from promptengine.server.v1.routers import ROUTERS
+from promptengine.server.v1.routes import PREFIX
 from promptengine.version import __version__
 
 __all__ = ["PAGE", "STUDIO", "create_app"]
@@ -73,6 +75,7 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
     hosts, origins = Hosts.by(config), Origins.by(config)
     _check_subpath(config.subpath)
     service = open_service(config, runs)
+    restore_jobs(service)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
@@ -240,6 +243,6 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
         if error.retry_after_s is not None:
             headers["Retry-After"] = str(error.retry_after_s)
     content = error_body(name, detail)
-    if below_root(request.scope).startswith(v1.PREFIX):
+    if below_root(request.scope).startswith(PREFIX):
         content |= _blamed(error)
     return JSONResponse(content, status_code=status, headers=headers)

@@ -20,6 +20,8 @@ from promptengine.registry.registry import Registry
 from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
 from promptengine.server.image_index import ImageIndex
+from promptengine.server.job_records import JobRecords
+from promptengine.server.job_store import JobStore
 from promptengine.server.jobs.job import Job, Run, Work
 from promptengine.server.jobs.queue import JobQueue
 from promptengine.server.jobs.worker import Device, Model, runner
@@ -59,6 +61,7 @@ class Service:
         upscalers: Networks that enlarge images, for what is no part of a generation.
         outputs: The folder of saved images.
         images: What is known of them.
+        records: What is known of our own API's jobs beside the queue.
         saves: What becomes of images of jobs that nobody waits for.
         upscaling: Held while an image is enlarged by one of ``upscalers``.
         closing: Held while all of it ends.
@@ -74,6 +77,7 @@ class Service:
     upscalers: UpscalerCache
     outputs: OutputFolder
     images: ImageIndex
+    records: JobRecords
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
     devices: tuple[Device, ...] = ()
     upscaling: threading.Lock = field(default_factory=threading.Lock)
@@ -88,6 +92,7 @@ class Service:
         with self.closing:
             self.queue.close(grace_s)
             self.saves.close()
+            self.records.close()
             self.images.close()
 
 
@@ -134,6 +139,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         upscalers=UpscalerCache(registry, resolve_device(devices[0].name if devices else "cpu")),
         outputs=outputs,
         images=images,
+        records=JobRecords(JobStore(outputs.root if config.save else None)),
         devices=devices,
     )
 

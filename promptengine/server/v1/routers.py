@@ -6,9 +6,9 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, routes
+from promptengine.server.v1 import images, queue, routes
 
 __all__ = ["ROUTERS"]
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (routes.router, images.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (routes.router, queue.router, images.router)
 """In the order in which paths are looked up."""
