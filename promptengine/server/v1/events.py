@@ -22,6 +22,9 @@ __all__ = ["all_events", "event", "event_stream", "job_events"]
 _PAUSE_S: Final = 0.03
 """Between two looks at the jobs; what changes meanwhile is told of together."""
 
+_AGAIN_MS: Final = 1000
+"""After so long a browser that was cut off comes back."""
+
 _ALIVE_S: Final = 15.0
 """After so many seconds without news a comment is sent, by which a client that is gone is noticed."""
 
@@ -79,6 +82,7 @@ async def all_events(service: Service, client: str, limit: int) -> AsyncGenerato
     records.listeners.add(on_change)
     changes, seen = (-1, -1), dict[str, int]()
     try:
+        yield f"retry: {_AGAIN_MS}\n\n"
         while not queue.closed:
             changed.clear()
             if changes != (changes := (queue.changes, records.changes)):

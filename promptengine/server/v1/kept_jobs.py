@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -22,7 +23,15 @@ from promptengine.server.state import Service
 from promptengine.server.v1.schemas import JobForm, JobStatus
 from promptengine.server.v1.to_request import work_from_form
 
-__all__ = ["find_job", "job_statuses", "owns", "restore_jobs", "status_of", "submit_job"]
+__all__ = [
+    "find_job",
+    "job_statuses",
+    "owns",
+    "restore_jobs",
+    "saved_ids",
+    "status_of",
+    "submit_job",
+]
 
 _TRIES: Final = 2
 _TOLD: Final = 200
@@ -33,23 +42,24 @@ _REMADE: Final = (
 _log = logging.getLogger(__name__)
 
 
-def submit_job(service: Service, form: JobForm, work: Work, client: str) -> Job:
+def submit_job(service: Service, form: JobForm, client: str) -> Job:
     """Queue a job. One whose images are saved comes back after a restart of the server.
 
     Args:
         service: The server's.
-        form: What was asked for.
-        work: The same as the queue takes it.
+        form: What is asked for.
         client: Who asks.
 
     Raises:
         HTTPRefusal: 503, where the queue is full or the server is stopping.
+        PromptEngineError: What is asked for cannot be met.
     """
+    work = _work(service, form)
     job = Job(secrets.token_hex(8), client, work)
-    record = JobRecord(job.id, client, _shortened(job.prompt), job.stamp, work.batches)
+    record = JobRecord(job.id, client, _shortened(form.prompt), job.stamp, work.batches)
     saves = form.save and service.config.save
     service.records.add(record, _as_json(service, form, work) if saves else None)
-    _follow(service, job, saves=saves)
+    _follow(service, job, _saving(service, job, form))
     try:
         service.queue.add(job)
     except HTTPRefusal:
@@ -57,6 +67,15 @@ def submit_job(service: Service, form: JobForm, work: Work, client: str) -> Job:
         service.saves.drop(job.id)
         raise
     return job
+
+
+def _work(service: Service, form: JobForm) -> Work:
+    return work_from_form(form, service.settings, service.registry, service.config.limits)
+
+
+def _saving(service: Service, job: Job, form: JobForm) -> Callable[[], SavedImages] | None:
+    """Return what saves the images of a job that has ended; None where they are not to be."""
+    return partial(save_job, service, job) if form.save and service.config.save else None
 
 
 def _as_json(service: Service, form: JobForm, work: Work) -> str:
@@ -73,20 +92,20 @@ def _as_json(service: Service, form: JobForm, work: Work) -> str:
     return form.model_copy(update=meant).model_dump_json()
 
 
-def _follow(service: Service, job: Job, *, saves: bool) -> None:
+def _follow(service: Service, job: Job, saving: Callable[[], SavedImages] | None) -> None:
     """Have a job's beginning and its end noted, and its images saved, also where nobody asks for its result."""
     service.saves.expect(job.id)
 
     def on_change() -> None:
         if job.has_ended:
-            service.saves.begin(job.id, partial(_finish, service, job, saves=saves))
+            service.saves.begin(job.id, partial(_finish, service, job, saving))
         elif job.state == "running":
             service.records.begin(job.id)
 
     job.listeners.add(on_change)
 
 
-def _finish(service: Service, job: Job, *, saves: bool) -> SavedImages:
+def _finish(service: Service, job: Job, saving: Callable[[], SavedImages] | None) -> SavedImages:
     """Save the images of a job that has ended, and note how it did."""
     record = service.records.find(job.id)
     ids: tuple[str | None, ...] = (None,) * len(job_output(job).outputs)
@@ -94,7 +113,7 @@ def _finish(service: Service, job: Job, *, saves: bool) -> SavedImages:
         service.records.put_back(job.id)
         return SavedImages(ids, (_REMADE,))
     try:
-        saved = save_job(service, job) if saves else SavedImages(ids, ())
+        saved = SavedImages(ids, ()) if saving is None else saving()
         ids = saved.ids
     finally:
         service.records.end(job, ids)
@@ -109,16 +128,14 @@ def restore_jobs(service: Service) -> None:
     Args:
         service: One that has just been opened.
     """
-    found = [(record, _work_again(service, record)) for record in service.records.unfinished]
-    for record, work in found:
-        if work is not None:
-            job = Job(record.id, record.client, work, stamp=record.created)
-            _follow(service, job, saves=True)
+    found = [_job_again(service, record) for record in service.records.unfinished]
+    for job in found:
+        if job is not None:
             service.queue.add(job, always=True)
 
 
-def _work_again(service: Service, record: JobRecord) -> Work | None:
-    """Return what a job of another run of the server is to make; None where it has failed."""
+def _job_again(service: Service, record: JobRecord) -> Job | None:
+    """Return a job of another run of the server; None where it has failed."""
     if record.attempts >= _TRIES:
         message = f"the server ended {_TRIES} times while it made this job; it is not tried again"
         service.records.fail(record.id, message)
@@ -127,7 +144,7 @@ def _work_again(service: Service, record: JobRecord) -> Work | None:
     service.records.begin(record.id)
     try:
         form = JobForm.model_validate_json(service.records.form(record.id) or "")
-        work = work_from_form(form, service.settings, service.registry, service.config.limits)
+        work = _work(service, form)
     except (PromptEngineError, ValidationError) as error:
         service.records.fail(record.id, _reason(error))
         return None
@@ -138,7 +155,10 @@ def _work_again(service: Service, record: JobRecord) -> Work | None:
         return None
     service.records.put_back(record.id)
     # One that takes the process with it is not to take others along.
-    return replace(work, together=None) if record.attempts else work
+    work = replace(work, together=None) if record.attempts else work
+    job = Job(record.id, record.client, work, stamp=record.created)
+    _follow(service, job, _saving(service, job, form))
+    return job
 
 
 def _reason(error: PromptEngineError | ValidationError) -> str:
@@ -164,6 +184,12 @@ def find_job(service: Service, client: str, id_: str) -> Job | JobRecord:
     if found is None or not owns(service, client, found.client):
         raise HTTPRefusal(f"no job {id_[:100]!r}: it never was, or ended long ago", status=404)
     return found
+
+
+def saved_ids(service: Service, job: Job | JobRecord) -> list[str]:
+    """Return what the saved images of a job are known by, once it has ended and they are written."""
+    record = service.records.find(job.id)
+    return [] if record is None else [one for one in record.saved if one is not None]
 
 
 def status_of(service: Service, job: Job | JobRecord) -> JobStatus:
@@ -210,7 +236,7 @@ def _status(service: Service, job: Job | JobRecord, waiting: list[Job]) -> JobSt
         steps=job.steps,
         eta_s=round(job.eta_s, 3),
         error=service.shown.text(error) or None,
-        prompt=_shortened(job.prompt),
+        prompt=_shortened(job.prompt) if record is None else record.prompt,
         created=job.stamp,
         saved=[] if record is None else list(record.saved),
     )

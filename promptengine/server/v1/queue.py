@@ -16,7 +16,8 @@ from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.state import Client, Served
 from promptengine.server.v1.events import all_events, event_stream
-from promptengine.server.v1.kept_jobs import find_job, job_statuses, status_of
+from promptengine.server.v1.images import SavedImage, told_image
+from promptengine.server.v1.kept_jobs import find_job, job_statuses, saved_ids, status_of
 from promptengine.server.v1.routes import PREFIX
 from promptengine.server.v1.schemas import JobStatus, MoveForm
 
@@ -24,6 +25,7 @@ __all__ = ["router"]
 
 _MOST_STREAMS: Final = 256
 _USUAL: Final = 100
+_MOST_IMAGES: Final = 500
 
 Limit = Annotated[int, Query(ge=0, le=MOST_ENDED)]
 """How many ended jobs are told of."""
@@ -63,6 +65,13 @@ async def events(service: Served, client: Client, limit: Limit = _USUAL) -> Stre
         message = f"{_MOST_STREAMS} clients listen already, which is all there is room for"
         raise HTTPRefusal(message, status=503, retry_after_s=10)
     return event_stream(all_events(service, client, limit))
+
+
+@router.get("/jobs/{job_id}/images")
+def images(service: Served, client: Client, job_id: str) -> list[SavedImage]:
+    """List the saved images of a job that are still there, also after its result is gone."""
+    ids = saved_ids(service, find_job(service, client, job_id))
+    return [told_image(image) for image in service.images.some(ids[:_MOST_IMAGES])]
 
 
 @router.post("/jobs/{job_id}/move")

@@ -50,7 +50,6 @@ from promptengine.server.v1.schemas import (
     PromptForm,
     ReadPrompt,
 )
-from promptengine.server.v1.to_request import work_from_form
 
 __all__ = ["PREFIX", "router"]
 
@@ -166,10 +165,7 @@ def _tag_word(kind: str) -> str | None:
 async def submit(service: Served, client: Client, form: JobForm) -> JobStatus:
     """Queue a job; a network that is not here is refused at once unless the policy says otherwise."""
     service.queue.check_room()
-    work = await run_in_threadpool(
-        work_from_form, form, service.settings, service.registry, service.config.limits
-    )
-    job = await run_in_threadpool(submit_job, service, form, work, client)
+    job = await run_in_threadpool(submit_job, service, form, client)
     return status_of(service, job)
 
 

@@ -164,6 +164,11 @@ def test_what_waits_when_the_server_is_killed_is_made_by_the_next(
         gone = again.http.get(f"{PATH}/{done}/result")
         assert gone.status_code == 410
         assert kept[2]["saved"][0] in gone.json()["detail"]
+        (image,) = again.http.get(f"{PATH}/{done}/images").json()
+        assert image["id"] == kept[2]["saved"][0]
+        assert image["infotext"].startswith("done\nSteps: 2")
+        again.http.delete(f"/promptengine/v1/images/{image['id']}")
+        assert again.http.get(f"{PATH}/{done}/images").json() == []
         for method, path in (("DELETE", ""), ("POST", "/interrupt"), ("POST", "/skip")):
             assert again.http.request(method, f"{PATH}/{done}{path}").json()["state"] == "done"
         assert "event: ended" in again.http.get(f"{PATH}/{done}/events").text
