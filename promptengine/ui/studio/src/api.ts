@@ -8,6 +8,7 @@ export type Diagnostic = Schemas["DiagnosticForm"];
 export type NetworkEntry = Schemas["NetworkEntry"];
 export type JobStatus = Schemas["JobStatus"];
 export type JobResult = Schemas["JobResult"];
+export type SavedImage = Schemas["SavedImage"];
 export type PromptForm = Schemas["PromptForm"];
 
 // Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
@@ -81,6 +82,8 @@ function send<T>(method: string, path: string, body?: Sent, signal?: AbortSignal
   return ask<T>(path, init);
 }
 
+/** The address of a kept image, whose id has slashes between names. */
+const image = (id: string) => `/images/${id.split("/").map(encodeURIComponent).join("/")}`;
 const job = (id: string) => `/jobs/${encodeURIComponent(id)}`;
 
 export const api = {
@@ -89,12 +92,15 @@ export const api = {
   parse: (form: PromptForm & { [name: string]: Sent }, signal: AbortSignal) =>
     send<Reading>("POST", "/parse", form, signal),
   submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
-  status: (id: string) => ask<JobStatus>(job(id)),
   result: (id: string) => ask<JobResult>(`${job(id)}/result`),
   cancel: (id: string) => send<JobStatus>("DELETE", job(id)),
   interrupt: (id: string) => send<JobStatus>("POST", `${job(id)}/interrupt`),
   skip: (id: string) => send<JobStatus>("POST", `${job(id)}/skip`),
-  events: (id: string) => new EventSource(`${V1}${job(id)}/events`),
+  move: (id: string, position: number) => send<JobStatus>("POST", `${job(id)}/move`, { position }),
+  jobImages: (id: string) => ask<SavedImage[]>(`${job(id)}/images`),
+  jobEvents: (limit: number) => new EventSource(`${V1}/events?limit=${limit}`),
+  imageUrl: (id: string) => V1 + image(id),
+  thumbnailUrl: (id: string) => `${V1}${image(id)}/thumbnail`,
 };
 
 /** The words of an error for a person. */

@@ -1,5 +1,6 @@
 import { render } from "preact";
 import { effect } from "@preact/signals";
+import { keepGenerating } from "./forever";
 import { resume, running } from "./jobs";
 import { followRoute } from "./route";
 import { loadForm, loadNetworks } from "./state";
@@ -10,10 +11,11 @@ import "./style.css";
 showTheme();
 followRoute();
 resume();
+keepGenerating();
 void loadForm();
 void loadNetworks();
 effect(() => {
-  const percent = Math.round((running.value?.status?.progress ?? 0) * 100);
+  const percent = Math.round((running.value?.status.progress ?? 0) * 100);
   document.title = running.value ? `${percent} % · promptengine` : "promptengine";
 });
 window.addEventListener("focus", () => void loadNetworks());
