@@ -42,6 +42,8 @@ export const ownFailed = computed(() => jobs.value.filter((job) => own.value.has
 /** Submitted, and not yet told of by the list. */
 const fresh = new Set<string>();
 const loading = new Set<string>();
+/** Whether the list was told of before: what is new then is no old job. */
+let listed = false;
 const dismissed = signal<ReadonlySet<string>>(readDismissed());
 
 function readDismissed(): Set<string> {
@@ -84,6 +86,7 @@ function take(list: JobStatus[]): void {
   for (const status of list) fresh.delete(status.id);
   const unlisted = jobs.value.filter((job) => fresh.has(job.id));
   show([...list.map((status) => next(known.get(status.id), status)), ...unlisted]);
+  listed = true;
 }
 
 /** A job as it is now, where it may have been known before. */
@@ -97,9 +100,9 @@ function next(job: Job | undefined, status: JobStatus): Job {
   const { id, prompt } = status;
   const now = { id, prompt, at: status.created * 1000, ended, status, result: job?.result ?? null, fault: job?.fault || fault };
   const shows = status.state === "done" || status.state === "interrupted";
-  // Who saw it wait sees it whole; of what ended before, small images are enough until somebody looks.
+  // Who was there sees it whole; of what ended before, small images are enough until somebody looks.
   if (ended && shows && now.result === null && now.fault === "") {
-    if (job && !job.ended) void load(id);
+    if (job ? !job.ended : listed) void load(id);
     else if (!loading.has(id)) now.result = glimpse(status);
   }
   return now;

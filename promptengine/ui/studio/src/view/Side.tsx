@@ -20,7 +20,7 @@ export function Side() {
     <section class="side" aria-label="Queue and details" tabIndex={0}>
       <Queue />
       {here && (here.job.fault || here.job.result) ? (
-        <Details job={here.job} image={here.job.result?.images[here.image]} />
+        <Details job={here.job} image={here.job.result?.whole ? here.job.result.images[here.image] : undefined} />
       ) : (
         <Keys />
       )}
