@@ -51,10 +51,8 @@ def other_tab(page: StudioPage) -> Iterator[StudioPage]:
 
 def button(page: StudioPage, prompt: str, name: str) -> None:
     """Click a button of a job in the queue."""
-    row = page.until(
-        lambda: next((one for one in page.all(".queue li") if prompt in one.text), None)
-    )
-    row.find_element(By.CSS_SELECTOR, f"[data-button={name}]").click()
+    place = words(page).index(prompt)
+    page.all(".queue li")[place].find_element(By.CSS_SELECTOR, f"[data-button={name}]").click()
 
 
 def test_a_reload_and_a_closed_tab_lose_no_job(page: StudioPage, studio: Studio) -> None:
@@ -147,10 +145,10 @@ def test_generating_forever_goes_on_until_it_is_told_to_end(
     # One is made and one waits, never more.
     queue_is(page, "more", "more")
     page.write("other")
-    page.keys(Keys.ESCAPE)
+    page.one(".actions [title^=Esc]").click()
     page.until(lambda: len(page.images()) == 1)
     queue_is(page, "more", "other")
-    page.keys(Keys.ESCAPE)
+    page.one(".actions [title^=Esc]").click()
     page.until(lambda: len(page.images()) == 2)
     queue_is(page, "other", "other")
     switch = page.one(".forever")

@@ -11,8 +11,10 @@ export function Queue() {
   const place = useRef<HTMLOListElement>(null);
   const focused = useRef<{ job: string; button: string } | null>(null);
   useLayoutEffect(() => {
-    // A row that is moved loses the focus.
-    if (document.activeElement !== document.body || !focused.current) return;
+    // A row that is moved loses the focus, and so does a button that has no further place to move it to.
+    const now = document.activeElement;
+    const lost = now === document.body || (now instanceof HTMLButtonElement && now.disabled);
+    if (!lost || !focused.current) return;
     const row = place.current?.querySelector(`[data-job="${CSS.escape(focused.current.job)}"]`);
     const button = row?.querySelector<HTMLButtonElement>(`[data-button="${focused.current.button}"]`);
     const other = row?.querySelector<HTMLButtonElement>("button:enabled");
