@@ -20,7 +20,7 @@ from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult, NetworkReport
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Control, Work
+from promptengine.server.jobs.job import Control, Work
 from promptengine.ui.studio.routes import add_studio
 from tests.server.live import Painter, running
 from tests.ui.browser import Page, opened
