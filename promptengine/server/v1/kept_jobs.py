@@ -75,7 +75,9 @@ def _work(service: Service, form: JobForm) -> Work:
 
 def _saving(service: Service, job: Job, form: JobForm) -> Callable[[], SavedImages] | None:
     """Return what saves the images of a job that has ended; None where they are not to be."""
-    return partial(save_job, service, job) if form.save and service.config.save else None
+    if not (form.save and service.config.save):
+        return None
+    return partial(save_job, service, job, form.prompt, tuple(form.styles))
 
 
 def _as_json(service: Service, form: JobForm, work: Work) -> str:

@@ -6,9 +6,16 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, queue, routes
+from promptengine.server.v1 import images, networks, queue, routes, styles, upscale
 
 __all__ = ["ROUTERS"]
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (routes.router, queue.router, images.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    routes.router,
+    queue.router,
+    images.router,
+    networks.router,
+    styles.router,
+    upscale.router,
+)
 """In the order in which paths are looked up."""

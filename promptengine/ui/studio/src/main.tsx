@@ -1,10 +1,12 @@
 import { render } from "preact";
 import { effect } from "@preact/signals";
+import { loadPages } from "./cards/pages";
 import { keepGenerating } from "./forever";
 import { resume, running } from "./jobs";
 import { followRoute } from "./route";
 import { loadForm, loadNetworks } from "./state";
 import { showTheme } from "./store";
+import { loadStyles } from "./styles";
 import { App } from "./view/App";
 import "./style.css";
 
@@ -14,6 +16,8 @@ resume();
 keepGenerating();
 void loadForm();
 void loadNetworks();
+void loadPages();
+void loadStyles();
 effect(() => {
   const percent = Math.round((running.value?.status.progress ?? 0) * 100);
   document.title = running.value ? `${percent} % · promptengine` : "promptengine";

@@ -1,14 +1,15 @@
 // The middle: the image, or another tab that stands in its place.
 import { running } from "../jobs";
-import { STAGE_TABS, stageTab } from "./stageTabs";
+import { STAGE_TABS, cardTabs, stageTab } from "./stageTabs";
 
 export function Stage() {
-  const open = STAGE_TABS.find((one) => one.id === stageTab.value) ?? STAGE_TABS[0];
+  const tabs = [...STAGE_TABS.filter((one) => one.fits?.() ?? true), ...cardTabs.value];
+  const open = tabs.find((one) => one.id === stageTab.value) ?? STAGE_TABS[0];
   return (
     <section class="stage" aria-label={open.label} aria-busy={running.value !== null}>
-      {STAGE_TABS.length > 1 && (
+      {tabs.length > 1 && (
         <div class="tabs">
-          {STAGE_TABS.map((one) => (
+          {tabs.map((one) => (
             <button type="button" key={one.id} data-tab={one.id} aria-pressed={one === open} onClick={() => (stageTab.value = one.id)}>
               {one.label}
             </button>
