@@ -27,13 +27,14 @@ from promptengine.server import observability
 from promptengine.server.auth import BasicAuth, BodyLimit, SafeHeaders
 from promptengine.server.config import ServerConfig
 from promptengine.server.errors import HTTPRefusal, error_body, status_of
-from promptengine.server.jobs.queue import Run
+from promptengine.server.jobs.job import Run
 from promptengine.server.origins import Hosts, HostWall, Origins, OriginWall
 from promptengine.server.redact import below_root
 from promptengine.server.sdapi import list_routes
 from promptengine.server.sdapi import routes as sdapi
 from promptengine.server.state import Service, open_service
 from promptengine.server.v1.images import Thumbnails
+from promptengine.server.v1.kept_jobs import restore_jobs
 from promptengine.server.v1.routers import ROUTERS
 from promptengine.server.v1.routes import PREFIX
 from promptengine.version import __version__
@@ -76,6 +77,7 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
     hosts, origins = Hosts.by(config), Origins.by(config)
     _check_subpath(config.subpath)
     service = open_service(config, runs)
+    restore_jobs(service)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:

@@ -39,6 +39,16 @@ class AfterWork(Generic[T]):
             while len(self._results) > _KEPT:
                 self._expected.discard(self._results.popitem(last=False)[0])
 
+    def drop(self, key: str) -> None:
+        """Expect a work no longer that is not to be.
+
+        Args:
+            key: As announced.
+        """
+        with self._lock:
+            self._expected.discard(key)
+            self._results.pop(key, None)
+
     def begin(self, key: str, work: Callable[[], T]) -> None:
         """Do a work that is expected, once; what is not does not begin.
 

@@ -27,7 +27,7 @@ from promptengine.errors import (
 )
 from promptengine.prompt.serialize import well_formed
 
-__all__ = ["STATUSES", "HTTPRefusal", "error_body", "refuse", "status_of"]
+__all__ = ["STATUSES", "HTTPRefusal", "ServerStopping", "error_body", "refuse", "status_of"]
 
 STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
     PromptSyntaxError: 422,
@@ -67,6 +67,13 @@ class HTTPRefusal(PromptEngineError):
         self.field = ""
         self.status = status
         self.retry_after_s = retry_after_s
+
+
+class ServerStopping(HTTPRefusal):
+    """A request, or a job, that a server which is about to end does not meet any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is stopping", status=503, retry_after_s=30)
 
 
 def status_of(error: BaseException) -> int:

@@ -17,6 +17,7 @@ from promptengine.images.png_chunks import read_texts
 from promptengine.images.read import read_image_info
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.output_folder import SUFFIXES, OutputFolder
+from promptengine.server.sqlite_errors import is_damage
 
 __all__ = ["INDEX", "ImageIndex", "IndexedImage"]
 
@@ -122,6 +123,23 @@ class ImageIndex:
     def remove(self, ids: Sequence[str]) -> None:
         """Forget images."""
         self._change(lambda db: self._drop(db, ids))
+
+    def some(self, ids: Sequence[str]) -> list[IndexedImage]:
+        """Return images by their ids, in this order, but for those that are not there.
+
+        Args:
+            ids: A thousand at most.
+
+        Raises:
+            HTTPRefusal: 503, where the index cannot be read now.
+        """
+        if not self._folder.root.is_dir():
+            return []
+        marks = ", ".join("?" * len(ids))
+        query = f"SELECT id, time, width, height, infotext FROM images WHERE id IN ({marks})"
+        rows = self._do(lambda db: db.execute(query, tuple(ids)).fetchall())
+        known = {row[0]: IndexedImage(*row) for row in rows}
+        return [known[id_] for id_ in ids if id_ in known and self._folder.find(id_) is not None]
 
     def page(
         self, limit: int, before: tuple[int, str] | None = None, search: str = ""
@@ -242,7 +260,7 @@ class ImageIndex:
                 try:
                     return self._done(work)
                 except sqlite3.DatabaseError as error:
-                    if not _is_damage(error):
+                    if not is_damage(error):
                         raise
                     self._rebuild(error)
                     return self._done(work)
@@ -264,7 +282,7 @@ class ImageIndex:
         try:
             return self._prepared(_connected(str(path)))
         except sqlite3.OperationalError as error:
-            if _is_damage(error):
+            if is_damage(error):
                 raise
             _log.warning("the list of images is kept in memory only: %s", error)
             self._in_memory = True
@@ -315,13 +333,6 @@ def _make_words(db: sqlite3.Connection) -> None:
         db.execute(_WORDS)
     except sqlite3.OperationalError:
         _log.info("this SQLite has no FTS5; infotexts are searched as text")
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    """Return whether an error says that the index is none, or none any more."""
-    if not isinstance(error, sqlite3.OperationalError):
-        return isinstance(error, sqlite3.DatabaseError)
-    return str(error).startswith(("no such table", "no such column", "malformed"))
 
 
 def _is_known_as_word(word: str) -> bool:

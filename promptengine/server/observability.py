@@ -21,7 +21,8 @@ from prometheus_client import (
 from pydantic import BaseModel
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from promptengine.server.jobs.queue import Job, JobQueue
+from promptengine.server.jobs.job import Job
+from promptengine.server.jobs.queue import JobQueue
 from promptengine.version import __version__
 
 __all__ = ["JsonLines", "Metrics", "RequestTimer", "log_job", "router"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from promptengine.errors import RequestError
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Run
+from promptengine.server.jobs.job import Run
 from promptengine.server.observability import JsonLines
 from promptengine.server.sockets import bound_sockets, check_certificate, hang_up
 

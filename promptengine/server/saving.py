@@ -11,7 +11,7 @@ from promptengine.errors import ImageError
 from promptengine.images.file_names import NameFacts, decoration, folder_names
 from promptengine.request.samplers import find_sampler
 from promptengine.server.image_index import IndexedImage
-from promptengine.server.jobs.queue import Job
+from promptengine.server.jobs.job import Job
 from promptengine.server.jobs.worker import Model
 from promptengine.server.sdapi.to_response import OutputImage, encode_output, job_output
 

@@ -22,7 +22,10 @@ from promptengine.registry.side_cars import Cards
 from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
 from promptengine.server.image_index import ImageIndex
-from promptengine.server.jobs.queue import Job, JobQueue, Run, Work
+from promptengine.server.job_records import JobRecords
+from promptengine.server.job_store import JobStore
+from promptengine.server.jobs.job import Job, Run, Work
+from promptengine.server.jobs.queue import JobQueue
 from promptengine.server.jobs.worker import Device, Model, runner
 from promptengine.server.observability import Metrics, log_job
 from promptengine.server.output_folder import OutputFolder
@@ -65,6 +68,7 @@ class Service:
         images: What is known of them.
         training: The one training.
         word_lists: What prompts are completed with.
+        records: What is known of our own API's jobs beside the queue.
         saves: What becomes of images of jobs that nobody waits for.
         cards: What is known of files beside models.
         styles: Held while the file of styles is written.
@@ -84,6 +88,7 @@ class Service:
     images: ImageIndex
     training: Trainer
     word_lists: WordLists
+    records: JobRecords
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
     cards: Cards = field(default_factory=Cards)
     styles: threading.Lock = field(default_factory=threading.Lock)
@@ -111,6 +116,7 @@ class Service:
             self.queue.close(grace_s)
             self.training.close(grace_s)
             self.saves.close()
+            self.records.close()
             self.images.close()
 
 
@@ -159,6 +165,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         images=images,
         training=Trainer(config, registry),
         word_lists=WordLists(_beside(config.models) / FOLDER),
+        records=JobRecords(JobStore(outputs.root if config.save else None)),
         devices=devices,
     )
 

@@ -23,7 +23,7 @@ from promptengine.scripts.run import drive_script
 from promptengine.scripts.script import ScriptContext, ScriptOutput
 from promptengine.scripts.table import find_script
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Control, Made, Work
+from promptengine.server.jobs.job import Control, Made, Work
 from promptengine.server.run import server_of
 from promptengine.server.sockets import bound_sockets
 
@@ -34,7 +34,9 @@ SMALL = {"prompt": "a cat", "steps": 2, "width": 64, "height": 64, "seed": 7}
 @contextmanager
 def running(app: FastAPI) -> Iterator[str]:
     """Serve an application on a port of its own; yields where."""
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False)
+    # A client that listens to events does not go by itself.
+    limits = {"timeout_graceful_shutdown": 5}
+    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, **limits)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

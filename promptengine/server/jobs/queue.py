@@ -12,165 +12,25 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 from promptengine.errors import GenerationCancelled, PromptEngineError
-from promptengine.interrupt import Interrupt
-from promptengine.request.request import GenerationRequest
-from promptengine.request.result import GenerationResult
-from promptengine.scripts.script import ScriptCall, ScriptOutput
-from promptengine.server.errors import HTTPRefusal
+from promptengine.scripts.script import ScriptOutput
+from promptengine.server.errors import HTTPRefusal, ServerStopping
+from promptengine.server.jobs.job import Control, Job, Made, OnStep, Run, State, Work
+from promptengine.server.jobs.listeners import Listeners
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Control", "Job", "JobQueue", "Made", "OnStep", "Run", "State", "Work"]
-
-State = Literal["waiting", "running", "done", "failed", "cancelled", "interrupted"]
+__all__ = ["JobQueue"]
 
 _log = logging.getLogger(__name__)
 
-_ENDED: Final = frozenset({"done", "failed", "cancelled", "interrupted"})
 _USUAL_SECONDS: Final = 5.0
 _LONGEST_WAIT_S: Final = 600
 _LAST_STEP_S: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Work:
-    """What a job is to make.
-
-    Attributes:
-        requests: With seeds that are drawn; they agree in their number of batches.
-        model: What a runner opens for it.
-        together: Equal for works that may share a batch; None for one that cannot.
-        script: What is run with the one request, or None; it is one batch, and shares none.
-    """
-
-    requests: tuple[GenerationRequest, ...]
-    model: Hashable
-    together: Hashable | None
-    script: ScriptCall | None = None
-
-    @property
-    def batches(self) -> int:
-        """Batches made one after another."""
-        return self.requests[0].batch_count if self.script is None else 1
-
-    @property
-    def batch_images(self) -> int:
-        """Images of one batch."""
-        return sum(request.batch_images for request in self.requests)
-
-    def without_starts(self) -> Work:
-        """Return the same without the images to start from, which take more room than all else."""
-        requests = (
-            r if r.start is None else replace(r, start=None, batch_size=r.batch_images)
-            for r in self.requests
-        )
-        return replace(self, requests=tuple(requests))
-
-
-OnStep = Callable[[int, int, "Sequence[Image]"], None]
-"""Called after a step with the steps done, the steps in all, and a small image for each work, or none."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Control:
-    """What a batch tells while it is made, and what is wanted of it.
-
-    Attributes:
-        on_step: Called after a step.
-        on_interrupted: Called with the number of a work and its results as soon as that one was stopped
-            while others go on.
-        cancel: Set once nobody wants any of it; the batch then ends between two steps.
-        interrupts: One for each work.
-    """
-
-    on_step: OnStep
-    on_interrupted: Callable[[int, Sequence[GenerationResult]], None]
-    cancel: threading.Event
-    interrupts: Sequence[Interrupt]
-
-
-Made = Sequence[GenerationResult] | ScriptOutput
-"""What became of a work in a batch: a result of each request, or what its script comes to."""
-
-Run = Callable[[Sequence[Work], int, Control], Sequence[Made]]
-"""Makes one batch, counted from 0, of works that go together.
-
-It raises GenerationCancelled once it is cancelled.
-"""
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """A work on its way. Read it freely; only its queue changes it.
-
-    Attributes:
-        id: Ours, not to be guessed.
-        client: Whose turn it takes.
-        work: What to make.
-        label: What the client calls it, or empty.
-        state: Where it is.
-        batch: Batches that are done.
-        step: Steps done of the running batch.
-        steps: Steps of that batch as planned; 0 where it is not known yet.
-        preview: A small image of the last step, or None.
-        results: For each batch that is done a result of each request; of a script all there were.
-        script: What a script came to, or None.
-        error: Why it failed or was cancelled, or None.
-        interrupt: Ends it early with what it has made.
-        changes: How often it has changed.
-        created: Seconds of the monotonic clock.
-        started: Likewise; 0 as long as it waits.
-        ended: Likewise; 0 as long as it has not.
-        stamp: When it was created, in seconds since the epoch.
-    """
-
-    id: str
-    client: str
-    work: Work
-    label: str = ""
-    state: State = "waiting"
-    batch: int = 0
-    step: int = 0
-    steps: int = 0
-    preview: Image | None = None
-    results: list[Sequence[GenerationResult]] = field(default_factory=list)
-    script: ScriptOutput | None = None
-    error: Exception | None = None
-    interrupt: Interrupt = field(default_factory=Interrupt)
-    changes: int = 0
-    created: float = field(default_factory=time.monotonic)
-    started: float = 0.0
-    ended: float = 0.0
-    stamp: float = field(default_factory=time.time)
-    listeners: list[Callable[[], None]] = field(default_factory=list)
-    stop: threading.Event | None = None
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether nothing more will happen to it."""
-        return self.state in _ENDED
-
-    @property
-    def progress(self) -> float:
-        """0 to 1; 1 for a job that is done."""
-        if self.state == "done":
-            return 1.0
-        part = self.step / self.steps if self.steps else 0.0
-        return min((self.batch + min(part, 1.0)) / self.work.batches, 1.0)
-
-    @property
-    def eta_s(self) -> float:
-        """Seconds left by what was done so far; 0 where that says nothing."""
-        if self.state != "running" or not self.progress:
-            return 0.0
-        taken = time.monotonic() - self.started
-        return max(taken / self.progress - taken, 0.0)
 
 
 class JobQueue:
@@ -183,6 +43,9 @@ class JobQueue:
         kept: Ended jobs that are remembered.
         kept_bytes: What their images may take.
         on_end: Called with each job that has ended, on some thread.
+
+    Attributes:
+        listeners: Called, on some thread, after every change of any job.
     """
 
     def __init__(
@@ -198,6 +61,8 @@ class JobQueue:
         self._room, self._joined = room, joined
         self._kept, self._kept_bytes = kept, kept_bytes
         self._on_end = on_end
+        self.listeners = Listeners()
+        self._changes = 0
         self._changed = threading.Condition()
         self._turns: dict[str, list[Job]] = {}
         self._running: list[Job] = []
@@ -212,17 +77,32 @@ class JobQueue:
             thread.start()
 
     def submit(self, work: Work, client: str, label: str = "") -> Job:
+        """Put a new job at the end of its client's line.
+
+        Raises:
+            Refusal: As :meth:`add`.
+        """
+        job = Job(secrets.token_hex(8), client, work, label)
+        self.add(job)
+        return job
+
+    def add(self, job: Job, *, always: bool = False) -> None:
         """Put a job at the end of its client's line.
+
+        Args:
+            job: One that waits.
+            always: Also where there is no room for it, as for one that was promised its place before.
 
         Raises:
             Refusal: 503, where the queue is full or the server is stopping.
         """
-        job = Job(secrets.token_hex(8), client, work, label)
         with self._changed:
-            self.check_room()
-            self._turns.setdefault(client, []).append(job)
+            if not always:
+                self.check_room()
+            self._turns.setdefault(job.client, []).append(job)
+            self._changes += 1
             self._changed.notify()
-        return job
+        self.listeners.tell()
 
     def check_room(self) -> None:
         """Refuse a job that would not be taken, before it is worked out what it is to make.
@@ -231,13 +111,23 @@ class JobQueue:
             Refusal: As :meth:`submit`.
         """
         if self._closed:
-            raise HTTPRefusal("the server is stopping", status=503, retry_after_s=30)
+            raise ServerStopping()
         waiting = sum(map(len, list(self._turns.values())))
         if waiting >= self._room:
             seconds = waiting * self._seconds / max(len(self._threads), 1)
             wait = min(max(int(seconds), 1), _LONGEST_WAIT_S)
             message = f"{waiting} jobs are waiting, which is all there is room for; try later"
             raise HTTPRefusal(message, status=503, retry_after_s=wait)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no jobs any more."""
+        return self._closed
+
+    @property
+    def changes(self) -> int:
+        """How often a job has come, begun, ended or changed its place."""
+        return self._changes
 
     @property
     def waiting(self) -> list[Job]:
@@ -279,6 +169,33 @@ class JobQueue:
         job.interrupt.stop()
         self._end(job, "interrupted", only="waiting")
 
+    def move(self, job: Job, position: int) -> list[Job]:
+        """Move a waiting job within its client's line, which keeps its turns.
+
+        Args:
+            job: What to move.
+            position: How many jobs of all clients are to be taken before it. Where another client's turn is
+                there, the job goes beyond it in the direction in which it moves.
+
+        Returns:
+            The line as it is now; empty where the job waits no longer.
+        """
+        with self._changed:
+            if job.state != "waiting":
+                return []
+            order, line = list(self._in_turn()), self._turns[job.client]
+            here, positions = line.index(job), [order.index(one) for one in line]
+            if position < positions[here]:
+                place = max((n for n, at in enumerate(positions) if at <= position), default=0)
+            else:
+                behind = (n for n, at in enumerate(positions) if at >= position)
+                place = min(behind, default=len(line) - 1)
+            line.insert(place, line.pop(here))
+            self._changes += 1
+            moved = list(line)
+        self.listeners.tell()
+        return moved
+
     def forget(self, job: Job) -> None:
         """Let go of the images of a job that has ended."""
         with self._changed:
@@ -287,13 +204,11 @@ class JobQueue:
 
     def listen(self, job: Job, listener: Callable[[], None]) -> None:
         """Have a function called, on some thread, after every change of a job."""
-        with self._changed:
-            job.listeners.append(listener)
+        job.listeners.add(listener)
 
     def ignore(self, job: Job, listener: Callable[[], None]) -> None:
         """Have a function called no longer."""
-        with self._changed:
-            job.listeners.remove(listener)
+        job.listeners.remove(listener)
 
     def close(self, grace_s: float) -> None:
         """Refuse what waits, let what runs finish within some seconds, and cancel it then.
@@ -306,7 +221,8 @@ class JobQueue:
             self._closed = True
             waiting = list(self._in_turn())
             self._changed.notify_all()
-        refusal = HTTPRefusal("the server is stopping", status=503, retry_after_s=30)
+        self.listeners.tell()
+        refusal = ServerStopping()
         for job in waiting:
             self._end(job, "cancelled", refusal)
         deadline = time.monotonic() + grace_s
@@ -342,8 +258,8 @@ class JobQueue:
                 job.state, job.started = "running", time.monotonic()
                 job.changes += 1
             self._running += taken
-        for job in taken:
-            _tell(job)
+            self._changes += 1
+        self._tell(taken)
         return taken
 
     @staticmethod
@@ -418,8 +334,7 @@ class JobQueue:
                     job.step, job.steps = step, steps
                     job.preview = previews[number] if previews else job.preview
                     job.changes += 1
-            for job in jobs:
-                _tell(job)
+            self._tell(jobs)
 
         return on_step
 
@@ -443,18 +358,24 @@ class JobQueue:
             job.state, job.error, job.ended = state, error, time.monotonic()
             job.preview, job.work = None, job.work.without_starts()
             job.changes += 1
+            self._changes += 1
             if job.stop is not None and all(one.stop is not job.stop for one in self._running):
                 job.stop.set()
             self._ended[job.id] = job
             self._evict()
         # Those who listen may let go of the images at once.
         self._on_end(job)
-        _tell(job)
+        self._tell([job])
         return True
+
+    def _tell(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            job.listeners.tell()
+        self.listeners.tell()
 
     def _evict(self) -> None:
         """Forget the oldest of the ended jobs where there are too many; the caller holds the lock."""
-        sizes = {id_: _bytes(job) for id_, job in self._ended.items()}
+        sizes = {id_: job.image_bytes for id_, job in self._ended.items()}
         taken = sum(sizes.values())
         for id_, size in sizes.items():
             few = len(self._ended) <= self._kept and taken <= self._kept_bytes
@@ -470,25 +391,3 @@ def _explained(job: Job, error: Exception) -> Exception:
         return error
     _log.error("job failed", exc_info=error, extra={"facts": {"job": job.id}})
     return HTTPRefusal("the job failed inside the server; its log says why", status=500)
-
-
-def _bytes(job: Job) -> int:
-    """Return what a job's images take."""
-    images = [
-        image
-        for batch in job.results
-        for result in batch
-        for image in (*result.images, *result.masks, *result.mask_composites)
-    ]
-    images += [one.image for one in job.script.images] if job.script is not None else []
-    # A script returns many of the images that it was made of.
-    return sum(3 * image.width * image.height for image in {id(i): i for i in images}.values())
-
-
-def _tell(job: Job) -> None:
-    for listener in tuple(job.listeners):
-        try:
-            listener()
-        except RuntimeError:
-            # The event loop of whoever listened has been closed since.
-            _log.debug("nobody listens to job %s any more", job.id)

@@ -39,7 +39,7 @@ from promptengine.registry.registry import Registry
 from promptengine.request.result import GenerationResult
 from promptengine.server.config import ServerConfig
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Control, Made, Run, Work
+from promptengine.server.jobs.job import Control, Made, Run, Work
 from promptengine.server.jobs.worker import Device, Model, runner
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ _END_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a replica tells after a step; see :data:`promptengine.server.jobs.queue.OnStep`."""
+    """What a replica tells after a step; see :data:`promptengine.server.jobs.job.OnStep`."""
 
     step: int
     steps: int

@@ -13,7 +13,7 @@ from promptengine.request.result import GenerationResult, Progress
 from promptengine.scripts.run import drive_script, engine_maker, step_count
 from promptengine.scripts.script import ScriptContext, ScriptOutput, ScriptStep
 from promptengine.scripts.table import find_script
-from promptengine.server.jobs.queue import Control, Work
+from promptengine.server.jobs.job import Control, Work
 from promptengine.server.limits import check_script_step
 
 if TYPE_CHECKING:

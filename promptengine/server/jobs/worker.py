@@ -17,7 +17,7 @@ from promptengine.registry.registry import Registry
 from promptengine.request.request import one_batch
 from promptengine.request.result import GenerationResult, Progress
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Control, Made, Run, Work
+from promptengine.server.jobs.job import Control, Made, Run, Work
 from promptengine.server.jobs.script_job import run_script_job
 from promptengine.text.encoder import text_widths
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from promptengine.server.base64_images import data_url, small_png
-from promptengine.server.jobs.queue import Job, JobQueue
+from promptengine.server.jobs.job import Job
+from promptengine.server.jobs.queue import JobQueue
 from promptengine.server.sdapi import responses
 
 __all__ = ["overall", "task"]

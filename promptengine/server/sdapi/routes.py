@@ -16,7 +16,7 @@ from promptengine.server.auth import BoundedRoute
 from promptengine.server.base64_images import base64_image_texts
 from promptengine.server.config import ServerConfig
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Job
+from promptengine.server.jobs.job import Job
 from promptengine.server.jobs.worker import Device
 from promptengine.server.saving import UNFINISHED, SavedRequest, save_outputs
 from promptengine.server.sdapi import lists, responses

@@ -32,7 +32,7 @@ from promptengine.request.schedulers import AUTOMATIC, find_scheduler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Work
+from promptengine.server.jobs.job import Work
 from promptengine.server.limits import check_bounds
 from promptengine.server.sdapi.fields import api_values, read_fields
 from promptengine.server.sdapi.options import ServerSettings, known_settings

@@ -19,7 +19,7 @@ from promptengine.request.result import GenerationResult, NetworkReport
 from promptengine.request.samplers import find_sampler
 from promptengine.scripts.script import ScriptImage, ScriptOutput
 from promptengine.server.base64_images import encode_base64
-from promptengine.server.jobs.queue import Job
+from promptengine.server.jobs.job import Job
 from promptengine.server.jobs.worker import Model
 from promptengine.server.redact import PathRedactor
 from promptengine.server.sdapi.to_request import ParsedRequest

@@ -26,7 +26,7 @@ from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.state import Served, Service
 from promptengine.server.v1.routes import PREFIX
 
-__all__ = ["SavedImage", "SavedImagePage", "Thumbnails", "router"]
+__all__ = ["SavedImage", "SavedImagePage", "Thumbnails", "router", "told_image"]
 
 _SIDE: Final = 320
 _QUALITY: Final = 80
@@ -121,7 +121,7 @@ def images(
     place = _place(before) if before else None
     found = service.images.page(limit + 1, place, search)
     following = _cursor(found[limit - 1]) if len(found) > limit else None
-    told = [_told(image) for image in found[:limit]]
+    told = [told_image(image) for image in found[:limit]]
     return SavedImagePage(images=told, next=following, scanning=service.images.scanning)
 
 
@@ -205,7 +205,8 @@ def _thumbnails(request: Request) -> Thumbnails:
     return cast("Thumbnails", request.app.state.thumbnails)
 
 
-def _told(image: IndexedImage) -> SavedImage:
+def told_image(image: IndexedImage) -> SavedImage:
+    """Return an image as it is told of."""
     return SavedImage(
         id=image.id,
         name=image.id.rpartition("/")[2],

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from promptengine.server.v1 import (
     images,
     networks,
+    queue,
     routes,
     scripts,
     styles,
@@ -21,6 +22,7 @@ __all__ = ["ROUTERS"]
 
 ROUTERS: Final[tuple[APIRouter, ...]] = (
     routes.router,
+    queue.router,
     images.router,
     scripts.router,
     training.router,

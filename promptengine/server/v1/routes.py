@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 from collections.abc import AsyncGenerator
-from functools import partial
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
@@ -20,22 +17,24 @@ from promptengine.prompt.serialize import (
     diagnostic_document,
     prompt_document,
     schedule_size,
-    well_formed,
 )
 from promptengine.request.options import Options
 from promptengine.request.plan import NetworkUse, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.schema import fields_schema
 from promptengine.server.auth import BoundedRoute
-from promptengine.server.base64_images import encode_base64, small_png
+from promptengine.server.base64_images import encode_base64
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Job
+from promptengine.server.job_store import JobRecord
+from promptengine.server.jobs.job import Job
 from promptengine.server.limits import affordable_steps, check_texts
-from promptengine.server.saving import SavedImages, save_job
+from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.sdapi.to_response import encode_output, job_output, network_reports
 from promptengine.server.state import Client, Served, Service
+from promptengine.server.v1.events import event, event_stream, job_events
+from promptengine.server.v1.kept_jobs import find_job, status_of, submit_job
 from promptengine.server.v1.marks import marks_of
 from promptengine.server.v1.named_lists import named_lists
 from promptengine.server.v1.schemas import (
@@ -47,7 +46,6 @@ from promptengine.server.v1.schemas import (
     ReadPrompt,
     Tokens,
 )
-from promptengine.server.v1.to_request import work_from_form
 from promptengine.text.count import count_parsed
 
 __all__ = ["PREFIX", "router"]
@@ -112,25 +110,8 @@ def _use(use: NetworkUse) -> dict[str, Any]:
 async def submit(service: Served, client: Client, form: JobForm) -> JobStatus:
     """Queue a job; a network that is not here is refused at once unless the policy says otherwise."""
     service.queue.check_room()
-    work = await run_in_threadpool(
-        work_from_form, form, service.settings, service.registry, service.config.limits
-    )
-    job = service.queue.submit(work, client)
-    if form.save and service.config.save:
-        _save_at_end(service, job, form)
-    return _status(service, job)
-
-
-def _save_at_end(service: Service, job: Job, form: JobForm) -> None:
-    """Have the images of a job saved when it has ended, also where nobody asks for its result."""
-    service.saves.expect(job.id)
-
-    def on_change() -> None:
-        if job.has_ended:
-            service.saves.begin(job.id, partial(save_job, service, job, form.prompt, form.styles))
-
-    service.queue.listen(job, on_change)
-    on_change()
+    job = await run_in_threadpool(submit_job, service, form, client)
+    return status_of(service, job)
 
 
 def _saved(service: Service, job: Job, count: int) -> SavedImages:
@@ -144,39 +125,44 @@ def _saved(service: Service, job: Job, count: int) -> SavedImages:
 
 
 @router.get("/jobs/{job_id}")
-async def status(service: Served, job_id: str) -> JobStatus:
+async def status(service: Served, client: Client, job_id: str) -> JobStatus:
     """Tell where a job is."""
-    return _status(service, _found(service, job_id))
+    return status_of(service, find_job(service, client, job_id))
 
 
 @router.delete("/jobs/{job_id}")
-async def cancel(service: Served, job_id: str) -> JobStatus:
+async def cancel(service: Served, client: Client, job_id: str) -> JobStatus:
     """End a job; one that runs stops after its step, and others in its batch go on."""
-    job = _found(service, job_id)
-    service.queue.cancel(job)
-    return _status(service, job)
+    job = find_job(service, client, job_id)
+    if isinstance(job, Job):
+        await run_in_threadpool(service.queue.cancel, job)
+    return status_of(service, job)
 
 
 @router.post("/jobs/{job_id}/interrupt")
-async def interrupt(service: Served, job_id: str) -> JobStatus:
+async def interrupt(service: Served, client: Client, job_id: str) -> JobStatus:
     """End a job after its step and keep its images so far; others in its batch go on."""
-    job = _found(service, job_id)
-    service.queue.interrupt(job)
-    return _status(service, job)
+    job = find_job(service, client, job_id)
+    if isinstance(job, Job):
+        await run_in_threadpool(service.queue.interrupt, job)
+    return status_of(service, job)
 
 
 @router.post("/jobs/{job_id}/skip")
-async def skip(service: Served, job_id: str) -> JobStatus:
+async def skip(service: Served, client: Client, job_id: str) -> JobStatus:
     """End the batch that is being made after its step, and go on with the job's next one."""
-    job = _found(service, job_id)
-    job.interrupt.skip()
-    return _status(service, job)
+    job = find_job(service, client, job_id)
+    if isinstance(job, Job):
+        job.interrupt.skip()
+    return status_of(service, job)
 
 
 @router.get("/jobs/{job_id}/result", response_model=JobResult)
-async def result(service: Served, job_id: str) -> Response:
+async def result(service: Served, client: Client, job_id: str) -> Response:
     """Give the images of a job that has ended, all or those so far; one that failed gives its error."""
-    job = _found(service, job_id)
+    job = find_job(service, client, job_id)
+    if isinstance(job, JobRecord):
+        raise _gone(service, job)
     if not job.has_ended:
         raise HTTPRefusal(f"job {job.id} is still {job.state}", status=409)
     if job.error is not None and (job.state == "failed" or not job.results):
@@ -185,65 +171,31 @@ async def result(service: Served, job_id: str) -> Response:
     return Json(content.model_dump())
 
 
+def _gone(service: Service, job: JobRecord) -> HTTPRefusal:
+    """Return what is left to say of a job whose images are not in memory any more."""
+    saved = [one for one in job.saved if one is not None]
+    told = f"the result of job {job.id}, which is {job.state}, is not in memory any more"
+    if job.error:
+        told = f"{told}: {service.shown.text(job.error)}"
+    elif saved:
+        told = f"{told}; its images are in the history: {', '.join(saved)}"
+    return HTTPRefusal(told, status=410)
+
+
 @router.get(
     "/jobs/{job_id}/events",
     response_class=StreamingResponse,
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
 )
-async def events(service: Served, job_id: str) -> StreamingResponse:
+async def events(service: Served, client: Client, job_id: str) -> StreamingResponse:
     """Tell of a job as it goes on, as server-sent events ``progress`` and at last ``ended``."""
-    stream = _events(service, _found(service, job_id))
-    headers = {"Cache-Control": "no-store"}
-    return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+    job = find_job(service, client, job_id)
+    stream = _past(service, job) if isinstance(job, JobRecord) else job_events(service, job)
+    return event_stream(stream)
 
 
-async def _events(service: Service, job: Job) -> AsyncGenerator[str]:
-    """Yield the state after each change; of changes in quick succession the last."""
-    loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-    def on_change() -> None:
-        loop.call_soon_threadsafe(changed.set)
-
-    service.queue.listen(job, on_change)
-    try:
-        while True:
-            changed.clear()
-            preview, ended = job.preview, job.has_ended
-            told = _status(service, job)
-            if preview is not None and not ended:
-                told.preview = await run_in_threadpool(small_png, preview)
-            name = "ended" if ended else "progress"
-            yield f"event: {name}\ndata: {json.dumps(well_formed(told.model_dump()))}\n\n"
-            if ended:
-                return
-            await changed.wait()
-    finally:
-        service.queue.ignore(job, on_change)
-
-
-def _found(service: Service, job_id: str) -> Job:
-    job = service.queue.find(job_id)
-    if job is None:
-        message = f"no job {job_id[:100]!r}: it never was, or ended long ago"
-        raise HTTPRefusal(message, status=404)
-    return job
-
-
-def _status(service: Service, job: Job) -> JobStatus:
-    waiting = service.queue.waiting if job.state == "waiting" else []
-    error = None if job.error is None else service.shown.text(str(job.error))
-    return JobStatus(
-        id=job.id,
-        state=job.state,
-        position=waiting.index(job) if job in waiting else None,
-        progress=job.progress,
-        batch=job.batch,
-        batches=job.work.batches,
-        step=job.step,
-        steps=job.steps,
-        eta_s=round(job.eta_s, 3),
-        error=error,
-    )
+async def _past(service: Service, job: JobRecord) -> AsyncGenerator[str]:
+    yield event("ended", status_of(service, job))
 
 
 def _result(service: Service, job: Job) -> JobResult:

@@ -10,7 +10,7 @@ from promptengine.kinds import model_kinds
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.prompt.serialize import well_formed
 from promptengine.request.request import GenerationRequest, Policy
-from promptengine.server.jobs.queue import State
+from promptengine.server.jobs.job import State
 from promptengine.server.v1.forms import StrictForm, Text, form_of
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "JobStatus",
     "KindName",
     "Mark",
+    "MoveForm",
     "NetworkDetail",
     "NetworkEntry",
     "PromptForm",
@@ -250,6 +251,10 @@ class JobStatus(BaseModel):
         steps: Steps of that batch.
         eta_s: Seconds left, as far as that can be told.
         error: Why it failed.
+        prompt: What it is made from, shortened.
+        created: When it was submitted, in seconds since the epoch.
+        saved: Of each image of a job that has ended what :mod:`promptengine.server.v1.images` knows it by;
+            null where it is not saved, and empty as long as images are being saved.
         preview: A small PNG of the last step in base64, in events only.
     """
 
@@ -263,7 +268,16 @@ class JobStatus(BaseModel):
     steps: int
     eta_s: float
     error: str | None
+    prompt: str
+    created: float
+    saved: list[str | None]
     preview: str | None = None
+
+
+class MoveForm(StrictForm):
+    """Where a waiting job is to be."""
+
+    position: Annotated[int, Field(ge=0, le=100_000)]
 
 
 class JobResult(BaseModel):

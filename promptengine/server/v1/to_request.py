@@ -29,7 +29,7 @@ from promptengine.request.samplers import find_sampler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Work
+from promptengine.server.jobs.job import Work
 from promptengine.server.jobs.worker import Model
 from promptengine.server.limits import (
     affordable_steps,

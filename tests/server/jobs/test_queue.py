@@ -12,7 +12,8 @@ import pytest
 from promptengine.errors import GenerationCancelled, RequestError
 from promptengine.request.request import GenerationRequest
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.queue import Job, JobQueue, Work
+from promptengine.server.jobs.job import Job, Work
+from promptengine.server.jobs.queue import JobQueue
 from tests.server.live import Painter, until
 
 
@@ -46,6 +47,38 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(queue: JobQueue) -> Non
     assert refused.value.status == 503
     assert refused.value.retry_after_s is not None
     assert refused.value.retry_after_s >= 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "position", "order"),
+    [
+        ("a0", 0, "a0 b0 c0 a1 b1 a2"),
+        # To where another client's turn is, it goes beyond it.
+        ("a2", 2, "a2 b0 c0 a0 b1 a1"),
+        ("a2", 3, "a0 b0 c0 a2 b1 a1"),
+        ("a0", 1, "a1 b0 c0 a0 b1 a2"),
+        ("a1", 4, "a0 b0 c0 a2 b1 a1"),
+        ("b1", 0, "a0 b1 c0 a1 b0 a2"),
+        ("b0", 99, "a0 b1 c0 a1 b0 a2"),
+        ("c0", 0, "a0 b0 c0 a1 b1 a2"),
+    ],
+)
+def test_a_job_is_moved_within_its_clients_turns(
+    painter: Painter, prompt: str, position: int, order: str
+) -> None:
+    queue = JobQueue([painter], room=9)
+    running(queue, queue.submit(work("begin", None), "a"))
+    names = ("a0", "a1", "a2", "b0", "b1", "c0")
+    jobs = {name: queue.submit(work(name, None), name[0]) for name in names}
+    changes = queue.changes
+    line = queue.move(jobs[prompt], position)
+    told = " ".join(job.prompt for job in queue.waiting)
+    assert told == order
+    assert [job.prompt for job in line] == [one for one in told.split() if one[0] == prompt[0]]
+    assert queue.changes == changes + 1
+    assert queue.move(queue.running[0], 0) == []
+    painter.gate.set()
+    queue.close(5)
 
 
 def test_clients_take_turns(queue: JobQueue, painter: Painter) -> None:

@@ -29,7 +29,8 @@ from promptengine.request.request import GenerationRequest
 from promptengine.scripts.script import ScriptCall, ScriptOutput
 from promptengine.scripts.table import find_script, named_arguments
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Control, JobQueue, Made, OnStep, Run, Work
+from promptengine.server.jobs.job import Control, Made, OnStep, Run, Work
+from promptengine.server.jobs.queue import JobQueue
 from promptengine.server.jobs.ray import Replica, replica_runs, share
 from promptengine.server.jobs.worker import Device, Model, runner
 from tests.conftest import CONFIG

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from promptengine.server.jobs.queue import Job
+from promptengine.server.jobs.job import Job
 from tests.server.conftest import Live
 from tests.server.live import SMALL, until
 

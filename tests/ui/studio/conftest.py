@@ -21,7 +21,7 @@ from promptengine.request.result import GenerationResult, NetworkReport
 from promptengine.scripts.script import ScriptCall, ScriptOutput
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Control, Work
+from promptengine.server.jobs.job import Control, Work
 from promptengine.ui.studio.routes import add_studio
 from tests.server.live import Painter, running
 from tests.ui.browser import Page, opened
@@ -130,12 +130,17 @@ class StudioPage(Page):
     """The page, loaded."""
 
     def load(self, **shown: str | bool) -> None:
-        """Load it with nothing kept but what some controls show."""
+        """Load it with nothing kept but what some controls show, and no job that has ended before."""
         self.driver.get(self.url)
         script = (
-            "localStorage.clear();localStorage.setItem('promptengine.studio.values', arguments[0]);"
+            "const [values, done] = arguments; localStorage.clear();"
+            "localStorage.setItem('promptengine.studio.values', values);"
+            "const root = location.origin + location.pathname.replace(/studio\\/.*$/, '');"
+            "fetch(root + 'promptengine/v1/jobs?limit=500').then(answer => answer.json())"
+            ".then(jobs => localStorage.setItem('promptengine.studio.dismissed',"
+            " JSON.stringify(jobs.map(job => job.id)))).then(done)"
         )
-        self.driver.execute_script(script, json.dumps({**SMALL, **shown}))
+        self.driver.execute_async_script(script, json.dumps({**SMALL, **shown}))
         self.driver.execute_async_script(FORGET)
         self.reload()
 
@@ -211,3 +216,5 @@ def page(browser: StudioPage, studio: Studio) -> Iterator[StudioPage]:
     browser.complaints()
     yield browser
     studio.made.painter.gate.set()
+    records = studio.app.state.service.records
+    browser.until(lambda: not records.unfinished, 30)

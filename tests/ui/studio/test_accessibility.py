@@ -89,7 +89,12 @@ def test_nothing_bars_anybody(page: StudioPage, studio: Studio, theme: str, widt
         studio.made.painter.gate.clear()
         page.one(".generate").click()
         page.one(".queue li[data-state=running]")
+        for _ in range(2):
+            page.one(".generate").click()
+        page.until(lambda: page.all(".queue .moves"))
+        page.one(".forever").click()
         assert violations(page) == []
+        page.one(".forever").click()
     finally:
         studio.made.painter.gate.set()
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})

@@ -143,17 +143,6 @@ def test_a_job_is_found_again_after_a_reload(page: StudioPage, studio: Studio) -
     assert skipped.splitlines() == [f"{HOSTILE} hypernet × 1", "not applied: not found"]
 
 
-def test_a_job_that_the_server_forgot_is_told(page: StudioPage) -> None:
-    script = (
-        "localStorage.setItem('promptengine.studio.jobs',"
-        "JSON.stringify([{id: 'gone', prompt: 'a cat', at: 1, ended: false}]))"
-    )
-    page.driver.execute_script(script)
-    page.reload()
-    assert "no longer knows this job" in page.one(".details .fault").text
-    assert not page.all(".queue li")
-
-
 def test_a_lost_connection_loses_no_job(page: StudioPage, studio: Studio, tmp_path: Path) -> None:
     made = Made()
     config = ServerConfig(
@@ -204,7 +193,7 @@ def test_jobs_queue_and_are_cancelled(page: StudioPage, studio: Studio) -> None:
         page.one(".generate").click()
         page.until(lambda text=text: text in page.text(".queue"))
     assert [one.text for one in page.all(".queue .words")] == ["first", "second", "third"]
-    page.all(".queue .icon")[1].click()
+    page.all(".queue [data-button=cancel]")[1].click()
     page.until(lambda: len(page.all(".queue li")) == 2)
     studio.made.painter.gate.set()
     # Both kept jobs have three images.

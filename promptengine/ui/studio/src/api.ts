@@ -22,6 +22,7 @@ export type Argument = Schemas["ArgumentEntry"];
 export type Axis = Schemas["AxisEntry"];
 export type TrainingStatus = Schemas["TrainingStatus"];
 export type TrainingData = Schemas["TrainingData"];
+export type SavedImage = Schemas["SavedImage"];
 export type UpscaledImage = Schemas["UpscaledImage"];
 export type PromptForm = Schemas["PromptForm"];
 
@@ -97,6 +98,8 @@ function send<T>(method: string, path: string, body?: Sent, signal?: AbortSignal
   return ask<T>(path, init);
 }
 
+/** The address of a kept image, whose id has slashes between names. */
+const image = (id: string) => `/images/${id.split("/").map(encodeURIComponent).join("/")}`;
 /** A name may have slashes, which the server takes as backslashes too: so it stays one part of the address. */
 const network = (kind: string, name: string) =>
   `/networks/${encodeURIComponent(kind)}/${encodeURIComponent(name.replaceAll("/", "\\"))}`;
@@ -131,14 +134,17 @@ export const api = {
   previewUrl: (step: number, name: string) => `${V1}/training/previews/${step}?of=${encodeURIComponent(name)}`,
   words: (prefix: string) => ask<FoundWords>(`/words?prefix=${encodeURIComponent(prefix)}`),
   submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
-  status: (id: string) => ask<JobStatus>(job(id)),
   result: (id: string) => ask<JobResult>(`${job(id)}/result`),
   cancel: (id: string) => send<JobStatus>("DELETE", job(id)),
   interrupt: (id: string) => send<JobStatus>("POST", `${job(id)}/interrupt`),
   skip: (id: string) => send<JobStatus>("POST", `${job(id)}/skip`),
+  move: (id: string, position: number) => send<JobStatus>("POST", `${job(id)}/move`, { position }),
+  jobImages: (id: string) => ask<SavedImage[]>(`${job(id)}/images`),
+  jobEvents: (limit: number) => new EventSource(`${V1}/events?limit=${limit}`),
+  imageUrl: (id: string) => V1 + image(id),
+  thumbnailUrl: (id: string) => `${V1}${image(id)}/thumbnail`,
   upscaleFields: () => ask<unknown>("/upscale/fields"),
   upscale: (form: Sent, signal: AbortSignal) => send<UpscaledImage>("POST", "/upscale", form, signal),
-  events: (id: string) => new EventSource(`${V1}${job(id)}/events`),
 };
 
 /** Where the preview of a file is; a new one has another address. */

@@ -1,37 +1,16 @@
-// Jobs belong to the server: they are submitted, followed, and found again after a reload or a lost connection.
+// Jobs belong to the server, which tells of all of them: every page shows the same, whatever was reloaded or restarted.
 import { computed, signal } from "@preact/signals";
-import { ApiError, api, words, type Diagnostic, type JobResult, type JobStatus, type Sent } from "./api";
+import { ApiError, api, words, type JobStatus, type Sent } from "./api";
+import { glimpse, loadResult, release, type Result } from "./results";
 import { keep, kept } from "./store";
 
-const KEPT = "promptengine.studio.jobs";
+export { suffixOf, type MadeImage, type NetworkUse, type Result } from "./results";
+
+const DISMISSED = "promptengine.studio.dismissed";
+const MOST_DISMISSED = 600;
+/** Ended jobs that are shown. */
 const MOST = 40;
-/** Browsers open few connections to one server; what is not streamed is asked for now and then. */
-const STREAMS = 2;
 const PAUSE_MS = 1500;
-
-export interface MadeImage {
-  url: string;
-  infotext: string;
-  /** What the server knows its file by; null where it is not saved. */
-  saved: string | null;
-}
-
-/** What became of a network, as the server reports it. */
-export interface NetworkUse {
-  kind: string;
-  name: string;
-  multiplier: number | null;
-  applied: boolean;
-  reason: string;
-  pass: string;
-}
-
-export interface Result {
-  images: MadeImage[];
-  networks: NetworkUse[];
-  diagnostics: Diagnostic[];
-  seconds: number;
-}
 
 export interface Job {
   id: string;
@@ -39,78 +18,159 @@ export interface Job {
   /** When it was submitted, in milliseconds since the epoch. */
   at: number;
   ended: boolean;
-  status: JobStatus | null;
+  status: JobStatus;
   result: Result | null;
   /** Why there is nothing to see of it, or empty. */
   fault: string;
 }
 
-type KeptJob = Pick<Job, "id" | "prompt" | "at" | "ended">;
-
-/** The newest first. */
+/** Those that run, those that wait in their order, and those that have ended, the last one first. */
 export const jobs = signal<Job[]>([]);
 export const connected = signal(true);
 /** Which image is shown; null follows the newest. */
 export const selected = signal<{ job: string; image: number } | null>(null);
 
-export const active = computed(() => jobs.value.filter((job) => !job.ended).reverse());
-export const running = computed(() => active.value.find((job) => job.status?.state === "running") ?? null);
+export const active = computed(() => jobs.value.filter((job) => !job.ended));
+export const running = computed(() => active.value.find((job) => job.status.state === "running") ?? null);
+export const waiting = computed(() => active.value.filter((job) => job.status.state === "waiting"));
 
-const streams = new Map<string, EventSource>();
-const dismissed = new Set<string>();
+/** Jobs that this page has submitted. */
+const own = signal<ReadonlySet<string>>(new Set());
+export const ownWaiting = computed(() => waiting.value.filter((job) => own.value.has(job.id)));
+export const ownFailed = computed(() => jobs.value.filter((job) => own.value.has(job.id) && job.status.state === "failed"));
+
+/** Submitted, and not yet told of by the list. */
+const fresh = new Set<string>();
 const loading = new Set<string>();
-let pause: ReturnType<typeof setTimeout> | undefined;
+/** Whether the list was told of before: what is new then is no old job. */
+let listed = false;
+const dismissed = signal<ReadonlySet<string>>(readDismissed());
 
-/** Take up the jobs that the browser knows of; call once. */
-export function resume(): void {
-  take(kept<KeptJob[]>(KEPT, []));
-  window.addEventListener("storage", (event) => {
-    if (event.key === KEPT) take(kept<KeptJob[]>(KEPT, []));
-  });
+function readDismissed(): Set<string> {
+  const found = kept<unknown>(DISMISSED, []);
+  return new Set(Array.isArray(found) ? found.filter((one) => typeof one === "string") : []);
 }
 
-function take(found: unknown): void {
-  const known = new Set(jobs.value.map((job) => job.id));
-  const fresh = (Array.isArray(found) ? (found as KeptJob[]) : [])
-    .filter((one) => typeof one?.id === "string" && !known.has(one.id) && !dismissed.has(one.id))
-    .map((one) => ({
-      id: one.id,
-      prompt: String(one.prompt),
-      at: Number(one.at),
-      ended: one.ended === true,
-      status: null,
-      result: null,
-      fault: "",
-    }));
-  if (fresh.length === 0) return;
-  show([...jobs.value, ...fresh]);
-  for (const job of fresh) if (job.ended) void loadResult(job.id);
-  follow();
+/** Listen to what the server tells of its jobs, for as long as the page lives; call once. */
+export function resume(): void {
+  window.addEventListener("storage", (event) => {
+    if (event.key !== DISMISSED) return;
+    dismissed.value = readDismissed();
+    show(jobs.value);
+  });
+  listen();
+}
+
+function listen(): void {
+  const source = api.jobEvents(MOST);
+  source.onopen = () => {
+    connected.value = true;
+    fresh.clear();
+  };
+  source.addEventListener("jobs", (event: MessageEvent<string>) => take(JSON.parse(event.data) as JobStatus[]));
+  source.addEventListener("progress", (event: MessageEvent<string>) => {
+    const status = JSON.parse(event.data) as JobStatus;
+    jobs.value = jobs.value.map((job) => (job.id === status.id && !job.ended ? { ...job, status } : job));
+  });
+  source.onerror = () => {
+    connected.value = false;
+    // The browser tries again by itself unless the server has answered with a refusal.
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, PAUSE_MS);
+  };
+}
+
+/** Show the list as the server has it now. */
+function take(list: JobStatus[]): void {
+  connected.value = true;
+  const known = new Map(jobs.value.map((job) => [job.id, job]));
+  for (const status of list) fresh.delete(status.id);
+  const unlisted = jobs.value.filter((job) => fresh.has(job.id));
+  show([...list.map((status) => next(known.get(status.id), status)), ...unlisted]);
+  listed = true;
+}
+
+/** A job as it is now, where it may have been known before. */
+function next(job: Job | undefined, status: JobStatus): Job {
+  const ended = status.state !== "waiting" && status.state !== "running";
+  if (job && !ended) {
+    const preview = status.preview ?? job.status.preview ?? null;
+    return { ...job, status: { ...status, preview } };
+  }
+  const fault = status.state === "failed" ? (status.error ?? "The job has failed.") : "";
+  const { id, prompt } = status;
+  const now = { id, prompt, at: status.created * 1000, ended, status, result: job?.result ?? null, fault: job?.fault || fault };
+  const shows = status.state === "done" || status.state === "interrupted";
+  // Who was there sees it whole; of what ended before, small images are enough until somebody looks.
+  if (ended && shows && now.result === null && now.fault === "") {
+    if (job ? !job.ended : listed) void load(id);
+    else if (!loading.has(id)) now.result = glimpse(status);
+  }
+  return now;
+}
+
+/** Have all that is known of a job that has ended, once it is looked at. */
+export function want(job: Job): void {
+  const shows = job.status.state === "done" || job.status.state === "interrupted";
+  if (job.ended && shows && !job.result?.whole && job.fault === "") void load(job.id);
+}
+
+async function load(id: string): Promise<void> {
+  if (loading.has(id)) return;
+  loading.add(id);
+  try {
+    const result = await loadResult(id);
+    if (result === null) change(id, { result: null, fault: "Its images are not in the server's memory any more, nor saved." });
+    else if (!change(id, { result })) release(result);
+  } catch (error) {
+    change(id, { fault: words(error) });
+  } finally {
+    loading.delete(id);
+  }
+}
+
+/** Change a job; returns whether it is still there. */
+function change(id: string, some: Partial<Job>): boolean {
+  if (!jobs.value.some((job) => job.id === id)) return false;
+  jobs.value = jobs.value.map((job) => (job.id === id ? { ...job, ...some } : job));
+  return true;
+}
+
+/** Show a list without what was taken off the page, and let go of the images of what is left out. */
+function show(list: Job[]): void {
+  const before = jobs.value;
+  jobs.value = list.filter((job) => !job.ended || (job.status.state !== "cancelled" && !dismissed.value.has(job.id)));
+  const left = new Set(jobs.value.map((job) => job.id));
+  for (const job of before) if (!left.has(job.id)) release(job.result);
+  if (selected.value && !left.has(selected.value.job)) selected.value = null;
 }
 
 export async function submit(body: Sent, prompt: string): Promise<void> {
   const status = await api.submit(body);
-  const job: Job = { id: status.id, prompt, at: Date.now(), ended: false, status, result: null, fault: "" };
+  own.value = new Set([...own.value, status.id].slice(-MOST));
   selected.value = null;
-  show([job, ...jobs.value]);
-  save();
-  follow();
+  if (jobs.value.some((job) => job.id === status.id)) return;
+  fresh.add(status.id);
+  const at = status.created * 1000;
+  const job: Job = { id: status.id, prompt, at, ended: false, status, result: null, fault: "" };
+  const ended = jobs.value.filter((one) => one.ended);
+  jobs.value = [...active.value, job, ...ended];
 }
 
+/** Take an ended job off the pages of this browser. */
 export function dismiss(id: string): void {
-  dismissed.add(id);
-  const job = jobs.value.find((one) => one.id === id);
-  for (const image of job?.result?.images ?? []) URL.revokeObjectURL(image.url);
-  if (selected.value?.job === id) selected.value = null;
-  closeStream(id);
-  show(jobs.value.filter((one) => one.id !== id));
-  save();
+  dismissed.value = new Set([...dismissed.value, id].slice(-MOST_DISMISSED));
+  keep(DISMISSED, [...dismissed.value]);
+  show(jobs.value);
 }
 
 export async function cancel(id: string): Promise<void> {
   await quietly(() => api.cancel(id));
-  dismiss(id);
-  follow();
+}
+
+/** Let a waiting job be taken one place earlier or later. */
+export async function move(job: Job, by: -1 | 1): Promise<void> {
+  const position = Math.max((job.status.position ?? 0) + by, 0);
+  await quietly(() => api.move(job.id, position));
 }
 
 export async function interrupt(): Promise<void> {
@@ -129,148 +189,6 @@ async function quietly(action: () => Promise<unknown>): Promise<void> {
     await action();
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    connected.value = error.status !== 0;
+    if (error.status === 0) connected.value = false;
   }
-}
-
-function show(list: Job[]): void {
-  const ordered = [...list].sort((a, b) => b.at - a.at);
-  jobs.value = ordered.filter((job, index) => index < MOST || !job.ended);
-  const left = new Set(jobs.value);
-  for (const job of ordered)
-    if (!left.has(job)) for (const image of job.result?.images ?? []) URL.revokeObjectURL(image.url);
-}
-
-function change(id: string, some: Partial<Job>): void {
-  jobs.value = jobs.value.map((job) => (job.id === id ? { ...job, ...some } : job));
-}
-
-/** Keep our jobs beside those that other windows have added meanwhile. */
-function save(): void {
-  const stored = kept<KeptJob[]>(KEPT, []);
-  const known = new Set(jobs.value.map((job) => job.id));
-  const others = (Array.isArray(stored) ? stored : []).filter(
-    (one) => typeof one?.id === "string" && !known.has(one.id) && !dismissed.has(one.id),
-  );
-  const all = [...jobs.value.map(({ id, prompt, at, ended }) => ({ id, prompt, at, ended })), ...others];
-  keep(KEPT, all.sort((a, b) => b.at - a.at).slice(0, MOST));
-}
-
-function follow(): void {
-  const waiting = active.value.map((job) => job.id);
-  for (const id of waiting) if (streams.size < STREAMS && !streams.has(id)) openStream(id);
-  clearTimeout(pause);
-  const rest = waiting.filter((id) => !streams.has(id));
-  if (rest.length > 0) pause = setTimeout(() => void ask(rest), PAUSE_MS);
-}
-
-function openStream(id: string): void {
-  const source = api.events(id);
-  streams.set(id, source);
-  const on = (event: MessageEvent<string>) => {
-    connected.value = true;
-    update(id, JSON.parse(event.data) as JobStatus);
-  };
-  source.addEventListener("progress", on);
-  source.addEventListener("ended", on);
-  source.onerror = () => {
-    // The browser tries again by itself unless the server has answered with a refusal.
-    if (source.readyState !== EventSource.CLOSED) {
-      connected.value = false;
-      return;
-    }
-    closeStream(id);
-    void ask([id]);
-  };
-}
-
-function closeStream(id: string): void {
-  streams.get(id)?.close();
-  streams.delete(id);
-}
-
-async function ask(ids: string[]): Promise<void> {
-  for (const id of ids) {
-    try {
-      update(id, await api.status(id));
-      connected.value = true;
-    } catch (error) {
-      if (error instanceof ApiError && error.status === 404) lose(id);
-      else {
-        connected.value = false;
-        break;
-      }
-    }
-  }
-  clearTimeout(pause);
-  pause = setTimeout(follow, PAUSE_MS);
-}
-
-function lose(id: string): void {
-  connected.value = true;
-  change(id, {
-    ended: true,
-    fault: "The server no longer knows this job; it was restarted. Generate it again.",
-  });
-  save();
-}
-
-function update(id: string, status: JobStatus): void {
-  const ended = !["waiting", "running"].includes(status.state);
-  const broke = status.state === "failed" || status.state === "cancelled";
-  change(id, { status, ended, ...(broke ? { fault: status.error ?? `The job is ${status.state}.` } : {}) });
-  if (!ended) return;
-  closeStream(id);
-  save();
-  if (status.state === "done" || status.state === "interrupted") void loadResult(id);
-  follow();
-}
-
-async function loadResult(id: string): Promise<void> {
-  if (loading.has(id)) return;
-  loading.add(id);
-  try {
-    change(id, { result: readResult(await api.result(id)) });
-  } catch (error) {
-    const job = jobs.value.find((one) => one.id === id);
-    // Of what ended before this page was loaded, the server keeps only the newest.
-    if (error instanceof ApiError && error.status === 404 && job?.status === null) dismiss(id);
-    else change(id, { fault: words(error) });
-  } finally {
-    loading.delete(id);
-  }
-}
-
-function readResult(result: JobResult): Result {
-  return {
-    images: result.images.map((data, index) => ({
-      url: blobUrl(data),
-      infotext: result.infotexts[index] ?? "",
-      saved: result.saved[index] ?? null,
-    })),
-    networks: result.networks as unknown as NetworkUse[],
-    diagnostics: [...result.diagnostics, ...result.warnings.map(warned)],
-    seconds: Object.values(result.timings).reduce((sum, one) => sum + one, 0),
-  };
-}
-
-/** What stands beside the images, as a diagnostic. */
-function warned(message: string): Diagnostic {
-  return { severity: "warning", message, hint: "", column: null, start: null, end: null };
-}
-
-function blobUrl(base64: string): string {
-  const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
-  return URL.createObjectURL(new Blob([bytes], { type: imageType(bytes) }));
-}
-
-function imageType(bytes: Uint8Array): string {
-  if (bytes[0] === 0xff) return "image/jpeg";
-  return bytes[0] === 0x52 ? "image/webp" : "image/png";
-}
-
-/** The file name's end that fits an infotext's image. */
-export async function suffixOf(url: string): Promise<string> {
-  const blob = await (await fetch(url)).blob();
-  return blob.type.replace("image/", "").replace("jpeg", "jpg");
 }

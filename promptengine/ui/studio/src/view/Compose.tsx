@@ -3,6 +3,7 @@ import { PromptEditor } from "../editor/PromptEditor";
 import { active, interrupt, running, skip } from "../jobs";
 import { faults, form } from "../state";
 import { enqueue, sending } from "../submit";
+import { Forever } from "./Forever";
 import { Styles } from "./Styles";
 
 export function Compose() {
@@ -26,10 +27,13 @@ function Actions() {
   const runs = running.value !== null;
   return (
     <div class="actions">
-      {runs && <progress class="thin" max={1} value={running.value?.status?.progress ?? 0} aria-label="Progress" />}
+      {runs && <progress class="thin" max={1} value={running.value?.status.progress ?? 0} aria-label="Progress" />}
+      <div class="starts">
       <button type="button" class="generate" title="Ctrl+Enter" disabled={!form.value} data-sending={sending.value > 0} onClick={() => void enqueue()}>
         Generate{active.value.length > 0 && <span class="count"> +{active.value.length}</span>}
       </button>
+      <Forever />
+      </div>
       <div class="row">
         <button type="button" class="quiet" title="Esc: end after this step and keep the image" disabled={!runs} onClick={() => void interrupt()}>
           Interrupt

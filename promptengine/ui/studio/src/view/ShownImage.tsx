@@ -1,5 +1,6 @@
 // The image: the one that is made, the one that was chosen, or what to begin with.
-import { jobs, selected, type Job } from "../jobs";
+import { useEffect } from "preact/hooks";
+import { jobs, selected, want, type Job } from "../jobs";
 import { onStage } from "../onStage";
 import { setValues } from "../store";
 import { openLarge } from "./Large";
@@ -23,7 +24,8 @@ export function ShownImage() {
 
 function Shown({ job, image }: { job: Job; image: number }) {
   const made = job.result?.images[image];
-  const preview = job.ended ? null : job.status?.preview;
+  useEffect(() => want(job), [job]);
+  const preview = job.ended ? null : job.status.preview;
   return (
     <div class="canvas">
       {made ? (
@@ -54,7 +56,7 @@ function Strip({ here }: { here: { job: Job; image: number } | null }) {
             aria-current={here?.job.id === job.id && here.image === number}
             onClick={() => (selected.value = { job: job.id, image: number })}
           >
-            <img src={image.url} alt="" loading="lazy" />
+            <img src={image.small} alt="" loading="lazy" />
           </button>
         </li>
       ))}

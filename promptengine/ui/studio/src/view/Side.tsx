@@ -1,14 +1,15 @@
 // Beside the image: the queue, and all that is told about what is shown.
 import { signal } from "@preact/signals";
-import { active, cancel, dismiss, suffixOf, type Job, type MadeImage } from "../jobs";
+import { dismiss, suffixOf, type Job, type MadeImage } from "../jobs";
 import { onStage } from "../onStage";
 import { Icon } from "./Icon";
-import { Progress } from "./Progress";
+import { Queue } from "./Queue";
 
 const KEYS = [
   ["Ctrl+Enter", "generate; more than once, and they queue"],
   ["Esc", "interrupt, and keep the image as it is"],
   ["Alt+Enter", "skip to the next batch"],
+  ["Alt+↑ ↓", "in the queue: earlier, later"],
   ["Ctrl+↑ ↓", "weigh the bracket, selection or word"],
   ["Alt+↑ ↓", "move the multiplier of the network at the caret; F2 tells of it"],
   ["<", "networks by name"],
@@ -18,36 +19,12 @@ export function Side() {
   const here = onStage();
   return (
     <section class="side" aria-label="Queue and details" tabIndex={0}>
-      <Queue list={active.value} />
+      <Queue />
       {here && (here.job.fault || here.job.result) ? (
-        <Details job={here.job} image={here.job.result?.images[here.image]} />
+        <Details job={here.job} image={here.job.result?.whole ? here.job.result.images[here.image] : undefined} />
       ) : (
         <Keys />
       )}
-    </section>
-  );
-}
-
-function Queue({ list }: { list: Job[] }) {
-  return (
-    <section class="group" aria-label="Queue">
-      <div class="group-head">
-        <h2>Queue</h2>
-        <span class="count">{list.length || "empty"}</span>
-      </div>
-      <ol class="queue">
-        {list.map((job) => (
-          <li key={job.id} data-job={job.id} data-state={job.status?.state ?? "unknown"}>
-            <div class="queued">
-              <span class="words">{job.prompt || "(no prompt)"}</span>
-              <Progress job={job} />
-            </div>
-            <button type="button" class="icon" title="Cancel" aria-label={`Cancel “${job.prompt.slice(0, 60)}”`} onClick={() => void cancel(job.id)}>
-              <Icon name="close" />
-            </button>
-          </li>
-        ))}
-      </ol>
     </section>
   );
 }
@@ -70,7 +47,7 @@ function Details({ job, image }: { job: Job; image: MadeImage | undefined }) {
   return (
     <section class="group details" aria-label="Details">
       <div class="group-head">
-        <h2>{job.status?.state === "interrupted" ? "Interrupted image" : "Details"}</h2>
+        <h2>{job.status.state === "interrupted" ? "Interrupted image" : "Details"}</h2>
         {job.ended && (
           <button type="button" class="icon" title="Take it off the page" aria-label="Take it off the page" onClick={() => dismiss(job.id)}>
             <Icon name="close" />
