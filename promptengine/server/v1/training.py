@@ -208,7 +208,7 @@ def preview(service: Served, step: int) -> Response:
 @router.get(
     "/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": {"text/event-stream": {}}}},
 )
 async def events(service: Served) -> StreamingResponse:
     """Tell of the training as it goes on, as server-sent events ``progress`` and at last ``ended``."""
