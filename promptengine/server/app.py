@@ -30,6 +30,7 @@ from promptengine.server.sdapi import routes as sdapi
 from promptengine.server.state import Service, open_service
 from promptengine.server.v1.images import Thumbnails
 from promptengine.server.v1.routers import ROUTERS
+from promptengine.server.v1.routes import PREFIX
 from promptengine.version import __version__
 
 __all__ = ["PAGE", "STUDIO", "create_app"]
@@ -240,6 +241,6 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
         if error.retry_after_s is not None:
             headers["Retry-After"] = str(error.retry_after_s)
     content = error_body(name, detail)
-    if below_root(request.scope).startswith(v1.PREFIX):
+    if below_root(request.scope).startswith(PREFIX):
         content |= _blamed(error)
     return JSONResponse(content, status_code=status, headers=headers)

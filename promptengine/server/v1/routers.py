@@ -6,9 +6,9 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, routes
+from promptengine.server.v1 import images, infotext, routes
 
 __all__ = ["ROUTERS"]
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (routes.router, images.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (routes.router, images.router, infotext.router)
 """In the order in which paths are looked up."""
