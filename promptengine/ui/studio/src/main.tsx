@@ -1,12 +1,14 @@
 import { render } from "preact";
 import { effect } from "@preact/signals";
 import { resume, running } from "./jobs";
+import { followRoute } from "./route";
 import { loadForm, loadNetworks } from "./state";
 import { showTheme } from "./store";
 import { App } from "./view/App";
 import "./style.css";
 
 showTheme();
+followRoute();
 resume();
 void loadForm();
 void loadNetworks();

@@ -183,7 +183,7 @@ export function sentOf(field: Field, shown: Shown): Sent {
 }
 
 /** The body of a job: all that is shown, and nothing else. */
-export function bodyOf(form: Form, extra: Field[], values: Values): Sent {
+export function bodyOf(form: Form, extra: Field[], values: Values): { [name: string]: Sent } {
   const at = (field: Field) => sentOf(field, values[field.path] ?? field.initial);
   const body: { [name: string]: Sent } = {};
   for (const field of [...form.own, ...extra]) body[field.path] = at(field);

@@ -1,15 +1,13 @@
-// What the whole page shares: the form, the networks, what is wrong with a field, and how a job is asked for.
+// What the whole page shares: the form, the networks, and what is wrong with a field.
 import { computed, signal } from "@preact/signals";
-import { ApiError, api, words, type NetworkEntry } from "./api";
-import { submit } from "./jobs";
-import { bodyOf, faultOf, readForm, type Field, type Form, type Shown } from "./schema";
+import { api, words, type NetworkEntry } from "./api";
+import { readForm, type Field, type Form, type Shown } from "./schema";
 import { values } from "./store";
 
 export const form = signal<Form | null>(null);
 export const networks = signal<NetworkEntry[]>([]);
 /** What is wrong, by the field's path; the empty path is for what has no field. */
 export const faults = signal<Record<string, string>>({});
-export const sending = signal(0);
 
 const FRESH_MS = 20_000;
 let listed = 0;
@@ -63,46 +61,4 @@ export function shownAt(path: string): Shown {
 export function setFault(path: string, fault: string): void {
   const { [path]: _, ...others } = faults.value;
   faults.value = fault ? { ...others, [path]: fault } : others;
-}
-
-/** Every field that is sent as it is shown. */
-function sentFields(told: Form): Field[] {
-  const groups = told.groups.filter((group) => values.value[group.path] === true);
-  return [...told.own, ...models.value, ...groups.flatMap((group) => group.fields)];
-}
-
-/** Put a job into the queue, or say at the field why it cannot be. */
-export async function enqueue(): Promise<void> {
-  const told = form.value;
-  if (!told) return;
-  const fields = sentFields(told);
-  const found = fields.map((field) => [field.path, faultOf(field, shown(field))] as const);
-  faults.value = Object.fromEntries(found.filter(([, fault]) => fault));
-  const first = found.find(([, fault]) => fault);
-  if (first) return reveal(first[0]);
-  sending.value += 1;
-  try {
-    await submit(bodyOf(told, models.value, values.value), String(shownAt("prompt")));
-  } catch (error) {
-    const path = error instanceof ApiError ? placeOf(error.field, fields) : "";
-    setFault(path, words(error));
-    if (path) reveal(path);
-  } finally {
-    sending.value -= 1;
-  }
-}
-
-/** Where a field of the server's is shown; it may be named without its group. */
-function placeOf(name: string, fields: Field[]): string {
-  const paths = fields.map((field) => field.path);
-  if (paths.includes(name)) return name;
-  const inner = paths.filter((path) => name !== "" && path.endsWith(`.${name}`));
-  return inner.length === 1 ? (inner[0] ?? "") : "";
-}
-
-function reveal(path: string): void {
-  const found = document.getElementById(`field-${path}`);
-  found?.closest("details")?.setAttribute("open", "");
-  found?.focus();
-  found?.scrollIntoView({ block: "nearest" });
 }

@@ -1,8 +1,9 @@
 // Beside the image: the queue, and all that is told about what is shown.
 import { signal } from "@preact/signals";
 import { active, cancel, dismiss, suffixOf, type Job, type MadeImage } from "../jobs";
+import { onStage } from "../onStage";
 import { Icon } from "./Icon";
-import { onStage, Progress } from "./Stage";
+import { Progress } from "./Progress";
 
 const KEYS = [
   ["Ctrl+Enter", "generate; more than once, and they queue"],

@@ -1,0 +1,77 @@
+// How a job is asked for: its body is put together from parts, each of which says what it sends, or why it cannot.
+import { signal } from "@preact/signals";
+import { ApiError, words, type Sent } from "./api";
+import { submit } from "./jobs";
+import { bodyOf, faultOf, type Field, type Form } from "./schema";
+import { faults, form, models, setFault, shown, shownAt } from "./state";
+import { values } from "./store";
+
+export type Body = { [name: string]: Sent };
+
+/** Something that a job says. */
+export interface Part {
+  /** What cannot be sent, by the paths of the fields. */
+  faults(): Record<string, string>;
+  /** What it adds to the body, once nothing is wrong. */
+  body(): Body | Promise<Body>;
+}
+
+/** The fields that are declared, with those of the groups that are on. */
+const fields: Part = {
+  faults() {
+    const found = sentFields(form.value).map((field) => [field.path, faultOf(field, shown(field))] as const);
+    return Object.fromEntries(found.filter(([, fault]) => fault));
+  },
+  body: () => (form.value ? bodyOf(form.value, models.value, values.value) : {}),
+};
+
+const PARTS: readonly Part[] = [fields];
+
+/** How many jobs are on their way to the server. */
+export const sending = signal(0);
+
+/** Put a job into the queue, or say at the field why it cannot be; returns whether it is there. */
+export async function enqueue(): Promise<boolean> {
+  if (!form.value) return false;
+  faults.value = Object.assign({}, ...PARTS.map((part) => part.faults()));
+  const [first] = Object.keys(faults.value);
+  if (first !== undefined) {
+    reveal(first);
+    return false;
+  }
+  sending.value += 1;
+  try {
+    const body: Body = Object.assign({}, ...(await Promise.all(PARTS.map((part) => part.body()))));
+    await submit(body, String(shownAt("prompt")));
+    return true;
+  } catch (error) {
+    const path = error instanceof ApiError ? placeOf(error.field, sentFields(form.value)) : "";
+    setFault(path, words(error));
+    if (path) reveal(path);
+    return false;
+  } finally {
+    sending.value -= 1;
+  }
+}
+
+/** Every declared field that is sent as it is shown. */
+function sentFields(told: Form | null): Field[] {
+  if (!told) return [];
+  const groups = told.groups.filter((group) => values.value[group.path] === true);
+  return [...told.own, ...models.value, ...groups.flatMap((group) => group.fields)];
+}
+
+/** Where a field of the server's is shown; it may be named without its group. */
+function placeOf(name: string, all: Field[]): string {
+  const paths = all.map((field) => field.path);
+  if (paths.includes(name)) return name;
+  const inner = paths.filter((path) => name !== "" && path.endsWith(`.${name}`));
+  return inner.length === 1 ? (inner[0] ?? "") : "";
+}
+
+function reveal(path: string): void {
+  const found = document.getElementById(`field-${path}`);
+  found?.closest("details")?.setAttribute("open", "");
+  found?.focus();
+  found?.scrollIntoView({ block: "nearest" });
+}

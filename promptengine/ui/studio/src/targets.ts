@@ -1,0 +1,23 @@
+// Where an image can be sent within the page; history, PNG Info and the image's details offer the same places.
+
+/** An image on its way to another view. */
+export interface SentImage {
+  /** Its file. */
+  blob(): Promise<Blob>;
+  /** Its file's name. */
+  name: string;
+  /** What it says of itself; empty for nothing. */
+  infotext: string;
+}
+
+/** A place that takes an image, its infotext, or both. */
+export interface Target {
+  id: string;
+  /** WebUI's words behind "Send to". */
+  label: string;
+  /** Take what it needs of an image and show the view; what is wrong is thrown in words for a person. */
+  take(image: SentImage): Promise<void>;
+}
+
+/** In WebUI's order. */
+export const TARGETS: readonly Target[] = [];

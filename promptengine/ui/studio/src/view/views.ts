@@ -1,0 +1,18 @@
+// The views of the page. A new one is a file of its own and a line here.
+import { computed } from "@preact/signals";
+import type { ComponentType } from "preact";
+import { route } from "../route";
+import { Generate } from "./Generate";
+
+export interface View {
+  /** Its address behind the "#". */
+  id: string;
+  /** WebUI's word for it. */
+  label: string;
+  Body: ComponentType;
+}
+
+/** The first is shown where the address names none. Views of the same body share what stands in it. */
+export const VIEWS: readonly [View, ...View[]] = [{ id: "txt2img", label: "txt2img", Body: Generate }];
+
+export const shownView = computed<View>(() => VIEWS.find((one) => one.id === route.value) ?? VIEWS[0]);
