@@ -116,7 +116,7 @@ def read_sent_infotext(service: Served, form: InfotextForm) -> ReadInfotext:
     told = ReadInfotext(
         infotext=found.text,
         source=found.source,
-        parameters=webui_fields(found.text) if found.text and not found.program else {},
+        parameters={} if recipe is None else webui_fields(found.text),
         values=values,
         notes=_told(service, notes),
         texts={keyword[:100]: text[:_MOST_CHARACTERS] for keyword, text in others},
@@ -189,6 +189,11 @@ def _recipe(service: Service, found: _Found) -> tuple[Recipe | None, list[Diagno
         return None, [Diagnostic("warning", message, None, hint)]
     if found.infotext is None:
         return None, [Diagnostic("warning", "this image does not say how it was made")]
+    most = service.config.limits.prompt_characters
+    longest = max(len(found.infotext.prompt), len(found.infotext.negative_prompt))
+    if longest > most:
+        message = f"a prompt of {longest} characters is not read; {most} are allowed here"
+        return None, [Diagnostic("warning", message)]
     try:
         recipe = recipe_from_infotext(found.infotext, service.registry)
     except RequestError as error:

@@ -21,6 +21,7 @@ from tests.server.v1.test_images import put, server
 from tests.server.v1.test_routes import JOBS, SMALL, waited
 
 ROUTE = "/promptengine/v1/infotext"
+JSON = {"Content-Type": "application/json"}
 PLAIN = (
     "a cat\nNegative prompt: dog\nSteps: 5, Sampler: DPM++ 2M, Schedule type: SGM Uniform, "
     "CFG scale: 4.5, Seed: 18446744073709551615, Size: 64x72, Model: none, Clip skip: 2"
@@ -66,7 +67,9 @@ def test_a_text_becomes_the_values_of_a_form(http: httpx.Client) -> None:
     # No number of JavaScript's has all of its digits.
     assert values["seed"] == "18446744073709551615"
     assert values["checkpoint"] == "none"
-    assert (values["hires"], values["start"], values["options"]) == (None, None, {})
+    # Who does not name the source of its noise had it from a GPU.
+    assert values["options"] == {"randn_source": "NV"}
+    assert (values["hires"], values["start"]) == (None, None)
     assert "batch_size" not in values
     assert "policy" not in values
     assert told["notes"] == []
@@ -97,7 +100,7 @@ def test_what_is_said_of_an_image_to_start_from(http: httpx.Client) -> None:
 
 def test_settings_that_are_not_at_their_defaults(http: httpx.Client) -> None:
     told = read(http, infotext=f"{PLAIN}, ENSD: 31337, RNG: CPU, Tiling: True, Nonsense: 7")
-    assert told["values"]["options"] == {"eta_noise_seed_delta": 31337, "randn_source": "CPU"}
+    assert told["values"]["options"] == {"eta_noise_seed_delta": 31337}
     assert told["values"]["tiling"] is True
     assert "'Nonsense' is not understood" in notes(told)
 
@@ -195,10 +198,11 @@ def test_forms_are_strict(http: httpx.Client, form: object) -> None:
 
 
 HOSTILE = {
-    "keys": "a\nSteps: 5, " + ", ".join(f"K{number}: {number}" for number in range(20_000)),
+    "keys": "a\nSteps: 5, " + ", ".join(f"K{number}: {number}" for number in range(15_000)),
     "hashes": "a\nSteps: 5, Seed: 1, " + 'Lora hashes: "' + "x: 01234567, " * 15_000 + '"',
     "tags": "<lora:x:1>" * 20_000 + '\nSteps: 5, Seed: 1, Size: 8x8, Lora hashes: "x: 01234567"',
-    "brackets": "(" * 200_000 + "\nSteps: 5, Seed: 1, Size: 8x8",
+    "brackets": "(" * 20_000 + "\nSteps: 5, Seed: 1, Size: 8x8",
+    "long": "(" * 200_000 + "\nSteps: 5, Seed: 1, Size: 8x8",
     "numbers": "a\nSteps: 1e999, Seed: 99999999999999999999999, Size: 9x99999999, CFG scale: nan",
     "refiner": "a\nSteps: 5, Seed: 1, Size: 8x8, Refiner: ../../x [0123456789], Refiner switch at: 9",
     "json": "[" * 100_000 + "]" * 100_000,
@@ -213,7 +217,7 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_texts_are_read_in_time(http: httpx.Client, text: str) -> None:
     begin = time.monotonic()
-    answer = http.post(ROUTE, content=json.dumps({"infotext": text}))
+    answer = http.post(ROUTE, content=json.dumps({"infotext": text}), headers=JSON)
     assert time.monotonic() - begin < 10
     assert answer.status_code == 200, answer.text
     told = answer.json()

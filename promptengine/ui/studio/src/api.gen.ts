@@ -238,6 +238,8 @@ export interface paths {
         /**
          * Images
          * @description List images, newest first; with ``search``, those whose infotext has all its words.
+         *
+         *     ``offset`` leaves out so many at the beginning, or behind the place of ``before``.
          */
         get: operations["images_promptengine_v1_images_get"];
         put?: never;
@@ -307,6 +309,26 @@ export interface paths {
          * @description Move an image to the bin, ``.bin`` in the output folder.
          */
         delete: operations["delete_promptengine_v1_images__id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/infotext": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read Sent Infotext
+         * @description Read an infotext, or what an image says; nothing is generated, and no model is loaded.
+         */
+        post: operations["read_sent_infotext_promptengine_v1_infotext_post"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -460,6 +482,18 @@ export interface components {
              */
             noise_seed?: number | null;
             inpainting?: components["schemas"]["InpaintingForm"] | null;
+        };
+        /**
+         * InfotextForm
+         * @description One of three: a text, an image in base64, or the id of an image of the output folder.
+         */
+        InfotextForm: {
+            /** Infotext */
+            infotext?: string | null;
+            /** Image */
+            image?: string | null;
+            /** Saved */
+            saved?: string | null;
         };
         /**
          * InpaintingForm
@@ -912,6 +946,41 @@ export interface components {
             dialect: "webui" | "extended";
         };
         /**
+         * ReadInfotext
+         * @description What an image or a text says of how an image was made.
+         *
+         *     Attributes:
+         *         infotext: As WebUI writes it; empty where there is none.
+         *         source: Where it was: a keyword of the image's file, or empty.
+         *         parameters: What WebUI reads in it, by WebUI's labels, defaults filled in.
+         *         values: The fields of a job that makes the image again, as far as that can be had here. Whole numbers
+         *             of more than 53 bits are text. Of ``start`` it has what the infotext says; ``checkpoint`` and
+         *             ``vae`` are there where their files are; ``options`` are those that are not at their defaults.
+         *             A text without parameters gives prompts alone.
+         *         notes: What could not be taken over, and what is not as it was.
+         *         texts: What else the file says, by keyword; long texts are cut.
+         */
+        ReadInfotext: {
+            /** Infotext */
+            infotext: string;
+            /** Source */
+            source: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: string | number | boolean;
+            };
+            /** Values */
+            values: {
+                [key: string]: unknown;
+            };
+            /** Notes */
+            notes: components["schemas"]["DiagnosticForm"][];
+            /** Texts */
+            texts: {
+                [key: string]: string;
+            };
+        };
+        /**
          * ReadPrompt
          * @description A prompt as it is read.
          *
@@ -987,6 +1056,7 @@ export interface components {
          *     Attributes:
          *         images: Those.
          *         next: Asks as ``before`` for those that follow; null behind the last.
+         *         total: How many there are in all, or of what is searched for.
          *         scanning: Whether files that others wrote are still being looked at, and may be missing.
          */
         SavedImagePage: {
@@ -994,6 +1064,8 @@ export interface components {
             images: components["schemas"]["SavedImage"][];
             /** Next */
             next: string | null;
+            /** Total */
+            total: number;
             /** Scanning */
             scanning: boolean;
         };
@@ -2154,6 +2226,7 @@ export interface operations {
             query?: {
                 limit?: number;
                 before?: string;
+                offset?: number;
                 search?: string;
             };
             header?: never;
@@ -2545,6 +2618,102 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    read_sent_infotext_promptengine_v1_infotext_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InfotextForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadInfotext"];
+                };
             };
             /** @description Bad Request */
             400: {

@@ -9,6 +9,11 @@ export type NetworkEntry = Schemas["NetworkEntry"];
 export type JobStatus = Schemas["JobStatus"];
 export type JobResult = Schemas["JobResult"];
 export type PromptForm = Schemas["PromptForm"];
+export type SavedImage = Schemas["SavedImage"];
+export type SavedImagePage = Schemas["SavedImagePage"];
+export type ReadInfotext = Schemas["ReadInfotext"];
+/** One of what infotexts are read from: a text, an image in base64, or the id of a kept one. */
+export type InfotextSource = { infotext: string } | { image: string } | { saved: string };
 
 // Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
 const root = location.origin + location.pathname.replace(/\/studio\/.*$/, "");
@@ -56,6 +61,7 @@ async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
     throw new ApiError("The server cannot be reached; see that it still runs.", 0);
   }
   if (!response.ok) throw await refusal(response);
+  if (response.status === 204) return undefined as T;
   return (await response.json()) as T;
 }
 
@@ -81,6 +87,8 @@ function send<T>(method: string, path: string, body?: Sent, signal?: AbortSignal
   return ask<T>(path, init);
 }
 
+/** The address of a kept image, whose id has slashes between names. */
+const image = (id: string) => `/images/${id.split("/").map(encodeURIComponent).join("/")}`;
 const job = (id: string) => `/jobs/${encodeURIComponent(id)}`;
 
 export const api = {
@@ -94,6 +102,13 @@ export const api = {
   cancel: (id: string) => send<JobStatus>("DELETE", job(id)),
   interrupt: (id: string) => send<JobStatus>("POST", `${job(id)}/interrupt`),
   skip: (id: string) => send<JobStatus>("POST", `${job(id)}/skip`),
+  infotext: (source: InfotextSource) => send<ReadInfotext>("POST", "/infotext", source),
+  images: (asked: { limit: number; offset: number; search: string }) =>
+    ask<SavedImagePage>(`/images?limit=${asked.limit}&offset=${asked.offset}&search=${encodeURIComponent(asked.search)}`),
+  deleteImage: (id: string) => send<void>("DELETE", image(id)),
+  restoreImage: (id: string) => send<void>("POST", `${image(id)}/restore`),
+  imageUrl: (id: string) => V1 + image(id),
+  thumbnailUrl: (id: string) => `${V1}${image(id)}/thumbnail`,
   events: (id: string) => new EventSource(`${V1}${job(id)}/events`),
 };
 

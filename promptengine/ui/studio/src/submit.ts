@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { ApiError, words, type Sent } from "./api";
 import { submit } from "./jobs";
 import { bodyOf, faultOf, type Field, type Form } from "./schema";
+import { overridesPart } from "./overrides";
 import { faults, form, models, setFault, shown, shownAt } from "./state";
 import { values } from "./store";
 
@@ -25,7 +26,7 @@ const fields: Part = {
   body: () => (form.value ? bodyOf(form.value, models.value, values.value) : {}),
 };
 
-const PARTS: readonly Part[] = [fields];
+const PARTS: readonly Part[] = [fields, overridesPart];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);

@@ -1,4 +1,5 @@
 // Where an image can be sent within the page; history, PNG Info and the image's details offer the same places.
+import { go } from "./route";
 
 /** An image on its way to another view. */
 export interface SentImage {
@@ -15,9 +16,13 @@ export interface Target {
   id: string;
   /** WebUI's words behind "Send to". */
   label: string;
+  /** Whether the form takes over what the infotext says before: if it says anything, or it must; never where false. */
+  settings?: "needed" | false;
   /** Take what it needs of an image and show the view; what is wrong is thrown in words for a person. */
   take(image: SentImage): Promise<void>;
 }
 
 /** In WebUI's order. */
-export const TARGETS: readonly Target[] = [];
+export const TARGETS: readonly Target[] = [
+  { id: "txt2img", label: "txt2img", settings: "needed", take: async () => go("txt2img") },
+];

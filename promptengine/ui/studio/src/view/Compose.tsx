@@ -3,6 +3,7 @@ import { PromptEditor } from "../editor/PromptEditor";
 import { active, interrupt, running, skip } from "../jobs";
 import { faults, form } from "../state";
 import { enqueue, sending } from "../submit";
+import { ReadPrompt } from "./ReadPrompt";
 
 export function Compose() {
   const prompts = form.value?.own.filter((one) => one.control === "prompt") ?? [];
@@ -29,6 +30,7 @@ function Actions() {
         Generate{active.value.length > 0 && <span class="count"> +{active.value.length}</span>}
       </button>
       <div class="row">
+        <ReadPrompt />
         <button type="button" class="quiet" title="Esc: end after this step and keep the image" disabled={!runs} onClick={() => void interrupt()}>
           Interrupt
         </button>

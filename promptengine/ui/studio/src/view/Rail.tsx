@@ -1,10 +1,12 @@
 // The settings: every declared field, in groups.
 import { signal } from "@preact/signals";
+import { OVERRIDES } from "../overrides";
 import { sections, type Field, type Form } from "../schema";
 import { faults, models } from "../state";
 import { resetValues, setValue, setValues, values } from "../store";
 import { FieldView, helpOf } from "./FieldView";
 import { Icon } from "./Icon";
+import { Overrides } from "./Overrides";
 
 /** The field that is pointed at, whose help is shown in a place of its own: nothing moves under a pointer. */
 const pointed = signal("");
@@ -16,7 +18,7 @@ function point(event: Event): void {
 
 export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }) {
   const all = [...form.own.filter((one) => one.control !== "prompt"), ...form.groups.flatMap((one) => one.fields)];
-  const paths = [...all.map((one) => one.path), ...form.groups.map((one) => one.path), "checkpoint", "vae"];
+  const paths = [...all.map((one) => one.path), ...form.groups.map((one) => one.path), "checkpoint", "vae", OVERRIDES];
   const about = [...models.value, ...all].find((one) => one.path === pointed.value);
   return (
     <section class="rail" aria-label="Settings" id="settings" onFocusIn={point} onPointerOver={point}>
@@ -25,6 +27,7 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
       {sections(form.own).map((one) => (
         <Section key={one.label} {...one} lastSeed={lastSeed} />
       ))}
+      <Overrides />
       {form.groups.map((group) => (
         <details class="group" key={group.path} data-group={group.path} open={values.value[group.path] === true}>
           <summary>

@@ -3,6 +3,8 @@ import { computed } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { route } from "../route";
 import { Generate } from "./Generate";
+import { History } from "./History";
+import { PngInfo } from "./PngInfo";
 
 export interface View {
   /** Its address behind the "#". */
@@ -13,6 +15,10 @@ export interface View {
 }
 
 /** The first is shown where the address names none. Views of the same body share what stands in it. */
-export const VIEWS: readonly [View, ...View[]] = [{ id: "txt2img", label: "txt2img", Body: Generate }];
+export const VIEWS: readonly [View, ...View[]] = [
+  { id: "txt2img", label: "txt2img", Body: Generate },
+  { id: "png-info", label: "PNG Info", Body: PngInfo },
+  { id: "history", label: "History", Body: History },
+];
 
 export const shownView = computed<View>(() => VIEWS.find((one) => one.id === route.value) ?? VIEWS[0]);
