@@ -144,11 +144,15 @@ def thumbnail(service: Served, request: Request, id: str) -> Response:
     """Give a small WEBP of an image, at most 320 pixels wide and high."""
     path = _found(service, id)
     try:
+        state = path.stat()
+        headers = {**_HEADERS, "ETag": f'"{state.st_mtime_ns:x}-{state.st_size:x}"'}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
         data = _thumbnails(request).of(path)
     except (OSError, ValueError) as error:
         message = f"image {id[:100]!r} cannot be shown: {getattr(error, 'strerror', None) or error}"
         raise HTTPRefusal(message, status=409) from None
-    return Response(data, media_type="image/webp", headers=_HEADERS)
+    return Response(data, media_type="image/webp", headers=headers)
 
 
 @router.post("/{id:path}/restore", status_code=204, response_class=Response, response_model=None)

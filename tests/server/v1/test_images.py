@@ -78,6 +78,9 @@ def test_images_of_jobs_are_kept(empty_models: Path, tmp_path: Path) -> None:
         assert small.headers["content-type"] == "image/webp"
         with Image.open(io.BytesIO(small.content)) as opened:
             assert opened.size == (64, 64)
+        known = {"If-None-Match": small.headers["etag"]}
+        again = http.get(f"{IMAGES}/{first['id']}/thumbnail", headers=known)
+        assert (again.status_code, again.content) == (304, b"")
 
 
 def test_a_job_that_nobody_asks_about_is_kept_too(empty_models: Path, tmp_path: Path) -> None:

@@ -33,10 +33,11 @@ def give(page: StudioPage, path: Path) -> None:
 
 def rows(page: StudioPage) -> dict[str, str]:
     page.one(".parameters")
-    return {
-        row.find_element(By.TAG_NAME, "th").text: row.find_element(By.TAG_NAME, "td").text
-        for row in page.all(".parameters tr")
-    }
+    script = (
+        "return Object.fromEntries([...document.querySelectorAll('.parameters tr')]"
+        ".map(row => [...row.children].map(cell => cell.textContent)))"
+    )
+    return page.driver.execute_script(script)
 
 
 def paste(page: StudioPage, text: str) -> None:

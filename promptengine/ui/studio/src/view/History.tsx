@@ -11,6 +11,8 @@ import { Icon } from "./Icon";
 import { opened, Viewer } from "./Viewer";
 import "./history.css";
 
+/** Characters that the server searches for. */
+const MOST_SEARCHED = 500;
 const PAUSE_MS = 250;
 const AGAIN_MS = 5000;
 const SOON_MS = 1000;
@@ -74,6 +76,7 @@ function Bar() {
         placeholder="Search by prompt"
         autoComplete="off"
         spellcheck={false}
+        maxLength={MOST_SEARCHED}
         value={search.value}
         onInput={(event) => searchSoon(event.currentTarget.value)}
       />
@@ -98,12 +101,26 @@ function dayOf(image: SavedImage | undefined): string {
 }
 
 function Choosing({ image }: { image: SavedImage }) {
+  useEffect(() => {
+    // Before the page hears it, to which it means something else.
+    document.addEventListener("keydown", stopChoosing, true);
+    return () => {
+      document.removeEventListener("keydown", stopChoosing, true);
+      comparing.value = null;
+    };
+  }, []);
   return (
     <div class="choosing" role="status">
       <p>Choose the image to compare “{image.name}” with.</p>
       <button type="button" class="quiet" onClick={() => (comparing.value = null)}>Cancel</button>
     </div>
   );
+}
+
+function stopChoosing(event: KeyboardEvent): void {
+  if (event.key !== "Escape") return;
+  event.preventDefault();
+  comparing.value = null;
 }
 
 function Empty() {

@@ -54,7 +54,7 @@ function Opened({ image, onCompare }: { image: SavedImage; onCompare: (image: Sa
         <SendRow image={sentOf(image)} source={image.infotext ? { saved: image.id } : null} onSent={close} />
         <div class="image-actions">
           {image.infotext && <ReuseButtons source={{ saved: image.id }} />}
-          <button type="button" class="quiet" onClick={() => onCompare(image)}>Compare</button>
+          <button type="button" class="quiet" data-action="compare" onClick={() => onCompare(image)}>Compare</button>
           {image.infotext && <CopyButton infotext={image.infotext} />}
           <a class="quiet" href={api.imageUrl(image.id)} download={image.name}>Download</a>
           <button type="button" class="quiet" data-action="delete" onClick={() => void toBin(image)}>Delete</button>
