@@ -2,7 +2,8 @@
 
 Convolutions: oneDNN reads weights in blocks of its own order, and torch lets it make that order again in each
 call, which with Stable Diffusion's large weights is a fifth to a third of a UNet's time at 256 x 256. Here
-the order is made once. Matrix products in float32: torch gives them to MKL, which takes more than twice as long
+the order is made once for each size of images: on some processors it hangs on the size, and a weight in the order of
+another one takes ten times as long as one in no order at all. Matrix products in float32: torch gives them to MKL, which takes more than twice as long
 on AMD's processors and as long on Intel's. Results move within the rounding of float32, those of bfloat16
 convolutions not at all.
 
@@ -19,7 +20,7 @@ import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -69,18 +70,38 @@ class OneDNNLinear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
-class PackedWeight(NamedTuple):
-    """A convolution's weight as oneDNN reads it.
+class PackedWeight:
+    """A convolution's weight as oneDNN reads it, for the images that it has read last.
 
-    Attributes:
-        weight: Its numbers in oneDNN's order.
-        address: Of the weight it was made of.
-        version: Of that one.
+    Args:
+        layer: The convolution as it is; other weights that take the place of its own are not packed.
     """
 
-    weight: Tensor
-    address: int
-    version: int
+    def __init__(self, layer: nn.Conv2d) -> None:
+        self._address, self._version = layer.weight.data_ptr(), layer.weight._version
+        self._ordered: tuple[torch.Size, Tensor] | None = None
+
+    def is_of(self, weight: Tensor) -> bool:
+        """Return whether a weight is the one that this was made for, with the numbers that it had."""
+        return weight.data_ptr() == self._address and weight._version == self._version
+
+    def ordered(self, layer: nn.Conv2d, shape: torch.Size) -> Tensor:
+        """Return the numbers in oneDNN's order.
+
+        Args:
+            layer: The convolution.
+            shape: Of what it reads, ``[batch, channels, height, width]``.
+        """
+        if self._ordered is None or self._ordered[0] != shape:
+            # The old order goes before the new one is made.
+            self._ordered = None
+            weight = layer.weight.detach()
+            made = torch.ops.mkldnn._reorder_convolution_weight(
+                weight, layer.padding, layer.stride, layer.dilation, layer.groups, list(shape)
+            )
+            self._ordered = shape, made
+            _let_go(weight)
+        return self._ordered[1]
 
 
 Packed = Mapping[nn.Conv2d, PackedWeight]
@@ -99,21 +120,21 @@ class PackedConv2d(nn.Conv2d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         packing = self.packing
         if (
-            weight.data_ptr() != packing.address
-            or weight._version != packing.version
+            not packing.is_of(weight)
             or self.padding_mode != "zeros"
             or input.dtype != weight.dtype
             or torch.is_grad_enabled()
         ):
             return super()._conv_forward(input, weight, bias)
         how = self.padding, self.stride, self.dilation, self.groups
-        return torch.ops.mkldnn._convolution_pointwise(
-            input, packing.weight, bias, *how, *_AS_IT_IS
-        )
+        ordered = packing.ordered(self, input.shape)
+        return torch.ops.mkldnn._convolution_pointwise(input, ordered, bias, *how, *_AS_IT_IS)
 
 
 def pack_conv_weights(model: nn.Module, *, room: int | None) -> Packed:
-    """Reorder the weights of a model's convolutions where a processor gains by it and has the memory.
+    """Let the weights of a model's convolutions be reordered where a processor gains by it and has the memory.
+
+    That is done when each is first called, and again where the size of its images changes.
 
     Convolutions of one pixel are left out: they are matrix products, and LoRAs change them often. Weights
     that are mapped from a file need not stay in memory beside the packed ones, and do not where the system
@@ -126,17 +147,7 @@ def pack_conv_weights(model: nn.Module, *, room: int | None) -> Packed:
     layers = [layer for layer in model.modules() if type(layer) is nn.Conv2d and _packs(layer)]
     if room is None or sum(layer.weight.nbytes for layer in layers) * _SPARE > room:
         return {}
-    packed: dict[nn.Conv2d, PackedWeight] = {}
-    for layer in layers:
-        weight = layer.weight.detach()
-        # The order hangs on the channels and hardly on the image; where it does, the result does not.
-        shape = [2, layer.in_channels, 32, 32]
-        ordered = torch.ops.mkldnn._reorder_convolution_weight(
-            weight, layer.padding, layer.stride, layer.dilation, layer.groups, shape
-        )
-        packed[layer] = PackedWeight(ordered, weight.data_ptr(), layer.weight._version)
-        _let_go(weight)
-    return packed
+    return {layer: PackedWeight(layer) for layer in layers}
 
 
 @contextmanager
