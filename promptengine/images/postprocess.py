@@ -13,14 +13,13 @@ from promptengine.errors import RequestError
 from promptengine.images.resize import upscale_image
 from promptengine.images.save import KEYWORD
 from promptengine.images.upscalers import PixelUpscaler
+from promptengine.request.upscale import GREATEST_SCALE, LARGEST_SIDE
 
 __all__ = ["POSTPROCESSING_KEYWORD", "Postprocess", "encode_postprocessed"]
 
 POSTPROCESSING_KEYWORD: Final = "postprocessing"
 """WebUI's keyword of the text in a PNG that says what was done to the image."""
 
-_GREATEST_SCALE: Final = 8.0
-_LARGEST_SIDE: Final = 16384
 _PLAIN_MODES: Final = ("L", "RGB", "RGBA")
 
 
@@ -48,13 +47,14 @@ class Postprocess:
     crop: bool = True
 
     def __post_init__(self) -> None:
-        if self.size is None and not 0 < self.scale <= _GREATEST_SCALE:
-            message = f"upscaling_resize is {self.scale:g}; it must be above 0 and at most 8"
+        if self.size is None and not 0 < self.scale <= GREATEST_SCALE:
+            range_ = f"above 0 and at most {GREATEST_SCALE:g}"
+            message = f"upscaling_resize is {self.scale:g}; it must be {range_}"
             raise RequestError(message, field="upscaling_resize")
         for name, side in zip(("w", "h"), self.size or (), strict=False):
-            if not 1 <= side <= _LARGEST_SIDE:
+            if not 1 <= side <= LARGEST_SIDE:
                 field = f"upscaling_resize_{name}"
-                message = f"{field} is {side}; it must be 1 to {_LARGEST_SIDE}"
+                message = f"{field} is {side}; it must be 1 to {LARGEST_SIDE}"
                 raise RequestError(message, field=field)
         if not 0 <= self.visibility <= 1:
             field = "extras_upscaler_2_visibility"

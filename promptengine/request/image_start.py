@@ -45,6 +45,12 @@ SoftNumber = Annotated[float, Between(0, 100)]
 
 _MASK_MODES: Final = ("Inpaint masked", "Inpaint not masked")
 _AREAS: Final = ("Whole picture", "Only masked")
+_RESIZE_MODES: Final = (
+    "Just resize",
+    "Crop and resize",
+    "Resize and fill",
+    "Just resize (latent upscale)",
+)
 
 
 def _numbered(
@@ -136,6 +142,7 @@ class Inpainting:
             entry=Entry(
                 "Mask mode", _MASK_MODES.index, lambda value, _: _MASK_MODES[1] if value else None
             ),
+            labels=_MASK_MODES,
         ),
     )
     blur: tuple[Blur, Blur] = field(
@@ -177,6 +184,7 @@ class Inpainting:
                 lambda text: bool(_AREAS.index(text)),
                 lambda value, _: _AREAS[1] if value else None,
             ),
+            labels=_AREAS,
         ),
     )
     padding: Pixels = field(
@@ -345,6 +353,7 @@ class ImageStart:
             flag=Flag("--resize-mode"),
             api=ApiField({"resize_mode": 0}, *_numbered("resize_mode", get_args(ResizeMode))),
             entry=LeftOut("WebUI writes none"),
+            labels=_RESIZE_MODES,
         ),
     )
     inpainting: Inpainting | None = field(

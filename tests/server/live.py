@@ -148,7 +148,8 @@ def painted(request: GenerationRequest, batch: int) -> GenerationResult:
     """A result whose infotexts name prompt and seed."""
     count = request.batch_images
     seeds = tuple(request.seed + batch * count + number for number in range(count))
-    size = (request.width or 64, request.height or 64)
+    own = request.start.images[0].size if request.start else (64, 64)
+    size = (request.width or own[0], request.height or own[1])
     infotexts = tuple(
         f"{request.prompt}\nSteps: {request.steps}, Sampler: Euler, CFG scale: 7, Seed: {seed}, "
         "Size: 64x64, Version: test"

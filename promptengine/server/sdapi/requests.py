@@ -9,6 +9,7 @@ from pydantic import Field
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.request import GenerationRequest
+from promptengine.request.upscale import UpscaleRequest
 from promptengine.server.sdapi.fields import (
     Entries,
     Flag,
@@ -88,19 +89,11 @@ class ImageTextRequest(LenientModel):
     image: Text = ""
 
 
-class _UpscalingFields(LenientModel):
-    resize_mode: Whole = 0
+class _UpscalingFields(api_model(LenientModel, UpscaleRequest)):
     show_extras_results: Flag = True
     gfpgan_visibility: Number = 0.0
     codeformer_visibility: Number = 0.0
     codeformer_weight: Number = 0.0
-    upscaling_resize: Number = 2.0
-    upscaling_resize_w: Whole = 512
-    upscaling_resize_h: Whole = 512
-    upscaling_crop: Flag = True
-    upscaler_1: Text = "None"
-    upscaler_2: Text = "None"
-    extras_upscaler_2_visibility: Number = 0.0
     upscale_first: Flag = False
 
 

@@ -8,18 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from PIL import Image
-
-from promptengine.errors import GenerationCancelled
-from promptengine.images.postprocess import Postprocess, encode_postprocessed
-from promptengine.images.read import infotext_in
+from promptengine.images.postprocess import Postprocess
 from promptengine.images.upscalers import PixelUpscaler, pixel_upscalers
-from promptengine.server.base64_images import base64_image_texts, encode_base64, open_base64_image
-from promptengine.server.config import Limits
+from promptengine.request.upscale import UpscaleRequest
+from promptengine.server.base64_images import encode_base64
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.limits import check_size
+from promptengine.server.sdapi.fields import read_fields
 from promptengine.server.sdapi.requests import BatchUpscaling, Upscaling
 from promptengine.server.state import Service
+from promptengine.server.upscale import enlarge_images
 
 __all__ = ["Enlarged", "upscale_images"]
 
@@ -60,35 +57,23 @@ def upscale_images(
         GenerationCancelled: ``cancel`` was set.
         Refusal: 404, for an upscaler that there is not.
     """
-    limits = service.config.limits
-
-    def on_tile(_done: int, _total: int) -> None:
-        if cancel.is_set():
-            raise GenerationCancelled("cancelled between two tiles")
-
-    with service.upscaling, service.upscalers.watching(on_tile):
-        wish = _wish(fields, service)
-        made, told = list[str](), ""
-        for sent in images:
-            image = open_base64_image(sent, limits)
-            _check_result(image, wish, limits)
-            image, told = wish.apply(image)
-            png = encode_postprocessed(image, told, _infotext_of(sent))
-            made.append(encode_base64(png))
+    made = enlarge_images(images, lambda: _wish(fields, service), service, cancel)
+    told = made[-1].done if made else ""
     warnings = [f"{name} is not honored" for name in _UNHEEDED if getattr(fields, name) > 0]
     lines = [html.escape(line) for line in (told, *warnings)]
-    return Enlarged(made, "\n".join(f"<p>{line}</p>" for line in lines), warnings)
+    text = "\n".join(f"<p>{line}</p>" for line in lines)
+    return Enlarged([encode_base64(one.png) for one in made], text, warnings)
 
 
 def _wish(fields: _Fields, service: Service) -> Postprocess:
-    size = (fields.upscaling_resize_w, fields.upscaling_resize_h)
+    given = read_fields(fields, UpscaleRequest)
     return Postprocess(
-        upscaler=_upscaler(fields.upscaler_1, service, "upscaler_1"),
-        second=_upscaler(fields.upscaler_2, service, "upscaler_2"),
-        visibility=fields.extras_upscaler_2_visibility,
-        scale=fields.upscaling_resize,
-        size=None if fields.resize_mode == 0 else size,
-        crop=fields.upscaling_crop,
+        upscaler=_upscaler(given["upscaler_1"], service, "upscaler_1"),
+        second=_upscaler(given["upscaler_2"], service, "upscaler_2"),
+        visibility=given["visibility"],
+        scale=given["scale"],
+        size=(given["width"], given["height"]) if given["mode"] == "scale to" else None,
+        crop=given["crop"],
     )
 
 
@@ -98,17 +83,3 @@ def _upscaler(name: str, service: Service, field: str) -> PixelUpscaler:
         message = f"Upscaler not found: {name[:100]!r}; there are {', '.join(known)}"
         raise HTTPRefusal(message, status=404)
     return service.upscalers.find_pixel(name, service.settings.options(), field=field)
-
-
-def _check_result(image: Image.Image, wish: Postprocess, limits: Limits) -> None:
-    """Refuse too large a result, also where it would be cropped."""
-    if wish.upscaler.enlarge is not None:
-        factor = wish.factor(image)
-        check_size(max(image.width * factor, 8), max(image.height * factor, 8), limits)
-
-
-def _infotext_of(sent: str) -> str:
-    """Return what an image that was sent says about itself; empty where it says nothing."""
-    found = base64_image_texts(sent)
-    infotext = None if found is None else infotext_in(found)[1]
-    return "" if infotext is None else str(infotext)

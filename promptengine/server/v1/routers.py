@@ -6,9 +6,14 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, infotext, routes
+from promptengine.server.v1 import images, infotext, routes, upscale
 
 __all__ = ["ROUTERS"]
 
-ROUTERS: Final[tuple[APIRouter, ...]] = (routes.router, images.router, infotext.router)
+ROUTERS: Final[tuple[APIRouter, ...]] = (
+    routes.router,
+    images.router,
+    infotext.router,
+    upscale.router,
+)
 """In the order in which paths are looked up."""

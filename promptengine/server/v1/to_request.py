@@ -91,7 +91,7 @@ def _about(field: str) -> Generator[None]:
     """Let a refusal say which field it is about."""
     try:
         yield
-    except HTTPRefusal as refusal:
+    except (HTTPRefusal, RequestError) as refusal:
         refusal.field = field
         raise
 
@@ -137,9 +137,11 @@ def _start(form: StrictForm, limits: Limits) -> ImageStart:
     given = form.model_dump()
     inpainting = given.pop("inpainting")
     if inpainting is not None:
-        mask = open_base64_image(inpainting.pop("mask"), limits)
+        with _about("start.inpainting.mask"):
+            mask = open_base64_image(inpainting.pop("mask"), limits)
         inpainting = Inpainting(mask=mask, **inpainting)
-    images = open_base64_images(given.pop("images"), limits)
+    with _about("start.images"):
+        images = open_base64_images(given.pop("images"), limits)
     return ImageStart(images=images, inpainting=inpainting, **given)
 
 

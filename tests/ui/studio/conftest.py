@@ -28,6 +28,17 @@ from tests.ui.browser import Page, opened
 SMALL = {"width": "64", "height": "64", "seed": "7", "steps": "3"}
 """What controls show for a request that is quick to meet."""
 
+FORGET = """
+const done = arguments[0];
+const request = indexedDB.open('promptengine.studio', 1);
+request.onupgradeneeded = () => request.result.createObjectStore('blobs');
+request.onsuccess = () => {
+  const store = request.result.transaction('blobs', 'readwrite').objectStore('blobs');
+  store.clear().onsuccess = () => { request.result.close(); done(); };
+};
+"""
+"""Empties what the browser keeps of images."""
+
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 """A name that would run code if it were taken for HTML."""
 
@@ -114,6 +125,7 @@ class StudioPage(Page):
             "localStorage.clear();localStorage.setItem('promptengine.studio.values', arguments[0]);"
         )
         self.driver.execute_script(script, json.dumps({**SMALL, **shown}))
+        self.driver.execute_async_script(FORGET)
         self.reload()
 
     def reload(self) -> None:

@@ -12,6 +12,7 @@ import promptengine.ui.studio
 from promptengine.images.save import save_image
 from tests.ui.studio.conftest import Studio, StudioPage
 from tests.ui.studio.galleries import INFOTEXT, gallery, put
+from tests.ui.studio.test_img2img import Starting
 
 AXE = Path(promptengine.ui.studio.__file__).parent / "node_modules/axe-core/axe.min.js"
 
@@ -44,18 +45,58 @@ def check(page: StudioPage, width: int) -> None:
         assert page.driver.execute_script(small) == []
 
 
+THEME = "localStorage.setItem('promptengine.studio.theme', JSON.stringify(arguments[0]))"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_images_bar_nobody(
+    page: StudioPage, studio: Studio, tmp_path: Path, theme: str, width: int
+) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    path = tmp_path / "photo.png"
+    Image.new("RGB", (320, 240), "gray").save(path)
+    try:
+        start = Starting(page, studio)
+        page.driver.execute_script(THEME, theme)
+        page.reload()
+        start.view("img2img")
+        page.one(".generate").click()
+        page.one("[data-slot=img2img] .fault")
+        assert violations(page) == []
+        start.hand_in(path)
+        assert violations(page) == []
+        start.choose("img2img-mode", "inpaint")
+        start.draw((60, 60), (160, 60))
+        assert violations(page) == []
+        start.choose("img2img-mode", "upload")
+        page.driver.execute_script("document.getElementById('field-start.inpainting.soft').click()")
+        page.one(".generate").click()
+        page.one("[data-slot=mask-file] .fault")
+        assert violations(page) == []
+        start.view("extras")
+        page.one("[data-field='extras.upscaler_1']")
+        assert violations(page) == []
+        start.hand_in(path, "extras")
+        page.one(".generate").click()
+        page.one(".compared")
+        assert violations(page) == []
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_nothing_bars_anybody(page: StudioPage, studio: Studio, theme: str, width: int) -> None:
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    script = "localStorage.setItem('promptengine.studio.theme', JSON.stringify(arguments[0]))"
-    page.driver.execute_script(script, theme)
+    page.driver.execute_script(THEME, theme)
     try:
         page.reload()
         assert violations(page) == []
         page.load(prompt=PROMPT, hires=True, steps="many")
-        page.driver.execute_script(script, theme)
+        page.driver.execute_script(THEME, theme)
         page.reload()
         page.one(".generate").click()
         page.one("[data-field=steps] .fault")

@@ -334,6 +334,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/promptengine/v1/upscale/fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Upscale Fields
+         * @description Describe the fields of an enlargement as JSON Schema, as those of a job are described.
+         */
+        get: operations["upscale_fields_promptengine_v1_upscale_fields_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/upscale": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Upscale
+         * @description Enlarge an image; ends when the client goes away.
+         */
+        post: operations["upscale_promptengine_v1_upscale_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1068,6 +1108,97 @@ export interface components {
             total: number;
             /** Scanning */
             scanning: boolean;
+        };
+        /**
+         * UpscaleForm
+         * @description An image to enlarge, in base64. The result goes to the output folder unless ``save`` says no.
+         */
+        UpscaleForm: {
+            /**
+             * Upscaler 1
+             * @description what enlarges the image; None leaves it as it is
+             * @default Lanczos
+             */
+            upscaler_1: string;
+            /**
+             * Upscaler 2
+             * @description what enlarges it as well, to be laid over the first result
+             * @default None
+             */
+            upscaler_2: string;
+            /**
+             * Upscaler 2 visibility
+             * @description how much of the second result shows, 0 to 1
+             * @default 0
+             */
+            visibility: number;
+            /**
+             * Scale
+             * @description by a factor, or to a size
+             * @default scale by
+             * @enum {string}
+             */
+            mode: "scale by" | "scale to";
+            /**
+             * Resize
+             * @description how many times the sides grow
+             * @default 4
+             */
+            scale: number;
+            /**
+             * Width
+             * @description of the size to cover, in pixels
+             * @default 1024
+             */
+            width: number;
+            /**
+             * Height
+             * @description of the size to cover, in pixels
+             * @default 1024
+             */
+            height: number;
+            /**
+             * Crop to fit
+             * @description cut off what of the image is over, evenly at both ends
+             * @default true
+             */
+            crop: boolean;
+            /** Image */
+            image: string;
+            /**
+             * Save
+             * @default true
+             */
+            save: boolean;
+        };
+        /**
+         * UpscaledImage
+         * @description An image that was enlarged.
+         *
+         *     Attributes:
+         *         image: PNG in base64, with both texts in it.
+         *         width: In pixels.
+         *         height: Likewise.
+         *         infotext: Of the image that was sent; empty where it had none.
+         *         postprocessing: What was done to it, in WebUI's words; empty for nothing.
+         *         saved: What :mod:`promptengine.server.v1.images` knows it by; null where it is not saved.
+         *         warnings: Why it is not.
+         */
+        UpscaledImage: {
+            /** Image */
+            image: string;
+            /** Width */
+            width: number;
+            /** Height */
+            height: number;
+            /** Infotext */
+            infotext: string;
+            /** Postprocessing */
+            postprocessing: string;
+            /** Saved */
+            saved: string | null;
+            /** Warnings */
+            warnings: string[];
         };
         /**
          * ValidationError
@@ -2713,6 +2844,196 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReadInfotext"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    upscale_fields_promptengine_v1_upscale_fields_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    upscale_promptengine_v1_upscale_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["UpscaleForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UpscaledImage"];
                 };
             };
             /** @description Bad Request */

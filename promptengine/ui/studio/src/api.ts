@@ -8,6 +8,7 @@ export type Diagnostic = Schemas["DiagnosticForm"];
 export type NetworkEntry = Schemas["NetworkEntry"];
 export type JobStatus = Schemas["JobStatus"];
 export type JobResult = Schemas["JobResult"];
+export type UpscaledImage = Schemas["UpscaledImage"];
 export type PromptForm = Schemas["PromptForm"];
 export type SavedImage = Schemas["SavedImage"];
 export type SavedImagePage = Schemas["SavedImagePage"];
@@ -109,6 +110,8 @@ export const api = {
   restoreImage: (id: string) => send<void>("POST", `${image(id)}/restore`),
   imageUrl: (id: string) => V1 + image(id),
   thumbnailUrl: (id: string) => `${V1}${image(id)}/thumbnail`,
+  upscaleFields: () => ask<unknown>("/upscale/fields"),
+  upscale: (form: Sent, signal: AbortSignal) => send<UpscaledImage>("POST", "/upscale", form, signal),
   events: (id: string) => new EventSource(`${V1}${job(id)}/events`),
 };
 

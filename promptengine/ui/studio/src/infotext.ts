@@ -84,7 +84,8 @@ function shownValues(told: { [name: string]: unknown }): Values {
 
 function knownFields(): Field[] {
   const told = form.value;
-  return told ? [...told.own, ...models.value, ...told.groups.flatMap((group) => group.fields)] : models.value;
+  const groups = told ? [...told.groups, ...told.imageGroups] : [];
+  return [...(told?.own ?? []), ...models.value, ...groups.flatMap((group) => group.fields)];
 }
 
 function shownBy(field: Field | undefined, value: unknown): Shown {

@@ -1,5 +1,9 @@
-// Which image is on the stage.
+// What is on the stage.
+import { signal } from "@preact/signals";
 import { jobs, running, selected, type Job } from "./jobs";
+
+/** The id of the tab that is open. */
+export const stageTab = signal("image");
 
 /** The job and the image that are shown: the chosen ones, else those that are made, else the newest. */
 export function onStage(): { job: Job; image: number } | null {

@@ -18,6 +18,8 @@ export interface Field {
   /** What it means where nothing is chosen. */
   usual: string;
   choices: string[];
+  /** What its values are called: the choices in their order, or no and yes; empty for the values themselves. */
+  labels: string[];
   min: number | null;
   max: number | null;
   step: number | null;
@@ -30,11 +32,16 @@ export interface Group {
   label: string;
   help: string;
   fields: Field[];
+  /** The paths of its images, without which it cannot be sent. */
+  images: string[];
 }
 
 export interface Form {
   own: Field[];
+  /** Those that are switched on and off. */
   groups: Group[];
+  /** Those that need an image; one inside of another follows it. */
+  imageGroups: Group[];
 }
 
 interface Property {
@@ -55,31 +62,33 @@ interface Property {
   "x-control"?: string;
   "x-usual"?: string;
   "x-choices"?: string[];
+  "x-labels"?: string[];
+  "x-infotext"?: string;
 }
 
-/** Read the schema of a request. Groups that need an image are left out whole: this page makes images from text. */
+/** Read the schema of a request. */
 export function readForm(schema: unknown): Form {
-  const own: Field[] = [];
-  const groups: Group[] = [];
-  for (const [name, property] of Object.entries((schema as Property).properties ?? {})) {
-    const inner = property.anyOf?.find((one) => one.properties) ?? (property.properties ? property : null);
-    if (!inner) {
-      if (property["x-control"] !== "image") own.push(readField(name, property));
-      continue;
-    }
-    const required = new Set(inner.required ?? []);
-    const parts = Object.entries(inner.properties ?? {});
-    if (parts.some(([part, one]) => required.has(part) && one["x-control"] === "image")) continue;
-    groups.push({
-      path: name,
-      label: property.title ?? name,
-      help: property.description ?? "",
-      fields: parts
-        .filter(([, one]) => one["x-control"] !== "image" && !one.anyOf?.some((kind) => kind.properties))
-        .map(([part, one]) => readField(`${name}.${part}`, one)),
-    });
+  const [request, ...groups] = readGroup("", schema as Property, {});
+  return {
+    own: request?.fields ?? [],
+    groups: groups.filter((one) => one.images.length === 0),
+    imageGroups: groups.filter((one) => one.images.length > 0),
+  };
+}
+
+/** A group and those inside of it. */
+export function readGroup(path: string, inner: Property, about: Property): Group[] {
+  const group: Group = { path, label: about.title ?? path, help: about.description ?? "", fields: [], images: [] };
+  const others: Group[] = [];
+  const required = new Set(inner.required ?? []);
+  for (const [name, property] of Object.entries(inner.properties ?? {})) {
+    const at = path ? `${path}.${name}` : name;
+    const deeper = property.anyOf?.find((one) => one.properties) ?? (property.properties ? property : null);
+    if (deeper) others.push(...readGroup(at, deeper, property));
+    else if (property["x-control"] !== "image") group.fields.push(readField(at, property));
+    else if (required.has(name)) group.images.push(at);
   }
-  return { own, groups };
+  return [group, ...others];
 }
 
 function readField(path: string, property: Property): Field {
@@ -87,15 +96,18 @@ function readField(path: string, property: Property): Field {
   const number = kind.items ?? kind;
   const choices = kind.enum ?? property["x-choices"] ?? [];
   const control = controlOf(property, kind);
+  const labels = property["x-labels"] ?? [];
+  const named = kind.type === "boolean" && labels.length > 0;
   const field: Field = {
     path,
-    label: property.title ?? path,
+    label: (named && property["x-infotext"]) || (property.title ?? path),
     help: property.description ?? "",
     control,
     whole: number.type === "integer",
     optional: property.anyOf?.some((one) => one.type === "null") ?? false,
     usual: property["x-usual"] ?? "",
     choices,
+    labels,
     min: number.minimum ?? null,
     max: number.maximum ?? null,
     step: number.multipleOf ?? null,
@@ -182,15 +194,17 @@ export function sentOf(field: Field, shown: Shown): Sent {
   }
 }
 
+/** What some fields say, by their names within their group. */
+export function saidBy(fields: Field[], values: Values): { [name: string]: Sent } {
+  const said = (field: Field) => sentOf(field, values[field.path] ?? field.initial);
+  return Object.fromEntries(fields.map((field) => [field.path.slice(field.path.lastIndexOf(".") + 1), said(field)]));
+}
+
 /** The body of a job: all that is shown, and nothing else. */
-export function bodyOf(form: Form, extra: Field[], values: Values): { [name: string]: Sent } {
-  const at = (field: Field) => sentOf(field, values[field.path] ?? field.initial);
-  const body: { [name: string]: Sent } = {};
-  for (const field of [...form.own, ...extra]) body[field.path] = at(field);
-  for (const group of form.groups) {
-    const inside = group.fields.map((field) => [field.path.slice(group.path.length + 1), at(field)] as const);
-    body[group.path] = values[group.path] === true ? Object.fromEntries(inside) : null;
-  }
+export function bodyOf(own: Field[], groups: Group[], extra: Field[], values: Values): { [name: string]: Sent } {
+  const body = saidBy([...own, ...extra], values);
+  for (const group of groups)
+    body[group.path] = values[group.path] === true ? saidBy(group.fields, values) : null;
   return body;
 }
 

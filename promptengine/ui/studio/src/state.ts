@@ -1,7 +1,8 @@
 // What the whole page shares: the form, the networks, and what is wrong with a field.
 import { computed, signal } from "@preact/signals";
 import { api, words, type NetworkEntry } from "./api";
-import { readForm, type Field, type Form, type Shown } from "./schema";
+import { route } from "./route";
+import { readForm, type Field, type Form, type Group, type Shown } from "./schema";
 import { values } from "./store";
 
 export const form = signal<Form | null>(null);
@@ -9,6 +10,17 @@ export const networks = signal<NetworkEntry[]>([]);
 /** What is wrong, by the field's path; the empty path is for what has no field. */
 export const faults = signal<Record<string, string>>({});
 
+/** Whether images are made from an image: the view that is shown is img2img's. */
+export const startsFromImage = computed(() => route.value === "img2img");
+
+/** The groups that can be switched on in this view. */
+export const groups = computed<Group[]>(() => {
+  const all = form.value?.groups ?? [];
+  return startsFromImage.value ? all.filter((one) => !TXT2IMG_ONLY.includes(one.path)) : all;
+});
+
+/** WebUI's second pass has no place where an image is given. */
+const TXT2IMG_ONLY = ["hires"];
 const FRESH_MS = 20_000;
 let listed = 0;
 
@@ -21,7 +33,7 @@ export const models = computed<Field[]>(() => [
 function modelField(path: string, label: string, help: string, kind: string): Field {
   const choices = networks.value.filter((one) => one.kind === kind).map((one) => one.name);
   return {
-    ...{ path, label, help, choices, control: "choice", whole: false, optional: true },
+    ...{ path, label, help, choices, labels: [], control: "choice", whole: false, optional: true },
     ...{ usual: "as the server is set", min: null, max: null, step: null, initial: "" },
   };
 }

@@ -2,9 +2,11 @@
 import { signal } from "@preact/signals";
 import { ApiError, words, type Sent } from "./api";
 import { submit } from "./jobs";
+import { stageTab } from "./onStage";
 import { bodyOf, faultOf, type Field, type Form } from "./schema";
 import { overridesPart } from "./overrides";
-import { faults, form, models, setFault, shown, shownAt } from "./state";
+import { replaced, start } from "./start";
+import { faults, form, groups, models, setFault, shown, shownAt } from "./state";
 import { values } from "./store";
 
 export type Body = { [name: string]: Sent };
@@ -13,8 +15,10 @@ export type Body = { [name: string]: Sent };
 export interface Part {
   /** What cannot be sent, by the paths of the fields. */
   faults(): Record<string, string>;
-  /** What it adds to the body, once nothing is wrong. */
+  /** What it adds to the body, once nothing is wrong; an `ApiError` names the field that is to blame. */
   body(): Body | Promise<Body>;
+  /** The paths of all that it sends now, where what the server has against it is shown. */
+  paths?(): string[];
 }
 
 /** The fields that are declared, with those of the groups that are on. */
@@ -23,10 +27,12 @@ const fields: Part = {
     const found = sentFields(form.value).map((field) => [field.path, faultOf(field, shown(field))] as const);
     return Object.fromEntries(found.filter(([, fault]) => fault));
   },
-  body: () => (form.value ? bodyOf(form.value, models.value, values.value) : {}),
+  body: () =>
+    form.value ? bodyOf(ownFields(form.value), groups.value, models.value, values.value) : {},
+  paths: () => sentFields(form.value).map((field) => field.path),
 };
 
-const PARTS: readonly Part[] = [fields, overridesPart];
+const PARTS: readonly Part[] = [fields, start, overridesPart];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);
@@ -44,9 +50,10 @@ export async function enqueue(): Promise<boolean> {
   try {
     const body: Body = Object.assign({}, ...(await Promise.all(PARTS.map((part) => part.body()))));
     await submit(body, String(shownAt("prompt")));
+    if (stageTab.value === "source") stageTab.value = "image";
     return true;
   } catch (error) {
-    const path = error instanceof ApiError ? placeOf(error.field, sentFields(form.value)) : "";
+    const path = error instanceof ApiError ? placeOf(error.field) : "";
     setFault(path, words(error));
     if (path) reveal(path);
     return false;
@@ -55,16 +62,18 @@ export async function enqueue(): Promise<boolean> {
   }
 }
 
+const ownFields = (told: Form) => told.own.filter((field) => !replaced.value.includes(field.path));
+
 /** Every declared field that is sent as it is shown. */
 function sentFields(told: Form | null): Field[] {
   if (!told) return [];
-  const groups = told.groups.filter((group) => values.value[group.path] === true);
-  return [...told.own, ...models.value, ...groups.flatMap((group) => group.fields)];
+  const on = groups.value.filter((group) => values.value[group.path] === true);
+  return [...ownFields(told), ...models.value, ...on.flatMap((group) => group.fields)];
 }
 
 /** Where a field of the server's is shown; it may be named without its group. */
-function placeOf(name: string, all: Field[]): string {
-  const paths = all.map((field) => field.path);
+function placeOf(name: string): string {
+  const paths = PARTS.flatMap((part) => part.paths?.() ?? []);
   if (paths.includes(name)) return name;
   const inner = paths.filter((path) => name !== "" && path.endsWith(`.${name}`));
   return inner.length === 1 ? (inner[0] ?? "") : "";

@@ -5,6 +5,7 @@ import { faultOf, halves, type Field } from "../schema";
 import { faults, setFault, shown } from "../state";
 import { setValue } from "../store";
 import { Icon } from "./Icon";
+import { Segments } from "./Segments";
 
 interface About {
   "aria-describedby": string;
@@ -31,10 +32,13 @@ export function FieldView({ field, lastSeed }: { field: Field; lastSeed: string 
     "aria-describedby": `${id}-help${fault ? ` ${id}-fault` : ""}`,
     ...(fault ? { "aria-invalid": true } : {}),
   };
-  const wide = ["choice", "slider", "seed", "pair", "text"].includes(field.control);
+  const named = field.labels.length > 0;
+  const wide = named || ["choice", "slider", "seed", "pair", "text"].includes(field.control);
   return (
     <div class={`field ${wide ? "wide" : ""} ${field.control}`} data-field={field.path}>
-      {field.control === "checkbox" ? (
+      {named ? (
+        <Named field={field} id={id} about={about} />
+      ) : field.control === "checkbox" ? (
         <label class="check">
           <input
             id={id}
@@ -54,6 +58,33 @@ export function FieldView({ field, lastSeed }: { field: Field; lastSeed: string 
       <p class="sr" id={`${id}-help`}>{helpOf(field)}</p>
       {fault && <p class="fault" id={`${id}-fault`} role="alert">{fault}</p>}
     </div>
+  );
+}
+
+/** A field whose values have names of their own: no and yes, or one of several. */
+function Named({ field, id, about }: { field: Field; id: string; about: About }) {
+  const yesOrNo = field.control === "checkbox";
+  const ids = yesOrNo ? ["false", "true"] : field.choices;
+  const choices = ids.map((one, index) => ({ id: one, label: field.labels[index] ?? one }));
+  const give = (chosen: string) => take(field, yesOrNo ? chosen === "true" : chosen);
+  const value = String(shown(field));
+  if (choices.length > 2) {
+    return (
+      <>
+        <label for={id} title={field.help}>{field.label}</label>
+        <select id={id} value={value} onInput={(event) => give(event.currentTarget.value)} {...about}>
+          {choices.map((one) => (
+            <option value={one.id} selected={one.id === value}>{one.label}</option>
+          ))}
+        </select>
+      </>
+    );
+  }
+  return (
+    <>
+      <span class="label" aria-hidden="true">{field.label}</span>
+      <Segments label={field.label} id={id} choices={choices} value={value} give={give} about={about["aria-describedby"]} />
+    </>
   );
 }
 
@@ -112,6 +143,7 @@ function Input({ field, id, about, lastSeed }: InputProps) {
         </div>
       );
     case "pair":
+      if (!field.optional && halves(value)[0] === halves(value)[1]) return <Even field={field} id={id} about={about} value={value} />;
       return <Pair field={field} id={id} about={about} value={value} />;
     case "number":
       return (
@@ -153,6 +185,30 @@ function Choice({ field, id, about, value }: { field: Field; id: string; about: 
         <option value={one} selected={one === value}>{one}</option>
       ))}
     </select>
+  );
+}
+
+/** WebUI's blurs go no further by its slider; more can be typed. */
+const MOST_SLID = 64;
+
+/** Two numbers that are the same. */
+function Even({ field, id, about, value }: { field: Field; id: string; about: About; value: string }) {
+  const [both] = halves(value);
+  const on = (event: TargetedEvent<HTMLInputElement>) =>
+    take(field, `${event.currentTarget.value}×${event.currentTarget.value}`);
+  return (
+    <div class="row">
+      <input
+        type="range"
+        aria-label={`${field.label}, slider`}
+        min={field.min ?? 0}
+        max={Math.min(field.max ?? MOST_SLID, MOST_SLID)}
+        step={1}
+        value={both}
+        onInput={on}
+      />
+      <input id={id} class="short" type="text" inputMode="decimal" autoComplete="off" value={both} onInput={on} {...about} />
+    </div>
   );
 }
 

@@ -1,19 +1,22 @@
 // What can be done with an image that was made, wherever it is shown.
 import { signal } from "@preact/signals";
 import { applyInfotext, sendTo, type Share, type Source } from "../infotext";
-import { TARGETS, type SentImage } from "../targets";
+import { TARGETS, type SentImage, type Target } from "../targets";
 import "./actions.css";
 
 interface Props {
   image: SentImage;
   /** Where its infotext is read; null where there is none. */
   source: Source | null;
+  /** Whether there is an image, and not its infotext alone. */
+  whole?: boolean;
   /** Called when it has been sent elsewhere. */
   onSent?: () => void;
 }
 
-export function SendRow({ image, source, onSent }: Props) {
-  const send = async (target: (typeof TARGETS)[number]) => {
+export function SendRow({ image, source, whole = true, onSent }: Props) {
+  const canTake = (target: Target) => (target.settings === "needed" ? source !== null : whole);
+  const send = async (target: Target) => {
     await sendTo(target, image, source);
     onSent?.();
   };
@@ -25,7 +28,7 @@ export function SendRow({ image, source, onSent }: Props) {
           class="quiet"
           key={target.id}
           data-target={target.id}
-          disabled={target.settings === "needed" && source === null}
+          disabled={!canTake(target)}
           onClick={() => void send(target)}
         >
           Send to {target.label}

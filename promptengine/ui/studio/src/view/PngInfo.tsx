@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
 import { api, words, type InfotextSource, type ReadInfotext } from "../api";
+import { base64Of, keepBlob, keptBlob } from "../blobs";
 import type { SentImage } from "../targets";
 import { CopyButton, ReuseButtons, SendRow } from "./ImageActions";
 import { Icon } from "./Icon";
@@ -22,12 +23,15 @@ const reading = signal<ReadInfotext | null>(null);
 const fault = signal("");
 const busy = signal(false);
 
+/** What the browser keeps it under. */
+const KEPT = "png-info";
 /** Which of what was handed in came last. */
 let turn = 0;
 
 export function PngInfo() {
   const [over, setOver] = useState(false);
   useEffect(() => {
+    void restore();
     document.addEventListener("paste", onPaste);
     return () => document.removeEventListener("paste", onPaste);
   }, []);
@@ -103,15 +107,11 @@ function Hint() {
 function Reading({ told }: { told: ReadInfotext }) {
   const { file, name } = given.value ?? { file: null, name: "" };
   const infotext = told.infotext;
-  const image: SentImage = {
-    blob: () => (file ? Promise.resolve(file) : Promise.reject(new Error("A text brings no image along; drop the image itself."))),
-    name,
-    infotext,
-  };
+  const image: SentImage = { blob: async () => file ?? new Blob(), name, infotext };
   const source = infotext ? { reading: told } : null;
   return (
     <>
-      <SendRow image={image} source={source} />
+      <SendRow image={image} source={source} whole={file !== null} />
       {source && (
         <div class="image-actions">
           <ReuseButtons source={source} />
@@ -153,10 +153,21 @@ function onPaste(event: ClipboardEvent): void {
   const file = event.clipboardData?.files[0];
   const text = event.clipboardData?.getData("text/plain").trim();
   if (file) void takeFile(file);
-  else if (text) void take({ file: null, url: "", name: "" }, () => Promise.resolve({ infotext: text }));
+  else if (text) void takeFile(new File([text], "", { type: "text/plain" }));
+}
+
+/** What was handed in before the page was loaded anew. */
+async function restore(): Promise<void> {
+  if (turn > 0) return;
+  const file = await keptBlob(KEPT);
+  if (file instanceof File && turn === 0) await read(file);
 }
 
 async function takeFile(file: File): Promise<void> {
+  await Promise.all([read(file), keepBlob(KEPT, file)]);
+}
+
+async function read(file: File): Promise<void> {
   if (file.type.startsWith("text/")) {
     await take({ file: null, url: "", name: file.name }, async () => ({ infotext: await file.text() }));
   } else {
@@ -180,13 +191,4 @@ async function take(fresh: Given, source: () => Promise<InfotextSource>): Promis
   } finally {
     if (begun === turn) busy.value = false;
   }
-}
-
-function base64Of(file: Blob): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(String(reader.result).replace(/^[^,]*,/, ""));
-    reader.onerror = () => reject(new Error("The file cannot be read; choose it again."));
-    reader.readAsDataURL(file);
-  });
 }

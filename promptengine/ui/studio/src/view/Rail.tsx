@@ -2,11 +2,14 @@
 import { signal } from "@preact/signals";
 import { OVERRIDES } from "../overrides";
 import { sections, type Field, type Form } from "../schema";
-import { faults, models } from "../state";
-import { resetValues, setValue, setValues, values } from "../store";
+import { replaced, scaleField } from "../start";
+import { groups, models, startsFromImage } from "../state";
+import { resetValues, setValues, values } from "../store";
 import { FieldView, helpOf } from "./FieldView";
 import { Icon } from "./Icon";
 import { Overrides } from "./Overrides";
+import { SizeChoice, StartSettings } from "./StartSettings";
+import { Switched } from "./Switched";
 
 /** The field that is pointed at, whose help is shown in a place of its own: nothing moves under a pointer. */
 const pointed = signal("");
@@ -17,45 +20,22 @@ function point(event: Event): void {
 }
 
 export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }) {
-  const all = [...form.own.filter((one) => one.control !== "prompt"), ...form.groups.flatMap((one) => one.fields)];
-  const paths = [...all.map((one) => one.path), ...form.groups.map((one) => one.path), "checkpoint", "vae", OVERRIDES];
+  const nested = [...form.groups, ...form.imageGroups];
+  const all = [...form.own.filter((one) => one.control !== "prompt"), ...nested.flatMap((one) => one.fields), scaleField];
+
+  const paths = [...all.map((one) => one.path), ...nested.map((one) => one.path), "checkpoint", "vae", OVERRIDES];
   const about = [...models.value, ...all].find((one) => one.path === pointed.value);
   return (
     <section class="rail" aria-label="Settings" id="settings" onFocusIn={point} onPointerOver={point}>
       <div class="settings">
       <Section label="Model" fields={models.value} lastSeed={lastSeed} />
+      {startsFromImage.value && <StartSettings />}
       {sections(form.own).map((one) => (
         <Section key={one.label} {...one} lastSeed={lastSeed} />
       ))}
       <Overrides />
-      {form.groups.map((group) => (
-        <details class="group" key={group.path} data-group={group.path} open={values.value[group.path] === true}>
-          <summary>
-            <h2>{group.label}</h2>
-            <span class={values.value[group.path] === true ? "on" : "off"}>
-              {values.value[group.path] === true ? "on" : "off"}
-            </span>
-          </summary>
-          <label class="check">
-            <input
-              type="checkbox"
-              id={`field-${group.path}`}
-              checked={values.value[group.path] === true}
-              onInput={(event) => setValue(group.path, event.currentTarget.checked)}
-            />
-            Use it: {group.help}
-          </label>
-          {faults.value[group.path] && <p class="fault" role="alert">{faults.value[group.path]}</p>}
-          <fieldset disabled={values.value[group.path] !== true}>
-            <legend class="sr">{group.label}</legend>
-            {/* Prompt boxes are no inputs that a fieldset could disable. */}
-            <div class="fields" inert={values.value[group.path] !== true}>
-              {group.fields.map((field) => (
-                <FieldView key={field.path} field={field} lastSeed={lastSeed} />
-              ))}
-            </div>
-          </fieldset>
-        </details>
+      {groups.value.map((group) => (
+        <Switched key={group.path} {...group} lastSeed={lastSeed} />
       ))}
       <button type="button" class="quiet reset" onClick={() => resetValues(paths)}>
         Reset settings
@@ -74,16 +54,19 @@ function Section({ label, fields, lastSeed }: { label: string; fields: Field[]; 
     <section class="group" aria-label={label}>
       <div class="group-head">
         <h2>{label}</h2>
-        {sized && (
+        {sized && replaced.value.length === 0 && (
           <button type="button" class="icon" title="Switch width and height" aria-label="Switch width and height" onClick={swap}>
             <Icon name="swap" />
           </button>
         )}
       </div>
+      {sized && startsFromImage.value && <SizeChoice />}
       <div class="fields">
-        {fields.map((field) => (
-          <FieldView key={field.path} field={field} lastSeed={lastSeed} />
-        ))}
+        {fields
+          .filter((field) => !replaced.value.includes(field.path))
+          .map((field) => (
+            <FieldView key={field.path} field={field} lastSeed={lastSeed} />
+          ))}
       </div>
     </section>
   );

@@ -3,12 +3,13 @@ import { running } from "../jobs";
 import { STAGE_TABS, stageTab } from "./stageTabs";
 
 export function Stage() {
-  const open = STAGE_TABS.find((one) => one.id === stageTab.value) ?? STAGE_TABS[0];
+  const tabs = STAGE_TABS.filter((one) => one.fits?.() ?? true);
+  const open = tabs.find((one) => one.id === stageTab.value) ?? STAGE_TABS[0];
   return (
     <section class="stage" aria-label={open.label} aria-busy={running.value !== null}>
-      {STAGE_TABS.length > 1 && (
+      {tabs.length > 1 && (
         <div class="tabs">
-          {STAGE_TABS.map((one) => (
+          {tabs.map((one) => (
             <button type="button" key={one.id} data-tab={one.id} aria-pressed={one === open} onClick={() => (stageTab.value = one.id)}>
               {one.label}
             </button>

@@ -2,6 +2,7 @@
 import { computed } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { route } from "../route";
+import { Extras } from "./Extras";
 import { Generate } from "./Generate";
 import { History } from "./History";
 import { PngInfo } from "./PngInfo";
@@ -17,6 +18,8 @@ export interface View {
 /** The first is shown where the address names none. Views of the same body share what stands in it. */
 export const VIEWS: readonly [View, ...View[]] = [
   { id: "txt2img", label: "txt2img", Body: Generate },
+  { id: "img2img", label: "img2img", Body: Generate },
+  { id: "extras", label: "Extras", Body: Extras },
   { id: "png-info", label: "PNG Info", Body: PngInfo },
   { id: "history", label: "History", Body: History },
 ];
