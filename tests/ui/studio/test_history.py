@@ -138,6 +138,15 @@ def test_all_is_used_again(history: StudioPage) -> None:
     assert "Seed: 18446744073709551615" in history.one(".infotext").text
 
 
+def test_an_image_is_sent_to_be_changed(history: StudioPage) -> None:
+    history.all(".tile")[1].click()
+    history.one(".viewer [data-target=img2img]").click()
+    history.one("[data-slot=img2img][data-filled=true]")
+    history.read()
+    assert history.prompt_text == PROMPTS[1]
+    assert not history.all(".viewer[open]")
+
+
 WANTED = {
     **{"steps": "9", "cfg_scale": "4.5", "sampler": "DPM++ 2M", "scheduler": "karras"},
     **{"seed": "18446744073709551615", "width": "64", "height": "72", "checkpoint": "none"},

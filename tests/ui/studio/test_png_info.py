@@ -85,6 +85,60 @@ def test_an_image_is_read_and_sent_to_txt2img(
     assert request.options.to_webui()["randn_source"] == "CPU"
 
 
+INPAINTED = (
+    f"{INFOTEXT}, Denoising strength: 0.6, Mask blur: 7, Inpaint area: Only masked, "
+    "Masked content: latent noise"
+)
+
+
+@pytest.mark.parametrize("target", ["img2img", "inpaint"])
+def test_an_image_is_read_and_sent_to_be_changed(
+    info: StudioPage, studio: Studio, tmp_path: Path, target: str
+) -> None:
+    save_image(Image.new("RGB", (64, 72)), tmp_path / "a.png", INPAINTED.format(prompt="a cat"))
+    give(info, tmp_path / "a.png")
+    info.one(f"[data-target={target}]:enabled").click()
+    info.one("[data-slot=img2img][data-filled=true]")
+    info.read()
+    assert info.prompt_text == "a cat"
+    assert shown(info, "steps", "start.denoising_strength") == ["9", "0.6"]
+    chosen = info.all("input[name=img2img-mode]:checked")
+    assert [one.get_property("value") for one in chosen] == [target]
+    if target == "img2img":
+        info.one(".generate").click()
+        info.until(lambda: studio.made.requests)
+        (request,) = studio.made.requests
+        assert request.start is not None
+        assert (request.start.denoising_strength, request.start.inpainting) == (0.6, None)
+        assert request.start.images[0].size == (64, 72)
+    else:
+        values = info.driver.execute_script(
+            "return JSON.parse(localStorage.getItem('promptengine.studio.values'))"
+        )
+        started = {name: value for name, value in values.items() if "inpainting" in name}
+        assert started["start.inpainting.blur"] == "7×7"
+        assert started["start.inpainting.only_masked"] is True
+        assert started["start.inpainting.content"] == "latent noise"
+
+
+def test_an_image_is_sent_to_extras_alone(info: StudioPage, tmp_path: Path) -> None:
+    give(info, put(tmp_path / "a.png", "a cat"))
+    rows(info)
+    info.one("[data-target=extras]").click()
+    info.one("[data-slot=extras][data-filled=true]")
+    info.one("nav a[href='#/txt2img']").click()
+    # What is enlarged says nothing to what is made.
+    assert shown(info, "steps") == ["3"]
+
+
+def test_what_was_read_outlives_a_reload(info: StudioPage, tmp_path: Path) -> None:
+    give(info, put(tmp_path / "a.png", "a cat"))
+    assert rows(info)["Prompt"] == "a cat"
+    info.driver.refresh()
+    assert rows(info)["Prompt"] == "a cat"
+    assert info.one(".given img").get_attribute("alt") == "a.png"
+
+
 def test_a_later_image_without_a_second_pass_takes_it_away(
     info: StudioPage, tmp_path: Path
 ) -> None:
@@ -108,6 +162,8 @@ def test_a_pasted_text_is_read(info: StudioPage) -> None:
     paste(info, INFOTEXT.format(prompt=HOSTILE))
     assert rows(info)["Prompt"] == HOSTILE
     assert not info.all(".given .canvas")
+    # A text has no image that could be changed.
+    assert not info.one("[data-target=img2img]").is_enabled()
     assert not info.all("img[src=x]")
     assert info.driver.title == "promptengine"
 
