@@ -14,7 +14,7 @@ WORKDIR /srv/promptengine
 COPY pyproject.toml README.md LICENSE ./
 COPY promptengine promptengine
 COPY grammars grammars
-RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -q ".[web]"
+RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -q ".[server]"
 
 COPY models models
 RUN useradd --uid 10001 --create-home engine && mkdir outputs && chown -R engine models outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["add_options", "run"]
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
-_NEEDED_FOR_PAGE = "gradio"
 _NEEDED_FOR_REPLICAS = "ray"
 _USUAL_MODELS = Path("models")
 _PASSWORDS = "PROMPTENGINE_API_AUTH"
@@ -29,10 +28,7 @@ _PASSWORDS = "PROMPTENGINE_API_AUTH"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what only this command has; folders and the checkpoint are those of the others."""
     usual, limits = ServerConfig(), Limits()
-    parser.description = (
-        "Serve WebUI's HTTP API, our own and a page at /studio/, which needs the extra 'server', and with "
-        "the extra 'web' another page at /ui/."
-    )
+    parser.description = "Serve WebUI's HTTP API, our own, and a page in the browser, which needs the extra 'server'."
     add = parser.add_argument_group("server").add_argument
     add("--host", default=usual.host, metavar="ADDRESS", help=f"default: {usual.host}")
     add("--port", type=int, default=usual.port, metavar="N", help=f"default: {usual.port}")
@@ -66,7 +62,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--max-images", type=int, default=limits.total_images, metavar="N", help="of a request")
     add("--ray", action="store_true", help="engines in processes of their own, by Ray Serve")
     add("--replicas", type=int, default=1, metavar="N", help="how many of them; default: 1")
-    add("--no-page", action="store_true", help="the API alone, without any page")
+    add("--no-page", action="store_true", help="the API alone, without the page")
     parser.set_defaults(run=run)
 
 
@@ -120,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
             grace_s=options.grace,
             limits=limits,
         ),
-        None if options.no_page else _pages(),
+        None if options.no_page else _add_page,
     )
     return 0
 
@@ -187,21 +183,10 @@ def _replicas(options: argparse.Namespace) -> int:
     return options.replicas
 
 
-def _pages() -> Callable[[FastAPI], Callable[[], None]]:
-    """Return what adds the pages to a server: the one of the extra ``web`` where that is installed."""
+def _add_page(app: FastAPI) -> None:
+    from promptengine.ui.studio.routes import add_studio
 
-    def extend(app: FastAPI) -> Callable[[], None]:
-        from promptengine.ui.studio.routes import add_studio
-
-        add_studio(app)
-        if find_spec(_NEEDED_FOR_PAGE) is None:
-            return lambda: None
-        # The toolkit takes its time to load; mistakes on the command line are told before.
-        from promptengine.ui.app import add_page
-
-        return add_page(app)
-
-    return extend
+    add_studio(app)
 
 
 def _split(text: str) -> tuple[str, ...]:

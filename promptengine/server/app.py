@@ -33,16 +33,10 @@ from promptengine.server.v1.routers import ROUTERS
 from promptengine.server.v1.routes import PREFIX
 from promptengine.version import __version__
 
-__all__ = ["PAGE", "STUDIO", "create_app"]
-
-PAGE: Final = "/ui/"
-"""Where the page is, if there is one; below it, paths are the page's own."""
+__all__ = ["STUDIO", "create_app"]
 
 STUDIO: Final = "/studio/"
-"""Likewise of the page that is built on the routes of our own."""
-
-_PAGES: Final = (PAGE, STUDIO)
-"""Where ``/`` leads, the first that is there."""
+"""Where the page is, if there is one; below it, paths are the page's own."""
 
 _SUBPATH: Final = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 
@@ -106,7 +100,7 @@ def _check_subpath(subpath: str) -> None:
         RequestError: It is such a place.
     """
     own = {
-        *(page.rstrip("/") for page in _PAGES),
+        STUDIO.rstrip("/"),
         *(getattr(one, "path", "") for part in _ROUTERS for one in part.routes),
     }
     if subpath and _SUBPATH.fullmatch(subpath) is None:
@@ -118,10 +112,9 @@ def _check_subpath(subpath: str) -> None:
 
 
 async def _entrance(request: Request) -> RedirectResponse:
-    """Lead people to a page, or where there is none to the documentation of the routes."""
+    """Lead people to the page, or where there is none to the documentation of the routes."""
     places = {getattr(route, "path", "") for route in request.app.routes}
-    found = (page for page in _PAGES if page.rstrip("/") in places)
-    place = next(found, documentation.DOCUMENTATION)
+    place = STUDIO if STUDIO in places else documentation.DOCUMENTATION
     return RedirectResponse(f"{request.scope['root_path']}{place}")
 
 
@@ -174,7 +167,7 @@ class _OneSpelling:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not (path := below_root(scope)).startswith(_PAGES):
+        if scope["type"] == "http" and not (path := below_root(scope)).startswith(STUDIO):
             scope["path"] = scope.get("root_path", "") + (path.rstrip("/") or "/")
         await self._app(scope, receive, send)
 

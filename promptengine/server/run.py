@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-    Extend = Callable[[FastAPI], Callable[[], None]]
+    Extend = Callable[[FastAPI], None]
 
 __all__ = ["serve", "server_of"]
 
@@ -38,8 +38,7 @@ def serve(config: ServerConfig, extend: Extend | None = None) -> None:
 
     Args:
         config: The server's settings.
-        extend: Adds to the application before it is served, and returns what to call in the loop when
-            the server begins to stop.
+        extend: Adds to the application before it is served.
 
     Raises:
         CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
@@ -75,22 +74,20 @@ def _listen(
     config: ServerConfig, app: FastAPI, extend: Extend | None, sockets: list[socket.socket]
 ) -> None:
     """Answer requests until the process is told to end."""
-    on_stop = None if extend is None else extend(app)
+    if extend is not None:
+        extend(app)
     _log_to_stderr()
     if config.host not in _LOCAL and not config.users:
         _log.warning("anybody who reaches this address may use the server; see --api-auth")
-    server_of(config, app, on_stop).run(sockets)
+    server_of(config, app).run(sockets)
 
 
-def server_of(
-    config: ServerConfig, app: FastAPI, on_stop: Callable[[], None] | None = None
-) -> uvicorn.Server:
+def server_of(config: ServerConfig, app: FastAPI) -> uvicorn.Server:
     """Return what answers for an application, once it is run with the sockets to listen at.
 
     Args:
         config: The server's settings.
         app: Of :func:`promptengine.server.app.create_app`.
-        on_stop: Called when it begins to stop.
     """
     import uvicorn
 
@@ -125,8 +122,6 @@ def server_of(
 
     async def shutdown(sockets: list[socket.socket] | None = None) -> None:
         # uvicorn waits for open requests first, and these wait for their jobs.
-        if on_stop is not None:
-            on_stop()
         closing = asyncio.create_task(asyncio.to_thread(service.close, config.grace_s))
         await usual_shutdown(sockets)
         await closing

@@ -36,7 +36,7 @@ from promptengine.prompt.serialize import prompt_document
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import make_plan
-from promptengine.ui.html.prompt import reading_html
+from promptengine.server.v1.marks import marks_of
 
 MOST_SECONDS = 1.0
 CHUNK = 1000
@@ -179,8 +179,8 @@ def _read_at_length(text: str, steps: int, dice: random.Random) -> Iterator[str]
     prompt = parse(text, dialect="extended")
     timelines = tag_timelines(prompt, steps)
     yield "timelines"
-    reading_html(prompt, prompt.diagnostics, steps=steps, timelines=timelines)
-    yield "page"
+    marks_of(prompt, steps)
+    yield "marks"
     infotext = write_infotext(text, text, {**ENTRIES, "Hires prompt": text})
     assert infotext_with_prompts(infotext, text, text).entries["Hires prompt"] == text
     yield "infotext"

@@ -327,7 +327,7 @@ def test_behind_a_proxy_with_a_path(empty_models: Path, painter: Painter) -> Non
 
 
 @pytest.mark.parametrize(
-    "subpath", ["sd", "/ui", "/sdapi", "/sdapi/v1", "/docs", "/a//b", "/..", "/a?"]
+    "subpath", ["sd", "/studio", "/sdapi", "/sdapi/v1", "/docs", "/a//b", "/..", "/a?"]
 )
 def test_a_path_that_cannot_be_is_refused(subpath: str, config: ServerConfig) -> None:
     with pytest.raises(RequestError, match="--subpath"):

@@ -1,1 +1,0 @@
-"""HTML made by plain functions."""
