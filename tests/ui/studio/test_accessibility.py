@@ -140,6 +140,9 @@ def test_nothing_bars_anybody_from_what_is_kept(
 def look_at_history(page: StudioPage, width: int) -> None:
     page.one("nav a[href='#/history']").click()
     page.one(".tile img")
+    # A bar that is too narrow shows where one is.
+    here = page.one("nav a[aria-current]").rect
+    assert here["x"] + here["width"] <= width
     check(page, width)
     page.one(".tile").click()
     page.one(".viewer [data-action=delete]").click()

@@ -23,8 +23,9 @@ HIRES = f"{INFOTEXT}, Denoising strength: 0.4, Hires upscale: 1.5, Hires steps: 
 def info(page: StudioPage) -> Iterator[StudioPage]:
     page.one("nav a[href='#/png-info']").click()
     page.one(".png-info")
-    yield page
     page.complaints()
+    yield page
+    assert not [message for message in page.complaints() if "Content Security" in message]
 
 
 def give(page: StudioPage, path: Path) -> None:
