@@ -1,6 +1,6 @@
 // All images that the server keeps: searched, shown, sent elsewhere, compared, and put into the bin.
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useLayoutEffect } from "preact/hooks";
 import type { SavedImage } from "../api";
 import { fault, imageAt, refresh, reload, scanning, search, searchFor, total } from "../history";
 import { jobs } from "../jobs";
@@ -101,7 +101,7 @@ function dayOf(image: SavedImage | undefined): string {
 }
 
 function Choosing({ image }: { image: SavedImage }) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     // Before the page hears it, to which it means something else.
     document.addEventListener("keydown", stopChoosing, true);
     return () => {

@@ -1,6 +1,6 @@
 // What an image, or a text, says of how it was made; and the views that can make it again.
 import { signal } from "@preact/signals";
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { api, words, type InfotextSource, type ReadInfotext } from "../api";
 import { base64Of, keepBlob, keptBlob } from "../blobs";
 import type { SentImage } from "../targets";
@@ -30,7 +30,7 @@ let turn = 0;
 
 export function PngInfo() {
   const [over, setOver] = useState(false);
-  useEffect(() => {
+  useLayoutEffect(() => {
     void restore();
     document.addEventListener("paste", onPaste);
     return () => document.removeEventListener("paste", onPaste);
