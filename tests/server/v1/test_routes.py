@@ -160,6 +160,11 @@ def test_what_cannot_be_met_is_refused_at_once(
         ({"hires": {"upscaler": "nope"}}, "hires.upscaler"),
         ({"checkpoint": "nope"}, "checkpoint"),
         ({"vae": "nope"}, "vae"),
+        ({"start": {"images": ["AAAA"]}}, "start.images"),
+        (
+            {"start": {"images": [in_base64()], "inpainting": {"mask": "AAAA"}}},
+            "start.inpainting.mask",
+        ),
         ({"prompt": "<hypernet:nope:1>"}, None),
     ],
 )

@@ -37,7 +37,9 @@ def test_an_image_is_enlarged_and_kept(empty_models: Path, tmp_path: Path) -> No
         told = upscaled(http, image=sent, scale=2).json()
         assert (told["width"], told["height"]) == (48, 32)
         assert told["infotext"] == TEXT
-        assert told["postprocessing"] == "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"
+        assert (
+            told["postprocessing"] == "Postprocess upscale by: 2.0, Postprocess upscaler: Lanczos"
+        )
         assert told["saved"] == "extras-images/00000.png"
         (kept,) = http.get("/promptengine/v1/images").json()["images"]
         assert (kept["id"], kept["infotext"]) == (told["saved"], TEXT)

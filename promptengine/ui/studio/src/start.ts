@@ -26,7 +26,7 @@ export const SIZINGS: readonly { id: Sizing; label: string }[] = [
 ];
 
 const MODE = "img2img.mode";
-const SIZING = "img2img.sizing";
+export const SIZING = "img2img.sizing";
 /** Of the factor that "Resize by" has. */
 export const SCALE = "img2img.scale";
 

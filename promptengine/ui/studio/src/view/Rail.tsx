@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { OVERRIDES } from "../overrides";
 import { sections, type Field, type Form } from "../schema";
-import { replaced, scaleField } from "../start";
+import { replaced, scaleField, SIZING } from "../start";
 import { groups, models, startsFromImage } from "../state";
 import { resetValues, setValues, values } from "../store";
 import { FieldView, helpOf } from "./FieldView";
@@ -22,8 +22,7 @@ function point(event: Event): void {
 export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }) {
   const nested = [...form.groups, ...form.imageGroups];
   const all = [...form.own.filter((one) => one.control !== "prompt"), ...nested.flatMap((one) => one.fields), scaleField];
-
-  const paths = [...all.map((one) => one.path), ...nested.map((one) => one.path), "checkpoint", "vae", OVERRIDES];
+  const paths = [...all.map((one) => one.path), ...nested.map((one) => one.path), "checkpoint", "vae", SIZING, OVERRIDES];
   const about = [...models.value, ...all].find((one) => one.path === pointed.value);
   return (
     <section class="rail" aria-label="Settings" id="settings" onFocusIn={point} onPointerOver={point}>
