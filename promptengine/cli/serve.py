@@ -52,7 +52,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--cors-allow-origins-regex", metavar="REGEX", help="the same as a pattern")
     add("--hide-paths", action="store_true", help="tell clients paths below the folders only")
     add("--queue", type=int, default=usual.queue, metavar="N", help="jobs that may wait")
-    add("--styles", type=Path, metavar="FILE", help="WebUI's styles.csv")
+    add(
+        "--styles",
+        type=Path,
+        default=Path("styles.csv"),
+        metavar="FILE",
+        help="WebUI's file of styles, made when one is saved; default: styles.csv",
+    )
     add("--grace", type=float, default=usual.grace_s, metavar="S", help="to finish when stopped")
     add("--compile", action="store_true", help="torch.compile; pays for many images of one size")
     add("-o", "--output", type=Path, default=usual.output, metavar="DIR", help="for saved images")

@@ -158,12 +158,13 @@ class Digests:
     def known(self, path: Path) -> str | None:
         """Return the digest of a file's present content if it was computed before, else None."""
         stamp = self._known.get(str(path))
+        if stamp is None:
+            return None
         try:
             status = path.stat()
         except OSError:
             return None
-        current = stamp is not None and stamp[:2] == (status.st_mtime_ns, status.st_size)
-        return stamp.digest if stamp is not None and current else None
+        return stamp.digest if stamp[:2] == (status.st_mtime_ns, status.st_size) else None
 
     def save(self) -> None:
         """Write what is not yet on disk. Needed only at the end: :meth:`of` saves as it goes,

@@ -148,6 +148,10 @@ class Registry:
         """Files whose stem another file of their kind holds, in the order of the scan."""
         return tuple(clash for shelf in self._shelves.values() for clash in shelf.clashes)
 
+    def folders(self, kind: Kind) -> tuple[Path, ...]:
+        """Return where the files of a kind are looked for, whether the folders are there or not."""
+        return self._folders.get(kind, ())
+
     def entries(self, kind: Kind) -> tuple[RegistryEntry, ...]:
         """Return all files of a kind as last scanned, sorted by path without regard to case."""
         return self._shelf(kind).entries

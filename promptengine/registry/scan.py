@@ -26,10 +26,14 @@ from promptengine.files.size_limits import (
 from promptengine.kinds import find_kind
 
 __all__ = [
+    "DESCRIPTIONS",
+    "PREVIEWS",
+    "USER_METADATA",
     "FolderState",
     "Header",
     "Kind",
     "RegistryEntry",
+    "beside",
     "description",
     "is_image_name",
     "measure",
@@ -44,6 +48,16 @@ Kind = str
 """What a file is: a name of :func:`promptengine.kinds.model_kinds`, such as ``hypernet`` or ``checkpoint``."""
 
 _IMAGE_SUFFIXES: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif")
+
+PREVIEWS: Final = tuple(middle + end for middle in ("", ".preview") for end in _IMAGE_SUFFIXES)
+"""How the name of an image goes on that shows what a file does, the first that there is."""
+
+DESCRIPTIONS: Final = (".txt", ".description.txt")
+"""Likewise of what its user wrote about it."""
+
+USER_METADATA: Final = ".json"
+"""Likewise of its user's metadata."""
+
 _MISSING: Final = -1
 
 _log = logging.getLogger(__name__)
@@ -81,11 +95,8 @@ def preview(entry: RegistryEntry) -> Path | None:
     Other suffixes are jpg, jpeg, webp and gif, in this order after png. WebUI takes them in no
     order of its own; PNG first is this project's rule.
     """
-    stem = _stem(entry)
-    images = (
-        Path(f"{stem}{middle}{end}") for middle in ("", ".preview") for end in _IMAGE_SUFFIXES
-    )
-    return next((image for image in images if image.is_file()), None)
+    stem = beside(entry)
+    return next((image for end in PREVIEWS if (image := Path(f"{stem}{end}")).is_file()), None)
 
 
 def description(entry: RegistryEntry) -> str:
@@ -97,8 +108,8 @@ def description(entry: RegistryEntry) -> str:
     overriding = metadata(entry).get("description")
     if isinstance(overriding, str):
         return overriding
-    stem = _stem(entry)
-    for content in map(_sidecar, (f"{stem}.txt", f"{stem}.description.txt")):
+    stem = beside(entry)
+    for content in (_sidecar(f"{stem}{end}") for end in DESCRIPTIONS):
         if content is not None:
             return content.decode("utf-8-sig", "replace")
     return ""
@@ -110,7 +121,7 @@ def metadata(entry: RegistryEntry) -> dict[str, Any]:
     One that is missing counts as empty, and so does one that is no JSON object or is larger than
     1 MiB, with a warning in the log.
     """
-    path = f"{_stem(entry)}.json"
+    path = f"{beside(entry)}{USER_METADATA}"
     content = _sidecar(path)
     if content is None:
         return {}
@@ -324,13 +335,16 @@ _NO_HEADER: Final = Header(0, {}, {})
 def _sidecar(path: str) -> bytes | None:
     """Read a file up to the largest size allowed; None where there is none."""
     try:
+        # A pipe would keep its reader waiting.
+        if not Path(path).is_file():
+            return None
         with Path(path).open("rb") as file:
             return file.read(MOST_SIDE_BYTES)
     except OSError:
         return None
 
 
-def _stem(entry: RegistryEntry) -> str:
+def beside(entry: RegistryEntry) -> str:
     """Return a path without its suffix, to which side-cars add theirs."""
     return str(entry.path).removesuffix(with_suffix(entry)[len(entry.relative) :])
 

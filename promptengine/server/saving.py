@@ -128,17 +128,21 @@ def _facts(
     )
 
 
-def save_job(service: Service, job: Job) -> SavedImages:
+def save_job(
+    service: Service, job: Job, prompt: str | None = None, styles: Sequence[str] = ()
+) -> SavedImages:
     """Write the finished images of a job that has ended; one that cannot be written costs no other.
 
     Args:
         service: The server's.
         job: Of our own API.
+        prompt: As it was written, without styles; None where there are none.
+        styles: Names of those that were used.
     """
     settings = service.settings.values()
     form, quality = str(settings["samples_format"]), settings["jpeg_quality"]
     assert isinstance(quality, int)
-    about = SavedRequest(settings, job.work.model)
+    about = SavedRequest(settings, job.work.model, prompt, tuple(styles))
     outputs = job_output(job).outputs
     ids: list[str | None] = []
     warnings: dict[str, None] = {}

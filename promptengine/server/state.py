@@ -17,6 +17,7 @@ from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.registry.registry import Registry
+from promptengine.registry.side_cars import Cards
 from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
 from promptengine.server.image_index import ImageIndex
@@ -59,6 +60,8 @@ class Service:
         outputs: The folder of saved images.
         images: What is known of them.
         saves: What becomes of images of jobs that nobody waits for.
+        cards: What is known of files beside models.
+        styles: Held while the file of styles is written.
         upscaling: Held while an image is enlarged by one of ``upscalers``.
         closing: Held while all of it ends.
     """
@@ -74,6 +77,8 @@ class Service:
     outputs: OutputFolder
     images: ImageIndex
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
+    cards: Cards = field(default_factory=Cards)
+    styles: threading.Lock = field(default_factory=threading.Lock)
     devices: tuple[Device, ...] = ()
     upscaling: threading.Lock = field(default_factory=threading.Lock)
     closing: threading.Lock = field(default_factory=threading.Lock)
@@ -126,7 +131,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         config=config,
         registry=registry,
         words=EmbeddingCache(registry),
-        settings=ServerSettings(registry, model),
+        settings=ServerSettings(registry, model, config.styles),
         queue=queue,
         metrics=metrics,
         shown=PathRedactor.by(config),

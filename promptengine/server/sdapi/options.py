@@ -62,9 +62,14 @@ class ServerSettings:
     Args:
         registry: Where models are found.
         model: The one to begin with.
+        styles_file: WebUI's ``styles.csv``, or None.
+
+    Attributes:
+        styles_file: As given.
     """
 
-    def __init__(self, registry: Registry, model: Model) -> None:
+    def __init__(self, registry: Registry, model: Model, styles_file: Path | None = None) -> None:
+        self.styles_file = styles_file
         self._registry = registry
         self._lock = threading.Lock()
         self._values: Mapping[str, object] = {

@@ -38,7 +38,12 @@ from promptengine.server.sdapi.fields import api_values, read_fields
 from promptengine.server.sdapi.options import ServerSettings, known_settings
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
 from promptengine.server.sdapi.scripts import script_call
-from promptengine.server.sdapi.styles import Style, with_styles
+from promptengine.server.sdapi.styles import (
+    Style,
+    chosen_styles,
+    styled_hires_prompts,
+    styled_prompts,
+)
 
 __all__ = [
     "SOFT_FIELDS",
@@ -111,16 +116,17 @@ def parse_webui_request(
     overrides, unknown = _overrides(fields.override_settings)
     warnings += [f"override_settings: {name!r} is not known and does nothing" for name in unknown]
     values, model = settings.merged(overrides)
-    chosen = [style for style in styles if style.name in fields.styles]
+    chosen = chosen_styles(styles, fields.styles)
     warnings += _unheeded(fields, {style.name for style in chosen})
     check_bounds(fields, limits)
-    request = _request(fields, values, chosen)
+    most = limits.prompt_characters
+    request = _request(fields, values, chosen, most)
     if isinstance(fields, Text2Image) and fields.enable_hr:
-        request = replace(request, hires=_hires(fields, registry))
+        request = replace(request, hires=_hires(fields, registry, chosen, most))
     if isinstance(fields, Image2Image):
         request = replace(request, start=_start(fields, limits))
     find_models(request, registry, model.checkpoint)
-    requests = _one_for_each_prompt(request, fields, chosen)
+    requests = _one_for_each_prompt(request, fields, chosen, most)
     script = script_call(fields, requests, registry, limits)
     work = Work(requests, model, batch_key(requests) if script is None else None, script)
     return ParsedRequest(
@@ -279,17 +285,17 @@ def _unheeded(fields: GenerationFields, styles: set[str]) -> list[str]:
 
 
 def _request(
-    fields: GenerationFields, values: Mapping[str, object], styles: Sequence[Style]
+    fields: GenerationFields,
+    values: Mapping[str, object],
+    styles: Sequence[Style],
+    most: int,
 ) -> GenerationRequest:
     """Return the request, but for what it starts from, its second pass and further prompts."""
     given = read_fields(fields, GenerationRequest)
     sampler = _sampler(given["sampler"])
     first = fields.prompt[0] if isinstance(fields.prompt, list) else fields.prompt
     given |= {
-        "prompt": with_styles(first, [style.prompt for style in styles]),
-        "negative_prompt": with_styles(
-            fields.negative_prompt, [style.negative_prompt for style in styles]
-        ),
+        **styled_prompts(first, fields.negative_prompt, styles, most=most),
         "scheduler": _scheduler(fields.scheduler) or AUTOMATIC,
         "seed": drawn_seed(fields.seed),
         "variation_seed": drawn_seed(fields.subseed),
@@ -379,7 +385,7 @@ def _without_tags(request: GenerationRequest) -> GenerationRequest:
     return replace(request, prompt=prompt, options=options)
 
 
-def _hires(fields: Text2Image, registry: Registry) -> HiresPass:
+def _hires(fields: Text2Image, registry: Registry, styles: Sequence[Style], most: int) -> HiresPass:
     sampler, scheduler = fields.hr_sampler_name, fields.hr_scheduler
     if sampler is not None and sampler.lower() == _SAME_SAMPLER:
         sampler = None
@@ -390,6 +396,7 @@ def _hires(fields: Text2Image, registry: Registry) -> HiresPass:
     known_upscaler(fields.hr_upscaler, registry)
     given = read_fields(fields, HiresPass)
     given |= {"sampler": sampler, "scheduler": _scheduler(scheduler)}
+    given |= styled_hires_prompts(given["prompt"], given["negative_prompt"], styles, most=most)
     return HiresPass(**given)
 
 
@@ -419,7 +426,10 @@ def _start(fields: Image2Image, limits: Limits) -> ImageStart:
 
 
 def _one_for_each_prompt(
-    request: GenerationRequest, fields: GenerationFields, styles: Sequence[Style]
+    request: GenerationRequest,
+    fields: GenerationFields,
+    styles: Sequence[Style],
+    most: int,
 ) -> tuple[GenerationRequest, ...]:
     """Return the request itself, or where it holds a list of prompts one for each, with seeds that follow."""
     if not isinstance(fields.prompt, list):
@@ -428,7 +438,7 @@ def _one_for_each_prompt(
     requests = [
         replace(
             request,
-            prompt=with_styles(prompt, [style.prompt for style in styles]),
+            prompt=styled_prompts(prompt, "", styles, most=most)["prompt"],
             batch_size=1,
             batch_count=1,
             seed=request.seed + (0 if varied else number),

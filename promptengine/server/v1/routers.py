@@ -6,7 +6,7 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, infotext, routes, upscale
+from promptengine.server.v1 import images, infotext, networks, routes, styles, upscale
 
 __all__ = ["ROUTERS"]
 
@@ -14,6 +14,8 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     routes.router,
     images.router,
     infotext.router,
+    networks.router,
+    styles.router,
     upscale.router,
 )
 """In the order in which paths are looked up."""

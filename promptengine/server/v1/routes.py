@@ -14,10 +14,8 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
 from promptengine.choices import samplers, schedulers, upscalers
-from promptengine.errors import RequestError
 from promptengine.images.save import encode_image
-from promptengine.inspection import inspect_file
-from promptengine.kinds import model_kinds, tag_kinds
+from promptengine.kinds import tag_kinds
 from promptengine.prompt import DIALECTS, parse
 from promptengine.prompt.serialize import (
     diagnostic_document,
@@ -25,7 +23,6 @@ from promptengine.prompt.serialize import (
     schedule_size,
     well_formed,
 )
-from promptengine.registry.registry import RegistryEntry, description, metadata
 from promptengine.request.plan import NetworkUse, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.schema import fields_schema
@@ -44,10 +41,7 @@ from promptengine.server.v1.schemas import (
     JobForm,
     JobResult,
     JobStatus,
-    KindName,
     Mark,
-    NetworkDetail,
-    NetworkEntry,
     PromptForm,
     ReadPrompt,
 )
@@ -105,62 +99,9 @@ def fields(service: Served) -> dict[str, Any]:
     return fields_schema(GenerationRequest, lists)
 
 
-@router.get("/networks")
-def networks(service: Served, kind: KindName | None = None) -> list[NetworkEntry]:
-    """List the files of the folders as they are now."""
-    kinds = model_kinds() if kind is None else (kind,)
-    entries = [entry for each in kinds for entry in service.registry.current_entries(each)]
-    return [NetworkEntry(**_entry(service, entry)) for entry in entries]
-
-
-@router.post("/networks/refresh", status_code=204, response_class=Response, response_model=None)
-def refresh(service: Served) -> None:
-    """Scan the folders again; files that come or go are noticed without it."""
-    service.registry.refresh()
-
-
-@router.get("/networks/{kind}/{name:path}")
-def network(service: Served, kind: KindName, name: str) -> NetworkDetail:
-    """Tell what a file holds, without running anything in it."""
-    entry = service.registry.find(kind, name)
-    if entry is None:
-        raise service.registry.unknown(kind, name)
-    if entry.path.is_dir():
-        raise RequestError(f"{name!r} is a folder, which cannot be looked into", field="name")
-    report = inspect_file(entry.path)
-    told: dict[str, Any] = _entry(service, entry)
-    told["sha256"] = service.registry.digest(entry)
-    return NetworkDetail(
-        **told,
-        safe=report.safe,
-        format=report.format,
-        layers=list(report.layers),
-        metadata=dict(report.metadata),
-        notes=[service.shown.text(note) for note in report.notes],
-        user_metadata=metadata(entry),
-    )
-
-
 def _use(use: NetworkUse) -> dict[str, Any]:
     told = {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.multiplier}
     return told if use.unet_multiplier is None else told | {"unet": use.unet_multiplier}
-
-
-def _entry(service: Service, entry: RegistryEntry) -> dict[str, Any]:
-    return {
-        "kind": entry.kind,
-        "tag": _tag_word(entry.kind),
-        "name": entry.name,
-        "aliases": list(entry.aliases),
-        "path": service.shown.path(entry.path),
-        "bytes": entry.size,
-        "sha256": service.registry.digests.known(entry.path),
-        "description": description(entry),
-    }
-
-
-def _tag_word(kind: str) -> str | None:
-    return next((one.words[0] for one in tag_kinds() if one.name == kind), None)
 
 
 @router.post("/jobs", status_code=202)
@@ -172,17 +113,17 @@ async def submit(service: Served, client: Client, form: JobForm) -> JobStatus:
     )
     job = service.queue.submit(work, client)
     if form.save and service.config.save:
-        _save_at_end(service, job)
+        _save_at_end(service, job, form)
     return _status(service, job)
 
 
-def _save_at_end(service: Service, job: Job) -> None:
+def _save_at_end(service: Service, job: Job, form: JobForm) -> None:
     """Have the images of a job saved when it has ended, also where nobody asks for its result."""
     service.saves.expect(job.id)
 
     def on_change() -> None:
         if job.has_ended:
-            service.saves.begin(job.id, partial(save_job, service, job))
+            service.saves.begin(job.id, partial(save_job, service, job, form.prompt, form.styles))
 
     service.queue.listen(job, on_change)
     on_change()

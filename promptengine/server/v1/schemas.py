@@ -113,7 +113,19 @@ class NetworkEntry(BaseModel):
     """A file of the folders.
 
     Attributes:
-        tag: The word of the tag that names it in prompts, such as ``hypernet``; None where none does.
+        tag: The word of the tag that names it in prompts, such as ``hypernet``; null where none does, or none
+            can hold its name.
+        folder: Where it lies below the folder of its kind, with ``/``; empty for there itself.
+        created: When it came to be, in seconds since the epoch.
+        modified: When it was last written, likewise.
+        preview: When its preview was last written, likewise; null where it has none.
+        description: What its side-cars say that it does; its beginning, where that is long.
+        activation_text: What its user wants in the prompt with it, from WebUI's side-car as all that follows.
+        preferred_weight: Its multiplier; 0 for the usual one.
+        negative_text: What its user wants in the negative prompt with it.
+        user_notes: What its user noted; its beginning, where that is long.
+        sd_version: What it was made for.
+        problems: What of the side-car is ignored, and why.
     """
 
     kind: KindName
@@ -121,13 +133,28 @@ class NetworkEntry(BaseModel):
     name: str
     aliases: list[str]
     path: str
+    folder: str
     bytes: int
+    created: float
+    modified: float
+    preview: float | None
     sha256: str | None
     description: str
+    activation_text: str
+    preferred_weight: float
+    negative_text: str
+    user_notes: str
+    sd_version: str
+    problems: list[str]
 
 
 class NetworkDetail(NetworkEntry):
-    """The same with what the file holds."""
+    """The same with what the file holds, and all that its user wrote.
+
+    Attributes:
+        notes: What is to be known of the file.
+        user_metadata: WebUI's side-car as it is.
+    """
 
     safe: bool
     format: str
@@ -140,12 +167,14 @@ class NetworkDetail(NetworkEntry):
 class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     """A job; see :class:`promptengine.request.request.GenerationRequest`. Images and masks are base64.
 
-    ``options`` are WebUI's settings by its names. ``checkpoint`` and ``vae`` are names. Without a size the
+    ``options`` are WebUI's settings by its names. ``styles`` are names of styles that are put around the
+    prompts, one after another. ``checkpoint`` and ``vae`` are names. Without a size the
     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
     server's output folder unless ``save`` says no.
     """
 
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
+    styles: Annotated[list[Text], Field(max_length=100)] = Field(default_factory=list[Text])
     checkpoint: Text | None = None
     vae: Text | None = None
     policy: Policy = "strict"

@@ -34,6 +34,13 @@ from promptengine.server.limits import (
     check_texts,
 )
 from promptengine.server.sdapi.options import ServerSettings, read_options
+from promptengine.server.sdapi.styles import (
+    Style,
+    chosen_styles,
+    read_styles,
+    styled_hires_prompts,
+    styled_prompts,
+)
 from promptengine.server.sdapi.to_request import batch_key, known_upscaler
 from promptengine.server.v1.forms import StrictForm
 from promptengine.server.v1.schemas import JobForm
@@ -55,13 +62,19 @@ def work_from_form(
         Refusal: 404, for a checkpoint or VAE that is not here.
     """
     _check(form, limits)
+    chosen = _chosen(form, settings)
     model = _model(form, settings)
     request = _request(form)
+    prompts = (request.prompt, request.negative_prompt)
+    most = limits.prompt_characters
+    request = replace(request, **styled_prompts(*prompts, chosen, most=most))
     request = apply_settings(request, read_options(form.options))
     check_supported(request.options)
     find_sampler(request.sampler, request.scheduler)
     if form.hires is not None:
         hires = HiresPass(**form.hires.model_dump())
+        prompts = (hires.prompt, hires.negative_prompt)
+        hires = replace(hires, **styled_hires_prompts(*prompts, chosen, most=most))
         with _about("hires.upscaler"):
             known_upscaler(hires.upscaler, registry)
         request = replace(request, hires=hires)
@@ -71,6 +84,23 @@ def work_from_form(
     _check_sizes(request, model, limits)
     _plan(request, registry, limits)
     return Work((request,), model, batch_key((request,)))
+
+
+def _chosen(form: JobForm, settings: ServerSettings) -> list[Style]:
+    """Return the styles of a form.
+
+    Raises:
+        RequestError: One is not there.
+    """
+    if not form.styles:
+        return []
+    styles = read_styles(settings.styles_file)
+    known = {style.name for style in styles}
+    missing = next((name for name in form.styles if name not in known), None)
+    if missing is not None:
+        message = f"style {missing[:100]!r} is not there; choose one of the list, or save it first"
+        raise RequestError(message, field="styles")
+    return chosen_styles(styles, form.styles)
 
 
 def _model(form: JobForm, settings: ServerSettings) -> Model:

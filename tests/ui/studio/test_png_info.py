@@ -206,10 +206,15 @@ def test_other_files_are_told(info: StudioPage, tmp_path: Path) -> None:
 
 def test_settings_are_read_from_the_prompt_box(page: StudioPage, studio: Studio) -> None:
     page.load(prompt=INFOTEXT.format(prompt="a cat"), tiling=True)
+    styles = "promptengine.studio.styles"
+    page.driver.execute_script("localStorage.setItem(arguments[0], '[\"ink\"]')", styles)
+    page.reload()
     page.one("[data-action=read-prompt]").click()
     page.until(lambda: page.prompt_text == "a cat")
     assert shown(page, "steps", "cfg_scale", "sampler") == ["9", "4.5", "DPM++ 2M"]
     assert not page.control("tiling").is_selected()
+    # Its prompt has the texts of its styles already.
+    assert page.driver.execute_script("return localStorage.getItem(arguments[0])", styles) == "[]"
     assert "Prompt and settings are read." in page.one(".notice").text
     # A prompt alone stays as it is; an empty one asks for the image that is shown.
     page.one("[data-action=read-prompt]").click()

@@ -6,6 +6,10 @@ export type Reading = Schemas["ReadPrompt"];
 export type Mark = Schemas["Mark"];
 export type Diagnostic = Schemas["DiagnosticForm"];
 export type NetworkEntry = Schemas["NetworkEntry"];
+export type NetworkDetail = Schemas["NetworkDetail"];
+export type NetworkPage = Schemas["NetworkPage"];
+export type UserMetadata = Schemas["UserMetadataForm"];
+export type Style = Schemas["StyleEntry"];
 export type JobStatus = Schemas["JobStatus"];
 export type JobResult = Schemas["JobResult"];
 export type UpscaledImage = Schemas["UpscaledImage"];
@@ -90,11 +94,26 @@ function send<T>(method: string, path: string, body?: Sent, signal?: AbortSignal
 
 /** The address of a kept image, whose id has slashes between names. */
 const image = (id: string) => `/images/${id.split("/").map(encodeURIComponent).join("/")}`;
+/** A name may have slashes, which the server takes as backslashes too: so it stays one part of the address. */
+const network = (kind: string, name: string) =>
+  `/networks/${encodeURIComponent(kind)}/${encodeURIComponent(name.replaceAll("/", "\\"))}`;
+const style = (name: string) => `/styles/${encodeURIComponent(name)}`;
 const job = (id: string) => `/jobs/${encodeURIComponent(id)}`;
 
 export const api = {
   fields: () => ask<unknown>("/fields"),
   networks: () => ask<NetworkEntry[]>("/networks"),
+  networkPages: () => ask<NetworkPage[]>("/network-pages"),
+  network: (kind: string, name: string) => ask<NetworkDetail>(network(kind, name)),
+  refreshNetworks: () => send<void>("POST", "/networks/refresh"),
+  describeNetwork: (kind: string, name: string, form: UserMetadata & { [name: string]: Sent }) =>
+    send<NetworkEntry>("PUT", `${network(kind, name)}/user-metadata`, form),
+  setPreview: (kind: string, name: string, image: string) =>
+    send<NetworkEntry>("PUT", `${network(kind, name)}/preview`, { image }),
+  styles: () => ask<Style[]>("/styles"),
+  saveStyle: ({ name, prompt, negative_prompt }: Style) =>
+    send<Style>("PUT", style(name), { prompt, negative_prompt }),
+  deleteStyle: (name: string) => send<void>("DELETE", style(name)),
   parse: (form: PromptForm & { [name: string]: Sent }, signal: AbortSignal) =>
     send<Reading>("POST", "/parse", form, signal),
   submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
@@ -114,6 +133,11 @@ export const api = {
   upscale: (form: Sent, signal: AbortSignal) => send<UpscaledImage>("POST", "/upscale", form, signal),
   events: (id: string) => new EventSource(`${V1}${job(id)}/events`),
 };
+
+/** Where the preview of a file is; a new one has another address. */
+export function previewUrl({ kind, name, preview }: NetworkEntry): string | null {
+  return preview === null ? null : `${V1}${network(kind, name)}/preview?v=${preview}`;
+}
 
 /** The words of an error for a person. */
 export function words(error: unknown): string {

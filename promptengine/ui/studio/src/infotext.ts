@@ -5,6 +5,7 @@ import { shownOf, type Field, type Shown, type Values } from "./schema";
 import { faults, form, models } from "./state";
 import { OVERRIDES, overridesText } from "./overrides";
 import { setValues } from "./store";
+import { choose } from "./styles";
 import type { SentImage, Target } from "./targets";
 
 /** Where an infotext is read, or what was read already. */
@@ -42,6 +43,8 @@ export function applyReading(reading: ReadInfotext, share: Share = "all"): boole
     return false;
   }
   setValues(some);
+  // An infotext's prompts hold the texts of the styles that they were made with.
+  if (share !== "seed") choose([]);
   faults.value = Object.fromEntries(Object.entries(faults.value).filter(([path]) => path !== "" && !(path in some)));
   const notes = share === "all" ? reading.notes : [];
   notice.value = { text: `${doneWords(share, some)}${notes.length ? " Note:" : ""}`, notes };

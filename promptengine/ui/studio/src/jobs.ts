@@ -12,6 +12,8 @@ const PAUSE_MS = 1500;
 export interface MadeImage {
   url: string;
   infotext: string;
+  /** What the server knows its file by; null where it is not saved. */
+  saved: string | null;
 }
 
 /** What became of a network, as the server reports it. */
@@ -241,7 +243,11 @@ async function loadResult(id: string): Promise<void> {
 
 function readResult(result: JobResult): Result {
   return {
-    images: result.images.map((data, index) => ({ url: blobUrl(data), infotext: result.infotexts[index] ?? "" })),
+    images: result.images.map((data, index) => ({
+      url: blobUrl(data),
+      infotext: result.infotexts[index] ?? "",
+      saved: result.saved[index] ?? null,
+    })),
     networks: result.networks as unknown as NetworkUse[],
     diagnostics: result.diagnostics,
     seconds: Object.values(result.timings).reduce((sum, one) => sum + one, 0),

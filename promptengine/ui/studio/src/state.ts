@@ -48,9 +48,13 @@ export async function loadForm(): Promise<void> {
   }
 }
 
-/** List the files again, unless that was just done. */
-export async function loadNetworks(): Promise<void> {
-  if (Date.now() - listed < FRESH_MS) return;
+/**
+ * List the files again, unless that was just done.
+ *
+ * @param now Whether to do it all the same.
+ */
+export async function loadNetworks(now = false): Promise<void> {
+  if (!now && Date.now() - listed < FRESH_MS) return;
   listed = Date.now();
   try {
     networks.value = await api.networks();

@@ -8,6 +8,7 @@ import { overridesPart } from "./overrides";
 import { replaced, start } from "./start";
 import { faults, form, groups, models, setFault, shown, shownAt } from "./state";
 import { values } from "./store";
+import { stylesPart } from "./styles";
 
 export type Body = { [name: string]: Sent };
 
@@ -32,7 +33,7 @@ const fields: Part = {
   paths: () => sentFields(form.value).map((field) => field.path),
 };
 
-const PARTS: readonly Part[] = [fields, start, overridesPart];
+const PARTS: readonly Part[] = [fields, start, stylesPart, overridesPart];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);

@@ -66,7 +66,7 @@ function mount(host: HTMLDivElement, field: Field, hint: string): () => void {
   const stopFollowing = effect(() => {
     const prompt = text();
     if (view.state.doc.toString() !== prompt) {
-      view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: prompt } });
+      view.dispatch({ changes: change(view.state.doc.toString(), prompt), annotations: isolateHistory.of("full") });
     }
   });
   const stopReading = effect(() => {
@@ -85,6 +85,16 @@ function mount(host: HTMLDivElement, field: Field, hint: string): () => void {
     reader.close();
     view.destroy();
   };
+}
+
+/** The part of a text that changes, so that the caret stays where it is in the rest. */
+function change(before: string, after: string): { from: number; to: number; insert: string } {
+  const shorter = Math.min(before.length, after.length);
+  let from = 0;
+  while (from < shorter && before[from] === after[from]) from += 1;
+  let end = 0;
+  while (end < shorter - from && before.at(-1 - end) === after.at(-1 - end)) end += 1;
+  return { from, to: before.length - end, insert: after.slice(from, after.length - end) };
 }
 
 function extensions(field: Field, hint: string) {

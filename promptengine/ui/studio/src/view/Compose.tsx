@@ -4,6 +4,7 @@ import { active, interrupt, running, skip } from "../jobs";
 import { faults, form } from "../state";
 import { enqueue, sending } from "../submit";
 import { ReadPrompt } from "./ReadPrompt";
+import { Styles } from "./Styles";
 
 export function Compose() {
   const prompts = form.value?.own.filter((one) => one.control === "prompt") ?? [];
@@ -14,6 +15,7 @@ export function Compose() {
         {prompts.map((field) => (
           <PromptEditor key={field.path} field={field} hint={field.help} />
         ))}
+        <Styles />
       </div>
       <Actions />
       {fault && <p class="fault general" role="alert">{fault}</p>}

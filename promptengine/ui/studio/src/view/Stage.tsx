@@ -1,9 +1,9 @@
 // The middle: the image, or another tab that stands in its place.
 import { running } from "../jobs";
-import { STAGE_TABS, stageTab } from "./stageTabs";
+import { STAGE_TABS, cardTabs, stageTab } from "./stageTabs";
 
 export function Stage() {
-  const tabs = STAGE_TABS.filter((one) => one.fits?.() ?? true);
+  const tabs = [...STAGE_TABS.filter((one) => one.fits?.() ?? true), ...cardTabs.value];
   const open = tabs.find((one) => one.id === stageTab.value) ?? STAGE_TABS[0];
   return (
     <section class="stage" aria-label={open.label} aria-busy={running.value !== null}>

@@ -1,6 +1,9 @@
 // What can stand where the image stands. A new one is a file of its own and a line here.
-import type { ComponentType } from "preact";
+import { computed } from "@preact/signals";
+import { h, type ComponentType } from "preact";
+import { pages } from "../cards/pages";
 import { startsFromImage } from "../state";
+import { Cards } from "./Cards";
 import { ShownImage } from "./ShownImage";
 import { Source } from "./Source";
 
@@ -19,3 +22,8 @@ export const STAGE_TABS: readonly [StageTab, ...StageTab[]] = [
   { id: "image", label: "Image", Body: ShownImage },
   { id: "source", label: "Source", Body: Source, fits: () => startsFromImage.value },
 ];
+
+/** The tabs of cards, one for each kind of files that the server has cards of. */
+export const cardTabs = computed<StageTab[]>(() =>
+  pages.value.map((page) => ({ id: page.kind, label: page.label, Body: () => h(Cards, { page }) })),
+);
