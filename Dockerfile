@@ -17,10 +17,10 @@ COPY grammars grammars
 RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -q ".[server]"
 
 COPY models models
-RUN useradd --uid 10001 --create-home engine && mkdir outputs && chown -R engine models outputs
+RUN useradd --uid 10001 --create-home engine && mkdir outputs training && chown -R engine models outputs training
 USER 10001
 ENV PATH=/srv/promptengine/.venv/bin:$PATH
-VOLUME ["/srv/promptengine/models", "/srv/promptengine/outputs"]
+VOLUME ["/srv/promptengine/models", "/srv/promptengine/outputs", "/srv/promptengine/training"]
 EXPOSE 7860
 
 # Reached through the ports that whoever starts it publishes, and through no others.

@@ -76,10 +76,10 @@ from .networks.hypernetwork.inject import inject_hypernetworks as inject_hyperne
 from .networks.hypernetwork.module import Hypernetwork as Hypernetwork
 from .networks.hypernetwork.module import HypernetworkSettings as HypernetworkSettings
 from .networks.hypernetwork.module import ResidualNetwork as ResidualNetwork
-from .networks.hypernetwork.module import Transform as Transform
 from .networks.hypernetwork.module import WidthPair as WidthPair
 from .networks.hypernetwork.projection import HypernetworkStack as HypernetworkStack
 from .networks.hypernetwork.projection import Injection as Injection
+from .networks.hypernetwork.transform import Transform as Transform
 from .networks.loader import BundledWord as BundledWord
 from .networks.loader import LoadedUse as LoadedUse
 from .networks.loader import NetworkEffect as NetworkEffect
@@ -92,6 +92,7 @@ from .prompt.ast import Group as Group
 from .prompt.ast import Node as Node
 from .prompt.ast import Part as Part
 from .prompt.ast import Prompt as Prompt
+from .prompt.ast import Remedy as Remedy
 from .prompt.ast import Schedule as Schedule
 from .prompt.ast import Scheduled as Scheduled
 from .prompt.ast import Segment as Segment
@@ -143,6 +144,7 @@ from .scripts.script import Script as Script
 from .scripts.script import ScriptArgument as ScriptArgument
 from .scripts.script import ScriptArguments as ScriptArguments
 from .scripts.script import ScriptContext as ScriptContext
+from .scripts.script import ScriptControl as ScriptControl
 from .scripts.script import ScriptImage as ScriptImage
 from .scripts.script import ScriptOutput as ScriptOutput
 from .scripts.script import ScriptRun as ScriptRun
@@ -155,8 +157,6 @@ from .text.encoder import TextModel as TextModel
 from .text.textual_inversion.embedding import Embedding as Embedding
 from .text.textual_inversion.table import EmbeddingTable as EmbeddingTable
 from .text.textual_inversion.table import Match as Match
-from .training.config import Clipping as Clipping
-from .training.config import LatentSampling as LatentSampling
 from .training.config import TrainingConfig as TrainingConfig
 from .training.config import TrainingFiles as TrainingFiles
 from .training.loop import OnTrainingFile as OnTrainingFile
@@ -166,6 +166,8 @@ from .training.loop import TrainingProgress as TrainingProgress
 from .training.loop import TrainingResult as TrainingResult
 from .training.loop import train_hypernetwork as train_hypernetwork
 from .training.lr_schedule import StepSchedule as StepSchedule
+from .training.options import Clipping as Clipping
+from .training.options import LatentSampling as LatentSampling
 from .undo import Changes as Changes
 from .version import __version__ as __version__
 from .xyz_plot.axes import Axis as Axis

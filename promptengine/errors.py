@@ -84,12 +84,14 @@ class PromptSyntaxError(PromptEngineError):
     Attributes:
         source: The prompt as the user wrote it.
         span: Half-open character offsets of the culprit in ``source``.
+        field: The field of a request that holds the prompt; empty where only the prompt is known.
     """
 
     code = "prompt_syntax"
 
     def __init__(self, message: str, *, source: str, span: tuple[int, int]) -> None:
         super().__init__(f"{message} at column {span[0] + 1}")
+        self.field = ""
         self.source = source
         self.span = span
 
@@ -101,12 +103,14 @@ class UnknownNetworkError(PromptEngineError):
         kind: The kind of the tag, such as ``hypernet``.
         name: The name as written in the prompt.
         near: Known names close to it, the nearest first.
+        field: The field of a request that names it; empty where only the prompt is known.
     """
 
     code = "unknown_network"
 
     def __init__(self, message: str, *, kind: str, name: str, near: Sequence[str] = ()) -> None:
         super().__init__(message)
+        self.field = ""
         self.kind = kind
         self.name = name
         self.near = tuple(near)

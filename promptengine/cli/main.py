@@ -18,10 +18,12 @@ from promptengine.cli.upscale import UPSCALE
 from promptengine.errors import PromptEngineError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin, short_warnings
 from promptengine.prompt import DIALECTS
+from promptengine.request.fields import fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import NoiseSource
 from promptengine.request.request import GenerationRequest
+from promptengine.training.options import GROUPS, TrainingOptions
 from promptengine.version import __version__
 from promptengine.xyz_plot.axes import AXIS_KINDS
 
@@ -222,94 +224,31 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
         description="Train a hypernetwork. A run that was stopped goes on with the same command.",
     )
     hypernetwork.add_argument("name", metavar="NAME", help="of the network and of its file")
-    _add_network(hypernetwork)
-    _add_data(hypernetwork)
-    _add_steps(hypernetwork)
-    _add_training_files(hypernetwork)
+    _add_training_options(hypernetwork)
     _add_models(hypernetwork)
     _add_checkpoint(hypernetwork)
     hypernetwork.set_defaults(run=commands.train_hypernetwork)
 
 
-def _add_network(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("the network").add_argument
-    add("--widths", metavar="N,N", help="default: all that the checkpoint's attention reads")
-    add("--layer-structure", default="1, 2, 1", metavar="LIST", help="factors; ends are 1")
-    add("--activation", default="linear", metavar="NAME", help="linear, relu, swish, mish, …")
-    add("--activate-output", action="store_true", help="activate the last layer as well")
-    add("--layer-norm", action="store_true", help="normalize after each layer")
-    add("--dropout-structure", metavar="LIST", help="probability after each stage; ends are 0")
-    add(
-        "--init",
-        default="Normal",
-        metavar="NAME",
-        help="Normal, KaimingUniform, KaimingNormal, XavierUniform or XavierNormal",
-    )
-    add(
-        "--transform",
-        choices=["key,value", "key,query"],
-        default="key,value",
-        help="key,query is for this program's .safetensors only",
-    )
-
-
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("images and prompts").add_argument
-    add("--data", type=Path, required=True, metavar="DIR", help="images; captions beside them")
-    add("--width", type=int, metavar="PX", help="default: the checkpoint's own")
-    add("--height", type=int, metavar="PX")
-    add("--strict-data", action="store_true", help="refuse unreadable images, do not skip them")
-    add("--no-resize", action="store_true", help="keep the images' own sizes")
-    add("--template", default="style_filewords", metavar="NAME|FILE", help="one prompt a line")
-    add("--word-pattern", default="", metavar="REGEX", help="finds the words in a file's name")
-    add("--word-join", default=" ", metavar="TEXT", help="goes between these words")
-    add("--shuffle-tags", action="store_true", help="reorder what captions have between commas")
-    add("--tag-dropout", type=float, default=0.0, metavar="P", help="leave each of these out")
-    add(
-        "--latent-sampling",
-        choices=["once", "deterministic", "random"],
-        default="once",
-        help="the latents that stand for an image: one draw, the mean, or a draw per use",
-    )
-    add("--alpha-weights", action="store_true", help="weigh the loss by the alpha channel")
-    add("--clip-skip", type=int, default=1, metavar="N")
-
-
-def _add_steps(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("steps").add_argument
-    add("--steps", type=int, default=100_000, metavar="N")
-    add(
-        "--learning-rate",
-        default="0.00001",
-        metavar="RATE",
-        help="or until which step: 5e-5:100, 1e-5",
-    )
-    add("--clipping", choices=["none", "value", "norm"], default="none", help="of gradients")
-    add("--clip-at", default="0.1", metavar="BOUND", help="in the form of the learning rate")
-    add("--batch-size", type=int, default=1, metavar="N", help="images at once")
-    add("--accumulation", type=int, default=1, metavar="N", help="batches in one step")
-    add("--gradient-checkpointing", action="store_true", help="less memory, more time")
-    add("--seed", type=int, default=-1, metavar="N", help="-1 draws one")
-
-
-def _add_training_files(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("files").add_argument
-    add(
+def _add_training_options(parser: argparse.ArgumentParser) -> None:
+    named = {own.name: own.spec.group for own in fields_of(TrainingOptions)}
+    group = parser
+    for title in GROUPS:
+        group = parser.add_argument_group(title.lower())
+        if title == named["template"]:
+            help_ = "images; captions beside them"
+            group.add_argument("--data", type=Path, required=True, metavar="DIR", help=help_)
+        add_fields(group, TrainingOptions, [name for name, own in named.items() if own != title])
+    group.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
         help="a .pt or .safetensors; default: NAME.pt in the folder of hypernetworks",
     )
-    add("--log-dir", type=Path, metavar="DIR", help="default: outputs/training/NAME")
-    add("--save-every", type=int, default=500, metavar="N", help="steps between snapshots")
-    add(
-        "--keep", type=int, default=3, metavar="N", help="newest snapshots that stay, plus the best"
+    group.add_argument("--log-dir", type=Path, metavar="DIR", help="default: outputs/training/NAME")
+    group.add_argument(
+        "--restart", action="store_true", help="start over, and replace what there is"
     )
-    add("--preview-every", type=int, default=500, metavar="N", help="steps between previews")
-    add("--preview-prompt", default="", metavar="TEXT", help="default: the template's first")
-    add("--preview-steps", type=int, default=20, metavar="N")
-    add("--preview-count", type=int, default=2, metavar="N", help="images; 0 for no previews")
-    add("--restart", action="store_true", help="start over, and replace what there is")
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:

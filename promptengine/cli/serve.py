@@ -62,6 +62,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--grace", type=float, default=usual.grace_s, metavar="S", help="to finish when stopped")
     add("--compile", action="store_true", help="torch.compile; pays for many images of one size")
     add("-o", "--output", type=Path, default=usual.output, metavar="DIR", help="for saved images")
+    add(
+        "--training",
+        type=Path,
+        default=usual.training,
+        metavar="DIR",
+        help="for trainings: data sets in DIR/data, and what they leave in DIR/runs",
+    )
     add("--no-save", action="store_true", help="keep no images of the native API's jobs there")
     add("--max-pixels", type=int, default=limits.pixels, metavar="N", help="of an image")
     add("--max-steps", type=int, default=limits.steps, metavar="N", help="of a pass")
@@ -112,6 +119,7 @@ def run(options: argparse.Namespace) -> int:
             compile=options.compile,
             replicas=_replicas(options),
             output=options.output,
+            training=options.training,
             save=not options.no_save,
             styles=options.styles,
             users=_users(options),

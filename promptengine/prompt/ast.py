@@ -20,6 +20,7 @@ __all__ = [
     "Node",
     "Part",
     "Prompt",
+    "Remedy",
     "Schedule",
     "Scheduled",
     "Segment",
@@ -46,6 +47,21 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class Remedy:
+    """The one obvious mend of what a diagnostic tells of, for whoever takes it with one click.
+
+    Attributes:
+        span: What of the source it replaces; empty where it only puts something in.
+        text: What stands there then.
+        label: What it does, in a few words, such as ``use 'vintage'``.
+    """
+
+    span: Span
+    text: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
     """Something a person would want to know about a prompt; never an error by itself.
 
@@ -55,12 +71,15 @@ class Diagnostic:
         message: One sentence that names the thing.
         span: Where it is, or None where it concerns no place in the prompt.
         hint: What to write instead, or an empty string.
+        remedy: A change of the source after which this is no longer to be said, where there is an obvious
+            one.
     """
 
     severity: Severity
     message: str
     span: Span | None = None
     hint: str = ""
+    remedy: Remedy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 
 from promptengine.kinds import NetworkKind, kind_of_word, tag_words
+from promptengine.prompt import remedies
 from promptengine.prompt.ast import (
     Alternating,
     Diagnostic,
     Group,
     Node,
     Part,
+    Remedy,
     Scheduled,
     Span,
     Tag,
@@ -27,8 +29,8 @@ from promptengine.prompt.brackets import Balanced, Rejection
 from promptengine.prompt.dialects import DIALECTS
 from promptengine.prompt.emphasis import attention
 from promptengine.prompt.grammar import Lexeme
-from promptengine.prompt.other_syntax import TAG_KINDS
-from promptengine.prompt.quoting import MOST, capped, quoted
+from promptengine.prompt.other_syntax import EMBEDDING_KINDS, TAG_KINDS
+from promptengine.prompt.quoting import MOST, capped, quoted, told
 from promptengine.prompt.source_map import MappedText, join
 
 __all__ = [
@@ -48,6 +50,8 @@ _WEIGHT = re.compile(r"\s*[-+]?[.\d]+\s*")
 _OPENER = {")": "(", "]": "["}
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _LONGEST_NUMBER = 24
+_ONE_COLON = re.compile(r"[^()\[\]\\|:]*:[^()\[\]\\|:]*")
+_PLAIN_WORD = re.compile(r"[\w.-]+")
 _REJECTED = {
     "number missing": (
         "this is no schedule, because it does not end in a number; it is text of weight 1/1.1",
@@ -73,15 +77,18 @@ def comments(text: str, found: list[tuple[int, int]]) -> Iterator[Diagnostic]:
         text: The source.
         found: Where comments start and end.
     """
-    return capped(
-        Diagnostic(
-            "info",
-            f"{quoted(text, start, end)} is a comment and left out, since # begins one",
-            Span(start, end),
-            "to keep it take the # out, or turn the option enable_prompt_comments off",
-        )
-        for start, end in found
-        if not _is_note(text, start, end)
+    odd = (place for place in found if not _is_note(text, *place))
+    return told(odd, partial(_comment, text))
+
+
+def _comment(text: str, place: tuple[int, int]) -> Diagnostic:
+    kept = text[slice(*place)].replace("#", "")
+    return Diagnostic(
+        "info",
+        f"{quoted(text, *place)} is a comment and left out, since # begins one",
+        Span(*place),
+        "to keep it take the # out, or turn the option enable_prompt_comments off",
+        Remedy(Span(*place), kept, "take the # out"),
     )
 
 
@@ -93,27 +100,32 @@ def _is_note(text: str, start: int, end: int) -> bool:
 
 def tags(found: tuple[Tag, ...]) -> Iterator[Diagnostic]:
     """Report tags of a kind that no engine knows, and what means nothing in a tag."""
-    unknown = (tag for tag in found if kind_of_word(tag.kind) is None)
-    yield from capped(
-        Diagnostic(
-            "warning",
-            f"{quoted(tag.kind)} is no known kind of tag; the tag is taken out and does nothing",
-            tag.span,
-            _near(tag.kind),
-        )
-        for tag in unknown
-    )
-    yield from capped(idle for tag in found for idle in _idle_items(tag))
+    yield from told((tag for tag in found if kind_of_word(tag.kind) is None), _unknown_kind)
+    yield from told(((tag, item) for tag in found for item in _idle_items(tag)), _idle)
 
 
-def _idle_items(tag: Tag) -> Iterator[Diagnostic]:
-    """Say which arguments of a tag mean nothing, as they do in WebUI."""
+def _unknown_kind(tag: Tag) -> Diagnostic:
+    message = f"{quoted(tag.kind)} is no known kind of tag; the tag is taken out and does nothing"
+    return Diagnostic("warning", message, tag.span, *_near(tag))
+
+
+def _idle_items(tag: Tag) -> Sequence[str]:
+    """Return which arguments of a tag mean nothing, as they do in WebUI."""
     kind = kind_of_word(tag.kind)
-    if kind is None or kind.tag is None:
-        return
-    for item in kind.tag.idle(tag.arguments):
-        message = f"{quoted(item)} means nothing in {kind.tag.title}"
-        yield Diagnostic("warning", message, tag.span, kind.tag.usage)
+    return () if kind is None or kind.tag is None else kind.tag.idle(tag.arguments)
+
+
+def _idle(found: tuple[Tag, str]) -> Diagnostic:
+    tag, item = found
+    kind = kind_of_word(tag.kind)
+    assert kind is not None
+    assert kind.tag is not None
+    message = f"{quoted(item)} means nothing in {kind.tag.title}"
+    places = [place for place, argument in enumerate(tag.arguments) if argument == item]
+    remedy = None
+    if places:
+        remedy = remedies.of_argument(tag, places[-1], None, f"leave {quoted(item)} out")
+    return Diagnostic("warning", message, tag.span, kind.tag.usage, remedy)
 
 
 def scheduled_tags(found: tuple[Tag, ...], parts: list[Part]) -> Iterator[Diagnostic]:
@@ -159,18 +171,25 @@ def _constructs(nodes: tuple[Node, ...]) -> Iterator[Span]:
                 pass
 
 
-def _near(kind: str) -> str:
+def _near(tag: Tag) -> tuple[str, Remedy | None]:
     """Suggest what was meant, or list the kinds there are."""
-    if kind.casefold() in TAG_KINDS:
-        return TAG_KINDS[kind.casefold()]
+    kind = tag.kind.casefold()
+    if kind in TAG_KINDS:
+        return TAG_KINDS[kind], _bare_word(tag) if kind in EMBEDDING_KINDS else None
     # Its import would cost every program more than this function costs the few that need it.
     from difflib import get_close_matches
 
     known = tag_words()
-    matches = get_close_matches(kind[:MOST].casefold(), known, n=1)
+    matches = get_close_matches(kind[:MOST], known, n=1)
     if matches:
-        return f"did you mean {matches[0]!r}?"
-    return f"known kinds are {', '.join(known)}"
+        remedy = remedies.of_argument(tag, -1, matches[0], f"use {matches[0]!r}")
+        return f"did you mean {matches[0]!r}?", remedy
+    return f"known kinds are {', '.join(known)}", None
+
+
+def _bare_word(tag: Tag) -> Remedy | None:
+    word = tag.arguments[0]
+    return Remedy(tag.span, word, f"write {word}") if _PLAIN_WORD.fullmatch(word) else None
 
 
 def almost_tags(rest: MappedText) -> Iterator[Diagnostic]:
@@ -179,15 +198,18 @@ def almost_tags(rest: MappedText) -> Iterator[Diagnostic]:
         return iter(())
     closed = (match for match in _ANGLED.finditer(rest.text) if _looks_meant(match[0]))
     unclosed = _open_tag(tag_words()).finditer(rest.text, rest.text.rfind("<"))
-    return capped(
-        Diagnostic(
-            "warning",
-            f"{quoted(match[0])} is no tag and stays in the text",
-            rest.span(match.start(), match.end()),
-            "write <kind:name> or <kind:name:1>, the kind one word right after the <",
-        )
-        for matches in (closed, unclosed)
-        for match in matches
+    return told(
+        (match.span() for found in (closed, unclosed) for match in found), partial(_no_tag, rest)
+    )
+
+
+def _no_tag(rest: MappedText, place: tuple[int, int]) -> Diagnostic:
+    return Diagnostic(
+        "warning",
+        f"{quoted(rest.text, *place)} is no tag and stays in the text",
+        rest.span(*place),
+        "write <kind:name> or <kind:name:1>, the kind one word right after the <",
+        remedies.closed_tag(rest, *place, tag_words()),
     )
 
 
@@ -201,20 +223,26 @@ def _looks_meant(angled: str) -> bool:
     return ":" in inside or inside.casefold() in tag_words()
 
 
-def tags_in_negative(rest: MappedText) -> list[Diagnostic]:
-    """Report tags in a negative prompt, where they are words."""
+def tags_in_negative(text: str, rest: MappedText) -> list[Diagnostic]:
+    """Report tags in a negative prompt, where they are words.
+
+    Args:
+        text: The source.
+        rest: The same without comments.
+    """
     if "<" not in rest.text:
         return []
-    return list(
-        capped(
-            Diagnostic(
-                "warning",
-                f"{quoted(match[0])} is read as words: tags count in the positive prompt only",
-                rest.span(match.start(), match.end()),
-                "move it to the positive prompt, or take it out",
-            )
-            for match in _TAG.finditer(rest.text)
-        )
+    places = (rest.span(*match.span()) for match in _TAG.finditer(rest.text))
+    return list(told(places, partial(_negative_tag, text)))
+
+
+def _negative_tag(text: str, span: Span) -> Diagnostic:
+    return Diagnostic(
+        "warning",
+        f"{quoted(text, span.start, span.end)} is read as words: tags count in the positive prompt only",
+        span,
+        "move it to the positive prompt, or take it out",
+        remedies.taken_out(text, span, "take it out"),
     )
 
 
@@ -226,23 +254,30 @@ def weight_without_and(
     if number.lstrip().startswith(":"):
         start = len(operand.text) + number.index(":")
         end = len(rest.text.rstrip())
-        weighed = _bare_weight(rest.text[:end])
+        remedy: Remedy | None = remedies.put_in(rest, end, ",", "keep it as text")
+        weighed = remedies.bare_weight(rest.text, start, end)
+        if weighed is not None:
+            begin, written = weighed
+            remedy = remedies.replaced(rest, begin, end, written, f"write {written}") or remedy
         yield Diagnostic(
             "warning",
             f"{quoted(rest.text, start, end)} at the end is the weight of the whole prompt, {weight:g}",
             rest.span(start, end),
-            f"{weighed}put a comma or a dot after it to keep it as text",
+            f"{_bare_weight(rest.text[:end])}put a comma or a dot after it to keep it as text",
+            remedy,
         )
 
 
 def _bare_weight(text: str) -> str:
     """Advise brackets where words between commas end in a weight, such as ``apple:.9``."""
+    place = 0
     for item in text.split(","):
-        words, colon, number = item.strip().rpartition(":")
-        few = words and len(words) <= _LONGEST_NUMBER and len(words.split()) < 4
-        plain = few and not words[-1].isdigit() and not set(words) & set("()[]:\n")
-        if colon and plain and _is_number(number):
-            return f"write ({words}:{number.strip()}) to weight that alone, or "
+        colon = item.rfind(":")
+        end = place + len(item)
+        weighed = remedies.bare_weight(text, place + colon, end) if colon >= 0 else None
+        if weighed is not None:
+            return f"write {weighed[1]} to weight that alone, or "
+        place = end + 1
     return ""
 
 
@@ -257,23 +292,27 @@ def brackets(
         balanced: What the scan that retyped them found.
         choices: Where braces of another program's language hold bars, which are told already.
     """
-    yield from capped(_rejected(excerpt, one, choices) for one in balanced.rejections)
+    yield from told(balanced.rejections, partial(_rejected, excerpt, choices))
     yield from _raw(excerpt, balanced, choices)
     lonely, weights = _brackets(lexemes)
-    yield from capped(_lonely(excerpt, bracket) for bracket in lonely)
+    yield from told(lonely, partial(_lonely, excerpt))
     yield from capped(_no_weight(excerpt, text, closer) for text, closer in weights)
 
 
-def _rejected(excerpt: MappedText, rejection: Rejection, choices: Sequence[Span]) -> Diagnostic:
+def _rejected(excerpt: MappedText, choices: Sequence[Span], rejection: Rejection) -> Diagnostic:
     message, hint = _REJECTED[rejection.reason]
     end = rejection.closer.end
     span = excerpt.span(rejection.opener.start, end)
     last = excerpt.text[max(rejection.opener.end, end - _LONGEST_NUMBER) : end - 1]
+    remedy: Remedy | None = None
     if _DECIMAL_COMMA.fullmatch(last.rpartition(":")[2]):
         hint = "write the number with a dot, such as 0.5"
+        remedy = remedies.comma_as_point(excerpt, rejection.opener.end, end - 1)
+    elif _ONE_COLON.fullmatch(excerpt.text, rejection.opener.end, end - 1):
+        remedy = remedies.put_in(excerpt, end - 1, ":0.5", "change at half of the steps")
     elif rejection.reason == "colon and bar" and _within(choices, span.start, span.end):
         hint = "write one of the choices in braces"
-    return Diagnostic("warning", message, span, hint)
+    return Diagnostic("warning", message, span, hint, remedy)
 
 
 def _within(choices: Sequence[Span], start: int, end: int) -> bool:
@@ -291,10 +330,12 @@ def _raw(excerpt: MappedText, balanced: Balanced, choices: Sequence[Span]) -> It
     if culprit is None:
         return
     span = excerpt.span(culprit.start, culprit.end)
+    remedy: Remedy | None = None
     lost = balanced.constructs > 0
     told = any(rejection.reason == "colon and bar" for rejection in balanced.rejections)
     if culprit.text != "|":
         message, hint = "a backslash at the end of a line is literal", "take it out"
+        remedy = Remedy(span, "", "take it out")
     elif _within(choices, span.start, span.end):
         message, hint, told = "a | in braces is literal", "write one of the choices", True
     else:
@@ -302,7 +343,7 @@ def _raw(excerpt: MappedText, balanced: Balanced, choices: Sequence[Span]) -> It
     if lost:
         message += ", and all schedules of this part are text of weight 1/1.1 with it"
     if lost or (culprit.text == "|" and not told):
-        yield Diagnostic("warning" if lost else "info", message, span, hint)
+        yield Diagnostic("warning" if lost else "info", message, span, hint, remedy)
 
 
 def _brackets(
@@ -347,13 +388,16 @@ def _is_number(text: str) -> bool:
 
 
 def _lonely(excerpt: MappedText, bracket: Lexeme) -> Diagnostic:
-    after = "is never closed and weights all that follows"
-    before = "has no opening bracket before it and is text"
+    if bracket.text in _OPENER:
+        said, mend = "has no opening bracket before it and is text", remedies.escaped
+    else:
+        said, mend = "is never closed and weights all that follows", remedies.closed_bracket
     return Diagnostic(
         "warning",
-        f"{bracket.text!r} {after if bracket.text in _OPENER.values() else before}",
+        f"{bracket.text!r} {said}",
         excerpt.span(bracket.start, bracket.end),
         f"add its partner, or write \\{bracket.text} for the character itself",
+        mend(excerpt, bracket.start),
     )
 
 
@@ -364,13 +408,16 @@ def _no_weight(excerpt: MappedText, text: Lexeme, closer: Lexeme) -> Diagnostic:
         effect = "it stays in the text, which is emphasized by 1.1"
     numeric = any(character.isdecimal() for character in text.text)
     hint = "write a number such as 1.2 after the colon, or \\: for the character itself"
+    remedy: Remedy | None = None
     if _DECIMAL_COMMA.fullmatch(text.text):
+        remedy = remedies.comma_as_point(excerpt, text.start, text.end)
         hint = f"write {text.text.strip().replace(',', '.')}, with a dot"
     return Diagnostic(
         "warning" if numeric else "info",
         f"{quoted(text.text.strip())} is no weight; {effect}",
         excerpt.span(text.start, closer.end),
         hint,
+        remedy,
     )
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from promptengine.prompt import remedies
 from promptengine.prompt.ast import Diagnostic, Severity, Span
-from promptengine.prompt.quoting import capped, quoted
+from promptengine.prompt.quoting import quoted, told
 from promptengine.prompt.source_map import MappedText
 
-__all__ = ["TAG_KINDS", "Foreign", "foreign_syntax"]
+__all__ = ["EMBEDDING_KINDS", "TAG_KINDS", "Foreign", "foreign_syntax"]
 
 _Range = tuple[int, int]
 
@@ -63,6 +64,19 @@ def _plain_braces(text: str) -> Iterator[_Range]:
 _infotext_lines: Final = _matches(r"^(?:Negative prompt: |Steps: \d+, [A-Z])")
 
 
+def _leave(_text: str, _start: int, _end: int) -> None:
+    """Know no mend."""
+
+
+def _bracketed(text: str, start: int, end: int) -> tuple[int, int, str, str] | None:
+    """Put words and the weight behind them in brackets."""
+    weighed = remedies.bare_weight(text, start, end)
+    if weighed is None:
+        return None
+    begin, written = weighed
+    return begin, end, written, f"write {written}"
+
+
 @dataclass(frozen=True, slots=True)
 class _Syntax:
     """One construct of another language.
@@ -73,6 +87,7 @@ class _Syntax:
         find: Its places in a text.
         hint: What to write instead.
         severity: ``warning`` where nothing else can have been meant.
+        mend: Takes a text and a place in it, and returns what to write where instead and what that does, or None.
     """
 
     program: str
@@ -80,6 +95,7 @@ class _Syntax:
     find: Callable[[str], Iterator[_Range]]
     hint: str
     severity: Severity = "info"
+    mend: Callable[[str, int, int], tuple[int, int, str, str] | None] = _leave
 
 
 _CHOICE: Final = _Syntax(
@@ -112,6 +128,7 @@ _TABLE: Final = (
         _matches(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)::"),
         "write (words:1.5)",
         "warning",
+        remedies.novelai_weight,
     ),
     _Syntax(
         "Midjourney's weight",
@@ -124,6 +141,7 @@ _TABLE: Final = (
         "{",
         _plain_braces,
         "write (words) or (words:1.05), and [words] for less",
+        mend=remedies.curly_emphasis,
     ),
     _Syntax(
         "Midjourney's option",
@@ -138,12 +156,14 @@ _TABLE: Final = (
         ")",
         _matches(r"\)(?:[+-]+|\d+\.\d+)(?=[\s,.;]|\Z)"),
         "write (words:1.1), or (words:0.9) for less",
+        mend=remedies.compel_weight,
     ),
     _Syntax(
         "compel's weight",
         "++",
         _matches(r"(?<=[^\W\d_]{2})\+{2,}(?![\w+])"),
         "write (words:1.1), once more in brackets for each further +",
+        mend=remedies.compel_word,
     ),
     _Syntax(
         "compel's function",
@@ -157,6 +177,7 @@ _TABLE: Final = (
         _matches(r"\bembedding:[^\s,:()\[\]]+"),
         "here the bare name is the word: leave 'embedding:' out",
         "warning",
+        remedies.without_prefix,
     ),
     _Syntax(
         "an extension's keyword",
@@ -178,6 +199,7 @@ _TABLE: Final = (
             marker,
             _matches(pattern),
             "write ( ) [ ] and : as they are on a Latin keyboard, as in (words:1.3)",
+            mend=remedies.latin_marks,
         )
         for what, marker, pattern in (
             ("bracket", "（", r"（[^（）]*）?"),
@@ -190,6 +212,7 @@ _TABLE: Final = (
         ":",
         _matches(r"(?<=[^\W\d]):\d*\.\d+(?=\s*,)"),
         "write (words:1.2)",
+        mend=_bracketed,
     ),
 )
 
@@ -205,6 +228,9 @@ TAG_KINDS: Final[Mapping[str, str]] = {
     "object": "SwarmUI's, and not known here",
 }
 """Kinds of tags that mean something elsewhere, and what to write instead."""
+
+EMBEDDING_KINDS: Final = ("embed", "embedding")
+"""Those whose name alone is what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,15 +267,17 @@ def foreign_syntax(rest: MappedText) -> Foreign:
 
 
 def _told(syntax: _Syntax, rest: MappedText, found: list[_Range]) -> Iterator[Diagnostic]:
-    return capped(
-        Diagnostic(
+    def tell(place: _Range) -> Diagnostic:
+        change = syntax.mend(rest.text, *place)
+        return Diagnostic(
             syntax.severity,
             f"{quoted(rest.text, *place)} is {syntax.program} and is text here",
             rest.span(*place),
             syntax.hint,
+            None if change is None else remedies.replaced(rest, *change),
         )
-        for place in found
-    )
+
+    return told(found, tell)
 
 
 def _blanked(text: str, places: Iterable[_Range]) -> str:

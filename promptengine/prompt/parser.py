@@ -98,7 +98,7 @@ def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: 
     tags: tuple[Tag, ...] = ()
     bracketed: list[Tag] = []
     if negative:
-        diagnostics += lint.tags_in_negative(rest)
+        diagnostics += lint.tags_in_negative(text, rest)
         operands = [(rest, 1.0)]
     else:
         tags, rest = _without_tags(rest)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import TypeVar
 
-from promptengine.prompt.ast import Diagnostic, Severity
+from promptengine.prompt.ast import Diagnostic
 
-__all__ = ["MOST", "capped", "quoted"]
+__all__ = ["MOST", "capped", "quoted", "told"]
+
+T = TypeVar("T")
 
 MOST = 20
 """Diagnostics of one sort; a thousand unclosed brackets need no thousand sentences."""
@@ -25,12 +28,22 @@ def quoted(text: str, start: int = 0, end: int | None = None) -> str:
 
 def capped(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
     """Yield the first few, and how many more there are at the place of the next one."""
+    return told(found, lambda diagnostic: diagnostic)
+
+
+def told(found: Iterable[T], tell: Callable[[T], Diagnostic]) -> Iterator[Diagnostic]:
+    """Tell of the first few, and how many more there are at the place of the next one.
+
+    Args:
+        found: What there is to tell of, never None.
+        tell: Says it; not called for those that are only counted.
+    """
     rest = iter(found)
     last: Diagnostic | None = None
-    for last in islice(rest, MOST):
+    for item in islice(rest, MOST):
+        last = tell(item)
         yield last
-    more: Severity | None = last.severity if last else None
     further = next(rest, None)
-    if more and further:
+    if last is not None and further is not None:
         count = 1 + sum(1 for _ in rest)
-        yield Diagnostic(more, f"and {count} more of this sort", further.span)
+        yield Diagnostic(last.severity, f"and {count} more of this sort", tell(further).span)

@@ -101,7 +101,7 @@ def _segments_told(part: Part, steps: int, hires_steps: int | None) -> list[dict
 
 def diagnostic_document(diagnostic: Diagnostic) -> dict[str, Any]:
     """Return a diagnostic in JSON's types; ``start`` and ``end`` count characters from 0."""
-    span = diagnostic.span
+    span, remedy = diagnostic.span, diagnostic.remedy
     return {
         "severity": diagnostic.severity,
         "message": diagnostic.message,
@@ -109,6 +109,13 @@ def diagnostic_document(diagnostic: Diagnostic) -> dict[str, Any]:
         "column": None if span is None else span.column,
         "start": None if span is None else span.start,
         "end": None if span is None else span.end,
+        "remedy": remedy
+        and {
+            "start": remedy.span.start,
+            "end": remedy.span.end,
+            "text": remedy.text,
+            "label": remedy.label,
+        },
     }
 
 

@@ -167,6 +167,7 @@ class FieldSpec:
         axis: What it is called as an axis of a grid, or None.
         control: What a page shows for it; empty follows the type.
         choices: The list of :mod:`promptengine.choices` that it names one of; empty for none.
+        group: Under which heading forms have it; empty leaves that to them.
         labels: What WebUI's page calls its values: the choices in their order, or no and yes, which it then
             shows as choices under the entry's label. Empty for the values themselves.
     """
@@ -182,6 +183,7 @@ class FieldSpec:
     axis: str | None = None
     control: str = ""
     choices: str = ""
+    group: str = ""
     labels: tuple[str, ...] = ()
 
 

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError
-from promptengine.kinds import LORA, TagProblem, TagReading, find_kind, kind_of_word
+from promptengine.kinds import (
+    LORA,
+    NetworkKind,
+    TagProblem,
+    TagReading,
+    find_kind,
+    kind_of_word,
+)
+from promptengine.kinds.tag import finite_number
 from promptengine.prompt import (
     Diagnostic,
     Prompt,
+    Remedy,
     Schedule,
     Span,
     Tag,
     schedule,
 )
 from promptengine.prompt.dialects import DIALECTS, WEBUI
+from promptengine.prompt.quoting import quoted
+from promptengine.prompt.remedies import of_argument, taken_out
 from promptengine.prompt.timelines import TagClock, read_tag
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.edit import append_network, names_network
@@ -175,8 +186,9 @@ def make_plan(
             skipped.append(SkippedTag(tag, outcome.reason, outcome.multiplier))
             if policy == "warn":
                 hint = "it is not applied"
-                diagnostics.append(Diagnostic("warning", outcome.problem, tag.span, hint))
-    diagnostics += _repetitions(uses)
+                told = Diagnostic("warning", outcome.problem, tag.span, hint, outcome.remedy)
+                diagnostics.append(told)
+    diagnostics += _repetitions(prompt.source, uses)
     return Plan(
         positive=parts,
         negative=timeline(negative.parts[0]),
@@ -207,12 +219,13 @@ def append_default_lora(
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a tag cannot be applied: in a few words, in a sentence, and as the error to raise."""
+    """Why a tag cannot be applied: in a few words, in a sentence, and as the error to raise; and what mends it."""
 
     reason: str
     problem: str
     multiplier: float | None
     error: PromptEngineError
+    remedy: Remedy | None = None
 
 
 def _resolve(
@@ -222,7 +235,8 @@ def _resolve(
     if kind is None or kind.tag is None:
         reason = f"tags of kind {tag.kind!r} are not applied"
         return _unusable(tag, prompt, reason, f"this version applies no <{tag.kind}:…> tags")
-    curve = DIALECTS[prompt.dialect].curves and any("@" in item for item in tag.arguments[1:])
+    curves = DIALECTS[prompt.dialect].curves
+    curve = curves and any("@" in item for item in tag.arguments[1:])
     if not kind.tag.over_steps and (curve or clock.changes(tag)):
         reason = f"{kind.plural} cannot change over the steps"
         remedy = "write one number" if curve else "take the tag out of the brackets"
@@ -230,12 +244,13 @@ def _resolve(
     try:
         reading = read_tag(tag, prompt, clock) or TagReading(tag.arguments[0])
     except TagProblem as problem:
-        return _unusable(tag, prompt, problem.reason, problem.problem)
+        refusal = _unusable(tag, prompt, problem.reason, problem.problem)
+        return refusal if curves else replace(refusal, remedy=_decimal_point(tag))
     values = clock.over_calls(tag, reading.points) if kind.tag.over_steps else ()
     multiplier = max(values or (reading.points[0][1],), key=abs)
     entry = registry.find(kind.name, reading.name)
     if entry is None:
-        return _unknown(kind.name, reading.name, tag, registry, multiplier)
+        return _unknown(kind, reading.name, tag, registry, multiplier)
     return NetworkUse(
         entry=entry,
         tag=tag,
@@ -247,9 +262,28 @@ def _resolve(
     )
 
 
-def _unknown(kind: Kind, name: str, tag: Tag, registry: Registry, multiplier: float) -> _Refusal:
-    placed = registry.unknown(kind, name, place=f"at column {tag.span.column}")
-    return _Refusal("not found", str(registry.unknown(kind, name)), multiplier, placed)
+def _unknown(
+    kind: NetworkKind, name: str, tag: Tag, registry: Registry, multiplier: float
+) -> _Refusal:
+    placed = registry.unknown(kind.name, name, place=f"at column {tag.span.column}")
+    sayable = (near for near in placed.near if kind.tag is not None and kind.tag.holds(near))
+    near = next(sayable, None)
+    remedy = None
+    if near is not None and name in tag.arguments:
+        remedy = of_argument(tag, tag.arguments.index(name), near, f"use {quoted(near)}")
+    problem = str(registry.unknown(kind.name, name))
+    return _Refusal("not found", problem, multiplier, placed, remedy)
+
+
+def _decimal_point(tag: Tag) -> Remedy | None:
+    """Write the one multiplier that has a decimal comma with a point, where all else are numbers."""
+    odd = [i for i, item in enumerate(tag.arguments) if i and finite_number(item) is None]
+    if len(odd) != 1:
+        return None
+    written = tag.arguments[odd[0]].replace(",", ".", 1)
+    if finite_number(written) is None:
+        return None
+    return of_argument(tag, odd[0], written, f"write {written}")
 
 
 def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
@@ -258,7 +292,7 @@ def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
     return _Refusal(reason, problem, None, error)
 
 
-def _repetitions(uses: Sequence[NetworkUse]) -> list[Diagnostic]:
+def _repetitions(source: str, uses: Sequence[NetworkUse]) -> list[Diagnostic]:
     counts = Counter(use.entry.path for use in uses)
     repeated = {use.entry.path: use for use in uses if counts[use.entry.path] > 1}
     return [
@@ -267,6 +301,7 @@ def _repetitions(uses: Sequence[NetworkUse]) -> list[Diagnostic]:
             f"{find_kind(use.entry.kind).noun} {use.entry.name!r} is named {counts[path]} times",
             use.span,
             "it is applied as often, in order; name it once to apply it once",
+            taken_out(source, use.span, "take this one out"),
         )
         for path, use in repeated.items()
     ]

@@ -37,8 +37,9 @@ def fields_schema(owner: type, lists: Mapping[str, Sequence[str]]) -> dict[str, 
     """Describe the fields of a dataclass.
 
     Beside JSON Schema's own words each property has: ``title``, as WebUI's page calls it; ``x-control``,
-    what shows it; ``x-usual``, what the default means where that is no value; ``x-choices``, the names that there are; ``x-labels``,
-    what that page calls its values; and what it is called elsewhere: ``x-api`` in WebUI's API, ``x-infotext``, ``x-flag`` and ``x-axis``.
+    what shows it; ``x-usual``, what the default means where that is no value; ``x-group``, its heading;
+    ``x-choices``, the names that there are; ``x-labels``, what that page calls its values; and what it is
+    called elsewhere: ``x-api`` in WebUI's API, ``x-infotext``, ``x-flag`` and ``x-axis``.
 
     Args:
         owner: A dataclass with described fields, such as
@@ -89,6 +90,7 @@ def _property(own: RequestField, lists: Mapping[str, Sequence[str]]) -> dict[str
         "x-flag": spec.flag.name if isinstance(spec.flag, Flag) else None,
         "x-axis": spec.axis,
         "x-usual": spec.usual or None,
+        "x-group": spec.group or None,
         "x-choices": list(lists.get(spec.choices, ())),
         "x-labels": list(spec.labels),
     }

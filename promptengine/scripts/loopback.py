@@ -103,14 +103,25 @@ def _from(start: ImageStart, image: Image, loop: int) -> ImageStart:
 LOOPBACK: Final = Script(
     "Loopback",
     (
-        ScriptArgument("loops", "Loops", 4, 1, 1000),
-        ScriptArgument("final_strength", "Final denoising strength", 0.5, 0, 1),
-        ScriptArgument("curve", "Denoising strength curve", "Linear", choices=tuple(_CURVES)),
+        ScriptArgument(
+            "loops", "Loops", 4, 1, 1000, help="how often an image starts from the last"
+        ),
+        ScriptArgument(
+            "final_strength", "Final denoising strength", 0.5, 0, 1, help="that of the last loop"
+        ),
+        ScriptArgument(
+            "curve",
+            "Denoising strength curve",
+            "Linear",
+            choices=tuple(_CURVES),
+            help="how the strength gets there",
+        ),
         ScriptArgument(
             "interrogator",
             "Append interrogated prompt at each iteration",
             "None",
             choices=("None",),
+            control="none",
         ),
     ),
     IMG2IMG,

@@ -27,7 +27,11 @@ Box = tuple[int, int, int, int]
 DIRECTIONS: Final = ("left", "right", "up", "down")
 
 DIRECTION_ARGUMENT: Final = ScriptArgument(
-    "directions", "Outpainting direction", DIRECTIONS, choices=DIRECTIONS
+    "directions",
+    "Outpainting direction",
+    DIRECTIONS,
+    choices=DIRECTIONS,
+    help="the edges that the image grows at",
 )
 
 _STEP: Final = 64

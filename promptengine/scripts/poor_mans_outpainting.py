@@ -166,14 +166,15 @@ def _notes(request: GenerationRequest) -> tuple[str, ...]:
 POOR_MANS_OUTPAINTING: Final = Script(
     "Poor man's outpainting",
     (
-        ScriptArgument("pixels", "Pixels to expand", 128, 1, 4096),
-        ScriptArgument("mask_blur", "Mask blur", 4, 0, 64),
+        ScriptArgument("pixels", "Pixels to expand", 128, 1, 4096, help="at each of the edges"),
+        ScriptArgument("mask_blur", "Mask blur", 4, 0, 64, help="pixels that old and new share"),
         ScriptArgument(
             "masked_content",
             "Masked content",
             "fill",
             choices=get_args(MaskedContent),
             numbered=True,
+            help="what the new room holds before it is painted",
         ),
         DIRECTION_ARGUMENT,
     ),

@@ -122,12 +122,32 @@ def _labels(parts: Sequence[str]) -> list[list[GridLabel]]:
 PROMPT_MATRIX: Final = Script(
     name="Prompt matrix",
     arguments=(
-        ScriptArgument("at_start", "Put variable parts at start of prompt", default=False),
-        ScriptArgument("different_seeds", "Use different seed for each picture", default=False),
         ScriptArgument(
-            "prompt_type", "Select prompt", default="positive", choices=("positive", "negative")
+            "at_start",
+            "Put variable parts at start of prompt",
+            default=False,
+            help="the parts behind the first | come before the fixed one",
         ),
-        ScriptArgument("joint", "Select joining char", default="comma", choices=tuple(_JOINTS)),
+        ScriptArgument(
+            "different_seeds",
+            "Use different seed for each picture",
+            default=False,
+            help="otherwise all images have one seed",
+        ),
+        ScriptArgument(
+            "prompt_type",
+            "Select prompt",
+            default="positive",
+            choices=("positive", "negative"),
+            help="the prompt whose parts between | vary",
+        ),
+        ScriptArgument(
+            "joint",
+            "Select joining char",
+            default="comma",
+            choices=tuple(_JOINTS),
+            help="what joins the parts",
+        ),
         ScriptArgument("margin", "Grid margins (px)", default=0, low=0, high=500),
     ),
     tabs=BOTH_TABS,

@@ -250,12 +250,32 @@ def _run(
 PROMPTS_FROM_FILE: Final = Script(
     name="Prompts from file or textbox",
     arguments=(
-        ScriptArgument("iterate_seed", "Iterate seed every line", default=False),
-        ScriptArgument("same_seed", "Use same random seed for all lines", default=False),
         ScriptArgument(
-            "position", "Insert prompts at the", default="start", choices=("start", "end")
+            "iterate_seed",
+            "Iterate seed every line",
+            default=False,
+            help="each line goes on counting where the one before ended",
         ),
-        ScriptArgument("text", "List of prompt inputs", default=""),
+        ScriptArgument(
+            "same_seed",
+            "Use same random seed for all lines",
+            default=False,
+            help="a seed of -1 is drawn once",
+        ),
+        ScriptArgument(
+            "position",
+            "Insert prompts at the",
+            default="start",
+            choices=("start", "end"),
+            help="where a line goes beside the prompt above",
+        ),
+        ScriptArgument(
+            "text",
+            "List of prompt inputs",
+            default="",
+            help='a prompt a line, or flags such as --prompt "a cat" --steps 30',
+            control="lines",
+        ),
     ),
     tabs=BOTH_TABS,
     run=_run,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final, Literal
 
 from PIL.Image import Image
@@ -20,6 +20,7 @@ __all__ = [
     "ScriptArguments",
     "ScriptCall",
     "ScriptContext",
+    "ScriptControl",
     "ScriptImage",
     "ScriptOutput",
     "ScriptRun",
@@ -29,6 +30,11 @@ __all__ = [
 
 ScriptTab = Literal["txt2img", "img2img"]
 """Where a script can be used, by the names of WebUI's API."""
+
+ScriptControl = Literal["", "lines", "axis", "values", "none"]
+"""What a page shows for an argument: what follows from its type, a text of several lines, a choice of what
+varies along an axis (told by its place in the list of :func:`promptengine.scripts.xyz_axes.plot_axes`), the
+values of such an axis, or nothing where other arguments say the same."""
 
 ScriptArguments = Mapping[str, object]
 """An argument's value by its name; all of a script's are there, and checked."""
@@ -47,6 +53,10 @@ class ScriptArgument:
         high: The largest, likewise.
         choices: What a text, or each of a list of texts, may be; empty where it may be anything.
         numbered: Whether a choice may be given by its number too, from 0, as WebUI's page sends it.
+        help: What it does, as a clause; empty where the label says it all.
+        control: What a page shows for it; empty follows the type.
+        listed: The list of :mod:`promptengine.choices` that it names one of; empty for none.
+        axis: The argument that says what these are values of; empty for what are none.
     """
 
     name: str
@@ -56,6 +66,11 @@ class ScriptArgument:
     high: float | None = None
     choices: tuple[str, ...] = ()
     numbered: bool = False
+    _: KW_ONLY
+    help: str = ""
+    control: ScriptControl = ""
+    listed: str = ""
+    axis: str = ""
 
 
 @dataclass(frozen=True, slots=True)

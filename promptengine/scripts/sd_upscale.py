@@ -106,9 +106,17 @@ SD_UPSCALE: Final = Script(
     "SD upscale",
     (
         ScriptArgument("information", "", ""),
-        ScriptArgument("overlap", "Tile overlap", 64, 0, 4096),
-        ScriptArgument("upscaler", "Upscaler", "None"),
-        ScriptArgument("scale", "Scale Factor", 2.0, 0.05, 8),
+        ScriptArgument(
+            "overlap", "Tile overlap", 64, 0, 4096, help="pixels that neighboring tiles share"
+        ),
+        ScriptArgument(
+            "upscaler",
+            "Upscaler",
+            "None",
+            help="what enlarges the image before its tiles are painted over",
+            listed="pixel_upscalers",
+        ),
+        ScriptArgument("scale", "Scale Factor", 2.0, 0.05, 8, help="how much larger it gets"),
     ),
     IMG2IMG,
     _run,

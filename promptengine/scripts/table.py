@@ -145,7 +145,7 @@ def _number(
     refused: Callable[[str], RequestError],
 ) -> int | float:
     whole = isinstance(default, int)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
         raise refused("a whole number" if whole else "a number")
     if whole and value != int(value):
         raise refused("a whole number")
@@ -153,3 +153,11 @@ def _number(
     if (low is not None and value < low) or (high is not None and value > high):
         raise refused(f"from {low} to {high}")
     return int(value) if whole else float(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return isfinite(value)
+    except OverflowError:
+        # A whole number that no float can be.
+        return False

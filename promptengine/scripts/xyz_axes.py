@@ -12,6 +12,7 @@ from typing import Final, Literal, cast
 from promptengine.errors import RequestError
 from promptengine.kinds import find_kind
 from promptengine.registry.registry import Registry
+from promptengine.request.options import SETTINGS
 from promptengine.request.request import GenerationRequest
 from promptengine.scripts.script import BOTH_TABS, IMG2IMG, ScriptTab
 from promptengine.scripts.xyz_values import (
@@ -78,6 +79,8 @@ class PlotAxis:
         tabs: Where it is in the list.
         cost: How long a change takes; the costliest axis is the outermost.
         choices: Whether its values may come as a list of choices.
+        listed: The list of :mod:`promptengine.choices` that its values are of; empty for none.
+        known: All values there are, or those beside the listed ones.
         late: Whether it is written behind other axes, whichever it is of the three.
         seed: Whether it sets a seed, so that -1 has one drawn.
         model: Which model of a step a value names; empty for none.
@@ -94,6 +97,8 @@ class PlotAxis:
     late: bool = False
     seed: bool = False
     model: Literal["", "checkpoint", "vae"] = ""
+    listed: str = ""
+    known: tuple[str, ...] = ()
 
 
 _READERS: Final[Mapping[type, Callable[[Sequence[str]], Sequence[PlotValue]]]] = {
@@ -109,6 +114,7 @@ _NO_MODEL: Final[Mapping[str, tuple[str, ...]]] = {
     "vae": ("None", "Automatic"),
 }
 """What names no file: a checkpoint's own VAE, and whichever belongs to it."""
+_SWITCH: Final = ("True", "False")
 
 
 def _axis(kind: str, values: Sequence[PlotValue]) -> Axis:
@@ -150,7 +156,18 @@ def _names_model(
 ) -> PlotAxis:
     """Name a model that a step is made with."""
     check = partial(_check_models, kind)
-    return PlotAxis(title, texts, _unchanged, check, label, cost=cost, choices=True, model=kind)
+    return PlotAxis(
+        title,
+        texts,
+        _unchanged,
+        check,
+        label,
+        cost=cost,
+        choices=True,
+        model=kind,
+        listed=f"{kind}s",
+        known=tuple(reversed(_NO_MODEL[kind])),
+    )
 
 
 def _varies(
@@ -161,7 +178,8 @@ def _varies(
     label: Label = _titled,
     tabs: frozenset[ScriptTab] = BOTH_TABS,
     cost: float = 0.0,
-    choices: bool = False,
+    listed: str = "",
+    known: tuple[str, ...] = (),
 ) -> PlotAxis:
     """Stand on one of our own kinds of axes, by its name there."""
     return PlotAxis(
@@ -172,8 +190,15 @@ def _varies(
         label,
         tabs,
         cost,
-        choices,
+        choices=bool(listed or known),
+        listed=listed,
+        known=known,
     )
+
+
+def _choices_of(setting: str) -> tuple[str, ...]:
+    """Return the values of one of WebUI's settings; those of a switch are words here."""
+    return tuple(SETTINGS[setting].choices) or _SWITCH
 
 
 def _write_order(
@@ -216,15 +241,15 @@ PLOT_AXES: Final[tuple[PlotAxis, ...]] = (
     PlotAxis("Image CFG Scale", text_numbers, tabs=IMG2IMG),
     _varies("Prompt S/R", "prompt", label=_plain),
     PlotAxis("Prompt order", orders, _write_order, label=_joined),
-    _varies("Sampler", "sampler", label=_plain, choices=True),
-    _varies("Hires sampler", "hires-sampler", tabs=_TXT2IMG, choices=True),
+    _varies("Sampler", "sampler", label=_plain, listed="samplers"),
+    _varies("Hires sampler", "hires-sampler", tabs=_TXT2IMG, listed="samplers"),
     _names_model("Checkpoint name", "checkpoint", 1.0, _file_name),
     _varies("Negative Guidance minimum sigma", "unguided-below"),
     _varies("Sigma Churn", "churn"),
     _varies("Sigma min", "churn-from"),
     _varies("Sigma max", "churn-to"),
     _varies("Sigma noise", "noise-scale"),
-    _varies("Schedule type", "scheduler", choices=True),
+    _varies("Schedule type", "scheduler", listed="scheduler_labels"),
     _varies("Schedule min sigma", "sigma-min"),
     _varies("Schedule max sigma", "sigma-max"),
     _varies("Schedule rho", "rho"),
@@ -235,7 +260,7 @@ PLOT_AXES: Final[tuple[PlotAxis, ...]] = (
     _varies("Denoising", "denoising"),
     _varies("Initial noise multiplier", "initial-noise-multiplier"),
     _varies("Extra noise", "extra-noise"),
-    _varies("Hires upscaler", "hires-upscaler", tabs=_TXT2IMG, choices=True),
+    _varies("Hires upscaler", "hires-upscaler", tabs=_TXT2IMG, listed="upscalers"),
     _varies("Cond. Image Mask Weight", "mask-strength", tabs=IMG2IMG),
     _names_model("VAE", "vae", 0.7, _titled),
     PlotAxis("Styles", choices=True),
@@ -243,11 +268,15 @@ PLOT_AXES: Final[tuple[PlotAxis, ...]] = (
     PlotAxis("Face restore"),
     _varies("Token merging ratio", "token-merging"),
     _varies("Token merging ratio high-res", "token-merging-hires"),
-    _varies("Always discard next-to-last sigma", "discard-penultimate", choices=True),
-    _varies("SGM noise multiplier", "sgm-noise", choices=True),
-    _varies("Refiner checkpoint", "refiner", label=_file_name, cost=1.0, choices=True),
+    _varies(
+        "Always discard next-to-last sigma",
+        "discard-penultimate",
+        known=_choices_of("always_discard_next_to_last_sigma"),
+    ),
+    _varies("SGM noise multiplier", "sgm-noise", known=_choices_of("sgm_noise_multiplier")),
+    _varies("Refiner checkpoint", "refiner", label=_file_name, cost=1.0, listed="checkpoints"),
     _varies("Refiner switch at", "refiner-switch-at"),
-    _varies("RNG source", "noise-source", choices=True),
+    _varies("RNG source", "noise-source", known=_choices_of("randn_source")),
     PlotAxis("FP8 mode", cost=0.9, choices=True),
     _varies("Size", "size"),
 )

@@ -69,7 +69,8 @@ class _GivenAxis:
         try:
             yield
         except RequestError as error:
-            raise _refusal(self.letter, f"axis {self.axis.title!r}: {error}") from None
+            problem = f"axis {self.axis.title!r}: {error}"
+            raise _refusal(self.letter, problem, "values") from None
 
     def labels(self, *, labeled: bool) -> list[list[GridLabel]]:
         """Return what stands beside the images of each value; nothing where a grid has no labels."""
@@ -128,8 +129,8 @@ def _plan(request: GenerationRequest, arguments: ScriptArguments, context: Scrip
     return _Plan(axes, places, tuple(steps))
 
 
-def _refusal(letter: str, problem: str) -> RequestError:
-    return RequestError(f"{_NAME}: {problem}", field=f"{letter.lower()}_type")
+def _refusal(letter: str, problem: str, argument: str = "type") -> RequestError:
+    return RequestError(f"{_NAME}: {problem}", field=f"{letter.lower()}_{argument}")
 
 
 def _read_axis(letter: str, tab: ScriptTab, arguments: ScriptArguments) -> _GivenAxis:
@@ -283,9 +284,24 @@ def _told(first: GenerationResult, *axes: _GivenAxis) -> str:
 def _axis_arguments(letter: str) -> tuple[ScriptArgument, ...]:
     own = letter.lower()
     return (
-        ScriptArgument(f"{own}_type", f"{letter} type", 0, low=0, high=len(PLOT_AXES) - 1),
-        ScriptArgument(f"{own}_values", f"{letter} values", ""),
-        ScriptArgument(f"{own}_values_dropdown", f"{letter} values", ()),
+        ScriptArgument(
+            f"{own}_type",
+            f"{letter} type",
+            0,
+            low=0,
+            high=len(PLOT_AXES) - 1,
+            help="what varies along this axis",
+            control="axis",
+        ),
+        ScriptArgument(
+            f"{own}_values",
+            f"{letter} values",
+            "",
+            help="between commas; numbers also as 1-5, 1-10 (+3) or 1-10 [4]",
+            control="values",
+            axis=f"{own}_type",
+        ),
+        ScriptArgument(f"{own}_values_dropdown", f"{letter} values", (), control="none"),
     )
 
 
@@ -293,16 +309,27 @@ XYZ_PLOT: Final = Script(
     name=_NAME,
     arguments=(
         *(argument for letter in "XYZ" for argument in _axis_arguments(letter)),
-        ScriptArgument("draw_legend", "Draw legend", True),
-        ScriptArgument("include_lone_images", "Include Sub Images", False),
-        ScriptArgument("include_sub_grids", "Include Sub Grids", False),
-        ScriptArgument("no_fixed_seeds", "Keep -1 for seeds", False),
+        ScriptArgument("draw_legend", "Draw legend", True, help="the values beside the images"),
+        ScriptArgument(
+            "include_lone_images", "Include Sub Images", False, help="each image beside the grid"
+        ),
+        ScriptArgument(
+            "include_sub_grids", "Include Sub Grids", False, help="a grid for each value of Z"
+        ),
+        ScriptArgument(
+            "no_fixed_seeds", "Keep -1 for seeds", False, help="a seed for each image, not for all"
+        ),
         *(
-            ScriptArgument(f"vary_seeds_{letter.lower()}", f"Vary seeds for {letter}", False)
+            ScriptArgument(
+                f"vary_seeds_{letter.lower()}",
+                f"Vary seeds for {letter}",
+                False,
+                help="each value has a seed of its own",
+            )
             for letter in "XYZ"
         ),
         ScriptArgument("margin_size", "Grid margins (px)", 0, low=0, high=500),
-        ScriptArgument("csv_mode", "Use text inputs instead of dropdowns", False),
+        ScriptArgument("csv_mode", "Use text inputs instead of dropdowns", False, control="none"),
     ),
     tabs=BOTH_TABS,
     run=_begin,

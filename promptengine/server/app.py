@@ -16,7 +16,12 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from promptengine.errors import PromptEngineError, RequestError
+from promptengine.errors import (
+    PromptEngineError,
+    PromptSyntaxError,
+    RequestError,
+    UnknownNetworkError,
+)
 from promptengine.server import api_docs as documentation
 from promptengine.server import observability
 from promptengine.server.auth import BasicAuth, BodyLimit, SafeHeaders
@@ -48,6 +53,9 @@ _ROUTERS: Final[Sequence[APIRouter]] = (
     observability.router,
     documentation.router,
 )
+
+_BLAMING: Final = (RequestError, HTTPRefusal, PromptSyntaxError, UnknownNetworkError)
+"""Errors that may say which field of a request they are about."""
 
 _log = logging.getLogger("promptengine.server")
 
@@ -215,7 +223,7 @@ async def _refused(_request: Request, error: Exception) -> JSONResponse:
 
 def _blamed(error: Exception) -> dict[str, str]:
     """Return which field of a request an error is about, where it is about one."""
-    field = error.field if isinstance(error, (RequestError, HTTPRefusal)) else ""
+    field = error.field if isinstance(error, _BLAMING) else ""
     return {"field": field} if field else {}
 
 

@@ -29,6 +29,7 @@ class Limits:
         image_pixels: Of an image sent, or of all that are sent to start from.
         images: Images sent.
         joined: Images of several jobs that may become one batch.
+        training_images: Images sent to train with.
         schedule_characters: Text times segments of a prompt whose schedule is told, or computed before
             its turn.
     """
@@ -45,6 +46,7 @@ class Limits:
     image_pixels: int = 4096 * 4096
     images: int = 16
     joined: int = 8
+    training_images: int = 1000
     schedule_characters: int = 200_000
 
 
@@ -67,7 +69,8 @@ class ServerConfig:
         dtype: Of UNet and text model.
         compile: Whether regions of the UNet are compiled.
         replicas: Engines in processes of their own; 0 for one on each device in this process.
-        output: The only folder that images are written to.
+        output: The only folder that finished images are written to.
+        training: Where trainings find data sets, in ``data``, and leave what they write, in ``runs``.
         save: Whether images of our own API's jobs are written there unless a job says otherwise.
         styles: WebUI's ``styles.csv``, or None.
         users: Names and passwords; empty lets everybody in.
@@ -96,6 +99,7 @@ class ServerConfig:
     compile: bool = False
     replicas: int = 0
     output: Path = Path("outputs")
+    training: Path = Path("training")
     save: bool = True
     styles: Path | None = None
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from promptengine.errors import RequestError
 from promptengine.prompt import Prompt
 from promptengine.prompt.serialize import schedule_size
-from promptengine.scripts.script import ScriptStep
+from promptengine.registry.registry import Registry
+from promptengine.request.request import GenerationRequest
+from promptengine.scripts.script import Script, ScriptArguments, ScriptContext, ScriptStep
 from promptengine.server.config import Limits
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
 
@@ -19,9 +21,13 @@ __all__ = [
     "check_second_size",
     "check_size",
     "check_texts",
+    "count_script_images",
 ]
 
 _LEAST_SIDE = 8
+
+_USUAL_SIDE = 512
+"""Stands for a checkpoint's own size, which only its device knows, where a request leaves its size open."""
 
 
 def check_bounds(fields: GenerationFields, limits: Limits) -> None:
@@ -112,6 +118,26 @@ def check_script_step(step: ScriptStep, made: int, limits: Limits) -> int:
             check_second_size(size, hires.scale, (hires.resize_x, hires.resize_y), limits)
     made += sum(request.batch_images * request.batch_count for request in step.requests)
     _check("images of the script", made, 1, limits.total_images, "images in all")
+    return made
+
+
+def count_script_images(
+    script: Script,
+    request: GenerationRequest,
+    arguments: ScriptArguments,
+    registry: Registry,
+    limits: Limits,
+) -> int | None:
+    """Return how many images a script will make, each step within the limits; None where only a run tells.
+
+    Raises:
+        RequestError: Arguments that cannot be used, or too much to make.
+    """
+    if script.steps is None:
+        return None
+    made = 0
+    for step in script.steps(request, arguments, ScriptContext(registry, _USUAL_SIDE)):
+        made = check_script_step(step, made, limits)
     return made
 
 

@@ -37,7 +37,8 @@ class PathRedactor:
         models = config.models
         several = models.values() if isinstance(models, Mapping) else [[models]]
         folders = [folder for some in several for folder in some]
-        folders += [folder.parent for folder in folders] + [config.output, Path.cwd(), Path.home()]
+        folders += [folder.parent for folder in folders] + [config.output, config.training]
+        folders += [Path.cwd(), Path.home()]
         if config.checkpoint is not None:
             folders.append(Path(config.checkpoint).parent)
         roots = {str(folder.absolute()) for folder in folders} | {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from promptengine.errors import ImageError
@@ -70,13 +71,21 @@ def save_outputs(
     Raises:
         OSError: The disk is full, or the folder cannot be written.
     """
-    count = sum(not output.grid for _, output in files)
-    place, ids = 0, []
-    for data, output in files:
-        place += not output.grid
-        number = place if count > 1 and not output.grid else None
-        ids.append(_save(service, data, output, about, number))
-    return ids
+    numbers = _numbers([output for _, output in files])
+    return [
+        _save(service, data, output, about, number)
+        for (data, output), number in zip(files, numbers, strict=True)
+    ]
+
+
+def _numbers(outputs: Sequence[OutputImage]) -> list[int | None]:
+    """Return the number of each image among several, from 1; grids have none."""
+    several = sum(not output.grid for output in outputs) > 1
+    counted = accumulate(not output.grid for output in outputs)
+    return [
+        number if several and not output.grid else None
+        for output, number in zip(outputs, counted, strict=True)
+    ]
 
 
 def _save(
@@ -146,14 +155,14 @@ def save_job(
     outputs = job_output(job).outputs
     ids: list[str | None] = []
     warnings: dict[str, None] = {}
-    for number, output in enumerate(outputs, 1):
+    for output, number in zip(outputs, _numbers(outputs), strict=True):
         if output.unfinished:
             ids.append(None)
             warnings[UNFINISHED] = None
             continue
         try:
             data = encode_output(output, form, quality)
-            ids.append(_save(service, data, output, about, number if len(outputs) > 1 else None))
+            ids.append(_save(service, data, output, about, number))
         except (OSError, ImageError) as error:
             ids.append(None)
             reason = getattr(error, "strerror", None) or str(error)

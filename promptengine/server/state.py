@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
@@ -16,7 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
 from promptengine.images.upscaler_cache import UpscalerCache
-from promptengine.registry.registry import Registry
+from promptengine.registry.registry import Kind, Registry
 from promptengine.registry.side_cars import Cards
 from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
@@ -28,7 +29,10 @@ from promptengine.server.output_folder import OutputFolder
 from promptengine.server.redact import PathRedactor
 from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.options import ServerSettings
+from promptengine.server.training import Trainer
+from promptengine.server.word_lists import FOLDER, WordLists
 from promptengine.text.textual_inversion.loader import EmbeddingCache
+from promptengine.text.textual_inversion.table import EmbeddingTable
 
 __all__ = [
     "Client",
@@ -59,6 +63,8 @@ class Service:
         upscalers: Networks that enlarge images, for what is no part of a generation.
         outputs: The folder of saved images.
         images: What is known of them.
+        training: The one training.
+        word_lists: What prompts are completed with.
         saves: What becomes of images of jobs that nobody waits for.
         cards: What is known of files beside models.
         styles: Held while the file of styles is written.
@@ -76,12 +82,23 @@ class Service:
     upscalers: UpscalerCache
     outputs: OutputFolder
     images: ImageIndex
+    training: Trainer
+    word_lists: WordLists
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
     cards: Cards = field(default_factory=Cards)
     styles: threading.Lock = field(default_factory=threading.Lock)
     devices: tuple[Device, ...] = ()
     upscaling: threading.Lock = field(default_factory=threading.Lock)
     closing: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def vectors(self) -> EmbeddingTable:
+        """The words that the model of the first device reads as vectors; those of all files where none is loaded here.
+
+        Words that LoRA files bring along are not among them.
+        """
+        widths = (device.text_widths for device in self.devices)
+        return self.words.words(next(widths, None)).table
 
     def close(self, grace_s: float) -> None:
         """Let what runs finish within some seconds and its images be saved; who calls again waits as well.
@@ -90,7 +107,9 @@ class Service:
             grace_s: As :meth:`promptengine.server.jobs.queue.JobQueue.close` takes it.
         """
         with self.closing:
+            self.training.stop()
             self.queue.close(grace_s)
+            self.training.close(grace_s)
             self.saves.close()
             self.images.close()
 
@@ -138,8 +157,18 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         upscalers=UpscalerCache(registry, resolve_device(devices[0].name if devices else "cpu")),
         outputs=outputs,
         images=images,
+        training=Trainer(config, registry),
+        word_lists=WordLists(_beside(config.models) / FOLDER),
         devices=devices,
     )
+
+
+def _beside(models: Path | Mapping[Kind, Sequence[Path]]) -> Path:
+    """Return the folder that a folder of models lies in."""
+    if isinstance(models, Mapping):
+        checkpoints = next(iter(models.get("checkpoint", ())), Path("models", "any"))
+        models = checkpoints.parent
+    return models.absolute().parent
 
 
 def _told(metrics: Metrics, job: Job) -> None:

@@ -50,12 +50,14 @@ class Chunk:
         weights: 77 weights; 1.0 for start, end and padding.
         placements: Where textual-inversion vectors take the places of tokens, first to last.
         counted: Tokens as WebUI counts them: 75 for a chunk that something follows, even ``BREAK``.
+        used: Tokens of the prompt that are in it.
     """
 
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
     placements: tuple[Placement, ...] = ()
     counted: int = 0
+    used: int = 0
 
 
 def read_segment(segment: Segment, emphasis: Emphasis) -> tuple[Fragment, ...]:
@@ -195,6 +197,7 @@ class _Page:
             weights=(1.0, *self.weights, *[1.0] * (padding + 1)),
             placements=tuple(self.placements),
             counted=counted,
+            used=len(self.tokens),
         )
 
 

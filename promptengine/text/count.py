@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from promptengine.prompt import parse, schedule
+from promptengine.prompt import Fragment, Prompt, parse, schedule
 from promptengine.prompt.dialects import WEBUI
 from promptengine.request.options import Options
 from promptengine.text.chunks import CHUNK_LENGTH, NO_WORDS, chunk_fragments, read_segment
@@ -12,7 +13,7 @@ from promptengine.text.chunks import count_tokens as count_in_chunks
 from promptengine.text.textual_inversion.table import EmbeddingTable
 from promptengine.validation import Between, check_type
 
-__all__ = ["TokenCount", "count_tokens"]
+__all__ = ["TokenCount", "count_parsed", "count_tokens"]
 
 _STEPS = Between(1, 1000)
 
@@ -24,10 +25,12 @@ class TokenCount:
     Attributes:
         tokens: As WebUI counts them; a chunk that ``BREAK`` or a comma ends early counts as full.
         chunks: How many windows of 75 tokens that text takes, 1 at least.
+        used: Of each of these windows, how many of its 75 places the text takes.
     """
 
     tokens: int
     chunks: int
+    used: tuple[int, ...] = ()
 
     @property
     def limit(self) -> int:
@@ -61,13 +64,37 @@ def count_tokens(
     _STEPS.check("steps", steps)
     own = options or Options()
     check_type("options", own, Options)
-    counts: list[TokenCount] = []
-    for part in parse(prompt, comments=own.comments, dialect=dialect).parts:
-        for segment in schedule(part, steps, old=own.old_timelines).segments:
-            chunks = chunk_fragments(
-                read_segment(segment, own.emphasis),
-                comma_backtrack=own.comma_backtrack,
-                embeddings=embeddings,
-            )
-            counts.append(TokenCount(count_in_chunks(chunks), len(chunks)))
+    read = parse(prompt, comments=own.comments, dialect=dialect)
+    return count_parsed(read, steps, own, embeddings)
+
+
+def count_parsed(
+    prompt: Prompt, steps: int, options: Options, embeddings: EmbeddingTable
+) -> TokenCount:
+    """Count the tokens of a prompt that is read already; one read as negative has its tags as words.
+
+    Args:
+        prompt: As parsed.
+        steps: What prompt schedules are computed for.
+        options: Emphasis and backtracking to commas count.
+        embeddings: Words that stand for learned vectors.
+    """
+    segments = (
+        segment
+        for part in prompt.parts
+        for segment in schedule(part, steps, old=options.old_timelines).segments
+    )
+    # An alternation comes back to the same texts again and again.
+    texts = {segment.text: read_segment(segment, options.emphasis) for segment in segments}
+    counts = (_counted(text, options, embeddings) for text in texts.values())
     return max(counts, key=lambda one: (one.chunks, one.tokens))
+
+
+def _counted(
+    fragments: Sequence[Fragment], options: Options, embeddings: EmbeddingTable
+) -> TokenCount:
+    chunks = chunk_fragments(
+        fragments, comma_backtrack=options.comma_backtrack, embeddings=embeddings
+    )
+    used = tuple(chunk.used for chunk in chunks)
+    return TokenCount(count_in_chunks(chunks), len(chunks), used)

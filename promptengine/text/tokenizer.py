@@ -8,6 +8,7 @@ Natural Language Supervision" (arXiv:2103.00020) lie beside this file and feed t
 from __future__ import annotations
 
 import gzip
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -32,6 +33,7 @@ START_TOKEN = 49406
 END_TOKEN = 49407
 COMMA_TOKEN = 267
 _MERGES = 49152 - 256 - 2
+_BUILDING = threading.Lock()
 
 
 def tokenize(texts: Sequence[str]) -> list[list[int]]:
@@ -77,9 +79,15 @@ def _encodable(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-@cache
 def clip_tokenizer() -> CLIPTokenizer:
-    """Build the tokenizer once per process; about a tenth of a second."""
+    """Build the tokenizer once per process; about a tenth of a second. Threads may ask for it at once."""
+    with _BUILDING:
+        return _built_tokenizer()
+
+
+@cache
+def _built_tokenizer() -> CLIPTokenizer:
+    # Two threads that import this for the first time get in each other's way.
     from transformers import CLIPTokenizer
 
     merges = _read_merges()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from promptengine.errors import RequestError
 from promptengine.networks.hypernetwork.init import INITIALISATIONS
@@ -13,15 +13,10 @@ from promptengine.networks.hypernetwork.module import HypernetworkSettings
 from promptengine.request.ranges import MAX_SEED
 from promptengine.request.request import GenerationRequest
 from promptengine.training.lr_schedule import StepSchedule, parse_schedule
+from promptengine.training.options import Clipping, LatentSampling
 from promptengine.validation import Between, MultipleOf, check_fields
 
 __all__ = ["Clipping", "LatentSampling", "TrainingConfig", "TrainingFiles"]
-
-Clipping = Literal["none", "value", "norm"]
-"""How gradients are bounded: not, each number of them, or all together by their norm."""
-
-LatentSampling = Literal["once", "deterministic", "random"]
-"""Which latents stand for an image: one draw for the whole run, the mean, or a draw per use."""
 
 Count = Annotated[int, Between(0, 100_000_000)]
 Side = Annotated[int, Between(64, 2048), MultipleOf(8)]

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from promptengine.files.atomic import atomic_write
 
-__all__ = ["LossRow", "append_losses", "cut_losses", "draw_losses"]
+__all__ = ["LossRow", "append_losses", "cut_losses", "draw_losses", "read_losses"]
 
 LossRow = tuple[int, int, float, float, float]
 """Step, epoch, loss, smoothed loss and learning rate."""
@@ -43,12 +43,18 @@ def cut_losses(path: Path, step: int) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    rows = [row for row in _losses(path) if row[0] <= step]
+    rows = [row for row in read_losses(path) if row[0] <= step]
     with atomic_write(path) as temporary:
         append_losses(temporary, rows)
 
 
-def _losses(path: Path) -> list[LossRow]:
+def read_losses(path: Path) -> list[LossRow]:
+    """Return the lines of a table; none where there is no file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It holds something else.
+    """
     rows: list[LossRow] = []
     if path.exists():
         # A line without its end was cut short, even where it still reads as numbers.
@@ -61,7 +67,7 @@ def _losses(path: Path) -> list[LossRow]:
 
 def draw_losses(table: Path, title: str) -> Image.Image:
     """Draw a table of losses: each step a point, the smoothed loss a line."""
-    rows = _losses(table)
+    rows = read_losses(table)
     image = Image.new("RGB", _PLOT, "white")
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default(_TEXT)

@@ -228,3 +228,34 @@ def test_a_default_lora_is_appended_unless_it_is_named(
 def test_a_default_lora_needs_a_name_that_a_tag_can_hold(name: str) -> None:
     with pytest.raises(RequestError, match="no name of a LoRA"):
         append_default_lora("a", name)
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "label"),
+    [
+        ("a <hypernet:inkk:1> b", "a <hypernet:ink:1> b", "use 'ink'"),
+        ("<hypernet:wsh>", "<hypernet:wash>", "use 'wash'"),
+        ("<lora:Thin Lin:0.5:0.2>", "<lora:Thin Line:0.5:0.2>", "use 'Thin Line'"),
+        ("<hypernet:ink:0,8> b", "<hypernet:ink:0.8> b", "write 0.8"),
+        ("a <hypernet:ink> <hypernet:ink> b", "a <hypernet:ink> b", "take this one out"),
+    ],
+)
+def test_a_mend_leaves_nothing_to_tell(
+    registry: Registry, text: str, after: str, label: str
+) -> None:
+    (diagnostic,) = plan(registry, text).diagnostics
+    remedy = diagnostic.remedy
+    assert remedy is not None
+    assert remedy.label == label
+    assert text[: remedy.span.start] + remedy.text + text[remedy.span.end :] == after
+    assert plan(registry, after).diagnostics == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<hypernet:zzzzzz>", "<hypernet:ink:x>", "<lora:line:x:0,5>", "<hypernet:in#c\nkk:1>"],
+)
+def test_where_no_mend_is_the_obvious_one_there_is_none(registry: Registry, text: str) -> None:
+    assert [
+        one.remedy for one in plan(registry, text).diagnostics if one.message[:7] != "'#c' is"
+    ] == [None]

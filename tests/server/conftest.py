@@ -67,6 +67,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         model_config=CONFIG,
         devices=("cpu",),
         output=folder / "outputs",
+        training=folder / "training",
         styles=folder / "styles.csv",
     )
     with pytest.MonkeyPatch.context() as patch:

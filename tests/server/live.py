@@ -16,10 +16,14 @@ from fastapi import FastAPI
 from PIL import Image
 
 from promptengine.errors import GenerationCancelled
+from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult
+from promptengine.scripts.run import drive_script
+from promptengine.scripts.script import ScriptContext, ScriptOutput
+from promptengine.scripts.table import find_script
 from promptengine.server.config import ServerConfig
-from promptengine.server.jobs.queue import Control, Work
+from promptengine.server.jobs.queue import Control, Made, Work
 from promptengine.server.run import server_of
 from promptengine.server.sockets import bound_sockets
 
@@ -88,7 +92,7 @@ def client_of(app: FastAPI, **options: object) -> Iterator[httpx.Client]:
 
 @dataclass
 class Painter:
-    """Makes images of one color, at the pace of a test.
+    """Makes images of one color, at the pace of a test; scripts are run with such images.
 
     Attributes:
         gate: Each step waits for it.
@@ -102,12 +106,10 @@ class Painter:
     fails: tuple[str, ...] = ()
     batches: list[list[str]] = field(default_factory=list)
 
-    def __call__(
-        self, works: Sequence[Work], batch: int, control: Control
-    ) -> list[list[GenerationResult]]:
+    def __call__(self, works: Sequence[Work], batch: int, control: Control) -> list[Made]:
         prompts = [request.prompt for work in works for request in work.requests]
         self.batches.append(prompts)
-        ended: dict[int, list[GenerationResult]] = {}
+        ended: dict[int, Made] = {}
         for step in range(1, self.steps + 1):
             while not self.gate.wait(0.005):
                 if control.cancel.is_set():
@@ -121,6 +123,8 @@ class Painter:
             control.on_step(step, self.steps, previews)
         if any(prompt in self.fails for prompt in prompts):
             raise RuntimeError("secret words of the machine")
+        if works[0].script is not None:
+            return [scripted(works[0], control)]
         return [
             ended.get(number) or [painted(request, batch) for request in work.requests]
             for number, work in enumerate(works)
@@ -131,17 +135,16 @@ class Painter:
         works: Sequence[Work],
         batch: int,
         control: Control,
-        ended: dict[int, list[GenerationResult]],
+        ended: dict[int, Made],
     ) -> None:
         """Take the works that were interrupted as they are."""
         for number, interrupt in enumerate(control.interrupts):
             if interrupt.ends_batch and number not in ended:
                 made = [painted(request, batch) for request in works[number].requests]
-                ended[number] = [
-                    replace(one, unfinished=tuple(range(len(one.images)))) for one in made
-                ]
+                cut = [replace(one, unfinished=tuple(range(len(one.images)))) for one in made]
+                ended[number] = cut
                 if interrupt.stopped and len(ended) < len(works):
-                    control.on_interrupted(number, ended[number])
+                    control.on_interrupted(number, cut)
 
 
 def painted(request: GenerationRequest, batch: int) -> GenerationResult:
@@ -162,6 +165,17 @@ def painted(request: GenerationRequest, batch: int) -> GenerationResult:
         seeds=seeds,
         networks=(),
         diagnostics=(),
+    )
+
+
+def scripted(work: Work, control: Control) -> ScriptOutput:
+    """What a script comes to that is run with such images."""
+    call = work.script
+    assert call is not None
+    context = ScriptContext(Registry.open({}), 64)
+    run = find_script(call.name).run(work.requests[0], call.arguments, context)
+    return drive_script(
+        run, lambda step: [painted(one, 0) for one in step.requests], control.interrupts[0]
     )
 
 

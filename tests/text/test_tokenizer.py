@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,3 +31,16 @@ def test_a_long_text_is_neither_cut_nor_slow_to_read() -> None:
 def test_every_string_has_tokens_of_the_vocabulary(text: str) -> None:
     (ids,) = tokenize([text + "\ud800"])
     assert all(0 <= token <= END_TOKEN for token in ids)
+
+
+def test_threads_may_begin_at_once() -> None:
+    code = (
+        "import threading\n"
+        "from promptengine.text.tokenizer import tokenize\n"
+        "found = []\n"
+        "threads = [threading.Thread(target=lambda: found.append(tokenize(['a cat']))) for _ in range(6)]\n"
+        "[one.start() for one in threads]\n"
+        "[one.join() for one in threads]\n"
+        "assert len(found) == 6, found\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -13,10 +13,12 @@ import difflib
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, cast, get_args
+from typing import Final, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
+
+from promptengine.networks.hypernetwork.transform import Transform
 
 __all__ = [
     "ACTIVATIONS",
@@ -27,9 +29,6 @@ __all__ = [
     "WidthPair",
     "check_extent",
 ]
-
-Transform = Literal["key,value", "key,query"]
-"""Whose inputs the two networks of a width change. Files of WebUI mean ``key,value`` always."""
 
 # WebUI names an activation by its torch class in lower case, "swish" apart, which has always been
 # Hardswish there. It also offers softmax and glu, which mix or halve channels, and threshold, which

@@ -19,6 +19,7 @@ from promptengine.request.result import GenerationResult, Progress
 from promptengine.server.config import ServerConfig
 from promptengine.server.jobs.queue import Control, Made, Run, Work
 from promptengine.server.jobs.script_job import run_script_job
+from promptengine.text.encoder import text_widths
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -59,6 +60,7 @@ class Device:
         self._model: Model | None = None
         self._engine: Engine | None = None
         self._colors: LatentToRGB | None = None
+        self._widths: tuple[int, ...] | None = None
         self._busy = threading.Lock()
 
     @contextmanager
@@ -105,8 +107,14 @@ class Device:
                 vae=model.vae,
                 compile=self._config.compile,
             )
+            self._widths = text_widths(*self._engine.checkpoint.text_encoders)
             self._model = model
         return self._engine
+
+    @property
+    def text_widths(self) -> tuple[int, ...] | None:
+        """Widths of the vectors that the text encoders of its last model read; None before there was one."""
+        return self._widths
 
     def previews(self, latents: Tensor) -> list[Image.Image]:
         """Small images of latents of the model that is held."""

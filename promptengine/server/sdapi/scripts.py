@@ -9,17 +9,14 @@ from promptengine.errors import RequestError
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest
 from promptengine.scripts.run import check_tab
-from promptengine.scripts.script import Script, ScriptCall, ScriptContext
+from promptengine.scripts.script import Script, ScriptCall
 from promptengine.scripts.table import find_script, placed_arguments
 from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal
-from promptengine.server.limits import check_script_step
+from promptengine.server.limits import count_script_images
 from promptengine.server.sdapi.requests import GenerationFields
 
 __all__ = ["script_call"]
-
-_USUAL_SIDE: Final = 512
-"""Requests of the API have a size; this stands for a checkpoint's own, which only its device knows."""
 
 _SHOWN: Final = 100
 
@@ -54,12 +51,8 @@ def script_call(
     (request,) = requests
     check_tab(script, request)
     arguments = placed_arguments(script, fields.script_args)
-    if script.steps is not None:
-        made = 0
-        for step in script.steps(request, arguments, ScriptContext(registry, _USUAL_SIDE)):
-            made = check_script_step(step, made, limits)
-        if not made:
-            raise RequestError(f"{script.name} has nothing to make", field="script_args")
+    if count_script_images(script, request, arguments, registry, limits) == 0:
+        raise RequestError(f"{script.name} has nothing to make", field="script_args")
     return ScriptCall(script.name, arguments)
 
 

@@ -6,7 +6,17 @@ from typing import Final
 
 from fastapi import APIRouter
 
-from promptengine.server.v1 import images, infotext, networks, routes, styles, upscale
+from promptengine.server.v1 import (
+    images,
+    infotext,
+    networks,
+    routes,
+    scripts,
+    styles,
+    training,
+    upscale,
+    words,
+)
 
 __all__ = ["ROUTERS"]
 
@@ -14,8 +24,11 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     routes.router,
     images.router,
     infotext.router,
+    scripts.router,
+    training.router,
     networks.router,
     styles.router,
     upscale.router,
+    words.router,
 )
 """In the order in which paths are looked up."""

@@ -13,16 +13,16 @@ from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
-from promptengine.choices import samplers, schedulers, upscalers
 from promptengine.images.save import encode_image
 from promptengine.kinds import tag_kinds
-from promptengine.prompt import DIALECTS, parse
+from promptengine.prompt import Prompt, parse
 from promptengine.prompt.serialize import (
     diagnostic_document,
     prompt_document,
     schedule_size,
     well_formed,
 )
+from promptengine.request.options import Options
 from promptengine.request.plan import NetworkUse, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.schema import fields_schema
@@ -37,6 +37,7 @@ from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.sdapi.to_response import encode_output, job_output, network_reports
 from promptengine.server.state import Client, Served, Service
 from promptengine.server.v1.marks import marks_of
+from promptengine.server.v1.named_lists import named_lists
 from promptengine.server.v1.schemas import (
     JobForm,
     JobResult,
@@ -44,8 +45,10 @@ from promptengine.server.v1.schemas import (
     Mark,
     PromptForm,
     ReadPrompt,
+    Tokens,
 )
 from promptengine.server.v1.to_request import work_from_form
+from promptengine.text.count import count_parsed
 
 __all__ = ["PREFIX", "router"]
 
@@ -83,20 +86,21 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
     text = " AND ".join(part.text.strip() for part in prompt.parts)
     whole = schedule_size(prompt, form.steps) <= most
     marks = marks_of(prompt, form.steps if whole else 0)
-    return ReadPrompt(text=text, networks=found, marks=[Mark(**mark) for mark in marks], **told)
+    tokens = _tokens(service, prompt, form) if whole else None
+    told |= {"networks": found, "marks": [Mark(**mark) for mark in marks], "tokens": tokens}
+    return ReadPrompt(text=text, **told)
+
+
+def _tokens(service: Service, prompt: Prompt, form: PromptForm) -> Tokens:
+    options = Options(comments=form.comments)
+    found = count_parsed(prompt, form.steps, options, service.vectors)
+    return Tokens(count=found.tokens, limit=found.limit, chunks=list(found.used))
 
 
 @router.get("/fields")
 def fields(service: Served) -> dict[str, Any]:
     """Describe the fields of a job as JSON Schema, with labels, controls and their names elsewhere."""
-    lists = {
-        "samplers": [one.name for one in samplers()],
-        "schedulers": [one.name for one in schedulers()],
-        "upscalers": [one.name for one in upscalers(service.registry)],
-        "checkpoints": [one.name for one in service.registry.entries("checkpoint")],
-        "dialects": list(DIALECTS),
-    }
-    return fields_schema(GenerationRequest, lists)
+    return fields_schema(GenerationRequest, named_lists(service.registry))
 
 
 def _use(use: NetworkUse) -> dict[str, Any]:
@@ -253,9 +257,11 @@ def _result(service: Service, job: Job) -> JobResult:
         for stage, seconds in one.timings.items():
             timings[stage] = timings.get(stage, 0.0) + seconds
     saved = _saved(service, job, len(made.outputs))
+    notes = () if job.script is None else job.script.notes
     return JobResult(
         id=job.id,
         images=[encode_base64(encode_output(image, form, quality)) for image in made.outputs],
+        grids=[image.grid for image in made.outputs],
         masks=[
             {name: encode_base64(encode_image(mask)) for name, mask in found.items()}
             for found in (image.result.masks_of(image.number) for image in made.outputs)
@@ -266,5 +272,5 @@ def _result(service: Service, job: Job) -> JobResult:
         diagnostics=[diagnostic_document(found) for found in diagnostics],  # type: ignore[misc]
         timings=timings,
         saved=list(saved.ids),
-        warnings=[service.shown.text(text) for text in saved.warnings],
+        warnings=[service.shown.text(text) for text in (*notes, *saved.warnings)],
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from promptengine.kinds import model_kinds
 from promptengine.prompt.dialects import DIALECTS, WEBUI
+from promptengine.prompt.serialize import well_formed
 from promptengine.request.request import GenerationRequest, Policy
 from promptengine.server.jobs.queue import State
 from promptengine.server.v1.forms import StrictForm, Text, form_of
@@ -22,6 +23,9 @@ __all__ = [
     "NetworkEntry",
     "PromptForm",
     "ReadPrompt",
+    "RemedyForm",
+    "ScriptForm",
+    "Tokens",
 ]
 
 
@@ -58,8 +62,21 @@ class PromptForm(StrictForm):
     dialect: DialectText = WEBUI
 
 
+class RemedyForm(BaseModel):
+    """A mend: what to put in place of characters ``start`` to ``end``; ``label`` says what that does."""
+
+    start: int
+    end: int
+    text: str
+    label: str
+
+
 class DiagnosticForm(BaseModel):
-    """What a person would want to know; ``start`` and ``end`` count characters from 0."""
+    """What a person would want to know; ``start`` and ``end`` count characters from 0.
+
+    Attributes:
+        remedy: The obvious mend, where there is one.
+    """
 
     severity: Literal["info", "warning", "error"]
     message: str
@@ -67,6 +84,21 @@ class DiagnosticForm(BaseModel):
     column: int | None
     start: int | None
     end: int | None
+    remedy: RemedyForm | None = None
+
+
+class Tokens(BaseModel):
+    """The length of a prompt's longest text.
+
+    Attributes:
+        count: As WebUI counts; a chunk that ``BREAK`` or a comma ends early counts as full.
+        limit: How many fit into its chunks.
+        chunks: Of each chunk, how many of its 75 places are taken.
+    """
+
+    count: int
+    limit: int
+    chunks: list[int]
 
 
 class Mark(BaseModel):
@@ -98,6 +130,7 @@ class ReadPrompt(BaseModel):
         marks: Where the syntax stands, in the order of the prompt; no weights where the schedule would be
             too long.
         diagnostics: What looks odd, and what the folders say.
+        tokens: How long it is for CLIP; null where the schedule would be too long.
     """
 
     text: str
@@ -107,6 +140,7 @@ class ReadPrompt(BaseModel):
     subprompts: list[dict[str, Any]]
     marks: list[Mark]
     diagnostics: list[DiagnosticForm]
+    tokens: Tokens | None
 
 
 class NetworkEntry(BaseModel):
@@ -164,13 +198,27 @@ class NetworkDetail(NetworkEntry):
     user_metadata: dict[str, Any]
 
 
+class ScriptForm(StrictForm):
+    """A script that makes the images of a job.
+
+    Attributes:
+        name: As the list of scripts has it; upper and lower case are alike.
+        arguments: By their names there; those that are left out have their defaults.
+    """
+
+    name: Text
+    arguments: Annotated[dict[str, Any], BeforeValidator(well_formed)] = Field(
+        default_factory=dict[str, Any]
+    )
+
+
 class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     """A job; see :class:`promptengine.request.request.GenerationRequest`. Images and masks are base64.
 
     ``options`` are WebUI's settings by its names. ``styles`` are names of styles that are put around the
     prompts, one after another. ``checkpoint`` and ``vae`` are names. Without a size the
     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
-    server's output folder unless ``save`` says no.
+    server's output folder unless ``save`` says no. ``script`` makes images of the request, and grids of these.
     """
 
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -179,6 +227,7 @@ class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     vae: Text | None = None
     policy: Policy = "strict"
     save: bool = True
+    script: ScriptForm | None = None
 
     if TYPE_CHECKING:
         # The fields that the base class has come from their declarations.
@@ -222,6 +271,7 @@ class JobResult(BaseModel):
 
     Attributes:
         images: Files in base64, PNG unless the server's settings say otherwise.
+        grids: Whether each image is made of several.
         masks: ``mask`` and ``mask-composite`` of each image as PNG in base64, where the options
             ``return_mask`` and ``return_mask_composite`` ask for them.
         infotexts: WebUI's text of each image.
@@ -231,11 +281,12 @@ class JobResult(BaseModel):
         timings: Seconds by stage.
         saved: Of each image what :mod:`promptengine.server.v1.images` knows it by, its path below the output folder;
             null where it is not saved.
-        warnings: Why some are not.
+        warnings: What the script says, and why some are not saved.
     """
 
     id: str
     images: list[str]
+    grids: list[bool]
     masks: list[dict[str, str]]
     infotexts: list[str]
     seeds: list[int]

@@ -7,7 +7,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from promptengine.errors import RequestError
+from promptengine.errors import (
+    PromptEngineError,
+    PromptSyntaxError,
+    RequestError,
+    UnknownNetworkError,
+)
 from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import check_supported
 from promptengine.inspection import size_of_checkpoint
@@ -44,8 +49,9 @@ from promptengine.server.sdapi.styles import (
 from promptengine.server.sdapi.to_request import batch_key, known_upscaler
 from promptengine.server.v1.forms import StrictForm
 from promptengine.server.v1.schemas import JobForm
+from promptengine.server.v1.script_calls import script_from_form
 
-__all__ = ["work_from_form"]
+__all__ = ["named_model", "request_from_form", "work_from_form"]
 
 _PLAIN: Final = {own.name for own in fields_of(GenerationRequest)}
 """What a form says in a request's own words."""
@@ -61,9 +67,24 @@ def work_from_form(
             is not here.
         Refusal: 404, for a checkpoint or VAE that is not here.
     """
+    request, model = request_from_form(form, settings, registry, limits)
+    if form.script is None:
+        return Work((request,), model, batch_key((request,)))
+    script = script_from_form(form.script, request, registry, limits)
+    return Work((request,), model, None, script)
+
+
+def request_from_form(
+    form: JobForm, settings: ServerSettings, registry: Registry, limits: Limits
+) -> tuple[GenerationRequest, Model]:
+    """Make of a form the request and the model it is for, whatever its script does with them.
+
+    Raises:
+        PromptEngineError: As :func:`work_from_form`.
+    """
     _check(form, limits)
     chosen = _chosen(form, settings)
-    model = _model(form, settings)
+    model = named_model(form.checkpoint, form.vae, settings)
     request = _request(form)
     prompts = (request.prompt, request.negative_prompt)
     most = limits.prompt_characters
@@ -83,7 +104,7 @@ def work_from_form(
     find_models(request, registry, model.checkpoint)
     _check_sizes(request, model, limits)
     _plan(request, registry, limits)
-    return Work((request,), model, batch_key((request,)))
+    return request, model
 
 
 def _chosen(form: JobForm, settings: ServerSettings) -> list[Style]:
@@ -103,16 +124,20 @@ def _chosen(form: JobForm, settings: ServerSettings) -> list[Style]:
     return chosen_styles(styles, form.styles)
 
 
-def _model(form: JobForm, settings: ServerSettings) -> Model:
-    """Return what the job opens: the names that it gives, and the server's own where it gives none."""
+def named_model(checkpoint: str | None, vae: str | None, settings: ServerSettings) -> Model:
+    """Return what is opened: the names that a form gives, and the server's own where it gives none.
+
+    Raises:
+        Refusal: 404, for a checkpoint or VAE that is not here.
+    """
     chosen: dict[str, object] = {}
-    if form.checkpoint is not None:
-        chosen["sd_model_checkpoint"] = form.checkpoint
+    if checkpoint is not None:
+        chosen["sd_model_checkpoint"] = checkpoint
     with _about("checkpoint"):
         _, model = settings.merged(chosen)
-    if form.vae is not None:
+    if vae is not None:
         with _about("vae"):
-            _, model = settings.merged(chosen | {"sd_vae": form.vae})
+            _, model = settings.merged(chosen | {"sd_vae": vae})
     return model
 
 
@@ -177,9 +202,20 @@ def _start(form: StrictForm, limits: Limits) -> ImageStart:
 
 def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> None:
     """Look all networks up, so that a request that cannot be met need not wait to be refused."""
-    request = append_default_hypernetwork(request)
+    asked = append_default_hypernetwork(request)
+    hires = request.hires.prompt if request.hires else ""
     nothing = parse("", negative=True)
-    for text in (request.prompt, request.hires.prompt if request.hires else ""):
+    for field, text in (("prompt", asked.prompt), ("hires.prompt", hires)):
         prompt = parse(text, comments=request.options.comments, dialect=request.dialect)
         steps = affordable_steps(prompt, request.steps, limits)
-        make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)
+        try:
+            make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)
+        except (PromptSyntaxError, UnknownNetworkError) as error:
+            by_option = asked is not request and _names(error, request)
+            error.field = "options" if by_option else field
+            raise
+
+
+def _names(error: PromptEngineError, request: GenerationRequest) -> bool:
+    """Return whether an error is about the hypernetwork that the options append to prompts."""
+    return isinstance(error, UnknownNetworkError) and error.name == request.options.hypernetwork

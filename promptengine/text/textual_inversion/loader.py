@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +55,7 @@ class AvailableEmbeddings:
 
 
 class EmbeddingCache:
-    """Keeps what a registry's embeddings hold, found again by file, time and size.
+    """Keeps what a registry's embeddings hold, found again by file, time and size. Threads may share it.
 
     Args:
         registry: Whose files to read. Files that come or change later are noticed.
@@ -62,6 +63,7 @@ class EmbeddingCache:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._lock = threading.Lock()
         self._kept: Mapping[RegistryEntry, Embedding | UnusableEmbedding | None] = {}
         self._words: dict[tuple[int, ...] | None, AvailableEmbeddings] = {}
 
@@ -73,11 +75,14 @@ class EmbeddingCache:
                 :func:`promptengine.text.encoder.text_widths`; None accepts all.
         """
         entries = self._registry.current_entries(EMBEDDING.name)
-        if set(self._kept) != set(entries) or widths not in self._words:
-            before = self._kept
-            self._kept = {e: before[e] if e in before else self._read(e) for e in entries}
-            self._words = {widths: _sorted_out(self._kept.values(), widths)}
-        return self._words[widths]
+        with self._lock:
+            if set(self._kept) != set(entries):
+                before = self._kept
+                self._kept = {e: before[e] if e in before else self._read(e) for e in entries}
+                self._words = {}
+            if widths not in self._words:
+                self._words[widths] = _sorted_out(self._kept.values(), widths)
+            return self._words[widths]
 
     def _read(self, entry: RegistryEntry) -> Embedding | UnusableEmbedding | None:
         try:

@@ -165,7 +165,7 @@ def test_what_cannot_be_met_is_refused_at_once(
             {"start": {"images": [in_base64()], "inpainting": {"mask": "AAAA"}}},
             "start.inpainting.mask",
         ),
-        ({"prompt": "<hypernet:nope:1>"}, None),
+        ({"prompt": "<hypernet:nope:1>"}, "prompt"),
     ],
 )
 def test_an_error_names_the_field_that_is_to_blame(

@@ -18,6 +18,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from promptengine.prompt.ast import Span
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult, NetworkReport
+from promptengine.scripts.script import ScriptCall, ScriptOutput
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
 from promptengine.server.jobs.queue import Control, Work
@@ -50,18 +51,23 @@ class Made:
     Attributes:
         painter: What sets the pace.
         requests: Those of each batch that was begun.
+        scripts: Those of them that are run by one.
     """
 
     painter: Painter = field(default_factory=Painter)
     requests: list[GenerationRequest] = field(default_factory=list)
+    scripts: list[ScriptCall] = field(default_factory=list)
 
     def __call__(
         self, works: Sequence[Work], batch: int, control: Control
-    ) -> list[list[GenerationResult]]:
+    ) -> list[Sequence[GenerationResult] | ScriptOutput]:
         self.requests += [request for work in works for request in work.requests]
+        self.scripts += [work.script for work in works if work.script is not None]
         made = self.painter(works, batch, control)
         return [
-            [
+            results
+            if isinstance(results, ScriptOutput)
+            else [
                 replace(one, networks=_reports(request))
                 for one, request in zip(results, work.requests, strict=True)
             ]
@@ -104,7 +110,12 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     folder = tmp_path_factory.mktemp("studio")
     made = Made()
     models = models_in(folder / "models")
-    config = ServerConfig(models=models, checkpoint="none", output=folder / "outputs")
+    config = ServerConfig(
+        models=models,
+        checkpoint="none",
+        output=folder / "outputs",
+        training=folder / "training",
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         app = create_app(config, [made])
@@ -195,6 +206,7 @@ def page(browser: StudioPage, studio: Studio) -> Iterator[StudioPage]:
     studio.made.painter.gate.set()
     studio.made.painter.batches.clear()
     studio.made.requests.clear()
+    studio.made.scripts.clear()
     browser.load()
     browser.complaints()
     yield browser

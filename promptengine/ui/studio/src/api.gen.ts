@@ -274,6 +274,170 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/promptengine/v1/scripts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Scripts
+         * @description List the scripts with their arguments, and what X/Y/Z plots can vary.
+         */
+        get: operations["scripts_promptengine_v1_scripts_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/scripts/count": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Count
+         * @description Tell how many images a job's script will make; what a job would be refused for, this is.
+         */
+        post: operations["count_promptengine_v1_scripts_count_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training/fields": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Fields
+         * @description Describe the options of a training as JSON Schema, with labels, headings and controls.
+         */
+        get: operations["fields_promptengine_v1_training_fields_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training/data": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Data
+         * @description List the folders of images on the server.
+         */
+        get: operations["data_promptengine_v1_training_data_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status
+         * @description Tell where the training is.
+         */
+        get: operations["status_promptengine_v1_training_get"];
+        put?: never;
+        /**
+         * Start
+         * @description Begin a training; one at a time, and nothing that is there is replaced unless it may be.
+         */
+        post: operations["start_promptengine_v1_training_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training/stop": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Stop
+         * @description End the training after its step and save its state, from which it can go on.
+         */
+        post: operations["stop_promptengine_v1_training_stop_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training/previews/{step}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Preview
+         * @description Give a preview: images with and without the network, side by side.
+         */
+        get: operations["preview_promptengine_v1_training_previews__step__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/training/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Events
+         * @description Tell of the training as it goes on, as server-sent events ``progress`` and at last ``ended``.
+         */
+        get: operations["events_promptengine_v1_training_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/promptengine/v1/network-pages": {
         parameters: {
             query?: never;
@@ -484,13 +648,101 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/promptengine/v1/words": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Words
+         * @description Find words of the CSV files in ``tags``, the folder beside that of the models, by how a part of them begins.
+         */
+        get: operations["words_promptengine_v1_words_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * ArgumentEntry
+         * @description An argument of a script.
+         *
+         *     Attributes:
+         *         name: What a job's form calls it.
+         *         label: As WebUI shows it.
+         *         help: What it does, as a clause.
+         *         type: Of its value, in JSON Schema's words; an array is one of texts.
+         *         control: What shows it: ``checkbox``, ``number``, ``text``, ``choice``, ``checkboxes``, ``lines``,
+         *             ``axis`` or ``values``.
+         *         default: Where it is left out.
+         *         minimum: The least number, or null.
+         *         maximum: The greatest, likewise.
+         *         choices: The values there are; empty where any will do.
+         *         axis: The argument that says what these are values of, or null.
+         */
+        ArgumentEntry: {
+            /** Name */
+            name: string;
+            /** Label */
+            label: string;
+            /** Help */
+            help: string;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "boolean" | "integer" | "number" | "string" | "array";
+            /** Control */
+            control: string;
+            /** Default */
+            default: boolean | number | string | string[];
+            /** Minimum */
+            minimum: number | null;
+            /** Maximum */
+            maximum: number | null;
+            /** Choices */
+            choices: string[];
+            /** Axis */
+            axis: string | null;
+        };
+        /**
+         * AxisEntry
+         * @description What can vary along an axis of a plot.
+         *
+         *     Attributes:
+         *         number: What an argument with the control ``axis`` is, where this is chosen.
+         *         title: As WebUI shows it.
+         *         type: Of its values; numbers may be ranges.
+         *         choices: The values there are; empty where any will do.
+         */
+        AxisEntry: {
+            /** Number */
+            number: number;
+            /** Title */
+            title: string;
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "integer" | "number" | "string";
+            /** Choices */
+            choices: string[];
+        };
+        /**
          * DiagnosticForm
          * @description What a person would want to know; ``start`` and ``end`` count characters from 0.
+         *
+         *     Attributes:
+         *         remedy: The obvious mend, where there is one.
          */
         DiagnosticForm: {
             /**
@@ -508,6 +760,7 @@ export interface components {
             start: number | null;
             /** End */
             end: number | null;
+            remedy?: components["schemas"]["RemedyForm"] | null;
         };
         /**
          * Error
@@ -534,6 +787,20 @@ export interface components {
             msg: string;
             /** Type */
             type: string;
+        };
+        /**
+         * FoundWords
+         * @description Words that begin so, those used most first.
+         *
+         *     Attributes:
+         *         words: Those.
+         *         known: How many words the lists have in all.
+         */
+        FoundWords: {
+            /** Words */
+            words: components["schemas"]["ListedWord"][];
+            /** Known */
+            known: number;
         };
         /**
          * HiresPassForm
@@ -748,7 +1015,7 @@ export interface components {
          *     ``options`` are WebUI's settings by its names. ``styles`` are names of styles that are put around the
          *     prompts, one after another. ``checkpoint`` and ``vae`` are names. Without a size the
          *     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
-         *     server's output folder unless ``save`` says no.
+         *     server's output folder unless ``save`` says no. ``script`` makes images of the request, and grids of these.
          */
         JobForm: {
             /**
@@ -885,6 +1152,7 @@ export interface components {
              * @default true
              */
             save: boolean;
+            script?: components["schemas"]["ScriptForm"] | null;
         };
         /**
          * JobResult
@@ -892,6 +1160,7 @@ export interface components {
          *
          *     Attributes:
          *         images: Files in base64, PNG unless the server's settings say otherwise.
+         *         grids: Whether each image is made of several.
          *         masks: ``mask`` and ``mask-composite`` of each image as PNG in base64, where the options
          *             ``return_mask`` and ``return_mask_composite`` ask for them.
          *         infotexts: WebUI's text of each image.
@@ -901,13 +1170,15 @@ export interface components {
          *         timings: Seconds by stage.
          *         saved: Of each image what :mod:`promptengine.server.v1.images` knows it by, its path below the output folder;
          *             null where it is not saved.
-         *         warnings: Why some are not.
+         *         warnings: What the script says, and why some are not saved.
          */
         JobResult: {
             /** Id */
             id: string;
             /** Images */
             images: string[];
+            /** Grids */
+            grids: boolean[];
             /** Masks */
             masks: {
                 [key: string]: string;
@@ -974,6 +1245,29 @@ export interface components {
             error: string | null;
             /** Preview */
             preview?: string | null;
+        };
+        /**
+         * ListedWord
+         * @description A word of the lists.
+         *
+         *     Attributes:
+         *         name: As the list spells it.
+         *         text: As a prompt spells it.
+         *         category: Its number in the list; -1 where it has none.
+         *         count: How often it is used.
+         *         alias: What matched, where it is not the name; else empty.
+         */
+        ListedWord: {
+            /** Name */
+            name: string;
+            /** Text */
+            text: string;
+            /** Category */
+            category: number;
+            /** Count */
+            count: number;
+            /** Alias */
+            alias: string;
         };
         /**
          * Mark
@@ -1243,6 +1537,7 @@ export interface components {
          *         marks: Where the syntax stands, in the order of the prompt; no weights where the schedule would be
          *             too long.
          *         diagnostics: What looks odd, and what the folders say.
+         *         tokens: How long it is for CLIP; null where the schedule would be too long.
          */
         ReadPrompt: {
             /** Text */
@@ -1271,6 +1566,21 @@ export interface components {
             marks: components["schemas"]["Mark"][];
             /** Diagnostics */
             diagnostics: components["schemas"]["DiagnosticForm"][];
+            tokens: components["schemas"]["Tokens"] | null;
+        };
+        /**
+         * RemedyForm
+         * @description A mend: what to put in place of characters ``start`` to ``end``; ``label`` says what that does.
+         */
+        RemedyForm: {
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Text */
+            text: string;
+            /** Label */
+            label: string;
         };
         /**
          * SavedImage
@@ -1319,6 +1629,213 @@ export interface components {
             scanning: boolean;
         };
         /**
+         * ScriptCount
+         * @description How much a script makes.
+         *
+         *     Attributes:
+         *         images: What is generated, grids apart; null where only a run tells.
+         */
+        ScriptCount: {
+            /** Images */
+            images: number | null;
+        };
+        /**
+         * ScriptCountForm
+         * @description A job whose script is asked how much it makes. ``start`` may be left out for img2img.
+         */
+        ScriptCountForm: {
+            /**
+             * Prompt
+             * @description in WebUI's syntax, tags included
+             */
+            prompt: string;
+            /**
+             * Negative prompt
+             * @description what to steer away from
+             * @default
+             */
+            negative_prompt: string;
+            /**
+             * Seed
+             * @description number that the noise is made of; -1 draws one
+             * @default -1
+             */
+            seed: number;
+            /**
+             * Sampling steps
+             * @description how many steps
+             * @default 20
+             */
+            steps: number;
+            /**
+             * Sampling method
+             * @description what removes the noise
+             * @default Euler a
+             */
+            sampler: string;
+            /**
+             * Schedule type
+             * @description how the steps are spread, such as karras or beta
+             * @default automatic
+             */
+            scheduler: string;
+            /**
+             * CFG Scale
+             * @description how closely to follow the prompt
+             * @default 7
+             */
+            cfg_scale: number;
+            /**
+             * Width
+             * @description pixels across
+             */
+            width?: number | null;
+            /**
+             * Height
+             * @description pixels down
+             */
+            height?: number | null;
+            /**
+             * Batch size
+             * @description images at once
+             * @default 1
+             */
+            batch_size: number;
+            /**
+             * Batch count
+             * @description batches in a row
+             * @default 1
+             */
+            batch_count: number;
+            /**
+             * Clip skip
+             * @description 1 reads CLIP's last layer, 2 the one before
+             * @default 1
+             */
+            clip_skip: number;
+            /**
+             * Variation seed
+             * @description noise to move towards; -1 draws one
+             * @default -1
+             */
+            variation_seed: number;
+            /**
+             * Variation strength
+             * @description how far to move, 0 to 1
+             * @default 0
+             */
+            variation_strength: number;
+            /**
+             * Resize seed from
+             * @description size of an image whose composition the seed shall keep, as WIDTHxHEIGHT
+             */
+            seed_resize_from?: [
+                number,
+                number
+            ] | null;
+            /**
+             * Tiling
+             * @description let opposite edges fit
+             * @default false
+             */
+            tiling: boolean;
+            /**
+             * Refiner checkpoint
+             * @description another checkpoint, which takes over on the way
+             */
+            refiner?: string | null;
+            /**
+             * Refiner switch at
+             * @description share of the way after which the refiner takes over, 0 to 1
+             */
+            refiner_switch_at?: number | null;
+            /**
+             * Policy
+             * @default strict
+             * @enum {string}
+             */
+            policy: "strict" | "warn" | "ignore";
+            /**
+             * Dialect
+             * @default webui
+             * @enum {string}
+             */
+            dialect: "webui" | "extended";
+            hires?: components["schemas"]["HiresPassForm"] | null;
+            start?: components["schemas"]["ImageStartForm"] | null;
+            /** Options */
+            options?: {
+                [key: string]: unknown;
+            };
+            /** Styles */
+            styles?: string[];
+            /** Checkpoint */
+            checkpoint?: string | null;
+            /** Vae */
+            vae?: string | null;
+            /**
+             * Save
+             * @default true
+             */
+            save: boolean;
+            script?: components["schemas"]["ScriptForm"] | null;
+            /**
+             * Tab
+             * @default txt2img
+             * @enum {string}
+             */
+            tab: "txt2img" | "img2img";
+        };
+        /**
+         * ScriptEntry
+         * @description A script.
+         *
+         *     Attributes:
+         *         name: As WebUI shows it.
+         *         tabs: Where it can be used.
+         *         arguments: Those that are shown.
+         */
+        ScriptEntry: {
+            /** Name */
+            name: string;
+            /** Tabs */
+            tabs: ("txt2img" | "img2img")[];
+            /** Arguments */
+            arguments: components["schemas"]["ArgumentEntry"][];
+        };
+        /**
+         * ScriptForm
+         * @description A script that makes the images of a job.
+         *
+         *     Attributes:
+         *         name: As the list of scripts has it; upper and lower case are alike.
+         *         arguments: By their names there; those that are left out have their defaults.
+         */
+        ScriptForm: {
+            /** Name */
+            name: string;
+            /** Arguments */
+            arguments?: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * ScriptList
+         * @description What there is.
+         *
+         *     Attributes:
+         *         scripts: In WebUI's order.
+         *         axes: By tab what can vary along an axis, in WebUI's order, those apart that cannot be honored.
+         */
+        ScriptList: {
+            /** Scripts */
+            scripts: components["schemas"]["ScriptEntry"][];
+            /** Axes */
+            axes: {
+                [key: string]: components["schemas"]["AxisEntry"][];
+            };
+        };
+        /**
          * StyleEntry
          * @description A style.
          *
@@ -1347,6 +1864,344 @@ export interface components {
              * @default
              */
             negative_prompt: string;
+        };
+        /**
+         * Tokens
+         * @description The length of a prompt's longest text.
+         *
+         *     Attributes:
+         *         count: As WebUI counts; a chunk that ``BREAK`` or a comma ends early counts as full.
+         *         limit: How many fit into its chunks.
+         *         chunks: Of each chunk, how many of its 75 places are taken.
+         */
+        Tokens: {
+            /** Count */
+            count: number;
+            /** Limit */
+            limit: number;
+            /** Chunks */
+            chunks: number[];
+        };
+        /**
+         * TrainingData
+         * @description A folder of images on the server.
+         *
+         *     Attributes:
+         *         name: Of the folder.
+         *         images: How many it holds.
+         */
+        TrainingData: {
+            /** Name */
+            name: string;
+            /** Images */
+            images: number;
+        };
+        /**
+         * TrainingForm
+         * @description A training. Its images are those of ``folder``, a name of the list of data, or are sent as ``images``.
+         *
+         *     Attributes:
+         *         name: Of the network, and of its file in the folder of hypernetworks.
+         *         checkpoint: What it is trained on; the server's own where it is left out.
+         *         vae: Likewise.
+         *         folder: Of images on the server.
+         *         images: In place of a folder; a run that is resumed has its own.
+         *         resume: Go on with the run of this name, which is refused where there is none.
+         *         overwrite: Replace the network and the run of this name.
+         */
+        TrainingForm: {
+            /**
+             * Max steps
+             * @description updates of the weights, in all
+             * @default 100000
+             */
+            steps: number;
+            /**
+             * Hypernetwork Learning rate
+             * @description or until which step: 5e-5:100, 1e-5
+             * @default 0.00001
+             */
+            learning_rate: string;
+            /**
+             * Batch size
+             * @description images at once
+             * @default 1
+             */
+            batch_size: number;
+            /**
+             * Gradient accumulation steps
+             * @description batches in one step
+             * @default 1
+             */
+            accumulation: number;
+            /**
+             * Gradient Clipping
+             * @description what bounds the gradients
+             * @default none
+             * @enum {string}
+             */
+            clipping: "none" | "value" | "norm";
+            /**
+             * Gradient clip value
+             * @description the bound, in the form of the learning rate
+             * @default 0.1
+             */
+            clip_at: string;
+            /**
+             * Seed
+             * @description number that all that is drawn derives from; -1 draws one
+             * @default -1
+             */
+            seed: number;
+            /**
+             * Gradient checkpointing
+             * @description less memory, more time
+             * @default false
+             */
+            gradient_checkpointing: boolean;
+            /**
+             * Prompt template
+             * @description what prompts an image is trained with
+             * @default style_filewords
+             */
+            template: string;
+            /**
+             * Width
+             * @description pixels that images are scaled and cut to
+             */
+            width?: number | null;
+            /**
+             * Height
+             * @description pixels that images are scaled and cut to
+             */
+            height?: number | null;
+            /**
+             * Resize images
+             * @description scale and cut images to that size; otherwise they keep their own
+             * @default true
+             */
+            resize: boolean;
+            /**
+             * Shuffle tags by ',' when creating prompts
+             * @description reorder what captions have between commas
+             * @default false
+             */
+            shuffle_tags: boolean;
+            /**
+             * Drop out tags when creating prompts
+             * @description probability to leave each of these out
+             * @default 0
+             */
+            tag_dropout: number;
+            /**
+             * Latent sampling method
+             * @description the latents that stand for an image: one draw, the mean, or a draw per use
+             * @default once
+             * @enum {string}
+             */
+            latent_sampling: "once" | "deterministic" | "random";
+            /**
+             * Use PNG alpha channel as loss weight
+             * @description what is transparent counts less
+             * @default false
+             */
+            alpha_weights: boolean;
+            /**
+             * Clip skip
+             * @description 1 reads the text model's last layer, n the n-th from the end
+             * @default 1
+             */
+            clip_skip: number;
+            /**
+             * Refuse unreadable images
+             * @description refuse images that cannot be read; otherwise they are left out, and told
+             * @default false
+             */
+            strict_data: boolean;
+            /**
+             * Hypernetwork layer structure
+             * @description width of each stage as a factor; the first and the last are 1
+             * @default 1, 2, 1
+             */
+            layer_structure: string;
+            /**
+             * Activation function
+             * @description linear, relu, swish, mish, …
+             * @default linear
+             */
+            activation: string;
+            /**
+             * Layer weights initialization
+             * @description how the weights begin: Normal, XavierNormal, KaimingUniform, …
+             * @default Normal
+             */
+            weight_init: string;
+            /**
+             * Add layer normalization
+             * @description after each layer
+             * @default false
+             */
+            layer_norm: boolean;
+            /**
+             * Activate output
+             * @description the last layer has the activation as well
+             * @default false
+             */
+            activate_output: boolean;
+            /**
+             * Hypernetwork Dropout structure
+             * @description probability after each stage, such as 0, 0.1, 0; the first and the last are 0
+             */
+            dropout_structure?: string | null;
+            /**
+             * Modules
+             * @description widths to build networks for, such as 320, 768
+             */
+            widths?: string | null;
+            /**
+             * Transforms
+             * @description key,query is for this program's .safetensors only
+             * @default key,value
+             * @enum {string}
+             */
+            transform: "key,value" | "key,query";
+            /**
+             * Save a copy every N steps
+             * @description steps between snapshots; 0 for none before the end
+             * @default 500
+             */
+            save_every: number;
+            /**
+             * Copies kept
+             * @description newest snapshots that stay, plus the best
+             * @default 3
+             */
+            keep: number;
+            /**
+             * Save an image every N steps
+             * @description steps between previews; 0 for one at the end
+             * @default 500
+             */
+            preview_every: number;
+            /**
+             * Preview prompt
+             * @description what previews show
+             * @default
+             */
+            preview_prompt: string;
+            /**
+             * Preview steps
+             * @description of each preview
+             * @default 20
+             */
+            preview_steps: number;
+            /**
+             * Preview images
+             * @description at once; 0 for no previews
+             * @default 2
+             */
+            preview_count: number;
+            /** Name */
+            name: string;
+            /** Checkpoint */
+            checkpoint?: string | null;
+            /** Vae */
+            vae?: string | null;
+            /** Folder */
+            folder?: string | null;
+            /** Images */
+            images?: components["schemas"]["TrainingImageForm"][];
+            /**
+             * Resume
+             * @default false
+             */
+            resume: boolean;
+            /**
+             * Overwrite
+             * @default false
+             */
+            overwrite: boolean;
+        };
+        /**
+         * TrainingImageForm
+         * @description An image to train with, in base64, and what it shows.
+         */
+        TrainingImageForm: {
+            /** Image */
+            image: string;
+            /**
+             * Caption
+             * @default
+             */
+            caption: string;
+        };
+        /**
+         * TrainingPoint
+         * @description What a step cost.
+         *
+         *     Attributes:
+         *         step: Counted from 1.
+         *         loss: Of it alone.
+         *         smoothed_loss: Mean loss, recent steps counting more.
+         */
+        TrainingPoint: {
+            /** Step */
+            step: number;
+            /** Loss */
+            loss: number;
+            /** Smoothed Loss */
+            smoothed_loss: number;
+        };
+        /**
+         * TrainingStatus
+         * @description Where the training is.
+         *
+         *     Attributes:
+         *         state: ``none`` where there was none since the server began, ``preparing``, ``training``,
+         *             ``stopping``, ``finished``, ``stopped`` or ``failed``.
+         *         name: Of the network.
+         *         step: Steps done, those of earlier runs included.
+         *         of: Steps asked for.
+         *         epoch: How often all images were seen.
+         *         loss: Of the last step; null before the first.
+         *         smoothed_loss: Mean loss, recent steps counting more.
+         *         learning_rate: Of the last step.
+         *         eta_s: Seconds left.
+         *         points: The curve of the losses, thinned out where its points are many.
+         *         previews: Steps whose previews can be had.
+         *         notes: What a person should know.
+         *         error: Why it failed.
+         */
+        TrainingStatus: {
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "none" | "preparing" | "training" | "stopping" | "finished" | "stopped" | "failed";
+            /** Name */
+            name: string;
+            /** Step */
+            step: number;
+            /** Of */
+            of: number;
+            /** Epoch */
+            epoch: number;
+            /** Loss */
+            loss: number | null;
+            /** Smoothed Loss */
+            smoothed_loss: number | null;
+            /** Learning Rate */
+            learning_rate: number | null;
+            /** Eta S */
+            eta_s: number | null;
+            /** Points */
+            points: components["schemas"]["TrainingPoint"][];
+            /** Previews */
+            previews: number[];
+            /** Notes */
+            notes: string[];
+            /** Error */
+            error: string | null;
         };
         /**
          * UpscaleForm
@@ -2898,6 +3753,846 @@ export interface operations {
             };
         };
     };
+    scripts_promptengine_v1_scripts_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScriptList"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    count_promptengine_v1_scripts_count_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScriptCountForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScriptCount"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    fields_promptengine_v1_training_fields_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        [key: string]: unknown;
+                    };
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    data_promptengine_v1_training_data_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingData"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    status_promptengine_v1_training_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingStatus"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    start_promptengine_v1_training_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TrainingForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingStatus"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    stop_promptengine_v1_training_stop_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingStatus"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    preview_promptengine_v1_training_previews__step__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                step: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/png": unknown;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    events_promptengine_v1_training_events_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     pages_promptengine_v1_network_pages_get: {
         parameters: {
             query?: never;
@@ -3960,6 +5655,101 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["UpscaledImage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    words_promptengine_v1_words_get: {
+        parameters: {
+            query?: {
+                prefix?: string;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FoundWords"];
                 };
             };
             /** @description Bad Request */

@@ -5,6 +5,10 @@ type Schemas = components["schemas"];
 export type Reading = Schemas["ReadPrompt"];
 export type Mark = Schemas["Mark"];
 export type Diagnostic = Schemas["DiagnosticForm"];
+export type Remedy = Schemas["RemedyForm"];
+export type Tokens = Schemas["Tokens"];
+export type FoundWords = Schemas["FoundWords"];
+export type ListedWord = Schemas["ListedWord"];
 export type NetworkEntry = Schemas["NetworkEntry"];
 export type NetworkDetail = Schemas["NetworkDetail"];
 export type NetworkPage = Schemas["NetworkPage"];
@@ -12,6 +16,12 @@ export type UserMetadata = Schemas["UserMetadataForm"];
 export type Style = Schemas["StyleEntry"];
 export type JobStatus = Schemas["JobStatus"];
 export type JobResult = Schemas["JobResult"];
+export type ScriptList = Schemas["ScriptList"];
+export type Script = Schemas["ScriptEntry"];
+export type Argument = Schemas["ArgumentEntry"];
+export type Axis = Schemas["AxisEntry"];
+export type TrainingStatus = Schemas["TrainingStatus"];
+export type TrainingData = Schemas["TrainingData"];
 export type UpscaledImage = Schemas["UpscaledImage"];
 export type PromptForm = Schemas["PromptForm"];
 export type SavedImage = Schemas["SavedImage"];
@@ -116,6 +126,17 @@ export const api = {
   deleteStyle: (name: string) => send<void>("DELETE", style(name)),
   parse: (form: PromptForm & { [name: string]: Sent }, signal: AbortSignal) =>
     send<Reading>("POST", "/parse", form, signal),
+  scripts: () => ask<ScriptList>("/scripts"),
+  countScript: (form: Sent, signal: AbortSignal) => send<{ images: number | null }>("POST", "/scripts/count", form, signal),
+  trainingFields: () => ask<unknown>("/training/fields"),
+  trainingData: () => ask<TrainingData[]>("/training/data"),
+  training: () => ask<TrainingStatus>("/training"),
+  startTraining: (form: Sent) => send<TrainingStatus>("POST", "/training", form),
+  stopTraining: () => send<TrainingStatus>("POST", "/training/stop"),
+  trainingEvents: () => new EventSource(`${V1}/training/events`),
+  // The name is for the browser, which may keep another run's preview of that step.
+  previewUrl: (step: number, name: string) => `${V1}/training/previews/${step}?of=${encodeURIComponent(name)}`,
+  words: (prefix: string) => ask<FoundWords>(`/words?prefix=${encodeURIComponent(prefix)}`),
   submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
   status: (id: string) => ask<JobStatus>(job(id)),
   result: (id: string) => ask<JobResult>(`${job(id)}/result`),

@@ -249,9 +249,14 @@ function readResult(result: JobResult): Result {
       saved: result.saved[index] ?? null,
     })),
     networks: result.networks as unknown as NetworkUse[],
-    diagnostics: result.diagnostics,
+    diagnostics: [...result.diagnostics, ...result.warnings.map(warned)],
     seconds: Object.values(result.timings).reduce((sum, one) => sum + one, 0),
   };
+}
+
+/** What stands beside the images, as a diagnostic. */
+function warned(message: string): Diagnostic {
+  return { severity: "warning", message, hint: "", column: null, start: null, end: null };
 }
 
 function blobUrl(base64: string): string {

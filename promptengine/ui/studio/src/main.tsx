@@ -1,8 +1,10 @@
 import { render } from "preact";
 import { effect } from "@preact/signals";
 import { loadPages } from "./cards/pages";
+import { loadDataset } from "./dataset";
 import { resume, running } from "./jobs";
 import { followRoute } from "./route";
+import { followScript } from "./scriptCount";
 import { loadForm, loadNetworks } from "./state";
 import { showTheme } from "./store";
 import { loadStyles } from "./styles";
@@ -12,8 +14,10 @@ import "./style.css";
 showTheme();
 followRoute();
 resume();
+followScript();
 void loadForm();
 void loadNetworks();
+void loadDataset();
 void loadPages();
 void loadStyles();
 effect(() => {

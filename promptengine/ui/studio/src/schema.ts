@@ -91,6 +91,11 @@ export function readGroup(path: string, inner: Property, about: Property): Group
   return [group, ...others];
 }
 
+/** One field as JSON Schema describes it. */
+export function fieldFrom(path: string, property: Property): Field {
+  return readField(path, property);
+}
+
 function readField(path: string, property: Property): Field {
   const kind = property.anyOf?.find((one) => one.type !== "null") ?? property;
   const number = kind.items ?? kind;

@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { ApiError, words, type Sent } from "./api";
 import { submit } from "./jobs";
 import { stageTab } from "./onStage";
+import { script } from "./scripts";
 import { bodyOf, faultOf, type Field, type Form } from "./schema";
 import { overridesPart } from "./overrides";
 import { replaced, start } from "./start";
@@ -23,7 +24,7 @@ export interface Part {
 }
 
 /** The fields that are declared, with those of the groups that are on. */
-const fields: Part = {
+export const fields: Part = {
   faults() {
     const found = sentFields(form.value).map((field) => [field.path, faultOf(field, shown(field))] as const);
     return Object.fromEntries(found.filter(([, fault]) => fault));
@@ -33,7 +34,7 @@ const fields: Part = {
   paths: () => sentFields(form.value).map((field) => field.path),
 };
 
-const PARTS: readonly Part[] = [fields, start, stylesPart, overridesPart];
+const PARTS: readonly Part[] = [fields, start, stylesPart, script, overridesPart];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);

@@ -1,19 +1,27 @@
 // A prompt box: CodeMirror in a shadow tree, where its styles are sheets that a strict policy allows.
-import { autocompletion, completionKeymap } from "@codemirror/autocomplete";
+import { acceptCompletion, autocompletion, completionKeymap, type Completion } from "@codemirror/autocomplete";
 import { defaultKeymap, history, historyKeymap, isolateHistory } from "@codemirror/commands";
 import { setDiagnostics } from "@codemirror/lint";
 import { EditorState, Prec } from "@codemirror/state";
 import { EditorView, keymap, placeholder } from "@codemirror/view";
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import type { Reading } from "../api";
 import type { Field } from "../schema";
 import { faults, loadNetworks, networks, setFault, shownAt } from "../state";
 import { setValue, values } from "../store";
 import { weigh } from "./attention";
-import { networkCompletion } from "./complete";
-import { findings, marks, setMarks } from "./marks";
-import { Reader, notes, type Question } from "./reading";
+import { chips } from "./chips";
+import { networkCompletion, previewOf } from "./complete";
 import { look } from "./look";
+import { findings, marks, setMarks } from "./marks";
+import { boxes, mend } from "./mend";
+import { NoteList } from "./Notes";
+import "./prompt.css";
+import { Reader, notes, type Question } from "./reading";
+import { Timeline } from "./Timeline";
+import { TokenCounter } from "./TokenCounter";
+import { wordCompletion, type WordCompletion } from "./words";
 
 /** What the route that reads prompts takes. */
 const MOST_STEPS = 1000;
@@ -32,19 +40,16 @@ export function PromptEditor({ field, hint }: Props) {
   return (
     <div class="prompt" data-read={told?.current ? "current" : "pending"}>
       <div class="prompt-label">
-        {field.label}
-        {field.usual && <span class="usual"> · empty: {field.usual}</span>}
+        <span>
+          {field.label}
+          {field.usual && <span class="usual"> · empty: {field.usual}</span>}
+        </span>
+        {told && <TokenCounter tokens={told.reading.tokens} />}
       </div>
       <div class="prompt-box" id={`field-${field.path}`} data-prompt={field.path} ref={host} />
       {fault && <p class="fault" role="alert">{fault}</p>}
-      <ul class="notes" aria-label={`Notes on the ${field.label.toLowerCase()}`} tabIndex={told?.diagnostics.length ? 0 : -1}>
-        {told?.diagnostics.map((one) => (
-          <li class={`note ${one.severity}`} title={`${one.message} ${one.hint}`}>
-            <span class="severity">{one.severity}</span> {one.message}
-            {one.hint && <em> {one.hint}</em>}
-          </li>
-        ))}
-      </ul>
+      <Timeline field={field} told={told} />
+      <NoteList field={field} />
     </div>
   );
 }
@@ -58,11 +63,21 @@ function mount(host: HTMLDivElement, field: Field, hint: string): () => void {
     parent: root as unknown as Element,
     state: EditorState.create({ doc: text(), extensions: extensions(field, hint) }),
   });
-  const reader = new Reader(path, (reading, question) => {
+  boxes.set(path, view);
+  const show = (reading: Reading, question: Question) => {
     if (view.state.doc.toString() !== question.prompt) return;
     view.dispatch({ effects: setMarks.of(reading.marks) });
-    view.dispatch(setDiagnostics(view.state, findings(reading, question.prompt)));
+    const found = findings(reading, question.prompt, (remedy) => mend(view, remedy, question.prompt));
+    view.dispatch(setDiagnostics(view.state, found));
+  };
+  // What an input method is still composing must not be drawn anew under it.
+  let held: [Reading, Question] | null = null;
+  const reader = new Reader(path, (reading, question) => {
+    held = view.composing ? [reading, question] : null;
+    if (!held) show(reading, question);
   });
+  const release = () => setTimeout(() => held && show(...held));
+  view.contentDOM.addEventListener("compositionend", release);
   const stopFollowing = effect(() => {
     const prompt = text();
     if (view.state.doc.toString() !== prompt) {
@@ -83,6 +98,7 @@ function mount(host: HTMLDivElement, field: Field, hint: string): () => void {
     stopFollowing();
     stopReading();
     reader.close();
+    boxes.delete(path);
     view.destroy();
   };
 }
@@ -108,12 +124,19 @@ function extensions(field: Field, hint: string) {
       ]),
     ),
     history(),
-    autocompletion({ override: [networkCompletion(() => networks.value)], icons: false }),
-    keymap.of([...completionKeymap, ...historyKeymap, ...defaultKeymap.filter(isOurs)]),
+    chips,
+    autocompletion({
+      override: [networkCompletion(() => networks.value), wordCompletion(() => networks.value)],
+      icons: false,
+      addToOptions: [{ render: previewOf, position: 10 }],
+      optionClass: categoryOf,
+    }),
+    keymap.of([...completionKeymap, { key: "Tab", run: acceptCompletion }, ...historyKeymap, ...defaultKeymap.filter(isOurs)]),
     marks,
     look,
     placeholder(hint),
     EditorView.lineWrapping,
+    EditorView.perLineTextDirection.of(true),
     EditorView.contentAttributes.of({ "aria-label": field.label, spellcheck: "true", autocapitalize: "off" }),
     EditorView.updateListener.of((update) => {
       if (!update.docChanged) return;
@@ -122,6 +145,12 @@ function extensions(field: Field, hint: string) {
       if (update.transactions.some((one) => one.isUserEvent("input.type"))) void loadNetworks();
     }),
   ];
+}
+
+/** The class by which a word of a list has its category's color. */
+function categoryOf(completion: Completion): string {
+  const { category } = completion as WordCompletion;
+  return category === undefined ? "" : `pe-category${category}`;
 }
 
 /** Enter with a modifier and Escape are the page's own. */

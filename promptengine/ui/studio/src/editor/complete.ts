@@ -1,4 +1,4 @@
-// Completion: after `<` the networks that have tags, and embeddings as words.
+// Completion after `<`: the kinds of tags, and the networks that have them.
 import {
   startCompletion,
   type Completion,
@@ -6,10 +6,16 @@ import {
   type CompletionResult,
 } from "@codemirror/autocomplete";
 import type { EditorView } from "@codemirror/view";
-import type { NetworkEntry } from "../api";
+import { previewUrl, type NetworkEntry } from "../api";
+import { shown } from "./tags";
 
 /** Characters with which a tag ends or goes on; a name that has them cannot be written in one. */
 const UNSPEAKABLE = /[<>:]/;
+
+interface NetworkOption extends Completion {
+  /** Where its image is; empty where it has none. */
+  preview?: string;
+}
 
 /**
  * Return a source of completions.
@@ -19,24 +25,18 @@ const UNSPEAKABLE = /[<>:]/;
 export function networkCompletion(listed: () => NetworkEntry[]) {
   return (context: CompletionContext): CompletionResult | null => {
     const tag = context.matchBefore(/<[^<>]*/);
-    if (tag) {
-      const typed = /^<(?:(\w+):)?([^:]*)$/.exec(tag.text);
-      if (!typed) return null;
-      const word = typed[1];
-      const found = listed().filter((one) => one.tag !== null && (word === undefined || one.tag === word));
-      return {
-        from: tag.from + 1 + (word === undefined ? 0 : word.length + 1),
-        options: [
-          ...found.filter((one) => !UNSPEAKABLE.test(one.name)).map((one) => tagOption(one, tag.from)),
-          ...(word === undefined ? kindOptions(found) : []),
-        ],
-        validFor: /^[^<>:]*$/,
-      };
-    }
-    const word = context.matchBefore(/[\w.-]+/);
-    if (!word || (word.text.length < 2 && !context.explicit)) return null;
-    const embeddings = listed().filter((one) => one.kind === "embedding");
-    return { from: word.from, options: embeddings.map(wordOption), validFor: /^[\w.-]*$/ };
+    const typed = tag && /^<(?:(\w+):)?([^:]*)$/.exec(tag.text);
+    if (!typed) return null;
+    const word = typed[1];
+    const found = listed().filter((one) => one.tag !== null && (word === undefined || one.tag === word));
+    return {
+      from: tag.from + 1 + (word === undefined ? 0 : word.length + 1),
+      options: [
+        ...found.filter((one) => !UNSPEAKABLE.test(one.name)).map((one) => tagOption(one, tag.from)),
+        ...(word === undefined ? kindOptions(found) : []),
+      ],
+      validFor: /^[^<>:]*$/,
+    };
   };
 }
 
@@ -57,24 +57,30 @@ function kindOptions(found: NetworkEntry[]): Completion[] {
   }));
 }
 
-function tagOption(entry: NetworkEntry, start: number): Completion {
+function tagOption(entry: NetworkEntry, start: number): NetworkOption {
+  const multiplier = shown(entry.preferred_weight || 1);
   return {
     label: entry.name,
-    detail: entry.tag ?? "",
+    detail: multiplier === "1" ? (entry.tag ?? "") : `${entry.tag} ${multiplier}`,
+    preview: previewUrl(entry) ?? "",
     ...(entry.description ? { info: entry.description } : {}),
     apply(view: EditorView, _completion: Completion, _from: number, to: number) {
       const head = `<${entry.tag}:${entry.name}:`;
       const closes = view.state.sliceDoc(to, to + 1) === ">" ? 1 : 0;
-      const multiplier = start + head.length;
+      const place = start + head.length;
       view.dispatch({
-        changes: { from: start, to: to + closes, insert: `${head}1>` },
-        selection: { anchor: multiplier, head: multiplier + 1 },
+        changes: { from: start, to: to + closes, insert: `${head}${multiplier}>` },
+        selection: { anchor: place, head: place + multiplier.length },
         userEvent: "input.complete",
       });
     },
   };
 }
 
-function wordOption(entry: NetworkEntry): Completion {
-  return { label: entry.name, detail: entry.kind };
+/** A small image before a network's name; its place is kept where there is none, so that names stand in line. */
+export function previewOf(completion: Completion): Node | null {
+  const { preview } = completion as NetworkOption;
+  if (preview === undefined) return null;
+  if (!preview) return Object.assign(document.createElement("span"), { className: "pe-preview" });
+  return Object.assign(document.createElement("img"), { className: "pe-preview", src: preview, alt: "" });
 }

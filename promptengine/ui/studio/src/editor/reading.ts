@@ -1,11 +1,13 @@
 // A prompt's reading, asked of the server after each change: one request at a time, the last text wins.
 import { signal } from "@preact/signals";
-import { api, type Diagnostic, type PromptForm, type Reading } from "../api";
+import { ApiError, api, type PromptForm, type Reading } from "../api";
 
 export interface Notes {
   /** Whether what is shown is of the text as it stands. */
   current: boolean;
-  diagnostics: Diagnostic[];
+  reading: Reading;
+  /** What was read. */
+  question: Question;
 }
 
 /** What there is to say about each prompt, by its field's path. */
@@ -20,13 +22,18 @@ const NOTHING: Reading = {
   subprompts: [],
   marks: [],
   diagnostics: [],
+  tokens: { count: 0, limit: 75, chunks: [0] },
 };
 
 export type Question = Omit<PromptForm, "comments" | "hires_steps">;
 
+/** Until a server that gave no answer is asked again. */
+const PAUSE_MS = 2000;
+
 export class Reader {
   private asked: AbortController | null = null;
   private next: Question | null = null;
+  private again: ReturnType<typeof setTimeout> | undefined;
 
   /**
    * @param path Of the prompt's field.
@@ -38,18 +45,21 @@ export class Reader {
   ) {}
 
   read(question: Question): void {
+    clearTimeout(this.again);
     if (question.prompt === "") {
       this.close();
       this.onRead(NOTHING, question);
-      this.tell(true, []);
+      this.tell(true, NOTHING, question);
       return;
     }
     this.next = question;
-    this.tell(false);
+    const before = notes.peek()[this.path];
+    this.tell(false, before?.reading ?? NOTHING, before?.question ?? question);
     void this.ask();
   }
 
   close(): void {
+    clearTimeout(this.again);
     this.next = null;
     this.asked?.abort();
   }
@@ -63,19 +73,20 @@ export class Reader {
       if (this.next === question) {
         this.next = null;
         this.onRead(reading, question);
-        this.tell(true, reading.diagnostics);
+        this.tell(true, reading, question);
       }
-    } catch {
+    } catch (error) {
       // Without an answer the marks of before stay, and are shown as old; the next key asks again.
       if (this.next === question) this.next = null;
+      const isRefused = error instanceof ApiError && error.status >= 400 && error.status < 500;
+      if (error instanceof ApiError && !isRefused) this.again = setTimeout(() => this.read(question), PAUSE_MS);
     } finally {
       this.asked = null;
       if (this.next) void this.ask();
     }
   }
 
-  private tell(current: boolean, diagnostics?: Diagnostic[]): void {
-    const before = notes.peek()[this.path]?.diagnostics ?? [];
-    notes.value = { ...notes.peek(), [this.path]: { current, diagnostics: diagnostics ?? before } };
+  private tell(current: boolean, reading: Reading, question: Question): void {
+    notes.value = { ...notes.peek(), [this.path]: { current, reading, question } };
   }
 }

@@ -2,12 +2,14 @@
 import { signal } from "@preact/signals";
 import { OVERRIDES } from "../overrides";
 import { sections, type Field, type Form } from "../schema";
+import { fields as scriptFields, resetScript } from "../scripts";
 import { replaced, scaleField, SIZING } from "../start";
 import { groups, models, startsFromImage } from "../state";
 import { resetValues, setValues, values } from "../store";
 import { FieldView, helpOf } from "./FieldView";
 import { Icon } from "./Icon";
 import { Overrides } from "./Overrides";
+import { ScriptSection } from "./ScriptSection";
 import { SizeChoice, StartSettings } from "./StartSettings";
 import { Switched } from "./Switched";
 
@@ -23,7 +25,7 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
   const nested = [...form.groups, ...form.imageGroups];
   const all = [...form.own.filter((one) => one.control !== "prompt"), ...nested.flatMap((one) => one.fields), scaleField];
   const paths = [...all.map((one) => one.path), ...nested.map((one) => one.path), "checkpoint", "vae", SIZING, OVERRIDES];
-  const about = [...models.value, ...all].find((one) => one.path === pointed.value);
+  const about = [...models.value, ...all, ...scriptFields.value].find((one) => one.path === pointed.value);
   return (
     <section class="rail" aria-label="Settings" id="settings" onFocusIn={point} onPointerOver={point}>
       <div class="settings">
@@ -36,7 +38,8 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
       {groups.value.map((group) => (
         <Switched key={group.path} {...group} lastSeed={lastSeed} />
       ))}
-      <button type="button" class="quiet reset" onClick={() => resetValues(paths)}>
+      <ScriptSection />
+      <button type="button" class="quiet reset" onClick={() => { resetValues(paths); resetScript(); }}>
         Reset settings
       </button>
       </div>

@@ -11,6 +11,7 @@ const KEYS = [
   ["Esc", "interrupt, and keep the image as it is"],
   ["Alt+Enter", "skip to the next batch"],
   ["Ctrl+↑ ↓", "weigh the bracket, selection or word"],
+  ["Alt+↑ ↓", "move the multiplier of the network at the caret; F2 tells of it"],
   ["<", "networks by name"],
 ] as const;
 

@@ -6,6 +6,7 @@ import { Extras } from "./Extras";
 import { Generate } from "./Generate";
 import { History } from "./History";
 import { PngInfo } from "./PngInfo";
+import { Train } from "./Train";
 
 export interface View {
   /** Its address behind the "#". */
@@ -21,6 +22,7 @@ export const VIEWS: readonly [View, ...View[]] = [
   { id: "img2img", label: "img2img", Body: Generate },
   { id: "extras", label: "Extras", Body: Extras },
   { id: "png-info", label: "PNG Info", Body: PngInfo },
+  { id: "train", label: "Train", Body: Train },
   { id: "history", label: "History", Body: History },
 ];
 

@@ -1,0 +1,13 @@
+// The server counts characters, JavaScript counts units, two of which make some characters.
+
+/** Return what leads from the server's offsets in a text to JavaScript's. */
+export function offsets(text: string): (character: number) => number {
+  if (!/[\ud800-\udfff]/.test(text)) return (character) => Math.min(character, text.length);
+  const units: number[] = [];
+  let unit = 0;
+  for (const character of text) {
+    units.push(unit);
+    unit += character.length;
+  }
+  return (character) => units[character] ?? unit;
+}
