@@ -141,8 +141,31 @@ class ImageIndex:
         known = {row[0]: IndexedImage(*row) for row in rows}
         return [known[id_] for id_ in ids if id_ in known and self._folder.find(id_) is not None]
 
+    def count(self, search: str = "") -> int:
+        """Return how many images are known, of which files may have gone meanwhile.
+
+        Args:
+            search: As :meth:`page` takes it.
+
+        Raises:
+            HTTPRefusal: 503, where the index cannot be read now.
+        """
+        if not self._folder.root.is_dir():
+            return 0
+
+        def counted(db: sqlite3.Connection) -> int:
+            where, values = self._conditions(None, search)
+            return int(db.execute(f"SELECT count(*) FROM images {where}", values).fetchone()[0])
+
+        return self._do(counted)
+
     def page(
-        self, limit: int, before: tuple[int, str] | None = None, search: str = ""
+        self,
+        limit: int,
+        before: tuple[int, str] | None = None,
+        search: str = "",
+        *,
+        offset: int = 0,
     ) -> list[IndexedImage]:
         """Return images whose files are there, newest first.
 
@@ -150,6 +173,7 @@ class ImageIndex:
             limit: How many at most.
             before: Time and id of an image; those behind it in the list.
             search: Words of infotexts, all of which must be there; a word may be the beginning of one.
+            offset: How many to leave out at the beginning.
 
         Raises:
             HTTPRefusal: 503, where the index cannot be read now.
@@ -159,7 +183,7 @@ class ImageIndex:
         found: list[IndexedImage] = []
         self._do(lambda db: None)
         while len(found) < limit:
-            asked = self._query(limit - len(found), before, search)
+            asked = self._query(limit - len(found), before, search, offset)
             rows = self._do(lambda db, asked=asked: db.execute(*asked).fetchall())
             images = [IndexedImage(*row) for row in rows]
             gone = [image.id for image in images if self._folder.find(image.id) is None]
@@ -167,12 +191,18 @@ class ImageIndex:
             if not gone:
                 break
             self.remove(gone)
-            before = (images[-1].time, images[-1].id)
+            before, offset = (images[-1].time, images[-1].id), 0
         return found
 
     def _query(
-        self, limit: int, before: tuple[int, str] | None, search: str
+        self, limit: int, before: tuple[int, str] | None, search: str, offset: int
     ) -> tuple[str, list[object]]:
+        where, values = self._conditions(before, search)
+        query = f"SELECT id, time, width, height, infotext FROM images {where}"
+        ordered = f"{query}ORDER BY time DESC, id DESC LIMIT ? OFFSET ?"
+        return ordered, [*values, limit, offset]
+
+    def _conditions(self, before: tuple[int, str] | None, search: str) -> tuple[str, list[object]]:
         conditions: list[str] = []
         values: list[object] = []
         if before is not None:
@@ -187,9 +217,7 @@ class ImageIndex:
             else:
                 conditions.append("infotext LIKE ? ESCAPE '\\'")
                 values.append(f"%{_escaped(word)}%")
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
-        query = f"SELECT id, time, width, height, infotext FROM images {where}"
-        return f"{query}ORDER BY time DESC, id DESC LIMIT ?", [*values, limit]
+        return f"WHERE {' AND '.join(conditions)} " if conditions else "", values
 
     def _look(self) -> None:
         """Look at all files until the index is what the folder is."""

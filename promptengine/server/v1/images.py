@@ -70,11 +70,13 @@ class SavedImagePage(BaseModel):
     Attributes:
         images: Those.
         next: Asks as ``before`` for those that follow; null behind the last.
+        total: How many there are in all, or of what is searched for.
         scanning: Whether files that others wrote are still being looked at, and may be missing.
     """
 
     images: list[SavedImage]
     next: str | None
+    total: int
     scanning: bool
 
 
@@ -115,14 +117,22 @@ def images(
     service: Served,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     before: Annotated[str, Query(max_length=3000)] = "",
+    offset: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
     search: Annotated[str, Query(max_length=500)] = "",
 ) -> SavedImagePage:
-    """List images, newest first; with ``search``, those whose infotext has all its words."""
+    """List images, newest first; with ``search``, those whose infotext has all its words.
+
+    ``offset`` leaves out so many at the beginning, or behind the place of ``before``.
+    """
     place = _place(before) if before else None
-    found = service.images.page(limit + 1, place, search)
+    found = service.images.page(limit + 1, place, search, offset=offset)
     following = _cursor(found[limit - 1]) if len(found) > limit else None
-    told = [told_image(image) for image in found[:limit]]
-    return SavedImagePage(images=told, next=following, scanning=service.images.scanning)
+    return SavedImagePage(
+        images=[told_image(image) for image in found[:limit]],
+        next=following,
+        total=service.images.count(search),
+        scanning=service.images.scanning,
+    )
 
 
 @router.get(
@@ -134,11 +144,15 @@ def thumbnail(service: Served, request: Request, id: str) -> Response:
     """Give a small WEBP of an image, at most 320 pixels wide and high."""
     path = _found(service, id)
     try:
+        state = path.stat()
+        headers = {**_HEADERS, "ETag": f'"{state.st_mtime_ns:x}-{state.st_size:x}"'}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
         data = _thumbnails(request).of(path)
     except (OSError, ValueError) as error:
         message = f"image {id[:100]!r} cannot be shown: {getattr(error, 'strerror', None) or error}"
         raise HTTPRefusal(message, status=409) from None
-    return Response(data, media_type="image/webp", headers=_HEADERS)
+    return Response(data, media_type="image/webp", headers=headers)
 
 
 @router.post("/{id:path}/restore", status_code=204, response_class=Response, response_model=None)

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 
 from promptengine.server.v1 import (
     images,
+    infotext,
     networks,
     queue,
     routes,
@@ -24,6 +25,7 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     routes.router,
     queue.router,
     images.router,
+    infotext.router,
     scripts.router,
     training.router,
     networks.router,

@@ -78,6 +78,9 @@ def test_images_of_jobs_are_kept(empty_models: Path, tmp_path: Path) -> None:
         assert small.headers["content-type"] == "image/webp"
         with Image.open(io.BytesIO(small.content)) as opened:
             assert opened.size == (64, 64)
+        known = {"If-None-Match": small.headers["etag"]}
+        again = http.get(f"{IMAGES}/{first['id']}/thumbnail", headers=known)
+        assert (again.status_code, again.content) == (304, b"")
 
 
 def test_a_job_that_nobody_asks_about_is_kept_too(empty_models: Path, tmp_path: Path) -> None:
@@ -208,15 +211,29 @@ def test_many_are_listed_by_pages(empty_models: Path, tmp_path: Path) -> None:
             slowest = max(slowest, time.monotonic() - begin)
             seen += [image["id"] for image in told["images"]]
             cursor = told["next"]
-        assert seen == [f"day/{number:05}-1.png" for number in reversed(range(2000))]
+        every = [f"day/{number:05}-1.png" for number in reversed(range(2000))]
+        assert seen == every
         assert slowest < 2
+        told = http.get(IMAGES, params={"limit": 3, "offset": 1500, "search": "cat"}).json()
+        assert [image["id"] for image in told["images"]] == every[1500:1503]
+        assert told["total"] == 2000
+        told = http.get(IMAGES, params={"offset": 2000, "search": "dog"}).json()
+        assert (told["images"], told["total"], told["next"]) == ([], 0, None)
         assert len(listed(http, search="cat", limit=200)) == 200
 
 
 @pytest.mark.parametrize(
     "asked",
     [
-        *({"limit": 0}, {"limit": 1000}, {"limit": "x"}, {"before": "x"}, {"before": "W10"}),
+        *(
+            {"offset": -1},
+            {"offset": "x"},
+            {"limit": 0},
+            {"limit": 1000},
+            {"limit": "x"},
+            {"before": "x"},
+            {"before": "W10"},
+        ),
         *({"before": "bm90IGpzb24"}, {"before": "[" * 3000}, {"search": "x" * 501}),
     ],
 )
@@ -306,6 +323,7 @@ def test_files_that_vanish_are_not_listed(empty_models: Path, tmp_path: Path) ->
     with server(empty_models, tmp_path) as http:
         (tmp_path / "0.png").unlink()
         (tmp_path / "2.png").unlink()
+        assert listed(http, limit=2, offset=1) == ["1.png", "3.png"]
         assert listed(http, limit=2) == ["1.png", "3.png"]
         assert listed(http) == ["1.png", "3.png", "4.png"]
 

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from selenium.webdriver.common.by import By
 
 import promptengine.ui.studio
+from promptengine.images.save import save_image
 from tests.ui.studio.conftest import Studio, StudioPage
+from tests.ui.studio.galleries import INFOTEXT, gallery, put
 from tests.ui.studio.test_img2img import Starting
 
 AXE = Path(promptengine.ui.studio.__file__).parent / "node_modules/axe-core/axe.min.js"
@@ -26,6 +29,20 @@ def violations(page: StudioPage) -> list[str]:
         "const done = arguments[0]; axe.run().then(result => done(result.violations))"
     )
     return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
+
+
+def check(page: StudioPage, width: int) -> None:
+    """Nothing bars anybody from what is shown; on a phone, all fits and can be touched."""
+    assert violations(page) == []
+    if width < 900:
+        wide = "return document.documentElement.scrollWidth"
+        assert page.driver.execute_script(wide) <= width
+        small = (
+            "return [...document.querySelectorAll('button, a.quiet, input')]"
+            ".filter(one => one.checkVisibility() && !one.matches('.sr, [type=checkbox]'))"
+            ".filter(one => one.getBoundingClientRect().height < 40).map(one => one.outerHTML)"
+        )
+        assert page.driver.execute_script(small) == []
 
 
 THEME = "localStorage.setItem('promptengine.studio.theme', JSON.stringify(arguments[0]))"
@@ -98,3 +115,64 @@ def test_nothing_bars_anybody(page: StudioPage, studio: Studio, theme: str, widt
     finally:
         studio.made.painter.gate.set()
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1440, 390])
+def test_nothing_bars_anybody_from_what_is_kept(
+    page: StudioPage, tmp_path: Path, theme: str, width: int
+) -> None:
+    for age in range(5):
+        put(tmp_path / "out" / f"{age}.png", f"a (cat:1.{age})", age)
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    with gallery(page, tmp_path / "out", tmp_path / "models") as far:
+        try:
+            far.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+            far.load()
+            script = (
+                "localStorage.setItem('promptengine.studio.theme', JSON.stringify(arguments[0]))"
+            )
+            far.driver.execute_script(script, theme)
+            far.reload()
+            look_at_history(far, width)
+            text = INFOTEXT.format(prompt="a cat").replace("Model: none", "Model: gone")
+            save_image(Image.new("RGB", (64, 72)), tmp_path / "gone.png", text)
+            look_at_infotexts(far, width, tmp_path / "gone.png")
+        finally:
+            far.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def look_at_history(page: StudioPage, width: int) -> None:
+    page.one("nav a[href='#/history']").click()
+    page.one(".tile img")
+    # A bar that is too narrow shows where one is.
+    here = page.one("nav a[aria-current]").rect
+    assert here["x"] + here["width"] <= width
+    check(page, width)
+    page.one(".tile").click()
+    page.one(".viewer [data-action=delete]").click()
+    page.one(".viewer .notice")
+    check(page, width)
+    page.one(".viewer [data-action=compare]").click()
+    page.one(".choosing")
+    check(page, width)
+    page.all(".tile")[1].click()
+    page.one(".compare input")
+    check(page, width)
+    page.one(".compare button").click()
+    page.one(".search").send_keys("nothing of it")
+    page.one(".nothing")
+    check(page, width)
+
+
+def look_at_infotexts(page: StudioPage, width: int, image: Path) -> None:
+    page.one("nav a[href='#/png-info']").click()
+    page.one(".drop")
+    check(page, width)
+    page.driver.find_element(By.CSS_SELECTOR, ".drop input").send_keys(str(image))
+    page.one(".parameters")
+    check(page, width)
+    page.one("[data-target=txt2img]").click()
+    page.one(".notice .note")
+    page.read()
+    check(page, width)

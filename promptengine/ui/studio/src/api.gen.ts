@@ -51,7 +51,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /**
+         * Jobs
+         * @description List jobs: those that run, those that wait in their order, and the last ones that ended, newest first.
+         *
+         *     Where there are users, each sees their own.
+         */
+        get: operations["jobs_promptengine_v1_jobs_get"];
         put?: never;
         /**
          * Submit
@@ -168,6 +174,69 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/promptengine/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Events
+         * @description Tell of all jobs as they go on, as server-sent events.
+         *
+         *     ``jobs`` is the whole list, at first and whenever a job has come, begun, moved or ended; ``progress`` is
+         *     a running job after a step, with a preview. Who connects again gets the whole list again.
+         */
+        get: operations["events_promptengine_v1_events_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/jobs/{job_id}/images": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Images
+         * @description List the saved images of a job that are still there, also after its result is gone.
+         */
+        get: operations["images_promptengine_v1_jobs__job_id__images_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/jobs/{job_id}/move": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Move
+         * @description Move a waiting job to a position among its client's own; clients keep their turns.
+         */
+        post: operations["move_promptengine_v1_jobs__job_id__move_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/promptengine/v1/images": {
         parameters: {
             query?: never;
@@ -178,6 +247,8 @@ export interface paths {
         /**
          * Images
          * @description List images, newest first; with ``search``, those whose infotext has all its words.
+         *
+         *     ``offset`` leaves out so many at the beginning, or behind the place of ``before``.
          */
         get: operations["images_promptengine_v1_images_get"];
         put?: never;
@@ -247,6 +318,26 @@ export interface paths {
          * @description Move an image to the bin, ``.bin`` in the output folder.
          */
         delete: operations["delete_promptengine_v1_images__id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/infotext": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Read Sent Infotext
+         * @description Read an infotext, or what an image says; nothing is generated, and no model is loaded.
+         */
+        post: operations["read_sent_infotext_promptengine_v1_infotext_post"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -879,6 +970,18 @@ export interface components {
             inpainting?: components["schemas"]["InpaintingForm"] | null;
         };
         /**
+         * InfotextForm
+         * @description One of three: a text, an image in base64, or the id of an image of the output folder.
+         */
+        InfotextForm: {
+            /** Infotext */
+            infotext?: string | null;
+            /** Image */
+            image?: string | null;
+            /** Saved */
+            saved?: string | null;
+        };
+        /**
          * InpaintingForm
          * @description Inpaint: paint a part of the image only.
          */
@@ -1183,6 +1286,10 @@ export interface components {
          *         steps: Steps of that batch.
          *         eta_s: Seconds left, as far as that can be told.
          *         error: Why it failed.
+         *         prompt: What it is made from, shortened.
+         *         created: When it was submitted, in seconds since the epoch.
+         *         saved: Of each image of a job that has ended what :mod:`promptengine.server.v1.images` knows it by;
+         *             null where it is not saved, and empty as long as images are being saved.
          *         preview: A small PNG of the last step in base64, in events only.
          */
         JobStatus: {
@@ -1209,6 +1316,12 @@ export interface components {
             eta_s: number;
             /** Error */
             error: string | null;
+            /** Prompt */
+            prompt: string;
+            /** Created */
+            created: number;
+            /** Saved */
+            saved: (string | null)[];
             /** Preview */
             preview?: string | null;
         };
@@ -1257,6 +1370,14 @@ export interface components {
             end: number;
             /** Weight */
             weight: number;
+        };
+        /**
+         * MoveForm
+         * @description Where a waiting job is to be.
+         */
+        MoveForm: {
+            /** Position */
+            position: number;
         };
         /**
          * NetworkDetail
@@ -1455,6 +1576,41 @@ export interface components {
             dialect: "webui" | "extended";
         };
         /**
+         * ReadInfotext
+         * @description What an image or a text says of how an image was made.
+         *
+         *     Attributes:
+         *         infotext: As WebUI writes it; empty where there is none.
+         *         source: Where it was: a keyword of the image's file, or empty.
+         *         parameters: What WebUI reads in it, by WebUI's labels, defaults filled in.
+         *         values: The fields of a job that makes the image again, as far as that can be had here. Whole numbers
+         *             of more than 53 bits are text. Of ``start`` it has what the infotext says; ``checkpoint`` and
+         *             ``vae`` are there where their files are; ``options`` are those that are not at their defaults.
+         *             A text without parameters gives prompts alone.
+         *         notes: What could not be taken over, and what is not as it was.
+         *         texts: What else the file says, by keyword; long texts are cut.
+         */
+        ReadInfotext: {
+            /** Infotext */
+            infotext: string;
+            /** Source */
+            source: string;
+            /** Parameters */
+            parameters: {
+                [key: string]: string | number | boolean;
+            };
+            /** Values */
+            values: {
+                [key: string]: unknown;
+            };
+            /** Notes */
+            notes: components["schemas"]["DiagnosticForm"][];
+            /** Texts */
+            texts: {
+                [key: string]: string;
+            };
+        };
+        /**
          * ReadPrompt
          * @description A prompt as it is read.
          *
@@ -1546,6 +1702,7 @@ export interface components {
          *     Attributes:
          *         images: Those.
          *         next: Asks as ``before`` for those that follow; null behind the last.
+         *         total: How many there are in all, or of what is searched for.
          *         scanning: Whether files that others wrote are still being looked at, and may be missing.
          */
         SavedImagePage: {
@@ -1553,6 +1710,8 @@ export interface components {
             images: components["schemas"]["SavedImage"][];
             /** Next */
             next: string | null;
+            /** Total */
+            total: number;
             /** Scanning */
             scanning: boolean;
         };
@@ -2453,6 +2612,100 @@ export interface operations {
             };
         };
     };
+    jobs_promptengine_v1_jobs_get: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     submit_promptengine_v1_jobs_post: {
         parameters: {
             query?: never;
@@ -3113,11 +3366,298 @@ export interface operations {
             };
         };
     };
+    events_promptengine_v1_events_get: {
+        parameters: {
+            query?: {
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    images_promptengine_v1_jobs__job_id__images_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SavedImage"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    move_promptengine_v1_jobs__job_id__move_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["MoveForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     images_promptengine_v1_images_get: {
         parameters: {
             query?: {
                 limit?: number;
                 before?: string;
+                offset?: number;
                 search?: string;
             };
             header?: never;
@@ -3509,6 +4049,102 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    read_sent_infotext_promptengine_v1_infotext_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["InfotextForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReadInfotext"];
+                };
             };
             /** @description Bad Request */
             400: {
@@ -4347,7 +4983,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description Bad Request */

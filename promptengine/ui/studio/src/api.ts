@@ -25,6 +25,10 @@ export type TrainingData = Schemas["TrainingData"];
 export type SavedImage = Schemas["SavedImage"];
 export type UpscaledImage = Schemas["UpscaledImage"];
 export type PromptForm = Schemas["PromptForm"];
+export type SavedImagePage = Schemas["SavedImagePage"];
+export type ReadInfotext = Schemas["ReadInfotext"];
+/** One of what infotexts are read from: a text, an image in base64, or the id of a kept one. */
+export type InfotextSource = { infotext: string } | { image: string } | { saved: string };
 
 // Not relative to the document's own address: that may hold a name and a password, which fetch refuses.
 const root = location.origin + location.pathname.replace(/\/studio\/.*$/, "");
@@ -141,6 +145,11 @@ export const api = {
   move: (id: string, position: number) => send<JobStatus>("POST", `${job(id)}/move`, { position }),
   jobImages: (id: string) => ask<SavedImage[]>(`${job(id)}/images`),
   jobEvents: (limit: number) => new EventSource(`${V1}/events?limit=${limit}`),
+  infotext: (source: InfotextSource) => send<ReadInfotext>("POST", "/infotext", source),
+  images: (asked: { limit: number; offset: number; search: string }) =>
+    ask<SavedImagePage>(`/images?limit=${asked.limit}&offset=${asked.offset}&search=${encodeURIComponent(asked.search)}`),
+  deleteImage: (id: string) => send<void>("DELETE", image(id)),
+  restoreImage: (id: string) => send<void>("POST", `${image(id)}/restore`),
   imageUrl: (id: string) => V1 + image(id),
   thumbnailUrl: (id: string) => `${V1}${image(id)}/thumbnail`,
   upscaleFields: () => ask<unknown>("/upscale/fields"),

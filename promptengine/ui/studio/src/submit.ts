@@ -5,6 +5,7 @@ import { submit } from "./jobs";
 import { stageTab } from "./onStage";
 import { script } from "./scripts";
 import { bodyOf, faultOf, type Field, type Form } from "./schema";
+import { overridesPart } from "./overrides";
 import { replaced, start } from "./start";
 import { faults, form, groups, models, setFault, shown, shownAt } from "./state";
 import { values } from "./store";
@@ -33,7 +34,7 @@ export const fields: Part = {
   paths: () => sentFields(form.value).map((field) => field.path),
 };
 
-const PARTS: readonly Part[] = [fields, start, stylesPart, script];
+const PARTS: readonly Part[] = [fields, start, stylesPart, script, overridesPart];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);

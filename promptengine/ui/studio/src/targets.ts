@@ -1,5 +1,4 @@
 // Where an image can be sent within the page; history, PNG Info and the image's details offer the same places.
-
 import { enlarged } from "./extras";
 import { source } from "./inpaint";
 import { stageTab } from "./onStage";
@@ -29,6 +28,7 @@ export interface Target {
 
 /** In WebUI's order. */
 export const TARGETS: readonly Target[] = [
+  { id: "txt2img", label: "txt2img", settings: "needed", take: async () => go("txt2img") },
   { id: "img2img", label: "img2img", take: (image) => startFrom(image, "img2img") },
   { id: "inpaint", label: "inpaint", take: (image) => startFrom(image, "inpaint") },
   { id: "extras", label: "extras", settings: false, take: enlarge },

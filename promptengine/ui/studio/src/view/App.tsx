@@ -1,9 +1,11 @@
 // The page as a whole: the view that is shown, and the keys that all of it hears.
 import { useEffect } from "preact/hooks";
 import { active, interrupt, running, skip } from "../jobs";
+import { covered } from "../notices";
 import { enqueue } from "../submit";
 import { Generate } from "./Generate";
 import { Head } from "./Head";
+import { Notices } from "./Notices";
 import { shownView } from "./views";
 
 export function App() {
@@ -16,6 +18,7 @@ export function App() {
     <>
       <Head />
       <Body />
+      {!covered.value && <Notices />}
       <p class="sr" role="status">{statusWords()}</p>
     </>
   );

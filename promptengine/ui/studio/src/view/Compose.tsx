@@ -4,6 +4,7 @@ import { active, interrupt, running, skip } from "../jobs";
 import { faults, form } from "../state";
 import { enqueue, sending } from "../submit";
 import { Forever } from "./Forever";
+import { ReadPrompt } from "./ReadPrompt";
 import { Styles } from "./Styles";
 
 export function Compose() {
@@ -35,6 +36,7 @@ function Actions() {
       <Forever />
       </div>
       <div class="row">
+        <ReadPrompt />
         <button type="button" class="quiet" title="Esc: end after this step and keep the image" disabled={!runs} onClick={() => void interrupt()}>
           Interrupt
         </button>

@@ -3,10 +3,10 @@ import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { busy, counts, enlarge, enlarged, fields, GENERAL, loadFields, result, stop, type Result } from "../extras";
 import { save } from "../save";
-import { faults, setFault } from "../state";
-import { TARGETS, type Target } from "../targets";
-import { words } from "../api";
+import { faults } from "../state";
+import type { SentImage } from "../targets";
 import { FieldView } from "./FieldView";
+import { SendRow } from "./ImageActions";
 import { ImageBox } from "./ImageBox";
 import "./extras.css";
 
@@ -73,12 +73,8 @@ function Made({ result }: { result: Result }) {
         {result.warnings.map((one) => <p class="fault" role="alert">{one}</p>)}
         <div class="extras-send" role="group" aria-label="What to do with it">
           <button type="button" class="quiet" onClick={() => save(result.blob, nameOf(result))}>Download</button>
-          {TARGETS.map((target) => (
-            <button type="button" class="quiet" key={target.id} data-target={target.id} onClick={() => void sendTo(target, result)}>
-              Send to {target.label}
-            </button>
-          ))}
         </div>
+        <SendRow image={sentOf(result)} source={result.infotext ? { infotext: result.infotext } : null} />
         <pre class="infotext" tabIndex={0} aria-label="Infotext">{[result.infotext, result.postprocessing].filter(Boolean).join("\n")}</pre>
       </div>
     </>
@@ -111,10 +107,7 @@ function Compared({ result }: { result: Result }) {
 
 const nameOf = (result: Result) => result.saved?.split("/").at(-1) ?? "enlarged.png";
 
-async function sendTo(target: Target, result: Result): Promise<void> {
-  try {
-    await target.take({ blob: () => Promise.resolve(result.blob), name: nameOf(result), infotext: result.infotext });
-  } catch (error) {
-    setFault(GENERAL, words(error));
-  }
+/** The result as other views take it. */
+function sentOf(result: Result): SentImage {
+  return { blob: () => Promise.resolve(result.blob), name: nameOf(result), infotext: result.infotext };
 }

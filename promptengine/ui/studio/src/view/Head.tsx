@@ -1,4 +1,5 @@
 // The bar at the top: the views, and what holds for all of them.
+import { useEffect, useRef } from "preact/hooks";
 import { connected } from "../jobs";
 import { hrefOf } from "../route";
 import { setTheme, theme, type Theme } from "../store";
@@ -9,6 +10,12 @@ const NEXT: Record<Theme, Theme> = { system: "light", light: "dark", dark: "syst
 
 export function Head() {
   const next = NEXT[theme.value];
+  const bar = useRef<HTMLElement>(null);
+  const shown = shownView.value;
+  useEffect(() => {
+    bar.current?.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    window.scrollTo(0, 0);
+  }, [shown]);
   return (
     <header>
       <h1>
@@ -17,9 +24,9 @@ export function Head() {
         </svg>
         <span>promptengine</span>
       </h1>
-      <nav aria-label="Views">
+      <nav aria-label="Views" ref={bar}>
         {VIEWS.map((view) => (
-          <a key={view.id} href={hrefOf(view.id)} aria-current={view === shownView.value ? "page" : undefined}>
+          <a key={view.id} href={hrefOf(view.id)} aria-current={view === shown ? "page" : undefined}>
             {view.label}
           </a>
         ))}

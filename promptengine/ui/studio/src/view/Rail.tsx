@@ -1,5 +1,6 @@
 // The settings: every declared field, in groups.
 import { signal } from "@preact/signals";
+import { OVERRIDES } from "../overrides";
 import { sections, type Field, type Form } from "../schema";
 import { fields as scriptFields, resetScript } from "../scripts";
 import { replaced, scaleField, SIZING } from "../start";
@@ -7,6 +8,7 @@ import { groups, models, startsFromImage } from "../state";
 import { resetValues, setValues, values } from "../store";
 import { FieldView, helpOf } from "./FieldView";
 import { Icon } from "./Icon";
+import { Overrides } from "./Overrides";
 import { ScriptSection } from "./ScriptSection";
 import { SizeChoice, StartSettings } from "./StartSettings";
 import { Switched } from "./Switched";
@@ -22,7 +24,7 @@ function point(event: Event): void {
 export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }) {
   const nested = [...form.groups, ...form.imageGroups];
   const all = [...form.own.filter((one) => one.control !== "prompt"), ...nested.flatMap((one) => one.fields), scaleField];
-  const paths = [...all.map((one) => one.path), ...nested.map((one) => one.path), "checkpoint", "vae", SIZING];
+  const paths = [...all.map((one) => one.path), ...nested.map((one) => one.path), "checkpoint", "vae", SIZING, OVERRIDES];
   const about = [...models.value, ...all, ...scriptFields.value].find((one) => one.path === pointed.value);
   return (
     <section class="rail" aria-label="Settings" id="settings" onFocusIn={point} onPointerOver={point}>
@@ -32,6 +34,7 @@ export function Rail({ form, lastSeed }: { form: Form; lastSeed: string | null }
       {sections(form.own).map((one) => (
         <Section key={one.label} {...one} lastSeed={lastSeed} />
       ))}
+      <Overrides />
       {groups.value.map((group) => (
         <Switched key={group.path} {...group} lastSeed={lastSeed} />
       ))}

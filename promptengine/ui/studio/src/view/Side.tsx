@@ -1,8 +1,9 @@
 // Beside the image: the queue, and all that is told about what is shown.
-import { signal } from "@preact/signals";
 import { dismiss, suffixOf, type Job, type MadeImage } from "../jobs";
 import { onStage } from "../onStage";
+import type { SentImage } from "../targets";
 import { Icon } from "./Icon";
+import { CopyButton, ReuseButtons, SendRow } from "./ImageActions";
 import { Queue } from "./Queue";
 
 const KEYS = [
@@ -83,28 +84,22 @@ function Details({ job, image }: { job: Job; image: MadeImage | undefined }) {
 }
 
 function ImageActions({ image }: { image: MadeImage }) {
+  const source = { infotext: image.infotext };
+  const sent: SentImage = {
+    blob: async () => (await fetch(image.url)).blob(),
+    name: "image.png",
+    infotext: image.infotext,
+  };
   return (
-    <div class="row">
-      <button type="button" class="quiet" onClick={() => void download(image)}>Download</button>
-      <button type="button" class="quiet" onClick={() => void copy(image.infotext)}>
-        {copied.value === image.infotext ? "Copied" : "Copy infotext"}
-      </button>
-    </div>
+    <>
+      <SendRow image={sent} source={source} />
+      <div class="image-actions">
+        <ReuseButtons source={source} />
+        <CopyButton infotext={image.infotext} />
+        <button type="button" class="quiet" onClick={() => void download(image)}>Download</button>
+      </div>
+    </>
   );
-}
-
-/** The infotext that was copied last. */
-const copied = signal("");
-
-/** Browsers lend the clipboard to secure pages alone; elsewhere the text is selected, ready to be copied. */
-async function copy(infotext: string): Promise<void> {
-  try {
-    await navigator.clipboard.writeText(infotext);
-    copied.value = infotext;
-  } catch {
-    const shown = document.querySelector(".infotext");
-    if (shown) getSelection()?.selectAllChildren(shown);
-  }
 }
 
 async function download(image: MadeImage): Promise<void> {

@@ -4,6 +4,8 @@ import type { ComponentType } from "preact";
 import { route } from "../route";
 import { Extras } from "./Extras";
 import { Generate } from "./Generate";
+import { History } from "./History";
+import { PngInfo } from "./PngInfo";
 import { Train } from "./Train";
 
 export interface View {
@@ -19,7 +21,9 @@ export const VIEWS: readonly [View, ...View[]] = [
   { id: "txt2img", label: "txt2img", Body: Generate },
   { id: "img2img", label: "img2img", Body: Generate },
   { id: "extras", label: "Extras", Body: Extras },
+  { id: "png-info", label: "PNG Info", Body: PngInfo },
   { id: "train", label: "Train", Body: Train },
+  { id: "history", label: "History", Body: History },
 ];
 
 export const shownView = computed<View>(() => VIEWS.find((one) => one.id === route.value) ?? VIEWS[0]);
