@@ -1,4 +1,4 @@
-"""What axe-core says of the page, in light and dark; it comes with the tools that build the page."""
+"""What axe-core says of the page, in light and dark."""
 
 from __future__ import annotations
 
@@ -8,27 +8,13 @@ import pytest
 from PIL import Image
 from selenium.webdriver.common.by import By
 
-import promptengine.ui.studio
 from promptengine.images.save import save_image
+from tests.ui.studio.axe import needs_axe, violations
 from tests.ui.studio.conftest import Studio, StudioPage
 from tests.ui.studio.galleries import INFOTEXT, gallery, put
 from tests.ui.studio.test_img2img import Starting
 
-AXE = Path(promptengine.ui.studio.__file__).parent / "node_modules/axe-core/axe.min.js"
-
-pytestmark = pytest.mark.skipif(
-    not AXE.is_file(), reason="axe-core is not installed; .ci/page installs it and runs this"
-)
-
 PROMPT = "a (cat:1.3) [dog] [day:night:0.5] <hypernet:ink:0.8> <hypernet:inc:1> AND b BREAK (open"
-
-
-def violations(page: StudioPage) -> list[str]:
-    page.driver.execute_script(AXE.read_text(encoding="utf-8"))
-    found = page.driver.execute_async_script(
-        "const done = arguments[0]; axe.run().then(result => done(result.violations))"
-    )
-    return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
 
 def check(page: StudioPage, width: int) -> None:
@@ -48,6 +34,7 @@ def check(page: StudioPage, width: int) -> None:
 THEME = "localStorage.setItem('promptengine.studio.theme', JSON.stringify(arguments[0]))"
 
 
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_images_bar_nobody(
@@ -86,6 +73,7 @@ def test_images_bar_nobody(
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_nothing_bars_anybody(page: StudioPage, studio: Studio, theme: str, width: int) -> None:
@@ -117,6 +105,7 @@ def test_nothing_bars_anybody(page: StudioPage, studio: Studio, theme: str, widt
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_nothing_bars_anybody_from_what_is_kept(

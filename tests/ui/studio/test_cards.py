@@ -24,8 +24,8 @@ from promptengine.server.jobs.queue import Control, Work
 from promptengine.ui.studio.routes import add_studio
 from tests.conftest import NETWORKS
 from tests.server.live import running
+from tests.ui.studio.axe import needs_axe, violations
 from tests.ui.studio.conftest import HOSTILE, Made, StudioPage
-from tests.ui.studio.test_accessibility import AXE, violations
 
 MANY = 2000
 INK = {
@@ -421,7 +421,7 @@ def test_styles_are_saved_and_deleted(shop: Shop) -> None:
     assert options == ["ink", "new, one"]
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed")
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_cards_bar_nobody(shop: Shop, theme: str, width: int) -> None:

@@ -13,8 +13,9 @@ from selenium.webdriver.common.actions.wheel_input import ScrollOrigin
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from tests.ui.studio.axe import needs_axe, violations
 from tests.ui.studio.conftest import Studio, StudioPage
-from tests.ui.studio.test_accessibility import AXE, PROMPT, violations
+from tests.ui.studio.test_accessibility import PROMPT
 
 
 def find(page: StudioPage, css: str, box: str = "prompt") -> Any:
@@ -349,7 +350,7 @@ def test_text_from_right_to_left_is_marked_where_it_is(page: StudioPage) -> None
     assert page.driver.execute_script(direction, find(page, ".cm-line")) == "plaintext"
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed")
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_that_a_box_opens_bars_anybody(listed: StudioPage, theme: str) -> None:
     listed.load(prompt=f"{PROMPT} [red|blue]", steps="20")

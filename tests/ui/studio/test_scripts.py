@@ -10,8 +10,8 @@ from selenium.webdriver.support.ui import Select
 from promptengine.scripts.script import BOTH_TABS, Script, ScriptArgument
 from promptengine.scripts.table import SCRIPTS, register_script
 from promptengine.scripts.xyz_axes import plot_axes
+from tests.ui.studio.axe import needs_axe, violations
 from tests.ui.studio.conftest import Studio, StudioPage
-from tests.ui.studio.test_accessibility import AXE, violations
 
 MATRIX = "Prompt matrix"
 PLOT = "X/Y/Z plot"
@@ -174,7 +174,7 @@ def test_scripts_are_kept_over_a_reload(page: StudioPage) -> None:
     page.until(lambda: not page.all(".script .field"))
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed")
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_nothing_bars_anybody_from_scripts(page: StudioPage, theme: str, width: int) -> None:

@@ -14,8 +14,8 @@ from selenium.webdriver.common.by import By
 from promptengine.server import training as module
 from promptengine.server.training import Trainer, TrainingView
 from promptengine.training.loop import TrainingProgress, TrainingResult
+from tests.ui.studio.axe import needs_axe, violations
 from tests.ui.studio.conftest import HOSTILE, Studio, StudioPage
-from tests.ui.studio.test_accessibility import AXE, violations
 
 
 class Lesson:
@@ -205,7 +205,7 @@ def test_what_is_wrong_is_told_at_its_field(page: StudioPage, lesson: Lesson, da
     assert lesson.begun == []
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed")
+@needs_axe
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1440, 390])
 def test_nothing_bars_anybody_from_training(
