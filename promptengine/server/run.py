@@ -49,9 +49,6 @@ def serve(config: ServerConfig, extend: Extend | None = None) -> None:
 
     check_certificate(config)
     sockets = bound_sockets(config.host, config.port)
-    # A thread that waits for the interpreter gets it after this time; the loop that answers clients
-    # waits at every read and write while another thread makes images.
-    sys.setswitchinterval(_SWITCH_S)
     with ExitStack() as stack:
         for own in sockets:
             stack.enter_context(own)
@@ -130,6 +127,9 @@ def server_of(config: ServerConfig, app: FastAPI) -> uvicorn.Server:
 
     service = app.state.service
     server.startup, server.shutdown = startup, shutdown
+    # A thread that waits for the interpreter gets it after this time; the loop that answers clients
+    # waits at every read and write while another thread makes images.
+    sys.setswitchinterval(_SWITCH_S)
     return server
 
 

@@ -32,7 +32,7 @@ from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
 from promptengine.ui.studio.routes import add_studio
 from tests.bench.timing import calibration, options, write_json
-from tests.server.live import running
+from tests.server.live import attacked
 from tests.ui.browser import opened
 from tests.ui.studio.conftest import SMALL, Made, StudioPage
 
@@ -97,8 +97,8 @@ def served(folder: Path, *, models: Path, checkpoint: str, made: Made | None) ->
     config = ServerConfig(models=models, checkpoint=checkpoint, output=folder / "outputs")
     app = create_app(config, None if made is None else [made])
     add_studio(app)
-    with running(app) as url:
-        yield f"{url}/studio/"
+    with attacked(app, config) as port:
+        yield f"http://127.0.0.1:{port}/studio/"
 
 
 def models_in(folder: Path, cards: int = 0) -> Path:
@@ -190,7 +190,7 @@ def cards(rounds: int) -> dict[str, float]:
             for _ in range(rounds):
                 page.load()
                 opening.append(timed(page, OPEN_CARDS, CARDS_DRAWN))
-                for text in ("style 17", "19", "zz"):
+                for text in ("17", "19", "zz"):
                     act, drawn = search(text)
                     searching.append(timed(page, act, drawn))
     return {
@@ -199,14 +199,14 @@ def cards(rounds: int) -> dict[str, float]:
     }
 
 
-OPEN_CARDS = "document.querySelector('.tabs [data-tab=hypernetwork]').click()"
+OPEN_CARDS = "document.querySelector('.tabs [data-tab=hypernet]').click()"
 CARDS_DRAWN = "document.querySelector('.card')"
 
 
 def search(text: str) -> tuple[str, str]:
     """What types into the search of cards, and what holds once its answer is drawn."""
     act = (
-        "const box = document.querySelector('.cards input[type=search]');"
+        "const box = document.querySelector('.cards-bar input');"
         f"box.value = {json.dumps(text)}; box.dispatchEvent(new Event('input', {{bubbles: true}}))"
     )
     first = next((f"style {n:04}" for n in range(CARDS) if text in f"style {n:04}"), None)

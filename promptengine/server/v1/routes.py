@@ -84,7 +84,7 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
     text = " AND ".join(part.text.strip() for part in prompt.parts)
     whole = schedule_size(prompt, form.steps) <= most
     marks = marks_of(prompt, form.steps if whole else 0)
-    tokens = _tokens(service, prompt, form) if whole else None
+    tokens = _tokens(service, prompt, form) if whole and form.tokens else None
     told |= {"networks": found, "marks": [Mark(**mark) for mark in marks], "tokens": tokens}
     return ReadPrompt(text=text, **told)
 

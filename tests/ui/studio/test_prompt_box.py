@@ -221,16 +221,15 @@ def test_an_underlined_place_offers_its_mend(page: StudioPage) -> None:
 
 def test_tokens_are_counted_in_both_boxes(page: StudioPage) -> None:
     page.load(prompt="a cat", negative_prompt="a dog BREAK a big dog")
-    told = [one.text for one in page.all(".compose .tokens")]
-    assert [one.split()[-1] for one in told] == ["2/75", "78/150"]
+    page.until(lambda: len(page.all(".compose [data-counted=true] .tokens")) == 2)
+    told = page.all(".compose .tokens")
+    assert [one.text.split()[-1] for one in told] == ["2/75", "78/150"]
     _, negative = page.all(".compose .tokens")
     assert negative.get_attribute("title") == "chunk 1: 2 of 75, chunk 2: 3 of 75"
     page.write("a cat " + "cat " * 40)
-    page.read()
-    assert page.one(".compose .tokens").text.split()[-1] == "42/75"
+    page.until(lambda: page.one(".compose .tokens").text.endswith("42/75"))
     page.write("")
-    page.read()
-    assert page.one(".compose .tokens").text.split()[-1] == "0/75"
+    page.until(lambda: page.one(".compose .tokens").text.endswith("0/75"))
 
 
 def test_the_steps_tell_who_says_what(page: StudioPage) -> None:

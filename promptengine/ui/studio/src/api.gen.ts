@@ -1546,7 +1546,7 @@ export interface components {
         };
         /**
          * PromptForm
-         * @description A prompt to be read.
+         * @description A prompt to be read; without ``tokens`` they are not counted, which halves the time.
          */
         PromptForm: {
             /** Prompt */
@@ -1574,6 +1574,11 @@ export interface components {
              * @enum {string}
              */
             dialect: "webui" | "extended";
+            /**
+             * Tokens
+             * @default true
+             */
+            tokens: boolean;
         };
         /**
          * ReadInfotext

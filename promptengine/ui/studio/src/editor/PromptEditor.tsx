@@ -38,7 +38,7 @@ export function PromptEditor({ field, hint }: Props) {
   const told = notes.value[field.path];
   const fault = faults.value[field.path];
   return (
-    <div class="prompt" data-read={told?.current ? "current" : "pending"}>
+    <div class="prompt" data-read={told?.current ? "current" : "pending"} data-counted={told?.counted}>
       <div class="prompt-label">
         <span>
           {field.label}

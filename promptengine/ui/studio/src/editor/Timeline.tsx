@@ -33,7 +33,7 @@ export function Timeline({ field, told }: { field: Field; told: Notes | undefine
 }
 
 function words(told: Notes, steps: number): string {
-  const isWhole = told.reading.tokens !== null;
+  const isWhole = told.reading.subprompts.every((one) => one["schedule"]);
   return isWhole ? `constant over all ${steps} steps` : "the schedule is too long to be drawn";
 }
 

@@ -8,6 +8,8 @@ export interface Notes {
   reading: Reading;
   /** What was read. */
   question: Question;
+  /** Whether the tokens are of the text as it stands; counting them takes as long as all else. */
+  counted: boolean;
 }
 
 /** What there is to say about each prompt, by its field's path. */
@@ -25,13 +27,17 @@ const NOTHING: Reading = {
   tokens: { count: 0, limit: 75, chunks: [0] },
 };
 
-export type Question = Omit<PromptForm, "comments" | "hires_steps">;
+export type Question = Omit<PromptForm, "comments" | "hires_steps" | "tokens">;
+
+/** Until tokens are counted, where nothing more is typed. */
+const COUNT_MS = 100;
 
 /** Until a server that gave no answer is asked again. */
 const PAUSE_MS = 2000;
 
 export class Reader {
   private asked: AbortController | null = null;
+  private counting: AbortController | null = null;
   private next: Question | null = null;
   private again: ReturnType<typeof setTimeout> | undefined;
 
@@ -46,21 +52,22 @@ export class Reader {
 
   read(question: Question): void {
     clearTimeout(this.again);
+    this.counting?.abort();
     if (question.prompt === "") {
       this.close();
       this.onRead(NOTHING, question);
-      this.tell(true, NOTHING, question);
+      this.tell({ current: true, reading: NOTHING, question, counted: true });
       return;
     }
     this.next = question;
-    const before = notes.peek()[this.path];
-    this.tell(false, before?.reading ?? NOTHING, before?.question ?? question);
+    this.tell({ reading: NOTHING, question, ...notes.peek()[this.path], current: false, counted: false });
     void this.ask();
   }
 
   close(): void {
     clearTimeout(this.again);
     this.next = null;
+    this.counting?.abort();
     this.asked?.abort();
   }
 
@@ -69,11 +76,14 @@ export class Reader {
     const question = this.next;
     this.asked = new AbortController();
     try {
-      const reading = await api.parse({ ...question, comments: true }, this.asked.signal);
+      const form = { ...question, comments: true, tokens: false };
+      const { tokens: _, ...read } = await api.parse(form, this.asked.signal);
       if (this.next === question) {
         this.next = null;
+        const reading = { ...read, tokens: notes.peek()[this.path]?.reading.tokens ?? null };
         this.onRead(reading, question);
-        this.tell(true, reading, question);
+        this.tell({ current: true, reading, question, counted: false });
+        this.again = setTimeout(() => void this.count(question), COUNT_MS);
       }
     } catch (error) {
       // Without an answer the marks of before stay, and are shown as old; the next key asks again.
@@ -86,7 +96,17 @@ export class Reader {
     }
   }
 
-  private tell(current: boolean, reading: Reading, question: Question): void {
-    notes.value = { ...notes.peek(), [this.path]: { current, reading, question } };
+  private async count(question: Question): Promise<void> {
+    this.counting = new AbortController();
+    try {
+      const reading = await api.parse({ ...question, comments: true, tokens: true }, this.counting.signal);
+      this.tell({ current: true, reading, question, counted: true });
+    } catch {
+      // The next key asks again; until then the tokens of before are shown as old.
+    }
+  }
+
+  private tell(some: Notes): void {
+    notes.value = { ...notes.peek(), [this.path]: some };
   }
 }
