@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
@@ -209,6 +211,33 @@ def test_an_image_opens_large(page: StudioPage) -> None:
     page.one("dialog.large img")
     page.keys(Keys.ESCAPE)
     page.until(lambda: not page.driver.find_element(By.CSS_SELECTOR, "dialog").is_displayed())
+
+
+@pytest.mark.parametrize("reload", [False, True])
+def test_a_made_image_goes_on_within_the_policy(page: StudioPage, reload: bool) -> None:
+    """From the server's memory it is an address of the page's own, which the policy lets nothing fetch."""
+    page.write("a cat")
+    page.press(Keys.CONTROL, Keys.ENTER)
+    page.wait_for_images()
+    if reload:
+        page.reload()
+    page.complaints()
+    clicks = (
+        "window.saved = null;"
+        "HTMLAnchorElement.prototype.click = function () { window.saved = this.download; };"
+    )
+    page.driver.execute_script(clicks)
+    page.one(".infotext")
+    button(page, "Download").click()
+    page.until(lambda: page.driver.execute_script("return window.saved"))
+    assert re.fullmatch(r"promptengine-\d+\.png", page.driver.execute_script("return window.saved"))
+    button(page, "Send to inpaint").click()
+    page.until(lambda: any(one.is_displayed() for one in page.all(".stage canvas")))
+    assert page.complaints() == []
+
+
+def button(page: StudioPage, words: str) -> WebElement:
+    return next(one for one in page.all(".details button") if one.text == words)
 
 
 def test_hostile_words_are_words(page: StudioPage) -> None:

@@ -67,7 +67,7 @@ export class ApiError extends Error {
   }
 }
 
-async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+async function answerTo(path: string, init: RequestInit = {}): Promise<Response> {
   let response: Response;
   try {
     response = await fetch(V1 + path, { credentials: "same-origin", ...init });
@@ -76,6 +76,11 @@ async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
     throw new ApiError("The server cannot be reached; see that it still runs.", 0);
   }
   if (!response.ok) throw await refusal(response);
+  return response;
+}
+
+async function ask<T>(path: string, init: RequestInit = {}): Promise<T> {
+  const response = await answerTo(path, init);
   if (response.status === 204) return undefined as T;
   return (await response.json()) as T;
 }
@@ -151,6 +156,7 @@ export const api = {
   deleteImage: (id: string) => send<void>("DELETE", image(id)),
   restoreImage: (id: string) => send<void>("POST", `${image(id)}/restore`),
   imageUrl: (id: string) => V1 + image(id),
+  imageFile: async (id: string) => (await answerTo(image(id))).blob(),
   thumbnailUrl: (id: string) => `${V1}${image(id)}/thumbnail`,
   upscaleFields: () => ask<unknown>("/upscale/fields"),
   upscale: (form: Sent, signal: AbortSignal) => send<UpscaledImage>("POST", "/upscale", form, signal),

@@ -4,7 +4,7 @@ import { ApiError, api, words, type JobStatus, type Sent } from "./api";
 import { glimpse, loadResult, release, type Result } from "./results";
 import { keep, kept } from "./store";
 
-export { suffixOf, type MadeImage, type NetworkUse, type Result } from "./results";
+export { type MadeImage, type NetworkUse, type Result } from "./results";
 
 const DISMISSED = "promptengine.studio.dismissed";
 const MOST_DISMISSED = 600;

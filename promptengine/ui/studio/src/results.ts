@@ -6,6 +6,8 @@ export interface MadeImage {
   /** Where a small one is had, as long as that is enough. */
   small: string;
   infotext: string;
+  /** Its file; the page's policy lets nothing be fetched but from the server, not even `blob:` addresses. */
+  blob(): Promise<Blob>;
   /** What the server knows its file by; null where it is not saved. */
   saved: string | null;
 }
@@ -53,14 +55,17 @@ export function release(result: Result | null): void {
 }
 
 function savedImage(id: string, infotext: string): MadeImage {
-  return { url: api.imageUrl(id), small: api.thumbnailUrl(id), infotext, saved: id };
+  const files = { url: api.imageUrl(id), small: api.thumbnailUrl(id), blob: () => api.imageFile(id) };
+  return { ...files, infotext, saved: id };
 }
 
 function readResult(result: JobResult): Result {
   return {
     images: result.images.map((data, index) => {
-      const url = blobUrl(data);
-      return { url, small: url, infotext: result.infotexts[index] ?? "", saved: result.saved[index] ?? null };
+      const file = fileOf(data);
+      const url = URL.createObjectURL(file);
+      const files = { url, small: url, blob: async () => file };
+      return { ...files, infotext: result.infotexts[index] ?? "", saved: result.saved[index] ?? null };
     }),
     networks: result.networks as unknown as NetworkUse[],
     diagnostics: [...result.diagnostics, ...result.warnings.map(warned)],
@@ -74,9 +79,9 @@ function warned(message: string): Diagnostic {
   return { severity: "warning", message, hint: "", column: null, start: null, end: null };
 }
 
-function blobUrl(base64: string): string {
+function fileOf(base64: string): Blob {
   const bytes = Uint8Array.from(atob(base64), (one) => one.charCodeAt(0));
-  return URL.createObjectURL(new Blob([bytes], { type: imageType(bytes) }));
+  return new Blob([bytes], { type: imageType(bytes) });
 }
 
 function imageType(bytes: Uint8Array): string {
@@ -84,8 +89,7 @@ function imageType(bytes: Uint8Array): string {
   return bytes[0] === 0x52 ? "image/webp" : "image/png";
 }
 
-/** The file name's end that fits an infotext's image. */
-export async function suffixOf(url: string): Promise<string> {
-  const blob = await (await fetch(url)).blob();
-  return blob.type.replace("image/", "").replace("jpeg", "jpg");
+/** The file name's end that fits an image. */
+export function suffixOf(file: Blob): string {
+  return file.type.replace("image/", "").replace("jpeg", "jpg");
 }

@@ -1,6 +1,8 @@
 // Beside the image: the queue, and all that is told about what is shown.
-import { dismiss, suffixOf, type Job, type MadeImage } from "../jobs";
+import { dismiss, type Job, type MadeImage } from "../jobs";
 import { onStage } from "../onStage";
+import { suffixOf } from "../results";
+import { save } from "../save";
 import type { SentImage } from "../targets";
 import { Icon } from "./Icon";
 import { CopyButton, ReuseButtons, SendRow } from "./ImageActions";
@@ -86,7 +88,7 @@ function Details({ job, image }: { job: Job; image: MadeImage | undefined }) {
 function ImageActions({ image }: { image: MadeImage }) {
   const source = { infotext: image.infotext };
   const sent: SentImage = {
-    blob: async () => (await fetch(image.url)).blob(),
+    blob: image.blob,
     name: "image.png",
     infotext: image.infotext,
   };
@@ -103,11 +105,9 @@ function ImageActions({ image }: { image: MadeImage }) {
 }
 
 async function download(image: MadeImage): Promise<void> {
-  const link = document.createElement("a");
-  link.href = image.url;
   const seed = seedOf(image);
-  link.download = `promptengine${seed === null ? "" : `-${seed}`}.${await suffixOf(image.url)}`;
-  link.click();
+  const file = await image.blob();
+  save(file, `promptengine${seed === null ? "" : `-${seed}`}.${suffixOf(file)}`);
 }
 
 /** The seed as the infotext has it: all of its digits. */

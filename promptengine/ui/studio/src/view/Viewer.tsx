@@ -72,12 +72,7 @@ function Opened({ image, onCompare }: { image: SavedImage; onCompare: (image: Sa
 
 /** An image as other views take it. */
 function sentOf(image: SavedImage): SentImage {
-  const blob = async () => {
-    const response = await fetch(api.imageUrl(image.id), { credentials: "same-origin" });
-    if (!response.ok) throw new Error(`${image.name} is no longer there.`);
-    return response.blob();
-  };
-  return { blob, name: image.name, infotext: image.infotext };
+  return { blob: () => api.imageFile(image.id), name: image.name, infotext: image.infotext };
 }
 
 async function step(by: number): Promise<void> {
