@@ -38,6 +38,7 @@ PACKAGE = ROOT / "promptengine"
 BORROWED = {
     "images/grid.png": "models/starter/grid.png",
     "images/page.png": "models/starter/page.png",
+    "images/inpaint.png": "models/starter/inpaint.png",
     "explanation/security.md": "SECURITY.md",
 }
 """Pages and images of the site that lie elsewhere in the repository."""
