@@ -1,83 +1,22 @@
-"""The list of jobs, their order, their events, and what is left of them after a restart of the server."""
+"""The list of jobs, their order, and what is left of them after a restart of the server."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from promptengine.server import job_records, job_store
-from promptengine.server.app import create_app
-from promptengine.server.config import ServerConfig
 from promptengine.server.job_store import ASIDE, JOBS, JobRecord, JobStore
-from promptengine.server.v1 import events
 from tests.server.live import SMALL as SDAPI_SMALL
-from tests.server.live import Painter, client_of, until
+from tests.server.live import until
+from tests.server.v1.serving import BEN, EVENTS, USERS, server
 from tests.server.v1.test_routes import JOBS as PATH
-from tests.server.v1.test_routes import SMALL
-
-EVENTS = "/promptengine/v1/events"
-
-
-@dataclass
-class Server:
-    """A server whose images cost nothing, as its clients see it."""
-
-    app: FastAPI
-    http: httpx.Client
-    painter: Painter = field(default_factory=Painter)
-
-    def submit(self, prompt: str, **form: Any) -> str:
-        """Submit a job; return its id."""
-        answer = self.http.post(PATH, json={**SMALL, "prompt": prompt, **form})
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
-
-    def listed(self, **asked: Any) -> list[dict[str, Any]]:
-        return self.http.get(PATH, params=asked).json()
-
-    def prompts(self, *states: str) -> list[str]:
-        """The prompts of the jobs in some states, in the order of the list."""
-        return [one["prompt"] for one in self.listed() if not states or one["state"] in states]
-
-    def runs(self, prompt: str) -> None:
-        until(lambda: self.prompts("running") == [prompt])
-
-    def idle(self) -> None:
-        """Let all be made that waits, and wait until it is written down."""
-        self.painter.gate.set()
-        records = self.app.state.service.records
-        until(lambda: not records.unfinished)
-
-    def kill(self) -> None:
-        """Let it know of nothing any more, as if its process had been killed."""
-        self.app.state.service.records.close()
-
-
-@contextmanager
-def server(models: Path, output: Path, **options: Any) -> Iterator[Server]:
-    painter = Painter()
-    app = create_app(ServerConfig(models=models, output=output, **options), [painter])
-    with client_of(app, headers={"authorization": ANN} if options.get("users") else {}) as http:
-        try:
-            yield Server(app, http, painter)
-        finally:
-            # What still runs need not be waited for.
-            app.state.service.queue.close(0)
-
-
-ANN, BEN = "Basic YW5uOmE=", "Basic YmVuOmI="
-USERS = (("ann", "a"), ("ben", "b"))
 
 
 def names(output: Path) -> list[str]:
@@ -411,74 +350,6 @@ def test_users_see_their_own_jobs(empty_models: Path, tmp_path: Path) -> None:
         again.idle()
         assert again.http.get(PATH, headers=ben).json() == []
         assert again.prompts() == ["mine too", "mine"]
-
-
-def told_events(lines: Iterator[str]) -> Iterator[tuple[str, Any]]:
-    """Names and data of events."""
-    name = ""
-    for line in lines:
-        key, _, value = line.partition(": ")
-        name = value if key == "event" else name
-        if key == "data":
-            yield name, json.loads(value)
-
-
-def test_one_stream_tells_of_all_jobs(
-    empty_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(events, "_ALIVE_S", 0.05)
-    with server(empty_models, tmp_path) as own:
-        own.submit("first")
-        own.runs("first")
-        with own.http.stream("GET", EVENTS, params={"limit": 1}) as stream:
-            assert stream.headers["content-type"].startswith("text/event-stream")
-            lines = stream.iter_lines()
-            told = told_events(lines)
-            name, jobs = next(told)
-            assert (name, [one["prompt"] for one in jobs]) == ("jobs", ["first"])
-            assert next(told)[0] == "progress"
-            assert next(line for line in lines if line) == ": nothing new"
-            second = own.submit("second")
-            name, jobs = next(told)
-            assert [(one["prompt"], one["position"]) for one in jobs] == [
-                ("first", None),
-                ("second", 0),
-            ]
-            own.painter.steps = 3000
-            own.painter.gate.set()
-            seen: list[tuple[str, Any]] = []
-            for name, data in told:
-                seen.append((name, data))
-                if name == "jobs" and data[0]["id"] == second and data[0]["saved"]:
-                    break
-            steps = [data for name, data in seen if name == "progress"]
-            assert any(one["preview"] for one in steps)
-            assert [len(data) for name, data in seen if name == "jobs"][-1] == 1
-            own.app.state.service.queue.close(0)
-            assert all(name == "jobs" for name, _ in told)
-        listeners = own.app.state.service.queue.listeners
-        until(lambda: len(listeners) == 0)
-
-
-def test_a_client_that_goes_away_is_told_nothing_more(empty_models: Path, tmp_path: Path) -> None:
-    with server(empty_models, tmp_path) as own:
-        listeners = own.app.state.service.queue.listeners
-        with own.http.stream("GET", EVENTS) as stream:
-            lines = stream.iter_lines()
-            next(lines)
-            assert len(listeners) == 1
-        until(lambda: len(listeners) == 0)
-
-
-def test_only_so_many_may_listen(
-    empty_models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("promptengine.server.v1.queue._MOST_STREAMS", 1)
-    with server(empty_models, tmp_path) as own, own.http.stream("GET", EVENTS) as stream:
-        lines = stream.iter_lines()
-        next(lines)
-        answer = own.http.get(EVENTS)
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
 
 
 def test_many_jobs_from_two_clients_are_all_made_once(empty_models: Path, tmp_path: Path) -> None:
