@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter, ImageOps
 from torch import Tensor
 
 from promptengine.errors import RequestError
+from promptengine.images.resample import resample
 
 __all__ = [
     "Box",
@@ -141,7 +142,7 @@ def latent_mask(mask: Image.Image, width: int, height: int, *, hard: bool = True
     Returns:
         ``[1, height, width]``, float32, 1 where to paint.
     """
-    small = torch.from_numpy(np.array(mask.resize((width, height)), np.float32)) / 255
+    small = torch.from_numpy(np.array(resample(mask, (width, height)), np.float32)) / 255
     return (small.round() if hard else small)[None]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Resampling
 
+from promptengine.images.resample import resample
 from promptengine.images.upscalers import PixelUpscaler
 from promptengine.request.image_start import ResizeMode
 
@@ -69,7 +70,7 @@ def _scaled(
         image = upscale_image(image, factor, upscaler)
         if image.size == (width, height):
             return image
-    return image.resize((width, height), Resampling.LANCZOS)
+    return resample(image, (width, height), Resampling.LANCZOS)
 
 
 def upscale_image(image: Image.Image, factor: float, upscaler: PixelUpscaler) -> Image.Image:
@@ -95,7 +96,7 @@ def upscale_image(image: Image.Image, factor: float, upscaler: PixelUpscaler) ->
             break
     if image.size == (width, height):
         return image
-    return image.resize((width, height), Resampling.LANCZOS)
+    return resample(image, (width, height), Resampling.LANCZOS)
 
 
 def _edges(image: Image.Image, left: int, top: int) -> list[tuple[Image.Image, tuple[int, int]]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from PIL.Image import Image, Resampling
 
 from promptengine.errors import RequestError
+from promptengine.images.resample import resample
 from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin
 
 if TYPE_CHECKING:
@@ -64,10 +65,6 @@ class LatentUpscaler:
 Upscaler = PixelUpscaler | LatentUpscaler
 
 
-def _resized(image: Image, size: tuple[int, int], *, resample: Resampling) -> Image:
-    return image.resize(size, resample)
-
-
 def _interpolated(
     mode: str, *, antialias: bool = False
 ) -> Callable[[Tensor, tuple[int, int]], Tensor]:
@@ -87,8 +84,8 @@ UPSCALERS: Final[ObjectRegistry[Upscaler]] = ObjectRegistry(
         LatentUpscaler("Latent (nearest)", _interpolated("nearest")),
         LatentUpscaler("Latent (nearest-exact)", _interpolated("nearest-exact")),
         PixelUpscaler("None", None),
-        PixelUpscaler("Lanczos", partial(_resized, resample=Resampling.LANCZOS)),
-        PixelUpscaler("Nearest", partial(_resized, resample=Resampling.NEAREST)),
+        PixelUpscaler("Lanczos", partial(resample, resampling=Resampling.LANCZOS)),
+        PixelUpscaler("Nearest", partial(resample, resampling=Resampling.NEAREST)),
     ),
     spellings=lambda upscaler: (upscaler.name,),
 )

@@ -12,12 +12,13 @@ from typing import Final
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from promptengine.errors import TrainingError
 from promptengine.files.hashing import sha256
 from promptengine.files.images import read_image
+from promptengine.images.resample import fit_image
 from promptengine.training.captions import caption_of
 from promptengine.training.config import TrainingConfig
 from promptengine.training.rng import generator
@@ -169,11 +170,11 @@ def read_training_image(
         left, top = (image.width - size[0]) // 2, (image.height - size[1]) // 2
         image = image.crop((left, top, left + size[0], top + size[1]))
     # Scaled together, transparent pixels would darken their neighbors.
-    color = ImageOps.fit(image.convert("RGB"), size, Image.Resampling.LANCZOS)
+    color = fit_image(image.convert("RGB"), size, Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.array(color)).permute(2, 0, 1).float() / 127.5 - 1
     if not alpha:
         return pixels, None
-    mask = ImageOps.fit(image.getchannel("A"), size, Image.Resampling.BOX)
+    mask = fit_image(image.getchannel("A"), size, Image.Resampling.BOX)
     opacity = torch.from_numpy(np.array(mask)).float()[None] / 255
     weights = torch.nn.functional.avg_pool2d(opacity, _GRID)[0]
     if not bool(weights.any()):

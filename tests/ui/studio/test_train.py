@@ -191,6 +191,33 @@ def test_a_training_stops_and_goes_on(page: StudioPage, lesson: Lesson, data: Pa
     assert "step 6 of 6" in page.text(".training .progress")
 
 
+_LATE = """
+const fetched = window.fetch;
+window.fetch = async (address, ...options) => {
+  const answer = await fetched(address, ...options);
+  if (String(address).endsWith('/training/stop')) await new Promise((go) => (window.arrive = go));
+  return answer;
+};
+"""
+
+
+def test_an_answer_that_comes_after_the_end_is_no_news(
+    page: StudioPage, lesson: Lesson, data: Path
+) -> None:
+    show(page)
+    add(page, data)
+    page.driver.execute_script(_LATE)
+    begin(page, "late")
+    lesson.gate.release(2)
+    page.until(lambda: "step 2 of 6" in page.text(".training .progress"))
+    page.one(".train .stop").click()
+    state(page, "stopped")
+    page.until(lambda: page.driver.execute_script("return !!window.arrive"))
+    page.driver.execute_async_script("window.arrive(); setTimeout(arguments[0], 100)")
+    state(page, "stopped")
+    assert page.all(".training[data-state=stopped]")
+
+
 def test_what_is_wrong_is_told_at_its_field(page: StudioPage, lesson: Lesson, data: Path) -> None:
     show(page)
     add(page, data)

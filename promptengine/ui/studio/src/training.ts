@@ -159,7 +159,9 @@ async function body(resumed: boolean): Promise<{ [name: string]: Sent }> {
 
 export async function stop(): Promise<void> {
   try {
-    status.value = await api.stopTraining();
+    const told = await api.stopTraining();
+    // Its end may have been told of meanwhile.
+    if (goesOn.value) status.value = told;
   } catch (error) {
     setFault(GENERAL, words(error));
   }
