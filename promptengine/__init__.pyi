@@ -63,8 +63,8 @@ from .kinds.kind import ModelKind as ModelKind
 from .kinds.kind import NetworkKind as NetworkKind
 from .kinds.kind import OldUse as OldUse
 from .kinds.table import register_network_kind as register_network_kind
-from .kinds.tag import Points as Points
-from .kinds.tag import ReadPoints as ReadPoints
+from .kinds.tag import Curve as Curve
+from .kinds.tag import ReadCurve as ReadCurve
 from .kinds.tag import TagProblem as TagProblem
 from .kinds.tag import TagReading as TagReading
 from .kinds.tag import TagSyntax as TagSyntax

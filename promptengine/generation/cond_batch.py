@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
+from promptengine.networks.lora.inject import NO_LORAS, LoraSchedule
 from promptengine.request.options import Options
 from promptengine.text.conditioning import Conditioning
 
@@ -36,6 +37,7 @@ class PromptCond:
         unit: The scale that the sampler takes for 1.
         empty: The encoded empty prompt ``[77, width]``; needed for ``Options.pad_with_empty`` only.
         networks: The hypernetworks that act at a call, counted from 0, on the negative prompt too.
+        loras: The LoRAs of the UNet, likewise.
     """
 
     positive: Sequence[tuple[Conditioning, float]]
@@ -43,6 +45,7 @@ class PromptCond:
     scale: float
     empty: Tensor | None = None
     networks: Callable[[int], HypernetworkStack] = _no_networks
+    loras: LoraSchedule = NO_LORAS
     unit: float = 1.0
 
     @property

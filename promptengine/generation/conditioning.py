@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.files.lru import SizedLRU
@@ -22,13 +23,14 @@ from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.text.chunks import CHUNK_LENGTH, old_chunk
 from promptengine.text.conditioning import Conditioning, encode_schedule
-from promptengine.text.encoder import text_widths
+from promptengine.text.encoder import Encoded, TextModel, text_widths
 from promptengine.text.textual_inversion.loader import (
     EmbeddingCache,
     misfit_diagnostics,
     with_bundled,
 )
-from promptengine.text.textual_inversion.table import EmbeddingTable
+from promptengine.text.textual_inversion.table import EmbeddingTable, Placement
+from promptengine.undo import UndoLog
 from promptengine.validation import shown
 
 __all__ = ["Encodings", "EngineContext", "PreparedPrompts", "encoding_cache", "prepare_prompts"]
@@ -141,7 +143,7 @@ def prepare_prompts(
         prompts=prompts,
         plan=plan,
         stack=stack,
-        guidance=replace(guidance, networks=stack.at),
+        guidance=replace(guidance, networks=stack.at, loras=stack.loras),
         diagnostics=(
             *plan.diagnostics,
             *stack.diagnostics,
@@ -149,6 +151,27 @@ def prepare_prompts(
             *(_cut_short(plan, request, words.table) if request.options.old_emphasis else ()),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TextModelUnder:
+    """A text model as networks have it at a call.
+
+    Attributes:
+        model: Without them.
+        stack: The networks.
+        call: Of the denoiser, from 0.
+        journal: Of the model.
+    """
+
+    model: TextModel
+    stack: LoadedNetworks
+    call: int
+    journal: UndoLog
+
+    def __call__(self, tokens: Tensor, placements: Sequence[Sequence[Placement]] = ()) -> Encoded:
+        with self.stack.encoding(self.call, self.journal):
+            return self.model(tokens, placements)
 
 
 def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> LoadedNetworks:
@@ -187,14 +210,20 @@ def _encode(
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
     how = (options.emphasis, options.comma_backtrack, options.old_emphasis)
-    reading = (request.clip_skip, how, words, stack.text_key)
+    reading = (request.clip_skip, how, words)
+    models: dict[Hashable, TextModel] = {}
+
+    def model_at(call: int) -> TextModel:
+        under = _TextModelUnder(model, stack, call, parts.checkpoint.journal)
+        return models.setdefault(stack.text_key(call), under)
 
     def encode(timeline: Schedule) -> Conditioning:
+        under = tuple(stack.text_key(call) for call in timeline.first_calls)
         return parts.encodings.get(
-            (timeline, *reading),
+            (timeline, *reading, under),
             lambda: encode_schedule(
                 timeline,
-                model,
+                [model_at(call) for call in timeline.first_calls],
                 embeddings=words,
                 emphasis=options.emphasis,
                 comma_backtrack=options.comma_backtrack,

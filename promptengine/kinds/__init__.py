@@ -24,7 +24,7 @@ from promptengine.kinds.table import (
     tag_kinds,
     tag_words,
 )
-from promptengine.kinds.tag import Points, ReadPoints, TagProblem, TagReading, TagSyntax, plain_tag
+from promptengine.kinds.tag import Curve, ReadCurve, TagProblem, TagReading, TagSyntax, plain_tag
 from promptengine.kinds.upscaler import UPSCALER
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "NETWORK_KINDS",
     "UPSCALER",
     "VAE",
+    "Curve",
     "FileSummary",
     "InfotextLabels",
     "InspectedFile",
@@ -42,8 +43,7 @@ __all__ = [
     "ModelKind",
     "NetworkKind",
     "OldUse",
-    "Points",
-    "ReadPoints",
+    "ReadCurve",
     "TagProblem",
     "TagReading",
     "TagSyntax",

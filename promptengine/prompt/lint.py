@@ -98,10 +98,15 @@ def _is_note(text: str, start: int, end: int) -> bool:
     return not text[start:end].strip("# \t\r") or (first and text[start + 1] in "# \t!")
 
 
-def tags(found: tuple[Tag, ...]) -> Iterator[Diagnostic]:
-    """Report tags of a kind that no engine knows, and what means nothing in a tag."""
+def tags(found: tuple[Tag, ...], *, over_steps: bool) -> Iterator[Diagnostic]:
+    """Report tags of a kind that no engine knows, and what means nothing in a tag.
+
+    Args:
+        found: The tags.
+        over_steps: Whether multipliers may change over the steps.
+    """
     yield from told((tag for tag in found if kind_of_word(tag.kind) is None), _unknown_kind)
-    yield from told(((tag, item) for tag in found for item in _idle_items(tag)), _idle)
+    yield from told(((tag, item) for tag in found for item in _idle_items(tag, over_steps)), _idle)
 
 
 def _unknown_kind(tag: Tag) -> Diagnostic:
@@ -109,10 +114,12 @@ def _unknown_kind(tag: Tag) -> Diagnostic:
     return Diagnostic("warning", message, tag.span, *_near(tag))
 
 
-def _idle_items(tag: Tag) -> Sequence[str]:
+def _idle_items(tag: Tag, over_steps: bool) -> Sequence[str]:
     """Return which arguments of a tag mean nothing, as they do in WebUI."""
     kind = kind_of_word(tag.kind)
-    return () if kind is None or kind.tag is None else kind.tag.idle(tag.arguments)
+    if kind is None or kind.tag is None:
+        return ()
+    return kind.tag.idle(tag.arguments, over_steps and kind.tag.over_steps)
 
 
 def _idle(found: tuple[Tag, str]) -> Diagnostic:

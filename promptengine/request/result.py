@@ -36,7 +36,10 @@ class NetworkReport:
         unet_multiplier: A LoRA's for the UNet, as used; None for other kinds.
         lora_hash: A LoRA's 12 digits in WebUI's ``Lora hashes``, where its file was used or would have
             been, were its multiplier not 0.
-        multipliers: Where it changes over the steps, that of each call of the denoiser; else empty.
+        multipliers: Where it changes over the steps, that of each call of the denoiser; else empty. A
+            LoRA's for the UNet.
+        text_multipliers: A LoRA's for the text encoder, likewise: a text is encoded under that of the call
+            at which it is first read.
         origin: ``prompt`` for a tag, ``request`` for one of :attr:`GenerationRequest.networks`.
     """
 
@@ -51,6 +54,7 @@ class NetworkReport:
     unet_multiplier: float | None = None
     lora_hash: str | None = None
     multipliers: tuple[float, ...] = ()
+    text_multipliers: tuple[float, ...] = ()
     origin: Literal["prompt", "request"] = "prompt"
 
 

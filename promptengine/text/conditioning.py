@@ -22,7 +22,7 @@ from promptengine.text.chunks import (
     old_chunk,
     read_segment,
 )
-from promptengine.text.encoder import TextModel, clip_text_model
+from promptengine.text.encoder import Encoded, TextModel, clip_text_model
 from promptengine.text.textual_inversion.table import EmbeddingTable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Conditioning:
 
 def encode_schedule(
     schedule: Schedule,
-    model: TextModel,
+    model: TextModel | Sequence[TextModel],
     *,
     embeddings: EmbeddingTable = NO_WORDS,
     emphasis: Emphasis = "Original",
@@ -91,8 +91,8 @@ def encode_schedule(
     emphasis disturbs is restored over the whole batch.
 
     Args:
-        schedule: A part's schedule; equal texts are encoded once.
-        model: The text model.
+        schedule: A part's schedule; equal texts are encoded once by a model.
+        model: The text model, or that of each segment, where networks change it over the steps.
         embeddings: The textual-inversion words that texts may name; all must fit the model's widths.
         emphasis: What becomes of weights.
         comma_backtrack: See :func:`promptengine.text.chunks.chunk_fragments`.
@@ -109,11 +109,14 @@ def encode_schedule(
         fragments = read_segment(segment, emphasis)
         return chunk_fragments(fragments, comma_backtrack=comma_backtrack, embeddings=embeddings)
 
-    chunked = {segment.text: chunks_of(segment) for segment in schedule.segments}
-    row_of = {text: row for row, text in enumerate(chunked)}
-    rows = [row_of[segment.text] for segment in schedule.segments]
-    texts = list(chunked.values())
-    states, pooled = encode_chunks(texts, model, rows=rows, emphasis=emphasis)
+    count = len(schedule.segments)
+    models = model if isinstance(model, Sequence) else [model] * count
+    keys = [(one.text, by) for one, by in zip(schedule.segments, models, strict=True)]
+    distinct = dict(zip(keys, schedule.segments, strict=True))
+    row_of = {key: row for row, key in enumerate(distinct)}
+    rows = [row_of[key] for key in keys]
+    texts = [chunks_of(segment) for segment in distinct.values()]
+    states, pooled = encode_chunks(texts, [by for _, by in distinct], rows=rows, emphasis=emphasis)
     return Conditioning(
         embeddings=states,
         until_step=tuple(segment.until_step for segment in schedule.segments),
@@ -124,7 +127,7 @@ def encode_schedule(
 
 def encode_chunks(
     texts: Sequence[Sequence[Chunk]],
-    model: TextModel,
+    model: TextModel | Sequence[TextModel],
     *,
     rows: Sequence[int] | None = None,
     emphasis: Emphasis = "Original",
@@ -137,7 +140,7 @@ def encode_chunks(
 
     Args:
         texts: Chunks of each distinct text.
-        model: The text model.
+        model: The text model, or that of each text.
         rows: Indices into ``texts`` that make up the batch; each text once by default. A text that
             stands in it several times counts as often in the mean but is encoded once.
         emphasis: What becomes of weights.
@@ -147,18 +150,41 @@ def encode_chunks(
         first chunks, which weights leave alone, or None for families without.
     """
     batch = list(range(len(texts))) if rows is None else list(rows)
+    models = model if isinstance(model, Sequence) else [model] * len(texts)
     columns: list[Tensor] = []
     pooled: Tensor | None = None
     for position in range(max(len(chunks) for chunks in texts)):
         column = [_chunk_at(chunks, position) for chunks in texts]
-        tokens = torch.tensor([chunk.tokens for chunk in column])
-        encoded = model(tokens, [chunk.placements for chunk in column])
+        encoded = _encoded(column, models)
         weights = torch.tensor([column[row].weights for row in batch])
         parts = [_weighted(states[batch], weights, emphasis) for states in encoded.states]
         columns.append(torch.cat(parts, dim=-1))
         if position == 0 and encoded.pooled is not None:
             pooled = encoded.pooled[batch]
     return torch.cat(columns, dim=1), pooled
+
+
+def _encoded(column: Sequence[Chunk], models: Sequence[TextModel]) -> Encoded:
+    """Encode a chunk of each text, those of one model as one batch."""
+    rows_of: dict[TextModel, list[int]] = {}
+    for row, model in enumerate(models):
+        rows_of.setdefault(model, []).append(row)
+    found = [
+        model(
+            torch.tensor([column[row].tokens for row in rows]),
+            [column[row].placements for row in rows],
+        )
+        for model, rows in rows_of.items()
+    ]
+    if len(found) == 1:
+        return found[0]
+    back = torch.tensor([row for rows in rows_of.values() for row in rows]).argsort()
+    states = zip(*(one.states for one in found), strict=True)
+    pooled = [one.pooled for one in found if one.pooled is not None]
+    return Encoded(
+        tuple(torch.cat(some)[back] for some in states),
+        torch.cat(pooled)[back] if pooled else None,
+    )
 
 
 def _chunk_at(chunks: Sequence[Chunk], position: int) -> Chunk:

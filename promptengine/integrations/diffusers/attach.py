@@ -18,6 +18,7 @@ from promptengine.generation.conditioning import PreparedPrompts
 from promptengine.integrations.diffusers.processor import PromptProcessor, embedding_arguments
 from promptengine.integrations.diffusers.unet_forward import override_unet_forward
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
+from promptengine.networks.lora.inject import inject_loras
 from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.open_models import Models
 from promptengine.request.options import Options
@@ -68,9 +69,9 @@ def attach(
 
     ``pipe("a (cat:1.3) <hypernet:ink:0.8>", negative_prompt=…)`` then knows tags, weights, schedules,
     ``BREAK``, ``AND``, embeddings and prompts of any length, for every call; all else is the pipeline's
-    own. The prompts of a batch may differ in all of it, LoRAs excepted. What could not be applied is
-    told as a Python warning. ``with attach(pipe) as attachment:`` detaches at the end of the block. A call with ``prompt_embeds`` passes through unchanged, as do the
-    pipeline's class name and ``isinstance``.
+    own. The prompts of a batch may differ in all of it. What could not be applied is told as a Python
+    warning. ``with attach(pipe) as attachment:`` detaches at the end of the block. A call with
+    ``prompt_embeds`` passes through unchanged, as do the pipeline's class name and ``isinstance``.
 
     Args:
         pipe: Any text-to-image, image-to-image, inpainting or ControlNet pipeline of Stable Diffusion
@@ -183,8 +184,11 @@ def _acting(
     with (
         prepared[0].stack.merged(journal),
         use_onednn(unet, journal=journal),
+        inject_loras(
+            unet, [one.loras for one in guidance], parts.networks.lora_weights, journal=journal
+        ) as loras,
         inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
         skips_resized_like_webui(unet, journal=journal),
-        override_unet_forward(unet, texts, len(guidance), injection, journal=journal),
+        override_unet_forward(unet, texts, len(guidance), injection, loras, journal=journal),
     ):
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.load import NetworkCache
+from promptengine.networks.lora.inject import inject_loras
 from promptengine.prompt.dialects import WEBUI, find_dialect
 from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
@@ -108,7 +109,7 @@ class PromptProcessor:
             clip_skip: As WebUI counts: 1 reads the text model's last layer.
 
         Raises:
-            RequestError: Prompts of one batch name different LoRAs or their like, which change the model's weights.
+            RequestError: Prompts of one batch name different networks of a kind that changes the whole model.
             PromptEngineError: As :meth:`promptengine.Engine.generate` says of prompts.
         """
         prepared: list[PreparedPrompts] = []
@@ -128,7 +129,7 @@ class PromptProcessor:
                 one = prepare_prompts(self.parts, request, StageTimer(), calls=(calls, None))
             prepared.append(one)
         if len({one.stack.model_key for one in prepared}) > 1:
-            message = "the prompts of a batch name different LoRAs; make them one after another"
+            message = "the prompts of a batch name networks that change the whole model; make them one after another"
             raise RequestError(message, field="prompt")
         self.reports = tuple(one.stack.reports for one in prepared)
         return prepared
@@ -171,9 +172,11 @@ class PromptProcessor:
         (prepared,) = self.prepare([(prompt, "")], steps=1, calls=1)
         stack, parts, journal = prepared.stack, self.parts, self._journal
         unet, folder = parts.checkpoint.unet, parts.networks.folder
+        weights = parts.networks.lora_weights
         with (
             journal.block(),
             stack.merged(journal),
+            inject_loras(unet, [replace(stack.loras, steady=True)], weights, journal=journal),
             use_onednn(unet, journal=journal),
             inject_hypernetworks(unet, stack.at(0), folder=folder, journal=journal) as injection,
         ):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from promptengine.accel.onednn import OneDNNLinear, linear
-from promptengine.errors import PromptEngineError
 from promptengine.networks.attention import refuse_fused
 from promptengine.networks.hypernetwork.fuse import Chain, ProjectionFuser, is_affine, is_zero
 from promptengine.networks.hypernetwork.module import Hypernetwork, ResidualNetwork
+from promptengine.networks.rows import RowGroup, group_rows
 
 __all__ = ["HypernetworkStack", "Injection", "PatchedProjection"]
 
@@ -58,11 +58,16 @@ class TextMemory:
     answers: _Latest[Tensor] = field(default_factory=_Latest[Tensor])
 
 
-class _Group(NamedTuple):
-    """Rows of a batch on which the same networks act; ``rows`` selects them."""
+class PureForward(Protocol):
+    """What stands in for a projection's ``forward`` and answers alike as long as its state is the same."""
 
-    rows: slice | list[int]
-    chain: Chain
+    def __call__(self, x: Tensor) -> Tensor:
+        """Project ``x`` ``[rows, tokens, width]``."""
+        ...
+
+    def chains(self) -> object:
+        """Return what it does: the same object until that changes."""
+        ...
 
 
 class Injection:
@@ -162,19 +167,27 @@ class PatchedProjection:
         self.part = part
         self.width = cast("int", module.in_features)
         self.weight = cast("Tensor", module.weight)
-        plain = type(module) in (nn.Linear, OneDNNLinear) and (
-            before is None or self._outer is not None
-        )
+        bare = before is None if self._outer is None else self._outer._plain
+        plain = type(module) in (nn.Linear, OneDNNLinear) and bare
         self._plain = plain and self.weight.device.type != "meta"
+        pure = self._project if hasattr(self._project, "chains") else None
+        self._pure = cast("PureForward | None", pure)
         self._reads_text = reads_text
         self._chains: tuple[object, object, tuple[Chain, ...]] = (None, None, ())
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Project ``x`` ``[rows, tokens, width]`` behind the networks of each row."""
-        keeps = self._plain and not (torch.is_grad_enabled() or x.is_inference())
-        if keeps and self._reads_text:
+        keeps = self._reads_text and not (torch.is_grad_enabled() or x.is_inference())
+        if keeps and self._plain:
             return self._kept(x)
-        groups = self._groups(len(x))
+        if keeps and self._pure is not None:
+            pure, state = self._pure, (self.chains(), self._pure.chains())
+            answers = self._injection.text(x).answers
+            return answers.at(self, state, lambda: pure(self._changed(x)))
+        if not self._plain:
+            # What is beneath may tell rows apart, so it is asked about all of them at once.
+            return self._project(self._changed(x), *args, **kwargs)
+        groups = group_rows(self.chains(), len(x))
         if len(groups) == 1:
             return self._projected(x, groups[0].chain, args, kwargs)
         return _assembled(
@@ -183,14 +196,18 @@ class PatchedProjection:
             [self._projected(x[group.rows], group.chain, args, kwargs) for group in groups],
         )
 
+    def _changed(self, x: Tensor) -> Tensor:
+        """Return what the networks of each row make of ``x``."""
+        groups = group_rows(self.chains(), len(x))
+        parts = [_through(x[group.rows], group.chain) for group in groups]
+        return parts[0] if len(groups) == 1 else _assembled(len(x), groups, parts)
+
     def _projected(
         self, x: Tensor, chain: Chain, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
+        folder = self._injection.folder
         if torch.is_grad_enabled():
-            for network, multiplier in chain:
-                x = network(x, multiplier)
-            return self._project(x, *args, **kwargs)
-        folder = self._injection.folder if self._plain else None
+            return self._project(_through(x, chain), *args, **kwargs)
         folded = 0 if folder is None else _affine_tail(chain)
         for network, multiplier in chain[: len(chain) - folded]:
             x = _changed(x, network, multiplier)
@@ -204,13 +221,15 @@ class PatchedProjection:
         text = self._injection.text(x)
 
         def answer() -> Tensor:
-            groups = self._groups(len(x))
+            groups = group_rows(self.chains(), len(x))
             parts = [self._projected_text(x, n, group, text) for n, group in enumerate(groups)]
             return parts[0] if len(parts) == 1 else _assembled(len(x), groups, parts)
 
         return text.answers.at(self, self.chains(), answer)
 
-    def _projected_text(self, x: Tensor, number: int, group: _Group, text: TextMemory) -> Tensor:
+    def _projected_text(
+        self, x: Tensor, number: int, group: RowGroup[Chain], text: TextMemory
+    ) -> Tensor:
         """``W x + multiplier * W f(x)`` for the last network, both products kept."""
         if not group.chain:
             return self._project(x[group.rows])
@@ -242,25 +261,8 @@ class PatchedProjection:
             self._chains = rows, outer, whole
         return self._chains[2]
 
-    def _groups(self, rows: int) -> list[_Group]:
-        chains = self.chains()
-        if all(chain == chains[0] for chain in chains):
-            return [_Group(slice(None), chains[0])]
-        if len(chains) != rows:
-            raise PromptEngineError(f"{len(chains)} stacks were chosen for a batch of {rows} rows")
-        members: dict[Chain, list[int]] = {}
-        for row, chain in enumerate(chains):
-            members.setdefault(chain, []).append(row)
-        return [_Group(_selection(rows), chain) for chain, rows in members.items()]
 
-
-def _selection(rows: list[int]) -> slice | list[int]:
-    """Rows as a slice where they are neighbors, since that copies nothing."""
-    whole = slice(rows[0], rows[-1] + 1)
-    return whole if len(rows) == whole.stop - whole.start else rows
-
-
-def _assembled(rows: int, groups: Sequence[_Group], parts: Sequence[Tensor]) -> Tensor:
+def _assembled(rows: int, groups: Sequence[RowGroup[Chain]], parts: Sequence[Tensor]) -> Tensor:
     whole = parts[0].new_empty(rows, *parts[0].shape[1:])
     for group, part in zip(groups, parts, strict=True):
         whole[group.rows] = part
@@ -275,6 +277,14 @@ def _affine_tail(chain: Chain) -> int:
             break
         count += 1
     return count
+
+
+def _through(x: Tensor, chain: Chain) -> Tensor:
+    """Return what the networks of a chain make of ``x``, one after the other."""
+    learning = torch.is_grad_enabled()
+    for network, multiplier in chain:
+        x = network(x, multiplier) if learning else _changed(x, network, multiplier)
+    return x
 
 
 def _changed(x: Tensor, network: ResidualNetwork, multiplier: float) -> Tensor:

@@ -19,12 +19,15 @@ from promptengine.undo import Changes, UndoLog
 
 __all__ = [
     "Application",
+    "Change",
     "ChangedWeights",
     "Fit",
     "Target",
+    "changes_of",
     "exchange_weights",
     "fit_lora",
     "merge",
+    "merge_module",
     "set_weights",
     "targets",
 ]
@@ -74,9 +77,9 @@ class Fit:
     unmatched: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Application:
-    """One use of a LoRA.
+    """One use of a LoRA at some moment; equal to another one of the same LoRA with the same numbers.
 
     Attributes:
         fit: The LoRA, fitted to the model.
@@ -199,29 +202,55 @@ def _refuse_text_width(lora: Lora, target: Target, module: LoraModule) -> None:
     )
 
 
-def merge(uses: Sequence[Application]) -> ChangedWeights:
+class Change(NamedTuple):
+    """What a use of a LoRA does to one module.
+
+    Attributes:
+        module: What the file says of it.
+        multiplier: Not 0.
+        ranks: How many of the first ranks count; None for all.
+    """
+
+    module: LoraModule
+    multiplier: float
+    ranks: int | None
+
+
+def changes_of(uses: Sequence[Application], *parts: Part) -> dict[nn.Module, list[Change]]:
+    """Return what some LoRAs do to each module that they change, in their order.
+
+    Args:
+        uses: The LoRAs.
+        parts: Which parts of the model count.
+    """
+    found: dict[nn.Module, list[Change]] = {}
+    for use in uses:
+        for target, module in use.fit.modules:
+            multiplier = use.multiplier(target.part)
+            if multiplier != 0 and target.part in parts:
+                found.setdefault(target.module, []).append(Change(module, multiplier, use.ranks))
+    return found
+
+
+def merge(uses: Sequence[Application], parts: Sequence[Part] = ("unet", "text")) -> ChangedWeights:
     """Compute what weights become under some LoRAs, in their order, each upon the one before.
 
     ``W += multiplier * change`` in float32, rounded once to the weight's dtype. Order matters only where a
     change depends on the weight (IA3, GLoRA, OFT, BOFT, DoRA). The model is not changed.
+
+    Args:
+        uses: The LoRAs.
+        parts: Which parts of the model are to be changed.
     """
-    by_module: dict[nn.Module, list[tuple[LoraModule, float, int | None]]] = {}
-    for use in uses:
-        for target, module in use.fit.modules:
-            multiplier = use.multiplier(target.part)
-            if multiplier != 0:
-                changes = by_module.setdefault(target.module, [])
-                changes.append((module, multiplier, use.ranks))
     merged: dict[Slot, Tensor] = {}
     with torch.no_grad():
-        for module, changes in by_module.items():
-            merged.update(_merged(module, changes))
+        for module, changes in changes_of(uses, *parts).items():
+            merged.update(merge_module(module, changes))
     return merged
 
 
-def _merged(
-    module: nn.Module, changes: Sequence[tuple[LoraModule, float, int | None]]
-) -> dict[Slot, Tensor]:
+def merge_module(module: nn.Module, changes: Sequence[Change]) -> dict[Slot, Tensor]:
+    """Compute what the weights of one module become; see :func:`merge`."""
     sums: dict[Slot, Tensor] = {}
     places = Slot(module, "weight"), Slot(module, "bias")
     before = cast("Tensor", module.weight)
