@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptengine.errors import PromptEngineError
 from promptengine.families import Prediction
 from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond
 from promptengine.generation.model_inputs import NO_EXTRAS, ExtraModelInputs
@@ -115,6 +116,9 @@ class CFGDenoiser:
                 self.injection.choose(
                     *(self._texts.of(image).networks(self.calls) for image in call.images)
                 )
+                self.injection.sign(call.signs)
+            elif call.signs is not None:
+                raise PromptEngineError("negative_weights is subtract; it needs an injection")
             images = x[call.images]
             answers.append(
                 predict_noise(

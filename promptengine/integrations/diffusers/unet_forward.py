@@ -114,6 +114,7 @@ class _Steering:
         self._injection.choose(
             *(self._texts.of(image).networks(self._calls) for image in call.images)
         )
+        self._injection.sign(call.signs)
         rows = torch.tensor(sources, device=sample.device)
         chosen = {name: _chosen(value, rows, len(sample)) for name, value in more.items()}
         if call.pooled[0] is not None:
