@@ -33,6 +33,7 @@ from promptengine.kinds import (
     model_kinds,
 )
 from promptengine.prompt import Diagnostic, Prompt, parse
+from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.serialize import prompt_document, well_formed
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import (
@@ -74,7 +75,7 @@ def parse_prompt(options: argparse.Namespace) -> int:
         negative=options.negative,
         dialect=options.dialect,
     )
-    diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
+    diagnostics = (*prompt.diagnostics, *negative_weights(prompt), *_lookups(prompt, options))
     if options.json:
         answer = prompt_document(prompt, diagnostics, options.steps, options.hires_steps)
         print(json.dumps(answer, indent=2))
@@ -125,7 +126,9 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
     prompt = parse(question["prompt"], comments=comments)
     return {
         "id": question.get("id"),
-        **prompt_document(prompt, prompt.diagnostics, steps, hires_steps),
+        **prompt_document(
+            prompt, (*prompt.diagnostics, *negative_weights(prompt)), steps, hires_steps
+        ),
     }
 
 

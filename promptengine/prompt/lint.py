@@ -449,10 +449,10 @@ def negative_weights(prompt: Prompt) -> Iterator[Diagnostic]:
     return capped(
         Diagnostic(
             "info",
-            f"{quoted(fragment.text.strip())} is scaled by {fragment.weight:g} as in WebUI, which does not push"
-            " the image away from it",
+            f"{quoted(fragment.text.strip())} has a negative weight; by default {fragment.weight:g} scales it as in"
+            " WebUI, which does not push the image away from it",
             fragment.span,
-            "set the option negative_weights to subtract (NegPiP) for that",
+            "the option negative_weights at subtract does (NegPiP)",
         )
         for part in prompt.parts
         if _NEGATIVE.search(part.text)

@@ -161,7 +161,10 @@ def test_scaled_words_are_told_of_the_option(tiny_engine: Engine) -> None:
     (told,) = tiny_engine.generate(request).diagnostics
     assert told.severity == "info" and told.span is not None
     assert request.prompt[told.span.start : told.span.end] == "big cat"
-    assert "'big cat' is scaled by -1.2" in told.message and "negative_weights" in told.hint
+    assert (
+        "'big cat' has a negative weight; by default -1.2 scales it" in told.message
+        and "negative_weights" in told.hint
+    )
     for silent in (
         replace(base, prompt="a (cat:1.2) BREAK dog"),
         with_options(request, emphasis="Ignore"),

@@ -13,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from promptengine.images.save import encode_image
 from promptengine.kinds import tag_kinds
 from promptengine.prompt import Prompt, parse
+from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.serialize import (
     diagnostic_document,
     prompt_document,
@@ -77,7 +78,8 @@ def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
     most = service.config.limits.schedule_characters
     steps = affordable_steps(prompt, form.steps, service.config.limits)
     plan = make_plan(prompt, parse("", negative=True), service.registry, steps=steps)
-    told = prompt_document(prompt, plan.diagnostics, form.steps, form.hires_steps, most=most)
+    diagnostics = *plan.diagnostics, *negative_weights(prompt)
+    told = prompt_document(prompt, diagnostics, form.steps, form.hires_steps, most=most)
     found = [_use(use) for kind in tag_kinds() for use in plan.of(kind.name)]
     for diagnostic in told["diagnostics"]:
         diagnostic["message"] = service.shown.text(diagnostic["message"])
