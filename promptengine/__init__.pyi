@@ -116,6 +116,7 @@ from .request.image_start import Inpainting as Inpainting
 from .request.image_start import MaskedContent as MaskedContent
 from .request.image_start import ResizeMode as ResizeMode
 from .request.options import Emphasis as Emphasis
+from .request.options import NegativeWeights as NegativeWeights
 from .request.options import NoiseSource as NoiseSource
 from .request.options import Options as Options
 from .request.plan import NetworkUse as NetworkUse

@@ -33,6 +33,7 @@ from promptengine.kinds import (
     model_kinds,
 )
 from promptengine.prompt import Diagnostic, Prompt, parse
+from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document, well_formed
 from promptengine.prompt.timelines import tag_timelines
@@ -75,7 +76,7 @@ def parse_prompt(options: argparse.Namespace) -> int:
         negative=options.negative,
         dialect=options.dialect,
     )
-    diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
+    diagnostics = (*prompt.diagnostics, *negative_weights(prompt), *_lookups(prompt, options))
     scheduled = ScheduledPrompt(prompt, options.steps, options.hires_steps)
     if options.json:
         print(json.dumps(prompt_document(scheduled, diagnostics), indent=2))
@@ -125,7 +126,8 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
     _check_steps("hires_steps", hires_steps)
     prompt = parse(question["prompt"], comments=comments)
     scheduled = ScheduledPrompt(prompt, steps, hires_steps)
-    return {"id": question.get("id"), **prompt_document(scheduled, prompt.diagnostics)}
+    diagnostics = (*prompt.diagnostics, *negative_weights(prompt))
+    return {"id": question.get("id"), **prompt_document(scheduled, diagnostics)}
 
 
 def networks(options: argparse.Namespace) -> int:

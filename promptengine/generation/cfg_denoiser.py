@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptengine.errors import PromptEngineError
 from promptengine.families import Prediction
 from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond
 from promptengine.generation.model_inputs import NO_EXTRAS, ExtraModelInputs
@@ -117,6 +118,9 @@ class CFGDenoiser:
             rows = [self._texts.of(image) for image in call.images]
             if self.injection is not None:
                 self.injection.choose(*(row.networks(self.calls) for row in rows))
+                self.injection.sign(call.signs)
+            elif call.signs is not None:
+                raise PromptEngineError("negative_weights is subtract; it needs an injection")
             if self.loras is not None:
                 self.loras.choose(*(row.loras.at(self.calls) for row in rows))
             images = x[call.images]

@@ -18,6 +18,7 @@ from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import Plan, make_plan
@@ -54,7 +55,8 @@ def encoding_cache(room: int = _ENCODING_BYTES) -> Encodings:
 
 
 def _nbytes(text: Conditioning) -> int:
-    return text.embeddings.nbytes + (0 if text.pooled is None else text.pooled.nbytes)
+    further = sum(one.nbytes for one in (text.pooled, text.signs) if one is not None)
+    return text.embeddings.nbytes + further
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +146,7 @@ def prepare_prompts(
             *plan.diagnostics,
             *stack.diagnostics,
             *misfit_diagnostics(words, plan.texts),
-            *(_cut_short(plan, request, words.table) if request.options.old_emphasis else ()),
+            *_weight_diagnostics(prompts, plan, request, words.table),
         ),
     )
 
@@ -181,6 +183,18 @@ def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> Loade
     )
 
 
+def _weight_diagnostics(
+    prompts: Sequence[Prompt], plan: Plan, request: GenerationRequest, words: EmbeddingTable
+) -> list[Diagnostic]:
+    """Return what a person would want to know about how the options apply weights."""
+    options = request.options
+    if options.old_emphasis:
+        return _cut_short(plan, request, words)
+    if options.emphasis in ("Ignore", "None") or options.negative_weights != "scale":
+        return []
+    return [told for prompt in prompts for told in negative_weights(prompt)]
+
+
 def _cut_short(plan: Plan, request: GenerationRequest, words: EmbeddingTable) -> list[Diagnostic]:
     """Return what of the texts the emphasis of WebUI's first versions has no room for."""
     weighted = request.options.emphasis != "None"
@@ -205,7 +219,12 @@ def _encode(
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
-    how = (options.emphasis, options.comma_backtrack, options.old_emphasis)
+    how = (
+        options.emphasis,
+        options.comma_backtrack,
+        options.old_emphasis,
+        options.negative_weights,
+    )
     reading = (request.clip_skip, how, words)
     models: dict[Hashable, TextModel] = {}
 
@@ -224,6 +243,7 @@ def _encode(
                 emphasis=options.emphasis,
                 comma_backtrack=options.comma_backtrack,
                 old_emphasis=options.old_emphasis,
+                negative_weights=options.negative_weights,
             ),
         )
 

@@ -6,14 +6,14 @@ The text model is passed in as a function of token ids, so everything here can b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from promptengine.prompt import Schedule, Segment
-from promptengine.request.options import Emphasis
+from promptengine.request.options import Emphasis, NegativeWeights
 from promptengine.text.chunks import (
     EMPTY_CHUNK,
     NO_WORDS,
@@ -51,6 +51,8 @@ class Conditioning:
         words: The textual-inversion words in its texts, each once, in order of first use.
         aesthetic_score: What the UNet is told of how good an image shall be, for families that use it,
             else None.
+        signs: ``[segments, 77 * chunks]``, -1 for each token whose value cross-attention turns around
+            and 1 for all others; None where it turns none.
     """
 
     embeddings: Tensor
@@ -58,6 +60,7 @@ class Conditioning:
     pooled: Tensor | None = None
     words: tuple[Embedding, ...] = ()
     aesthetic_score: float | None = None
+    signs: Tensor | None = None
 
     def at(self, call: int) -> Tensor:
         """Return the embeddings ``[77 * chunks, width]`` at the 0-based denoiser call.
@@ -69,6 +72,10 @@ class Conditioning:
     def pooled_at(self, call: int) -> Tensor | None:
         """Return the pooled vector ``[width]`` at a call, where the family uses it."""
         return None if self.pooled is None else self.pooled[self.segment_at(call)]
+
+    def signs_at(self, call: int) -> Tensor | None:
+        """Return the signs ``[77 * chunks]`` of the tokens' values at a call; None where all are 1."""
+        return None if self.signs is None else self.signs[self.segment_at(call)]
 
     def segment_at(self, call: int) -> int:
         """Return which segment serves a call."""
@@ -84,6 +91,7 @@ def encode_schedule(
     emphasis: Emphasis = "Original",
     comma_backtrack: int = 20,
     old_emphasis: bool = False,
+    negative_weights: NegativeWeights = "scale",
 ) -> Conditioning:
     """Encode all texts of a schedule as one batch, as WebUI does.
 
@@ -97,6 +105,8 @@ def encode_schedule(
         emphasis: What becomes of weights.
         comma_backtrack: See :func:`promptengine.text.chunks.chunk_fragments`.
         old_emphasis: Read texts by :func:`promptengine.text.chunks.old_chunk`, which cuts them short.
+        negative_weights: ``subtract`` applies weights below 0 without their sign, and tells in
+            :attr:`Conditioning.signs` which tokens have one. Not where emphasis drops the weights.
 
     Returns:
         Conditioning with one row per segment, on the model's device.
@@ -116,12 +126,17 @@ def encode_schedule(
     row_of = {key: row for row, key in enumerate(distinct)}
     rows = [row_of[key] for key in keys]
     texts = [chunks_of(segment) for segment in distinct.values()]
+    negative: Tensor | None = None
+    if negative_weights == "subtract" and emphasis in ("Original", "No norm"):
+        negative = _negative(texts, rows)
+        texts = [[_without_signs(chunk) for chunk in chunks] for chunks in texts]
     states, pooled = encode_chunks(texts, [by for _, by in distinct], rows=rows, emphasis=emphasis)
     return Conditioning(
         embeddings=states,
         until_step=tuple(segment.until_step for segment in schedule.segments),
         pooled=pooled,
         words=_words(texts),
+        signs=None if negative is None else 1.0 - 2.0 * negative.to(states),
     )
 
 
@@ -185,6 +200,21 @@ def _encoded(column: Sequence[Chunk], models: Sequence[TextModel]) -> Encoded:
         tuple(torch.cat(some)[back] for some in states),
         torch.cat(pooled)[back] if pooled else None,
     )
+
+
+def _negative(texts: Sequence[Sequence[Chunk]], rows: Sequence[int]) -> Tensor | None:
+    """Return which tokens weigh less than 0, ``[len(rows), 77 * chunks]``; None where none does."""
+    longest = max(len(chunks) for chunks in texts)
+    weights = [
+        [weight for place in range(longest) for weight in _chunk_at(chunks, place).weights]
+        for chunks in texts
+    ]
+    found = torch.tensor([weights[row] for row in rows]) < 0
+    return found if bool(found.any()) else None
+
+
+def _without_signs(chunk: Chunk) -> Chunk:
+    return replace(chunk, weights=tuple(map(abs, chunk.weights)))
 
 
 def _chunk_at(chunks: Sequence[Chunk], position: int) -> Chunk:

@@ -114,6 +114,7 @@ class _Steering:
         """Ask with the texts of one call; ``sources`` are the pipeline's rows that ours stand for."""
         own = [self.texts.of(image) for image in call.images]
         self.injection.choose(*(one.networks(self.calls) for one in own))
+        self.injection.sign(call.signs)
         self.loras.choose(*(one.loras.at(self.calls) for one in own))
         rows = torch.tensor(sources, device=sample.device)
         chosen = {name: _chosen(value, rows, len(sample)) for name, value in more.items()}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from promptengine.accel.onednn import OneDNNLinear, linear
+from promptengine.errors import PromptEngineError
 from promptengine.networks.attention import refuse_fused
 from promptengine.networks.hypernetwork.fuse import Chain, ProjectionFuser, is_affine, is_zero
 from promptengine.networks.hypernetwork.module import Hypernetwork, ResidualNetwork
@@ -83,6 +84,7 @@ class Injection:
     Attributes:
         folder: As given.
         rows: What was chosen last, without networks of multiplier 0.
+        signs: What was given to :meth:`sign` last.
     """
 
     def __init__(self, unet: nn.Module, folder: ProjectionFuser | None, *, copies: bool) -> None:
@@ -93,6 +95,7 @@ class Injection:
         self._zero: dict[ResidualNetwork, bool] = {}
         self._texts = WeakIdKeyDictionary()
         self.rows: tuple[tuple[tuple[Hypernetwork, float], ...], ...] = ((),)
+        self.signs: Tensor | None = None
 
     def choose(self, *stacks: HypernetworkStack) -> None:
         """Set what acts from the next call of the UNet on.
@@ -109,6 +112,19 @@ class Injection:
         if rows != self.rows:
             refuse_fused(self._unet)
             self.rows = rows
+
+    def sign(self, signs: Tensor | None) -> None:
+        """Set what the values of texts are multiplied by from the next call of the UNet on.
+
+        Args:
+            signs: ``[rows, tokens]``, 1 or -1; never changed in place. None leaves values alone.
+
+        Raises:
+            PromptEngineError: The UNet's projections are fused.
+        """
+        if signs is not None and signs is not self.signs:
+            refuse_fused(self._unet)
+        self.signs = signs
 
     def chain(self, stack: HypernetworkStack, site: PatchedProjection) -> Chain:
         """Return the networks of a stack that act at a site, in its projection's device and dtype.
@@ -178,12 +194,16 @@ class PatchedProjection:
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Project ``x`` ``[rows, tokens, width]`` behind the networks of each row."""
         keeps = self._reads_text and not (torch.is_grad_enabled() or x.is_inference())
+        signs = self.signs()
         if keeps and self._plain:
-            return self._kept(x)
+            return self._kept(x, signs)
         if keeps and self._pure is not None:
             pure, state = self._pure, (self.chains(), self._pure.chains())
             answers = self._injection.text(x).answers
-            return answers.at(self, state, lambda: pure(self._changed(x)))
+            return answers.at((self, signs), state, lambda: _signed(pure(self._changed(x)), signs))
+        return _signed(self._computed(x, args, kwargs), signs)
+
+    def _computed(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         if not self._plain:
             # What is beneath may tell rows apart, so it is asked about all of them at once.
             return self._project(self._changed(x), *args, **kwargs)
@@ -216,16 +236,18 @@ class PatchedProjection:
         bias = cast("Tensor | None", self._module.bias)
         return linear(x, *folder.fold(self.weight, bias, chain[-folded:]))
 
-    def _kept(self, x: Tensor) -> Tensor:
+    def _kept(self, x: Tensor, signs: Tensor | None) -> Tensor:
         """Return the projection of a text, from memory unless text or networks are new."""
         text = self._injection.text(x)
 
         def answer() -> Tensor:
             groups = group_rows(self.chains(), len(x))
             parts = [self._projected_text(x, n, group, text) for n, group in enumerate(groups)]
-            return parts[0] if len(parts) == 1 else _assembled(len(x), groups, parts)
+            whole = parts[0] if len(parts) == 1 else _assembled(len(x), groups, parts)
+            return _signed(whole, signs)
 
-        return text.answers.at(self, self.chains(), answer)
+        # A tensor is a key by what it is, not by its numbers, and is held, so that none takes its place.
+        return text.answers.at((self, signs), self.chains(), answer)
 
     def _projected_text(
         self, x: Tensor, number: int, group: RowGroup[Chain], text: TextMemory
@@ -249,6 +271,13 @@ class PatchedProjection:
         start, change = text.projected.at((self, number), state, project)
         return torch.add(start, change, alpha=multiplier)
 
+    def signs(self) -> Tensor | None:
+        """Return what the rows of the answer are multiplied by, for values of a text; else None."""
+        if self.part != "value" or not self._reads_text:
+            return None
+        own = self._injection.signs
+        return own if own is not None or self._outer is None else self._outer.signs()
+
     def chains(self) -> tuple[Chain, ...]:
         """Return the networks that act here: for each row, or once for all. The same object until they change."""
         rows = self._injection.rows
@@ -267,6 +296,17 @@ def _assembled(rows: int, groups: Sequence[RowGroup[Chain]], parts: Sequence[Ten
     for group, part in zip(groups, parts, strict=True):
         whole[group.rows] = part
     return whole
+
+
+def _signed(values: Tensor, signs: Tensor | None) -> Tensor:
+    """Multiply the values of tokens ``[rows, tokens, width]`` by their signs."""
+    if signs is None:
+        return values
+    if values.shape[:-1] != signs.shape:
+        found, wanted = (tuple(shape) for shape in (values.shape[:-1], signs.shape))
+        message = f"an attention reads texts of {found} rows and tokens; negative weights are known for {wanted}"
+        raise PromptEngineError(f"{message}. Leave the option negative_weights at scale")
+    return values * signs.to(values).unsqueeze(-1)
 
 
 def _affine_tail(chain: Chain) -> int:

@@ -101,6 +101,12 @@ def test_a_near_name_is_proposed_as_a_mend(live: Live) -> None:
         assert len(read(live, after)["diagnostics"]) == 1
 
 
+def test_a_negative_weight_names_the_option_that_subtracts(live: Live) -> None:
+    (told,) = read(live, "a 🦊 (cat:-1.2)")["diagnostics"]
+    assert (told["severity"], told["column"]) == ("info", 6)
+    assert "negative_weights" in told["hint"]
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "status"),
     [
