@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Final
 
+from promptengine.kinds.blocks import BLOCK_KEYS, idle_blocks, split_blocks
 from promptengine.kinds.kind import InfotextLabels, ListedReport, NetworkKind, OldUse
 from promptengine.kinds.tag import ReadPoints, TagProblem, TagReading, TagSyntax, finite_number
 from promptengine.plugins import LazyFunction
@@ -28,8 +29,9 @@ def _items(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 def _idle(arguments: Sequence[str]) -> Sequence[str]:
     positional, named = _items(arguments)
-    unknown = [f"{key}={value}" for key, value in named.items() if key not in _ITEMS]
-    return [*positional[_PLACES:], *unknown]
+    known = (*_ITEMS, *BLOCK_KEYS)
+    unknown = [f"{key}={value}" for key, value in named.items() if key not in known]
+    return [*positional[_PLACES:], *unknown, *idle_blocks(named)]
 
 
 def _name_in(arguments: Sequence[str]) -> str | None:
@@ -51,7 +53,8 @@ def _read(word: str, arguments: Sequence[str], _: ReadPoints) -> TagReading:
             raise TagProblem(reason, f"LoRA {name!r}: {reason}")
     text = finite_number(asked.get("te", "1")) or 0.0
     unet = text if "unet" not in asked else finite_number(asked["unet"]) or 0.0
-    return TagReading(name, ((0.0, text),), unet, _whole_number(asked.get("dyn", "")))
+    blocks = split_blocks(named, f"LoRA {name!r}")
+    return TagReading(name, ((0.0, text),), unet, _whole_number(asked.get("dyn", "")), blocks)
 
 
 def _whole_number(text: str) -> int | None:
@@ -97,7 +100,7 @@ LORA: Final = NetworkKind(
         words=("lora", "lyco"),
         read=_read,
         title="a LoRA tag",
-        usage=f"known are {', '.join(f'{key}=' for key in _ITEMS)}",
+        usage=f"known are {', '.join(f'{key}=' for key in (*_ITEMS, 'lbw'))}",
         idle=_idle,
         name_in=_name_in,
         marks="=",

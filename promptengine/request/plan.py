@@ -14,6 +14,7 @@ from functools import partial
 from promptengine.errors import PromptEngineError, PromptSyntaxError
 from promptengine.kinds import (
     LORA,
+    BlockWeights,
     NetworkKind,
     TagProblem,
     TagReading,
@@ -64,6 +65,7 @@ class NetworkUse:
             does, or None for all.
         multipliers: Where it changes, that of each call of the denoiser; the last is that of all later
             calls. Else empty.
+        blocks: Its weights by block, which multiply the multipliers; None where the tag asks for none.
     """
 
     entry: RegistryEntry
@@ -73,6 +75,7 @@ class NetworkUse:
     unet_multiplier: float | None = None
     extra: Hashable = None
     multipliers: tuple[float, ...] = ()
+    blocks: BlockWeights | None = None
 
     @property
     def span(self) -> Span:
@@ -243,6 +246,7 @@ def _resolve(
         return _unusable(tag, prompt, reason, f"{reason}; {remedy}")
     try:
         reading = read_tag(tag, prompt, clock) or TagReading(tag.arguments[0])
+        blocks = reading.blocks and reading.blocks.resolve(registry.block_presets())
     except TagProblem as problem:
         refusal = _unusable(tag, prompt, problem.reason, problem.problem)
         return refusal if curves else replace(refusal, remedy=_decimal_point(tag))
@@ -259,6 +263,7 @@ def _resolve(
         unet_multiplier=reading.unet_multiplier,
         extra=reading.extra,
         multipliers=values if len(values) > 1 else (),
+        blocks=blocks,
     )
 
 
