@@ -319,4 +319,5 @@ def _report(
         unet_multiplier=use.unet_multiplier,
         lora_hash=short_hash,
         multipliers=use.multipliers,
+        blocks=use.blocks,
     )

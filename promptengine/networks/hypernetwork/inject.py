@@ -21,6 +21,7 @@ from promptengine.networks.hypernetwork.projection import (
     HypernetworkStack,
     Injection,
     PatchedProjection,
+    ProjectionPlace,
 )
 from promptengine.undo import UndoLog
 from promptengine.validation import check_type
@@ -83,6 +84,7 @@ def inject_hypernetworks(
         for attention in attentions(unet):
             for part, module in attention.projections.items():
                 reads_text = attention.reads_text and part != "query"
-                site = PatchedProjection(module, part, injection, reads_text=reads_text)
+                place = ProjectionPlace(part, reads_text=reads_text, block=attention.block)
+                site = PatchedProjection(module, place, injection)
                 changes.shadow(module, "forward", site)
         yield injection

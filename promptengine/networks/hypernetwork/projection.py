@@ -12,14 +12,24 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from promptengine.accel.onednn import OneDNNLinear, linear
 from promptengine.errors import PromptEngineError
+from promptengine.kinds.blocks import BlockWeights
 from promptengine.networks.attention import refuse_fused
 from promptengine.networks.hypernetwork.fuse import Chain, ProjectionFuser, is_affine, is_zero
 from promptengine.networks.hypernetwork.module import Hypernetwork, ResidualNetwork
 
-__all__ = ["HypernetworkStack", "Injection", "PatchedProjection"]
+__all__ = [
+    "HypernetworkStack",
+    "HypernetworkUse",
+    "Injection",
+    "PatchedProjection",
+    "ProjectionPlace",
+]
 
-HypernetworkStack = Sequence[tuple[Hypernetwork, float]]
-"""Hypernetworks with their multipliers, finite numbers, in order of application."""
+HypernetworkUse = tuple[Hypernetwork, float] | tuple[Hypernetwork, float, BlockWeights | None]
+"""A hypernetwork with its multiplier, a finite number, and perhaps weights by block, which multiply it."""
+
+HypernetworkStack = Sequence[HypernetworkUse]
+"""Hypernetworks with their multipliers, in order of application."""
 
 _Value = TypeVar("_Value")
 
@@ -87,7 +97,7 @@ class Injection:
         self._cast: dict[tuple[Hypernetwork, torch.device, torch.dtype], Hypernetwork] = {}
         self._zero: dict[ResidualNetwork, bool] = {}
         self._texts = WeakIdKeyDictionary()
-        self.rows: tuple[tuple[tuple[Hypernetwork, float], ...], ...] = ((),)
+        self.rows: tuple[tuple[HypernetworkUse, ...], ...] = ((),)
 
     def choose(self, *stacks: HypernetworkStack) -> None:
         """Set what acts from the next call of the UNet on.
@@ -111,10 +121,12 @@ class Injection:
         Those that add nothing are left out, but for what a gradient may reach.
         """
         chain: list[tuple[ResidualNetwork, float]] = []
-        for network, multiplier in stack:
+        for network, multiplier, *more in stack:
+            blocks = more[0] if more else None
+            here = multiplier if blocks is None else multiplier * blocks.factor(site.block)
             residual = self._at(site.weight, network).part(site.width, site.part)
-            if residual is not None and not self._adds_nothing(residual):
-                chain.append((residual, multiplier))
+            if here != 0 and residual is not None and not self._adds_nothing(residual):
+                chain.append((residual, here))
         return tuple(chain)
 
     def _adds_nothing(self, network: ResidualNetwork) -> bool:
@@ -146,12 +158,24 @@ class Injection:
         return known
 
 
+class ProjectionPlace(NamedTuple):
+    """Where a projection is.
+
+    Attributes:
+        part: What it makes: ``key``, ``value`` or ``query``.
+        reads_text: Whether from text.
+        block: The block of its attention; see :class:`promptengine.networks.attention.Attention`.
+    """
+
+    part: str
+    reads_text: bool
+    block: str | None
+
+
 class PatchedProjection:
     """A projection of an attention, computed with what is injected in place of by itself."""
 
-    def __init__(
-        self, module: nn.Module, part: str, injection: Injection, *, reads_text: bool
-    ) -> None:
+    def __init__(self, module: nn.Module, place: ProjectionPlace, injection: Injection) -> None:
         before = module.__dict__.get("forward")
         self._module = module
         self._outer = before if isinstance(before, PatchedProjection) else None
@@ -159,14 +183,15 @@ class PatchedProjection:
             self._outer._project if self._outer else module.forward
         )
         self._injection = injection
-        self.part = part
+        self.part = place.part
+        self.block = place.block
         self.width = cast("int", module.in_features)
         self.weight = cast("Tensor", module.weight)
         plain = type(module) in (nn.Linear, OneDNNLinear) and (
             before is None or self._outer is not None
         )
         self._plain = plain and self.weight.device.type != "meta"
-        self._reads_text = reads_text
+        self._reads_text = place.reads_text
         self._chains: tuple[object, object, tuple[Chain, ...]] = (None, None, ())
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

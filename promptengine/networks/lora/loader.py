@@ -85,7 +85,14 @@ class LoraLoader(NetworkLoader[Fit]):
         refuse_fused(self.model.unet)
         applications = tuple(_application(one.network, one.use) for one in uses)
         key = tuple(
-            (one.digest, one.use.multiplier, one.use.unet_multiplier, one.use.extra) for one in uses
+            (
+                one.digest,
+                one.use.multiplier,
+                one.use.unet_multiplier,
+                one.use.extra,
+                one.use.blocks,
+            )
+            for one in uses
         )
         weights = self._merged.get(key, lambda: merge(applications))
         return NetworkEffect(
@@ -105,7 +112,7 @@ def _words(uses: Sequence[LoadedUse[Fit]]) -> Mapping[str, BundledWord]:
 def _application(network: Fit, use: NetworkUse) -> Application:
     ranks = use.extra if isinstance(use.extra, int) else None
     unet = use.multiplier if use.unet_multiplier is None else use.unet_multiplier
-    return Application(network, text=use.multiplier, unet=unet, ranks=ranks)
+    return Application(network, text=use.multiplier, unet=unet, ranks=ranks, blocks=use.blocks)
 
 
 def _nbytes(weights: ChangedWeights) -> int:
