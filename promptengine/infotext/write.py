@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from promptengine.infotext.block_presets import LABEL, listed_presets
 from promptengine.kinds import EMBEDDING, NETWORK_KINDS, NetworkKind
 from promptengine.plugins import Plugin
 from promptengine.request.fields import entries_of, fields_of
@@ -266,7 +267,7 @@ def _network_entries(
     ``Lora hashes`` is WebUI's: every LoRA that was found in either pass, by the name in its tag, once.
     ``Hypernet hashes`` lists what was applied in order, each with the first ten digits of its file's SHA-256.
     ``Lora skipped`` and ``Hypernet skipped`` list what was not applied, and why. ``Hypernet objects`` lists
-    networks that were in no file and no tag.
+    networks that were in no file and no tag. ``Block weights`` tells the numbers behind the names of presets.
     """
     kinds = NETWORK_KINDS.values()
     lists = {
@@ -278,7 +279,8 @@ def _network_entries(
     }
     # Words have no tags, so that no report names them.
     lists[EMBEDDING.infotext.hashes] = embedding_hashes or ""
-    entries = {**lists, **_own_entries(reports)}
+    presets = {LABEL: listed_presets((*reports, *hires_reports))}
+    entries = {**lists, **_own_entries(reports), **presets}
     return {key: value for key, value in entries.items() if key and value}
 
 
