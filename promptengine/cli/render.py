@@ -247,11 +247,9 @@ def show_block_weights(uses: Iterable[NetworkUse]) -> None:
     for use in uses:
         if use.blocks is not None:
             preset = f" {printable(use.blocks.preset)}" if use.blocks.preset else ""
-            title = Styled.assemble(("block weights ", "bold"), printable(use.name), preset)
             told = ", ".join(f"{block} {number:g}" for block, number in use.blocks.by_block.items())
-            tree = Tree(title)
-            tree.add(Styled(told))
-            console.print(tree)
+            name = f"{printable(use.name)}{preset}: {told}"
+            console.print(Styled.assemble(("block weights ", "bold"), name))
 
 
 def show_diagnostics(

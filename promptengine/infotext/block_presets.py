@@ -1,35 +1,26 @@
-"""Presets of block weights in infotexts: their numbers, since a preset is a name on one machine."""
+"""Presets of block weights in infotexts: numbers in their place, since a preset is a name on one machine."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
 from promptengine.infotext.read import Infotext
+from promptengine.infotext.write import BLOCK_WEIGHTS
 from promptengine.kinds import PresetTable
 from promptengine.prompt import Diagnostic, Remedy, parse
 from promptengine.prompt.dialects import WEBUI, written_dialect
 from promptengine.prompt.remedies import of_argument
-from promptengine.request.result import NetworkReport
 
-__all__ = ["LABEL", "listed_presets", "write_out_presets"]
-
-LABEL: Final = "Block weights"
+__all__ = ["write_out_presets"]
 
 _PROMPTS: Final = ("Prompt", "Hires prompt")
 _ARGUMENT: Final = "lbw="
 _MOST: Final = 200
 _ITEM: Final = re.compile(r"\s*([^:;]{1,100}):\s*([-+0-9.,eEXRU_]{1,2000})\s*")
 """Numbers as presets may have them: nothing that could end a tag."""
-
-
-def listed_presets(reports: Iterable[NetworkReport]) -> str:
-    """Return the presets that tags name, ``NAME: 1,0,…; …``, or nothing."""
-    used = (report.blocks for report in reports if report.blocks is not None)
-    found = {blocks.preset: blocks.written for blocks in used if blocks.preset}
-    return "; ".join(f"{name}: {numbers}" for name, numbers in found.items())
 
 
 def write_out_presets(
@@ -45,7 +36,7 @@ def write_out_presets(
         The infotext without its list of presets, and what was changed.
     """
     entries = dict(infotext.entries)
-    text = entries.pop(LABEL, None)
+    text = entries.pop(BLOCK_WEIGHTS, None)
     if text is None:
         return infotext, ()
     found = [_ITEM.fullmatch(item) for item in text.split(";")[:_MOST]]
@@ -64,7 +55,7 @@ def write_out_presets(
     prompt = prompts.pop(_PROMPTS[0])
     remarks = [Diagnostic("info", message) for message in changed]
     if None in found:
-        remarks.append(Diagnostic("warning", f"{LABEL} holds something that is no preset"))
+        remarks.append(Diagnostic("warning", f"{BLOCK_WEIGHTS} holds something that is no preset"))
     entries = {key: prompts[key] for key in entries}
     return replace(infotext, prompt=prompt, entries=entries), tuple(remarks)
 

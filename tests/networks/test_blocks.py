@@ -232,9 +232,7 @@ def hooked(model: nn.Module, family: str, network: Hypernetwork, factor: Callabl
         if part is None or block is None or str(module.in_features) not in network.layers:
             continue
         residual = network.layers[str(module.in_features)][part]
-        handles.append(
-            module.register_forward_pre_hook(partial(change, residual, factor(block)))
-        )
+        handles.append(module.register_forward_pre_hook(partial(change, residual, factor(block))))
     assert handles
     try:
         yield
