@@ -61,7 +61,8 @@ def inject_hypernetworks(
 
     Args:
         unet: Any diffusers UNet.
-        stack: What acts on all rows of a batch, until :meth:`Injection.choose` says otherwise.
+        stack: What acts on all rows of a batch, until :meth:`Injection.choose` says otherwise: networks
+            with their multipliers, and perhaps weights by block.
         folder: Keeps folded projections beyond this block; by default they go with it.
         fold: Whether to fold at all; it moves results by less than 1e-5 of their size in float32.
         training: Use the networks themselves, never copies, so that gradients reach them. Where
