@@ -7,7 +7,7 @@ many there are says which blocks they are for, whatever the model. Nothing here 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -16,14 +16,13 @@ from promptengine.kinds.problem import TagProblem, finite_number
 __all__ = [
     "BASE",
     "BLOCKS",
-    "BLOCK_KEYS",
     "BUILT_IN_PRESETS",
     "AskedBlocks",
     "BlockWeights",
     "PresetTable",
-    "idle_blocks",
     "read_presets",
     "split_blocks",
+    "without_blocks",
 ]
 
 BASE: Final = "BASE"
@@ -47,7 +46,7 @@ BLOCKS: Final[Mapping[int, tuple[str, ...]]] = {
 Diffusion 1 and 2 (17), and all blocks of SDXL (20) and of Stable Diffusion 1 and 2 (26)."""
 
 _SIZES: Final = f"{', '.join(map(str, [*BLOCKS][:-1]))} or {[*BLOCKS][-1]}"
-BLOCK_KEYS: Final = ("lbw", "x", "lbwe")
+_BLOCK_KEYS: Final = ("lbw", "x", "lbwe")
 """What stands before ``=`` in a tag for weights by block; the last is the extension's and refused."""
 
 _RANDOM: Final = frozenset({"R", "U"})
@@ -187,26 +186,45 @@ class AskedBlocks:
         return TagProblem(reason, f"{self.owner}: {reason}{remedy and '; '}{remedy}")
 
 
-def split_blocks(named: Mapping[str, str], owner: str) -> AskedBlocks | None:
-    """Return what a tag asks for by ``lbw=`` and ``x=``.
+def split_blocks(arguments: Sequence[str], owner: str) -> tuple[list[str], AskedBlocks | None]:
+    """Part what a tag asks for by ``lbw=`` and ``x=`` from its other arguments.
+
+    ``x=`` alone is none of them: there is nothing that it could stand for.
 
     Args:
-        named: Its arguments of the form ``key=value``.
-        owner: What it names, for messages.
+        arguments: All of them.
+        owner: What the tag names, for messages.
 
     Raises:
-        TagProblem: It asks for weights by element (``lbwe=``), which do not exist here.
+        TagProblem: It asks twice, or for weights by element (``lbwe=``), which do not exist here.
     """
-    if "lbwe" in named:
+    keys = _keys(arguments)
+    asked = {key: value for argument in arguments for key, _, value in [argument.partition("=")]}
+    if twice := next((key for key in _BLOCK_KEYS if keys.count(key) > 1), None):
+        reason = f"{twice}= stands there twice"
+        raise TagProblem(reason, f"{owner}: {reason}; write it once")
+    if "lbwe" in keys:
         reason = "lbwe= (weights by element) is not supported"
         raise TagProblem(reason, f"{owner}: {reason}; write the numbers of blocks behind lbw=")
-    lbw = named.get("lbw")
-    return None if lbw is None else AskedBlocks(lbw, named.get("x", ""), owner)
+    blocks = AskedBlocks(asked["lbw"], asked.get("x", ""), owner) if "lbw" in keys else None
+    return without_blocks(arguments), blocks
 
 
-def idle_blocks(named: Mapping[str, str]) -> list[str]:
-    """Return which of a tag's arguments of the form ``key=value`` mean nothing, of those that are read here."""
-    return [f"x={named['x']}"] if "x" in named and "lbw" not in named else []
+def without_blocks(arguments: Sequence[str]) -> list[str]:
+    """Return a tag's arguments but for those that :func:`split_blocks` reads."""
+    return [
+        argument
+        for argument, key in zip(arguments, _keys(arguments), strict=True)
+        if key not in _BLOCK_KEYS
+    ]
+
+
+def _keys(arguments: Sequence[str]) -> list[str]:
+    """Return what stands before ``=`` in each argument; nothing where that is no key of weights by block."""
+    found = [argument.partition("=") for argument in arguments]
+    blocks = any(mark and key == "lbw" for key, mark, _ in found)
+    keys = _BLOCK_KEYS if blocks else {"lbwe"}
+    return [key if mark and key in keys else "" for key, mark, _ in found]
 
 
 def read_presets(text: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, MutableMapping, Sequence
 from typing import Final
 
-from promptengine.kinds.blocks import BLOCK_KEYS, idle_blocks, split_blocks
+from promptengine.kinds.blocks import split_blocks, without_blocks
 from promptengine.kinds.kind import InfotextLabels, ListedReport, NetworkKind, OldUse
 from promptengine.kinds.tag import ReadPoints, TagProblem, TagReading, TagSyntax, finite_number
 from promptengine.plugins import LazyFunction
@@ -28,19 +28,18 @@ def _items(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _idle(arguments: Sequence[str]) -> Sequence[str]:
-    positional, named = _items(arguments)
-    known = (*_ITEMS, *BLOCK_KEYS)
-    unknown = [f"{key}={value}" for key, value in named.items() if key not in known]
-    return [*positional[_PLACES:], *unknown, *idle_blocks(named)]
+    positional, named = _items(without_blocks(arguments))
+    unknown = [f"{key}={value}" for key, value in named.items() if key not in _ITEMS]
+    return [*positional[_PLACES:], *unknown]
 
 
 def _name_in(arguments: Sequence[str]) -> str | None:
-    return next(iter(_items(arguments)[0]), None)
+    return next(iter(_items(without_blocks(arguments))[0]), None)
 
 
 def _read(word: str, arguments: Sequence[str], _: ReadPoints) -> TagReading:
     """Read ``<lora:name:te:unet:dyn>``, where ``te=``, ``unet=`` and ``dyn=`` may stand anywhere."""
-    positional, named = _items(arguments)
+    positional, named = _items(without_blocks(arguments))
     if not positional:
         reason = f"{arguments[0]!r} is no name, because of its '='"
         raise TagProblem(reason, f"in a <{word}:…> tag {reason}")
@@ -53,7 +52,7 @@ def _read(word: str, arguments: Sequence[str], _: ReadPoints) -> TagReading:
             raise TagProblem(reason, f"LoRA {name!r}: {reason}")
     text = finite_number(asked.get("te", "1")) or 0.0
     unet = text if "unet" not in asked else finite_number(asked["unet"]) or 0.0
-    blocks = split_blocks(named, f"LoRA {name!r}")
+    _, blocks = split_blocks(arguments, f"LoRA {name!r}")
     return TagReading(name, ((0.0, text),), unet, _whole_number(asked.get("dyn", "")), blocks)
 
 

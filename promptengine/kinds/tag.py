@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from promptengine.errors import RequestError
-from promptengine.kinds.blocks import BLOCK_KEYS, AskedBlocks, idle_blocks, split_blocks
+from promptengine.kinds.blocks import AskedBlocks, split_blocks, without_blocks
 from promptengine.kinds.problem import TagProblem, finite_number
 from promptengine.validation import check_type
 
@@ -122,8 +122,7 @@ def _read_plain(
     noun: str, by_block: bool, word: str, arguments: Sequence[str], read_points: ReadPoints
 ) -> TagReading:
     name, *others = arguments
-    rest, named = _named(others) if by_block else (others, {})
-    blocks = split_blocks(named, f"{noun} {name!r}")
+    rest, blocks = split_blocks(others, f"{noun} {name!r}") if by_block else (others, None)
     if not rest:
         return TagReading(name, blocks=blocks)
     points = read_points(rest[0])
@@ -134,21 +133,9 @@ def _read_plain(
     return TagReading(name, points, blocks=blocks)
 
 
-def _named(items: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Part what ``lbw=`` and its like say from the rest."""
-    found = [item.partition("=") for item in items]
-    named = {key: value for key, mark, value in found if mark and key in BLOCK_KEYS}
-    rest = [
-        item
-        for item, (key, mark, _) in zip(items, found, strict=True)
-        if not (mark and key in named)
-    ]
-    return rest, named
-
-
 def _behind_multiplier(by_block: bool, arguments: Sequence[str]) -> Sequence[str]:
-    rest, named = _named(arguments[1:]) if by_block else (arguments[1:], {})
-    return [*(item for item in rest[1:] if item), *idle_blocks(named)]
+    rest = without_blocks(arguments[1:]) if by_block else arguments[1:]
+    return [item for item in rest[1:] if item]
 
 
 def _first(arguments: Sequence[str]) -> str | None:

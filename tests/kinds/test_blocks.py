@@ -195,3 +195,16 @@ def test_a_file_of_presets_is_read_as_the_extension_reads_it() -> None:
     }
     assert read_presets("A:" + "1," * 5_000 + "1\n" + "N" * 200 + f":{PLAIN_17}") == {}
     assert len(read_presets("".join(f"A{n}:{PLAIN_17}\n" for n in range(20_000)))) == 10_000
+
+
+@pytest.mark.parametrize("word", ["lora", "hypernet"])
+def test_what_is_asked_twice_is_refused(word: str) -> None:
+    with pytest.raises(TagProblem, match="lbw= stands there twice; write it once"):
+        read(word, "a", "1", "lbw=INS", "lbw=IND")
+    with pytest.raises(TagProblem, match="x= stands there twice"):
+        read(word, "a", "1", "lbw=INS", "x=1", "x=2")
+
+
+def test_x_without_lbw_is_a_bad_multiplier_as_before() -> None:
+    with pytest.raises(TagProblem, match="multiplier 'x=5' of hypernetwork 'a'"):
+        read("hypernet", "a", "x=5")
