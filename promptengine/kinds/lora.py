@@ -52,7 +52,7 @@ def _read(word: str, arguments: Sequence[str], _: ReadPoints) -> TagReading:
             raise TagProblem(reason, f"LoRA {name!r}: {reason}")
     text = finite_number(asked.get("te", "1")) or 0.0
     unet = text if "unet" not in asked else finite_number(asked["unet"]) or 0.0
-    _, blocks = split_blocks(arguments, f"LoRA {name!r}")
+    blocks = split_blocks(arguments, f"LoRA {name!r}")[1]
     return TagReading(name, ((0.0, text),), unet, _whole_number(asked.get("dyn", "")), blocks)
 
 
