@@ -34,6 +34,7 @@ from promptengine.kinds import (
     model_kinds,
 )
 from promptengine.prompt import Prompt, parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document, well_formed
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import (
@@ -78,8 +79,9 @@ def parse_prompt(options: argparse.Namespace) -> int:
     plan = _lookups(prompt, options)
     diagnostics = prompt.diagnostics if plan is None else plan.diagnostics
     uses = () if plan is None else plan.networks
+    scheduled = ScheduledPrompt(prompt, options.steps, options.hires_steps)
     if options.json:
-        answer = prompt_document(prompt, diagnostics, options.steps, options.hires_steps)
+        answer = prompt_document(scheduled, diagnostics)
         if blocks := {
             str(prompt.tags.index(use.tag)): dict(use.blocks.by_block)
             for use in uses
@@ -88,8 +90,8 @@ def parse_prompt(options: argparse.Namespace) -> int:
             answer["block_weights"] = blocks
         print(json.dumps(answer, indent=2))
     else:
-        show_prompt(prompt, diagnostics, steps=options.steps, hires_steps=options.hires_steps)
-        show_timelines(tag_timelines(prompt, options.steps, hires_steps=options.hires_steps))
+        show_prompt(scheduled, diagnostics)
+        show_timelines(tag_timelines(scheduled))
         show_block_weights(uses)
     return 0
 
@@ -104,7 +106,7 @@ def _lookups(prompt: Prompt, options: argparse.Namespace) -> Plan | None:
     if options.hypernetwork_dir is None and not options.models.is_dir():
         return None
     registry = Registry.open(folders_of(options))
-    return make_plan(prompt, parse("", negative=True), registry, steps=1)
+    return make_plan(ScheduledPrompt(prompt, 1), parse("", negative=True), registry)
 
 
 def _parse_lines(lines: Iterable[str], *, comments: bool) -> int:
@@ -131,10 +133,8 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
     _check_steps("steps", steps)
     _check_steps("hires_steps", hires_steps)
     prompt = parse(question["prompt"], comments=comments)
-    return {
-        "id": question.get("id"),
-        **prompt_document(prompt, prompt.diagnostics, steps, hires_steps),
-    }
+    scheduled = ScheduledPrompt(prompt, steps, hires_steps)
+    return {"id": question.get("id"), **prompt_document(scheduled, prompt.diagnostics)}
 
 
 def networks(options: argparse.Namespace) -> int:

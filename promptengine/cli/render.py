@@ -23,15 +23,14 @@ from promptengine.prompt import (
     Group,
     Node,
     Part,
-    Prompt,
     Scheduled,
     Segment,
     Span,
     Tag,
     Text,
     emphasis,
-    schedule,
 )
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Clash, RegistryEntry, description
 from promptengine.request.plan import NetworkUse
 from promptengine.request.result import NetworkReport
@@ -70,28 +69,25 @@ def _console(*, to_stderr: bool = False) -> Console:
     return Console(stderr=to_stderr, highlight=False, soft_wrap=True)
 
 
-def show_prompt(
-    prompt: Prompt, diagnostics: Iterable[Diagnostic], *, steps: int, hires_steps: int | None
-) -> None:
+def show_prompt(prompt: ScheduledPrompt, diagnostics: Iterable[Diagnostic]) -> None:
     """Draw tags, trees, schedules and diagnostics.
 
     Args:
-        prompt: The prompt as read.
+        prompt: The prompt as read, over the steps of the pass whose schedule is shown.
         diagnostics: Its diagnostics, and perhaps more.
-        steps: Of the first pass.
-        hires_steps: Of the second pass, whose schedule is then shown instead, or None.
     """
+    parsed = prompt.prompt
     console = _console()
     root = Tree(Styled("prompt", "bold"))
-    for tag in prompt.tags:
+    for tag in parsed.tags:
         root.add(_tag(tag))
-    for number, part in enumerate(prompt.parts, start=1):
-        branch = root.add(_part_title(number, part, len(prompt.parts)))
+    over_steps = zip(parsed.parts, prompt.schedules, strict=True)
+    for number, (part, timeline) in enumerate(over_steps, start=1):
+        branch = root.add(_part_title(number, part, len(parsed.parts)))
         _grow(branch.add(Styled("tree", "bold")), part.nodes)
-        segments = schedule(part, steps, hires_steps=hires_steps).segments
-        _add_schedule(branch, segments)
+        _add_schedule(branch, timeline.segments)
     console.print(root)
-    show_diagnostics(diagnostics, prompt.source)
+    show_diagnostics(diagnostics, parsed.source)
 
 
 def _tag(tag: Tag) -> Styled:

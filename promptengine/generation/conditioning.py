@@ -17,6 +17,7 @@ from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
@@ -122,14 +123,9 @@ def prepare_prompts(
         read = partial(parse, comments=request.options.comments, dialect=request.dialect)
         prompts = read(request.prompt), read(request.negative_prompt, negative=True)
     with clock.measuring("plan"):
-        plan = make_plan(
-            *prompts,
-            parts.registry,
-            steps=calls[0],
-            hires_steps=calls[1],
-            policy=request.policy,
-            old_timelines=request.options.old_timelines,
-        )
+        first, negative = prompts
+        scheduled = ScheduledPrompt(first, *calls, old=request.options.old_timelines)
+        plan = make_plan(scheduled, negative, parts.registry, policy=request.policy)
     with clock.measuring("load"):
         stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
         widths = text_widths(*parts.checkpoint.text_encoders)

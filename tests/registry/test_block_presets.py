@@ -9,6 +9,7 @@ import pytest
 
 from promptengine import Registry, parse
 from promptengine.kinds.blocks import BUILT_IN_PRESETS
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.request.plan import Plan, make_plan
 from tests.model_folders import touch
 
@@ -24,7 +25,7 @@ def models(tmp_path: Path) -> Path:
 
 def plan(models: Path | Registry, prompt: str) -> Plan:
     registry = models if isinstance(models, Registry) else Registry.open(models)
-    return make_plan(parse(prompt), parse("", negative=True), registry, steps=4)
+    return make_plan(ScheduledPrompt(parse(prompt), 4), parse("", negative=True), registry)
 
 
 def numbers(models: Path | Registry, preset: str, tag: str = "lora:a") -> tuple[float, ...]:
