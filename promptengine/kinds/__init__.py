@@ -3,6 +3,7 @@
 All that differs between kinds stands in their objects; nothing here loads torch.
 """
 
+from promptengine.kinds.blocks import AskedBlocks, BlockWeights, PresetTable
 from promptengine.kinds.checkpoints import CHECKPOINT, VAE
 from promptengine.kinds.embedding import EMBEDDING
 from promptengine.kinds.hypernetwork import HYPERNETWORK
@@ -35,6 +36,8 @@ __all__ = [
     "NETWORK_KINDS",
     "UPSCALER",
     "VAE",
+    "AskedBlocks",
+    "BlockWeights",
     "Curve",
     "FileSummary",
     "InfotextLabels",
@@ -43,6 +46,7 @@ __all__ = [
     "ModelKind",
     "NetworkKind",
     "OldUse",
+    "PresetTable",
     "ReadCurve",
     "TagProblem",
     "TagReading",

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Final
 
+from promptengine.kinds.blocks import split_blocks, without_blocks
 from promptengine.kinds.kind import InfotextLabels, ListedReport, NetworkKind, OldUse
 from promptengine.kinds.tag import (
     Curve,
@@ -38,7 +39,8 @@ def _items(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 
 
 def _idle(arguments: Sequence[str], over_steps: bool) -> Sequence[str]:
-    positional, named = _items(_unglued(arguments) if over_steps else arguments)
+    rest = without_blocks(arguments)
+    positional, named = _items(_unglued(rest) if over_steps else rest)
     known = (*_ITEMS, *_ITEMS_OVER_STEPS) if over_steps else _ITEMS
     unknown = [f"{key}={value}" for key, value in named.items() if key not in known]
     return [*positional[_PLACES:], *unknown]
@@ -49,7 +51,7 @@ def _unglued(arguments: Sequence[str]) -> list[str]:
 
 
 def _name_in(arguments: Sequence[str]) -> str | None:
-    return next(iter(_items(arguments)[0]), None)
+    return next(iter(_items(without_blocks(arguments))[0]), None)
 
 
 def _read(word: str, arguments: Sequence[str], read_curve: ReadCurve) -> TagReading:
@@ -58,8 +60,8 @@ def _read(word: str, arguments: Sequence[str], read_curve: ReadCurve) -> TagRead
     Where multipliers may change over the steps, ``hr=``, ``hrte=`` and ``hrunet=`` take their places in
     the second pass, as in loractl, and ``start=``, ``stop=`` and ``step=a-b`` bound them.
     """
-    over_steps = read_curve.over_steps
-    positional, named = _items(_unglued(arguments) if over_steps else arguments)
+    over_steps, rest = read_curve.over_steps, without_blocks(arguments)
+    positional, named = _items(_unglued(rest) if over_steps else rest)
     if not positional:
         reason = f"{arguments[0]!r} is no name, because of its '='"
         raise TagProblem(reason, f"in a <{word}:…> tag {reason}")
@@ -78,7 +80,8 @@ def _read(word: str, arguments: Sequence[str], read_curve: ReadCurve) -> TagRead
     if read_curve.later and over_steps:
         unet = curves.get("hrunet", curves.get("hr", unet))
         text = curves.get("hrte", curves.get("hr", text))
-    return TagReading(name, text, unet, ranks)
+    blocks = split_blocks(arguments, f"LoRA {name!r}")[1]
+    return TagReading(name, text, unet, ranks, blocks)
 
 
 def _curves(name: str, asked: Mapping[str, str], read_curve: ReadCurve) -> dict[str, Curve]:
@@ -156,8 +159,8 @@ LORA: Final = NetworkKind(
         words=("lora", "lyco"),
         read=_read,
         title="a LoRA tag",
-        usage=f"known are {', '.join(f'{key}=' for key in _ITEMS)}; and in the dialect extended "
-        f"{', '.join(f'{key}=' for key in _ITEMS_OVER_STEPS)}",
+        usage=f"known are {', '.join(f'{key}=' for key in (*_ITEMS, 'lbw'))}; and in the dialect "
+        f"extended {', '.join(f'{key}=' for key in _ITEMS_OVER_STEPS)}",
         idle=_idle,
         name_in=_name_in,
         marks="=",

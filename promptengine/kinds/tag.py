@@ -10,6 +10,8 @@ from functools import partial
 from typing import Protocol
 
 from promptengine.errors import RequestError
+from promptengine.kinds.blocks import AskedBlocks, split_blocks, without_blocks
+from promptengine.kinds.problem import TagProblem, finite_number
 from promptengine.validation import check_type
 
 __all__ = [
@@ -85,20 +87,6 @@ class ReadCurve(Protocol):
         ...
 
 
-class TagProblem(ValueError):
-    """A tag cannot be used.
-
-    Args:
-        reason: Why, in a few words.
-        problem: The same as a sentence that names the network.
-    """
-
-    def __init__(self, reason: str, problem: str) -> None:
-        super().__init__(problem)
-        self.reason = reason
-        self.problem = problem
-
-
 @dataclass(frozen=True, slots=True)
 class TagReading:
     """What a tag asks for.
@@ -108,12 +96,14 @@ class TagReading:
         curve: Its multiplier; for kinds that change text encoders and UNet apart, that of the former.
         unet: That of its changes to the UNet, where it may be another one.
         extra: What else the tag asks for.
+        blocks: Its weights by block, where the tag asks for any.
     """
 
     name: str
     curve: Curve = Curve()
     unet: Curve | None = None
     extra: Hashable = None
+    blocks: AskedBlocks | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +141,13 @@ class TagSyntax:
         return f"<{self.words[0]}:{name}:{multiplier}>"
 
 
-def plain_tag(*words: str, noun: str, article: str = "a", over_steps: bool = False) -> TagSyntax:
+def plain_tag(
+    *words: str,
+    noun: str,
+    article: str = "a",
+    over_steps: bool = False,
+    by_block: bool = False,
+) -> TagSyntax:
     """Describe a tag of a name and a multiplier: ``<word:name:1>``, the multiplier 1 where it is left out.
 
     Args:
@@ -159,6 +155,8 @@ def plain_tag(*words: str, noun: str, article: str = "a", over_steps: bool = Fal
         noun: What a network is called, such as ``hypernetwork``.
         article: Of the noun.
         over_steps: Whether its multiplier may change over the steps.
+        by_block: Whether it may have weights by block behind ``lbw=``; its loader applies
+            :attr:`promptengine.request.plan.NetworkUse.blocks`.
 
     Raises:
         RequestError: No word, or one that is no text.
@@ -170,41 +168,35 @@ def plain_tag(*words: str, noun: str, article: str = "a", over_steps: bool = Fal
         raise RequestError("words is empty; a tag must have a word that opens it", field="words")
     return TagSyntax(
         words=words,
-        read=partial(_read_plain, noun),
+        read=partial(_read_plain, noun, by_block),
         title=f"{article} {noun}'s tag",
-        usage=f"it takes a name and a multiplier: <{words[0]}:name:1>",
-        idle=_behind_multiplier,
+        usage=f"it takes a name and a multiplier: <{words[0]}:name:1>"
+        + (", and lbw= for weights by block" if by_block else ""),
+        idle=partial(_behind_multiplier, by_block),
         name_in=_first,
         over_steps=over_steps,
     )
 
 
 def _read_plain(
-    noun: str, word: str, arguments: Sequence[str], read_curve: ReadCurve
+    noun: str, by_block: bool, word: str, arguments: Sequence[str], read_curve: ReadCurve
 ) -> TagReading:
-    name, *rest = arguments
+    name, *others = arguments
+    rest, blocks = split_blocks(others, f"{noun} {name!r}") if by_block else (others, None)
     if not rest:
-        return TagReading(name)
+        return TagReading(name, blocks=blocks)
     curve = read_curve(rest[0])
     if curve is None:
         multiplier = f"multiplier {rest[0]!r}"
         problem = f"{multiplier} of {noun} {name!r} is not a finite number"
         raise TagProblem(f"{multiplier} is not a finite number", problem)
-    return TagReading(name, curve)
+    return TagReading(name, curve, blocks=blocks)
 
 
-def _behind_multiplier(arguments: Sequence[str], over_steps: bool) -> Sequence[str]:
-    return [item for item in arguments[2:] if item]
+def _behind_multiplier(by_block: bool, arguments: Sequence[str], over_steps: bool) -> Sequence[str]:
+    rest = without_blocks(arguments[1:]) if by_block else arguments[1:]
+    return [item for item in rest[1:] if item]
 
 
 def _first(arguments: Sequence[str]) -> str | None:
     return arguments[0]
-
-
-def finite_number(text: str) -> float | None:
-    """Read what Python's ``float`` reads, as in WebUI; None for anything else, infinities and NaN included."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

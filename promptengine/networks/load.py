@@ -351,4 +351,5 @@ def _report(
         lora_hash=short_hash,
         multipliers=use.multipliers,
         text_multipliers=use.text_multipliers,
+        blocks=use.blocks,
     )

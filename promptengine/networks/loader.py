@@ -173,7 +173,14 @@ class NetworkLoader(Generic[_Network]):
         if not uses:
             return NetworkEffect()
         key = tuple(
-            (one.digest, one.use.multiplier, one.use.unet_multiplier, one.use.extra) for one in uses
+            (
+                one.digest,
+                one.use.multiplier,
+                one.use.unet_multiplier,
+                one.use.extra,
+                one.use.blocks,
+            )
+            for one in uses
         )
         return NetworkEffect(lambda changes: self.apply(uses, changes), key)
 

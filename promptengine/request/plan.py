@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from promptengine.errors import PromptEngineError, PromptSyntaxError
 from promptengine.kinds import (
     LORA,
+    BlockWeights,
     NetworkKind,
     TagProblem,
     TagReading,
@@ -65,6 +66,7 @@ class NetworkUse:
         multipliers: Where it changes, that of each call of the denoiser; the last is that of all later
             calls. Else empty. Of kinds that have two, the UNet's.
         text_multipliers: The same of the text encoders', for kinds that have two.
+        blocks: Its weights by block, which multiply the multipliers; None where the tag asks for none.
     """
 
     entry: RegistryEntry
@@ -75,6 +77,7 @@ class NetworkUse:
     extra: Hashable = None
     multipliers: tuple[float, ...] = ()
     text_multipliers: tuple[float, ...] = ()
+    blocks: BlockWeights | None = None
 
     @property
     def span(self) -> Span:
@@ -248,6 +251,7 @@ def _resolve(
         return _unusable(tag, prompt, reason, f"{reason}; {remedy}")
     try:
         reading = read_tag(tag, prompt, clock) or TagReading(tag.arguments[0])
+        blocks = reading.blocks and reading.blocks.resolve(registry.block_presets())
     except TagProblem as problem:
         refusal = _unusable(tag, prompt, problem.reason, problem.problem)
         return refusal if curves else replace(refusal, remedy=_decimal_point(tag))
@@ -269,6 +273,7 @@ def _resolve(
         extra=reading.extra,
         multipliers=_moving(texts if values is None else values),
         text_multipliers=() if values is None else _moving(texts),
+        blocks=blocks,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from promptengine.errors import RequestError
+from promptengine.kinds.blocks import BlockWeights
 from promptengine.prompt.ast import Diagnostic, Span
 from promptengine.validation import Between, check_type
 
@@ -40,6 +41,7 @@ class NetworkReport:
             LoRA's for the UNet.
         text_multipliers: A LoRA's for the text encoder, likewise: a text is encoded under that of the call
             at which it is first read.
+        blocks: Weights by block that multiplied its multipliers; None where the tag asks for none.
         origin: ``prompt`` for a tag, ``request`` for one of :attr:`GenerationRequest.networks`.
     """
 
@@ -55,6 +57,7 @@ class NetworkReport:
     lora_hash: str | None = None
     multipliers: tuple[float, ...] = ()
     text_multipliers: tuple[float, ...] = ()
+    blocks: BlockWeights | None = None
     origin: Literal["prompt", "request"] = "prompt"
 
 

@@ -244,8 +244,8 @@ def test_a_lora_in_brackets_that_schedule_nothing_is_applied(registry: Registry)
 
 
 def test_items_without_meaning_are_said(registry: Registry) -> None:
-    made = plan(registry, "<lora:line:1:1:2:extra:lbw=MIDD>")
-    assert [d.message.split()[0] for d in made.diagnostics] == ["'extra'", "'lbw=MIDD'"]
+    made = plan(registry, "<lora:line:1:1:2:extra:w=MIDD>")
+    assert [d.message.split()[0] for d in made.diagnostics] == ["'extra'", "'w=MIDD'"]
     assert len(made.of("lora")) == 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +12,25 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from promptengine.accel.onednn import OneDNNLinear, linear
 from promptengine.errors import PromptEngineError
+from promptengine.kinds.blocks import BlockWeights
 from promptengine.networks.attention import refuse_fused
 from promptengine.networks.hypernetwork.fuse import Chain, ProjectionFuser, is_affine, is_zero
 from promptengine.networks.hypernetwork.module import Hypernetwork, ResidualNetwork
 from promptengine.networks.rows import RowGroup, group_rows
 
-__all__ = ["HypernetworkStack", "Injection", "PatchedProjection"]
+__all__ = [
+    "HypernetworkStack",
+    "HypernetworkUse",
+    "Injection",
+    "PatchedProjection",
+    "ProjectionPlace",
+]
 
-HypernetworkStack = Sequence[tuple[Hypernetwork, float]]
-"""Hypernetworks with their multipliers, finite numbers, in order of application."""
+HypernetworkUse = tuple[Hypernetwork, float] | tuple[Hypernetwork, float, BlockWeights | None]
+"""A hypernetwork with its multiplier, a finite number, and perhaps weights by block, which multiply it."""
+
+HypernetworkStack = Sequence[HypernetworkUse]
+"""Hypernetworks with their multipliers, in order of application."""
 
 _Value = TypeVar("_Value")
 
@@ -94,7 +104,7 @@ class Injection:
         self._cast: dict[tuple[Hypernetwork, torch.device, torch.dtype], Hypernetwork] = {}
         self._zero: dict[ResidualNetwork, bool] = {}
         self._texts = WeakIdKeyDictionary()
-        self.rows: tuple[tuple[tuple[Hypernetwork, float], ...], ...] = ((),)
+        self.rows: tuple[tuple[HypernetworkUse, ...], ...] = ((),)
         self.signs: Tensor | None = None
 
     def choose(self, *stacks: HypernetworkStack) -> None:
@@ -132,10 +142,12 @@ class Injection:
         Those that add nothing are left out, but for what a gradient may reach.
         """
         chain: list[tuple[ResidualNetwork, float]] = []
-        for network, multiplier in stack:
+        for network, multiplier, *more in stack:
+            blocks = more[0] if more else None
+            here = multiplier if blocks is None else multiplier * blocks.factor(site.block)
             residual = self._at(site.weight, network).part(site.width, site.part)
-            if residual is not None and not self._adds_nothing(residual):
-                chain.append((residual, multiplier))
+            if here != 0 and residual is not None and not self._adds_nothing(residual):
+                chain.append((residual, here))
         return tuple(chain)
 
     def _adds_nothing(self, network: ResidualNetwork) -> bool:
@@ -167,12 +179,24 @@ class Injection:
         return known
 
 
+class ProjectionPlace(NamedTuple):
+    """Where a projection is.
+
+    Attributes:
+        part: What it makes: ``key``, ``value`` or ``query``.
+        reads_text: Whether from text.
+        block: The block of its attention; see :class:`promptengine.networks.attention.Attention`.
+    """
+
+    part: str
+    reads_text: bool
+    block: str | None
+
+
 class PatchedProjection:
     """A projection of an attention, computed with what is injected in place of by itself."""
 
-    def __init__(
-        self, module: nn.Module, part: str, injection: Injection, *, reads_text: bool
-    ) -> None:
+    def __init__(self, module: nn.Module, place: ProjectionPlace, injection: Injection) -> None:
         before = module.__dict__.get("forward")
         self._module = module
         self._outer = before if isinstance(before, PatchedProjection) else None
@@ -180,7 +204,8 @@ class PatchedProjection:
             self._outer._project if self._outer else module.forward
         )
         self._injection = injection
-        self.part = part
+        self.part = place.part
+        self.block = place.block
         self.width = cast("int", module.in_features)
         self.weight = cast("Tensor", module.weight)
         bare = before is None if self._outer is None else self._outer._plain
@@ -188,7 +213,7 @@ class PatchedProjection:
         self._plain = plain and self.weight.device.type != "meta"
         pure = self._project if hasattr(self._project, "chains") else None
         self._pure = cast("PureForward | None", pure)
-        self._reads_text = reads_text
+        self._reads_text = place.reads_text
         self._chains: tuple[object, object, tuple[Chain, ...]] = (None, None, ())
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

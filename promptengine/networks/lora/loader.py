@@ -76,7 +76,9 @@ class LoraLoader(NetworkLoader[Fit]):
             return tuple(_application(one.network, one.use, call) for one in uses)
 
         def text(call: int) -> TextChange:
-            key = tuple((one.digest, one.use.text_at(call), one.use.extra) for one in uses)
+            key = tuple(
+                (one.digest, one.use.text_at(call), one.use.extra, one.use.blocks) for one in uses
+            )
             acting = stack(call)
             return TextChange(
                 key, lambda changes: set_weights(self.weights.merged(acting, "text"), changes)
@@ -95,13 +97,14 @@ def _words(uses: Sequence[LoadedUse[Fit]]) -> Mapping[str, BundledWord]:
 
 def _application(network: Fit, use: NetworkUse, call: int) -> Application:
     ranks = use.extra if isinstance(use.extra, int) else None
-    return Application(network, text=use.text_at(call), unet=use.at(call), ranks=ranks)
+    text, unet = use.text_at(call), use.at(call)
+    return Application(network, text=text, unet=unet, ranks=ranks, blocks=use.blocks)
 
 
 def _strongest(network: Fit, use: NetworkUse) -> Application:
     """Return a use as it is where its effect is largest."""
     unet = use.multiplier if use.unet_multiplier is None else use.unet_multiplier
-    return Application(network, text=use.multiplier, unet=unet)
+    return Application(network, text=use.multiplier, unet=unet, blocks=use.blocks)
 
 
 def _leftovers(use: NetworkUse, fitted: Fit) -> Diagnostic:

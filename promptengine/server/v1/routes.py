@@ -106,8 +106,16 @@ def fields(service: Served) -> dict[str, Any]:
 
 
 def _use(use: NetworkUse) -> dict[str, Any]:
-    told = {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.multiplier}
-    return told if use.unet_multiplier is None else told | {"unet": use.unet_multiplier}
+    told: dict[str, Any] = {
+        "kind": use.entry.kind,
+        "name": use.entry.name,
+        "multiplier": use.multiplier,
+    }
+    if use.unet_multiplier is not None:
+        told |= {"unet": use.unet_multiplier}
+    if use.blocks is not None:
+        told |= {"block_weights": dict(use.blocks.by_block)}
+    return told
 
 
 @router.post("/jobs", status_code=202)
