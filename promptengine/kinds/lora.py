@@ -167,7 +167,9 @@ LORA: Final = NetworkKind(
         over_steps=True,
     ),
     loader=LazyFunction("promptengine.networks.lora.loader:LoraLoader"),
-    labels=InfotextLabels("Lora hashes", "Lora skipped", listed=_listed, webui=True),
+    labels=InfotextLabels(
+        "Lora hashes", "Lora skipped", "Lora schedule", listed=_listed, webui=True
+    ),
     short_hash=LazyFunction(f"{_HOME}:webui_hash"),
     file_digests=LazyFunction(f"{_HOME}:written_digests"),
     civitai=("lora", "lyco"),
