@@ -142,4 +142,3 @@ def test_whoever_stops_it_leaves_the_model_as_it_was(engine: Engine) -> None:
     with pytest.raises(KeyboardInterrupt):
         engine.generate_batch(requests, on_progress=stop)
     assert torch.equal(engine.generate(BASE).latents, before)
-
