@@ -156,8 +156,8 @@ def _combined(answers: Tensor, batch: CondBatch, *, guided: bool, plain: bool) -
     negative = answers[batch.negative]
     if plain:
         return torch.cat([negative, answers[batch.parts[0]]])
-    override_unet_forward = batch.guided([answers[rows] for rows in batch.parts], negative)
-    return torch.cat([negative, override_unet_forward]) if guided else override_unet_forward
+    found = batch.guided([answers[rows] for rows in batch.parts], negative)
+    return torch.cat([negative, found]) if guided else found
 
 
 def _chosen(value: Any, rows: Tensor, count: int) -> Any:

@@ -31,6 +31,7 @@ from promptengine.request.options import Options
 from tests.checkpoints.diffusers_pipelines import noise_of, pipeline
 from tests.checkpoints.original import FAMILIES, Original, tiny, write
 from tests.networks.builders import random_network, turned_values
+from tests.networks.lora.builders import plain, write_lora
 
 SIZE = 64
 RUN: dict[str, Any] = {"num_inference_steps": 2, "height": SIZE, "width": SIZE}
@@ -122,6 +123,33 @@ def test_the_prompts_of_a_batch_have_their_own_networks(
         request = replace(REQUEST, prompt=prompt, seed=5 + 2 * index, batch_size=2)
         expected = engines["SD1"].generate(request).latents
         torch.testing.assert_close(found[2 * index : 2 * index + 2], expected, atol=1e-4, rtol=1e-5)
+
+
+def test_the_prompts_of_a_batch_have_their_own_loras(
+    originals: dict[str, Original], engines: dict[str, Engine], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    path = "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0"
+    out, into = pipe.unet.get_submodule(path).weight.shape
+    for name, seed in (("line", 1), ("dot", 2)):
+        tensors = plain(f"lora_unet_{path.replace('.', '_')}", out, into, seed=seed)
+        write_lora(models / "Lora" / f"{name}.safetensors", tensors)
+    engines["SD1"].registry.refresh()
+    prompts = [
+        "a cat",
+        "a cat<lora:line:2><hypernet:ink:0.8>",
+        "a dog<lora:dot:1>",
+        "a dog<lora:line:0@0,4@0.5>",
+    ]
+    attach(pipe, models, dialect="extended")
+    found = latents(pipe, prompts, 5, 6, 7, 8)
+    for index, prompt in enumerate(prompts):
+        request = replace(REQUEST, prompt=prompt, seed=5 + index, dialect="extended")
+        expected = engines["SD1"].generate(request)
+        assert all(report.applied for report in expected.networks)
+        torch.testing.assert_close(found[[index]], expected.latents, atol=1e-4, rtol=1e-5)
+    detach(pipe)
+    assert not any("forward" in vars(module) for module in pipe.unet.modules())
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
