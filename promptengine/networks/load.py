@@ -29,7 +29,7 @@ from promptengine.networks.loader import (
     NetworkLoader,
     NetworkModel,
 )
-from promptengine.networks.lora.inject import NO_LORAS, LoraSchedule
+from promptengine.networks.lora.inject import LoraSchedule
 from promptengine.networks.lora.loader import LoraLoader
 from promptengine.networks.lora.weights import LoraWeights
 from promptengine.prompt import Diagnostic, Span
@@ -162,8 +162,12 @@ class LoadedNetworks:
 
     @property
     def loras(self) -> LoraSchedule:
-        """The LoRAs over the calls of the denoiser."""
-        return next((one.loras for one in self.effects if one.loras is not NO_LORAS), NO_LORAS)
+        """The LoRAs over the calls of the denoiser, of all kinds."""
+        schedules = [effect.loras for effect in self.effects]
+        return LoraSchedule(
+            lambda call: tuple(use for one in schedules for use in one.at(call)),
+            steady=all(one.steady for one in schedules),
+        )
 
     def at(self, call: int) -> HypernetworkStack:
         """Return the hypernetworks with their multipliers at the 0-based denoiser call."""
