@@ -12,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.families import Prediction
-from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond
+from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond, UNetCall
 from promptengine.generation.model_inputs import NO_EXTRAS, ExtraModelInputs
-from promptengine.networks.hypernetwork.inject import Injection
+from promptengine.generation.regions import choose_regions
+from promptengine.networks.hypernetwork.inject import HypernetworkStack, Injection
+from promptengine.networks.regional_attention import RegionalAttention
 from promptengine.request.options import Options
 from promptengine.undo import UndoLog
 
@@ -37,6 +39,7 @@ class CFGDenoiser:
         extras: What the UNet reads beside latents, timestep and text.
         prediction: What its answers mean.
         injection: Where networks are chosen; None for a UNet that none are injected into.
+        regional: Where regions are chosen; None for a UNet that none act in.
         planned: Calls of the pass in all, which ``Options.unguided_early`` is a share of.
         unconditional: What the last call predicted for the negative prompt, or, where that was left
             out, for the prompt's first part; None before the first call.
@@ -49,6 +52,7 @@ class CFGDenoiser:
     extras: ExtraModelInputs = NO_EXTRAS
     prediction: Prediction = "epsilon"
     injection: Injection | None = None
+    regional: RegionalAttention | None = None
     planned: int = 1
     unconditional: Tensor | None = field(default=None, init=False)
     calls: int = field(default=0, init=False)
@@ -61,7 +65,7 @@ class CFGDenoiser:
         """Go on as another one in the middle of a pass: its model and texts, this one's count of calls."""
         self.unet, self.guidance, self._texts = other.unet, other.guidance, other._texts
         self.extras, self.prediction = other.extras, other.prediction
-        self.injection = other.injection
+        self.injection, self.regional = other.injection, other.regional
 
     def __call__(
         self,
@@ -111,10 +115,7 @@ class CFGDenoiser:
         x = self.extras.joined_to(x)
         answers: list[Tensor] = []
         for call in batch.calls:
-            if self.injection is not None:
-                self.injection.choose(
-                    *(self._texts.of(image).networks(self.calls) for image in call.images)
-                )
+            self._choose(call, (x.shape[-2], x.shape[-1]))
             images = x[call.images]
             answers.append(
                 predict_noise(
@@ -127,6 +128,24 @@ class CFGDenoiser:
                 )
             )
         return torch.cat(answers) if len(answers) > 1 else answers[0]
+
+    def _choose(self, call: UNetCall, cells: tuple[int, int]) -> None:
+        """Let the networks and regions of a call act in it."""
+        if call.regions is not None and self.regional is not None:
+            choose_regions(call.regions, self.regional, self.injection, self._stacks, cells)
+            return
+        if self.regional is not None:
+            self.regional.choose(None)
+        if self.injection is not None:
+            self.injection.choose(
+                *(self._texts.of(image).networks(self.calls) for image in call.images)
+            )
+
+    def _stacks(self, image: int) -> tuple[HypernetworkStack, Sequence[HypernetworkStack]]:
+        """Return the networks that act on an image, and those of each group of its regions."""
+        one = self._texts.of(image)
+        groups = () if one.regions is None else one.regions.networks(self.calls)
+        return one.networks(self.calls), groups
 
 
 def predict_noise(

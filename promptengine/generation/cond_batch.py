@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from promptengine.generation.regions import Asking, CallRegions, RegionalCond, RegionMasks
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.request.options import Options
 from promptengine.text.conditioning import Conditioning
@@ -36,6 +37,8 @@ class PromptCond:
         unit: The scale that the sampler takes for 1.
         empty: The encoded empty prompt ``[77, width]``; needed for ``Options.pad_with_empty`` only.
         networks: The hypernetworks that act at a call, counted from 0, on the negative prompt too.
+        regions: The regions of the prompt's parts, each of whose own text in ``positive`` is that of the first
+            region; None where it has none.
     """
 
     positive: Sequence[tuple[Conditioning, float]]
@@ -44,6 +47,7 @@ class PromptCond:
     empty: Tensor | None = None
     networks: Callable[[int], HypernetworkStack] = _no_networks
     unit: float = 1.0
+    regions: RegionalCond | None = None
 
     @property
     def uneven(self) -> bool:
@@ -56,6 +60,11 @@ class PromptCond:
         """All that the UNet is asked with: the prompt's parts, then the negative prompt."""
         return [*(part for part, _ in self.positive), self.negative]
 
+    def segments_at(self, call: int) -> tuple[int, ...]:
+        """Return which segment of each text serves a call."""
+        regions = () if self.regions is None else self.regions.texts
+        return tuple(one.segment_at(call) for one in (*self.asked, *regions))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class UNetCall:
@@ -63,10 +72,11 @@ class UNetCall:
 
     Attributes:
         images: For each row the image whose latents it has.
-        context: Texts ``[rows, tokens, width]``.
+        context: Texts ``[rows, tokens, width]``; where rows have regions, one for each of these.
         mask: ``[rows, tokens]``, true where there is text; None where all are of one length.
         pooled: Pooled vector ``[width]`` of each row, for families that use it.
         scores: Aesthetic score of each row, likewise.
+        regions: Where the texts act; None where each holds for a whole image.
     """
 
     images: list[int]
@@ -74,6 +84,7 @@ class UNetCall:
     mask: Tensor | None
     pooled: list[Tensor | None]
     scores: list[float | None]
+    regions: CallRegions | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +140,7 @@ class CondBatches:
         self, call: int, images: int, dtype: torch.dtype, *, unguided: bool = False
     ) -> CondBatch:
         """Return the batch of a call of the denoiser; the arguments are those of :func:`build_cond_batch`."""
-        segments = [one.segment_at(call) for each in self._guidance for one in each.asked]
+        segments = [each.segments_at(call) for each in self._guidance]
         key = (images, dtype, unguided, *segments)
         if key not in self._kept:
             self._kept[key] = build_cond_batch(
@@ -163,7 +174,15 @@ def build_cond_batch(
         unguided: Leave the negative prompts out.
     """
     rows = [
-        _Row(image, number, text, asked.pooled_at(call), asked.aesthetic_score)
+        _Row(
+            image,
+            number,
+            text,
+            asked.pooled_at(call),
+            asked.aesthetic_score,
+            () if one.regions is None else one.regions.askings(number, text, call),
+            () if one.regions is None else one.regions.within(),
+        )
         for image, one in enumerate(guidance)
         for number, (text, asked) in enumerate(_texts(one, call, options, unguided=unguided))
     ]
@@ -190,17 +209,23 @@ def build_cond_batch(
 
 
 class _Row(NamedTuple):
-    """A text ``[tokens, width]``, the ``number``-th of an image's, and what the UNet is told with it."""
+    """A text ``[tokens, width]``, the ``number``-th of an image's, and what the UNet is told with it.
+
+    Where it has regions, ``askings`` stand for the text, and ``within`` tells where networks act.
+    """
 
     image: int
     number: int
     text: Tensor
     pooled: Tensor | None
     score: float | None
+    askings: tuple[Asking, ...]
+    within: tuple[tuple[RegionMasks, tuple[int, ...]], ...]
 
 
 def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
-    texts = [row.text.to(dtype) for row in rows]
+    askings = [row.askings or (Asking(row.text, None),) for row in rows]
+    texts = [one.text.to(dtype) for some in askings for one in some]
     longest = max(len(text) for text in texts)
     mask: Tensor | None = None
     if any(len(text) < longest for text in texts):
@@ -215,6 +240,11 @@ def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
         mask=mask,
         pooled=[row.pooled for row in rows],
         scores=[row.score for row in rows],
+        regions=CallRegions(
+            tuple(row.image for row in rows), tuple(askings), tuple(row.within for row in rows)
+        )
+        if any(row.askings for row in rows)
+        else None,
     )
 
 

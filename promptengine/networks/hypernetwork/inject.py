@@ -82,7 +82,9 @@ def inject_hypernetworks(
         changes.write(injection.forget)
         for attention in attentions(unet):
             for part, module in attention.projections.items():
-                reads_text = attention.reads_text and part != "query"
-                site = PatchedProjection(module, part, injection, reads_text=reads_text)
+                of_text = attention.reads_text
+                site = PatchedProjection(
+                    module, part, injection, reads_text=of_text and part != "query", of_text=of_text
+                )
                 changes.shadow(module, "forward", site)
         yield injection

@@ -15,11 +15,14 @@ from promptengine.errors import PromptEngineError
 from promptengine.networks.attention import refuse_fused
 from promptengine.networks.hypernetwork.fuse import Chain, ProjectionFuser, is_affine, is_zero
 from promptengine.networks.hypernetwork.module import Hypernetwork, ResidualNetwork
+from promptengine.networks.regional_attention import MaskedRows
 
 __all__ = ["HypernetworkStack", "Injection", "PatchedProjection"]
 
 HypernetworkStack = Sequence[tuple[Hypernetwork, float]]
 """Hypernetworks with their multipliers, finite numbers, in order of application."""
+
+_Rows = tuple[tuple[tuple[Hypernetwork, float], ...], ...]
 
 _Value = TypeVar("_Value")
 
@@ -77,7 +80,10 @@ class Injection:
 
     Attributes:
         folder: As given.
-        rows: What was chosen last, without networks of multiplier 0.
+        rows: What was chosen last, without networks of multiplier 0; of a context with regions, for each of
+            its rows.
+        image_rows: The same for self-attention, where that differs, else None.
+        masked: What the rows of ``image_rows`` are, where a row of the batch has several; else None.
     """
 
     def __init__(self, unet: nn.Module, folder: ProjectionFuser | None, *, copies: bool) -> None:
@@ -87,7 +93,9 @@ class Injection:
         self._cast: dict[tuple[Hypernetwork, torch.device, torch.dtype], Hypernetwork] = {}
         self._zero: dict[ResidualNetwork, bool] = {}
         self._texts = WeakIdKeyDictionary()
-        self.rows: tuple[tuple[tuple[Hypernetwork, float], ...], ...] = ((),)
+        self.rows: _Rows = ((),)
+        self.image_rows: _Rows | None = None
+        self.masked: MaskedRows | None = None
 
     def choose(self, *stacks: HypernetworkStack) -> None:
         """Set what acts from the next call of the UNet on.
@@ -100,10 +108,36 @@ class Injection:
         """
         if not stacks:
             raise ValueError("choose at least one stack, which may be empty")
+        self.image_rows = self.masked = None
+        self.rows = self._chosen(stacks, self.rows)
+
+    def choose_regions(
+        self,
+        text: Sequence[HypernetworkStack],
+        image: Sequence[HypernetworkStack],
+        masked: MaskedRows | None,
+    ) -> None:
+        """Set what acts from the next call of the UNet on, where its rows have regions.
+
+        Args:
+            text: For each row of the context.
+            image: For self-attention: for each row of the batch, or for each of ``masked``.
+            masked: Where several stacks act in one row, each in a part of the image; None where none do.
+
+        Raises:
+            PromptEngineError: The UNet's projections are fused.
+        """
+        self.rows = self._chosen(text, self.rows)
+        self.image_rows = self._chosen(image, self.image_rows or ())
+        self.masked = masked
+
+    def _chosen(self, stacks: Sequence[HypernetworkStack], before: _Rows) -> _Rows:
+        """Return stacks without what does nothing; the very same object where nothing has changed."""
         rows = tuple(tuple(use for use in stack if use[1] != 0) for stack in stacks)
-        if rows != self.rows:
-            refuse_fused(self._unet)
-            self.rows = rows
+        if rows == before:
+            return before
+        refuse_fused(self._unet)
+        return rows
 
     def chain(self, stack: HypernetworkStack, site: PatchedProjection) -> Chain:
         """Return the networks of a stack that act at a site, in its projection's device and dtype.
@@ -150,7 +184,7 @@ class PatchedProjection:
     """A projection of an attention, computed with what is injected in place of by itself."""
 
     def __init__(
-        self, module: nn.Module, part: str, injection: Injection, *, reads_text: bool
+        self, module: nn.Module, part: str, injection: Injection, *, reads_text: bool, of_text: bool
     ) -> None:
         before = module.__dict__.get("forward")
         self._module = module
@@ -167,10 +201,18 @@ class PatchedProjection:
         )
         self._plain = plain and self.weight.device.type != "meta"
         self._reads_text = reads_text
+        self._of_text = of_text
         self._chains: tuple[object, object, tuple[Chain, ...]] = (None, None, ())
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Project ``x`` ``[rows, tokens, width]`` behind the networks of each row."""
+        masked = None if self._of_text else self._injection.masked
+        if masked is not None:
+            # A projection is linear, so its results may be mixed in place of what it reads.
+            return masked.mix(self._answer(masked.expand(x), args, kwargs))
+        return self._answer(x, args, kwargs)
+
+    def _answer(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         keeps = self._plain and not (torch.is_grad_enabled() or x.is_inference())
         if keeps and self._reads_text:
             return self._kept(x)
@@ -232,7 +274,9 @@ class PatchedProjection:
 
     def chains(self) -> tuple[Chain, ...]:
         """Return the networks that act here: for each row, or once for all. The same object until they change."""
-        rows = self._injection.rows
+        injection = self._injection
+        apart = None if self._of_text else injection.image_rows
+        rows = injection.rows if apart is None else apart
         outer = ((),) if self._outer is None else self._outer.chains()
         if self._chains[0] is not rows or self._chains[1] is not outer:
             own = [self._injection.chain(stack, self) for stack in rows]
