@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -13,8 +13,11 @@ from promptengine.checkpoints.load import Checkpoint
 from promptengine.files.lru import SizedLRU
 from promptengine.generation.cond_batch import PromptCond
 from promptengine.generation.model_inputs import negative_conditioning, scored
+from promptengine.generation.region_plan import RegionPlan, plan_regions
+from promptengine.generation.regions import PartRegions, RegionalCond
 from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
+from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
 from promptengine.registry.registry import Registry
@@ -130,13 +133,22 @@ def prepare_prompts(
             policy=request.policy,
             old_timelines=request.options.old_timelines,
         )
+        regions = plan_regions(prompts[0], plan, request, parts.registry, calls=calls)
+        plan = plan if regions is None else regions.everywhere
     with clock.measuring("load"):
         stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
+        own: list[LoadedNetworks] = []
+        if regions is not None and not bare:
+            own = [one.load(parts.registry, parts.networks, request) for one in regions.networks]
         widths = text_widths(*parts.checkpoint.text_encoders)
         reading = stack if under is None else under
         words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
     with clock.measuring("encode"), reading.merged(parts.checkpoint.journal):
-        guidance = _encode(parts, plan, request, words.table, reading)
+        guidance = _encode(parts, plan, request, words.table, reading, regions)
+    if regions is not None and any(report.applied for one in own for report in one.reports):
+        guidance = replace(guidance, regions=_with_networks(guidance, regions, stack, own))
+    texts = (*plan.texts, *(() if regions is None else regions.texts))
+    stack = _told_together(stack, own)
     return PreparedPrompts(
         prompts=prompts,
         plan=plan,
@@ -145,8 +157,8 @@ def prepare_prompts(
         diagnostics=(
             *plan.diagnostics,
             *stack.diagnostics,
-            *misfit_diagnostics(words, plan.texts),
-            *(_cut_short(plan, request, words.table) if request.options.old_emphasis else ()),
+            *misfit_diagnostics(words, texts),
+            *(_cut_short(texts, request, words.table) if request.options.old_emphasis else ()),
         ),
     )
 
@@ -162,10 +174,40 @@ def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> Loade
     )
 
 
-def _cut_short(plan: Plan, request: GenerationRequest, words: EmbeddingTable) -> list[Diagnostic]:
+def _with_networks(
+    guidance: PromptCond,
+    regions: RegionPlan,
+    stack: LoadedNetworks,
+    own: Sequence[LoadedNetworks],
+) -> RegionalCond:
+    """Let the networks of regions act behind those that act everywhere."""
+    assert guidance.regions is not None
+    groups = regions.groups()
+    nothing = [LoadedNetworks((), (), ())] * (len(groups) - len(own))
+
+    def networks(call: int) -> list[HypernetworkStack]:
+        return [(*stack.at(call), *one.at(call)) for one in (*nothing, *own)]
+
+    return replace(guidance.regions, groups=groups, networks=networks)
+
+
+def _told_together(stack: LoadedNetworks, own: Sequence[LoadedNetworks]) -> LoadedNetworks:
+    """Return what acts everywhere with what is to be said of the networks of regions, too."""
+    if not own:
+        return stack
+    return replace(
+        stack,
+        reports=(*stack.reports, *(report for one in own for report in one.reports)),
+        diagnostics=(*stack.diagnostics, *(said for one in own for said in one.diagnostics)),
+    )
+
+
+def _cut_short(
+    texts: Sequence[str], request: GenerationRequest, words: EmbeddingTable
+) -> list[Diagnostic]:
     """Return what of the texts the emphasis of WebUI's first versions has no room for."""
     weighted = request.options.emphasis != "None"
-    rests = (old_chunk(text, weighted=weighted, embeddings=words)[1] for text in plan.texts)
+    rests = (old_chunk(text, weighted=weighted, embeddings=words)[1] for text in texts)
     return [
         Diagnostic(
             "warning",
@@ -183,6 +225,7 @@ def _encode(
     request: GenerationRequest,
     words: EmbeddingTable,
     stack: LoadedNetworks,
+    regions: RegionPlan | None,
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
@@ -206,12 +249,26 @@ def _encode(
     texts = [one.text for one in plan.negative.segments]
     checkpoint = parts.checkpoint
     negative = negative_conditioning(checkpoint, encode(plan.negative), texts)
+    places = [None] * len(plan.positive) if regions is None else regions.parts
+    divided = tuple(
+        place
+        and PartRegions(
+            tuple(scored(checkpoint, encode(text), options) for text in place.texts), place.masks
+        )
+        for place in places
+    )
     return PromptCond(
         positive=[
-            (scored(checkpoint, encode(part.schedule), options), part.weight)
-            for part in plan.positive
+            (
+                scored(checkpoint, encode(part.schedule), options)
+                if own is None
+                else own.texts[0],
+                part.weight,
+            )
+            for part, own in zip(plan.positive, divided, strict=True)
         ],
         negative=scored(checkpoint, negative, options, negative=True),
         scale=request.cfg_scale,
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
+        regions=None if regions is None else RegionalCond(divided),
     )

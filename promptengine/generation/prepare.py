@@ -66,6 +66,10 @@ _OWN: Mapping[str, Any] = {
     "clip_skip": 1,
     "batch_size": 1,
     "networks": (),
+    "regions": (),
+    "region_ratios": "",
+    "region_base_ratios": "0.2",
+    "region_layout": "horizontal",
 }
 """What requests of one batch may have of their own."""
 

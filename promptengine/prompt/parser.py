@@ -34,6 +34,7 @@ from promptengine.prompt.dialects import WEBUI, find_dialect
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language, place
 from promptengine.prompt.other_syntax import foreign_syntax
+from promptengine.prompt.regions import divided, with_regions
 from promptengine.prompt.source_map import MappedText, take, whole
 from promptengine.validation import check_type
 
@@ -56,7 +57,7 @@ def parse(
         negative: Read as a negative prompt: tags stay words, there is one part, of weight 1.
         dialect: One of :data:`promptengine.prompt.dialects.DIALECTS`. In the ``extended`` one a tag
             within ``[before:after:when]`` or ``[a|b]`` holds at the steps at which text in its place
-            would; all else is the same.
+            would, and ``ADDCOL`` and its like divide the image; all else is the same.
 
     Returns:
         The tree, and what a person would want to know about it.
@@ -83,7 +84,9 @@ def _check_tree(prompt: object, dialect: str, *, negative: bool) -> None:
         )
 
 
-def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: bool) -> Prompt:
+def read_brackets(
+    text: str, *, comments: bool, negative: bool, schedules_tags: bool, regions: bool
+) -> Prompt:
     """Read WebUI's language, tags within schedules as text there or as what these schedule.
 
     Args:
@@ -91,6 +94,7 @@ def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: 
         comments: Likewise.
         negative: Likewise.
         schedules_tags: Whether brackets decide when the tags within hold.
+        regions: Whether ``ADDCOL`` and its like divide a prompt that is not negative.
     """
     rest, diagnostics = whole(text), list[Diagnostic]()
     if comments and "#" in text:
@@ -107,12 +111,24 @@ def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: 
         diagnostics += [*lint.tags(tags), *lint.almost_tags(rest)]
         if len(operands) == 1:
             diagnostics += lint.weight_without_and(rest, *operands[0])
-    foreign = foreign_syntax(rest)
+    divides = regions and not negative
+    foreign = foreign_syntax(rest, regions=divides)
     parts: list[Part] = []
     for operand, weight in operands:
-        nodes, found = _read(operand, bracketed, foreign.choices)
-        parts.append(Part(operand.text, weight, nodes, operand.span(0, len(operand.text))))
-        diagnostics += found
+        division = divided(operand) if divides else None
+        if division is None:
+            nodes, found = _read(operand, bracketed, foreign.choices)
+            parts.append(Part(operand.text, weight, nodes, operand.span(0, len(operand.text))))
+            diagnostics += found
+            continue
+
+        def piece(text: MappedText) -> tuple[Node, ...]:
+            nodes, found = _read(text, bracketed, foreign.choices)
+            diagnostics.extend(found)
+            return nodes
+
+        diagnostics += division.diagnostics
+        parts.append(with_regions(operand, weight, division, piece))
     if not schedules_tags:
         diagnostics += lint.scheduled_tags(tags, parts)
     diagnostics += foreign.diagnostics

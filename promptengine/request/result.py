@@ -38,6 +38,8 @@ class NetworkReport:
             been, were its multiplier not 0.
         multipliers: Where it changes over the steps, that of each call of the denoiser; else empty.
         origin: ``prompt`` for a tag, ``request`` for one of :attr:`GenerationRequest.networks`.
+        region: The region that it acts in, from 1; None for the whole image. Where regions have masks, ``span``
+            is a place of that region's prompt.
     """
 
     kind: str
@@ -52,6 +54,7 @@ class NetworkReport:
     lora_hash: str | None = None
     multipliers: tuple[float, ...] = ()
     origin: Literal["prompt", "request"] = "prompt"
+    region: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,284 @@
+"""The regions that a request asks for: what each says, where it is, and which networks are its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from promptengine.errors import PromptSyntaxError, RequestError
+from promptengine.generation.region_masks import BoxMasks, ImageMasks
+from promptengine.generation.regions import RegionMasks
+from promptengine.kinds import HYPERNETWORK, find_kind
+from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
+from promptengine.prompt import Diagnostic, Part, Prompt, Schedule, parse, schedule
+from promptengine.prompt.regions import region_of
+from promptengine.registry.registry import Registry
+from promptengine.request.plan import NetworkUse, Plan, SkippedTag, make_plan
+from promptengine.request.regions import Region, placed_regions
+from promptengine.request.request import GenerationRequest, HypernetworkLike
+
+__all__ = ["PlannedPart", "RegionNetworks", "RegionPlan", "plan_regions", "region_entries"]
+
+_NO_LORAS = "a region has hypernetworks alone, because {} change the model for the whole image"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedPart:
+    """The regions of one operand of ``AND``.
+
+    Attributes:
+        texts: What each says over the steps, the base text first where there is one.
+        masks: Where each is.
+    """
+
+    texts: tuple[Schedule, ...]
+    masks: RegionMasks
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionNetworks:
+    """The networks of one region.
+
+    Attributes:
+        index: Which of the texts it goes with.
+        number: Which region, from 1.
+        plan: Its tags.
+        objects: Networks in memory.
+        placed: Whether its tags stand in the request's prompt, and not in a prompt of its own.
+        end: Where that prompt ends.
+    """
+
+    index: int
+    number: int
+    plan: Plan
+    objects: tuple[tuple[HypernetworkLike, float], ...]
+    placed: bool
+    end: int
+
+    def load(self, registry: Registry, cache: NetworkCache, request: GenerationRequest) -> LoadedNetworks:
+        """Load them; see :func:`promptengine.networks.load.load_networks`."""
+        found = load_networks(
+            self.plan,
+            registry,
+            cache,
+            policy=request.policy,
+            objects=self.objects,
+            end=self.end,
+        )
+        diagnostics = found.diagnostics
+        if not self.placed:
+            diagnostics = tuple(_of_region(one, self.number) for one in diagnostics)
+        reports = tuple(replace(one, region=self.number) for one in found.reports)
+        return replace(found, reports=reports, diagnostics=diagnostics)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RegionPlan:
+    """What a request asks of regions.
+
+    Attributes:
+        everywhere: The prompt's plan without the networks of regions.
+        parts: For each operand of ``AND`` its regions, or None.
+        networks: Of each region that has its own.
+    """
+
+    everywhere: Plan
+    parts: tuple[PlannedPart | None, ...]
+    networks: tuple[RegionNetworks, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Every text of a region, piece by piece, without brackets."""
+        schedules = (one for part in self.parts if part is not None for one in part.texts)
+        segments = (segment for one in schedules for segment in one.segments)
+        return tuple(fragment.text for segment in segments for fragment in segment.fragments)
+
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Return the texts by what networks act with them; those without networks of their own come first."""
+        if not self.networks:
+            return ()
+        (part,) = self.parts
+        assert part is not None
+        own = [one.index for one in self.networks]
+        others = tuple(index for index in range(len(part.texts)) if index not in own)
+        return (*([others] if others else []), *((index,) for index in own))
+
+
+def plan_regions(
+    prompt: Prompt,
+    plan: Plan,
+    request: GenerationRequest,
+    registry: Registry,
+    *,
+    calls: tuple[int, int | None],
+) -> RegionPlan | None:
+    """Work out what a request asks of regions; None where it has none.
+
+    Args:
+        prompt: As parsed.
+        plan: Of the prompt and the negative prompt.
+        request: With masks, ratios, options and policy.
+        registry: Where names of networks are looked up.
+        calls: What prompt schedules count, in the first and the second pass.
+
+    Raises:
+        RequestError: There are too many regions, ratios that do not fit them, regions of both kinds, or masks
+            with ``AND``.
+        PromptSyntaxError: ``strict``, and a region names a network that it cannot have.
+        UnknownNetworkError: ``strict``, and a region's network is in no folder.
+    """
+    divided = any(part.regions is not None for part in prompt.parts)
+    old = request.options.old_timelines
+    timeline = partial(schedule, steps=calls[0], hires_steps=calls[1], old=old)
+    if request.regions:
+        if divided or len(prompt.parts) > 1:
+            what = "a prompt that is divided by ADDCOL and its like" if divided else "AND"
+            message = f"regions are masks here, which do not go with {what}; take one of them out"
+            raise RequestError(message, field="regions")
+        texts = [plan.positive[0].schedule]
+        networks: list[RegionNetworks] = []
+        for number, region in enumerate(request.regions, start=1):
+            part, own = _of_mask(region, number, request, registry, calls)
+            texts.append(timeline(part))
+            networks += [own] if own.plan.networks or own.plan.skipped or own.objects else []
+            plan = replace(plan, diagnostics=(*plan.diagnostics, *own.plan.diagnostics))
+        part = PlannedPart(tuple(texts), ImageMasks(request.regions))
+        return RegionPlan(plan, (part,), tuple(networks))
+    if not divided:
+        return None
+    places = placed_regions(prompt, request)
+    parts = tuple(
+        None
+        if part.regions is None or place is None
+        else PlannedPart(
+            tuple(map(timeline, (*filter(None, [part.regions.base]), *part.regions.texts))),
+            BoxMasks(*place),
+        )
+        for part, place in zip(prompt.parts, places, strict=True)
+    )
+    if len(parts) > 1:
+        return RegionPlan(_told_of_and(prompt, plan), parts)
+    return _with_own_networks(prompt, plan, parts, request)
+
+
+def _of_mask(
+    region: Region,
+    number: int,
+    request: GenerationRequest,
+    registry: Registry,
+    calls: tuple[int, int | None],
+) -> tuple[Part, RegionNetworks]:
+    """Read the prompt of a region with a mask."""
+    options = request.options
+    prompt = parse(region.prompt, comments=options.comments, dialect=request.dialect)
+    if len(prompt.parts) > 1 or prompt.parts[0].regions is not None:
+        message = f"region {number} has AND or regions of its own; its prompt must be one text"
+        raise RequestError(message, field="regions")
+    plan = make_plan(
+        prompt,
+        parse("", negative=True),
+        registry,
+        steps=calls[0],
+        hires_steps=calls[1],
+        policy=request.policy,
+        old_timelines=options.old_timelines,
+    )
+    uses, skipped, said = _hypernetworks(prompt, plan.networks, request)
+    diagnostics = tuple(_of_region(one, number) for one in (*plan.diagnostics, *said))
+    plan = replace(
+        plan, networks=uses, skipped=(*plan.skipped, *skipped), diagnostics=diagnostics
+    )
+    own = RegionNetworks(number, number, plan, region.networks, False, len(region.prompt))
+    return prompt.parts[0], own
+
+
+def _of_region(diagnostic: Diagnostic, number: int) -> Diagnostic:
+    """Return what is said of a region's own prompt, whose places are none of the request's prompt."""
+    return replace(
+        diagnostic, message=f"region {number}: {diagnostic.message}", span=None, remedy=None
+    )
+
+
+def _with_own_networks(
+    prompt: Prompt,
+    plan: Plan,
+    parts: tuple[PlannedPart | None, ...],
+    request: GenerationRequest,
+) -> RegionPlan:
+    """Give each region the networks whose tags stand in its text; those before the first act everywhere."""
+    regions = prompt.parts[0].regions
+    assert regions is not None
+    heads = 0 if regions.base is None else 1
+    networks: list[RegionNetworks] = []
+    said: list[Diagnostic] = []
+    for index in range(regions.count):
+        uses = [use for use in plan.networks if region_of(regions, use.span.start) == index]
+        skipped = [one for one in plan.skipped if region_of(regions, one.tag.span.start) == index]
+        kept, refused, more = _hypernetworks(prompt, uses, request)
+        said += more
+        if uses or skipped:
+            own = replace(plan, networks=kept, skipped=(*skipped, *refused), diagnostics=())
+            end = len(prompt.source)
+            networks.append(RegionNetworks(index + heads, index + 1, own, (), True, end))
+    everywhere = replace(
+        plan,
+        networks=tuple(use for use in plan.networks if region_of(regions, use.span.start) is None),
+        skipped=tuple(
+            one for one in plan.skipped if region_of(regions, one.tag.span.start) is None
+        ),
+        diagnostics=(*plan.diagnostics, *said),
+    )
+    return RegionPlan(everywhere, parts, tuple(networks))
+
+
+def _hypernetworks(
+    prompt: Prompt, uses: Sequence[NetworkUse], request: GenerationRequest
+) -> tuple[tuple[NetworkUse, ...], tuple[SkippedTag, ...], tuple[Diagnostic, ...]]:
+    """Return the uses that a region may have, and what becomes of the others."""
+    others = [use for use in uses if use.entry.kind != HYPERNETWORK.name]
+    said: list[Diagnostic] = []
+    for use in others:
+        message = _NO_LORAS.format(find_kind(use.entry.kind).plural)
+        hint = "put the tag before the first region, or into the request's own prompt"
+        if request.policy == "strict":
+            span = (use.span.start, use.span.end)
+            raise PromptSyntaxError(f"{message}; {hint}", source=prompt.source, span=span)
+        if request.policy == "warn":
+            said.append(Diagnostic("warning", f"{use.name!r} is not applied: {message}", use.span, hint))
+    kept = tuple(use for use in uses if use not in others)
+    reason = "regions have hypernetworks alone"
+    skipped = tuple(SkippedTag(use.tag, reason, use.multiplier) for use in others)
+    return kept, skipped, tuple(said)
+
+
+def _told_of_and(prompt: Prompt, plan: Plan) -> Plan:
+    """Say of a prompt with AND and regions that its networks act everywhere."""
+    if not plan.networks:
+        return plan
+    message = "with AND all networks act on the whole image, wherever their tags stand"
+    span = plan.networks[0].span
+    said = Diagnostic("warning", message, span, "leave AND out to give regions networks of their own")
+    return replace(plan, diagnostics=(*plan.diagnostics, said))
+
+
+def region_entries(request: GenerationRequest) -> dict[str, object]:
+    """Return what an infotext tells of regions with masks; the masks themselves it cannot hold.
+
+    Args:
+        request: As it came.
+    """
+    if not request.regions:
+        return {}
+    told = [
+        {
+            "prompt": region.prompt,
+            "weight": region.weight,
+            "size": f"{region.mask.width}x{region.mask.height}",
+            "mask": hashlib.sha256(region.mask.convert("L").tobytes()).hexdigest()[:12],
+        }
+        for region in request.regions
+    ]
+    return {"Regions": json.dumps(told)}

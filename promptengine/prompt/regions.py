@@ -1,0 +1,207 @@
+"""The regions of a prompt: ``common ADDCOMM base ADDBASE first ADDCOL second ADDROW third``.
+
+The keywords are those of the Regional Prompter extension. Where each region lies is a matter of the request; here
+it is told what each says, and how they follow one another. Time is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from typing import Final, NamedTuple
+
+from promptengine.prompt.ast import Diagnostic, Node, Part, Regions, Span, Text
+from promptengine.prompt.grammar import Language, Lexeme, language
+from promptengine.prompt.quoting import told
+from promptengine.prompt.source_map import MappedText, take
+
+__all__ = ["MOST_REGIONS", "Division", "divided", "region_of", "with_regions"]
+
+MOST_REGIONS: Final = 16
+"""Regions of one prompt: each costs a text, and an attention in every layer."""
+
+_JOINT: Final = ", "
+
+
+class Piece(NamedTuple):
+    """What stands between two keywords.
+
+    Attributes:
+        text: Without the blanks around it.
+        start: Where it begins in the source, blanks and tags included; the first one at the source's start.
+    """
+
+    text: MappedText
+    start: int
+
+
+class Division(NamedTuple):
+    """A text as its keywords divide it.
+
+    Attributes:
+        common: What is put in front of every text, or None.
+        base: What all of the image follows in part, or None.
+        regions: One or more.
+        separators: Between regions: ``ADDCOL`` or ``ADDROW``.
+        keywords: All keywords, where they stand.
+        diagnostics: Of keywords that are text.
+    """
+
+    common: Piece | None
+    base: Piece | None
+    regions: tuple[Piece, ...]
+    separators: tuple[str, ...]
+    keywords: tuple[Lexeme, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """All pieces in their order."""
+        return (*filter(None, (self.common, self.base)), *self.regions)
+
+
+def divided(operand: MappedText) -> Division | None:
+    """Divide the text of an operand of ``AND``; None where it has no keyword.
+
+    Args:
+        operand: Without tags and comments.
+    """
+    text = operand.text
+    if not any(keyword in text for keyword in ("ADDCOMM", "ADDBASE", "ADDCOL", "ADDROW")):
+        return None
+    lexemes = _language().lex(text)
+    misplaced = list(_misplaced(lexemes))
+    keywords = [lexeme for lexeme in lexemes if lexeme.type.startswith("ADD")]
+    if not keywords and not misplaced:
+        return None
+    found = told(misplaced, lambda lexeme: _text_here(operand, lexeme))
+    # The parser empties the list, and tells which keyword ends what.
+    common, base = _language().parse(list(lexemes))
+    pieces: list[Piece] = []
+    start = 0
+    for end, after in [(one.start, one.end) for one in keywords] + [(len(text), len(text))]:
+        pieces.append(_piece(operand, start, end))
+        start = after
+    heads = int(common) + int(base)
+    return Division(
+        common=pieces[0] if common else None,
+        base=pieces[heads - 1] if base else None,
+        regions=tuple(pieces[heads:]),
+        separators=tuple(one.type for one in keywords[heads:]),
+        keywords=tuple(keywords),
+        diagnostics=tuple(found),
+    )
+
+
+def _piece(operand: MappedText, start: int, end: int) -> Piece:
+    text = operand.text[start:end]
+    first = start + len(text) - len(text.lstrip())
+    last = max(first, start + len(text.rstrip()))
+    begin = operand.locate(start - 1) + 1 if start else 0
+    return Piece(take(operand, [(first, last)]), begin)
+
+
+def _misplaced(lexemes: list[Lexeme]) -> Iterator[Lexeme]:
+    """Make text of the keywords that stand where they mean nothing, and yield them."""
+    seen: set[str] = set()
+    for lexeme in lexemes:
+        early = lexeme.type in ("ADDCOMM", "ADDBASE")
+        if early and seen - ({"ADDCOMM"} if lexeme.type == "ADDBASE" else set()):
+            lexeme.type = "TEXT"
+            yield lexeme
+        elif lexeme.type.startswith("ADD"):
+            seen.add(lexeme.type)
+
+
+def _text_here(operand: MappedText, lexeme: Lexeme) -> Diagnostic:
+    place = "first of all" if lexeme.text == "ADDCOMM" else "before all ADDCOL and ADDROW, once"
+    return Diagnostic(
+        "warning",
+        f"this {lexeme.text} divides nothing and is text, because it does not stand {place}",
+        operand.span(lexeme.start, lexeme.end),
+        "write common ADDCOMM base ADDBASE first ADDCOL second",
+    )
+
+
+@cache
+def _language() -> Language:
+    return language("regions", {"start": _heads, "common": _common, "base": _base})
+
+
+def _common(_children: object) -> str:
+    return "common"
+
+
+def _base(_children: object) -> str:
+    return "base"
+
+
+def _heads(children: list[object]) -> tuple[bool, bool]:
+    return "common" in children, "base" in children
+
+
+def with_regions(
+    operand: MappedText, weight: float, division: Division, read: Callable[[MappedText], Sequence[Node]]
+) -> Part:
+    """Return the part of a prompt that is divided into regions.
+
+    Args:
+        operand: Its whole text.
+        weight: Its weight.
+        division: As :func:`divided` returned it.
+        read: Reads the bracket language of a piece.
+    """
+    nodes = [tuple(read(piece.text)) for piece in division.pieces]
+    keywords = [
+        Text(one.text, operand.span(one.start, one.end)) for one in division.keywords
+    ]
+    whole: list[Node] = list(nodes[0])
+    for keyword, some in zip(keywords, nodes[1:], strict=True):
+        whole += [_joint(keyword, " "), keyword, _joint(keyword, " "), *some]
+    common: tuple[Node, ...] = ()
+    if division.common is not None:
+        common, nodes = nodes[0], nodes[1:]
+    lead = division.common.text.text if division.common is not None else ""
+    texts: tuple[Part, ...] = ()
+    count = len(division.regions)
+    if count <= MOST_REGIONS:
+        pieces = division.pieces[-len(nodes) :]
+        joint = _joint(keywords[0], _JOINT)
+        texts = tuple(
+            _text(piece.text, some, common, lead, joint)
+            for piece, some in zip(pieces, nodes, strict=True)
+        )
+    regions = Regions(
+        texts=texts[-count:],
+        base=texts[0] if texts and division.base is not None else None,
+        separators=division.separators,
+        begins=tuple(piece.start for piece in division.regions),
+        count=count,
+    )
+    span = operand.span(0, len(operand.text))
+    return Part(operand.text, weight, tuple(whole), span, regions)
+
+
+def _joint(keyword: Text, text: str) -> Text:
+    """Return characters that no one wrote, at the place of the keyword that they stand for."""
+    return Text(text, Span(keyword.span.start, keyword.span.start + len(text)))
+
+
+def _text(
+    own: MappedText, nodes: tuple[Node, ...], common: tuple[Node, ...], lead: str, joint: Text
+) -> Part:
+    between = (joint,) if lead and own.text else ()
+    text = lead + (_JOINT if between else "") + own.text
+    return Part(text, 1.0, (*common, *between, *nodes), own.span(0, len(own.text)))
+
+
+def region_of(regions: Regions, offset: int) -> int | None:
+    """Return in which region's text, from 0, a place of the source lies; None before the first one.
+
+    Args:
+        regions: Of a prompt with one operand.
+        offset: Of a tag, perhaps.
+    """
+    before = bisect_right(regions.begins, offset)
+    return before - 1 if before else None
