@@ -270,7 +270,7 @@ def _generate(
     with clock.measuring("import"):
         from promptengine.cli.generate import request_of, run
 
-    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
+    request = request_of(options, replace(request, prompt=_prompt(options, request)))
     result = run(options, request, folders, clock)
     show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)
     show_reports(result.networks)
@@ -297,7 +297,7 @@ def _run_script(
     if options.profile:
         message = "--profile times one request and not a script; leave it out"
         raise RequestError(message, field="profile")
-    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
+    request = request_of(options, replace(request, prompt=_prompt(options, request)))
     output = run(options, request, folders)
     for note in output.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
@@ -336,8 +336,9 @@ def train_hypernetwork(options: argparse.Namespace) -> int:
     return run(options, folders_below(options.models))
 
 
-def _prompt(options: argparse.Namespace, prompt: str) -> str:
-    """Return a prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
+def _prompt(options: argparse.Namespace, request: GenerationRequest) -> str:
+    """Return a request's prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
+    prompt, dialect = request.prompt, options.dialect or request.dialect
     for use in options.hypernetwork:
         name, colon, multiplier = use.partition(":")
         try:
@@ -345,5 +346,7 @@ def _prompt(options: argparse.Namespace, prompt: str) -> str:
         except ValueError:
             message = f"--hypernetwork {use!r}: multiplier {multiplier!r} is no number"
             raise RequestError(message, field="hypernetwork") from None
-        prompt = append_hypernetwork(prompt, name, multiplier if colon else "1")
+        prompt = append_hypernetwork(
+            prompt, name, multiplier if colon else "1", dialect=dialect
+        )
     return prompt

@@ -85,9 +85,15 @@ def show_prompt(
         root.add(_tag(tag))
     for number, part in enumerate(prompt.parts, start=1):
         branch = root.add(_part_title(number, part, len(prompt.parts)))
-        _grow(branch.add(Styled("tree", "bold")), part.nodes)
-        segments = schedule(part, steps, hires_steps=hires_steps).segments
-        _add_schedule(branch, segments)
+        regions = part.regions
+        told = [(branch, part)]
+        if regions is not None and regions.texts:
+            told = [(branch.add(Styled("base", "bold")), regions.base)] if regions.base else []
+            for place, text in enumerate(regions.texts, start=1):
+                told.append((branch.add(Styled(f"region {place}", "bold")), text))
+        for twig, text in told:
+            _grow(twig.add(Styled("tree", "bold")), text.nodes)
+            _add_schedule(twig, schedule(text, steps, hires_steps=hires_steps).segments)
     console.print(root)
     show_diagnostics(diagnostics, prompt.source)
 
@@ -294,6 +300,7 @@ def show_reports(reports: Iterable[NetworkReport]) -> None:
         if report.unet_multiplier not in (None, report.multiplier):
             multiplier += f" (UNet × {report.unet_multiplier:g})"
         name = f"{report.kind} {printable(report.name)}{multiplier}"
+        name += "" if report.region is None else f" in region {report.region}"
         if report.applied:
             digest = report.digest or ""
             where = printable(str(report.path))

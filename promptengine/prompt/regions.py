@@ -16,7 +16,7 @@ from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.quoting import told
 from promptengine.prompt.source_map import MappedText, take
 
-__all__ = ["MOST_REGIONS", "Division", "divided", "region_of", "with_regions"]
+__all__ = ["MOST_REGIONS", "Division", "divided", "region_of", "texts_of", "with_regions"]
 
 MOST_REGIONS: Final = 16
 """Regions of one prompt: each costs a text, and an attention in every layer."""
@@ -205,3 +205,11 @@ def region_of(regions: Regions, offset: int) -> int | None:
     """
     before = bisect_right(regions.begins, offset)
     return before - 1 if before else None
+
+
+def texts_of(part: Part) -> tuple[Part, ...]:
+    """Return all that a part of a prompt says: the text of each region, the base text first, or its own."""
+    regions = part.regions
+    if regions is None or not regions.texts:
+        return (part,)
+    return (*([] if regions.base is None else [regions.base]), *regions.texts)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from promptengine.prompt import Diagnostic, Prompt, schedule
-from promptengine.prompt.ast import Alternating, Group, Node, Part, Scheduled
+from promptengine.prompt.ast import Alternating, Group, Node, Part, Regions, Scheduled
 from promptengine.prompt.timelines import tag_timelines
 
 __all__ = ["diagnostic_document", "prompt_document", "schedule_size", "well_formed"]
@@ -71,6 +71,7 @@ def prompt_document(
             "text": part.text,
             "weight": part.weight,
             "schedule": _segments_told(part, steps, hires_steps) if whole else [],
+            **({} if part.regions is None else {"regions": _regions_told(part.regions)}),
         }
         for part in prompt.parts
     ]
@@ -85,6 +86,15 @@ def prompt_document(
         **({"multipliers": over_steps} if over_steps else {}),
         "subprompts": subprompts,
         "diagnostics": told,
+    }
+
+
+def _regions_told(regions: Regions) -> dict[str, Any]:
+    return {
+        "count": regions.count,
+        "base": None if regions.base is None else regions.base.text,
+        "texts": [text.text for text in regions.texts],
+        "separators": list(regions.separators[: len(regions.texts)]),
     }
 
 

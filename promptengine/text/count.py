@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from promptengine.prompt import Fragment, Prompt, parse, schedule
 from promptengine.prompt.dialects import WEBUI
+from promptengine.prompt.regions import texts_of
 from promptengine.request.options import Options
 from promptengine.text.chunks import CHUNK_LENGTH, NO_WORDS, chunk_fragments, read_segment
 from promptengine.text.chunks import count_tokens as count_in_chunks
@@ -20,7 +21,7 @@ _STEPS = Between(1, 1000)
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """The length of a prompt: of its longest text, where it holds ``AND`` or changes over the steps.
+    """The length of a prompt: of its longest text, where it holds ``AND``, has regions or changes over the steps.
 
     Attributes:
         tokens: As WebUI counts them; a chunk that ``BREAK`` or a comma ends early counts as full.
@@ -82,7 +83,8 @@ def count_parsed(
     segments = (
         segment
         for part in prompt.parts
-        for segment in schedule(part, steps, old=options.old_timelines).segments
+        for text in texts_of(part)
+        for segment in schedule(text, steps, old=options.old_timelines).segments
     )
     # An alternation comes back to the same texts again and again.
     texts = {segment.text: read_segment(segment, options.emphasis) for segment in segments}

@@ -309,6 +309,7 @@ def network_reports(outputs: Sequence[OutputImage], shown: PathRedactor) -> list
                     report.name,
                     report.multiplier,
                     report.reason,
+                    report.region,
                 )
                 told = found.setdefault(
                     key, {**network_document(report, shown), "pass": name, "image_indexes": []}
@@ -328,4 +329,5 @@ def network_document(report: NetworkReport, shown: PathRedactor) -> dict[str, An
         "unet_multiplier": report.unet_multiplier,
         "applied": report.applied,
         "reason": shown.text(report.reason),
+        **({} if report.region is None else {"region": report.region}),
     }

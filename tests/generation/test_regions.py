@@ -1,0 +1,242 @@
+"""Regional prompts in whole generations: what they equal, what they leave alone, and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from promptengine import Engine, GenerationRequest, HiresPass, Options, RequestError
+from promptengine.errors import PromptSyntaxError
+from promptengine.generation.from_infotext import request_from_infotext
+from promptengine.generation.region_masks import BoxMasks, ImageMasks
+from promptengine.request.image_start import ImageStart
+from promptengine.request.regions import Region, region_boxes
+
+BASE = GenerationRequest(
+    prompt="a cat",
+    seed=7,
+    steps=2,
+    width=64,
+    height=72,
+    sampler="Euler",
+    cfg_scale=2.0,
+    dialect="extended",
+)
+INK = "<hypernet:hn-relu:1>"
+WHITE = Image.new("L", (32, 32), 255)
+
+
+def half(left: int, right: int) -> Image.Image:
+    """A mask of two halves."""
+    mask = Image.new("L", (40, 20), right)
+    mask.paste(left, (0, 0, 20, 20))
+    return mask
+
+
+def latents(engine: Engine, **changes: object) -> Tensor:
+    return engine.generate(replace(BASE, **changes)).latents  # type: ignore[arg-type]
+
+
+def close(one: Tensor, other: Tensor) -> None:
+    """Equal to 1e-5 of their size."""
+    assert (one - other).abs().max() <= 1e-5 * other.abs().max()
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "ADDCOMM a cat",
+        "a cat ADDCOL a cat",
+        "a cat ADDROW a cat ADDCOL a cat",
+        "a cat ADDBASE a cat ADDCOL a cat",
+    ],
+)
+def test_equal_texts_equal_the_plain_prompt(tiny_engine: Engine, prompt: str) -> None:
+    close(latents(tiny_engine, prompt=prompt), latents(tiny_engine))
+
+
+def test_a_common_text_stands_before_all(tiny_engine: Engine) -> None:
+    made = latents(tiny_engine, prompt="a (cat:1.2) ADDCOMM red ADDCOL red")
+    close(made, latents(tiny_engine, prompt="a (cat:1.2), red"))
+
+
+def test_networks_in_all_regions_equal_one_everywhere(tiny_engine: Engine) -> None:
+    plain = latents(tiny_engine, prompt=f"a cat{INK}")
+    close(latents(tiny_engine, prompt=f"a cat{INK} ADDCOL a cat{INK}"), plain)
+    close(latents(tiny_engine, prompt=f"{INK} ADDCOMM a cat ADDCOL a cat"), plain)
+    shared = f"a cat ADDBASE a cat{INK} ADDCOL a cat{INK}"
+    assert (latents(tiny_engine, prompt=shared, region_base_ratios="0") - plain).abs().max() < 1e-4
+
+
+def test_masks_equal_the_plain_prompt(tiny_engine: Engine) -> None:
+    plain = latents(tiny_engine)
+    whole = (Region(mask=WHITE, prompt="a cat"),)
+    close(latents(tiny_engine, prompt="a dog", regions=whole), plain)
+    halves = tuple(
+        Region(mask=half(*sides), prompt="a cat", weight=weight)
+        for sides, weight in (((255, 90), 1.0), ((0, 255), 0.5))
+    )
+    close(latents(tiny_engine, regions=halves), plain)
+    inked = tuple(replace(one, prompt=f"a cat{INK}") for one in halves[:1])
+    made = tiny_engine.generate(replace(BASE, regions=inked))
+    assert [(one.region, one.applied) for one in made.networks] == [(1, True)]
+    assert (made.latents - plain).abs().max() > 1e-2
+
+
+def test_masks_and_columns_say_the_same(tiny_engine: Engine) -> None:
+    masks = Region(mask=half(0, 255), prompt=f"a dog{INK}")
+    columns = latents(tiny_engine, prompt=f"a cat ADDCOL a dog{INK}")
+    made = latents(tiny_engine, regions=(masks,))
+    assert (made - columns).abs().max() <= 1e-4 * columns.abs().max()
+
+
+def test_a_network_in_memory_acts_in_its_region(tiny_engine: Engine) -> None:
+    from promptengine.networks.hypernetwork.files import load_hypernetwork
+
+    entry = tiny_engine.registry.find("hypernet", "hn-relu")
+    assert entry is not None
+    network = load_hypernetwork(entry.path)
+    region = Region(mask=half(0, 255), prompt="a cat", networks=((network, 1.0),))
+    made = tiny_engine.generate(replace(BASE, regions=(region,)))
+    (report,) = made.networks
+    assert (report.region, report.applied, report.origin) == (1, True, "request")
+    close(made.latents, latents(tiny_engine, regions=(replace(region, prompt=f"a cat{INK}", networks=()),)))
+
+
+def test_nothing_is_left_and_batches_equal_their_images(tiny_engine: Engine) -> None:
+    before = latents(tiny_engine)
+    requests = [
+        BASE,
+        replace(BASE, prompt=f"a cat ADDCOL a dog{INK} ADDROW [a bird:a fish:1]", seed=9, batch_size=2),
+        replace(BASE, prompt=f"long, {'word ' * 80}ADDBASE a dog", region_base_ratios="0.5", seed=3),
+        replace(BASE, prompt=f"a dog{INK}", seed=4),
+        replace(BASE, regions=(Region(mask=half(0, 255), prompt="a dog"),), seed=5),
+    ]
+    for request, made in zip(requests, tiny_engine.generate_batch(requests), strict=True):
+        alone = tiny_engine.generate(request).latents
+        assert (made.latents - alone).abs().max() <= 1e-4 * alone.abs().max()
+    assert torch.equal(latents(tiny_engine), before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"hires": HiresPass(scale=1.5, denoising_strength=0.8), "steps": 2},
+        {"start": ImageStart(images=(Image.new("RGB", (64, 72), (90, 30, 60)),))},
+        {"width": 88, "height": 56},
+        {"tiling": True},
+        {"options": Options(token_merging=0.5)},
+        {"options": Options(batch_guidance=False)},
+        {"options": Options(pad_with_empty=True)},
+        {"cfg_scale": 1.0, "options": Options(unguided_early=0.5)},
+        {"sampler": "DPM++ 2M SDE"},
+    ],
+)
+def test_regions_go_with_all_else(tiny_engine: Engine, changes: dict[str, object]) -> None:
+    plain = latents(tiny_engine, **changes)
+    made = latents(tiny_engine, prompt="a cat ADDCOL a cat", **changes)
+    assert (made - plain).abs().max() <= 1e-4 * plain.abs().max()
+    other = latents(tiny_engine, prompt="a cat ADDCOL a dog", **changes)
+    assert (other - plain).abs().max() > 1e-3 * plain.abs().max()
+
+
+def test_each_operand_of_and_has_its_regions(tiny_engine: Engine) -> None:
+    plain = latents(tiny_engine, prompt="a cat AND a dog :0.5")
+    made = tiny_engine.generate(replace(BASE, prompt=f"a cat ADDCOL a cat AND a dog{INK} :0.5"))
+    assert [one.region for one in made.networks] == [None]
+    assert "act on the whole image" in made.diagnostics[0].message
+    without = latents(tiny_engine, prompt="a cat ADDCOL a cat AND a dog :0.5")
+    close(without, plain)
+
+
+def test_infotexts_make_the_image_again(tiny_engine: Engine) -> None:
+    request = replace(
+        BASE,
+        prompt=f"x ADDBASE a cat{INK} ADDCOL a dog ADDROW a bird",
+        region_ratios="1,2,1;2",
+        region_base_ratios="0.1,0.2,0.3",
+        region_layout="horizontal",
+    )
+    made = tiny_engine.generate(request)
+    again, left_out = request_from_infotext(made.infotexts[0], tiny_engine.registry)
+    assert again.region_ratios == request.region_ratios
+    assert torch.equal(tiny_engine.generate(replace(again, steps=2)).latents, made.latents)
+    assert not [one for one in left_out if "egion" in one.message]
+    upright = replace(request, region_ratios="1,2;1;1", region_layout="vertical")
+    again, _ = request_from_infotext(
+        tiny_engine.generate(upright).infotexts[0], tiny_engine.registry
+    )
+    assert (again.region_ratios, again.region_layout) == ("1,2;1;1", "vertical")
+
+
+def test_infotexts_tell_of_masks(tiny_engine: Engine) -> None:
+    made = tiny_engine.generate(replace(BASE, regions=(Region(mask=WHITE, prompt="a dog"),)))
+    assert '\\"prompt\\": \\"a dog\\"' in made.infotexts[0]
+    _, left_out = request_from_infotext(made.infotexts[0], tiny_engine.registry)
+    assert [one for one in left_out if "whose masks its text does not hold" in one.message]
+
+
+def refused(engine: Engine, **changes: object) -> str:
+    with pytest.raises(RequestError) as caught:
+        engine.generate(replace(BASE, **changes))  # type: ignore[arg-type]
+    return str(caught.value)
+
+
+def test_refusals(tiny_engine: Engine) -> None:
+    many = "a" + " ADDCOL b" * 10_000
+    assert "10001 regions; it must have up to 16" in refused(tiny_engine, prompt=many)
+    two = "a ADDCOL b"
+    assert "2 regions in 1 rows" in refused(tiny_engine, prompt=two, region_ratios="1,1,1")
+    based = f"x ADDBASE {two}"
+    assert "one number, or 2" in refused(tiny_engine, prompt=based, region_base_ratios="0,0,1")
+    region = Region(mask=WHITE, prompt="a")
+    assert "masks here" in refused(tiny_engine, prompt=two, regions=(region,))
+    assert "masks here" in refused(tiny_engine, prompt="a AND b", regions=(region,))
+    other = replace(region, prompt="a AND b")
+    assert "one text" in refused(tiny_engine, regions=(other,))
+    assert "up to 16" in refused(tiny_engine, regions=(region,) * 17)
+    inked = f"a ADDCOL b{INK}"
+    assert "token merging" in refused(
+        tiny_engine, prompt=inked, options=Options(token_merging=0.5)
+    )
+    named = Options(hypernetwork="hn-relu")
+    assert "last region" in refused(tiny_engine, prompt=two, options=named)
+    with pytest.raises(RequestError, match="black everywhere"):
+        Region(mask=Image.new("L", (8, 8)), prompt="a")
+
+
+def test_a_region_has_no_loras(tiny_engine: Engine) -> None:
+    name = next(iter(tiny_engine.registry.entries("lora"))).name
+    prompt = f"a ADDCOL b<lora:{name}:1>"
+    made = tiny_engine.generate(replace(BASE, prompt=prompt))
+    (report,) = made.networks
+    assert (report.applied, report.region) == (False, 2)
+    (said,) = [one for one in made.diagnostics if "is not applied" in one.message]
+    assert said.span is not None and said.span.start == prompt.index("<")
+    with pytest.raises(PromptSyntaxError, match="a region has hypernetworks alone"):
+        tiny_engine.generate(replace(BASE, prompt=prompt, policy="strict"))
+
+
+def test_webui_reads_keywords_as_text(tiny_engine: Engine) -> None:
+    made = tiny_engine.generate(replace(BASE, prompt="a ADDCOL b", dialect="webui"))
+    assert "--dialect extended" in made.diagnostics[0].hint
+
+
+def test_masks_add_up_at_all_sizes() -> None:
+    boxes = region_boxes(["ADDCOL", "ADDROW", "ADDCOL", "ADDCOL"], "1,2,1;2,1,3,7", "horizontal")
+    masks = ImageMasks(
+        [Region(mask=half(255, 40), prompt=""), Region(mask=half(80, 255), prompt="", weight=0.3)]
+    )
+    for size in ((9, 7), (1, 1), (64, 96), (33, 5)):
+        for one in (BoxMasks(boxes, None), BoxMasks(boxes, (0.1, 0.2, 0.3, 0, 1)), masks):
+            made = one(*size)
+            assert made.shape[1:] == size
+            assert made.min() >= 0
+            torch.testing.assert_close(made.sum(dim=0), torch.ones(size))
+    assert BoxMasks(region_boxes(["ADDCOL"], "1,3", "horizontal"), None)(1, 4)[0].tolist() == [
+        [1, 0, 0, 0]
+    ]
