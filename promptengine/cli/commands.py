@@ -346,7 +346,5 @@ def _prompt(options: argparse.Namespace, request: GenerationRequest) -> str:
         except ValueError:
             message = f"--hypernetwork {use!r}: multiplier {multiplier!r} is no number"
             raise RequestError(message, field="hypernetwork") from None
-        prompt = append_hypernetwork(
-            prompt, name, multiplier if colon else "1", dialect=dialect
-        )
+        prompt = append_hypernetwork(prompt, name, multiplier if colon else "1", dialect=dialect)
     return prompt

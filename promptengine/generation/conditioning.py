@@ -13,7 +13,7 @@ from promptengine.checkpoints.load import Checkpoint
 from promptengine.files.lru import SizedLRU
 from promptengine.generation.cond_batch import PromptCond
 from promptengine.generation.model_inputs import negative_conditioning, scored
-from promptengine.generation.region_plan import RegionPlan, plan_regions
+from promptengine.generation.region_plan import RegionPlan, idle_settings, plan_regions
 from promptengine.generation.regions import PartRegions, RegionalCond
 from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
@@ -156,6 +156,7 @@ def prepare_prompts(
         guidance=replace(guidance, networks=stack.at),
         diagnostics=(
             *plan.diagnostics,
+            *idle_settings(prompts[0], request),
             *stack.diagnostics,
             *misfit_diagnostics(words, texts),
             *(_cut_short(texts, request, words.table) if request.options.old_emphasis else ()),
@@ -260,9 +261,7 @@ def _encode(
     return PromptCond(
         positive=[
             (
-                scored(checkpoint, encode(part.schedule), options)
-                if own is None
-                else own.texts[0],
+                scored(checkpoint, encode(part.schedule), options) if own is None else own.texts[0],
                 part.weight,
             )
             for part, own in zip(plan.positive, divided, strict=True)

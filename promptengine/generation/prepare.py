@@ -33,6 +33,7 @@ from promptengine.request.edit import append_default_hypernetwork
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import Options
 from promptengine.request.plan import append_default_lora
+from promptengine.request.regions import BASE_RATIO
 from promptengine.request.request import (
     GenerationRequest,
     merging_ratios_of,
@@ -68,7 +69,7 @@ _OWN: Mapping[str, Any] = {
     "networks": (),
     "regions": (),
     "region_ratios": "",
-    "region_base_ratios": "0.2",
+    "region_base_ratios": BASE_RATIO,
     "region_layout": "horizontal",
 }
 """What requests of one batch may have of their own."""

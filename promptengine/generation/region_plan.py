@@ -17,10 +17,17 @@ from promptengine.prompt import Diagnostic, Part, Prompt, Schedule, parse, sched
 from promptengine.prompt.regions import region_of
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import NetworkUse, Plan, SkippedTag, make_plan
-from promptengine.request.regions import Region, placed_regions
+from promptengine.request.regions import BASE_RATIO, Region, placed_regions
 from promptengine.request.request import GenerationRequest, HypernetworkLike
 
-__all__ = ["PlannedPart", "RegionNetworks", "RegionPlan", "plan_regions", "region_entries"]
+__all__ = [
+    "PlannedPart",
+    "RegionNetworks",
+    "RegionPlan",
+    "idle_settings",
+    "plan_regions",
+    "region_entries",
+]
 
 _NO_LORAS = "a region has hypernetworks alone, because {} change the model for the whole image"
 
@@ -58,7 +65,9 @@ class RegionNetworks:
     placed: bool
     end: int
 
-    def load(self, registry: Registry, cache: NetworkCache, request: GenerationRequest) -> LoadedNetworks:
+    def load(
+        self, registry: Registry, cache: NetworkCache, request: GenerationRequest
+    ) -> LoadedNetworks:
         """Load them; see :func:`promptengine.networks.load.load_networks`."""
         found = load_networks(
             self.plan,
@@ -188,9 +197,7 @@ def _of_mask(
     )
     uses, skipped, said = _hypernetworks(prompt, plan.networks, request)
     diagnostics = tuple(_of_region(one, number) for one in (*plan.diagnostics, *said))
-    plan = replace(
-        plan, networks=uses, skipped=(*plan.skipped, *skipped), diagnostics=diagnostics
-    )
+    plan = replace(plan, networks=uses, skipped=(*plan.skipped, *skipped), diagnostics=diagnostics)
     own = RegionNetworks(number, number, plan, region.networks, False, len(region.prompt))
     return prompt.parts[0], own
 
@@ -247,7 +254,9 @@ def _hypernetworks(
             span = (use.span.start, use.span.end)
             raise PromptSyntaxError(f"{message}; {hint}", source=prompt.source, span=span)
         if request.policy == "warn":
-            said.append(Diagnostic("warning", f"{use.name!r} is not applied: {message}", use.span, hint))
+            said.append(
+                Diagnostic("warning", f"{use.name!r} is not applied: {message}", use.span, hint)
+            )
     kept = tuple(use for use in uses if use not in others)
     reason = "regions have hypernetworks alone"
     skipped = tuple(SkippedTag(use.tag, reason, use.multiplier) for use in others)
@@ -260,8 +269,30 @@ def _told_of_and(prompt: Prompt, plan: Plan) -> Plan:
         return plan
     message = "with AND all networks act on the whole image, wherever their tags stand"
     span = plan.networks[0].span
-    said = Diagnostic("warning", message, span, "leave AND out to give regions networks of their own")
+    said = Diagnostic(
+        "warning", message, span, "leave AND out to give regions networks of their own"
+    )
     return replace(plan, diagnostics=(*plan.diagnostics, said))
+
+
+def idle_settings(prompt: Prompt, request: GenerationRequest) -> list[Diagnostic]:
+    """Return which settings of regions do nothing, in words.
+
+    Args:
+        prompt: As parsed.
+        request: As it came.
+    """
+    regions = [part.regions for part in prompt.parts if part.regions is not None]
+    found: list[tuple[str, str]] = []
+    if request.region_ratios and not regions:
+        found.append(("region_ratios", "ADDCOL or ADDROW"))
+    if request.region_base_ratios != BASE_RATIO and not any(one.base for one in regions):
+        found.append(("region_base_ratios", "ADDBASE"))
+    hint = "use --dialect extended with it, or leave the setting out"
+    return [
+        Diagnostic("warning", f"{name} does nothing: the prompt has no {keyword}", None, hint)
+        for name, keyword in found
+    ]
 
 
 def region_entries(request: GenerationRequest) -> dict[str, object]:

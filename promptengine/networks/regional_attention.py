@@ -131,4 +131,3 @@ def _attend(
     if chosen is None:
         return forward(x, *args, **more)
     return chosen.mix(forward(chosen.expand(x), *args, **more))
-

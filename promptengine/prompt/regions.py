@@ -45,7 +45,7 @@ class Division(NamedTuple):
         regions: One or more.
         separators: Between regions: ``ADDCOL`` or ``ADDROW``.
         keywords: All keywords, where they stand.
-        diagnostics: Of keywords that are text.
+        diagnostics: Of keywords that are text, and of too many regions.
     """
 
     common: Piece | None
@@ -75,7 +75,7 @@ def divided(operand: MappedText) -> Division | None:
     keywords = [lexeme for lexeme in lexemes if lexeme.type.startswith("ADD")]
     if not keywords and not misplaced:
         return None
-    found = told(misplaced, lambda lexeme: _text_here(operand, lexeme))
+    found = [*told(misplaced, lambda lexeme: _text_here(operand, lexeme))]
     # The parser empties the list, and tells which keyword ends what.
     common, base = _language().parse(list(lexemes))
     pieces: list[Piece] = []
@@ -84,6 +84,11 @@ def divided(operand: MappedText) -> Division | None:
         pieces.append(_piece(operand, start, end))
         start = after
     heads = int(common) + int(base)
+    if len(pieces) - heads > MOST_REGIONS:
+        message = f"the prompt has {len(pieces) - heads} regions; it must have up to {MOST_REGIONS}"
+        found.append(
+            Diagnostic("error", message, _span(operand, keywords[heads + MOST_REGIONS - 1]))
+        )
     return Division(
         common=pieces[0] if common else None,
         base=pieces[heads - 1] if base else None,
@@ -114,12 +119,16 @@ def _misplaced(lexemes: list[Lexeme]) -> Iterator[Lexeme]:
             seen.add(lexeme.type)
 
 
+def _span(operand: MappedText, lexeme: Lexeme) -> Span:
+    return operand.span(lexeme.start, lexeme.end)
+
+
 def _text_here(operand: MappedText, lexeme: Lexeme) -> Diagnostic:
     place = "first of all" if lexeme.text == "ADDCOMM" else "before all ADDCOL and ADDROW, once"
     return Diagnostic(
         "warning",
         f"this {lexeme.text} divides nothing and is text, because it does not stand {place}",
-        operand.span(lexeme.start, lexeme.end),
+        _span(operand, lexeme),
         "write common ADDCOMM base ADDBASE first ADDCOL second",
     )
 
@@ -142,7 +151,10 @@ def _heads(children: list[object]) -> tuple[bool, bool]:
 
 
 def with_regions(
-    operand: MappedText, weight: float, division: Division, read: Callable[[MappedText], Sequence[Node]]
+    operand: MappedText,
+    weight: float,
+    division: Division,
+    read: Callable[[MappedText], Sequence[Node]],
 ) -> Part:
     """Return the part of a prompt that is divided into regions.
 
@@ -153,9 +165,7 @@ def with_regions(
         read: Reads the bracket language of a piece.
     """
     nodes = [tuple(read(piece.text)) for piece in division.pieces]
-    keywords = [
-        Text(one.text, operand.span(one.start, one.end)) for one in division.keywords
-    ]
+    keywords = [Text(one.text, _span(operand, one)) for one in division.keywords]
     whole: list[Node] = list(nodes[0])
     for keyword, some in zip(keywords, nodes[1:], strict=True):
         whole += [_joint(keyword, " "), keyword, _joint(keyword, " "), *some]

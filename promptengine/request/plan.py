@@ -214,9 +214,7 @@ def append_default_lora(
     """
     if name in ("", "None") or names_network(prompt, LORA, name, dialect=dialect):
         return prompt
-    return append_network(
-        prompt, LORA, name, str(multiplier), field="sd_lora", dialect=dialect
-    )
+    return append_network(prompt, LORA, name, str(multiplier), field="sd_lora", dialect=dialect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from promptengine.request.request import GenerationRequest
 
 __all__ = [
+    "BASE_RATIO",
     "BASE_RATIOS",
     "LAYOUT",
     "RATIOS",
@@ -38,6 +39,9 @@ __all__ = [
 
 Layout = Literal["horizontal", "vertical"]
 """What an image is divided into first: rows, or columns. The extension's words."""
+
+BASE_RATIO: Final = "0.2"
+"""How much of a region follows the base text where nothing else is asked for; the extension's default."""
 
 _LONGEST: Final = 500
 _LARGEST: Final = 1e6
@@ -106,7 +110,7 @@ BASE_RATIOS: Final[Mapping[str, object]] = described(
     "how much of each region follows the text before ADDBASE, 0 to 1, such as 0.2 or 0.2,0.5",
     flag=Flag("--region-base-ratios", "RATIOS"),
     api=_NOT_THERE,
-    entry=Entry("Region base ratios", str, unless("0.2")),
+    entry=Entry("Region base ratios", str, unless(BASE_RATIO)),
     group="Regions",
 )
 LAYOUT: Final[Mapping[str, object]] = described(
@@ -229,9 +233,7 @@ def region_boxes(separators: Sequence[str], ratios: str, layout: Layout) -> tupl
     for (start, end), some in zip(_ranges(lines), shares, strict=True):
         for first, last in _ranges(some):
             across = RegionBox(first, start, last, end)
-            boxes.append(
-                across if layout == "horizontal" else RegionBox(start, first, end, last)
-            )
+            boxes.append(across if layout == "horizontal" else RegionBox(start, first, end, last))
     return tuple(boxes)
 
 
@@ -269,7 +271,9 @@ def _misfit(cells: Sequence[int], ratios: str, layout: Layout) -> RequestError:
         )
     what = "rows" if layout == "horizontal" else "columns"
     message = f"region_ratios is {shown(ratios)}, but the prompt has {sum(cells)} regions in {len(cells)} {what}"
-    return RequestError(f"{message}; write such as {fitting!r}, or leave it empty", field="region_ratios")
+    return RequestError(
+        f"{message}; write such as {fitting!r}, or leave it empty", field="region_ratios"
+    )
 
 
 def _ranges(shares: Sequence[float]) -> list[tuple[float, float]]:

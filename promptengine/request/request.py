@@ -34,6 +34,7 @@ from promptengine.request.ranges import (
     drawn_seed,
 )
 from promptengine.request.regions import (
+    BASE_RATIO,
     BASE_RATIOS,
     LAYOUT,
     RATIOS,
@@ -392,10 +393,11 @@ class GenerationRequest:
         ),
     )
     region_ratios: Ratios = field(default="", metadata=RATIOS)
-    region_base_ratios: BaseRatios = field(default="0.2", metadata=BASE_RATIOS)
+    region_base_ratios: BaseRatios = field(default=BASE_RATIO, metadata=BASE_RATIOS)
     region_layout: Layout = field(default="horizontal", metadata=LAYOUT)
     regions: tuple[Region, ...] = field(
-        default=(), metadata=left_out("masks travel as images, which each front end takes in its way")
+        default=(),
+        metadata=left_out("masks travel as images, which each front end takes in its way"),
     )
     networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(
         default=(),

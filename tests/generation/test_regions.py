@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +14,13 @@ from promptengine import Engine, GenerationRequest, HiresPass, Options, RequestE
 from promptengine.errors import PromptSyntaxError
 from promptengine.generation.from_infotext import request_from_infotext
 from promptengine.generation.region_masks import BoxMasks, ImageMasks
+from promptengine.generation.region_plan import plan_regions
+from promptengine.prompt import parse
+from promptengine.registry.registry import Registry
 from promptengine.request.image_start import ImageStart
+from promptengine.request.plan import make_plan
 from promptengine.request.regions import Region, region_boxes
+from tests.model_folders import touch
 
 BASE = GenerationRequest(
     prompt="a cat",
@@ -104,15 +110,22 @@ def test_a_network_in_memory_acts_in_its_region(tiny_engine: Engine) -> None:
     made = tiny_engine.generate(replace(BASE, regions=(region,)))
     (report,) = made.networks
     assert (report.region, report.applied, report.origin) == (1, True, "request")
-    close(made.latents, latents(tiny_engine, regions=(replace(region, prompt=f"a cat{INK}", networks=()),)))
+    close(
+        made.latents,
+        latents(tiny_engine, regions=(replace(region, prompt=f"a cat{INK}", networks=()),)),
+    )
 
 
 def test_nothing_is_left_and_batches_equal_their_images(tiny_engine: Engine) -> None:
     before = latents(tiny_engine)
     requests = [
         BASE,
-        replace(BASE, prompt=f"a cat ADDCOL a dog{INK} ADDROW [a bird:a fish:1]", seed=9, batch_size=2),
-        replace(BASE, prompt=f"long, {'word ' * 80}ADDBASE a dog", region_base_ratios="0.5", seed=3),
+        replace(
+            BASE, prompt=f"a cat ADDCOL a dog{INK} ADDROW [a bird:a fish:1]", seed=9, batch_size=2
+        ),
+        replace(
+            BASE, prompt=f"long, {'word ' * 80}ADDBASE a dog", region_base_ratios="0.5", seed=3
+        ),
         replace(BASE, prompt=f"a dog{INK}", seed=4),
         replace(BASE, regions=(Region(mask=half(0, 255), prompt="a dog"),), seed=5),
     ]
@@ -200,30 +213,48 @@ def test_refusals(tiny_engine: Engine) -> None:
     assert "one text" in refused(tiny_engine, regions=(other,))
     assert "up to 16" in refused(tiny_engine, regions=(region,) * 17)
     inked = f"a ADDCOL b{INK}"
-    assert "token merging" in refused(
-        tiny_engine, prompt=inked, options=Options(token_merging=0.5)
-    )
+    assert "token merging" in refused(tiny_engine, prompt=inked, options=Options(token_merging=0.5))
     named = Options(hypernetwork="hn-relu")
     assert "last region" in refused(tiny_engine, prompt=two, options=named)
     with pytest.raises(RequestError, match="black everywhere"):
         Region(mask=Image.new("L", (8, 8)), prompt="a")
 
 
-def test_a_region_has_no_loras(tiny_engine: Engine) -> None:
-    name = next(iter(tiny_engine.registry.entries("lora"))).name
-    prompt = f"a ADDCOL b<lora:{name}:1>"
-    made = tiny_engine.generate(replace(BASE, prompt=prompt))
-    (report,) = made.networks
-    assert (report.applied, report.region) == (False, 2)
-    (said,) = [one for one in made.diagnostics if "is not applied" in one.message]
-    assert said.span is not None and said.span.start == prompt.index("<")
-    with pytest.raises(PromptSyntaxError, match="a region has hypernetworks alone"):
-        tiny_engine.generate(replace(BASE, prompt=prompt, policy="strict"))
+def test_a_region_has_no_loras(tmp_path: Path) -> None:
+    touch(tmp_path / "Lora" / "blue.safetensors")
+    registry = Registry.open(tmp_path)
+    text = "a ADDCOL b<lora:blue:1>"
+    prompt, negative = parse(text, dialect="extended"), parse("", negative=True)
+    plan = make_plan(prompt, negative, registry, steps=2)
+    request = replace(BASE, prompt=text)
+    found = plan_regions(prompt, plan, request, registry, calls=(2, None))
+    assert found is not None
+    assert not found.everywhere.networks
+    (own,) = found.networks
+    assert [one.reason for one in own.plan.skipped] == ["regions have hypernetworks alone"]
+    said = found.everywhere.diagnostics[-1]
+    assert said.span is not None
+    assert said.span.start == text.index("<")
+    assert "a region has hypernetworks alone" in said.message
+    strict = replace(request, policy="strict")
+    with pytest.raises(PromptSyntaxError, match="put the tag before the first region"):
+        plan_regions(prompt, plan, strict, registry, calls=(2, None))
+    masked = replace(BASE, regions=(Region(mask=WHITE, prompt=text[-16:]),))
+    found = plan_regions(parse("a"), plan, masked, registry, calls=(2, None))
+    assert found is not None
+    assert found.everywhere.diagnostics[-1].message.startswith("region 1: 'blue' is not applied")
 
 
 def test_webui_reads_keywords_as_text(tiny_engine: Engine) -> None:
-    made = tiny_engine.generate(replace(BASE, prompt="a ADDCOL b", dialect="webui"))
+    request = replace(BASE, prompt="a ADDCOL b", dialect="webui", region_ratios="1,2")
+    made = tiny_engine.generate(request)
     assert "--dialect extended" in made.diagnostics[0].hint
+    assert (
+        made.diagnostics[1].message
+        == "region_ratios does nothing: the prompt has no ADDCOL or ADDROW"
+    )
+    based = tiny_engine.generate(replace(BASE, prompt="a ADDCOL b", region_base_ratios="0"))
+    assert [one.message[:18] for one in based.diagnostics] == ["region_base_ratios"]
 
 
 def test_masks_add_up_at_all_sizes() -> None:

@@ -127,7 +127,9 @@ class PromptProcessor:
             with self._journal.block():
                 one = prepare_prompts(self.parts, request, StageTimer(), calls=(calls, None))
             if one.guidance.regions is not None:
-                message = "a pipeline has no regions; use promptengine.Engine for ADDCOL and its like"
+                message = (
+                    "a pipeline has no regions; use promptengine.Engine for ADDCOL and its like"
+                )
                 raise RequestError(message, field="prompt")
             prepared.append(one)
         if len({one.stack.model_key for one in prepared}) > 1:

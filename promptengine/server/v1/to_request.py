@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from promptengine.errors import (
@@ -217,9 +218,11 @@ def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> Non
     asked = append_default_hypernetwork(request)
     hires = request.hires.prompt if request.hires else ""
     nothing = parse("", negative=True)
+    read = partial(parse, comments=request.options.comments, dialect=request.dialect)
     for field, text in (("prompt", asked.prompt), ("hires.prompt", hires)):
-        prompt = parse(text, comments=request.options.comments, dialect=request.dialect)
-        steps = affordable_steps(prompt, request.steps, limits)
+        prompt = read(text)
+        every = [prompt, *(read(one.prompt) for one in request.regions)]
+        steps = min(affordable_steps(one, request.steps, limits) for one in every)
         try:
             plan = make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)
             if field == "prompt" or hires:
