@@ -144,7 +144,7 @@ def prepare_prompts(
         reading = stack if under is None else under
         words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
     with clock.measuring("encode"), reading.merged(parts.checkpoint.journal):
-        guidance = _encode(parts, plan, request, words.table, reading, regions)
+        guidance = _encode(parts, plan, request, words.table, reading, regions=regions)
     if regions is not None and any(report.applied for one in own for report in one.reports):
         guidance = replace(guidance, regions=_with_networks(guidance, regions, stack, own))
     texts = (*plan.texts, *(() if regions is None else regions.texts))
@@ -226,6 +226,7 @@ def _encode(
     request: GenerationRequest,
     words: EmbeddingTable,
     stack: LoadedNetworks,
+    *,
     regions: RegionPlan | None,
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)

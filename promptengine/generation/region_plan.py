@@ -183,7 +183,8 @@ def _of_mask(
     """Read the prompt of a region with a mask."""
     options = request.options
     prompt = parse(region.prompt, comments=options.comments, dialect=request.dialect)
-    if len(prompt.parts) > 1 or prompt.parts[0].regions is not None:
+    part, *others = prompt.parts
+    if others or part.regions is not None:
         message = f"region {number} has AND or regions of its own; its prompt must be one text"
         raise RequestError(message, field="regions")
     plan = make_plan(
@@ -199,7 +200,7 @@ def _of_mask(
     diagnostics = tuple(_of_region(one, number) for one in (*plan.diagnostics, *said))
     plan = replace(plan, networks=uses, skipped=(*plan.skipped, *skipped), diagnostics=diagnostics)
     own = RegionNetworks(number, number, plan, region.networks, False, len(region.prompt))
-    return prompt.parts[0], own
+    return part, own
 
 
 def _of_region(diagnostic: Diagnostic, number: int) -> Diagnostic:

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 from promptengine.errors import PluginError
@@ -34,7 +34,7 @@ from promptengine.prompt.dialects import WEBUI, find_dialect
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language, place
 from promptengine.prompt.other_syntax import foreign_syntax
-from promptengine.prompt.regions import divided, with_regions
+from promptengine.prompt.regions import ReadPiece, divided
 from promptengine.prompt.source_map import MappedText, take, whole
 from promptengine.validation import check_type
 
@@ -116,24 +116,22 @@ def read_brackets(
     parts: list[Part] = []
     for operand, weight in operands:
         division = divided(operand) if divides else None
-        if division is None:
-            nodes, found = _read(operand, bracketed, foreign.choices)
-            parts.append(Part(operand.text, weight, nodes, operand.span(0, len(operand.text))))
-            diagnostics += found
-            continue
-
-        def piece(text: MappedText) -> tuple[Node, ...]:
-            nodes, found = _read(text, bracketed, foreign.choices)
-            diagnostics.extend(found)
-            return nodes
-
-        diagnostics += division.diagnostics
-        parts.append(with_regions(operand, weight, division, piece))
+        read = partial(_read, tags=bracketed, choices=foreign.choices)
+        part, found = (
+            _part(operand, weight, read) if division is None else division.part(weight, read)
+        )
+        parts.append(part)
+        diagnostics += found
     if not schedules_tags:
         diagnostics += lint.scheduled_tags(tags, parts)
     diagnostics += foreign.diagnostics
     diagnostics.sort(key=_place_of)
     return Prompt(text, tags, tuple(parts), tuple(diagnostics))
+
+
+def _part(operand: MappedText, weight: float, read: ReadPiece) -> tuple[Part, Sequence[Diagnostic]]:
+    nodes, found = read(operand)
+    return Part(operand.text, weight, nodes, operand.span(0, len(operand.text))), found
 
 
 def _place_of(diagnostic: Diagnostic) -> int:

@@ -16,12 +16,16 @@ from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.quoting import told
 from promptengine.prompt.source_map import MappedText, take
 
-__all__ = ["MOST_REGIONS", "Division", "divided", "region_of", "texts_of", "with_regions"]
+__all__ = ["MOST_REGIONS", "Division", "ReadPiece", "divided", "region_of", "texts_of"]
 
 MOST_REGIONS: Final = 16
 """Regions of one prompt: each costs a text, and an attention in every layer."""
 
 _JOINT: Final = ", "
+
+
+ReadPiece = Callable[[MappedText], tuple[tuple[Node, ...], Sequence[Diagnostic]]]
+"""Reads the bracket language of a text, and says what is odd in it."""
 
 
 class Piece(NamedTuple):
@@ -40,6 +44,7 @@ class Division(NamedTuple):
     """A text as its keywords divide it.
 
     Attributes:
+        operand: The text.
         common: What is put in front of every text, or None.
         base: What all of the image follows in part, or None.
         regions: One or more.
@@ -48,6 +53,7 @@ class Division(NamedTuple):
         diagnostics: Of keywords that are text, and of too many regions.
     """
 
+    operand: MappedText
     common: Piece | None
     base: Piece | None
     regions: tuple[Piece, ...]
@@ -59,6 +65,49 @@ class Division(NamedTuple):
     def pieces(self) -> tuple[Piece, ...]:
         """All pieces in their order."""
         return (*filter(None, (self.common, self.base)), *self.regions)
+
+    def part(self, weight: float, read: ReadPiece) -> tuple[Part, list[Diagnostic]]:
+        """Return the part of a prompt that is divided so, and what is to be said of it.
+
+        Args:
+            weight: Of the part.
+            read: Reads the bracket language of a piece.
+        """
+        pieces = [read(piece.text) for piece in self.pieces]
+        nodes = [some for some, _ in pieces]
+        keywords = [Text(one.text, _span(self.operand, one)) for one in self.keywords]
+        whole = list(nodes[0])
+        for keyword, some in zip(keywords, nodes[1:], strict=True):
+            whole += [_joint(keyword, " "), keyword, _joint(keyword, " "), *some]
+        operand = self.operand
+        part = Part(
+            operand.text,
+            weight,
+            tuple(whole),
+            operand.span(0, len(operand.text)),
+            self._regions(nodes, keywords),
+        )
+        return part, [*self.diagnostics, *(one for _, found in pieces for one in found)]
+
+    def _regions(self, nodes: Sequence[tuple[Node, ...]], keywords: Sequence[Text]) -> Regions:
+        texts: tuple[Part, ...] = ()
+        count = len(self.regions)
+        if count <= MOST_REGIONS:
+            common, lead = (), ""
+            if self.common is not None:
+                common, lead = nodes[0], self.common.text.text
+            heads = 0 if self.common is None else 1
+            texts = tuple(
+                _text(piece.text, some, common, lead, _joint(keywords[0], _JOINT))
+                for piece, some in zip(self.pieces[heads:], nodes[heads:], strict=True)
+            )
+        return Regions(
+            texts=texts[-count:],
+            base=texts[0] if texts and self.base is not None else None,
+            separators=self.separators,
+            begins=tuple(piece.start for piece in self.regions),
+            count=count,
+        )
 
 
 def divided(operand: MappedText) -> Division | None:
@@ -73,7 +122,7 @@ def divided(operand: MappedText) -> Division | None:
     lexemes = _language().lex(text)
     misplaced = list(_misplaced(lexemes))
     keywords = [lexeme for lexeme in lexemes if lexeme.type.startswith("ADD")]
-    if not keywords and not misplaced:
+    if not keywords:
         return None
     found = [*told(misplaced, lambda lexeme: _text_here(operand, lexeme))]
     # The parser empties the list, and tells which keyword ends what.
@@ -90,6 +139,7 @@ def divided(operand: MappedText) -> Division | None:
             Diagnostic("error", message, _span(operand, keywords[heads + MOST_REGIONS - 1]))
         )
     return Division(
+        operand=operand,
         common=pieces[0] if common else None,
         base=pieces[heads - 1] if base else None,
         regions=tuple(pieces[heads:]),
@@ -148,49 +198,6 @@ def _base(_children: object) -> str:
 
 def _heads(children: list[object]) -> tuple[bool, bool]:
     return "common" in children, "base" in children
-
-
-def with_regions(
-    operand: MappedText,
-    weight: float,
-    division: Division,
-    read: Callable[[MappedText], Sequence[Node]],
-) -> Part:
-    """Return the part of a prompt that is divided into regions.
-
-    Args:
-        operand: Its whole text.
-        weight: Its weight.
-        division: As :func:`divided` returned it.
-        read: Reads the bracket language of a piece.
-    """
-    nodes = [tuple(read(piece.text)) for piece in division.pieces]
-    keywords = [Text(one.text, _span(operand, one)) for one in division.keywords]
-    whole: list[Node] = list(nodes[0])
-    for keyword, some in zip(keywords, nodes[1:], strict=True):
-        whole += [_joint(keyword, " "), keyword, _joint(keyword, " "), *some]
-    common: tuple[Node, ...] = ()
-    if division.common is not None:
-        common, nodes = nodes[0], nodes[1:]
-    lead = division.common.text.text if division.common is not None else ""
-    texts: tuple[Part, ...] = ()
-    count = len(division.regions)
-    if count <= MOST_REGIONS:
-        pieces = division.pieces[-len(nodes) :]
-        joint = _joint(keywords[0], _JOINT)
-        texts = tuple(
-            _text(piece.text, some, common, lead, joint)
-            for piece, some in zip(pieces, nodes, strict=True)
-        )
-    regions = Regions(
-        texts=texts[-count:],
-        base=texts[0] if texts and division.base is not None else None,
-        separators=division.separators,
-        begins=tuple(piece.start for piece in division.regions),
-        count=count,
-    )
-    span = operand.span(0, len(operand.text))
-    return Part(operand.text, weight, tuple(whole), span, regions)
 
 
 def _joint(keyword: Text, text: str) -> Text:

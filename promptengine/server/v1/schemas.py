@@ -216,7 +216,12 @@ class ScriptForm(StrictForm):
     )
 
 
-RegionForm = form_of(Region, "A text that acts where its mask is white.")
+class RegionForm(form_of(Region, "The fields of a region.")):
+    """A text that acts where its mask, an image in base64, is white."""
+
+    if TYPE_CHECKING:
+        # The fields that the base class has come from their declarations.
+        def __getattr__(self, name: str) -> Any: ...
 
 
 class JobForm(form_of(GenerationRequest, "The fields of a request.")):
