@@ -92,6 +92,7 @@ from .prompt.ast import Group as Group
 from .prompt.ast import Node as Node
 from .prompt.ast import Part as Part
 from .prompt.ast import Prompt as Prompt
+from .prompt.ast import Regions as Regions
 from .prompt.ast import Remedy as Remedy
 from .prompt.ast import Schedule as Schedule
 from .prompt.ast import Scheduled as Scheduled
@@ -123,6 +124,8 @@ from .request.plan import Plan as Plan
 from .request.plan import SkippedTag as SkippedTag
 from .request.plan import WeightedSchedule as WeightedSchedule
 from .request.plan import make_plan as make_plan
+from .request.regions import Region as Region
+from .request.regions import RegionLayout as RegionLayout
 from .request.request import GenerationRequest as GenerationRequest
 from .request.request import HypernetworkLike as HypernetworkLike
 from .request.request import Policy as Policy

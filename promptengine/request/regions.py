@@ -27,7 +27,7 @@ __all__ = [
     "LAYOUT",
     "RATIOS",
     "BaseRatios",
-    "Layout",
+    "RegionLayout",
     "Ratios",
     "Region",
     "RegionBox",
@@ -37,7 +37,7 @@ __all__ = [
     "region_boxes",
 ]
 
-Layout = Literal["horizontal", "vertical"]
+RegionLayout = Literal["horizontal", "vertical"]
 """What an image is divided into first: rows, or columns. The extension's words."""
 
 BASE_RATIO: Final = "0.2"
@@ -205,7 +205,9 @@ class RegionBox(NamedTuple):
     bottom: float
 
 
-def region_boxes(separators: Sequence[str], ratios: str, layout: Layout) -> tuple[RegionBox, ...]:
+def region_boxes(
+    separators: Sequence[str], ratios: str, layout: RegionLayout
+) -> tuple[RegionBox, ...]:
     """Return where the regions of a prompt are, in the order of their texts.
 
     ``horizontal`` splits texts into rows at ``ADDROW`` and rows into columns at ``ADDCOL``. Ratios are those of
@@ -238,7 +240,7 @@ def region_boxes(separators: Sequence[str], ratios: str, layout: Layout) -> tupl
 
 
 def _shares(
-    cells: Sequence[int], ratios: str, layout: Layout
+    cells: Sequence[int], ratios: str, layout: RegionLayout
 ) -> tuple[Sequence[float], Sequence[Sequence[float]]]:
     """Return how large lines are, and how large the cells of each."""
     equal = [[1.0] * count for count in cells]
@@ -261,7 +263,7 @@ def _shares(
     return [line[0] for line in lines], [line[1:] or [1.0] for line in lines]
 
 
-def _misfit(cells: Sequence[int], ratios: str, layout: Layout) -> RequestError:
+def _misfit(cells: Sequence[int], ratios: str, layout: RegionLayout) -> RequestError:
     between, within = (";", ",") if layout == "horizontal" else (",", ";")
     if len(cells) == 1 or set(cells) == {1}:
         fitting = ",".join(["1"] * sum(cells))

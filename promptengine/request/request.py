@@ -39,7 +39,7 @@ from promptengine.request.regions import (
     LAYOUT,
     RATIOS,
     BaseRatios,
-    Layout,
+    RegionLayout,
     Ratios,
     Region,
     check_regions,
@@ -394,7 +394,7 @@ class GenerationRequest:
     )
     region_ratios: Ratios = field(default="", metadata=RATIOS)
     region_base_ratios: BaseRatios = field(default=BASE_RATIO, metadata=BASE_RATIOS)
-    region_layout: Layout = field(default="horizontal", metadata=LAYOUT)
+    region_layout: RegionLayout = field(default="horizontal", metadata=LAYOUT)
     regions: tuple[Region, ...] = field(
         default=(),
         metadata=left_out("masks travel as images, which each front end takes in its way"),

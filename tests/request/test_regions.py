@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from promptengine import GenerationRequest, RequestError
-from promptengine.request.regions import Layout, Region, base_shares, region_boxes
+from promptengine.request.regions import RegionLayout, Region, base_shares, region_boxes
 
 COL, ROW = "ADDCOL", "ADDROW"
 
 
 def boxes(
-    separators: list[str], ratios: str, layout: Layout = "horizontal"
+    separators: list[str], ratios: str, layout: RegionLayout = "horizontal"
 ) -> list[tuple[str, ...]]:
     """Boxes as fractions."""
     found = region_boxes(separators, ratios, layout)
@@ -48,7 +48,7 @@ def boxes(
         ([COL, ROW], "1,3;1;4", "vertical", ["0 0 1/4 1", "1/4 0 1 1/5", "1/4 1/5 1 1"]),
     ],
 )
-def test_boxes(separators: list[str], ratios: str, layout: Layout, wanted: list[str]) -> None:
+def test_boxes(separators: list[str], ratios: str, layout: RegionLayout, wanted: list[str]) -> None:
     assert [" ".join(box) for box in boxes(separators, ratios, layout)] == wanted
 
 
