@@ -116,6 +116,7 @@ from .request.image_start import ImageStart as ImageStart
 from .request.image_start import Inpainting as Inpainting
 from .request.image_start import MaskedContent as MaskedContent
 from .request.image_start import ResizeMode as ResizeMode
+from .request.in_memory import HypernetworkLike as HypernetworkLike
 from .request.options import Emphasis as Emphasis
 from .request.options import NoiseSource as NoiseSource
 from .request.options import Options as Options
@@ -127,7 +128,6 @@ from .request.plan import make_plan as make_plan
 from .request.regions import Region as Region
 from .request.regions import RegionLayout as RegionLayout
 from .request.request import GenerationRequest as GenerationRequest
-from .request.request import HypernetworkLike as HypernetworkLike
 from .request.request import Policy as Policy
 from .request.result import GenerationResult as GenerationResult
 from .request.result import ModelUse as ModelUse

@@ -27,10 +27,11 @@ __all__ = [
     "LAYOUT",
     "RATIOS",
     "BaseRatios",
-    "RegionLayout",
+    "RatioRule",
     "Ratios",
     "Region",
     "RegionBox",
+    "RegionLayout",
     "base_shares",
     "check_regions",
     "placed_regions",
@@ -54,7 +55,7 @@ def _numbers(text: str) -> tuple[tuple[float, ...], ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class _RatioRule:
+class RatioRule:
     """A rule for fields: numbers with commas and semicolons between.
 
     Attributes:
@@ -69,12 +70,17 @@ class _RatioRule:
     above: bool
     empty: bool
 
+    @property
+    def words(self) -> str:
+        """What a text must be."""
+        numbers = f"{'above' if self.above else 'from'} {self.least:g} up to {self.most:g}"
+        return f"up to {MOST_REGIONS * 2} numbers {numbers}"
+
     def problem(self, value: str) -> str:
         """Say what is wrong with a text; empty if nothing is."""
         if self.empty and not value.strip():
             return ""
-        wanted = f"numbers {'above' if self.above else 'from'} {self.least:g} up to {self.most:g}"
-        problem = f"; it must be up to {MOST_REGIONS * 2} {wanted}, such as {'1,2,1;2,1' if self.above else '0.2'}"
+        problem = f"; it must be {self.words}, such as {'1,2,1;2,1' if self.above else '0.2'}"
         if len(value) > _LONGEST:
             return problem
         try:
@@ -88,10 +94,10 @@ class _RatioRule:
         return "" if fits and len(numbers) <= MOST_REGIONS * 2 else problem
 
 
-Ratios = Annotated[str, _RatioRule(0, _LARGEST, above=True, empty=True)]
+Ratios = Annotated[str, RatioRule(0, _LARGEST, above=True, empty=True)]
 """Such as ``1,2`` or ``1,2,1;2,1``."""
 
-BaseRatios = Annotated[str, _RatioRule(0, 1, above=False, empty=False)]
+BaseRatios = Annotated[str, RatioRule(0, 1, above=False, empty=False)]
 """Such as ``0.2`` or ``0.2,0.5``."""
 
 _NOT_THERE: Final = LeftOut("WebUI has no regions without an extension")

@@ -39,9 +39,9 @@ from promptengine.request.regions import (
     LAYOUT,
     RATIOS,
     BaseRatios,
-    RegionLayout,
     Ratios,
     Region,
+    RegionLayout,
     check_regions,
 )
 from promptengine.request.samplers import Sampler, find_hires_sampler, find_sampler

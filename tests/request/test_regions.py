@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from promptengine import GenerationRequest, RequestError
-from promptengine.request.regions import RegionLayout, Region, base_shares, region_boxes
+from promptengine.request.regions import Region, RegionLayout, base_shares, region_boxes
 
 COL, ROW = "ADDCOL", "ADDROW"
 
