@@ -137,9 +137,7 @@ def prepare_prompts(
         plan = plan if regions is None else regions.everywhere
     with clock.measuring("load"):
         stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
-        own: list[LoadedNetworks] = []
-        if regions is not None and not bare:
-            own = [one.load(parts.registry, parts.networks, request) for one in regions.networks]
+        own = [] if bare or regions is None else _load_own(parts, regions, request)
         widths = text_widths(*parts.checkpoint.text_encoders)
         reading = stack if under is None else under
         words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
@@ -173,6 +171,13 @@ def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> Loade
         objects=request.networks,
         end=len(request.prompt),
     )
+
+
+def _load_own(
+    parts: EngineContext, regions: RegionPlan, request: GenerationRequest
+) -> list[LoadedNetworks]:
+    """Load the networks of each region that has its own."""
+    return [one.load(parts.registry, parts.networks, request) for one in regions.networks]
 
 
 def _with_networks(

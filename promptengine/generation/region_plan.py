@@ -14,7 +14,7 @@ from promptengine.generation.regions import RegionMasks
 from promptengine.kinds import HYPERNETWORK, find_kind
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Part, Prompt, Schedule, parse, schedule
-from promptengine.prompt.regions import region_of
+from promptengine.prompt.regions import region_at
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import NetworkUse, Plan, SkippedTag, make_plan
 from promptengine.request.regions import BASE_RATIO, Region, placed_regions
@@ -64,6 +64,11 @@ class RegionNetworks:
     objects: tuple[tuple[HypernetworkLike, float], ...]
     placed: bool
     end: int
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to load or to tell."""
+        return bool(self.plan.networks or self.plan.skipped or self.objects)
 
     def load(
         self, registry: Registry, cache: NetworkCache, request: GenerationRequest
@@ -139,24 +144,22 @@ def plan_regions(
         PromptSyntaxError: ``strict``, and a region names a network that it cannot have.
         UnknownNetworkError: ``strict``, and a region's network is in no folder.
     """
-    divided = any(part.regions is not None for part in prompt.parts)
     old = request.options.old_timelines
     timeline = partial(schedule, steps=calls[0], hires_steps=calls[1], old=old)
     if request.regions:
-        if divided or len(prompt.parts) > 1:
-            what = "a prompt that is divided by ADDCOL and its like" if divided else "AND"
-            message = f"regions are masks here, which do not go with {what}; take one of them out"
-            raise RequestError(message, field="regions")
-        texts = [plan.positive[0].schedule]
-        networks: list[RegionNetworks] = []
-        for number, region in enumerate(request.regions, start=1):
-            part, own = _of_mask(region, number, request, registry, calls)
-            texts.append(timeline(part))
-            networks += [own] if own.plan.networks or own.plan.skipped or own.objects else []
-            plan = replace(plan, diagnostics=(*plan.diagnostics, *own.plan.diagnostics))
-        part = PlannedPart(tuple(texts), ImageMasks(request.regions))
-        return RegionPlan(plan, (part,), tuple(networks))
-    if not divided:
+        _refuse_both(prompt)
+        found = [
+            _of_mask(region, number, request, registry, calls)
+            for number, region in enumerate(request.regions, start=1)
+        ]
+        texts = (plan.positive[0].schedule, *(timeline(part) for part, _ in found))
+        said = (one for _, own in found for one in own.plan.diagnostics)
+        return RegionPlan(
+            replace(plan, diagnostics=(*plan.diagnostics, *said)),
+            (PlannedPart(texts, ImageMasks(request.regions)),),
+            tuple(own for _, own in found if own.any),
+        )
+    if all(part.regions is None for part in prompt.parts):
         return None
     places = placed_regions(prompt, request)
     parts = tuple(
@@ -171,6 +174,19 @@ def plan_regions(
     if len(parts) > 1:
         return RegionPlan(_told_of_and(prompt, plan), parts)
     return _with_own_networks(prompt, plan, parts, request)
+
+
+def _refuse_both(prompt: Prompt) -> None:
+    """Refuse masks with a prompt that masks do not go with.
+
+    Raises:
+        RequestError: It has regions of its own, or AND.
+    """
+    divided = any(part.regions is not None for part in prompt.parts)
+    if divided or len(prompt.parts) > 1:
+        what = "a prompt that is divided by ADDCOL and its like" if divided else "AND"
+        message = f"regions are masks here, which do not go with {what}; take one of them out"
+        raise RequestError(message, field="regions")
 
 
 def _of_mask(
@@ -223,8 +239,8 @@ def _with_own_networks(
     networks: list[RegionNetworks] = []
     said: list[Diagnostic] = []
     for index in range(regions.count):
-        uses = [use for use in plan.networks if region_of(regions, use.span.start) == index]
-        skipped = [one for one in plan.skipped if region_of(regions, one.tag.span.start) == index]
+        uses = [use for use in plan.networks if region_at(prompt, use.span.start) == index]
+        skipped = [one for one in plan.skipped if region_at(prompt, one.tag.span.start) == index]
         kept, refused, more = _hypernetworks(prompt, uses, request)
         said += more
         if uses or skipped:
@@ -233,10 +249,8 @@ def _with_own_networks(
             networks.append(RegionNetworks(index + heads, index + 1, own, (), True, end))
     everywhere = replace(
         plan,
-        networks=tuple(use for use in plan.networks if region_of(regions, use.span.start) is None),
-        skipped=tuple(
-            one for one in plan.skipped if region_of(regions, one.tag.span.start) is None
-        ),
+        networks=tuple(use for use in plan.networks if region_at(prompt, use.span.start) is None),
+        skipped=tuple(one for one in plan.skipped if region_at(prompt, one.tag.span.start) is None),
         diagnostics=(*plan.diagnostics, *said),
     )
     return RegionPlan(everywhere, parts, tuple(networks))

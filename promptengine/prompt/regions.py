@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
-from promptengine.prompt.ast import Diagnostic, Node, Part, Regions, Span, Text
+from promptengine.prompt.ast import Diagnostic, Node, Part, Prompt, Regions, Span, Text
 from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.quoting import told
 from promptengine.prompt.source_map import MappedText, take
 
-__all__ = ["MOST_REGIONS", "Division", "ReadPiece", "divided", "region_of", "texts_of"]
+__all__ = ["MOST_REGIONS", "Division", "ReadPiece", "divided", "region_at", "texts_of"]
 
 MOST_REGIONS: Final = 16
 """Regions of one prompt: each costs a text, and an attention in every layer."""
@@ -213,13 +213,19 @@ def _text(
     return Part(text, 1.0, (*common, *between, *nodes), own.span(0, len(own.text)))
 
 
-def region_of(regions: Regions, offset: int) -> int | None:
-    """Return in which region's text, from 0, a place of the source lies; None before the first one.
+def region_at(prompt: Prompt, offset: int) -> int | None:
+    """Return the region, from 0, whose own a tag at a place of the source is; None where it acts everywhere.
+
+    That is before the first region, and in a prompt with ``AND``.
 
     Args:
-        regions: Of a prompt with one operand.
-        offset: Of a tag, perhaps.
+        prompt: As parsed.
+        offset: Where the tag begins.
     """
+    part, *others = prompt.parts
+    regions = part.regions
+    if others or regions is None:
+        return None
     before = bisect_right(regions.begins, offset)
     return before - 1 if before else None
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError
 from promptengine.kinds import (
@@ -32,6 +33,7 @@ from promptengine.prompt import (
 )
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.prompt.quoting import quoted
+from promptengine.prompt.regions import region_at
 from promptengine.prompt.remedies import of_argument, taken_out
 from promptengine.prompt.timelines import TagClock, read_tag
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
@@ -188,7 +190,7 @@ def make_plan(
                 hint = "it is not applied"
                 told = Diagnostic("warning", outcome.problem, tag.span, hint, outcome.remedy)
                 diagnostics.append(told)
-    diagnostics += _repetitions(prompt.source, uses)
+    diagnostics += _repetitions(prompt, uses)
     return Plan(
         positive=parts,
         negative=timeline(negative.parts[0]),
@@ -292,16 +294,19 @@ def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
     return _Refusal(reason, problem, None, error)
 
 
-def _repetitions(source: str, uses: Sequence[NetworkUse]) -> list[Diagnostic]:
-    counts = Counter(use.entry.path for use in uses)
-    repeated = {use.entry.path: use for use in uses if counts[use.entry.path] > 1}
+def _repetitions(prompt: Prompt, uses: Sequence[NetworkUse]) -> list[Diagnostic]:
+    def place(use: NetworkUse) -> tuple[Path, int | None]:
+        return use.entry.path, region_at(prompt, use.span.start)
+
+    counts = Counter(map(place, uses))
+    repeated = {place(use): use for use in uses if counts[place(use)] > 1}
     return [
         Diagnostic(
             "warning",
-            f"{find_kind(use.entry.kind).noun} {use.entry.name!r} is named {counts[path]} times",
+            f"{find_kind(use.entry.kind).noun} {use.entry.name!r} is named {counts[key]} times",
             use.span,
             "it is applied as often, in order; name it once to apply it once",
-            taken_out(source, use.span, "take this one out"),
+            taken_out(prompt.source, use.span, "take this one out"),
         )
-        for path, use in repeated.items()
+        for key, use in repeated.items()
     ]

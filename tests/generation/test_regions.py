@@ -72,7 +72,10 @@ def test_a_common_text_stands_before_all(tiny_engine: Engine) -> None:
 
 def test_networks_in_all_regions_equal_one_everywhere(tiny_engine: Engine) -> None:
     plain = latents(tiny_engine, prompt=f"a cat{INK}")
-    close(latents(tiny_engine, prompt=f"a cat{INK} ADDCOL a cat{INK}"), plain)
+    twice = tiny_engine.generate(replace(BASE, prompt=f"a cat{INK} ADDCOL a cat{INK}"))
+    close(twice.latents, plain)
+    assert not twice.diagnostics
+    assert [one.region for one in twice.networks] == [1, 2]
     close(latents(tiny_engine, prompt=f"{INK} ADDCOMM a cat ADDCOL a cat"), plain)
     shared = f"a cat ADDBASE a cat{INK} ADDCOL a cat{INK}"
     assert (latents(tiny_engine, prompt=shared, region_base_ratios="0") - plain).abs().max() < 1e-4

@@ -8,7 +8,7 @@ import pytest
 
 from promptengine import parse
 from promptengine.prompt import Part, Prompt, Regions, schedule
-from promptengine.prompt.regions import region_of
+from promptengine.prompt.regions import region_at
 
 
 def read(text: str) -> Prompt:
@@ -60,7 +60,7 @@ def test_other_words_are_text(text: str) -> None:
 def test_places_are_those_of_the_source() -> None:
     text = "q, <hypernet:a:1> ADDCOMM (b:1.3)<hypernet:b:1> # no ADDROW\nADDCOL [c:d:5] ADDROW <hypernet:d:1>e"
     found = regions(text)
-    owners = [region_of(found, tag.span.start) for tag in read(text).tags]
+    owners = [region_at(read(text), tag.span.start) for tag in read(text).tags]
     assert owners == [None, 0, 2]
     fragments = [
         one
