@@ -10,7 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from promptengine import Engine, GenerationRequest, HiresPass, Options, RequestError
+from promptengine import (
+    Engine,
+    GenerationRequest,
+    HiresPass,
+    Options,
+    PromptProcessor,
+    RequestError,
+)
 from promptengine.errors import PromptSyntaxError
 from promptengine.generation.from_infotext import request_from_infotext
 from promptengine.generation.region_masks import BoxMasks, ImageMasks
@@ -274,3 +281,20 @@ def test_masks_add_up_at_all_sizes() -> None:
     assert BoxMasks(region_boxes(["ADDCOL"], "1,3", "horizontal"), None)(1, 4)[0].tolist() == [
         [1, 0, 0, 0]
     ]
+
+
+def test_under_the_networks_of_the_first_prompt_regions_have_none(tiny_engine: Engine) -> None:
+    first = replace(BASE, prompt=f"a cat ADDCOL a dog{INK}")
+    second = replace(BASE, prompt=f"a bird ADDCOL a fish{INK}", seed=8)
+    made = tiny_engine.generate_batch([first, second], networks="first-prompt")
+    close(made[0].latents, tiny_engine.generate(first).latents)
+    bare = replace(second, prompt="a bird ADDCOL a fish")
+    alone = tiny_engine.generate(bare).latents
+    assert (made[1].latents - alone).abs().max() <= 1e-4 * alone.abs().max()
+    assert [one.applied for one in made[1].networks] == [False, False]
+
+
+def test_a_pipeline_has_no_regions(tiny_engine: Engine) -> None:
+    processor = PromptProcessor(tiny_engine.to_pipeline(), dialect="extended")
+    with pytest.raises(RequestError, match="a pipeline has no regions"):
+        processor("a cat ADDCOL a dog")
