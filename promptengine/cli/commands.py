@@ -33,6 +33,7 @@ from promptengine.kinds import (
     model_kinds,
 )
 from promptengine.prompt import Diagnostic, Prompt, parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document, well_formed
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import (
@@ -75,12 +76,12 @@ def parse_prompt(options: argparse.Namespace) -> int:
         dialect=options.dialect,
     )
     diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
+    scheduled = ScheduledPrompt(prompt, options.steps, options.hires_steps)
     if options.json:
-        answer = prompt_document(prompt, diagnostics, options.steps, options.hires_steps)
-        print(json.dumps(answer, indent=2))
+        print(json.dumps(prompt_document(scheduled, diagnostics), indent=2))
     else:
-        show_prompt(prompt, diagnostics, steps=options.steps, hires_steps=options.hires_steps)
-        show_timelines(tag_timelines(prompt, options.steps, hires_steps=options.hires_steps))
+        show_prompt(scheduled, diagnostics)
+        show_timelines(tag_timelines(scheduled))
     return 0
 
 
@@ -95,7 +96,7 @@ def _lookups(prompt: Prompt, options: argparse.Namespace) -> tuple[Diagnostic, .
         return ()
     registry = Registry.open(folders_of(options))
     nothing = parse("", negative=True)
-    plan = make_plan(prompt, nothing, registry, steps=1)
+    plan = make_plan(ScheduledPrompt(prompt, 1), nothing, registry)
     return plan.diagnostics[len(prompt.diagnostics) :]
 
 
@@ -123,10 +124,8 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
     _check_steps("steps", steps)
     _check_steps("hires_steps", hires_steps)
     prompt = parse(question["prompt"], comments=comments)
-    return {
-        "id": question.get("id"),
-        **prompt_document(prompt, prompt.diagnostics, steps, hires_steps),
-    }
+    scheduled = ScheduledPrompt(prompt, steps, hires_steps)
+    return {"id": question.get("id"), **prompt_document(scheduled, prompt.diagnostics)}
 
 
 def networks(options: argparse.Namespace) -> int:

@@ -23,15 +23,15 @@ from promptengine.prompt import (
     Group,
     Node,
     Part,
-    Prompt,
     Scheduled,
     Segment,
     Span,
     Tag,
     Text,
     emphasis,
-    schedule,
 )
+from promptengine.prompt.regions import texts_of
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Clash, RegistryEntry, description
 from promptengine.request.result import NetworkReport
 
@@ -68,39 +68,43 @@ def _console(*, to_stderr: bool = False) -> Console:
     return Console(stderr=to_stderr, highlight=False, soft_wrap=True)
 
 
-def show_prompt(
-    prompt: Prompt, diagnostics: Iterable[Diagnostic], *, steps: int, hires_steps: int | None
-) -> None:
+def show_prompt(prompt: ScheduledPrompt, diagnostics: Iterable[Diagnostic]) -> None:
     """Draw tags, trees, schedules and diagnostics.
 
     Args:
-        prompt: The prompt as read.
+        prompt: The prompt as read, over the steps of the pass whose schedule is shown.
         diagnostics: Its diagnostics, and perhaps more.
-        steps: Of the first pass.
-        hires_steps: Of the second pass, whose schedule is then shown instead, or None.
     """
+    parsed = prompt.prompt
     console = _console()
     root = Tree(Styled("prompt", "bold"))
-    for tag in prompt.tags:
+    for tag in parsed.tags:
         root.add(_tag(tag))
-    for number, part in enumerate(prompt.parts, start=1):
-        branch = root.add(_part_title(number, part, len(prompt.parts)))
-        regions = part.regions
-        told = [(branch, part)]
-        if regions is not None and regions.texts:
-            told = [(branch.add(Styled("base", "bold")), regions.base)] if regions.base else []
-            for place, text in enumerate(regions.texts, start=1):
-                told.append((branch.add(Styled(f"region {place}", "bold")), text))
-        for twig, text in told:
+    over_steps = zip(parsed.parts, prompt.texts, strict=True)
+    for number, (part, timelines) in enumerate(over_steps, start=1):
+        branch = root.add(_part_title(number, part, len(parsed.parts)))
+        for title, text, timeline in zip(
+            _text_titles(part), texts_of(part), timelines, strict=True
+        ):
+            twig = branch.add(Styled(title, "bold")) if title else branch
             _grow(twig.add(Styled("tree", "bold")), text.nodes)
-            _add_schedule(twig, schedule(text, steps, hires_steps=hires_steps).segments)
+            _add_schedule(twig, timeline.segments)
     console.print(root)
-    show_diagnostics(diagnostics, prompt.source)
+    show_diagnostics(diagnostics, parsed.source)
 
 
 def _tag(tag: Tag) -> Styled:
     arguments = printable(" : ".join(tag.arguments))
     return Styled.assemble(("tag ", "bold"), (tag.kind, "magenta"), f" {arguments}")
+
+
+def _text_titles(part: Part) -> list[str]:
+    """Return what the texts of a part are called; a single one has no name."""
+    regions = part.regions
+    if regions is None or not regions.texts:
+        return [""]
+    places = [f"region {number}" for number in range(1, regions.count + 1)]
+    return places if regions.base is None else ["base", *places]
 
 
 def _part_title(number: int, part: Part, parts: int) -> Styled:

@@ -20,6 +20,7 @@ from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
@@ -125,15 +126,10 @@ def prepare_prompts(
         read = partial(parse, comments=request.options.comments, dialect=request.dialect)
         prompts = read(request.prompt), read(request.negative_prompt, negative=True)
     with clock.measuring("plan"):
-        plan = make_plan(
-            *prompts,
-            parts.registry,
-            steps=calls[0],
-            hires_steps=calls[1],
-            policy=request.policy,
-            old_timelines=request.options.old_timelines,
-        )
-        regions = plan_regions(prompts[0], plan, request, parts.registry, calls=calls)
+        first, negative = prompts
+        scheduled = ScheduledPrompt(first, *calls, old=request.options.old_timelines)
+        plan = make_plan(scheduled, negative, parts.registry, policy=request.policy)
+        regions = plan_regions(first, plan, request, parts.registry, calls=calls)
         plan = plan if regions is None else regions.everywhere
     with clock.measuring("load"):
         stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)

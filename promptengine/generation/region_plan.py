@@ -15,6 +15,7 @@ from promptengine.kinds import HYPERNETWORK, find_kind
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Part, Prompt, Schedule, parse, schedule
 from promptengine.prompt.regions import region_at
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import NetworkUse, Plan, SkippedTag, make_plan
 from promptengine.request.regions import BASE_RATIO, Region, placed_regions
@@ -203,15 +204,9 @@ def _of_mask(
     if others or part.regions is not None:
         message = f"region {number} has AND or regions of its own; its prompt must be one text"
         raise RequestError(message, field="regions")
-    plan = make_plan(
-        prompt,
-        parse("", negative=True),
-        registry,
-        steps=calls[0],
-        hires_steps=calls[1],
-        policy=request.policy,
-        old_timelines=options.old_timelines,
-    )
+    scheduled = ScheduledPrompt(prompt, *calls, old=options.old_timelines)
+    nothing = parse("", negative=True)
+    plan = make_plan(scheduled, nothing, registry, policy=request.policy)
     uses, skipped, said = _hypernetworks(prompt, plan.networks, request)
     diagnostics = tuple(_of_region(one, number) for one in (*plan.diagnostics, *said))
     plan = replace(plan, networks=uses, skipped=(*plan.skipped, *skipped), diagnostics=diagnostics)

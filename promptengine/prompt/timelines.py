@@ -9,33 +9,30 @@ from functools import partial
 
 from promptengine.kinds import Points, TagProblem, TagReading, kind_of_word
 from promptengine.kinds.tag import finite_number
-from promptengine.prompt.ast import Prompt, Schedule, Tag
+from promptengine.prompt.ast import Prompt, Tag
 from promptengine.prompt.dialects import DIALECTS
-from promptengine.prompt.schedule import bracketed_tags, schedule
+from promptengine.prompt.schedule import bracketed_tags
+from promptengine.prompt.scheduled import ScheduledPrompt
 
 __all__ = ["TagClock", "read_tag", "tag_timelines"]
 
 
-def tag_timelines(
-    prompt: Prompt, steps: int, *, hires_steps: int | None = None
-) -> dict[Tag, tuple[float, ...]]:
+def tag_timelines(prompt: ScheduledPrompt) -> dict[Tag, tuple[float, ...]]:
     """Return the multipliers of the networks that change over the steps, call by call.
 
     Args:
         prompt: Any; only some dialects have such networks.
-        steps: As for :func:`promptengine.request.plan.make_plan`.
-        hires_steps: Likewise.
     """
-    tags = [tag for tag in prompt.tags if _changes_over_steps(tag)]
-    dialect = DIALECTS[prompt.dialect]
+    parsed = prompt.prompt
+    tags = [tag for tag in parsed.tags if _changes_over_steps(tag)]
+    dialect = DIALECTS[parsed.dialect]
     if not tags or not (dialect.curves or dialect.schedules_tags):
         return {}
-    schedules = [schedule(part, steps, hires_steps=hires_steps) for part in prompt.parts]
-    clock = TagClock.of(prompt, schedules)
+    clock = TagClock.of(prompt)
     found: dict[Tag, tuple[float, ...]] = {}
     for tag in tags:
         try:
-            reading = read_tag(tag, prompt, clock)
+            reading = read_tag(tag, parsed, clock)
         except TagProblem:
             continue
         values = () if reading is None else clock.over_calls(tag, reading.points)
@@ -59,9 +56,10 @@ class TagClock:
     steps: int
 
     @classmethod
-    def of(cls, prompt: Prompt, schedules: Sequence[Schedule]) -> TagClock:
+    def of(cls, prompt: ScheduledPrompt) -> TagClock:
         """Read when a prompt's tags hold."""
-        tags = frozenset(tag for part in prompt.parts for tag in bracketed_tags(part))
+        tags = frozenset(tag for part in prompt.prompt.parts for tag in bracketed_tags(part))
+        schedules = prompt.schedules
         steps = schedules[0].steps
         # One call more than steps: past the end a schedule's first segment holds again.
         calls = range(steps + 2) if tags else ()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError
@@ -29,12 +28,12 @@ from promptengine.prompt import (
     Schedule,
     Span,
     Tag,
-    schedule,
 )
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.prompt.quoting import quoted
 from promptengine.prompt.regions import region_at
 from promptengine.prompt.remedies import of_argument, taken_out
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.timelines import TagClock, read_tag
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.edit import append_network, names_network
@@ -143,43 +142,32 @@ class Plan:
 
 
 def make_plan(
-    prompt: Prompt,
-    negative: Prompt,
-    registry: Registry,
-    *,
-    steps: int,
-    hires_steps: int | None = None,
-    policy: Policy = "warn",
-    old_timelines: bool = False,
+    prompt: ScheduledPrompt, negative: Prompt, registry: Registry, *, policy: Policy = "warn"
 ) -> Plan:
     """Decide everything that can be decided without a model.
 
     Args:
-        prompt: The parsed prompt.
-        negative: The parsed negative prompt (``parse(text, negative=True)``).
+        prompt: The parsed prompt over the denoiser calls, as WebUI counts them, of the pass that the plan
+            is for.
+        negative: The parsed negative prompt (``parse(text, negative=True)``), for the same calls.
         registry: Where names are looked up.
-        steps: What schedules are computed for: denoiser calls as WebUI counts them.
-        hires_steps: Likewise of the second pass, where the plan is for that one.
         policy: ``strict`` raises for the first tag that cannot be applied, ``warn`` skips it with a
             diagnostic, ``ignore`` skips it and only lists it.
-        old_timelines: Count steps in prompts as old versions of WebUI did.
 
     Raises:
         PromptSyntaxError: ``strict``, and a tag's kind or multiplier is not usable.
         UnknownNetworkError: ``strict``, and a name is in no folder.
     """
-    check_type("prompt", prompt, Prompt)
+    check_type("prompt", prompt, ScheduledPrompt)
     check_type("negative", negative, Prompt)
     check_type("registry", registry, Registry)
-    check_type("steps", steps, int)
-    timeline = partial(schedule, steps=steps, hires_steps=hires_steps, old=old_timelines)
+    parsed = prompt.prompt
     uses: list[NetworkUse] = []
     skipped: list[SkippedTag] = []
-    diagnostics = [*prompt.diagnostics, *negative.diagnostics]
-    parts = tuple(WeightedSchedule(timeline(part), part.weight) for part in prompt.parts)
-    clock = TagClock.of(prompt, [part.schedule for part in parts])
-    for tag in prompt.tags:
-        outcome = _resolve(tag, prompt, registry, clock)
+    diagnostics = [*parsed.diagnostics, *negative.diagnostics]
+    clock = TagClock.of(prompt)
+    for tag in parsed.tags:
+        outcome = _resolve(tag, parsed, registry, clock)
         if isinstance(outcome, NetworkUse):
             uses.append(outcome)
         elif policy == "strict":
@@ -190,10 +178,13 @@ def make_plan(
                 hint = "it is not applied"
                 told = Diagnostic("warning", outcome.problem, tag.span, hint, outcome.remedy)
                 diagnostics.append(told)
-    diagnostics += _repetitions(prompt, uses)
+    diagnostics += _repetitions(parsed, uses)
     return Plan(
-        positive=parts,
-        negative=timeline(negative.parts[0]),
+        positive=tuple(
+            WeightedSchedule(timeline, part.weight)
+            for timeline, part in zip(prompt.schedules, parsed.parts, strict=True)
+        ),
+        negative=replace(prompt, prompt=negative).schedules[0],
         networks=tuple(uses),
         skipped=tuple(skipped),
         diagnostics=tuple(diagnostics),

@@ -15,6 +15,7 @@ from promptengine import Engine
 from promptengine.networks.load import NetworkCache, load_networks
 from promptengine.networks.lora.merge import targets
 from promptengine.prompt import parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.request.plan import make_plan
 from tests.conformance.golden import difference, folder, rows, tensors
 from tests.conformance.test_txt2img import LATENT_TOLERANCE, request_of, without_own_keys
@@ -90,8 +91,8 @@ def test_merged_weights(engine_3: Engine, name: str) -> None:
     case, _, layer = name.partition("/")
     parts = engine_3.checkpoint
     model = targets(parts.unet, *parts.text_encoders)
-    prompt = parse(ROWS[case]["prompt"])
-    plan = make_plan(prompt, parse("", negative=True), engine_3.registry, steps=5, policy="strict")
+    prompt = ScheduledPrompt(parse(ROWS[case]["prompt"]), 5)
+    plan = make_plan(prompt, parse("", negative=True), engine_3.registry, policy="strict")
     cache = NetworkCache(parts.unet, *parts.text_encoders)
     loaded = load_networks(plan, engine_3.registry, cache, policy="strict")
     with loaded.merged(parts.journal):

@@ -23,6 +23,7 @@ from promptengine.generation.from_infotext import request_from_infotext
 from promptengine.generation.region_masks import BoxMasks, ImageMasks
 from promptengine.generation.region_plan import plan_regions
 from promptengine.prompt import parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.image_start import ImageStart
 from promptengine.request.plan import make_plan
@@ -235,7 +236,7 @@ def test_a_region_has_no_loras(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path)
     text = "a ADDCOL b<lora:blue:1>"
     prompt, negative = parse(text, dialect="extended"), parse("", negative=True)
-    plan = make_plan(prompt, negative, registry, steps=2)
+    plan = make_plan(ScheduledPrompt(prompt, 2), negative, registry)
     request = replace(BASE, prompt=text)
     found = plan_regions(prompt, plan, request, registry, calls=(2, None))
     assert found is not None

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptengine import PromptSyntaxError, Registry, RequestError, UnknownNetworkError, parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.request.plan import Plan, append_default_lora, make_plan
 from tests.model_folders import write_safetensors
 
@@ -26,8 +27,8 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def plan(registry: Registry, prompt: str, negative: str = "", **options: object) -> Plan:
-    reading = (parse(prompt), parse(negative, negative=True))
-    return make_plan(*reading, registry, steps=10, **options)  # type: ignore[arg-type]
+    positive = ScheduledPrompt(parse(prompt), 10)
+    return make_plan(positive, parse(negative, negative=True), registry, **options)  # type: ignore[arg-type]
 
 
 def test_uses_keep_order_multiplier_and_place(registry: Registry) -> None:
@@ -148,8 +149,8 @@ def test_a_lora_is_found_by_stem_path_and_alias(registry: Registry) -> None:
 
 
 def extended(registry: Registry, prompt: str) -> Plan:
-    reading = (parse(prompt, dialect="extended"), parse("", negative=True))
-    return make_plan(*reading, registry, steps=10)
+    positive = ScheduledPrompt(parse(prompt, dialect="extended"), 10)
+    return make_plan(positive, parse("", negative=True), registry)
 
 
 @pytest.mark.parametrize(

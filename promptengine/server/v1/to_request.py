@@ -19,6 +19,7 @@ from promptengine.generation.prepare import check_supported
 from promptengine.generation.region_plan import plan_regions
 from promptengine.inspection import size_of_checkpoint
 from promptengine.prompt import parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import append_default_hypernetwork, apply_settings
 from promptengine.request.fields import fields_of
@@ -35,7 +36,7 @@ from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.job import Work
 from promptengine.server.jobs.worker import Model
 from promptengine.server.limits import (
-    affordable_steps,
+    affordable,
     check_image_count,
     check_second_size,
     check_size,
@@ -221,10 +222,11 @@ def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> Non
     read = partial(parse, comments=request.options.comments, dialect=request.dialect)
     for field, text in (("prompt", asked.prompt), ("hires.prompt", hires)):
         prompt = read(text)
-        every = [prompt, *(read(one.prompt) for one in request.regions)]
-        steps = min(affordable_steps(one, request.steps, limits) for one in every)
+        planned = affordable(ScheduledPrompt(prompt, request.steps), limits)
+        others = (ScheduledPrompt(read(one.prompt), request.steps) for one in request.regions)
+        steps = min(one.steps for one in (planned, *(affordable(one, limits) for one in others)))
         try:
-            plan = make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)
+            plan = make_plan(planned, nothing, registry, policy=request.policy)
             if field == "prompt" or hires:
                 plan_regions(prompt, plan, request, registry, calls=(steps, None))
         except (PromptSyntaxError, UnknownNetworkError) as error:

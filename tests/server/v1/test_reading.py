@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from promptengine.prompt import parse, schedule
+from promptengine.prompt import Part, Schedule, parse, schedule, scheduled
 from promptengine.request.options import Options
 from promptengine.text.chunks import chunk_fragments, count_tokens
 from promptengine.text.textual_inversion.table import EmbeddingTable
@@ -70,6 +70,25 @@ def test_an_embedding_counts_its_vectors(live: Live) -> None:
 
 def test_tokens_are_left_out_with_a_schedule_that_is_too_long(live: Live) -> None:
     assert read(live, "a [x|y] " + "word " * 3000, steps=1000)["tokens"] is None
+
+
+def test_a_request_works_each_schedule_out_once(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked_out: list[tuple[str, int | None]] = []
+
+    def noted(part: Part, steps: int, *, hires_steps: int | None, old: bool) -> Schedule:
+        worked_out.append((part.text, hires_steps))
+        return schedule(part, steps, hires_steps=hires_steps, old=old)
+
+    monkeypatch.setattr(scheduled, "schedule", noted)
+    prompt = "<hypernet:hn-relu:0.8>a (cat:1.2) AND [b|c]"
+    read(live, prompt, dialect="extended")
+    parts = [part.text for part in parse(prompt).parts]
+    assert worked_out == [(text, None) for text in (*parts, "")]
+    worked_out.clear()
+    read(live, prompt, hires_steps=5)
+    assert len(set(worked_out)) == len(worked_out) == 5
 
 
 def test_a_near_name_is_proposed_as_a_mend(live: Live) -> None:
