@@ -106,6 +106,7 @@ from .prompt.dialects import ReadPrompt as ReadPrompt
 from .prompt.dialects import register_dialect as register_dialect
 from .prompt.parser import parse as parse
 from .prompt.schedule import schedule as schedule
+from .prompt.scheduled import ScheduledPrompt as ScheduledPrompt
 from .registry.open_models import Models as Models
 from .registry.registry import Clash as Clash
 from .registry.registry import Registry as Registry
