@@ -33,6 +33,7 @@ from promptengine.prompt import (
 from promptengine.prompt.regions import texts_of
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Clash, RegistryEntry, description
+from promptengine.request.plan import NetworkUse
 from promptengine.request.result import NetworkReport
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "printable",
+    "show_block_weights",
     "show_diagnostics",
     "show_file",
     "show_infotext",
@@ -249,6 +251,17 @@ def show_timelines(timelines: Mapping[Tag, Sequence[float]]) -> None:
         console.print(tree)
 
 
+def show_block_weights(uses: Iterable[NetworkUse]) -> None:
+    """Print what the multipliers of networks are multiplied with in each block, where a tag says so."""
+    console = _console()
+    for use in uses:
+        if use.blocks is not None:
+            preset = f" {printable(use.blocks.preset)}" if use.blocks.preset else ""
+            told = ", ".join(f"{block} {number:g}" for block, number in use.blocks.by_block.items())
+            name = f"{printable(use.name)}{preset}: {told}"
+            console.print(Styled.assemble(("block weights ", "bold"), name))
+
+
 def show_diagnostics(
     diagnostics: Iterable[Diagnostic], source: str, *, to_stderr: bool = False
 ) -> None:
@@ -303,6 +316,8 @@ def show_reports(reports: Iterable[NetworkReport]) -> None:
             multiplier = f" × {low:g} to {high:g} over the steps"
         if report.unet_multiplier not in (None, report.multiplier):
             multiplier += f" (UNet × {report.unet_multiplier:g})"
+        if report.blocks is not None:
+            multiplier += f" by block ({printable(report.blocks.preset or report.blocks.written)})"
         name = f"{report.kind} {printable(report.name)}{multiplier}"
         name += "" if report.region is None else f" in region {report.region}"
         if report.applied:

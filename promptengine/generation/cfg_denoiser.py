@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptengine.errors import PromptEngineError
 from promptengine.families import Prediction
 from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond, UNetCall
 from promptengine.generation.model_inputs import NO_EXTRAS, ExtraModelInputs
 from promptengine.generation.regions import choose_regions
 from promptengine.networks.hypernetwork.inject import HypernetworkStack, Injection
+from promptengine.networks.lora.inject import LoraInjection
 from promptengine.networks.regional_attention import RegionalAttention
 from promptengine.request.options import Options
 from promptengine.undo import UndoLog
@@ -38,7 +40,8 @@ class CFGDenoiser:
             at which calls the negative prompt is left out.
         extras: What the UNet reads beside latents, timestep and text.
         prediction: What its answers mean.
-        injection: Where networks are chosen; None for a UNet that none are injected into.
+        injection: Where hypernetworks are chosen; None for a UNet that none are injected into.
+        loras: Where LoRAs are chosen, likewise.
         regional: Where regions are chosen; None for a UNet that none act in.
         planned: Calls of the pass in all, which ``Options.unguided_early`` is a share of.
         unconditional: What the last call predicted for the negative prompt, or, where that was left
@@ -52,6 +55,7 @@ class CFGDenoiser:
     extras: ExtraModelInputs = NO_EXTRAS
     prediction: Prediction = "epsilon"
     injection: Injection | None = None
+    loras: LoraInjection | None = None
     regional: RegionalAttention | None = None
     planned: int = 1
     unconditional: Tensor | None = field(default=None, init=False)
@@ -65,7 +69,7 @@ class CFGDenoiser:
         """Go on as another one in the middle of a pass: its model and texts, this one's count of calls."""
         self.unet, self.guidance, self._texts = other.unet, other.guidance, other._texts
         self.extras, self.prediction = other.extras, other.prediction
-        self.injection, self.regional = other.injection, other.regional
+        self.injection, self.loras, self.regional = other.injection, other.loras, other.regional
 
     def __call__(
         self,
@@ -131,14 +135,26 @@ class CFGDenoiser:
 
     def _choose(self, call: UNetCall, cells: tuple[int, int]) -> None:
         """Let the networks and regions of a call act in it."""
-        if call.regions is not None and self.regional is not None:
-            choose_regions(call.regions, self.regional, self.injection, self._stacks, cells)
-            return
-        if self.regional is not None:
-            self.regional.choose(None)
-        if self.injection is not None:
-            self.injection.choose(
-                *(self._texts.of(image).networks(self.calls) for image in call.images)
+        rows = [self._texts.of(image) for image in call.images]
+        injection, regional = self.injection, self.regional
+        if call.regions is not None and regional is not None:
+            choose_regions(call.regions, regional, injection, self._stacks, cells)
+        else:
+            if regional is not None:
+                regional.choose(None)
+            if injection is not None:
+                injection.choose(*(row.networks(self.calls) for row in rows))
+        if injection is not None:
+            injection.sign(call.signs)
+        elif call.signs is not None:
+            raise PromptEngineError("negative_weights is subtract; it needs an injection")
+        if self.loras is not None:
+            text = None if regional is None else regional.chosen
+            image = None if injection is None else injection.masked
+            self.loras.choose(
+                *(row.loras.at(self.calls) for row in rows),
+                text=text and text.rows,
+                image=image and image.rows,
             )
 
     def _stacks(self, image: int) -> tuple[HypernetworkStack, Sequence[HypernetworkStack]]:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.files.lru import SizedLRU
@@ -20,19 +21,21 @@ from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.text.chunks import CHUNK_LENGTH, old_chunk
 from promptengine.text.conditioning import Conditioning, encode_schedule
-from promptengine.text.encoder import text_widths
+from promptengine.text.encoder import Encoded, TextModel, text_widths
 from promptengine.text.textual_inversion.loader import (
     EmbeddingCache,
     misfit_diagnostics,
     with_bundled,
 )
-from promptengine.text.textual_inversion.table import EmbeddingTable
+from promptengine.text.textual_inversion.table import EmbeddingTable, Placement
+from promptengine.undo import UndoLog
 from promptengine.validation import shown
 
 __all__ = ["Encodings", "EngineContext", "PreparedPrompts", "encoding_cache", "prepare_prompts"]
@@ -55,7 +58,8 @@ def encoding_cache(room: int = _ENCODING_BYTES) -> Encodings:
 
 
 def _nbytes(text: Conditioning) -> int:
-    return text.embeddings.nbytes + (0 if text.pooled is None else text.pooled.nbytes)
+    further = sum(one.nbytes for one in (text.pooled, text.signs) if one is not None)
+    return text.embeddings.nbytes + further
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,15 +151,36 @@ def prepare_prompts(
         prompts=prompts,
         plan=plan,
         stack=stack,
-        guidance=replace(guidance, networks=stack.at),
+        guidance=replace(guidance, networks=stack.at, loras=stack.loras),
         diagnostics=(
             *plan.diagnostics,
             *idle_settings(prompts[0], request),
             *stack.diagnostics,
             *misfit_diagnostics(words, texts),
-            *(_cut_short(texts, request, words.table) if request.options.old_emphasis else ()),
+            *_weight_diagnostics(prompts, texts, request, words.table),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TextModelUnder:
+    """A text model as networks have it at a call.
+
+    Attributes:
+        model: Without them.
+        stack: The networks.
+        call: Of the denoiser, from 0.
+        journal: Of the model.
+    """
+
+    model: TextModel
+    stack: LoadedNetworks
+    call: int
+    journal: UndoLog
+
+    def __call__(self, tokens: Tensor, placements: Sequence[Sequence[Placement]] = ()) -> Encoded:
+        with self.stack.encoding(self.call, self.journal):
+            return self.model(tokens, placements)
 
 
 def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> LoadedNetworks:
@@ -204,6 +229,21 @@ def _told_together(stack: LoadedNetworks, own: Sequence[LoadedNetworks]) -> Load
     )
 
 
+def _weight_diagnostics(
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    request: GenerationRequest,
+    words: EmbeddingTable,
+) -> list[Diagnostic]:
+    """Return what a person would want to know about how the options apply weights."""
+    options = request.options
+    if options.old_emphasis:
+        return _cut_short(texts, request, words)
+    if options.emphasis in ("Ignore", "None") or options.negative_weights != "scale":
+        return []
+    return [told for prompt in prompts for told in negative_weights(prompt)]
+
+
 def _cut_short(
     texts: Sequence[str], request: GenerationRequest, words: EmbeddingTable
 ) -> list[Diagnostic]:
@@ -232,19 +272,31 @@ def _encode(
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
-    how = (options.emphasis, options.comma_backtrack, options.old_emphasis)
-    reading = (request.clip_skip, how, words, stack.text_key)
+    how = (
+        options.emphasis,
+        options.comma_backtrack,
+        options.old_emphasis,
+        options.negative_weights,
+    )
+    reading = (request.clip_skip, how, words)
+    models: dict[Hashable, TextModel] = {}
+
+    def model_at(call: int) -> TextModel:
+        under = _TextModelUnder(model, stack, call, parts.checkpoint.journal)
+        return models.setdefault(stack.text_key(call), under)
 
     def encode(timeline: Schedule) -> Conditioning:
+        under = tuple(stack.text_key(call) for call in timeline.first_calls)
         return parts.encodings.get(
-            (timeline, *reading),
+            (timeline, *reading, under),
             lambda: encode_schedule(
                 timeline,
-                model,
+                [model_at(call) for call in timeline.first_calls],
                 embeddings=words,
                 emphasis=options.emphasis,
                 comma_backtrack=options.comma_backtrack,
                 old_emphasis=options.old_emphasis,
+                negative_weights=options.negative_weights,
             ),
         )
 

@@ -153,11 +153,7 @@ class PreparedPass:
 
     def told(self) -> PreparedPass:
         """Return what can be said of the pass, without what holds its model."""
-        guidance = replace(
-            self.guidance,
-            networks=LoadedNetworks((), (), ()).at,
-            regions=self.guidance.regions and self.guidance.regions.bare(),
-        )
+        guidance = _steered_by(self.guidance, LoadedNetworks((), (), ()))
         return replace(self, stack=self.stack.told(), guidance=guidance)
 
     def led_by(self, other: PreparedPass) -> PreparedPass:
@@ -177,12 +173,18 @@ class PreparedPass:
             self,
             asked=replace(self.asked, leader=other.asked),
             stack=stack,
-            guidance=replace(
-                self.guidance,
-                networks=stack.at,
-                regions=self.guidance.regions and self.guidance.regions.bare(),
-            ),
+            guidance=_steered_by(self.guidance, stack),
         )
+
+
+def _steered_by(guidance: PromptCond, networks: LoadedNetworks) -> PromptCond:
+    """Return what steers a pass under other networks than those of its prompt."""
+    return replace(
+        guidance,
+        networks=networks.at,
+        loras=networks.loras,
+        regions=guidance.regions and guidance.regions.bare(),
+    )
 
 
 def _refuse_merging(regions: RegionalCond) -> None:

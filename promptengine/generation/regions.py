@@ -70,25 +70,27 @@ class RegionalCond:
         """All texts."""
         return tuple(text for part in self.parts if part is not None for text in part.texts)
 
-    def askings(self, number: int, own: Tensor, call: int) -> tuple[Asking, ...]:
+    def askings(
+        self, number: int, own: tuple[Tensor, Tensor | None], call: int
+    ) -> tuple[Asking, ...]:
         """Return what a text is asked as: one for each region that it has.
 
         Args:
             number: Which of the prompt's operands; past the last one it is the negative prompt.
-            own: The text ``[tokens, width]`` as it is without regions.
+            own: The text ``[tokens, width]`` as it is without regions, and its signs.
             call: Of the denoiser, from 0.
         """
         if number < len(self.parts):
             part = self.parts[number]
             if part is None:
                 return ()
-            texts = [own, *(text.at(call) for text in part.texts[1:])]
+            further = ((text.at(call), text.signs_at(call)) for text in part.texts[1:])
             return tuple(
-                Asking(text, part.masks, (region,), self._group_of(region))
-                for region, text in enumerate(texts)
+                Asking(*text, part.masks, (region,), self._group_of(region))
+                for region, text in enumerate((own, *further))
             )
         return tuple(
-            Asking(own, self._masks, members, group) for group, members in enumerate(self.groups)
+            Asking(*own, self._masks, members, group) for group, members in enumerate(self.groups)
         )
 
     def within(self) -> tuple[tuple[RegionMasks, tuple[int, ...]], ...]:
@@ -111,13 +113,16 @@ class Asking(NamedTuple):
 
     Attributes:
         text: ``[tokens, width]``.
+        signs: ``[some]``, 1 or -1, what the values of its first tokens are multiplied by; None where that is 1
+            for all.
         masks: Of all regions of that row; None where the text holds for the whole image.
         members: The regions it is asked for.
         group: Whose networks act on it; None for those that act everywhere.
     """
 
     text: Tensor
-    masks: RegionMasks | None
+    signs: Tensor | None
+    masks: RegionMasks | None = None
     members: tuple[int, ...] = _WHOLE
     group: int | None = None
 

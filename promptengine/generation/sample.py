@@ -33,7 +33,8 @@ from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
 from promptengine.generation.timing import StageTimer
 from promptengine.images.inpaint import FinishedImage, PreparedImage, finish_image
 from promptengine.images.soft_inpaint import changed_mask, spread_mask
-from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
+from promptengine.networks.hypernetwork.inject import inject_hypernetworks
+from promptengine.networks.lora.inject import inject_loras
 from promptengine.networks.regional_attention import RegionalAttention, attend_regions
 from promptengine.networks.token_merging import merge_tokens
 from promptengine.request.image_start import Inpainting
@@ -242,13 +243,21 @@ def _applied(this: _Pass, passes: Sequence[PreparedPass]) -> Generator[CFGDenois
     _, rows, columns = this.noise.shape
     with (
         passes[0].stack.merged(journal),
+        inject_loras(
+            unet,
+            [one.guidance.loras for one in passes],
+            parts.networks.lora_weights,
+            journal=journal,
+        ) as loras,
         inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
         merge_tokens(unet, passes[0].asked.merging, (rows, columns), journal=journal),
         skips_resized_like_webui(unet, journal=journal),
         circular_padding(*[unet] * lead.request.tiling, journal=journal),
         _regions_in(unet, passes, journal) as regional,
     ):
-        yield _guided(this, parts.checkpoint, passes, injection, regional)
+        model = _guided(this, parts.checkpoint, passes)
+        model.injection, model.loras, model.regional = injection, loras, regional
+        yield model
 
 
 def _regions_in(
@@ -264,8 +273,6 @@ def _guided(
     this: _Pass,
     checkpoint: Checkpoint,
     passes: Sequence[PreparedPass],
-    injection: Injection,
-    regional: RegionalAttention | None,
 ) -> CFGDenoiser:
     """Return the UNet, with what it reads beside text, sized as the pass is."""
     _, rows, columns = this.noise.shape
@@ -294,8 +301,6 @@ def _guided(
         this.jobs[0].request.options,
         ExtraModelInputs(size_conditioning(checkpoint, width=width, height=height), channels),
         checkpoint.prediction,
-        injection,
-        regional,
         planned=lead.calls(this.jobs[0].request.steps),
     )
 

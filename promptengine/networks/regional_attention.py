@@ -8,7 +8,7 @@ under the masks at that layer's resolution ("attention couple").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.errors import PromptEngineError
+from promptengine.networks.attention import attentions
 from promptengine.undo import UndoLog
 
 __all__ = ["MaskedRows", "RegionalAttention", "attend_regions", "cells_of"]
@@ -112,15 +113,11 @@ def attend_regions(
     """
     regional = RegionalAttention()
     with (journal or UndoLog()).block() as changes:
-        for attention in _cross_attentions(unet):
-            changes.shadow(attention, "forward", partial(_attend, regional, attention.forward))
+        for attention in attentions(unet):
+            if attention.reads_text:
+                module = attention.module
+                changes.shadow(module, "forward", partial(_attend, regional, module.forward))
         yield regional
-
-
-def _cross_attentions(unet: nn.Module) -> Iterator[Any]:
-    for module in unet.modules():
-        if hasattr(module, "to_k") and getattr(module, "is_cross_attention", False):
-            yield module
 
 
 def _attend(

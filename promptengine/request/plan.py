@@ -14,6 +14,7 @@ from pathlib import Path
 from promptengine.errors import PromptEngineError, PromptSyntaxError
 from promptengine.kinds import (
     LORA,
+    BlockWeights,
     NetworkKind,
     TagProblem,
     TagReading,
@@ -59,12 +60,15 @@ class NetworkUse:
         tag: The tag.
         name: As the tag spells it: a stem, a path or an alias.
         multiplier: Finite; 1 is full effect, 0 none, negative reverses it. A LoRA's is that of its
-            changes to the text encoder. Where it changes over the steps, the one of the largest effect.
-        unet_multiplier: That of its changes to the UNet, for kinds that have two, such as LoRAs.
+            changes to the text encoders. Where it changes over the steps, the one of the largest effect.
+        unet_multiplier: That of its changes to the UNet, for kinds that have two, such as LoRAs;
+            likewise.
         extra: What else the tag asks for: of a LoRA how many of its first ranks count, sliced as Python
             does, or None for all.
         multipliers: Where it changes, that of each call of the denoiser; the last is that of all later
-            calls. Else empty.
+            calls. Else empty. Of kinds that have two, the UNet's.
+        text_multipliers: The same of the text encoders', for kinds that have two.
+        blocks: Its weights by block, which multiply the multipliers; None where the tag asks for none.
     """
 
     entry: RegistryEntry
@@ -74,17 +78,30 @@ class NetworkUse:
     unet_multiplier: float | None = None
     extra: Hashable = None
     multipliers: tuple[float, ...] = ()
+    text_multipliers: tuple[float, ...] = ()
+    blocks: BlockWeights | None = None
 
     @property
     def span(self) -> Span:
         """The tag's place in the prompt."""
         return self.tag.span
 
+    @property
+    def changes(self) -> bool:
+        """Whether it acts otherwise at one step than at another."""
+        return bool(self.multipliers or self.text_multipliers)
+
     def at(self, call: int) -> float:
-        """Return the multiplier at the 0-based denoiser call."""
+        """Return the multiplier at the 0-based denoiser call; of kinds that have two, the UNet's."""
         if not self.multipliers:
-            return self.multiplier
+            return self.multiplier if self.unet_multiplier is None else self.unet_multiplier
         return self.multipliers[min(call, len(self.multipliers) - 1)]
+
+    def text_at(self, call: int) -> float:
+        """Return the multiplier that a text is encoded under which is first read at a 0-based call."""
+        if not self.text_multipliers:
+            return self.multiplier
+        return self.text_multipliers[min(call, len(self.text_multipliers) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +253,16 @@ def _resolve(
         return _unusable(tag, prompt, reason, f"{reason}; {remedy}")
     try:
         reading = read_tag(tag, prompt, clock) or TagReading(tag.arguments[0])
+        blocks = reading.blocks and reading.blocks.resolve(registry.block_presets())
     except TagProblem as problem:
         refusal = _unusable(tag, prompt, problem.reason, problem.problem)
         return refusal if curves else replace(refusal, remedy=_decimal_point(tag))
-    values = clock.over_calls(tag, reading.points) if kind.tag.over_steps else ()
-    multiplier = max(values or (reading.points[0][1],), key=abs)
+    texts, values = (
+        None if curve is None else clock.over_calls(tag, curve)
+        for curve in (reading.curve, reading.unet)
+    )
+    assert texts is not None
+    multiplier = max(texts, key=abs)
     entry = registry.find(kind.name, reading.name)
     if entry is None:
         return _unknown(kind, reading.name, tag, registry, multiplier)
@@ -249,10 +271,16 @@ def _resolve(
         tag=tag,
         name=reading.name,
         multiplier=multiplier,
-        unet_multiplier=reading.unet_multiplier,
+        unet_multiplier=None if values is None else max(values, key=abs),
         extra=reading.extra,
-        multipliers=values if len(values) > 1 else (),
+        multipliers=_moving(texts if values is None else values),
+        text_multipliers=() if values is None else _moving(texts),
+        blocks=blocks,
     )
+
+
+def _moving(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values if len(values) > 1 else ()
 
 
 def _unknown(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from promptengine import Engine
 from promptengine.networks.load import NetworkCache, load_networks
-from promptengine.networks.lora.merge import targets
+from promptengine.networks.lora.merge import exchange_weights, merge, targets
 from promptengine.prompt import parse
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.request.plan import make_plan
@@ -95,7 +95,7 @@ def test_merged_weights(engine_3: Engine, name: str) -> None:
     plan = make_plan(prompt, parse("", negative=True), engine_3.registry, policy="strict")
     cache = NetworkCache(parts.unet, *parts.text_encoders)
     loaded = load_networks(plan, engine_3.registry, cache, policy="strict")
-    with loaded.merged(parts.journal):
+    with exchange_weights(merge(loaded.loras.at(0))):
         ours = model[layer].module.weight.detach().clone()
     expected = golden("lora3_merged")[name]
     tolerance = HALF_TOLERANCE if "fp16" in case else WEIGHT_TOLERANCE

@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from promptengine.images.save import encode_image
 from promptengine.kinds import tag_kinds
 from promptengine.prompt import parse
+from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import diagnostic_document, prompt_document
 from promptengine.request.options import Options
@@ -77,7 +78,8 @@ def read_prompt(service: Served, form: PromptForm) -> Response:
     last = first if form.hires_steps is None else replace(first, hires_steps=form.hires_steps)
     planned = affordable(first, limits)
     plan = make_plan(planned, parse("", negative=True), service.registry)
-    told = prompt_document(last, plan.diagnostics, most=limits.schedule_characters)
+    diagnostics = *plan.diagnostics, *negative_weights(prompt)
+    told = prompt_document(last, diagnostics, most=limits.schedule_characters)
     found = [_use(use) for kind in tag_kinds() for use in plan.of(kind.name)]
     for diagnostic in told["diagnostics"]:
         diagnostic["message"] = service.shown.text(diagnostic["message"])
@@ -105,8 +107,16 @@ def fields(service: Served) -> dict[str, Any]:
 
 
 def _use(use: NetworkUse) -> dict[str, Any]:
-    told = {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.multiplier}
-    return told if use.unet_multiplier is None else told | {"unet": use.unet_multiplier}
+    told: dict[str, Any] = {
+        "kind": use.entry.kind,
+        "name": use.entry.name,
+        "multiplier": use.multiplier,
+    }
+    if use.unet_multiplier is not None:
+        told |= {"unet": use.unet_multiplier}
+    if use.blocks is not None:
+        told |= {"block_weights": dict(use.blocks.by_block)}
+    return told
 
 
 @router.post("/jobs", status_code=202)

@@ -101,6 +101,12 @@ def test_a_near_name_is_proposed_as_a_mend(live: Live) -> None:
         assert len(read(live, after)["diagnostics"]) == 1
 
 
+def test_a_negative_weight_names_the_option_that_subtracts(live: Live) -> None:
+    (told,) = read(live, "a 🦊 (cat:-1.2)")["diagnostics"]
+    assert (told["severity"], told["column"]) == ("info", 6)
+    assert "negative_weights" in told["hint"]
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "status"),
     [
@@ -116,3 +122,13 @@ def test_a_refusal_says_which_prompt_names_what_is_not_here(
 ) -> None:
     answer = live.http.post("/promptengine/v1/jobs", json={**SMALL, **fields})
     assert (answer.status_code, answer.json()["field"]) == (status, field)
+
+
+def test_weights_by_block_are_told(live: Live) -> None:
+    numbers = ",".join(["0.5", *"1" * 16])
+    told = read(live, f"<hypernet:hn-relu:1:lbw={numbers}><hypernet:hn-relu:1>")["networks"]
+    assert told[0]["block_weights"]["BASE"] == 0.5
+    assert len(told[0]["block_weights"]) == 17
+    assert "block_weights" not in told[1]
+    said = read(live, "<hypernet:hn-relu:1:lbw=1,2>")["diagnostics"]
+    assert any("lbw has 2 numbers" in diagnostic["message"] for diagnostic in said)
