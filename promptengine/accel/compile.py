@@ -8,15 +8,16 @@ new graphs, the second size ones that serve all further sizes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Set
 from contextlib import contextmanager
 from typing import Any, Final
 
 from torch import nn
 
 from promptengine.errors import RequestError
+from promptengine.undo import Changes
 
-__all__ = ["compile_regions", "use_compiled_regions"]
+__all__ = ["compile_regions", "suspend_compiled_regions", "use_compiled_regions"]
 
 _MOST_GRAPHS: Final = (
     256  # regions of one kind share their place, and there are some 15 shapes of them
@@ -38,6 +39,20 @@ def compile_regions(unet: nn.Module, *, backend: str | Callable[..., Any] = "ind
     for module in unet.modules():
         if isinstance(module, ResnetBlock2D | FeedForward | Downsample2D | Upsample2D):
             module.compile(backend=backend)
+
+
+def suspend_compiled_regions(unet: nn.Module, inner: Set[nn.Module], changes: Changes) -> None:
+    """Let compiled regions run as they are that hold some modules.
+
+    Args:
+        unet: A UNet, compiled or not.
+        inner: Modules whose ``forward`` is another one for a while, which a graph would not know of.
+        changes: Undoes it.
+    """
+    for module in unet.modules():
+        compiled = module._compiled_call_impl  # pyright: ignore[reportPrivateUsage]
+        if compiled is not None and not inner.isdisjoint(module.modules()):
+            changes.set(module, "_compiled_call_impl", None)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from promptengine.accel.compile import suspend_compiled_regions
 from promptengine.accel.onednn import linear
 from promptengine.networks.attention import attentions, refuse_fused
 from promptengine.networks.lora.delta import bias_delta, factors
@@ -142,8 +143,10 @@ def inject_loras(
                 set_weights(weights.merged(stack, "unet"), changes)
             yield LoraInjection(merged=True)
             return
-        injection, readings = LoraInjection(), _readings(unet)
-        for module in _changed_modules(acting):
+        injection, modules = LoraInjection(), _changed_modules(acting)
+        readings = _readings(unet)
+        suspend_compiled_regions(unet, modules, changes)
+        for module in modules:
             site = LoraSite(module, injection, weights, readings.get(module, "batch"))
             changes.shadow(module, "forward", site)
         yield injection
@@ -315,7 +318,7 @@ class LoraSite:
             answer = answer.add_(functional.conv2d(inner, branch.up[:, :, None, None]))
         else:
             inner = linear(x, branch.down).flatten(0, -2).mul_(_scales(chain, branch))
-            answer.flatten(0, -2).addmm_(inner, branch.up.mT)
+            answer.view(-1, answer.shape[-1]).addmm_(inner, branch.up.mT)
         return self._add_biases(answer, chain, branch)
 
     def _add_biases(self, answer: Tensor, chain: _Chain, branch: _Branch) -> Tensor:

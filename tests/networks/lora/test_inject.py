@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import random as numbers
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from promptengine.accel.compile import compile_regions, use_compiled_regions
 from promptengine.errors import PromptEngineError
 from promptengine.networks.hypernetwork.files import load_hypernetwork
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
@@ -57,11 +60,11 @@ def unet_modules(lora: Fit) -> int:
     return sum(target.part == "unet" for target, _ in lora.modules)
 
 
-def asked(rows: int | slice = 4) -> Tensor:
+def asked(rows: int | slice = 4, unet: nn.Module | None = None) -> Tensor:
     rows = slice(rows) if isinstance(rows, int) else rows
-    unet: Any = checkpoint().unet
+    model: Any = unet or checkpoint().unet
     with torch.no_grad():
-        return unet(X[rows], torch.tensor(500), TEXT[rows], return_dict=False)[0]
+        return model(X[rows], torch.tensor(500), TEXT[rows], return_dict=False)[0]
 
 
 def alone(stack: LoraStack, row: int) -> Tensor:
@@ -161,6 +164,46 @@ def test_the_model_is_as_before_after_an_exception() -> None:
         raise KeyboardInterrupt
     assert not any("forward" in vars(module) for module in unet.modules())
     assert torch.equal(asked(), before)
+
+
+def test_compiled_regions_know_of_rows_and_steps() -> None:
+    stacks = [(Application(lora, unet=0.5 + row / 4),) for row, lora in enumerate(four())]
+    later = [(replace(stack[0], unet=0.1),) for stack in stacks]
+    plain = asked()
+
+    def both(unet: nn.Module) -> list[Tensor]:
+        with inject_loras(unet, schedules(*stacks), LoraWeights()) as injection:
+            found: list[Tensor] = []
+            for chosen in (stacks, later):
+                injection.choose(*chosen)
+                found.append(asked(unet=unet))
+            return found
+
+    expected = both(checkpoint().unet)
+    unet = copy.deepcopy(checkpoint().unet)
+    moved = [(Application(moved_to(unet, stack[0].fit), unet=stack[0].unet),) for stack in stacks]
+    stacks, later = moved, [(replace(stack[0], unet=0.1),) for stack in moved]
+    compile_regions(unet, backend="eager")
+    with use_compiled_regions():
+        torch.testing.assert_close(asked(unet=unet), plain, atol=1e-5, rtol=1e-5)
+        for _ in range(2):
+            for found, wanted in zip(both(unet), expected, strict=True):
+                torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(asked(unet=unet), plain, atol=1e-5, rtol=1e-5)
+
+
+def four() -> list[Fit]:
+    return [lora for lora in map(fit, usable()[:4]) if lora]
+
+
+def moved_to(unet: nn.Module, lora: Fit) -> Fit:
+    """A LoRA fitted to a copy of the UNet."""
+    moved = [
+        (target._replace(module=unet.get_submodule(target.path)), module)
+        for target, module in lora.modules
+        if target.part == "unet"
+    ]
+    return replace(lora, modules=tuple(moved))
 
 
 def test_stacks_for_another_number_of_rows_are_refused() -> None:
