@@ -157,7 +157,7 @@ def prepare_prompts(
             *idle_settings(prompts[0], request),
             *stack.diagnostics,
             *misfit_diagnostics(words, texts),
-            *_weight_diagnostics(prompts, texts, request, words.table),
+            *_weight_diagnostics(prompts, texts, request, words.table, regions=regions),
         ),
     )
 
@@ -234,6 +234,8 @@ def _weight_diagnostics(
     texts: Sequence[str],
     request: GenerationRequest,
     words: EmbeddingTable,
+    *,
+    regions: RegionPlan | None,
 ) -> list[Diagnostic]:
     """Return what a person would want to know about how the options apply weights."""
     options = request.options
@@ -241,7 +243,8 @@ def _weight_diagnostics(
         return _cut_short(texts, request, words)
     if options.emphasis in ("Ignore", "None") or options.negative_weights != "scale":
         return []
-    return [told for prompt in prompts for told in negative_weights(prompt)]
+    own = [] if regions is None else regions.negative_weights()
+    return [*(told for prompt in prompts for told in negative_weights(prompt)), *own]
 
 
 def _cut_short(

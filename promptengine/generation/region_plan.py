@@ -13,7 +13,8 @@ from promptengine.generation.region_masks import BoxMasks, ImageMasks
 from promptengine.generation.regions import RegionMasks
 from promptengine.kinds import HYPERNETWORK, find_kind
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
-from promptengine.prompt import Diagnostic, Part, Prompt, Schedule, parse, schedule
+from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.regions import region_at
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
@@ -98,11 +99,13 @@ class RegionPlan:
         everywhere: The prompt's plan without the networks of regions.
         parts: For each operand of ``AND`` its regions, or None.
         networks: Of each region that has its own.
+        prompts: Those of regions with masks, which are no part of the request's prompt.
     """
 
     everywhere: Plan
     parts: tuple[PlannedPart | None, ...]
     networks: tuple[RegionNetworks, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -110,6 +113,14 @@ class RegionPlan:
         schedules = (one for part in self.parts if part is not None for one in part.texts)
         segments = (segment for one in schedules for segment in one.segments)
         return tuple(fragment.text for segment in segments for fragment in segment.fragments)
+
+    def negative_weights(self) -> list[Diagnostic]:
+        """Report words of a weight below 0 in the prompts of masks, as the request's own are reported."""
+        return [
+            _of_region(told, number)
+            for number, prompt in enumerate(self.prompts, start=1)
+            for told in negative_weights(prompt)
+        ]
 
     def groups(self) -> tuple[tuple[int, ...], ...]:
         """Return the texts by what networks act with them; those without networks of their own come first."""
@@ -153,12 +164,14 @@ def plan_regions(
             _of_mask(region, number, request, registry, calls)
             for number, region in enumerate(request.regions, start=1)
         ]
-        texts = (plan.positive[0].schedule, *(timeline(part) for part, _ in found))
+        prompts = tuple(own for own, _ in found)
+        texts = (plan.positive[0].schedule, *(timeline(own.parts[0]) for own in prompts))
         said = (one for _, own in found for one in own.plan.diagnostics)
         return RegionPlan(
             replace(plan, diagnostics=(*plan.diagnostics, *said)),
             (PlannedPart(texts, ImageMasks(request.regions)),),
             tuple(own for _, own in found if own.any),
+            prompts,
         )
     if all(part.regions is None for part in prompt.parts):
         return None
@@ -196,7 +209,7 @@ def _of_mask(
     request: GenerationRequest,
     registry: Registry,
     calls: tuple[int, int | None],
-) -> tuple[Part, RegionNetworks]:
+) -> tuple[Prompt, RegionNetworks]:
     """Read the prompt of a region with a mask."""
     options = request.options
     prompt = parse(region.prompt, comments=options.comments, dialect=request.dialect)
@@ -211,7 +224,7 @@ def _of_mask(
     diagnostics = tuple(_of_region(one, number) for one in (*plan.diagnostics, *said))
     plan = replace(plan, networks=uses, skipped=(*plan.skipped, *skipped), diagnostics=diagnostics)
     own = RegionNetworks(number, number, plan, region.networks, False, len(region.prompt))
-    return part, own
+    return prompt, own
 
 
 def _of_region(diagnostic: Diagnostic, number: int) -> Diagnostic:
