@@ -86,11 +86,6 @@ class NetworkUse:
         """The tag's place in the prompt."""
         return self.tag.span
 
-    @property
-    def changes(self) -> bool:
-        """Whether it acts otherwise at one step than at another."""
-        return bool(self.multipliers or self.text_multipliers)
-
     def at(self, call: int) -> float:
         """Return the multiplier at the 0-based denoiser call; of kinds that have two, the UNet's."""
         if not self.multipliers:

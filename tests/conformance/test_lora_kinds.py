@@ -95,7 +95,7 @@ def test_merged_weights(engine_3: Engine, name: str) -> None:
     plan = make_plan(prompt, parse("", negative=True), engine_3.registry, policy="strict")
     cache = NetworkCache(parts.unet, *parts.text_encoders)
     loaded = load_networks(plan, engine_3.registry, cache, policy="strict")
-    with exchange_weights(merge(loaded.loras.at(0))):
+    with exchange_weights(merge(loaded.loras.at(0))), loaded.encoding(0, parts.journal):
         ours = model[layer].module.weight.detach().clone()
     expected = golden("lora3_merged")[name]
     tolerance = HALF_TOLERANCE if "fp16" in case else WEIGHT_TOLERANCE

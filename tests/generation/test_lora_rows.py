@@ -18,7 +18,7 @@ LORAS = WEBUI.parent / "webui-2" / "loras"
 BASE = GenerationRequest(
     prompt="a cat", seed=7, steps=4, width=64, height=64, sampler="Euler", dialect="extended"
 )
-Chosen = list[list[tuple[float, float]]]
+Chosen = list[list[float]]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Chosen:
     choose = LoraInjection.choose
 
     def recorded(injection: LoraInjection, *stacks: LoraStack, **over: tuple[int, ...]) -> None:
-        found.append([(stack[0].text, stack[0].unet) for stack in stacks])
+        found.append([stack[0].unet for stack in stacks])
         choose(injection, *stacks, **over)
 
     monkeypatch.setattr(LoraInjection, "choose", recorded)
@@ -61,7 +61,7 @@ def test_a_multiplier_moves_with_the_calls(
     generate: Callable[..., GenerationResult], chosen: Chosen, sampler: str, calls: list[float]
 ) -> None:
     result = generate("<lora:lo-kohya:te=1:unet=0@0,1@0.5>", sampler=sampler)
-    assert chosen == [[(1, value)] * 2 for value in calls]
+    assert chosen == [[value] * 2 for value in calls]
     (report,) = result.networks
     assert report.applied and report.multipliers[: len(calls)] == pytest.approx(calls)
 
@@ -72,6 +72,15 @@ def test_what_does_not_move_is_the_same_to_the_last_bit(
     constant = generate("<lora:lo-kohya:0.5>", dialect="webui")
     assert torch.equal(generate("<lora:lo-kohya:0.5@0,0.5@1>").latents, constant.latents)
     assert torch.equal(generate("<lora:lo-kohya:0.5:start=0>").latents, constant.latents)
+
+
+def test_what_moves_for_texts_alone_leaves_the_unet_merged(
+    generate: Callable[..., GenerationResult],
+) -> None:
+    once = generate("<lora:lo-kohya:te=0.4:unet=0.8>")
+    moving = generate("<lora:lo-kohya:te=0.4@0,1@1:unet=0.8>")
+    assert torch.equal(moving.latents, once.latents)
+    assert moving.networks[0].text_multipliers and not moving.networks[0].multipliers
 
 
 def test_an_infotext_makes_it_again(
@@ -102,7 +111,7 @@ def test_the_second_pass_has_multipliers_of_its_own(
 ) -> None:
     hires = HiresPass(scale=2, steps=2, denoising_strength=0.9, upscaler="Latent")
     result = generate("<lora:lo-kohya:0.5:hr=0.1@0,0.9@1>", steps=2, hires=hires)
-    assert [rows[0] for rows in chosen] == [(0.5, 0.5)] * 2 + [(0.1, 0.1), (0.5, 0.5)]
+    assert [rows[0] for rows in chosen] == [0.5, 0.5, 0.1, 0.5]
     assert result.hires_networks[0].multipliers[:2] == pytest.approx((0.1, 0.5))
 
 

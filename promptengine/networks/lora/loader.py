@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from promptengine.networks.loader import (
@@ -72,20 +73,24 @@ class LoraLoader(NetworkLoader[Fit]):
         if not uses:
             return NetworkEffect()
 
-        def stack(call: int) -> LoraStack:
-            return tuple(_application(one.network, one.use, call) for one in uses)
+        def unet(call: int) -> LoraStack:
+            return tuple(
+                replace(_application(one), text=0.0, unet=one.use.at(call)) for one in uses
+            )
 
         def text(call: int) -> TextChange:
             key = tuple(
                 (one.digest, one.use.text_at(call), one.use.extra, one.use.blocks) for one in uses
             )
-            acting = stack(call)
+            acting = [
+                replace(_application(one), text=one.use.text_at(call), unet=0.0) for one in uses
+            ]
             return TextChange(
                 key, lambda changes: set_weights(self.weights.merged(acting, "text"), changes)
             )
 
-        steady = not any(one.use.changes for one in uses)
-        return NetworkEffect(text=text, loras=LoraSchedule(stack, steady), words=_words(uses))
+        steady = not any(one.use.multipliers for one in uses)
+        return NetworkEffect(text=text, loras=LoraSchedule(unet, steady), words=_words(uses))
 
 
 def _words(uses: Sequence[LoadedUse[Fit]]) -> Mapping[str, BundledWord]:
@@ -95,10 +100,9 @@ def _words(uses: Sequence[LoadedUse[Fit]]) -> Mapping[str, BundledWord]:
     }
 
 
-def _application(network: Fit, use: NetworkUse, call: int) -> Application:
-    ranks = use.extra if isinstance(use.extra, int) else None
-    text, unet = use.text_at(call), use.at(call)
-    return Application(network, text=text, unet=unet, ranks=ranks, blocks=use.blocks)
+def _application(one: LoadedUse[Fit]) -> Application:
+    ranks = one.use.extra if isinstance(one.use.extra, int) else None
+    return Application(one.network, ranks=ranks, blocks=one.use.blocks)
 
 
 def _strongest(network: Fit, use: NetworkUse) -> Application:
