@@ -90,15 +90,15 @@ class PreparedPrompts:
     """A prompt and a negative prompt, ready for a pass.
 
     Attributes:
-        prompts: Both as parsed.
-        plan: What they ask for.
+        prompts: Both as parsed, then those of regions with masks.
+        schedules: What is encoded of them.
         stack: The networks.
         guidance: The encoded texts.
         diagnostics: Of prompts and files.
     """
 
-    prompts: tuple[Prompt, Prompt]
-    plan: Plan
+    prompts: tuple[Prompt, ...]
+    schedules: tuple[Schedule, ...]
     stack: LoadedNetworks
     guidance: PromptCond
     diagnostics: tuple[Diagnostic, ...]
@@ -133,7 +133,7 @@ def prepare_prompts(
         first, negative = prompts
         scheduled = ScheduledPrompt(first, *calls, old=request.options.old_timelines)
         plan = make_plan(scheduled, negative, parts.registry, policy=request.policy)
-        regions = plan_regions(first, plan, request, parts.registry, calls=calls)
+        regions = plan_regions(scheduled, plan, request, parts.registry)
         plan = plan if regions is None else regions.everywhere
     with clock.measuring("load"):
         stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
@@ -145,11 +145,12 @@ def prepare_prompts(
         guidance = _encode(parts, plan, request, words.table, reading, regions=regions)
     if regions is not None and any(report.applied for one in own for report in one.reports):
         guidance = replace(guidance, regions=_with_networks(guidance, regions, stack, own))
-    texts = (*plan.texts, *(() if regions is None else regions.texts))
+    schedules = plan.schedules if regions is None else regions.schedules
+    texts = [fragment.text for one in schedules for fragment in one.fragments]
     stack = _told_together(stack, own)
     return PreparedPrompts(
-        prompts=prompts,
-        plan=plan,
+        prompts=(*prompts, *(() if regions is None else regions.prompts)),
+        schedules=schedules,
         stack=stack,
         guidance=replace(guidance, networks=stack.at, loras=stack.loras),
         diagnostics=(

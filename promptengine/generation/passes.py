@@ -96,7 +96,7 @@ class PassRequest:
             stack=read.stack,
             guidance=read.guidance,
             entries=text_entries(
-                read.prompts, read.plan, options, steps=steps, hires_steps=hires_steps
+                read.prompts, read.schedules, options, steps=steps, hires_steps=hires_steps
             )
             | region_entries(self.request),
             diagnostics=(*read.diagnostics, *([_NOTHING_MERGED] if idle else [])),

@@ -6,14 +6,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from promptengine.errors import PromptSyntaxError, RequestError
 from promptengine.generation.region_masks import BoxMasks, ImageMasks
 from promptengine.generation.regions import RegionMasks
 from promptengine.kinds import HYPERNETWORK, find_kind
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
-from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.prompt import Diagnostic, Prompt, Schedule, parse
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.regions import region_at
 from promptengine.prompt.scheduled import ScheduledPrompt
@@ -108,11 +107,11 @@ class RegionPlan:
     prompts: tuple[Prompt, ...] = ()
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """Every text of a region, piece by piece, without brackets."""
-        schedules = (one for part in self.parts if part is not None for one in part.texts)
-        segments = (segment for one in schedules for segment in one.segments)
-        return tuple(fragment.text for segment in segments for fragment in segment.fragments)
+    def schedules(self) -> tuple[Schedule, ...]:
+        """What is encoded, the negative prompt last."""
+        pairs = zip(self.everywhere.positive, self.parts, strict=True)
+        texts = ((own.schedule,) if part is None else part.texts for own, part in pairs)
+        return (*(text for some in texts for text in some), self.everywhere.negative)
 
     def negative_weights(self) -> list[Diagnostic]:
         """Report words of a weight below 0 in the prompts of masks, as the request's own are reported."""
@@ -134,21 +133,15 @@ class RegionPlan:
 
 
 def plan_regions(
-    prompt: Prompt,
-    plan: Plan,
-    request: GenerationRequest,
-    registry: Registry,
-    *,
-    calls: tuple[int, int | None],
+    prompt: ScheduledPrompt, plan: Plan, request: GenerationRequest, registry: Registry
 ) -> RegionPlan | None:
     """Work out what a request asks of regions; None where it has none.
 
     Args:
-        prompt: As parsed.
+        prompt: Over the calls of the pass, as in the plan.
         plan: Of the prompt and the negative prompt.
         request: With masks, ratios, options and policy.
         registry: Where names of networks are looked up.
-        calls: What prompt schedules count, in the first and the second pass.
 
     Raises:
         RequestError: There are too many regions, ratios that do not fit them, regions of both kinds, or masks
@@ -156,38 +149,31 @@ def plan_regions(
         PromptSyntaxError: ``strict``, and a region names a network that it cannot have.
         UnknownNetworkError: ``strict``, and a region's network is in no folder.
     """
-    old = request.options.old_timelines
-    timeline = partial(schedule, steps=calls[0], hires_steps=calls[1], old=old)
+    parsed = prompt.prompt
     if request.regions:
-        _refuse_both(prompt)
+        _refuse_both(parsed)
         found = [
-            _of_mask(region, number, request, registry, calls)
+            _of_mask(region, number, request, registry, prompt)
             for number, region in enumerate(request.regions, start=1)
         ]
-        prompts = tuple(own for own, _ in found)
-        texts = (plan.positive[0].schedule, *(timeline(own.parts[0]) for own in prompts))
+        texts = tuple(one.positive[0].schedule for one in (plan, *(own.plan for _, own in found)))
         said = (one for _, own in found for one in own.plan.diagnostics)
         return RegionPlan(
             replace(plan, diagnostics=(*plan.diagnostics, *said)),
             (PlannedPart(texts, ImageMasks(request.regions)),),
             tuple(own for _, own in found if own.any),
-            prompts,
+            tuple(own for own, _ in found),
         )
-    if all(part.regions is None for part in prompt.parts):
+    places = placed_regions(parsed, request)
+    if not any(places):
         return None
-    places = placed_regions(prompt, request)
     parts = tuple(
-        None
-        if part.regions is None or place is None
-        else PlannedPart(
-            tuple(map(timeline, (*filter(None, [part.regions.base]), *part.regions.texts))),
-            BoxMasks(*place),
-        )
-        for part, place in zip(prompt.parts, places, strict=True)
+        place and PlannedPart(texts, BoxMasks(*place))
+        for texts, place in zip(prompt.texts, places, strict=True)
     )
     if len(parts) > 1:
-        return RegionPlan(_told_of_and(prompt, plan), parts)
-    return _with_own_networks(prompt, plan, parts, request)
+        return RegionPlan(_told_of_and(parsed, plan), parts)
+    return _with_own_networks(parsed, plan, parts, request)
 
 
 def _refuse_both(prompt: Prompt) -> None:
@@ -208,18 +194,17 @@ def _of_mask(
     number: int,
     request: GenerationRequest,
     registry: Registry,
-    calls: tuple[int, int | None],
+    beside: ScheduledPrompt,
 ) -> tuple[Prompt, RegionNetworks]:
-    """Read the prompt of a region with a mask."""
+    """Read the prompt of a region with a mask, for the calls that the request's own is for."""
     options = request.options
     prompt = parse(region.prompt, comments=options.comments, dialect=request.dialect)
     part, *others = prompt.parts
     if others or part.regions is not None:
         message = f"region {number} has AND or regions of its own; its prompt must be one text"
         raise RequestError(message, field="regions")
-    scheduled = ScheduledPrompt(prompt, *calls, old=options.old_timelines)
     nothing = parse("", negative=True)
-    plan = make_plan(scheduled, nothing, registry, policy=request.policy)
+    plan = make_plan(replace(beside, prompt=prompt), nothing, registry, policy=request.policy)
     uses, skipped, said = _hypernetworks(prompt, plan.networks, request)
     diagnostics = tuple(_of_region(one, number) for one in (*plan.diagnostics, *said))
     plan = replace(plan, networks=uses, skipped=(*plan.skipped, *skipped), diagnostics=diagnostics)

@@ -255,6 +255,11 @@ class Schedule:
         """For each segment the 0-based denoiser call that it serves first."""
         return 0, *(segment.until_step + 1 for segment in self.segments[:-1])
 
+    @property
+    def fragments(self) -> tuple[Fragment, ...]:
+        """What its texts consist of, segment by segment."""
+        return tuple(fragment for segment in self.segments for fragment in segment.fragments)
+
     def at(self, call: int) -> Segment:
         """Return what holds at the 0-based denoiser call ``call``.
 

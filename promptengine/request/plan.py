@@ -146,11 +146,14 @@ class Plan:
         return tuple(use for use in self.networks if use.entry.kind == kind)
 
     @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """What is encoded where no part has regions, the negative prompt last."""
+        return (*(part.schedule for part in self.positive), self.negative)
+
+    @property
     def texts(self) -> tuple[str, ...]:
-        """Every text that will be encoded, piece by piece, without brackets."""
-        timelines = (*(part.schedule for part in self.positive), self.negative)
-        segments = (segment for timeline in timelines for segment in timeline.segments)
-        return tuple(fragment.text for segment in segments for fragment in segment.fragments)
+        """Every text of these, piece by piece, without brackets."""
+        return tuple(fragment.text for one in self.schedules for fragment in one.fragments)
 
 
 def make_plan(

@@ -204,6 +204,19 @@ def test_infotexts_tell_of_masks(tiny_engine: Engine) -> None:
     assert [one for one in left_out if "whose masks its text does not hold" in one.message]
 
 
+def test_options_for_texts_are_told_of_what_regions_say(tiny_engine: Engine) -> None:
+    heavy = (Region(mask=half(0, 255), prompt="a (dog:1.2)"),)
+    for emphasis in ("No norm", "Original"):
+        request = replace(BASE, regions=heavy, options=Options(emphasis=emphasis))
+        told = tiny_engine.generate(request).infotexts[0]
+        assert ("Emphasis: No norm" in told) == (emphasis == "No norm")
+    for count, cut in ((50, 0), (80, 1)):
+        prompt = f"{'a ' * 50}ADDCOL {'a ' * count}"
+        request = replace(BASE, prompt=prompt, options=Options(old_emphasis=True))
+        said = tiny_engine.generate(request).diagnostics
+        assert len([one for one in said if "room for 75 tokens" in one.message]) == cut
+
+
 def refused(engine: Engine, **changes: object) -> str:
     with pytest.raises(RequestError) as caught:
         engine.generate(replace(BASE, **changes))  # type: ignore[arg-type]
@@ -236,9 +249,10 @@ def test_a_region_has_no_loras(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path)
     text = "a ADDCOL b<lora:blue:1>"
     prompt, negative = parse(text, dialect="extended"), parse("", negative=True)
-    plan = make_plan(ScheduledPrompt(prompt, 2), negative, registry)
+    scheduled = ScheduledPrompt(prompt, 2)
+    plan = make_plan(scheduled, negative, registry)
     request = replace(BASE, prompt=text)
-    found = plan_regions(prompt, plan, request, registry, calls=(2, None))
+    found = plan_regions(scheduled, plan, request, registry)
     assert found is not None
     assert not found.everywhere.networks
     (own,) = found.networks
@@ -249,9 +263,9 @@ def test_a_region_has_no_loras(tmp_path: Path) -> None:
     assert "a region has hypernetworks alone" in said.message
     strict = replace(request, policy="strict")
     with pytest.raises(PromptSyntaxError, match="put the tag before the first region"):
-        plan_regions(prompt, plan, strict, registry, calls=(2, None))
+        plan_regions(scheduled, plan, strict, registry)
     masked = replace(BASE, regions=(Region(mask=WHITE, prompt=text[-16:]),))
-    found = plan_regions(parse("a"), plan, masked, registry, calls=(2, None))
+    found = plan_regions(ScheduledPrompt(parse("a"), 2), plan, masked, registry)
     assert found is not None
     assert found.everywhere.diagnostics[-1].message.startswith("region 1: 'blue' is not applied")
 

@@ -228,7 +228,7 @@ def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> Non
         try:
             plan = make_plan(planned, nothing, registry, policy=request.policy)
             if field == "prompt" or hires:
-                plan_regions(prompt, plan, request, registry, calls=(steps, None))
+                plan_regions(replace(planned, steps=steps), plan, request, registry)
         except (PromptSyntaxError, UnknownNetworkError) as error:
             by_option = asked is not request and _names(error, request)
             error.field = "options" if by_option else field
