@@ -158,7 +158,7 @@ def test_where_lbw_stands_in_a_loras_tag() -> None:
 def test_where_lbw_stands_in_a_hypernetworks_tag() -> None:
     asked = AskedBlocks("INS", "", "hypernetwork 'a'")
     for arguments in (("a", "0.5", "lbw=INS"), ("a", "lbw=INS", "0.5")):
-        assert read("hypernet", *arguments) == TagReading("a", ((0.0, 0.5),), blocks=asked)
+        assert read("hypernet", *arguments) == TagReading("a", Curve(((0.0, 0.5),)), blocks=asked)
     assert read("hypernet", "a", "lbw=INS") == TagReading("a", blocks=asked)
     # A name may begin like an argument, as before.
     assert read("hypernet", "lbw=INS").name == "lbw=INS"
@@ -174,8 +174,8 @@ def test_weights_by_element_are_refused(word: str) -> None:
 def test_x_alone_means_nothing(kind: object) -> None:
     tag = (LORA if kind is LORA else HYPERNETWORK).tag
     assert tag is not None
-    assert tag.idle(("a", "1", "x=2")) == ["x=2"]
-    assert tag.idle(("a", "1", "x=2", "lbw=P")) == []
+    assert tag.idle(("a", "1", "x=2"), False) == ["x=2"]
+    assert tag.idle(("a", "1", "x=2", "lbw=P"), False) == []
 
 
 def test_a_file_of_presets_is_read_as_the_extension_reads_it() -> None:
