@@ -129,7 +129,8 @@ def test_images_with_regions_have_loras_of_their_own(engine: Engine) -> None:
     for request, result in zip(requests, engine.generate_batch(requests), strict=True):
         alone = engine.generate(request)
         assert not result.diagnostics
-        close(result.latents, alone.latents)
+        # Merged weights and factors beside them round differently.
+        assert (result.latents - alone.latents).abs().max() <= 1e-4 * alone.latents.abs().max()
         assert result.networks == alone.networks
 
 
