@@ -328,7 +328,8 @@ def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.cli.grid import run
 
-    _show_all(run(options, _prompt(options, options.prompt), folders_of(options)))
+    prompt = _prompt(options, GenerationRequest(prompt=options.prompt))
+    _show_all(run(options, prompt, folders_of(options)))
     return 0
 
 
@@ -336,7 +337,16 @@ def _reports_of_all(results: Sequence[GenerationResult]) -> Iterable[NetworkRepo
     """Return a report for each network, multiplier and fate, however many images share it."""
     reports = [report for result in results for report in result.networks]
     return {
-        (r.kind, r.name, r.multiplier, r.unet_multiplier, r.blocks, r.applied, r.reason): r
+        (
+            r.kind,
+            r.name,
+            r.multiplier,
+            r.unet_multiplier,
+            r.blocks,
+            r.region,
+            r.applied,
+            r.reason,
+        ): r
         for r in reports
     }.values()
 

@@ -145,7 +145,7 @@ def test_rows_that_regions_make_have_the_loras_of_theirs() -> None:
 
     def answered(rows: slice, askings: slice) -> Tensor:
         places = tuple(row - rows.start for row in of_rows[askings])
-        masked = MaskedRows(places, lambda *cells: halves(*cells)[askings], (8, 8))
+        masked = MaskedRows(places, lambda height, width: halves(height, width)[askings], (8, 8))
         networks: list[HypernetworkStack] = [[], [(network, 0.7)], []]
         with inject_hypernetworks(unet) as injection, attend_regions(unet) as regional:
             regional.choose(masked)
