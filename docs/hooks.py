@@ -31,6 +31,7 @@ from promptengine.prompt.dialects import DIALECTS, KnownDialect
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.options import Options, Setting
+from promptengine.request.regions import RatioRule
 from promptengine.request.request import GenerationRequest
 from promptengine.validation import Between, MultipleOf
 
@@ -255,6 +256,8 @@ def _rule(rule: object) -> str:
         return (
             f", one of {', '.join(_code(repr(name)) for name in DIALECTS.builtins)} or a plugin's"
         )
+    if isinstance(rule, RatioRule):
+        return f", {rule.words}"
     raise PluginError(f"no words for {rule!r}")
 
 

@@ -97,6 +97,7 @@ from .prompt.ast import Group as Group
 from .prompt.ast import Node as Node
 from .prompt.ast import Part as Part
 from .prompt.ast import Prompt as Prompt
+from .prompt.ast import Regions as Regions
 from .prompt.ast import Remedy as Remedy
 from .prompt.ast import Schedule as Schedule
 from .prompt.ast import Scheduled as Scheduled
@@ -121,6 +122,7 @@ from .request.image_start import ImageStart as ImageStart
 from .request.image_start import Inpainting as Inpainting
 from .request.image_start import MaskedContent as MaskedContent
 from .request.image_start import ResizeMode as ResizeMode
+from .request.in_memory import HypernetworkLike as HypernetworkLike
 from .request.options import Emphasis as Emphasis
 from .request.options import NegativeWeights as NegativeWeights
 from .request.options import NoiseSource as NoiseSource
@@ -130,8 +132,9 @@ from .request.plan import Plan as Plan
 from .request.plan import SkippedTag as SkippedTag
 from .request.plan import WeightedSchedule as WeightedSchedule
 from .request.plan import make_plan as make_plan
+from .request.regions import Region as Region
+from .request.regions import RegionLayout as RegionLayout
 from .request.request import GenerationRequest as GenerationRequest
-from .request.request import HypernetworkLike as HypernetworkLike
 from .request.request import Policy as Policy
 from .request.result import GenerationResult as GenerationResult
 from .request.result import ModelUse as ModelUse

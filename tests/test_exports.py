@@ -19,6 +19,7 @@ INNER = {
     "Chain",
     "EngineContext",
     "LoraSchedule",
+    "MaskedRows",
     "Opening",
     "PatchedProjection",
     "PreparedPrompts",

@@ -281,7 +281,7 @@ def _generate(
     with clock.measuring("import"):
         from promptengine.cli.generate import request_of, run
 
-    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
+    request = request_of(options, replace(request, prompt=_prompt(options, request)))
     result = run(options, request, folders, clock)
     show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)
     show_reports(result.networks)
@@ -308,7 +308,7 @@ def _run_script(
     if options.profile:
         message = "--profile times one request and not a script; leave it out"
         raise RequestError(message, field="profile")
-    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
+    request = request_of(options, replace(request, prompt=_prompt(options, request)))
     output = run(options, request, folders)
     for note in output.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
@@ -328,7 +328,8 @@ def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.cli.grid import run
 
-    _show_all(run(options, _prompt(options, options.prompt), folders_of(options)))
+    prompt = _prompt(options, GenerationRequest(prompt=options.prompt))
+    _show_all(run(options, prompt, folders_of(options)))
     return 0
 
 
@@ -336,7 +337,16 @@ def _reports_of_all(results: Sequence[GenerationResult]) -> Iterable[NetworkRepo
     """Return a report for each network, multiplier and fate, however many images share it."""
     reports = [report for result in results for report in result.networks]
     return {
-        (r.kind, r.name, r.multiplier, r.unet_multiplier, r.blocks, r.applied, r.reason): r
+        (
+            r.kind,
+            r.name,
+            r.multiplier,
+            r.unet_multiplier,
+            r.blocks,
+            r.region,
+            r.applied,
+            r.reason,
+        ): r
         for r in reports
     }.values()
 
@@ -348,8 +358,9 @@ def train_hypernetwork(options: argparse.Namespace) -> int:
     return run(options, folders_below(options.models))
 
 
-def _prompt(options: argparse.Namespace, prompt: str) -> str:
-    """Return a prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
+def _prompt(options: argparse.Namespace, request: GenerationRequest) -> str:
+    """Return a request's prompt with the tags of ``--hypernetwork NAME[:MULTIPLIER]`` appended."""
+    prompt, dialect = request.prompt, options.dialect or request.dialect
     for use in options.hypernetwork:
         name, colon, multiplier = use.partition(":")
         try:
@@ -357,5 +368,5 @@ def _prompt(options: argparse.Namespace, prompt: str) -> str:
         except ValueError:
             message = f"--hypernetwork {use!r}: multiplier {multiplier!r} is no number"
             raise RequestError(message, field="hypernetwork") from None
-        prompt = append_hypernetwork(prompt, name, multiplier if colon else "1")
+        prompt = append_hypernetwork(prompt, name, multiplier if colon else "1", dialect=dialect)
     return prompt

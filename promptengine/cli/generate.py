@@ -14,6 +14,7 @@ from rich.progress import Progress as ProgressBar
 
 from promptengine.cli.arguments import assignments, free_path
 from promptengine.cli.field_options import given_fields
+from promptengine.cli.image_options import regions_of
 from promptengine.cli.render import printable
 from promptengine.generation.engine import Engine, Precision
 from promptengine.generation.timing import StageTimer
@@ -82,9 +83,12 @@ def request_of(options: argparse.Namespace, request: GenerationRequest) -> Gener
 
     Raises:
         RequestError: An option that is unknown, or a value out of its range.
+        ImageError: A mask of a region is no image.
     """
     given = given_fields(options, GenerationRequest)
     request = apply_settings(replace(request, **given), read_settings(assignments(options.option)))
+    if regions := regions_of(options):
+        request = replace(request, regions=regions)
     if options.noise_source is not None:
         request = replace(
             request, options=replace(request.options, noise_source=options.noise_source)

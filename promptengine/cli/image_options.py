@@ -13,8 +13,9 @@ from promptengine.errors import ImageError
 from promptengine.files.images import read_image
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
+from promptengine.request.regions import Region
 
-__all__ = ["hires_of", "open_image", "start_of"]
+__all__ = ["hires_of", "open_image", "regions_of", "start_of"]
 
 
 def hires_of(options: argparse.Namespace, usual: HiresPass | None = None) -> HiresPass | None:
@@ -43,6 +44,17 @@ def start_of(options: argparse.Namespace) -> ImageStart:
     inpainting = None if mask is None else Inpainting(mask=open_image(mask), **treatment)
     given = given_fields(options, ImageStart)
     return ImageStart(images=(open_image(options.image),), inpainting=inpainting, **given)
+
+
+def regions_of(options: argparse.Namespace) -> tuple[Region, ...]:
+    """Return the regions that ``--region MASK TEXT`` gives.
+
+    Raises:
+        ImageError: A file is no image.
+        RequestError: A mask cannot be used.
+    """
+    given: list[tuple[str, str]] = options.region or []
+    return tuple(Region(mask=open_image(Path(mask)), prompt=text) for mask, text in given)
 
 
 def open_image(path: Path) -> Image.Image:

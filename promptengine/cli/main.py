@@ -182,6 +182,13 @@ def _add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) -
         help="append <hypernet:NAME:MULTIPLIER> to the prompt; may be repeated",
     )
     parser.add_argument(
+        "--region",
+        action="append",
+        nargs=2,
+        metavar=("MASK", "TEXT"),
+        help="let a text act where an image is white, and the prompt in the rest; may be repeated",
+    )
+    parser.add_argument(
         "--noise-source",
         choices=get_args(NoiseSource),
         help="cpu (the default), or the numbers of an NVIDIA GPU",

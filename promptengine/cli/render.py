@@ -30,6 +30,7 @@ from promptengine.prompt import (
     Text,
     emphasis,
 )
+from promptengine.prompt.regions import texts_of
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Clash, RegistryEntry, description
 from promptengine.request.plan import NetworkUse
@@ -81,11 +82,15 @@ def show_prompt(prompt: ScheduledPrompt, diagnostics: Iterable[Diagnostic]) -> N
     root = Tree(Styled("prompt", "bold"))
     for tag in parsed.tags:
         root.add(_tag(tag))
-    over_steps = zip(parsed.parts, prompt.schedules, strict=True)
-    for number, (part, timeline) in enumerate(over_steps, start=1):
+    over_steps = zip(parsed.parts, prompt.texts, strict=True)
+    for number, (part, timelines) in enumerate(over_steps, start=1):
         branch = root.add(_part_title(number, part, len(parsed.parts)))
-        _grow(branch.add(Styled("tree", "bold")), part.nodes)
-        _add_schedule(branch, timeline.segments)
+        for title, text, timeline in zip(
+            _text_titles(part), texts_of(part), timelines, strict=True
+        ):
+            twig = branch.add(Styled(title, "bold")) if title else branch
+            _grow(twig.add(Styled("tree", "bold")), text.nodes)
+            _add_schedule(twig, timeline.segments)
     console.print(root)
     show_diagnostics(diagnostics, parsed.source)
 
@@ -93,6 +98,15 @@ def show_prompt(prompt: ScheduledPrompt, diagnostics: Iterable[Diagnostic]) -> N
 def _tag(tag: Tag) -> Styled:
     arguments = printable(" : ".join(tag.arguments))
     return Styled.assemble(("tag ", "bold"), (tag.kind, "magenta"), f" {arguments}")
+
+
+def _text_titles(part: Part) -> list[str]:
+    """Return what the texts of a part are called; a single one has no name."""
+    regions = part.regions
+    if regions is None or not regions.texts:
+        return [""]
+    places = [f"region {number}" for number in range(1, regions.count + 1)]
+    return places if regions.base is None else ["base", *places]
 
 
 def _part_title(number: int, part: Part, parts: int) -> Styled:
@@ -305,6 +319,7 @@ def show_reports(reports: Iterable[NetworkReport]) -> None:
         if report.blocks is not None:
             multiplier += f" by block ({printable(report.blocks.preset or report.blocks.written)})"
         name = f"{report.kind} {printable(report.name)}{multiplier}"
+        name += "" if report.region is None else f" in region {report.region}"
         if report.applied:
             digest = report.digest or ""
             where = printable(str(report.path))

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from promptengine.errors import PromptEngineError
 from promptengine.families import Prediction
-from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond
+from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond, UNetCall
 from promptengine.generation.model_inputs import NO_EXTRAS, ExtraModelInputs
-from promptengine.networks.hypernetwork.inject import Injection
+from promptengine.generation.regions import choose_regions
+from promptengine.networks.hypernetwork.inject import HypernetworkStack, Injection
 from promptengine.networks.lora.inject import LoraInjection
+from promptengine.networks.regional_attention import RegionalAttention
 from promptengine.request.options import Options
 from promptengine.undo import UndoLog
 
@@ -40,6 +42,7 @@ class CFGDenoiser:
         prediction: What its answers mean.
         injection: Where hypernetworks are chosen; None for a UNet that none are injected into.
         loras: Where LoRAs are chosen, likewise.
+        regional: Where regions are chosen; None for a UNet that none act in.
         planned: Calls of the pass in all, which ``Options.unguided_early`` is a share of.
         unconditional: What the last call predicted for the negative prompt, or, where that was left
             out, for the prompt's first part; None before the first call.
@@ -53,6 +56,7 @@ class CFGDenoiser:
     prediction: Prediction = "epsilon"
     injection: Injection | None = None
     loras: LoraInjection | None = None
+    regional: RegionalAttention | None = None
     planned: int = 1
     unconditional: Tensor | None = field(default=None, init=False)
     calls: int = field(default=0, init=False)
@@ -65,7 +69,7 @@ class CFGDenoiser:
         """Go on as another one in the middle of a pass: its model and texts, this one's count of calls."""
         self.unet, self.guidance, self._texts = other.unet, other.guidance, other._texts
         self.extras, self.prediction = other.extras, other.prediction
-        self.injection, self.loras = other.injection, other.loras
+        self.injection, self.loras, self.regional = other.injection, other.loras, other.regional
 
     def __call__(
         self,
@@ -115,14 +119,7 @@ class CFGDenoiser:
         x = self.extras.joined_to(x)
         answers: list[Tensor] = []
         for call in batch.calls:
-            rows = [self._texts.of(image) for image in call.images]
-            if self.injection is not None:
-                self.injection.choose(*(row.networks(self.calls) for row in rows))
-                self.injection.sign(call.signs)
-            elif call.signs is not None:
-                raise PromptEngineError("negative_weights is subtract; it needs an injection")
-            if self.loras is not None:
-                self.loras.choose(*(row.loras.at(self.calls) for row in rows))
+            self._choose(call, (x.shape[-2], x.shape[-1]))
             images = x[call.images]
             answers.append(
                 predict_noise(
@@ -135,6 +132,36 @@ class CFGDenoiser:
                 )
             )
         return torch.cat(answers) if len(answers) > 1 else answers[0]
+
+    def _choose(self, call: UNetCall, cells: tuple[int, int]) -> None:
+        """Let the networks and regions of a call act in it."""
+        rows = [self._texts.of(image) for image in call.images]
+        injection, regional = self.injection, self.regional
+        if call.regions is not None and regional is not None:
+            choose_regions(call.regions, regional, injection, self._stacks, cells)
+        else:
+            if regional is not None:
+                regional.choose(None)
+            if injection is not None:
+                injection.choose(*(row.networks(self.calls) for row in rows))
+        if injection is not None:
+            injection.sign(call.signs)
+        elif call.signs is not None:
+            raise PromptEngineError("negative_weights is subtract; it needs an injection")
+        if self.loras is not None:
+            text = None if regional is None else regional.chosen
+            image = None if injection is None else injection.masked
+            self.loras.choose(
+                *(row.loras.at(self.calls) for row in rows),
+                text=text and text.rows,
+                image=image and image.rows,
+            )
+
+    def _stacks(self, image: int) -> tuple[HypernetworkStack, Sequence[HypernetworkStack]]:
+        """Return the networks that act on an image, and those of each group of its regions."""
+        one = self._texts.of(image)
+        groups = () if one.regions is None else one.regions.networks(self.calls)
+        return one.networks(self.calls), groups
 
 
 def predict_noise(

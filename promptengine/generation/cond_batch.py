@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from promptengine.generation.regions import Asking, CallRegions, RegionalCond, RegionMasks
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.lora.inject import NO_LORAS, LoraSchedule
 from promptengine.request.options import Options
@@ -38,6 +39,8 @@ class PromptCond:
         empty: The encoded empty prompt ``[77, width]``; needed for ``Options.pad_with_empty`` only.
         networks: The hypernetworks that act at a call, counted from 0, on the negative prompt too.
         loras: The LoRAs of the UNet, likewise.
+        regions: The regions of the prompt's parts, each of whose own text in ``positive`` is that of the first
+            region; None where it has none.
     """
 
     positive: Sequence[tuple[Conditioning, float]]
@@ -47,6 +50,7 @@ class PromptCond:
     networks: Callable[[int], HypernetworkStack] = _no_networks
     loras: LoraSchedule = NO_LORAS
     unit: float = 1.0
+    regions: RegionalCond | None = None
 
     @property
     def uneven(self) -> bool:
@@ -57,12 +61,20 @@ class PromptCond:
     @property
     def signed(self) -> bool:
         """Whether the value of any token is turned around."""
-        return any(text.signs is not None for text in self.asked)
+        return any(text.signs is not None for text in (*self.asked, *self._of_regions))
 
     @property
     def asked(self) -> Sequence[Conditioning]:
         """All that the UNet is asked with: the prompt's parts, then the negative prompt."""
         return [*(part for part, _ in self.positive), self.negative]
+
+    def segments_at(self, call: int) -> tuple[int, ...]:
+        """Return which segment of each text serves a call."""
+        return tuple(one.segment_at(call) for one in (*self.asked, *self._of_regions))
+
+    @property
+    def _of_regions(self) -> Sequence[Conditioning]:
+        return () if self.regions is None else self.regions.texts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +83,13 @@ class UNetCall:
 
     Attributes:
         images: For each row the image whose latents it has.
-        context: Texts ``[rows, tokens, width]``.
+        context: Texts ``[rows, tokens, width]``; where rows have regions, one for each of these.
         mask: ``[rows, tokens]``, true where there is text; None where all are of one length.
         pooled: Pooled vector ``[width]`` of each row, for families that use it.
         scores: Aesthetic score of each row, likewise.
-        signs: ``[rows, tokens]``, 1 or -1, what cross-attention multiplies the texts' values by; None where
-            that is 1 for all.
+        signs: What cross-attention multiplies the texts' values by, for each row and token of ``context`` 1
+            or -1; None where that is 1 for all.
+        regions: Where the texts act; None where each holds for a whole image.
     """
 
     images: list[int]
@@ -85,6 +98,7 @@ class UNetCall:
     pooled: list[Tensor | None]
     scores: list[float | None]
     signs: Tensor | None = None
+    regions: CallRegions | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +154,7 @@ class CondBatches:
         self, call: int, images: int, dtype: torch.dtype, *, unguided: bool = False
     ) -> CondBatch:
         """Return the batch of a call of the denoiser; the arguments are those of :func:`build_cond_batch`."""
-        segments = [one.segment_at(call) for each in self._guidance for one in each.asked]
+        segments = [each.segments_at(call) for each in self._guidance]
         key = (images, dtype, unguided, *segments)
         if key not in self._kept:
             self._kept[key] = build_cond_batch(
@@ -180,7 +194,9 @@ def build_cond_batch(
             text,
             asked.pooled_at(call),
             asked.aesthetic_score,
-            asked.signs_at(call),
+            signs := asked.signs_at(call),
+            () if one.regions is None else one.regions.askings(number, (text, signs), call),
+            () if one.regions is None else one.regions.within(),
         )
         for image, one in enumerate(guidance)
         for number, (text, asked) in enumerate(_texts(one, call, options, unguided=unguided))
@@ -210,7 +226,8 @@ def build_cond_batch(
 class _Row(NamedTuple):
     """A text ``[tokens, width]``, the ``number``-th of an image's, and what the UNet is told with it.
 
-    Its signs ``[some]`` are those of the text itself, before it was lengthened or cut.
+    Its signs ``[some]`` are those of the text itself, before it was lengthened or cut. Where it has regions,
+    ``askings`` stand for the text, and ``within`` tells where networks act.
     """
 
     image: int
@@ -219,10 +236,13 @@ class _Row(NamedTuple):
     pooled: Tensor | None
     score: float | None
     signs: Tensor | None
+    askings: tuple[Asking, ...]
+    within: tuple[tuple[RegionMasks, tuple[int, ...]], ...]
 
 
 def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
-    texts = [row.text.to(dtype) for row in rows]
+    askings = [row.askings or (Asking(row.text, row.signs),) for row in rows]
+    texts = [one.text.to(dtype) for some in askings for one in some]
     longest = max(len(text) for text in texts)
     mask: Tensor | None = None
     if any(len(text) < longest for text in texts):
@@ -237,18 +257,23 @@ def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
         mask=mask,
         pooled=[row.pooled for row in rows],
         scores=[row.score for row in rows],
-        signs=_signs(rows, longest),
+        signs=_signs([one for some in askings for one in some], longest),
+        regions=CallRegions(
+            tuple(row.image for row in rows), tuple(askings), tuple(row.within for row in rows)
+        )
+        if any(row.askings for row in rows)
+        else None,
     )
 
 
-def _signs(rows: Sequence[_Row], tokens: int) -> Tensor | None:
-    """Return the signs of rows ``[rows, tokens]``, 1 where a text was lengthened; None where all are 1."""
-    if all(row.signs is None for row in rows):
+def _signs(askings: Sequence[Asking], tokens: int) -> Tensor | None:
+    """Return the signs of texts ``[askings, tokens]``, 1 where one was lengthened; None where all are 1."""
+    if all(one.signs is None for one in askings):
         return None
-    whole = torch.ones(len(rows), tokens, device=rows[0].text.device)
-    for signs, row in zip(whole, rows, strict=True):
-        if row.signs is not None:
-            known = row.signs[: len(row.text)]
+    whole = torch.ones(len(askings), tokens, device=askings[0].text.device)
+    for signs, one in zip(whole, askings, strict=True):
+        if one.signs is not None:
+            known = one.signs[: len(one.text)]
             signs[: len(known)] = known
     return whole
 

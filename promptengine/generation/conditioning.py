@@ -14,8 +14,11 @@ from promptengine.checkpoints.load import Checkpoint
 from promptengine.files.lru import SizedLRU
 from promptengine.generation.cond_batch import PromptCond
 from promptengine.generation.model_inputs import negative_conditioning, scored
+from promptengine.generation.region_plan import RegionPlan, idle_settings, plan_regions
+from promptengine.generation.regions import PartRegions, RegionalCond
 from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
+from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
 from promptengine.prompt.lint import negative_weights
@@ -87,15 +90,15 @@ class PreparedPrompts:
     """A prompt and a negative prompt, ready for a pass.
 
     Attributes:
-        prompts: Both as parsed.
-        plan: What they ask for.
+        prompts: Both as parsed, then those of regions with masks.
+        schedules: What is encoded of them.
         stack: The networks.
         guidance: The encoded texts.
         diagnostics: Of prompts and files.
     """
 
-    prompts: tuple[Prompt, Prompt]
-    plan: Plan
+    prompts: tuple[Prompt, ...]
+    schedules: tuple[Schedule, ...]
     stack: LoadedNetworks
     guidance: PromptCond
     diagnostics: tuple[Diagnostic, ...]
@@ -130,23 +133,32 @@ def prepare_prompts(
         first, negative = prompts
         scheduled = ScheduledPrompt(first, *calls, old=request.options.old_timelines)
         plan = make_plan(scheduled, negative, parts.registry, policy=request.policy)
+        regions = plan_regions(scheduled, plan, request, parts.registry)
+        plan = plan if regions is None else regions.everywhere
     with clock.measuring("load"):
         stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
+        own = [] if bare or regions is None else _load_own(parts, regions, request)
         widths = text_widths(*parts.checkpoint.text_encoders)
         reading = stack if under is None else under
         words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
     with clock.measuring("encode"), reading.merged(parts.checkpoint.journal):
-        guidance = _encode(parts, plan, request, words.table, reading)
+        guidance = _encode(parts, plan, request, words.table, reading, regions=regions)
+    if regions is not None and any(report.applied for one in own for report in one.reports):
+        guidance = replace(guidance, regions=_with_networks(guidance, regions, stack, own))
+    schedules = plan.schedules if regions is None else regions.schedules
+    texts = [fragment.text for one in schedules for fragment in one.fragments]
+    stack = _told_together(stack, own)
     return PreparedPrompts(
-        prompts=prompts,
-        plan=plan,
+        prompts=(*prompts, *(() if regions is None else regions.prompts)),
+        schedules=schedules,
         stack=stack,
         guidance=replace(guidance, networks=stack.at, loras=stack.loras),
         diagnostics=(
             *plan.diagnostics,
+            *idle_settings(prompts[0], request),
             *stack.diagnostics,
-            *misfit_diagnostics(words, plan.texts),
-            *_weight_diagnostics(prompts, plan, request, words.table),
+            *misfit_diagnostics(words, texts),
+            *_weight_diagnostics(prompts, texts, request, words.table, regions=regions),
         ),
     )
 
@@ -183,22 +195,65 @@ def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> Loade
     )
 
 
+def _load_own(
+    parts: EngineContext, regions: RegionPlan, request: GenerationRequest
+) -> list[LoadedNetworks]:
+    """Load the networks of each region that has its own."""
+    return [one.load(parts.registry, parts.networks, request) for one in regions.networks]
+
+
+def _with_networks(
+    guidance: PromptCond,
+    regions: RegionPlan,
+    stack: LoadedNetworks,
+    own: Sequence[LoadedNetworks],
+) -> RegionalCond:
+    """Let the networks of regions act behind those that act everywhere."""
+    assert guidance.regions is not None
+    groups = regions.groups()
+    nothing = [LoadedNetworks((), (), ())] * (len(groups) - len(own))
+
+    def networks(call: int) -> list[HypernetworkStack]:
+        return [(*stack.at(call), *one.at(call)) for one in (*nothing, *own)]
+
+    return replace(guidance.regions, groups=groups, networks=networks)
+
+
+def _told_together(stack: LoadedNetworks, own: Sequence[LoadedNetworks]) -> LoadedNetworks:
+    """Return what acts everywhere with what is to be said of the networks of regions, too."""
+    if not own:
+        return stack
+    return replace(
+        stack,
+        reports=(*stack.reports, *(report for one in own for report in one.reports)),
+        diagnostics=(*stack.diagnostics, *(said for one in own for said in one.diagnostics)),
+    )
+
+
 def _weight_diagnostics(
-    prompts: Sequence[Prompt], plan: Plan, request: GenerationRequest, words: EmbeddingTable
+    prompts: Sequence[Prompt],
+    texts: Sequence[str],
+    request: GenerationRequest,
+    words: EmbeddingTable,
+    *,
+    regions: RegionPlan | None,
 ) -> list[Diagnostic]:
     """Return what a person would want to know about how the options apply weights."""
     options = request.options
     if options.old_emphasis:
-        return _cut_short(plan, request, words)
+        return _cut_short(texts, request, words)
     if options.emphasis in ("Ignore", "None") or options.negative_weights != "scale":
         return []
-    return [told for prompt in prompts for told in negative_weights(prompt)]
+    own = [] if regions is None else regions.negative_weights()
+    return [*(told for prompt in prompts for told in negative_weights(prompt)), *own]
 
 
-def _cut_short(plan: Plan, request: GenerationRequest, words: EmbeddingTable) -> list[Diagnostic]:
+def _cut_short(
+    texts: Sequence[str], request: GenerationRequest, words: EmbeddingTable
+) -> list[Diagnostic]:
     """Return what of the texts the emphasis of WebUI's first versions has no room for."""
     weighted = request.options.emphasis != "None"
-    rests = (old_chunk(text, weighted=weighted, embeddings=words)[1] for text in plan.texts)
+    rests = (old_chunk(text, weighted=weighted, embeddings=words)[1] for text in texts)
     return [
         Diagnostic(
             "warning",
@@ -216,6 +271,8 @@ def _encode(
     request: GenerationRequest,
     words: EmbeddingTable,
     stack: LoadedNetworks,
+    *,
+    regions: RegionPlan | None,
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
@@ -251,12 +308,24 @@ def _encode(
     texts = [one.text for one in plan.negative.segments]
     checkpoint = parts.checkpoint
     negative = negative_conditioning(checkpoint, encode(plan.negative), texts)
+    places = [None] * len(plan.positive) if regions is None else regions.parts
+    divided = tuple(
+        place
+        and PartRegions(
+            tuple(scored(checkpoint, encode(text), options) for text in place.texts), place.masks
+        )
+        for place in places
+    )
     return PromptCond(
         positive=[
-            (scored(checkpoint, encode(part.schedule), options), part.weight)
-            for part in plan.positive
+            (
+                scored(checkpoint, encode(part.schedule), options) if own is None else own.texts[0],
+                part.weight,
+            )
+            for part, own in zip(plan.positive, divided, strict=True)
         ],
         negative=scored(checkpoint, negative, options, negative=True),
         scale=request.cfg_scale,
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
+        regions=None if regions is None else RegionalCond(divided),
     )

@@ -149,5 +149,7 @@ def _sampling_entries(job: PreparedRequest) -> dict[str, object]:
 
 
 def _embedding_hashes(job: PreparedRequest) -> str | None:
+    regions = job.first.guidance.regions
     positive = [conditioning for conditioning, _ in job.first.guidance.positive]
+    positive += [] if regions is None else regions.texts
     return embedding_hashes(positive, job.first.guidance.negative)

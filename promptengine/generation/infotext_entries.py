@@ -10,9 +10,8 @@ from dataclasses import fields
 from functools import partial
 
 from promptengine.generation.cond_batch import PromptCond
-from promptengine.prompt import Prompt, schedule
+from promptengine.prompt import Prompt, Schedule, schedule
 from promptengine.request.options import SETTINGS, Options
-from promptengine.request.plan import Plan
 from promptengine.request.samplers import Sampler, SigmaSampler
 from promptengine.request.schedulers import (
     AUTOMATIC,
@@ -44,7 +43,7 @@ def noise_level_entries(options: Options) -> dict[str, object]:
 
 def text_entries(
     prompts: Sequence[Prompt],
-    plan: Plan,
+    schedules: Sequence[Schedule],
     options: Options,
     *,
     steps: int,
@@ -53,8 +52,8 @@ def text_entries(
     """Return how prompts were read.
 
     Args:
-        prompts: Prompt and negative prompt.
-        plan: What was made of them.
+        prompts: Prompt, negative prompt, and those of regions with masks.
+        schedules: What is encoded of them.
         options: The request's.
         steps: What their schedules were computed for.
         hires_steps: Likewise, of the second pass, where they are that one's.
@@ -71,7 +70,6 @@ def text_entries(
         # WebUI tells neither this nor the mode with it, so that its reader makes another image.
         entries["Old emphasis"] = options.emphasis
     elif options.emphasis != "Original":
-        schedules = [plan.negative, *(part.schedule for part in plan.positive)]
         texts = [segment.text for one in schedules for segment in one.segments]
         if any("(" in text or "[" in text for text in texts):
             entries["Emphasis"] = options.emphasis

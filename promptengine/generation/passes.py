@@ -9,14 +9,18 @@ from typing import Final
 
 from torch import Tensor
 
+from promptengine.errors import RequestError
 from promptengine.generation.cond_batch import PromptCond
 from promptengine.generation.conditioning import EngineContext, prepare_prompts
 from promptengine.generation.infotext_entries import text_entries
+from promptengine.generation.region_plan import region_entries
+from promptengine.generation.regions import RegionalCond
 from promptengine.generation.sampling_pass import noise_table
 from promptengine.generation.timing import StageTimer
 from promptengine.networks.load import LoadedNetworks
 from promptengine.networks.token_merging import has_mergeable_tokens
 from promptengine.prompt import Diagnostic
+from promptengine.request.options import Options
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import Sampler
 from promptengine.sampling.img2img_steps import StepRange, whole_schedule
@@ -81,6 +85,8 @@ class PassRequest:
         else:
             levels = whole_schedule(self.sampler, table, self.walk, options)
         idle = self.merging > 0 and not has_mergeable_tokens(parts.checkpoint.unet)
+        if self.merging > 0 and not idle and read.guidance.regions is not None:
+            _refuse_merging(read.guidance.regions)
         steps, hires_steps = self.calls
         prepared = PreparedPass(
             asked=self,
@@ -90,8 +96,9 @@ class PassRequest:
             stack=read.stack,
             guidance=read.guidance,
             entries=text_entries(
-                read.prompts, read.plan, options, steps=steps, hires_steps=hires_steps
-            ),
+                read.prompts, read.schedules, options, steps=steps, hires_steps=hires_steps
+            )
+            | region_entries(self.request),
             diagnostics=(*read.diagnostics, *([_NOTHING_MERGED] if idle else [])),
         )
         return (
@@ -146,8 +153,7 @@ class PreparedPass:
 
     def told(self) -> PreparedPass:
         """Return what can be said of the pass, without what holds its model."""
-        nothing = LoadedNetworks((), (), ())
-        guidance = replace(self.guidance, networks=nothing.at, loras=nothing.loras)
+        guidance = _steered_by(self.guidance, LoadedNetworks((), (), ()))
         return replace(self, stack=self.stack.told(), guidance=guidance)
 
     def led_by(self, other: PreparedPass) -> PreparedPass:
@@ -156,10 +162,38 @@ class PreparedPass:
             replace(report, applied=False, reason="the batch has the first prompt's networks")
             for report in self.stack.reports
         ]
-        stack = replace(other.stack, reports=(*other.stack.reports, *idle))
+        led = [
+            replace(report, applied=False, reason="it belongs to a region of the first prompt")
+            if report.applied and report.region is not None
+            else report
+            for report in other.stack.reports
+        ]
+        stack = replace(other.stack, reports=(*led, *idle))
         return replace(
             self,
             asked=replace(self.asked, leader=other.asked),
             stack=stack,
-            guidance=replace(self.guidance, networks=stack.at, loras=stack.loras),
+            guidance=_steered_by(self.guidance, stack),
         )
+
+
+def _steered_by(guidance: PromptCond, networks: LoadedNetworks) -> PromptCond:
+    """Return what steers a pass under other networks than those of its prompt."""
+    return replace(
+        guidance,
+        networks=networks.at,
+        loras=networks.loras,
+        regions=guidance.regions and guidance.regions.bare(),
+    )
+
+
+def _refuse_merging(regions: RegionalCond) -> None:
+    """Refuse networks of regions where tokens that they would part are merged.
+
+    Raises:
+        RequestError: There are some.
+    """
+    if regions.groups:
+        message = "networks in regions do not go with token merging, which mixes what regions part"
+        name = Options.webui_name("token_merging")
+        raise RequestError(f"{message}; leave option {name} at 0", field=name)

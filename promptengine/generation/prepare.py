@@ -33,6 +33,7 @@ from promptengine.request.edit import append_default_hypernetwork
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import Options
 from promptengine.request.plan import append_default_lora
+from promptengine.request.regions import BASE_RATIO
 from promptengine.request.request import (
     GenerationRequest,
     merging_ratios_of,
@@ -66,6 +67,10 @@ _OWN: Mapping[str, Any] = {
     "clip_skip": 1,
     "batch_size": 1,
     "networks": (),
+    "regions": (),
+    "region_ratios": "",
+    "region_base_ratios": BASE_RATIO,
+    "region_layout": "horizontal",
 }
 """What requests of one batch may have of their own."""
 

@@ -6,12 +6,12 @@ Jobs that agree in everything but prompts, networks, seeds and CFG scale are sam
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from promptengine.accel.tiling import circular_padding
 from promptengine.checkpoints.load import Checkpoint
@@ -33,8 +33,9 @@ from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
 from promptengine.generation.timing import StageTimer
 from promptengine.images.inpaint import FinishedImage, PreparedImage, finish_image
 from promptengine.images.soft_inpaint import changed_mask, spread_mask
-from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
-from promptengine.networks.lora.inject import LoraInjection, inject_loras
+from promptengine.networks.hypernetwork.inject import inject_hypernetworks
+from promptengine.networks.lora.inject import inject_loras
+from promptengine.networks.regional_attention import RegionalAttention, attend_regions
 from promptengine.networks.token_merging import merge_tokens
 from promptengine.request.image_start import Inpainting
 from promptengine.request.samplers import SigmaSampler
@@ -42,6 +43,7 @@ from promptengine.sampling.algorithms.base import OnStep
 from promptengine.sampling.img2img_steps import add_noise, sigmas_for
 from promptengine.sampling.noise import ImageNoise, Seeding
 from promptengine.sampling.sigmas import DiscreteSchedule
+from promptengine.undo import UndoLog
 
 __all__ = ["decode_batch", "sample_batch"]
 
@@ -251,16 +253,26 @@ def _applied(this: _Pass, passes: Sequence[PreparedPass]) -> Generator[CFGDenois
         merge_tokens(unet, passes[0].asked.merging, (rows, columns), journal=journal),
         skips_resized_like_webui(unet, journal=journal),
         circular_padding(*[unet] * lead.request.tiling, journal=journal),
+        _regions_in(unet, passes, journal) as regional,
     ):
-        yield _guided(this, parts.checkpoint, passes, injection, loras)
+        model = _guided(this, parts.checkpoint, passes)
+        model.injection, model.loras, model.regional = injection, loras, regional
+        yield model
+
+
+def _regions_in(
+    unet: nn.Module, passes: Sequence[PreparedPass], journal: UndoLog
+) -> AbstractContextManager[RegionalAttention | None]:
+    """Let regions act where a prompt has any; elsewhere the UNet stays as it is."""
+    if all(one.guidance.regions is None for one in passes):
+        return nullcontext()
+    return attend_regions(unet, journal=journal)
 
 
 def _guided(
     this: _Pass,
     checkpoint: Checkpoint,
     passes: Sequence[PreparedPass],
-    injection: Injection,
-    loras: LoraInjection,
 ) -> CFGDenoiser:
     """Return the UNet, with what it reads beside text, sized as the pass is."""
     _, rows, columns = this.noise.shape
@@ -289,8 +301,6 @@ def _guided(
         this.jobs[0].request.options,
         ExtraModelInputs(size_conditioning(checkpoint, width=width, height=height), channels),
         checkpoint.prediction,
-        injection,
-        loras,
         planned=lead.calls(this.jobs[0].request.steps),
     )
 

@@ -417,7 +417,9 @@ def _take_labels(
 
 
 def _note_start_image(draft: _Draft) -> None:
-    """Say so where an image was made from another one, which no infotext holds."""
+    """Say so where an image was made from others, which no infotext holds."""
+    if draft.left.pop("Regions", ""):
+        draft.say("this image has regions, whose masks its text does not hold; give them again")
     changed = draft.left.keys() & (INIT_IMAGE_FIELDS.keys() | {"Init image hash"})
     strength = "denoising_strength" in draft.fields and "enable_hr" not in draft.fields
     _take_labels(draft, INIT_IMAGE_FIELDS, draft.fields)

@@ -120,6 +120,7 @@ class Attention(NamedTuple):
     """What matters of an attention module.
 
     Attributes:
+        module: The attention itself.
         projections: Its projections by what they make: ``key``, ``value`` and ``query``.
         width: Of what key and value read.
         reads_text: Whether that is text.
@@ -127,6 +128,7 @@ class Attention(NamedTuple):
             lies in none.
     """
 
+    module: nn.Module
     projections: dict[str, nn.Module]
     width: int
     reads_text: bool
@@ -145,7 +147,7 @@ def attentions(unet: nn.Module) -> Iterator[Attention]:
         if projections.keys() >= {"key", "value"}:
             width = cast("int", projections["key"].in_features)
             reads_text = bool(getattr(module, "is_cross_attention", False))
-            yield Attention(projections, width, reads_text, blocks.of(path))
+            yield Attention(module, projections, width, reads_text, blocks.of(path))
 
 
 def refuse_fused(unet: nn.Module) -> None:

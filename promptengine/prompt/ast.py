@@ -20,6 +20,7 @@ __all__ = [
     "Node",
     "Part",
     "Prompt",
+    "Regions",
     "Remedy",
     "Schedule",
     "Scheduled",
@@ -163,6 +164,8 @@ class Part:
         nodes: The bracket language of ``text``. Where ``text`` cannot be scheduled (a stray ``|``, a
             backslash at the end of a line) this is one :class:`Text`.
         span: From the first to past the last character of ``text`` in the source.
+        regions: What it says where, in a dialect that has regions; else None. ``text`` and ``nodes`` are of all
+            regions then, keywords included.
     """
 
     text: str
@@ -170,6 +173,26 @@ class Part:
     # They follow from the text. Left out here, parts compare, hash and print at any depth of nesting.
     nodes: tuple[Node, ...] = field(repr=False, compare=False)
     span: Span
+    regions: Regions | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Regions:
+    """What a part says in each region of the image.
+
+    Attributes:
+        texts: Of each region, the common text in front; empty where there are too many regions to be used.
+        base: What the whole image follows in part, likewise, or None.
+        separators: Between regions: ``ADDCOL`` begins a new column, ``ADDROW`` a new row.
+        begins: Where the text of each region begins in the source; tags from there on are its own.
+        count: How many regions there are.
+    """
+
+    texts: tuple[Part, ...]
+    base: Part | None
+    separators: tuple[str, ...]
+    begins: tuple[int, ...]
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +254,11 @@ class Schedule:
     def first_calls(self) -> tuple[int, ...]:
         """For each segment the 0-based denoiser call that it serves first."""
         return 0, *(segment.until_step + 1 for segment in self.segments[:-1])
+
+    @property
+    def fragments(self) -> tuple[Fragment, ...]:
+        """What its texts consist of, segment by segment."""
+        return tuple(fragment for segment in self.segments for fragment in segment.fragments)
 
     def at(self, call: int) -> Segment:
         """Return what holds at the 0-based denoiser call ``call``.

@@ -84,16 +84,17 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
     (
         Dialect(
             WEBUI,
-            partial(_READ, schedules_tags=False),
+            partial(_READ, schedules_tags=False, regions=False),
             label="WebUI's",
             aliases=("pe1",),
             silent=True,
         ),
         Dialect(
             "extended",
-            partial(_READ, schedules_tags=True),
+            partial(_READ, schedules_tags=True, regions=True),
             label="Extended",
-            help="lets networks change over the steps: <hypernet:ink:0@0,1@0.5>",
+            help="lets networks change over the steps: <hypernet:ink:0@0,1@0.5>, and divides images into "
+            "regions: a cat ADDCOL a dog",
             schedules_tags=True,
             curves=True,
         ),

@@ -88,6 +88,7 @@ class _Syntax:
         hint: What to write instead.
         severity: ``warning`` where nothing else can have been meant.
         mend: Takes a text and a place in it, and returns what to write where instead and what that does, or None.
+        regions: Whether it is of our own language where that has regions.
     """
 
     program: str
@@ -96,6 +97,7 @@ class _Syntax:
     hint: str
     severity: Severity = "info"
     mend: Callable[[str, int, int], tuple[int, int, str, str] | None] = _leave
+    regions: bool = False
 
 
 _CHOICE: Final = _Syntax(
@@ -190,8 +192,10 @@ _TABLE: Final = (
         "the Regional Prompter extension's keyword",
         "ADD",
         _matches(r"\bADD(?:COMM|BASE|COL|ROW)\b"),
-        "a prompt holds for the whole image here; AND combines prompts",
+        "a prompt holds for the whole image here; --dialect extended divides the image into regions, a negative "
+        "prompt excepted",
         "warning",
+        regions=True,
     ),
     *(
         _Syntax(
@@ -246,17 +250,22 @@ class Foreign:
     choices: tuple[Span, ...]
 
 
-def foreign_syntax(rest: MappedText) -> Foreign:
+def foreign_syntax(rest: MappedText, *, regions: bool) -> Foreign:
     """Look for other languages in a text without its comments and tags.
 
     Of two constructs at one place the one that stands first in the table is told. Tags that were left
     in the text, as in a negative prompt, are not looked into.
+
+    Args:
+        rest: The text.
+        regions: Whether the prompt may be divided into regions.
     """
     text = _blanked(rest.text, (tag.span() for tag in _TAG.finditer(rest.text)))
     diagnostics: list[Diagnostic] = []
     choices: tuple[Span, ...] = ()
     for syntax in _TABLE:
-        found = list(syntax.find(text)) if syntax.marker in text else []
+        own = regions and syntax.regions
+        found = list(syntax.find(text)) if syntax.marker in text and not own else []
         if not found:
             continue
         text = _blanked(text, found)

@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any, cast
 
 from promptengine.errors import PluginError
@@ -34,6 +34,7 @@ from promptengine.prompt.dialects import WEBUI, find_dialect
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language, place
 from promptengine.prompt.other_syntax import foreign_syntax
+from promptengine.prompt.regions import ReadPiece, divided
 from promptengine.prompt.source_map import MappedText, take, whole
 from promptengine.validation import check_type
 
@@ -56,7 +57,7 @@ def parse(
         negative: Read as a negative prompt: tags stay words, there is one part, of weight 1.
         dialect: One of :data:`promptengine.prompt.dialects.DIALECTS`. In the ``extended`` one a tag
             within ``[before:after:when]`` or ``[a|b]`` holds at the steps at which text in its place
-            would; all else is the same.
+            would, and ``ADDCOL`` and its like divide the image; all else is the same.
 
     Returns:
         The tree, and what a person would want to know about it.
@@ -83,7 +84,9 @@ def _check_tree(prompt: object, dialect: str, *, negative: bool) -> None:
         )
 
 
-def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: bool) -> Prompt:
+def read_brackets(
+    text: str, *, comments: bool, negative: bool, schedules_tags: bool, regions: bool
+) -> Prompt:
     """Read WebUI's language, tags within schedules as text there or as what these schedule.
 
     Args:
@@ -91,6 +94,7 @@ def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: 
         comments: Likewise.
         negative: Likewise.
         schedules_tags: Whether brackets decide when the tags within hold.
+        regions: Whether ``ADDCOL`` and its like divide a prompt that is not negative.
     """
     rest, diagnostics = whole(text), list[Diagnostic]()
     if comments and "#" in text:
@@ -107,17 +111,27 @@ def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: 
         diagnostics += [*lint.tags(tags, over_steps=schedules_tags), *lint.almost_tags(rest)]
         if len(operands) == 1:
             diagnostics += lint.weight_without_and(rest, *operands[0])
-    foreign = foreign_syntax(rest)
+    divides = regions and not negative
+    foreign = foreign_syntax(rest, regions=divides)
     parts: list[Part] = []
     for operand, weight in operands:
-        nodes, found = _read(operand, bracketed, foreign.choices)
-        parts.append(Part(operand.text, weight, nodes, operand.span(0, len(operand.text))))
+        division = divided(operand) if divides else None
+        read = partial(_read, tags=bracketed, choices=foreign.choices)
+        part, found = (
+            _part(operand, weight, read) if division is None else division.part(weight, read)
+        )
+        parts.append(part)
         diagnostics += found
     if not schedules_tags:
         diagnostics += lint.scheduled_tags(tags, parts)
     diagnostics += foreign.diagnostics
     diagnostics.sort(key=_place_of)
     return Prompt(text, tags, tuple(parts), tuple(diagnostics))
+
+
+def _part(operand: MappedText, weight: float, read: ReadPiece) -> tuple[Part, Sequence[Diagnostic]]:
+    nodes, found = read(operand)
+    return Part(operand.text, weight, nodes, operand.span(0, len(operand.text))), found
 
 
 def _place_of(diagnostic: Diagnostic) -> int:

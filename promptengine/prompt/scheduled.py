@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from promptengine.prompt.ast import Alternating, Group, Node, Prompt, Schedule, Scheduled
+from promptengine.prompt.ast import Alternating, Group, Node, Part, Prompt, Schedule, Scheduled
+from promptengine.prompt.regions import texts_of
 from promptengine.prompt.schedule import schedule
 from promptengine.validation import check_type
 
@@ -40,23 +41,36 @@ class ScheduledPrompt:
 
     @property
     def size(self) -> int:
-        """How many characters the schedules may have: of each part's text once for each segment.
+        """How many characters the schedules may have: of each part's and region's text once for each segment.
 
         It is an upper bound, told without computing them.
         """
         most = self.steps if self.hires_steps is None else self.hires_steps
-        return sum(
-            (part.span.end - part.span.start) * min(_segments(part.nodes, most), most)
-            for part in self.prompt.parts
-        )
+        parts = self.prompt.parts
+        lengths = [(part.nodes, part.span.end - part.span.start) for part in parts]
+        lengths += [
+            (text.nodes, len(text.text))
+            for part in parts
+            if part.regions is not None
+            for text in texts_of(part)
+        ]
+        return sum(length * min(_segments(nodes, most), most) for nodes, length in lengths)
 
     @cached_property
     def schedules(self) -> tuple[Schedule, ...]:
         """The schedule of each part."""
+        return tuple(map(self._schedule, self.prompt.parts))
+
+    @cached_property
+    def texts(self) -> tuple[tuple[Schedule, ...], ...]:
+        """Of each part what is read of it: its schedule, or those of its regions, the base text first."""
         return tuple(
-            schedule(part, self.steps, hires_steps=self.hires_steps, old=self.old)
-            for part in self.prompt.parts
+            (own,) if part.regions is None else tuple(map(self._schedule, texts_of(part)))
+            for part, own in zip(self.prompt.parts, self.schedules, strict=True)
         )
+
+    def _schedule(self, part: Part) -> Schedule:
+        return schedule(part, self.steps, hires_steps=self.hires_steps, old=self.old)
 
 
 def _segments(nodes: Iterable[Node], most: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from promptengine.prompt.ast import Diagnostic, Schedule
+from promptengine.prompt.ast import Diagnostic, Regions, Schedule
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.timelines import tag_timelines
 
@@ -33,7 +33,12 @@ def prompt_document(
     parts, tags = prompt.prompt.parts, prompt.prompt.tags
     schedules = [_segments_told(one) for one in prompt.schedules] if whole else [[]] * len(parts)
     subprompts = [
-        {"text": part.text, "weight": part.weight, "schedule": segments}
+        {
+            "text": part.text,
+            "weight": part.weight,
+            "schedule": segments,
+            **({} if part.regions is None else {"regions": _regions_told(part.regions)}),
+        }
         for part, segments in zip(parts, schedules, strict=True)
     ]
     timelines = tag_timelines(prompt) if whole else {}
@@ -45,6 +50,15 @@ def prompt_document(
         **({"multipliers": over_steps} if over_steps else {}),
         "subprompts": subprompts,
         "diagnostics": told,
+    }
+
+
+def _regions_told(regions: Regions) -> dict[str, Any]:
+    return {
+        "count": regions.count,
+        "base": None if regions.base is None else regions.base.text,
+        "texts": [text.text for text in regions.texts],
+        "separators": list(regions.separators[: len(regions.texts)]),
     }
 
 

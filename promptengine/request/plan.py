@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError
 from promptengine.kinds import (
@@ -31,6 +32,7 @@ from promptengine.prompt import (
 )
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.prompt.quoting import quoted
+from promptengine.prompt.regions import region_at
 from promptengine.prompt.remedies import of_argument, taken_out
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.timelines import TagClock, read_tag
@@ -144,11 +146,14 @@ class Plan:
         return tuple(use for use in self.networks if use.entry.kind == kind)
 
     @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """What is encoded where no part has regions, the negative prompt last."""
+        return (*(part.schedule for part in self.positive), self.negative)
+
+    @property
     def texts(self) -> tuple[str, ...]:
-        """Every text that will be encoded, piece by piece, without brackets."""
-        timelines = (*(part.schedule for part in self.positive), self.negative)
-        segments = (segment for timeline in timelines for segment in timeline.segments)
-        return tuple(fragment.text for segment in segments for fragment in segment.fragments)
+        """Every text of these, piece by piece, without brackets."""
+        return tuple(fragment.text for one in self.schedules for fragment in one.fragments)
 
 
 def make_plan(
@@ -188,7 +193,7 @@ def make_plan(
                 hint = "it is not applied"
                 told = Diagnostic("warning", outcome.problem, tag.span, hint, outcome.remedy)
                 diagnostics.append(told)
-    diagnostics += _repetitions(parsed.source, uses)
+    diagnostics += _repetitions(parsed, uses)
     return Plan(
         positive=tuple(
             WeightedSchedule(timeline, part.weight)
@@ -213,11 +218,11 @@ def append_default_lora(
         dialect: That the prompt is written in.
 
     Raises:
-        RequestError: No tag can hold this name.
+        RequestError: No tag can hold this name, or the prompt is divided into regions.
     """
     if name in ("", "None") or names_network(prompt, LORA, name, dialect=dialect):
         return prompt
-    return append_network(prompt, LORA, name, str(multiplier), field="sd_lora")
+    return append_network(prompt, LORA, name, str(multiplier), field="sd_lora", dialect=dialect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,16 +311,19 @@ def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
     return _Refusal(reason, problem, None, error)
 
 
-def _repetitions(source: str, uses: Sequence[NetworkUse]) -> list[Diagnostic]:
-    counts = Counter(use.entry.path for use in uses)
-    repeated = {use.entry.path: use for use in uses if counts[use.entry.path] > 1}
+def _repetitions(prompt: Prompt, uses: Sequence[NetworkUse]) -> list[Diagnostic]:
+    def place(use: NetworkUse) -> tuple[Path, int | None]:
+        return use.entry.path, region_at(prompt, use.span.start)
+
+    counts = Counter(map(place, uses))
+    repeated = {place(use): use for use in uses if counts[place(use)] > 1}
     return [
         Diagnostic(
             "warning",
-            f"{find_kind(use.entry.kind).noun} {use.entry.name!r} is named {counts[path]} times",
+            f"{find_kind(use.entry.kind).noun} {use.entry.name!r} is named {counts[key]} times",
             use.span,
             "it is applied as often, in order; name it once to apply it once",
-            taken_out(source, use.span, "take this one out"),
+            taken_out(prompt.source, use.span, "take this one out"),
         )
-        for path, use in repeated.items()
+        for key, use in repeated.items()
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Literal
 
 from promptengine.errors import RequestError
 from promptengine.prompt.dialects import DIALECTS, WEBUI, DialectName
@@ -21,6 +21,7 @@ from promptengine.request.fields import (
 )
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart
+from promptengine.request.in_memory import HypernetworkLike
 from promptengine.request.options import Options
 from promptengine.request.ranges import (
     LATENT_SCALE,
@@ -31,6 +32,17 @@ from promptengine.request.ranges import (
     Share,
     Side,
     drawn_seed,
+)
+from promptengine.request.regions import (
+    BASE_RATIO,
+    BASE_RATIOS,
+    LAYOUT,
+    RATIOS,
+    BaseRatios,
+    Ratios,
+    Region,
+    RegionLayout,
+    check_regions,
 )
 from promptengine.request.samplers import Sampler, find_hires_sampler, find_sampler
 from promptengine.request.values import (
@@ -55,19 +67,6 @@ __all__ = [
 
 Policy = Literal["strict", "warn", "ignore"]
 """What to do with a network that cannot be applied: refuse, report with a diagnostic, or only report."""
-
-
-@runtime_checkable
-class HypernetworkLike(Protocol):
-    """What a request may hold of :class:`promptengine.Hypernetwork`, which this part does not load."""
-
-    name: str
-    step: int
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """The widths it has networks for."""
-        ...
 
 
 def _read_sampler(name: str | None, index: str | None) -> str:
@@ -134,6 +133,13 @@ class GenerationRequest:
         dialect: ``webui`` reads the prompt as WebUI does; ``extended`` lets hypernetworks change over
             the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``. Plugins
             may add others.
+        region_ratios: How large the regions are that ``ADDCOL`` and ``ADDROW`` divide the image into, such as
+            ``1,2`` or ``1,2,1;2,1``, see :func:`promptengine.request.regions.region_boxes`; empty for equal ones.
+        region_base_ratios: How much of each region follows the text before ``ADDBASE``, 0 to 1: one number for
+            all, or one for each.
+        region_layout: ``horizontal`` divides into rows first, and these into columns; ``vertical`` into
+            columns first.
+        regions: Texts that act where their masks are; the prompt holds for all the rest. Up to 16.
         networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
             behind those of the tags, in both passes, as they are when the generation begins.
         script_entries: What infotexts tell of the script that asks for the image: keys and values.
@@ -386,6 +392,13 @@ class GenerationRequest:
             choices="dialects",
         ),
     )
+    region_ratios: Ratios = field(default="", metadata=RATIOS)
+    region_base_ratios: BaseRatios = field(default=BASE_RATIO, metadata=BASE_RATIOS)
+    region_layout: RegionLayout = field(default="horizontal", metadata=LAYOUT)
+    regions: tuple[Region, ...] = field(
+        default=(),
+        metadata=left_out("masks travel as images, which each front end takes in its way"),
+    )
     networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(
         default=(),
         repr=False,
@@ -397,6 +410,7 @@ class GenerationRequest:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        check_regions(self.regions)
         find_sampler(self.sampler, self.scheduler)
         counted = "variation_seed" if self.variation_strength > 0 else "seed"
         last = getattr(self, counted) + self.batch_size * self.batch_count - 1

@@ -43,6 +43,8 @@ class NetworkReport:
             at which it is first read.
         blocks: Weights by block that multiplied its multipliers; None where the tag asks for none.
         origin: ``prompt`` for a tag, ``request`` for one of :attr:`GenerationRequest.networks`.
+        region: The region that it acts in, from 1; None for the whole image. Where regions have masks, ``span``
+            is a place of that region's prompt.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class NetworkReport:
     text_multipliers: tuple[float, ...] = ()
     blocks: BlockWeights | None = None
     origin: Literal["prompt", "request"] = "prompt"
+    region: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

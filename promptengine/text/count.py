@@ -21,7 +21,7 @@ _STEPS = Between(1, 1000)
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """The length of a prompt: of its longest text, where it holds ``AND`` or changes over the steps.
+    """The length of a prompt: of its longest text, where it holds ``AND``, has regions or changes over the steps.
 
     Attributes:
         tokens: As WebUI counts them; a chunk that ``BREAK`` or a comma ends early counts as full.
@@ -67,7 +67,8 @@ def count_tokens(
     check_type("options", own, Options)
     read = parse(prompt, comments=own.comments, dialect=dialect)
     scheduled = ScheduledPrompt(read, steps, old=own.old_timelines)
-    return count_scheduled(scheduled.schedules, own, embeddings)
+    texts = [one for some in scheduled.texts for one in some]
+    return count_scheduled(texts, own, embeddings)
 
 
 def count_scheduled(
@@ -76,7 +77,7 @@ def count_scheduled(
     """Count the tokens of a prompt that is read already; one read as negative has its tags as words.
 
     Args:
-        schedules: Of its parts.
+        schedules: Of its texts.
         options: Emphasis and backtracking to commas count.
         embeddings: Words that stand for learned vectors.
     """

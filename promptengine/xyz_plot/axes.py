@@ -266,7 +266,8 @@ def _append_hypernetwork(
 ) -> GenerationRequest:
     if axis.is_none(value):
         return request
-    return replace(request, prompt=append_hypernetwork(request.prompt, str(value)))
+    prompt = append_hypernetwork(request.prompt, str(value), dialect=request.dialect)
+    return replace(request, prompt=prompt)
 
 
 def _check_hypernetworks(_: GenerationRequest, axis: Axis, registry: Registry) -> None:

@@ -65,3 +65,22 @@ def test_what_is_no_image_is_named(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "note.png").write_text("no image")
     assert run("img2img", str(tmp_path / "note.png"), "a cat", *TINY) == 2
     assert "note.png: not a readable image" in capsys.readouterr().err
+
+
+def test_regions_by_masks_and_columns(tmp_path: Path, capsys: Capture) -> None:
+    mask = tmp_path / "mask.png"
+    Image.new("L", (8, 8), 255).save(mask)
+    given = ["txt2img", "a cat", *TINY, "--seed", "5", "-o", str(tmp_path / "out")]
+    assert run(*given, "--region", str(mask), "a dog<hypernet:hn-relu:1>") == 0
+    assert "hn-relu × 1 in region 1" in capsys.readouterr().out
+    assert '"prompt\\": \\"a dog' in text_of(tmp_path / "out" / "00001-5.png")
+    divided = [*given[:1], "a ADDCOL b ADDROW c", *given[2:], "--dialect", "extended"]
+    ratios = ["--region-ratios", "1,2,1;3", "--region-layout", "horizontal"]
+    assert run(*divided, *ratios) == 0
+    assert 'Region ratios: "1,2,1;3"' in text_of(tmp_path / "out" / "00002-5.png")
+    assert run(*divided, "--region-ratios", "1,2") == 2
+    assert "3 regions in 2 rows" in capsys.readouterr().err
+    assert run(*divided, "--hypernetwork", "hn-relu") == 2
+    assert "last region" in capsys.readouterr().err
+    assert run("parse", "a ADDBASE b ADDCOL c", "--dialect", "extended") == 0
+    assert "region 2" in capsys.readouterr().out

@@ -34,9 +34,9 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Chosen:
     found: Chosen = []
     choose = LoraInjection.choose
 
-    def recorded(injection: LoraInjection, *stacks: LoraStack) -> None:
+    def recorded(injection: LoraInjection, *stacks: LoraStack, **over: tuple[int, ...]) -> None:
         found.append([stack[0].unet for stack in stacks])
-        choose(injection, *stacks)
+        choose(injection, *stacks, **over)
 
     monkeypatch.setattr(LoraInjection, "choose", recorded)
     return found
@@ -113,6 +113,25 @@ def test_the_second_pass_has_multipliers_of_its_own(
     result = generate("<lora:lo-kohya:0.5:hr=0.1@0,0.9@1>", steps=2, hires=hires)
     assert [rows[0] for rows in chosen] == [0.5, 0.5, 0.1, 0.5]
     assert result.hires_networks[0].multipliers[:2] == pytest.approx((0.1, 0.5))
+
+
+def test_images_with_regions_have_loras_of_their_own(engine: Engine) -> None:
+    """What regions make of a row has that row's LoRAs: in cross-attention, and under networks in self-attention."""
+    ink = "<hypernet:hn-relu:0.8>"
+    prompts = (
+        "a cat<lora:lo-kohya:1>",
+        f"<lora:lo-locon:0.7:0.9> ADDCOMM a dog ADDCOL a cow{ink} ADDROW [a bird:a fish:2]",
+        "a cow",
+        "a<lora:lo-kohya:0.2@0,1@1> ADDBASE a cat ADDCOL a dog",
+        f"a bird ADDCOL a fish{ink}",
+    )
+    requests = [replace(BASE, prompt=prompt, seed=n) for n, prompt in enumerate(prompts)]
+    for request, result in zip(requests, engine.generate_batch(requests), strict=True):
+        alone = engine.generate(request)
+        assert not result.diagnostics
+        # Merged weights and factors beside them round differently.
+        assert (result.latents - alone.latents).abs().max() <= 1e-4 * alone.latents.abs().max()
+        assert result.networks == alone.networks
 
 
 def test_images_of_a_batch_have_loras_of_their_own(engine: Engine) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from promptengine import Engine, GenerationRequest, GenerationResult, HiresPass
+from promptengine import Engine, GenerationRequest, GenerationResult, HiresPass, Region
 from promptengine.generation.from_infotext import apply_recipe
 from promptengine.infotext.read import read_infotext
 from promptengine.infotext.recipe import recipe_from_infotext
@@ -30,6 +31,13 @@ def row(tokens: int, *places: int) -> Tensor:
     signs = torch.ones(tokens)
     signs[list(places)] = -1
     return signs
+
+
+def turned(text: str) -> dict[str, Any]:
+    """A text where half of the image is, beside a prompt."""
+    mask = Image.new("L", (64, 64))
+    mask.paste(255, (0, 0, 40, 64))
+    return {"prompt": "a cat", "regions": (Region(mask=mask, prompt=text),)}
 
 
 PLAIN = row(77)
@@ -58,6 +66,16 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], list[Tensor]]] = {
         {"prompt": "[a (cat:-1.1)|a b (dog:-1.1)]"},
         {"prompt": "[a (cat:1.1)|a b (dog:1.1)]"},
         [torch.stack([row(77, place), PLAIN]) for place in (2, 2, 3)],
+    ),
+    "regions": (
+        {"prompt": "a ADDCOMM (cat:-1.3) ADDCOL BREAK a (dog:-1)", "dialect": "extended"},
+        {"prompt": "a ADDCOMM (cat:1.3) ADDCOL BREAK a (dog:1)", "dialect": "extended"},
+        [torch.stack([row(154, 3), row(154, 79), row(154)])],
+    ),
+    "masks": (
+        turned("[a (dog:-1.1)|a b (dog:-1.1)]"),
+        turned("[a (dog:1.1)|a b (dog:1.1)]"),
+        [torch.stack([PLAIN, row(77, place), PLAIN]) for place in (2, 2, 3)],
     ),
     "networks": (
         {"prompt": "a (cat:-1.3) <hypernet:hn-relu:0.8>"},
@@ -117,6 +135,7 @@ def test_prompts_of_one_batch_keep_their_signs(tiny_engine: Engine) -> None:
         replace(BASE, prompt="a (cat:-1.3)"),
         replace(BASE, prompt="a cat", negative_prompt="(b:-1)", seed=8),
         replace(BASE, prompt="a BREAK (dog:-1)", seed=9),
+        replace(BASE, **turned("b (dog:-1)"), seed=10),
     ]
     alone = [tiny_engine.generate(one).latents for one in requests]
     together = [one.latents for one in tiny_engine.generate_batch(requests)]
@@ -165,6 +184,10 @@ def test_scaled_words_are_told_of_the_option(tiny_engine: Engine) -> None:
         "'big cat' has a negative weight; by default -1.2 scales it" in told.message
         and "negative_weights" in told.hint
     )
+    of_region = replace(base, **turned("a (big dog:-1.2)"))
+    (told,) = tiny_engine.generate(of_region).diagnostics
+    assert told.span is None
+    assert told.message.startswith("region 1: 'big dog' has a negative weight")
     for silent in (
         replace(base, prompt="a (cat:1.2) BREAK dog"),
         with_options(request, emphasis="Ignore"),

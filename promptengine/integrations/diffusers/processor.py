@@ -141,6 +141,11 @@ class PromptProcessor:
             # A block around the one within, since that may be cut short by an interrupt.
             with self._journal.block():
                 one = prepare_prompts(self.parts, request, StageTimer(), calls=(calls, None))
+            if one.guidance.regions is not None:
+                message = (
+                    "a pipeline has no regions; use promptengine.Engine for ADDCOL and its like"
+                )
+                raise RequestError(message, field="prompt")
             prepared.append(one)
         if len({one.stack.model_key for one in prepared}) > 1:
             message = "the prompts of a batch name networks that change the whole model; make them one after another"

@@ -84,8 +84,11 @@ def inject_hypernetworks(
         changes.write(injection.forget)
         for attention in attentions(unet):
             for part, module in attention.projections.items():
-                reads_text = attention.reads_text and part != "query"
-                place = ProjectionPlace(part, reads_text=reads_text, block=attention.block)
+                of_text = attention.reads_text
+                reads_text = of_text and part != "query"
+                place = ProjectionPlace(
+                    part, of_text=of_text, reads_text=reads_text, block=attention.block
+                )
                 site = PatchedProjection(module, place, injection)
                 changes.shadow(module, "forward", site)
         yield injection

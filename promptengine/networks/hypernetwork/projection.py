@@ -16,6 +16,7 @@ from promptengine.kinds.blocks import BlockWeights
 from promptengine.networks.attention import refuse_fused
 from promptengine.networks.hypernetwork.fuse import Chain, ProjectionFuser, is_affine, is_zero
 from promptengine.networks.hypernetwork.module import Hypernetwork, ResidualNetwork
+from promptengine.networks.regional_attention import MaskedRows
 from promptengine.networks.rows import RowGroup, group_rows
 
 __all__ = [
@@ -31,6 +32,8 @@ HypernetworkUse = tuple[Hypernetwork, float] | tuple[Hypernetwork, float, BlockW
 
 HypernetworkStack = Sequence[HypernetworkUse]
 """Hypernetworks with their multipliers, in order of application."""
+
+_Rows = tuple[tuple[HypernetworkUse, ...], ...]
 
 _Value = TypeVar("_Value")
 
@@ -93,7 +96,10 @@ class Injection:
 
     Attributes:
         folder: As given.
-        rows: What was chosen last, without networks of multiplier 0.
+        rows: What was chosen last, without networks of multiplier 0; of a context with regions, for each of
+            its rows.
+        image_rows: The same for self-attention, where that differs, else None.
+        masked: What the rows of ``image_rows`` are, where a row of the batch has several; else None.
         signs: What was given to :meth:`sign` last.
     """
 
@@ -104,7 +110,9 @@ class Injection:
         self._cast: dict[tuple[Hypernetwork, torch.device, torch.dtype], Hypernetwork] = {}
         self._zero: dict[ResidualNetwork, bool] = {}
         self._texts = WeakIdKeyDictionary()
-        self.rows: tuple[tuple[HypernetworkUse, ...], ...] = ((),)
+        self.rows: _Rows = ((),)
+        self.image_rows: _Rows | None = None
+        self.masked: MaskedRows | None = None
         self.signs: Tensor | None = None
 
     def choose(self, *stacks: HypernetworkStack) -> None:
@@ -118,16 +126,43 @@ class Injection:
         """
         if not stacks:
             raise ValueError("choose at least one stack, which may be empty")
+        self.image_rows = self.masked = None
+        self.rows = self._chosen(stacks, self.rows)
+
+    def choose_regions(
+        self,
+        text: Sequence[HypernetworkStack],
+        image: Sequence[HypernetworkStack],
+        masked: MaskedRows | None,
+    ) -> None:
+        """Set what acts from the next call of the UNet on, where its rows have regions.
+
+        Args:
+            text: For each row of the context.
+            image: For self-attention: for each row of the batch, or for each of ``masked``.
+            masked: Where several stacks act in one row, each in a part of the image; None where none do.
+
+        Raises:
+            PromptEngineError: The UNet's projections are fused.
+        """
+        self.rows = self._chosen(text, self.rows)
+        self.image_rows = self._chosen(image, self.image_rows or ())
+        self.masked = masked
+
+    def _chosen(self, stacks: Sequence[HypernetworkStack], before: _Rows) -> _Rows:
+        """Return stacks without what does nothing; the very same object where nothing has changed."""
         rows = tuple(tuple(use for use in stack if use[1] != 0) for stack in stacks)
-        if rows != self.rows:
-            refuse_fused(self._unet)
-            self.rows = rows
+        if rows == before:
+            return before
+        refuse_fused(self._unet)
+        return rows
 
     def sign(self, signs: Tensor | None) -> None:
         """Set what the values of texts are multiplied by from the next call of the UNet on.
 
         Args:
-            signs: ``[rows, tokens]``, 1 or -1; never changed in place. None leaves values alone.
+            signs: ``[rows, tokens]`` of the context, 1 or -1; never changed in place. None leaves values
+                alone.
 
         Raises:
             PromptEngineError: The UNet's projections are fused.
@@ -184,11 +219,13 @@ class ProjectionPlace(NamedTuple):
 
     Attributes:
         part: What it makes: ``key``, ``value`` or ``query``.
-        reads_text: Whether from text.
+        of_text: Whether its attention reads text.
+        reads_text: Whether it does so itself, as key and value do.
         block: The block of its attention; see :class:`promptengine.networks.attention.Attention`.
     """
 
     part: str
+    of_text: bool
     reads_text: bool
     block: str | None
 
@@ -213,11 +250,18 @@ class PatchedProjection:
         self._plain = plain and self.weight.device.type != "meta"
         pure = self._project if hasattr(self._project, "chains") else None
         self._pure = cast("PureForward | None", pure)
-        self._reads_text = place.reads_text
+        self._of_text, self._reads_text = place.of_text, place.reads_text
         self._chains: tuple[object, object, tuple[Chain, ...]] = (None, None, ())
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Project ``x`` ``[rows, tokens, width]`` behind the networks of each row."""
+        masked = None if self._of_text else self._injection.masked
+        if masked is not None:
+            # A projection is linear, so its results may be mixed in place of what it reads.
+            return masked.mix(self._answer(masked.expand(x), args, kwargs))
+        return self._answer(x, args, kwargs)
+
+    def _answer(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         keeps = self._reads_text and not (torch.is_grad_enabled() or x.is_inference())
         signs = self.signs()
         if keeps and self._plain:
@@ -305,7 +349,9 @@ class PatchedProjection:
 
     def chains(self) -> tuple[Chain, ...]:
         """Return the networks that act here: for each row, or once for all. The same object until they change."""
-        rows = self._injection.rows
+        injection = self._injection
+        apart = None if self._of_text else injection.image_rows
+        rows = injection.rows if apart is None else apart
         outer = ((),) if self._outer is None else self._outer.chains()
         if self._chains[0] is not rows or self._chains[1] is not outer:
             own = [self._injection.chain(stack, self) for stack in rows]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, TypeAlias, cast
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from promptengine.accel.compile import suspend_compiled_regions
 from promptengine.accel.onednn import linear
-from promptengine.networks.attention import refuse_fused
+from promptengine.networks.attention import attentions, refuse_fused
 from promptengine.networks.lora.delta import bias_delta, factors
 from promptengine.networks.lora.merge import (
     Application,
@@ -37,6 +37,9 @@ LoraStack: TypeAlias = tuple[Application, ...]
 """LoRAs in order of application."""
 
 _Chain = tuple[Change, ...]
+_Rows = tuple[dict[nn.Module, list[Change]], ...]
+_Reading = Literal["batch", "text", "image"]
+"""Which rows a module reads: the batch's, or those that regions make of them for texts or for the image."""
 
 _ADDED: Final = 16
 """Multiplications that a processor does in the time in which it adds two numbers of large matrices."""
@@ -69,25 +72,38 @@ class LoraInjection:
     Made by :func:`inject_loras`.
 
     Attributes:
-        rows: What each row's LoRAs do to each module, or once for all.
+        rows: By what a module reads, what the LoRAs of each of its rows do to each module, or once for all.
     """
 
     def __init__(self, *, merged: bool = False) -> None:
         self._merged = merged
-        self._stacks: tuple[LoraStack, ...] = ((),)
-        self.rows: tuple[dict[nn.Module, list[Change]], ...] = ({},)
+        self._chosen: object = None
+        self.rows: dict[_Reading, _Rows] = dict.fromkeys(get_args(_Reading), ({},))
 
-    def choose(self, *stacks: LoraStack) -> None:
+    def choose(
+        self,
+        *stacks: LoraStack,
+        text: tuple[int, ...] | None = None,
+        image: tuple[int, ...] | None = None,
+    ) -> None:
         """Set what acts from the next call of the UNet on.
 
         Args:
             stacks: One for all rows, or one for each row of the batches to come.
+            text: Where rows have regions, of which row each row within cross-attentions is; None where
+                these have the batch's rows.
+            image: The same of what the projections of self-attentions read.
         """
-        if self._merged or stacks == self._stacks:
+        if self._merged or (stacks, text, image) == self._chosen:
             return
         known = {stack: changes_of(stack, "unet") for stack in stacks}
-        self._stacks = stacks
-        self.rows = tuple(known[stack] for stack in stacks)
+        self._chosen = stacks, text, image
+        rows = tuple(known[stack] for stack in stacks)
+
+        def spread(over: tuple[int, ...] | None) -> _Rows:
+            return rows if over is None or len(rows) == 1 else tuple(rows[row] for row in over)
+
+        self.rows = {"batch": rows, "text": spread(text), "image": spread(image)}
 
 
 @contextmanager
@@ -128,15 +144,28 @@ def inject_loras(
             yield LoraInjection(merged=True)
             return
         injection, modules = LoraInjection(), _changed_modules(acting)
+        readings = _readings(unet)
         suspend_compiled_regions(unet, modules, changes)
         for module in modules:
-            changes.shadow(module, "forward", LoraSite(module, injection, weights))
+            site = LoraSite(module, injection, weights, readings.get(module, "batch"))
+            changes.shadow(module, "forward", site)
         yield injection
 
 
 def _changed_modules(stacks: Sequence[LoraStack]) -> set[nn.Module]:
     targets = (target for stack in stacks for use in stack for target, _ in use.fit.modules)
     return {target.module for target in targets if target.part == "unet"}
+
+
+def _readings(unet: nn.Module) -> dict[nn.Module, _Reading]:
+    """Return what the modules read of which regions may make other rows than the batch's."""
+    found: dict[nn.Module, _Reading] = {}
+    for attention in attentions(unet):
+        of_text = attention.reads_text
+        # What regions add to self-attention ends with its projections; its answers are rows of the batch.
+        within = attention.module.modules() if of_text else attention.projections.values()
+        found.update((module, "text" if of_text else "image") for module in within)
+    return found
 
 
 class _Branch(NamedTuple):
@@ -162,13 +191,21 @@ class LoraSite:
         module: Any with a ``weight``; its first axis of inputs counts rows.
         injection: Says which.
         weights: Of the model.
+        reading: Which rows it reads.
     """
 
-    def __init__(self, module: nn.Module, injection: LoraInjection, weights: LoraWeights) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        injection: LoraInjection,
+        weights: LoraWeights,
+        reading: _Reading,
+    ) -> None:
         self._module = module
         self._forward: Callable[..., Tensor] = module.forward
         self._injection = injection
         self._weights = weights
+        self._reading: _Reading = reading
         self._branches: dict[object, _Branch | None] = {}
         self._chains: tuple[object, tuple[_Chain, ...]] = (None, ((),))
         self._rows: tuple[object, tuple[Tensor, Tensor]] | None = None
@@ -185,7 +222,7 @@ class LoraSite:
 
     def chains(self) -> tuple[_Chain, ...]:
         """Return what acts here: for each row, or once for all. The same object until it changes."""
-        rows = self._injection.rows
+        rows = self._injection.rows[self._reading]
         if self._chains[0] is not rows:
             self._chains = rows, tuple(tuple(row.get(self._module, ())) for row in rows)
         return self._chains[1]

@@ -310,6 +310,7 @@ def network_reports(outputs: Sequence[OutputImage], shown: PathRedactor) -> list
                     report.multiplier,
                     report.blocks,
                     report.reason,
+                    report.region,
                 )
                 told = found.setdefault(
                     key, {**network_document(report, shown), "pass": name, "image_indexes": []}
@@ -330,4 +331,5 @@ def network_document(report: NetworkReport, shown: PathRedactor) -> dict[str, An
         "block_weights": None if report.blocks is None else dict(report.blocks.by_block),
         "applied": report.applied,
         "reason": shown.text(report.reason),
+        **({} if report.region is None else {"region": report.region}),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 
 from promptengine.images.save import encode_image
 from promptengine.kinds import tag_kinds
-from promptengine.prompt import Schedule, parse
+from promptengine.prompt import parse
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import diagnostic_document, prompt_document
@@ -87,15 +87,16 @@ def read_prompt(service: Served, form: PromptForm) -> Response:
     # Over other steps, a prompt is read for its networks alone.
     schedules = first.schedules if planned is first else ()
     marks = marks_of(prompt, schedules)
-    tokens = _tokens(service, schedules, form) if schedules and form.tokens else None
+    tokens = _tokens(service, first, form) if schedules and form.tokens else None
     told |= {"networks": found, "marks": [Mark(**mark) for mark in marks], "tokens": tokens}
     # Whoever types waits for it: it is checked once, and here, not once more on its way out.
     return Json(ReadPrompt(text=text, **told).model_dump())
 
 
-def _tokens(service: Service, schedules: Sequence[Schedule], form: PromptForm) -> Tokens:
+def _tokens(service: Service, prompt: ScheduledPrompt, form: PromptForm) -> Tokens:
     options = Options(comments=form.comments)
-    found = count_scheduled(schedules, options, service.vectors)
+    texts = [one for some in prompt.texts for one in some]
+    found = count_scheduled(texts, options, service.vectors)
     return Tokens(count=found.tokens, limit=found.limit, chunks=list(found.used))
 
 

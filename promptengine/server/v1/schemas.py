@@ -8,7 +8,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from promptengine.kinds import model_kinds
 from promptengine.prompt.dialects import DIALECTS, WEBUI
+from promptengine.prompt.regions import MOST_REGIONS
 from promptengine.prompt.serialize import well_formed
+from promptengine.request.regions import Region
 from promptengine.request.request import GenerationRequest, Policy
 from promptengine.server.jobs.job import State
 from promptengine.server.v1.forms import StrictForm, Text, form_of
@@ -214,6 +216,14 @@ class ScriptForm(StrictForm):
     )
 
 
+class RegionForm(form_of(Region, "The fields of a region.")):
+    """A text that acts where its mask, an image in base64, is white."""
+
+    if TYPE_CHECKING:
+        # The fields that the base class has come from their declarations.
+        def __getattr__(self, name: str) -> Any: ...
+
+
 class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     """A job; see :class:`promptengine.request.request.GenerationRequest`. Images and masks are base64.
 
@@ -221,6 +231,7 @@ class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     prompts, one after another. ``checkpoint`` and ``vae`` are names. Without a size the
     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
     server's output folder unless ``save`` says no. ``script`` makes images of the request, and grids of these.
+    ``regions`` are texts that act where their masks are.
     """
 
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -230,6 +241,9 @@ class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     policy: Policy = "strict"
     save: bool = True
     script: ScriptForm | None = None
+    regions: Annotated[list[RegionForm], Field(max_length=MOST_REGIONS)] = Field(
+        default_factory=list[RegionForm]
+    )
 
     if TYPE_CHECKING:
         # The fields that the base class has come from their declarations.

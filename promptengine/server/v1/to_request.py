@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from promptengine.errors import (
@@ -15,6 +16,7 @@ from promptengine.errors import (
 )
 from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import check_supported
+from promptengine.generation.region_plan import plan_regions
 from promptengine.inspection import size_of_checkpoint
 from promptengine.prompt import parse
 from promptengine.prompt.scheduled import ScheduledPrompt
@@ -25,6 +27,7 @@ from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
 from promptengine.request.plan import make_plan
 from promptengine.request.ranges import drawn_seed
+from promptengine.request.regions import Region
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.server.base64_images import open_base64_image, open_base64_images
@@ -102,6 +105,8 @@ def request_from_form(
         request = replace(request, hires=hires)
     if form.start is not None:
         request = replace(request, start=_start(form.start, limits))
+    if form.regions:
+        request = replace(request, regions=_regions(form.regions, limits))
     find_models(request, registry, model.checkpoint)
     _check_sizes(request, model, limits)
     _plan(request, registry, limits)
@@ -157,6 +162,7 @@ def _check(form: JobForm, limits: Limits) -> None:
     texts = {"prompt": form.prompt, "negative_prompt": form.negative_prompt}
     if hires is not None:
         texts |= {"hires.prompt": hires.prompt, "hires.negative_prompt": hires.negative_prompt}
+    texts |= {f"regions.{number}.prompt": one.prompt for number, one in enumerate(form.regions)}
     check_texts(texts, limits)
     check_image_count(form.steps, form.batch_size, form.batch_count, limits)
     if hires is not None:
@@ -201,16 +207,28 @@ def _start(form: StrictForm, limits: Limits) -> ImageStart:
     return ImageStart(images=images, inpainting=inpainting, **given)
 
 
+def _regions(forms: Sequence[StrictForm], limits: Limits) -> tuple[Region, ...]:
+    given = [form.model_dump() for form in forms]
+    with _about("regions.mask"):
+        masks = open_base64_images([one.pop("mask") for one in given], limits)
+    return tuple(Region(mask=mask, **one) for mask, one in zip(masks, given, strict=True))
+
+
 def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> None:
     """Look all networks up, so that a request that cannot be met need not wait to be refused."""
     asked = append_default_hypernetwork(request)
     hires = request.hires.prompt if request.hires else ""
     nothing = parse("", negative=True)
+    read = partial(parse, comments=request.options.comments, dialect=request.dialect)
     for field, text in (("prompt", asked.prompt), ("hires.prompt", hires)):
-        prompt = parse(text, comments=request.options.comments, dialect=request.dialect)
+        prompt = read(text)
         planned = affordable(ScheduledPrompt(prompt, request.steps), limits)
+        others = (ScheduledPrompt(read(one.prompt), request.steps) for one in request.regions)
+        steps = min(one.steps for one in (planned, *(affordable(one, limits) for one in others)))
         try:
-            make_plan(planned, nothing, registry, policy=request.policy)
+            plan = make_plan(planned, nothing, registry, policy=request.policy)
+            if field == "prompt" or hires:
+                plan_regions(replace(planned, steps=steps), plan, request, registry)
         except (PromptSyntaxError, UnknownNetworkError) as error:
             by_option = asked is not request and _names(error, request)
             error.field = "options" if by_option else field

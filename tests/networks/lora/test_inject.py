@@ -6,7 +6,7 @@ import copy
 import random as numbers
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from promptengine.accel.compile import compile_regions, use_compiled_regions
 from promptengine.errors import PromptEngineError
 from promptengine.networks.hypernetwork.files import load_hypernetwork
-from promptengine.networks.hypernetwork.inject import inject_hypernetworks
+from promptengine.networks.hypernetwork.inject import HypernetworkStack, inject_hypernetworks
 from promptengine.networks.lora.files import load_lora
 from promptengine.networks.lora.inject import (
     NO_LORAS,
@@ -31,6 +31,7 @@ from promptengine.networks.lora.merge import (
     merge,
 )
 from promptengine.networks.lora.weights import LoraWeights
+from promptengine.networks.regional_attention import MaskedRows, attend_regions
 from tests.conftest import NETWORKS, WEBUI
 from tests.networks.lora.builders import checkpoint, model, random
 
@@ -127,6 +128,42 @@ def test_rows_with_their_own_loras_are_what_each_is_alone(seed: int) -> None:
         ):
             expected = asked(slice(row, row + 1))
         torch.testing.assert_close(both[[row]], expected, atol=5e-5, rtol=1e-4)
+
+
+def halves(height: int, width: int) -> Tensor:
+    """The left half and the right one, then the whole: ``[3, height, width]``."""
+    left = torch.zeros(height, width)
+    left[:, : width // 2] = 1
+    return torch.stack([left, 1 - left, torch.ones(height, width)])
+
+
+def test_rows_that_regions_make_have_the_loras_of_theirs() -> None:
+    """The first of two rows has two regions, a hypernetwork in one of them."""
+    of_rows, unet = (0, 0, 1), cast("Any", checkpoint().unet)
+    network = load_hypernetwork(NETWORKS / "hn-relu.pt")
+    stacks = [(Application(lora, unet=0.8),) for lora in map(fit, ("lo-kohya", "lo-locon")) if lora]
+
+    def answered(rows: slice, askings: slice) -> Tensor:
+        places = tuple(row - rows.start for row in of_rows[askings])
+        masked = MaskedRows(places, lambda height, width: halves(height, width)[askings], (8, 8))
+        networks: list[HypernetworkStack] = [[], [(network, 0.7)], []]
+        with inject_hypernetworks(unet) as injection, attend_regions(unet) as regional:
+            regional.choose(masked)
+            injection.choose_regions(networks[askings], networks[askings], masked)
+            with torch.no_grad():
+                return unet(X[rows], torch.tensor(500), TEXT[askings], return_dict=False)[0]
+
+    with inject_loras(unet, schedules(*stacks), LoraWeights()) as loras:
+        loras.choose(*stacks, text=of_rows, image=of_rows)
+        together = answered(slice(0, 2), slice(0, 3))
+        for known in ({"text": of_rows}, {"image": of_rows}):
+            loras.choose(*stacks, **known)
+            with pytest.raises(PromptEngineError, match="2 stacks were chosen for a batch of 3"):
+                answered(slice(0, 2), slice(0, 3))
+    for row, askings in ((slice(0, 1), slice(0, 2)), (slice(1, 2), slice(2, 3))):
+        with exchange_weights(merge(stacks[row.start])):
+            expected = answered(row, askings)
+        torch.testing.assert_close(together[row], expected, atol=5e-5, rtol=1e-4)
 
 
 def test_rows_that_agree_at_all_steps_get_merged_weights() -> None:

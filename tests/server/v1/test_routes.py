@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.server.live import Painter, client_of, until
 from tests.server.sdapi.test_rules import in_base64
 
 JOBS = "/promptengine/v1/jobs"
+WHITE = in_base64(color="white")
 SMALL = {"prompt": "a cat", "steps": 2, "width": 64, "height": 64, "seed": 7, "sampler": "Euler"}
 
 
@@ -118,6 +120,56 @@ def test_a_job_from_a_image(live: Live) -> None:
     start["inpainting"] = {"mask": in_base64(color="white")}
     job = live.http.post(JOBS, json={**SMALL, "start": start}).json()["id"]
     assert waited(live.http, job)["state"] == "done"
+
+
+def test_a_job_with_regions(live: Live) -> None:
+    form = {
+        **SMALL,
+        "prompt": "a cat",
+        "regions": [{"mask": WHITE, "prompt": "a dog<hypernet:hn-relu:1>"}],
+    }
+    job = live.http.post(JOBS, json=form).json()["id"]
+    waited(live.http, job)
+    result = live.http.get(f"{JOBS}/{job}/result").json()
+    assert [(one["region"], one["applied"]) for one in result["networks"]] == [(1, True)]
+    divided = {"prompt": "a ADDCOL b ADDROW c", "dialect": "extended", "region_ratios": "1,2,1;1"}
+    job = live.http.post(JOBS, json={**SMALL, **divided}).json()["id"]
+    assert waited(live.http, job)["state"] == "done"
+    told = live.http.post(
+        "/promptengine/v1/parse", json={"prompt": "q ADDCOMM a ADDCOL b", "dialect": "extended"}
+    )
+    assert told.json()["subprompts"][0]["regions"]["texts"] == ["q, a", "q, b"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "words"),
+    [
+        ({"regions": [{"mask": "!", "prompt": "a"}]}, "regions.mask", "Invalid encoded image"),
+        (
+            {"regions": [{"mask": "http://a/b", "prompt": "a"}]},
+            "regions.mask",
+            "never fetched|not allowed",
+        ),
+        ({"prompt": "a" + " ADDCOL b" * 2000}, "prompt", "2001 regions"),
+        ({"prompt": "a ADDCOL b", "region_ratios": "1"}, "region_ratios", "2 regions"),
+        ({"region_ratios": "x"}, "region_ratios", "numbers above 0"),
+        (
+            {"prompt": "a AND b", "regions": [{"mask": None, "prompt": "a"}]},
+            "regions",
+            "masks here",
+        ),
+    ],
+)
+def test_regions_that_cannot_be_had(
+    live: Live, changes: dict[str, Any], field: str, words: str
+) -> None:
+    for one in changes.get("regions", ()):
+        one["mask"] = one["mask"] or WHITE
+    answer = live.http.post(JOBS, json={**SMALL, "prompt": "a", "dialect": "extended", **changes})
+    assert answer.status_code in (400, 422)
+    told = answer.json()
+    assert re.search(words, json.dumps(told))
+    assert field in json.dumps(told)
 
 
 def test_a_job_with_a_second_pass(live: Live) -> None:
