@@ -17,6 +17,7 @@ from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.prompt.dialects import find_dialect
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
@@ -186,21 +187,16 @@ def _encode(
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
-    how = (options.emphasis, options.comma_backtrack, options.old_emphasis)
+    rule = find_dialect(request.dialect).weights
+    how = (rule, options.emphasis, options.comma_backtrack, options.old_emphasis)
     reading = (request.clip_skip, how, words, stack.text_key)
+    webui = partial(encode_schedule, emphasis=options.emphasis, old_emphasis=options.old_emphasis)
+    by_rule = partial(
+        rule.encode or webui, embeddings=words, comma_backtrack=options.comma_backtrack
+    )
 
     def encode(timeline: Schedule) -> Conditioning:
-        return parts.encodings.get(
-            (timeline, *reading),
-            lambda: encode_schedule(
-                timeline,
-                model,
-                embeddings=words,
-                emphasis=options.emphasis,
-                comma_backtrack=options.comma_backtrack,
-                old_emphasis=options.old_emphasis,
-            ),
-        )
+        return parts.encodings.get((timeline, *reading), lambda: by_rule(timeline, model))
 
     nothing = parse("", negative=True).parts[0]
     texts = [one.text for one in plan.negative.segments]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 from promptengine.errors import RequestError
 from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin
@@ -12,12 +12,16 @@ from promptengine.prompt.ast import Prompt
 from promptengine.validation import check_type, shown
 
 __all__ = [
+    "COMPEL_RULE",
     "DIALECTS",
+    "FROM_EMPTY",
     "WEBUI",
+    "WEBUI_RULE",
     "Dialect",
     "DialectName",
     "KnownDialect",
     "ReadPrompt",
+    "WeightRule",
     "find_dialect",
     "register_dialect",
     "written_dialect",
@@ -45,6 +49,32 @@ class ReadPrompt(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class WeightRule:
+    """What the weights of a prompt do to its encoding.
+
+    Attributes:
+        name: In a few words, as messages and lists show it.
+        encode: Encodes a schedule, called as :func:`promptengine.text.conditioning.encode_schedule` is, of
+            which it takes the keywords ``embeddings`` and ``comma_backtrack``; None for WebUI's rules, one
+            of which the option ``emphasis`` picks.
+    """
+
+    name: str
+    encode: Any = None
+
+
+WEBUI_RULE: Final = WeightRule("WebUI's: the state times the weight, and the mean kept")
+FROM_EMPTY: Final = WeightRule(
+    "ComfyUI's: from the empty prompt's state as far as the weight says",
+    LazyFunction("promptengine.text.weight_rules:encode_from_empty"),
+)
+COMPEL_RULE: Final = WeightRule(
+    "compel's: from the empty prompt's state, and below 1 toward the prompt without the words",
+    LazyFunction("promptengine.text.compel_rule:encode_compel"),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """A way to write prompts.
 
@@ -58,6 +88,7 @@ class Dialect:
         curves: Whether multipliers such as ``0@0,1@0.5`` change over the steps.
         aliases: Other names that infotexts may have for it.
         silent: Whether infotexts do not name it, because WebUI reads prompts so, too.
+        weights: What weights do.
     """
 
     name: str
@@ -68,6 +99,7 @@ class Dialect:
     curves: bool = False
     aliases: tuple[str, ...] = ()
     silent: bool = False
+    weights: WeightRule = WEBUI_RULE
 
 
 def _check(dialect: Dialect) -> None:
@@ -96,6 +128,33 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
             help="lets networks change over the steps: <hypernet:ink:0@0,1@0.5>",
             schedules_tags=True,
             curves=True,
+        ),
+        Dialect(
+            "compel",
+            LazyFunction("promptengine.prompt.compel:read_compel"),
+            label="compel's",
+            help='reads InvokeAI\'s prompts: word++, (words)1.3, ("a", "b").blend(0.7, 0.3)',
+            weights=COMPEL_RULE,
+        ),
+        Dialect(
+            "novelai",
+            LazyFunction("promptengine.prompt.novelai:read_novelai"),
+            label="NovelAI's",
+            help="reads {more}, [less] and 1.5::exactly::",
+        ),
+        Dialect(
+            "comfyui",
+            LazyFunction("promptengine.prompt.comfyui:read_comfyui"),
+            label="ComfyUI's",
+            help="reads (words:1.3) with ComfyUI's weights, and embedding:name",
+            weights=FROM_EMPTY,
+        ),
+        Dialect(
+            "swarmui",
+            LazyFunction("promptengine.prompt.swarmui:read_swarmui"),
+            label="SwarmUI's",
+            help="reads <alternate:a, b>, <fromto[0.5]:a, b>, <lora:name:0.8> and ComfyUI's weights",
+            weights=FROM_EMPTY,
         ),
     ),
     spellings=lambda dialect: (dialect.name, *dialect.aliases),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from promptengine.errors import RequestError
-from promptengine.prompt.dialects import DIALECTS, WEBUI, DialectName
+from promptengine.prompt.dialects import DIALECTS, WEBUI, WEBUI_RULE, DialectName
 from promptengine.request.fields import (
     ApiField,
     Entry,
@@ -402,6 +402,8 @@ class GenerationRequest:
         last = getattr(self, counted) + self.batch_size * self.batch_count - 1
         if problem := Between(-1, MAX_SEED).problem(last):
             raise RequestError(f"{counted} is {last} at the last image{problem}", field=counted)
+        if problem := _misused_emphasis(self):
+            raise RequestError(problem, field="emphasis")
         if self.hires and self.start:
             message = (
                 "the high-resolution pass goes with a prompt alone, not with an image to start from"
@@ -417,6 +419,17 @@ class GenerationRequest:
         """Images of a batch: fewer than asked for where there are fewer images to start from."""
         given = len(self.start.images) if self.start else 1
         return self.batch_size if given == 1 else given
+
+
+def _misused_emphasis(request: GenerationRequest) -> str:
+    """Say which option about weights does not go with the dialect; empty where all do."""
+    options = request.options
+    if DIALECTS[request.dialect].weights == WEBUI_RULE:
+        return ""
+    why = f"and dialect {request.dialect!r} weighs words by a rule of its own; leave it out"
+    if options.emphasis != "Original":
+        return f"emphasis is {options.emphasis!r}, {why}"
+    return f"old_emphasis is on, {why}" if options.old_emphasis else ""
 
 
 def samplers_of(request: GenerationRequest) -> tuple[Sampler, Sampler | None]:

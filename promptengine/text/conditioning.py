@@ -35,6 +35,7 @@ __all__ = [
     "embedding_hashes",
     "encode_chunks",
     "encode_schedule",
+    "words_of",
 ]
 
 _DIGITS_OF_A_HASH = 12
@@ -46,7 +47,7 @@ class Conditioning:
 
     Attributes:
         embeddings: ``[segments, 77 * chunks, width]``, one row per scheduled text.
-        until_step: For each segment the last step it serves, as in ``Schedule``.
+        until_step: For each segment the last call it serves, as ``Schedule.last_calls`` tells.
         pooled: ``[segments, width]`` for families that use it, else None.
         words: The textual-inversion words in its texts, each once, in order of first use.
         aesthetic_score: What the UNet is told of how good an image shall be, for families that use it,
@@ -116,9 +117,9 @@ def encode_schedule(
     states, pooled = encode_chunks(texts, model, rows=rows, emphasis=emphasis)
     return Conditioning(
         embeddings=states,
-        until_step=tuple(segment.until_step for segment in schedule.segments),
+        until_step=schedule.last_calls,
         pooled=pooled,
-        words=_words(texts),
+        words=words_of(texts),
     )
 
 
@@ -174,8 +175,8 @@ def _weighted(states: Tensor, weights: Tensor, emphasis: Emphasis) -> Tensor:
     return weighted * (states.mean() / weighted.mean())
 
 
-def _words(texts: Sequence[Sequence[Chunk]]) -> tuple[Embedding, ...]:
-    """Embeddings in the order in which WebUI meets them: chunk by chunk through all texts."""
+def words_of(texts: Sequence[Sequence[Chunk]]) -> tuple[Embedding, ...]:
+    """Return the textual-inversion words of chunked texts, in the order in which WebUI meets them: chunk by chunk through all texts."""
     longest = max(len(chunks) for chunks in texts)
     columns = [[_chunk_at(chunks, position) for chunks in texts] for position in range(longest)]
     placed = [p.embedding for column in columns for chunk in column for p in chunk.placements]
