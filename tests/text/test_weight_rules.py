@@ -1,0 +1,44 @@
+"""ComfyUI's weights, with a text model made up for the purpose."""
+
+from __future__ import annotations
+
+import torch
+
+from promptengine.prompt import Fragment, Span, parse, schedule
+from promptengine.text.chunks import EMPTY_CHUNK
+from promptengine.text.weight_rules import encode_from_empty, word_chunks
+from tests.text.test_conditioning import fake_model
+
+
+def rows(text: str, dialect: str = "comfyui", steps: int = 1) -> torch.Tensor:
+    (part,) = parse(text, dialect=dialect).parts
+    return encode_from_empty(schedule(part, steps), fake_model()).embeddings
+
+
+def test_a_weight_moves_a_state_from_the_empty_prompts() -> None:
+    plain, weighted, empty = rows("a cat")[0], rows("a (cat:1.5)")[0], rows("")[0]
+    torch.testing.assert_close(weighted[2], empty[2] + 1.5 * (plain[2] - empty[2]))
+    # Nothing restores the mean: all other states stay as they are.
+    assert torch.equal(weighted[[0, 1, 3]], plain[[0, 1, 3]])
+
+
+def test_without_weights_it_is_the_models_own_output() -> None:
+    assert torch.equal(rows("")[0], fake_model()(torch.tensor([EMPTY_CHUNK.tokens])).states[0][0])
+
+
+def test_texts_of_a_schedule_are_as_long_as_the_longest() -> None:
+    found = rows(f"<fromto[1]:a,{' b' * 100}>", "swarmui", steps=2)
+    assert found.shape[:2] == (2, 154)
+    assert torch.equal(found[0, 77:], rows("")[0])
+
+
+def test_words_are_not_torn_and_breaks_begin_a_chunk() -> None:
+    words = Fragment("cat " * 74 + "wolfhounds-and-wolfhounds", 1.0, Span(0, 0))
+    first, second = word_chunks([words])
+    assert (first.used, second.used) == (
+        74,
+        word_chunks([Fragment("wolfhounds-and-wolfhounds", 1, Span(0, 0))])[0].used,
+    )
+    (part,) = parse("a<break>b", dialect="swarmui").parts
+    (segment,) = schedule(part, 1).segments
+    assert [chunk.used for chunk in word_chunks(segment.fragments)] == [1, 1]
