@@ -14,6 +14,7 @@ from promptengine.cli.command import Command
 from promptengine.cli.field_options import add_fields
 from promptengine.cli.plugins import PLUGINS
 from promptengine.cli.script import SCRIPTS_COMMAND, add_script_options
+from promptengine.cli.translate import TRANSLATE
 from promptengine.cli.upscale import UPSCALE
 from promptengine.errors import PromptEngineError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin, short_warnings
@@ -311,6 +312,7 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
         Command("train", "train a hypernetwork on images", _add_train),
         Command("serve", "answer WebUI's clients over HTTP", _add_serve),
         Command("parse", "show how a prompt is read; needs no model", _add_parse),
+        TRANSLATE,
         Command("networks", "list the networks in the models folder", _add_networks),
         Command("inspect", "say what a model file is and whether it is safe", _add_inspect),
         Command("info", "show how an image was made", _add_info),

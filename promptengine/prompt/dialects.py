@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, Protocol
@@ -89,6 +91,8 @@ class Dialect:
         aliases: Other names that infotexts may have for it.
         silent: Whether infotexts do not name it, because WebUI reads prompts so, too.
         weights: What weights do.
+        style: Returns how it is written, a :class:`promptengine.prompt.writing.Style`; None where it can
+            only be read.
     """
 
     name: str
@@ -100,6 +104,17 @@ class Dialect:
     aliases: tuple[str, ...] = ()
     silent: bool = False
     weights: WeightRule = WEBUI_RULE
+    style: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """A style, which is loaded when it is first used."""
+
+    name: str
+
+    def __call__(self) -> Any:
+        return pkgutil.resolve_name(f"promptengine.prompt.styles:{self.name}")
 
 
 def _check(dialect: Dialect) -> None:
@@ -119,6 +134,7 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
             partial(_READ, schedules_tags=False),
             label="WebUI's",
             aliases=("pe1",),
+            style=_Style("WEBUI"),
             silent=True,
         ),
         Dialect(
@@ -128,6 +144,7 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
             help="lets networks change over the steps: <hypernet:ink:0@0,1@0.5>",
             schedules_tags=True,
             curves=True,
+            style=_Style("EXTENDED"),
         ),
         Dialect(
             "compel",
@@ -135,12 +152,14 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
             label="compel's",
             help='reads InvokeAI\'s prompts: word++, (words)1.3, ("a", "b").blend(0.7, 0.3)',
             weights=COMPEL_RULE,
+            style=_Style("COMPEL"),
         ),
         Dialect(
             "novelai",
             LazyFunction("promptengine.prompt.novelai:read_novelai"),
             label="NovelAI's",
             help="reads {more}, [less] and 1.5::exactly::",
+            style=_Style("NOVELAI"),
         ),
         Dialect(
             "comfyui",
@@ -148,6 +167,7 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
             label="ComfyUI's",
             help="reads (words:1.3) with ComfyUI's weights, and embedding:name",
             weights=FROM_EMPTY,
+            style=_Style("COMFYUI"),
         ),
         Dialect(
             "swarmui",
@@ -155,6 +175,7 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
             label="SwarmUI's",
             help="reads <alternate:a, b>, <fromto[0.5]:a, b>, <lora:name:0.8> and ComfyUI's weights",
             weights=FROM_EMPTY,
+            style=_Style("SWARMUI"),
         ),
     ),
     spellings=lambda dialect: (dialect.name, *dialect.aliases),
