@@ -89,6 +89,8 @@ from .prompt.ast import Alternating as Alternating
 from .prompt.ast import Diagnostic as Diagnostic
 from .prompt.ast import Fragment as Fragment
 from .prompt.ast import Group as Group
+from .prompt.ast import Mix as Mix
+from .prompt.ast import MixKind as MixKind
 from .prompt.ast import Node as Node
 from .prompt.ast import Part as Part
 from .prompt.ast import Prompt as Prompt
@@ -100,11 +102,17 @@ from .prompt.ast import Severity as Severity
 from .prompt.ast import Span as Span
 from .prompt.ast import Tag as Tag
 from .prompt.ast import Text as Text
+from .prompt.ast import Weigh as Weigh
 from .prompt.dialects import Dialect as Dialect
 from .prompt.dialects import ReadPrompt as ReadPrompt
+from .prompt.dialects import WeightRule as WeightRule
 from .prompt.dialects import register_dialect as register_dialect
 from .prompt.parser import parse as parse
 from .prompt.schedule import schedule as schedule
+from .prompt.source_map import MappedText as MappedText
+from .prompt.translate import Translation as Translation
+from .prompt.translate import translate as translate
+from .prompt.translate import unparse as unparse
 from .registry.open_models import Models as Models
 from .registry.registry import Clash as Clash
 from .registry.registry import Registry as Registry

@@ -159,7 +159,9 @@ def _linear(nodes: Sequence[Node]) -> Iterator[Text | _Event]:
             case Scheduled(before, after):
                 yield "open", node
                 pending.append(("close", node))
-                pending += reversed((*before, ("split", node), *after))
+                pending += reversed(after)
+                pending.append(("split", node))
+                pending += reversed(before)
             case Alternating(arms):
                 yield "open", node
                 pending.append(("close", node))

@@ -126,9 +126,9 @@ def _swarmui_change(change: Change, before: str, after: str) -> str:
 
 
 def _swarmui_tag(tag: Tag) -> str:
-    if tag.kind != "lora" or len(tag.arguments) > 3:
+    name, weights = tag.arguments[0], tag.arguments[1:]
+    if tag.kind != "lora" or len(weights) > 2:
         return ""
-    name, *weights = tag.arguments
     return f"<{':'.join(('lora', name, *reversed(weights)))}>"
 
 
@@ -183,7 +183,7 @@ def _spaced(before: str, behind: str) -> str:
 
 
 def _compel_tag(tag: Tag) -> str:
-    name, *weights = tag.arguments
+    name, weights = tag.arguments[0], tag.arguments[1:]
     if tag.kind != "lora" or len(weights) > 1 or not _COMPEL_NAME.fullmatch(name):
         return ""
     return f"withLora({', '.join((name, *weights))})"

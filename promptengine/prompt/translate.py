@@ -16,6 +16,7 @@ from promptengine.prompt.parser import parse
 from promptengine.prompt.schedule import schedule
 from promptengine.prompt.styles import WEBUI as WEBUI_STYLE
 from promptengine.prompt.writing import Notes, Style, write
+from promptengine.validation import check_type
 
 __all__ = ["Translation", "says_the_same", "translate", "unparse"]
 
@@ -76,6 +77,7 @@ def unparse(prompt: Prompt, target: str | None = None, *, negative: bool = False
     Raises:
         RequestError: No such dialect, or one that cannot be written.
     """
+    check_type("prompt", prompt, Prompt)
     name = prompt.dialect if target is None else target
     dialect = find_dialect(name)
     if dialect.style is None:
