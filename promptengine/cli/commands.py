@@ -33,6 +33,7 @@ from promptengine.kinds import (
     model_kinds,
 )
 from promptengine.prompt import Diagnostic, Prompt, parse
+from promptengine.prompt.dialects import WEBUI
 from promptengine.prompt.serialize import prompt_document, well_formed
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import (
@@ -345,5 +346,6 @@ def _prompt(options: argparse.Namespace, prompt: str) -> str:
         except ValueError:
             message = f"--hypernetwork {use!r}: multiplier {multiplier!r} is no number"
             raise RequestError(message, field="hypernetwork") from None
-        prompt = append_hypernetwork(prompt, name, multiplier if colon else "1")
+        dialect = getattr(options, "dialect", None) or WEBUI
+        prompt = append_hypernetwork(prompt, name, multiplier if colon else "1", dialect=dialect)
     return prompt

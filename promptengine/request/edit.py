@@ -41,22 +41,33 @@ def apply_settings(request: GenerationRequest, settings: Mapping[str, object]) -
     return replace(request, options=Options.from_webui(others, request.options), **own)
 
 
-def append_hypernetwork(prompt: str, name: str, multiplier: str = "1") -> str:
+def append_hypernetwork(
+    prompt: str, name: str, multiplier: str = "1", *, dialect: str = WEBUI
+) -> str:
     """Append a hypernetwork's tag to a prompt.
 
     Args:
         prompt: Any prompt.
         name: As the registry knows it.
         multiplier: As it shall stand in the tag.
+        dialect: That the prompt is written in.
 
     Raises:
-        RequestError: No tag can hold this name.
+        RequestError: No tag can hold this name, or the dialect has no such tags.
     """
-    return append_network(prompt, HYPERNETWORK, name, multiplier, field="hypernetwork")
+    return append_network(
+        prompt, HYPERNETWORK, name, multiplier, field="hypernetwork", dialect=dialect
+    )
 
 
 def append_network(
-    prompt: str, kind: NetworkKind, name: str, multiplier: str, *, field: str
+    prompt: str,
+    kind: NetworkKind,
+    name: str,
+    multiplier: str,
+    *,
+    field: str,
+    dialect: str = WEBUI,
 ) -> str:
     """Append a network's tag to a prompt.
 
@@ -66,14 +77,19 @@ def append_network(
         name: As the registry knows it.
         multiplier: As it shall stand in the tag.
         field: Of a request, to be named in the error.
+        dialect: That the prompt is written in.
 
     Raises:
-        RequestError: No tag can hold this name.
+        RequestError: No tag can hold this name, or the dialect has no such tags.
     """
     if kind.tag is None or not kind.tag.holds(name):
         message = f"{name!r} is no name of a {kind.noun} that a tag can hold"
         raise RequestError(message, field=field)
-    return append_tag(prompt, kind.tag.written(name, multiplier))
+    made = append_tag(prompt, kind.tag.written(name, multiplier))
+    if dialect != WEBUI and not names_network(made, kind, name, dialect=dialect):
+        message = f"a prompt in dialect {dialect!r} cannot name {kind.noun} {name!r}; use dialect {WEBUI!r}"
+        raise RequestError(message, field=field)
+    return made
 
 
 def names_network(
@@ -118,4 +134,5 @@ def append_default_hypernetwork(request: GenerationRequest) -> GenerationRequest
     ):
         return request
     multiplier = str(options.default_multiplier)
-    return replace(request, prompt=append_hypernetwork(request.prompt, name, multiplier))
+    made = append_hypernetwork(request.prompt, name, multiplier, dialect=request.dialect)
+    return replace(request, prompt=made)

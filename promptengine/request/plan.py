@@ -210,11 +210,11 @@ def append_default_lora(
         dialect: That the prompt is written in.
 
     Raises:
-        RequestError: No tag can hold this name.
+        RequestError: No tag can hold this name, or the dialect has no such tags.
     """
     if name in ("", "None") or names_network(prompt, LORA, name, dialect=dialect):
         return prompt
-    return append_network(prompt, LORA, name, str(multiplier), field="sd_lora")
+    return append_network(prompt, LORA, name, str(multiplier), field="sd_lora", dialect=dialect)
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,3 +161,13 @@ def test_the_command_line_translates(capsys: pytest.CaptureFixture[str]) -> None
     assert "column 11" in printed.err and "nothing changes" in printed.err
     assert run("translate", "{a}", "--from", "novelai", "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"prompt": "(a:1.05)", "problems": []}
+
+
+def test_a_network_that_a_dialect_cannot_name_is_refused() -> None:
+    from promptengine.kinds import HYPERNETWORK
+    from promptengine.request.edit import append_network
+
+    made = append_network("a", HYPERNETWORK, "ink", "1", field="x", dialect="swarmui")
+    assert made == "a<hypernet:ink:1>"
+    with pytest.raises(RequestError, match="'novelai' cannot name hypernetwork 'ink'"):
+        append_network("a", HYPERNETWORK, "ink", "1", field="x", dialect="novelai")
