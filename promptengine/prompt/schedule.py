@@ -67,8 +67,8 @@ def schedule(
                 known[excerpt.text] = (part.weigh or attention)(excerpt)
             texts.append(excerpt.text)
         arms = tuple(known[text] for text in texts)
-        fragments = tuple(fragment for arm in arms for fragment in arm)
         mixed = arms if part.mix else ()
+        fragments = tuple(one for arm in arms for one in arm) if part.mix else arms[0]
         segments.append(Segment(end, "\n".join(texts), fragments, tuple(tags), mixed))
     return Schedule(count.steps, tuple(segments), part.mix, part.exact_steps)
 
