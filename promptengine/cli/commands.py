@@ -47,6 +47,7 @@ from promptengine.request.edit import append_hypernetwork
 from promptengine.request.plan import make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult, NetworkReport
+from promptengine.request.styles import Style, apply_styles, read_styles
 
 __all__ = [
     "convert",
@@ -264,13 +265,13 @@ def _generate(
     from promptengine.cli.script import asks_for_script
     from promptengine.generation.timing import StageTimer
 
-    if asks_for_script(options):
+    if asks_for_script(options) or options.dynamic:
         return _run_script(options, request, folders)
     clock = StageTimer()
     with clock.measuring("import"):
-        from promptengine.cli.generate import request_of, run
+        from promptengine.cli.generate import run
 
-    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
+    request = _asked(options, request)
     result = run(options, request, folders, clock)
     show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)
     show_reports(result.networks)
@@ -291,18 +292,33 @@ def _run_script(
     request: GenerationRequest,
     folders: Path | Mapping[Kind, list[Path]],
 ) -> int:
-    from promptengine.cli.generate import request_of
     from promptengine.cli.script import run
 
     if options.profile:
         message = "--profile times one request and not a script; leave it out"
         raise RequestError(message, field="profile")
-    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
-    output = run(options, request, folders)
+    output = run(options, _asked(options, request), folders)
     for note in output.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     _show_all(output.results)
     return 0
+
+
+def _asked(options: argparse.Namespace, request: GenerationRequest) -> GenerationRequest:
+    """Return what the options ask for: their fields, then their styles, then their hypernetworks."""
+    from promptengine.cli.generate import request_of
+
+    request = request_of(options, request)
+    if options.style:
+        request = apply_styles(request, options.style, _styles(options))
+    return replace(request, prompt=_prompt(options, request.prompt))
+
+
+def _styles(options: argparse.Namespace) -> Sequence[Style]:
+    if not options.styles.is_file():
+        message = f"--style needs a file of styles, and {options.styles} is not there"
+        raise RequestError(f"{message}; name one with --styles", field="styles")
+    return read_styles(options.styles)
 
 
 def _show_all(results: Sequence[GenerationResult]) -> None:
@@ -317,7 +333,8 @@ def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.cli.grid import run
 
-    _show_all(run(options, _prompt(options, options.prompt), folders_of(options)))
+    request = _asked(options, GenerationRequest(prompt=options.prompt))
+    _show_all(run(options, request, folders_of(options)))
     return 0
 
 

@@ -35,6 +35,7 @@ from promptengine.errors import (
 )
 from promptengine.files.hashing import Digests
 from promptengine.kinds import ModelKind, NetworkKind, find_kind, model_kinds
+from promptengine.prompt.templates.wildcards import Wildcards
 from promptengine.registry.scan import (
     FolderState,
     Kind,
@@ -54,6 +55,7 @@ __all__ = [
     "Registry",
     "RegistryEntry",
     "description",
+    "WILDCARDS",
     "folders_below",
     "metadata",
     "preview",
@@ -67,6 +69,11 @@ _COMPARED_NAMES: Final = 32
 _BEGINNING: Final = "\0"
 _LEAST_LIKENESS: Final = 0.6
 _SHOWN_CHARACTERS: Final = 80
+
+WILDCARDS: Final = "wildcards"
+"""What a mapping of folders calls those of wildcards, which hold no models."""
+
+_WILDCARD_FOLDERS: Final = ("wildcards", "../wildcards", "../extensions/sd-dynamic-prompts/wildcards")
 
 _log = logging.getLogger(__name__)
 
@@ -107,11 +114,12 @@ class Registry:
         self, folders: Mapping[Kind, Sequence[Path]], digests: Digests | None = None
     ) -> None:
         kinds = model_kinds()
-        unknown = set(folders) - set(kinds)
+        unknown = set(folders) - {*kinds, WILDCARDS}
         if unknown:
             raise ValueError(f"unknown kinds {sorted(unknown)}; allowed are {', '.join(kinds)}")
         self.digests = digests if digests is not None else Digests()
         self._folders = {kind: tuple(map(_absolute, folders.get(kind, ()))) for kind in kinds}
+        self._wildcards = tuple(map(_absolute, folders.get(WILDCARDS, ())))
         self._lock = threading.Lock()
         self._shelves = dict.fromkeys(kinds, _EMPTY)
         self.refresh()
@@ -142,6 +150,10 @@ class Registry:
         else:
             folders = folders_below(models)
         return cls(folders, Digests(cache_file))
+
+    def wildcards(self) -> Wildcards:
+        """Scan the folders of wildcards, and return what is in them now."""
+        return Wildcards.open(self._wildcards)
 
     @property
     def clashes(self) -> tuple[Clash, ...]:
@@ -286,7 +298,8 @@ class Registry:
 def folders_below(models: PathLike) -> dict[Kind, list[Path]]:
     """Return where WebUI keeps each kind of file under a models folder, whether it is there or not."""
     root = _absolute(models)
-    return {kind: [root / part for part in one.folders] for kind, one in model_kinds().items()}
+    found = {kind: [root / part for part in one.folders] for kind, one in model_kinds().items()}
+    return found | {WILDCARDS: [root / part for part in _WILDCARD_FOLDERS]}
 
 
 @dataclass(frozen=True)

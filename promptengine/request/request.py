@@ -43,6 +43,7 @@ from promptengine.request.values import (
 from promptengine.validation import Between, check_fields
 
 __all__ = [
+    "DynamicMethod",
     "GenerationRequest",
     "HypernetworkLike",
     "Policy",
@@ -55,6 +56,9 @@ __all__ = [
 
 Policy = Literal["strict", "warn", "ignore"]
 """What to do with a network that cannot be applied: refuse, report with a diagnostic, or only report."""
+
+DynamicMethod = Literal["random", "combinatorial", "cyclical"]
+"""How the choices of a template are picked: by each image's seed, every combination in turn, or each choice in turn."""
 
 
 @runtime_checkable
@@ -134,6 +138,10 @@ class GenerationRequest:
         dialect: ``webui`` reads the prompt as WebUI does; ``extended`` lets hypernetworks change over
             the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``. Plugins
             may add others.
+        dynamic: Whether the prompts are templates, such as ``a {red|blue} car``, of which each image gets a
+            prompt of its own; see :mod:`promptengine.prompt.templates`.
+        dynamic_method: How choices are picked; anything but ``random`` needs ``dynamic``. Of ``combinatorial``
+            there are as many images as combinations, but no more than are asked for.
         networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
             behind those of the tags, in both passes, as they are when the generation begins.
         script_entries: What infotexts tell of the script that asks for the image: keys and values.
@@ -386,6 +394,26 @@ class GenerationRequest:
             choices="dialects",
         ),
     )
+    dynamic: bool = field(
+        default=False,
+        metadata=described(
+            "Dynamic prompts",
+            "read the prompts as templates: {a|b}, __wildcard__, ${name=value}",
+            flag=Flag("--dynamic"),
+            api=LeftOut("an always-on script there: Dynamic Prompts"),
+            entry=LeftOut("the prompt is the one that was drawn; Template is its own entry"),
+        ),
+    )
+    dynamic_method: DynamicMethod = field(
+        default="random",
+        metadata=described(
+            "Dynamic prompts method",
+            "how templates' choices are picked: by the seed, all combinations, or in turn",
+            flag=Flag("--dynamic-method"),
+            api=LeftOut("an argument of the always-on script"),
+            entry=LeftOut("the prompt is the one that was drawn"),
+        ),
+    )
     networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(
         default=(),
         repr=False,
@@ -402,6 +430,9 @@ class GenerationRequest:
         last = getattr(self, counted) + self.batch_size * self.batch_count - 1
         if problem := Between(-1, MAX_SEED).problem(last):
             raise RequestError(f"{counted} is {last} at the last image{problem}", field=counted)
+        if self.dynamic_method != "random" and not self.dynamic:
+            message = f"dynamic_method is {self.dynamic_method!r}, which picks from templates"
+            raise RequestError(f"{message}; set dynamic as well", field="dynamic_method")
         if self.hires and self.start:
             message = (
                 "the high-resolution pass goes with a prompt alone, not with an image to start from"

@@ -30,7 +30,7 @@ from promptengine.server.sdapi.requests import (
     Text2Image,
     Upscaling,
 )
-from promptengine.server.sdapi.styles import read_styles
+from promptengine.request.styles import read_styles
 from promptengine.server.sdapi.to_request import ParsedRequest, parse_webui_request
 from promptengine.server.sdapi.to_response import (
     JobOutput,

@@ -38,8 +38,9 @@ from promptengine.server.limits import (
     check_size,
     check_texts,
 )
+from promptengine.server.sdapi.dynamic import dynamic_call
 from promptengine.server.sdapi.options import ServerSettings, read_options
-from promptengine.server.sdapi.styles import (
+from promptengine.request.styles import (
     Style,
     chosen_styles,
     read_styles,
@@ -68,6 +69,8 @@ def work_from_form(
         Refusal: 404, for a checkpoint or VAE that is not here.
     """
     request, model = request_from_form(form, settings, registry, limits)
+    if form.script is None and request.dynamic:
+        return Work((request,), model, None, dynamic_call(request, 0, registry, limits))
     if form.script is None:
         return Work((request,), model, batch_key((request,)))
     script = script_from_form(form.script, request, registry, limits)
