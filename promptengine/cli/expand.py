@@ -57,9 +57,7 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
 
 def _expand(options: argparse.Namespace) -> int:
     wildcards = Wildcards.open(folders_below(options.models)[WILDCARDS])
-    show_diagnostics(
-        parse_template(options.template).diagnostics, options.template, to_stderr=True
-    )
+    show_diagnostics(parse_template(options.template).diagnostics, options.template, to_stderr=True)
     prompts = expand_template(
         options.template, wildcards, options.count, method=options.method, seed=options.seed
     )

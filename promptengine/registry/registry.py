@@ -50,12 +50,12 @@ from promptengine.registry.scan import (
 )
 
 __all__ = [
+    "WILDCARDS",
     "Clash",
     "Kind",
     "Registry",
     "RegistryEntry",
     "description",
-    "WILDCARDS",
     "folders_below",
     "metadata",
     "preview",
@@ -73,7 +73,11 @@ _SHOWN_CHARACTERS: Final = 80
 WILDCARDS: Final = "wildcards"
 """What a mapping of folders calls those of wildcards, which hold no models."""
 
-_WILDCARD_FOLDERS: Final = ("wildcards", "../wildcards", "../extensions/sd-dynamic-prompts/wildcards")
+_WILDCARD_FOLDERS: Final = (
+    "wildcards",
+    "../wildcards",
+    "../extensions/sd-dynamic-prompts/wildcards",
+)
 
 _log = logging.getLogger(__name__)
 

@@ -13,15 +13,14 @@ from promptengine.request.ranges import drawn_seed
 from promptengine.request.request import DynamicMethod, GenerationRequest, with_seeds
 from promptengine.validation import Between, check_type
 
-__all__ = ["MOST_PROMPTS", "expand_request", "expand_template"]
+__all__ = ["MOST_PROMPTS", "TEMPLATE_LABELS", "expand_request", "expand_template"]
 
 MOST_PROMPTS: Final = 10_000
 """Of one template that :func:`expand_template` writes."""
 
 _MOST_CHARACTERS: Final = 50_000_000
-_TEMPLATE: Final = "Template"
-_NEGATIVE_TEMPLATE: Final = "Negative Template"
-"""What infotexts call them, as the Dynamic Prompts extension does."""
+TEMPLATE_LABELS: Final = ("Template", "Negative Template")
+"""What infotexts call the templates of both prompts, as the Dynamic Prompts extension does."""
 
 
 def expand_template(
@@ -96,11 +95,8 @@ def expand_request(
     request = with_seeds(request)
     asked = request.batch_images * request.batch_count if most is None else most
     templates = parse_template(request.prompt), parse_template(request.negative_prompt)
-    told = (
-        *request.script_entries,
-        *((_TEMPLATE, text) for text in [request.prompt] if text),
-        *((_NEGATIVE_TEMPLATE, text) for text in [request.negative_prompt] if text),
-    )
+    written = zip(TEMPLATE_LABELS, (request.prompt, request.negative_prompt), strict=True)
+    told = (*request.script_entries, *((label, text) for label, text in written if text))
     plain = replace(request, dynamic=False, dynamic_method="random", script_entries=told)
     pairs = _pairs(request, templates, wildcards)
     number = -1

@@ -19,7 +19,14 @@ from promptengine.request.request import GenerationRequest
 
 
 def asked(prompt: str, **fields: Any) -> GenerationRequest:
-    fields = {"seed": 5, "variation_seed": 0, "batch_size": 2, "batch_count": 2, "dynamic": True, **fields}
+    fields = {
+        "seed": 5,
+        "variation_seed": 0,
+        "batch_size": 2,
+        "batch_count": 2,
+        "dynamic": True,
+        **fields,
+    }
     return GenerationRequest(prompt=prompt, **fields)
 
 
@@ -99,7 +106,9 @@ def test_a_method_without_templates_is_refused() -> None:
         replace(asked("a", dynamic_method="cyclical"), dynamic=False)
 
 
-@pytest.mark.parametrize("place", ["models/wildcards", "wildcards", "extensions/sd-dynamic-prompts/wildcards"])
+@pytest.mark.parametrize(
+    "place", ["models/wildcards", "wildcards", "extensions/sd-dynamic-prompts/wildcards"]
+)
 def test_wildcards_lie_in_the_models_folder_or_beside_it(tmp_path: Path, place: str) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / place).mkdir(parents=True, exist_ok=True)

@@ -89,7 +89,11 @@ class _Scope:
         One that gives all there is cannot within one that gives one at a time, which then picks itself.
         """
         own = METHODS.get(mark, self.method)
-        return self if own is self.method or self.method.finite < own.finite else replace(self, method=own)
+        return (
+            self
+            if own is self.method or self.method.finite < own.finite
+            else replace(self, method=own)
+        )
 
 
 @dataclass(slots=True)
@@ -118,7 +122,9 @@ class _Work:
         """
         self.left -= 1
         if self.left < 0:
-            raise _refused(f"the template takes too much work: more than {_MOST_STEPS:,} steps for one prompt; write a smaller one")
+            raise _refused(
+                f"the template takes too much work: more than {_MOST_STEPS:,} steps for one prompt; write a smaller one"
+            )
 
     def nodes(self, value: _Value) -> Nodes:
         """Return what an option says."""
@@ -466,9 +472,7 @@ def _is_finite(node: TemplateNode, scope: _Scope) -> bool:
     return scope.under(method).method.finite
 
 
-def _product(
-    ways: Sequence[Callable[[], Iterator[str]]], work: _Work
-) -> Iterator[tuple[str, ...]]:
+def _product(ways: Sequence[Callable[[], Iterator[str]]], work: _Work) -> Iterator[tuple[str, ...]]:
     """Yield every combination, the last varying fastest; what begins anew is asked for anew."""
     running: list[Iterator[str]] = []
     texts: list[str] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, Union
+from typing import TypeAlias
 
 from promptengine.prompt.ast import Diagnostic, Span
 
@@ -212,7 +212,7 @@ class Wrap:
         yield "}"
 
 
-TemplateNode: TypeAlias = Union[Literal, Comment, Choice, Wildcard, Assignment, Variable, Wrap]
+TemplateNode: TypeAlias = Literal | Comment | Choice | Wildcard | Assignment | Variable | Wrap
 """A part of a template."""
 
 Nodes: TypeAlias = tuple[TemplateNode, ...]

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 
 from promptengine.errors import RequestError
 
-__all__ = ["Wildcards", "WildcardValue"]
+__all__ = ["WildcardValue", "Wildcards"]
 
 _TEXT: Final = ".txt"
 _STRUCTURED: Final = (".yaml", ".yml", ".json")
@@ -130,7 +130,9 @@ class Wildcards:
         shown = repr(name[:_SHOWN])
         if is_empty:
             return f"wildcard {shown} has no values; write one on a line of its file"
-        own = [one for one in self.problems if Path(one.split(".")[0]).name == name.rpartition("/")[2]]
+        own = [
+            one for one in self.problems if Path(one.split(".")[0]).name == name.rpartition("/")[2]
+        ]
         near = difflib.get_close_matches(name[:_SHOWN], self._sources, n=3)
         if own:
             remedy = own[0]
@@ -219,7 +221,10 @@ def _listed(items: Sequence[object]) -> tuple[WildcardValue, ...]:
             found.append(WildcardValue(item) if number is None else WildcardValue(text, number))
         elif isinstance(item, dict):
             entry = cast("dict[object, object]", item)
-            text, number = entry.get("text") or entry.get("content"), _number(entry.get("weight", 1))
+            text, number = (
+                entry.get("text") or entry.get("content"),
+                _number(entry.get("weight", 1)),
+            )
             if isinstance(text, str) and number is not None:
                 found.append(WildcardValue(text, number))
     return tuple(found)

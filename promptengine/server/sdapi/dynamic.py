@@ -17,7 +17,13 @@ from promptengine.scripts.table import named_arguments
 from promptengine.server.config import Limits
 from promptengine.server.limits import count_script_images
 
-__all__ = ["DYNAMIC_ARGUMENTS", "DYNAMIC_SCRIPT", "dynamic_call", "is_dynamic_script", "with_dynamic"]
+__all__ = [
+    "DYNAMIC_ARGUMENTS",
+    "DYNAMIC_SCRIPT",
+    "dynamic_call",
+    "is_dynamic_script",
+    "with_dynamic",
+]
 
 DYNAMIC_SCRIPT: Final = "dynamic prompts"
 """What clients call it, with a version behind it or without."""
@@ -80,7 +86,9 @@ def with_dynamic(
     for name in _OFF:
         usual = DYNAMIC_ARGUMENTS[name]
         if given[name] not in (usual, None):
-            message = f"{DYNAMIC_SCRIPT}: {name} is {str(given[name])[:100]}; it must be {usual} here"
+            message = (
+                f"{DYNAMIC_SCRIPT}: {name} is {str(given[name])[:100]}; it must be {usual} here"
+            )
             raise RequestError(message, field="alwayson_scripts")
     request = replace(request, dynamic=True)
     if not given["is_combinatorial"]:

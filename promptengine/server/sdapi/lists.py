@@ -15,11 +15,11 @@ from promptengine.request.fields import fields_of
 from promptengine.request.image_start import Inpainting
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.request.schedulers import SCHEDULERS
+from promptengine.request.styles import read_styles
 from promptengine.scripts.script import ScriptArgument, ScriptTab
 from promptengine.scripts.table import SCRIPTS
 from promptengine.server.sdapi.dynamic import DYNAMIC_ARGUMENTS, DYNAMIC_SCRIPT
 from promptengine.server.sdapi.options import title_of
-from promptengine.request.styles import read_styles
 from promptengine.server.sdapi.to_request import SOFT_FIELDS, SOFT_INPAINTING
 from promptengine.server.state import Service
 from promptengine.text.textual_inversion.embedding import Embedding

@@ -29,6 +29,12 @@ from promptengine.request.ranges import drawn_seed
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
+from promptengine.request.styles import (
+    Style,
+    chosen_styles,
+    styled_hires_prompts,
+    styled_prompts,
+)
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal
@@ -39,12 +45,6 @@ from promptengine.server.sdapi.fields import api_values, read_fields
 from promptengine.server.sdapi.options import ServerSettings, known_settings
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
 from promptengine.server.sdapi.scripts import script_call
-from promptengine.request.styles import (
-    Style,
-    chosen_styles,
-    styled_hires_prompts,
-    styled_prompts,
-)
 
 __all__ = [
     "SOFT_FIELDS",

@@ -26,6 +26,13 @@ from promptengine.request.plan import make_plan
 from promptengine.request.ranges import drawn_seed
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
+from promptengine.request.styles import (
+    Style,
+    chosen_styles,
+    read_styles,
+    styled_hires_prompts,
+    styled_prompts,
+)
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal
@@ -40,13 +47,6 @@ from promptengine.server.limits import (
 )
 from promptengine.server.sdapi.dynamic import dynamic_call
 from promptengine.server.sdapi.options import ServerSettings, read_options
-from promptengine.request.styles import (
-    Style,
-    chosen_styles,
-    read_styles,
-    styled_hires_prompts,
-    styled_prompts,
-)
 from promptengine.server.sdapi.to_request import batch_key, known_upscaler
 from promptengine.server.v1.forms import StrictForm
 from promptengine.server.v1.schemas import JobForm

@@ -117,7 +117,9 @@ def test_two_wildcards_of_one_name_give_different_values(folder: Path) -> None:
 @pytest.mark.parametrize("text", DOCUMENTED)
 def test_a_seed_draws_the_librarys_prompt(folder: Path, text: str) -> None:
     if "{@" in text:
-        pytest.skip("there cyclical choices go by what was drawn before, here by the image's number")
+        pytest.skip(
+            "there cyclical choices go by what was drawn before, here by the image's number"
+        )
     wildcards, read = Wildcards.open([folder]), parse_template(text)
     for seed in range(20):
         theirs = RandomPromptGenerator(WildcardManager(folder)).generate(text, 1, seeds=[seed + 1])
@@ -168,7 +170,9 @@ TEMPLATES = st.lists(
             lambda inner: choice(st.lists(inner, min_size=1, max_size=2).map("".join)),
             max_leaves=6,
         ),
-        st.sampled_from(["${v=q}", "${w=!{a|b}}${w}", "%{x ... y$${a|b}}", "__colours*__", "${u={e|f}}${u}"]),
+        st.sampled_from(
+            ["${v=q}", "${w=!{a|b}}${w}", "%{x ... y$${a|b}}", "__colours*__", "${u={e|f}}${u}"]
+        ),
     ),
     min_size=1,
     max_size=4,

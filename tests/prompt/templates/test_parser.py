@@ -112,7 +112,11 @@ def test_underscores_without_a_name_between_them_are_text(text: str) -> None:
 
 def test_variables_are_set_and_looked_up() -> None:
     now, once, plain, usual = parse_template("${a=!{x|y}}${b?=z}${a}${b: q}").nodes
-    assert isinstance(now, Assignment) and (now.name, now.immediate, now.overwrites) == ("a", True, True)
+    assert isinstance(now, Assignment) and (now.name, now.immediate, now.overwrites) == (
+        "a",
+        True,
+        True,
+    )
     assert isinstance(once, Assignment) and (once.name, once.overwrites) == ("b", False)
     assert isinstance(plain, Variable) and plain.default is None
     assert isinstance(usual, Variable) and unparse(usual.default or ()) == "q"
@@ -145,7 +149,9 @@ def test_what_is_never_closed_is_text_and_told(text: str) -> None:
     assert "is text" in read.diagnostics[0].message
 
 
-@pytest.mark.parametrize("text", ["a}b", "a|b", "cost: $5", "50% off", "$$", "a cat, (b:1.2) [c|d]"])
+@pytest.mark.parametrize(
+    "text", ["a}b", "a|b", "cost: $5", "50% off", "$$", "a cat, (b:1.2) [c|d]"]
+)
 def test_marks_that_are_none_are_plain_text_and_nothing_is_said(text: str) -> None:
     read = parse_template(text)
     assert read.is_plain and read.diagnostics == ()
@@ -185,7 +191,15 @@ def seconds(text: str) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("opener", "closer"),
-    [("{", ""), ("{a|", "}"), ("__{", "}__"), ("__a", ""), ("${a=", "}"), ("%{a$$", "}"), ("<a:", "")],
+    [
+        ("{", ""),
+        ("{a|", "}"),
+        ("__{", "}__"),
+        ("__a", ""),
+        ("${a=", "}"),
+        ("%{a$$", "}"),
+        ("<a:", ""),
+    ],
 )
 def test_time_is_linear_in_length(opener: str, closer: str) -> None:
     sizes = (2_000, 8_000, 32_000)

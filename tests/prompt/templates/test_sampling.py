@@ -70,10 +70,10 @@ def test_cyclical_choices_go_by_the_number_of_the_image() -> None:
     assert in_turn("A {red|green|blue} {square|circle}", turns=4) == [
         *("A red square", "A green circle", "A blue square", "A red circle"),
     ]
-    both = [
-        draw(parse_template("{@a|b} {@1|2} {x|y}"), NONE, seed=n, turn=n) for n in range(20)
-    ]
-    assert {text[:3] for text in both[::2]} == {"a 1"} and {text[:3] for text in both[1::2]} == {"b 2"}
+    both = [draw(parse_template("{@a|b} {@1|2} {x|y}"), NONE, seed=n, turn=n) for n in range(20)]
+    assert {text[:3] for text in both[::2]} == {"a 1"} and {text[:3] for text in both[1::2]} == {
+        "b 2"
+    }
     assert {text[-1] for text in both} == {"x", "y"}
 
 
@@ -98,7 +98,10 @@ def test_an_earlier_variable_holds_in_a_later_one() -> None:
 
 
 def test_a_wrap_goes_around_a_text() -> None:
-    assert every("%{photo of ..., sharp$$a {cat|dog}}") == ["photo of a cat, sharp", "photo of a dog, sharp"]
+    assert every("%{photo of ..., sharp$$a {cat|dog}}") == [
+        "photo of a cat, sharp",
+        "photo of a dog, sharp",
+    ]
     assert every("%{before$$after}") == ["beforeafter"]
 
 
@@ -107,7 +110,9 @@ def test_comments_are_left_out() -> None:
 
 
 def test_wildcards_give_their_values_which_are_templates(tmp_path: Path) -> None:
-    files = folder(tmp_path, season="# of the year\nsummer\n{autumn|fall}\n\nsummer\n", own="__season__!")
+    files = folder(
+        tmp_path, season="# of the year\nsummer\n{autumn|fall}\n\nsummer\n", own="__season__!"
+    )
     assert every("__season__", files) == ["summer", "autumn", "fall"] or sorted(
         every("__season__", files)
     ) == ["autumn", "fall", "summer"]
@@ -187,8 +192,30 @@ def test_selections_that_are_all_alike_end_in_words() -> None:
 
 PIECES = st.sampled_from(
     [
-        *("{a|b", "|c", "}", "{2$$x|y", "{~", "{@", "{!", "${a=q}", "${a:z}", "${b=!{m|n}}", "${b:}"),
-        *("%{i ... j$$k}", " ", "w", "#\n", "{0.5::u|2::v}", "<t:{|}>", "$", "_", "{1-2$$ $$g|h|i}"),
+        *(
+            "{a|b",
+            "|c",
+            "}",
+            "{2$$x|y",
+            "{~",
+            "{@",
+            "{!",
+            "${a=q}",
+            "${a:z}",
+            "${b=!{m|n}}",
+            "${b:}",
+        ),
+        *(
+            "%{i ... j$$k}",
+            " ",
+            "w",
+            "#\n",
+            "{0.5::u|2::v}",
+            "<t:{|}>",
+            "$",
+            "_",
+            "{1-2$$ $$g|h|i}",
+        ),
     ]
 )
 
