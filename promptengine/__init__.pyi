@@ -105,11 +105,15 @@ from .prompt.dialects import ReadPrompt as ReadPrompt
 from .prompt.dialects import register_dialect as register_dialect
 from .prompt.parser import parse as parse
 from .prompt.schedule import schedule as schedule
+from .prompt.templates.wildcards import Wildcards as Wildcards
+from .prompt.templates.wildcards import WildcardValue as WildcardValue
 from .registry.open_models import Models as Models
 from .registry.registry import Clash as Clash
 from .registry.registry import Registry as Registry
 from .registry.scan import Kind as Kind
 from .registry.scan import RegistryEntry as RegistryEntry
+from .request.dynamic import expand_request as expand_request
+from .request.dynamic import expand_template as expand_template
 from .request.hires_pass import HiresPass as HiresPass
 from .request.image_start import ImageStart as ImageStart
 from .request.image_start import Inpainting as Inpainting
@@ -123,6 +127,7 @@ from .request.plan import Plan as Plan
 from .request.plan import SkippedTag as SkippedTag
 from .request.plan import WeightedSchedule as WeightedSchedule
 from .request.plan import make_plan as make_plan
+from .request.request import DynamicMethod as DynamicMethod
 from .request.request import GenerationRequest as GenerationRequest
 from .request.request import HypernetworkLike as HypernetworkLike
 from .request.request import Policy as Policy
@@ -138,6 +143,8 @@ from .request.schedulers import NoiseLevels as NoiseLevels
 from .request.schedulers import Scheduler as Scheduler
 from .request.schedulers import Spacing as Spacing
 from .request.schedulers import register_scheduler as register_scheduler
+from .request.styles import Style as Style
+from .request.styles import apply_styles as apply_styles
 from .sampling.sigmas import DiscreteSchedule as DiscreteSchedule
 from .scripts.run import run_script as run_script
 from .scripts.script import Script as Script

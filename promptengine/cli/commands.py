@@ -47,7 +47,7 @@ from promptengine.request.edit import append_hypernetwork
 from promptengine.request.plan import make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult, NetworkReport
-from promptengine.request.styles import Style, apply_styles, read_styles
+from promptengine.request.styles import apply_styles
 
 __all__ = [
     "convert",
@@ -310,15 +310,8 @@ def _asked(options: argparse.Namespace, request: GenerationRequest) -> Generatio
 
     request = request_of(options, request)
     if options.style:
-        request = apply_styles(request, options.style, _styles(options))
+        request = apply_styles(request, options.style, options.styles)
     return replace(request, prompt=_prompt(options, request.prompt))
-
-
-def _styles(options: argparse.Namespace) -> Sequence[Style]:
-    if not options.styles.is_file():
-        message = f"--style needs a file of styles, and {options.styles} is not there"
-        raise RequestError(f"{message}; name one with --styles", field="styles")
-    return read_styles(options.styles)
 
 
 def _show_all(results: Sequence[GenerationResult]) -> None:

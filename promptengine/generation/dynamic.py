@@ -24,9 +24,9 @@ def generate_expanded(
     generate_batch: Callable[..., list[GenerationResult]],
     request: GenerationRequest,
     wildcards: Wildcards,
-    *,
     on_progress: OnProgress | None = None,
     cancel: threading.Event | None = None,
+    *,
     interrupt: Interrupt | None = None,
 ) -> GenerationResult:
     """Make the images of a request whose prompts are templates.

@@ -284,10 +284,8 @@ class Engine:
         """
         check_type("request", request, GenerationRequest, words="a GenerationRequest")
         if request.dynamic and encoder_noise is None:
-            told = {"on_progress": on_progress, "cancel": cancel, "interrupt": interrupt}
-            return generate_expanded(
-                self.generate_batch, request, self.registry.wildcards(), **told
-            )
+            make, files = self.generate_batch, self.registry.wildcards()
+            return generate_expanded(make, request, files, on_progress, cancel, interrupt=interrupt)
         clock = StageTimer()
         control = self._control(on_progress, cancel)
         with self._running(control):

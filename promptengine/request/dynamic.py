@@ -79,7 +79,7 @@ def _prompts(
 def expand_request(
     request: GenerationRequest, wildcards: Wildcards, *, most: int | None = None
 ) -> Iterator[GenerationRequest]:
-    """Yield a request for each image of one whose prompts are templates.
+    """Return requests, one by one, for each image of one whose prompts are templates.
 
     Image i has the prompts that its own seed draws, so that each can be made again alone; by ``cyclical``
     those of number i. Combinations are those of both prompts, the negative one varying fastest.
@@ -92,7 +92,15 @@ def expand_request(
     Raises:
         RequestError: As :func:`expand_template`, also between two images, or there is no combination.
     """
-    request = with_seeds(request)
+    check_type("request", request, GenerationRequest)
+    check_type("wildcards", wildcards, Wildcards)
+    check_type("most", most, int, type(None))
+    return _expanded(with_seeds(request), wildcards, most)
+
+
+def _expanded(
+    request: GenerationRequest, wildcards: Wildcards, most: int | None
+) -> Iterator[GenerationRequest]:
     asked = request.batch_images * request.batch_count if most is None else most
     templates = parse_template(request.prompt), parse_template(request.negative_prompt)
     written = zip(TEMPLATE_LABELS, (request.prompt, request.negative_prompt), strict=True)

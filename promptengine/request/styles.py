@@ -147,7 +147,7 @@ def styled_hires_prompts(
 def apply_styles(
     request: GenerationRequest,
     names: Sequence[str],
-    styles: Sequence[Style],
+    styles: Sequence[Style] | str | Path,
     *,
     most: int = _MOST_CHARACTERS,
 ) -> GenerationRequest:
@@ -156,13 +156,16 @@ def apply_styles(
     Args:
         request: What to change.
         names: Of the styles, in the order in which they are applied.
-        styles: All that there are, as :func:`read_styles` returns them.
+        styles: All that there are, or WebUI's ``styles.csv``.
         most: Characters that each prompt may become.
 
     Raises:
-        RequestError: There is no style of a name, or a prompt would be longer.
+        RequestError: There is no such file, or no style of a name, or a prompt would be longer.
     """
     check_type("request", request, GenerationRequest)
+    check_type("names", names, list, tuple)
+    if isinstance(styles, (str, Path)):
+        styles = _styles_of(Path(styles))
     known = [style.name for style in styles]
     for name in names:
         if name not in known:
@@ -176,6 +179,12 @@ def apply_styles(
         hires = replace(hires, **given)
     given = styled_prompts(request.prompt, request.negative_prompt, chosen, most=most)
     return replace(request, hires=hires, **given)
+
+
+def _styles_of(path: Path) -> list[Style]:
+    if not path.is_file():
+        raise RequestError(f"there is no file of styles {path}; name another", field="styles")
+    return read_styles(path)
 
 
 def write_style(path: Path, style: Style) -> None:

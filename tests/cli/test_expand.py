@@ -90,9 +90,10 @@ def test_dynamic_draws_a_prompt_for_each_image(
     drawn = expanded(capsys, "a __animal__", "--seed", "5", "-n", "4", "--models", str(models))[-4:]
     assert [text.partition("\n")[0] for text in texts] == drawn
     assert all("Template: a __animal__, Negative Template: {x|y}" in text for text in texts)
-    assert [
-        text.partition("Seed: ")[1] + text.partition("Seed: ")[2][0] for text in texts[:2]
-    ] == ["Seed: 5", "Seed: 6"]
+    assert [text.partition("Seed: ")[1] + text.partition("Seed: ")[2][0] for text in texts[:2]] == [
+        "Seed: 5",
+        "Seed: 6",
+    ]
     again = tmp_path / "again"
     first = sorted(out.iterdir())[1]
     assert run("txt2img", "--from", str(first), *TINY, "-o", str(again)) == 0
@@ -134,4 +135,4 @@ def test_styles_go_around_prompts(tmp_path: Path, capsys: Capture) -> None:
     assert run(*arguments, "--style", "foto") == 2
     assert "unknown style 'foto'; did you mean 'photo'?" in capsys.readouterr().err
     assert run("txt2img", "a", *TINY, "--style", "x", "--styles", str(tmp_path / "no.csv")) == 2
-    assert "no.csv is not there; name one with --styles" in capsys.readouterr().err
+    assert "no.csv; name another" in capsys.readouterr().err

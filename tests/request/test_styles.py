@@ -56,3 +56,8 @@ def test_styles_are_webuis_file(tmp_path: Path) -> None:
     path = tmp_path / "styles.csv"
     path.write_text('name,prompt,negative_prompt\nphoto,"photo of {prompt}, sharp",blurry\n')
     assert read_styles(path) == STYLES[:1]
+    assert (
+        apply_styles(GenerationRequest(prompt="x"), ["photo"], path).prompt == "photo of x, sharp"
+    )
+    with pytest.raises(RequestError, match="no file of styles"):
+        apply_styles(GenerationRequest(prompt="x"), ["photo"], str(tmp_path / "none.csv"))

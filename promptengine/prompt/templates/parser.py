@@ -6,7 +6,7 @@ Time and memory are linear in the length of the text, at any depth of nesting.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
@@ -120,47 +120,67 @@ def _balance(lexemes: list[Lexeme], text: str) -> Iterator[Diagnostic]:
             stack[-1].lines |= kind == "TEXT" and "\n" in lexeme.text
         if kind in _CLOSED_BY_BRACE:
             stack.append(_Frame(lexeme, number + 1))
-        elif kind == "WILD":
-            if stack and stack[-1].opener.type == "WILD" and _closes(stack[-1], lexemes, number):
-                stack.pop()
-                lexeme.type = "WILD_END"
-            else:
-                _drop_wild(stack)
-                stack.append(_Frame(lexeme, number + 1))
-        elif kind in ("LPAR", "RPAR"):
-            if stack and stack[-1].opener.type == "WILD":
-                stack[-1].inside.append(lexeme)
-            else:
-                lexeme.type = "TEXT"
-        elif kind in ("BAR", "DOLLARS"):
-            _drop_wild(stack)
-            _keep(stack, lexeme)
         elif kind == "END":
-            _drop_wild(stack)
-            if stack:
-                yield from _close(stack.pop(), lexeme, text)
-            else:
-                lexeme.type = "TEXT"
+            yield from _end(stack, lexeme, text)
+        elif kind in _SCANS:
+            _SCANS[kind](stack, lexemes, number)
     for frame in stack:
         if frame.opener.type != "WILD":
             yield _unclosed(frame.opener, text)
         frame.discard()
 
 
-def _drop_wild(stack: list[_Frame]) -> None:
-    """Make an open wildcard text; there is never one around another construct's end."""
+def _underscores(stack: list[_Frame], lexemes: list[Lexeme], number: int) -> None:
+    """Close the wildcard that is open, or open one."""
+    if stack and stack[-1].opener.type == "WILD" and _closes(stack[-1], lexemes, number):
+        stack.pop()
+        lexemes[number].type = "WILD_END"
+        return
+    _drop_wild(stack)
+    stack.append(_Frame(lexemes[number], number + 1))
+
+
+def _round_bracket(stack: list[_Frame], lexemes: list[Lexeme], number: int) -> None:
+    """Leave a round bracket to the wildcard that is open, or make it text."""
     if stack and stack[-1].opener.type == "WILD":
-        stack.pop().discard()
+        stack[-1].inside.append(lexemes[number])
+    else:
+        lexemes[number].type = "TEXT"
 
 
-def _keep(stack: list[_Frame], lexeme: Lexeme) -> None:
+def _divider(stack: list[_Frame], lexemes: list[Lexeme], number: int) -> None:
     """Leave a bar to the choice it stands in and dollars to the wrap, or make them text."""
-    frame = stack[-1] if stack else None
+    _drop_wild(stack)
+    lexeme, frame = lexemes[number], stack[-1] if stack else None
     wanted = {"CHOICE": "BAR", "WRAP": "DOLLARS"}.get(frame.opener.type if frame else "")
     if frame is None or wanted != lexeme.type or (wanted == "DOLLARS" and frame.inside):
         lexeme.type = "TEXT"
     else:
         frame.inside.append(lexeme)
+
+
+_SCANS: Final[Mapping[str, Callable[[list[_Frame], list[Lexeme], int], None]]] = {
+    "WILD": _underscores,
+    "LPAR": _round_bracket,
+    "RPAR": _round_bracket,
+    "BAR": _divider,
+    "DOLLARS": _divider,
+}
+"""What each mark does to those that are open, but for braces, of which there is something to say."""
+
+
+def _end(stack: list[_Frame], closer: Lexeme, text: str) -> Iterator[Diagnostic]:
+    _drop_wild(stack)
+    if stack:
+        yield from _close(stack.pop(), closer, text)
+    else:
+        closer.type = "TEXT"
+
+
+def _drop_wild(stack: list[_Frame]) -> None:
+    """Make an open wildcard text; there is never one around another construct's end."""
+    if stack and stack[-1].opener.type == "WILD":
+        stack.pop().discard()
 
 
 def _closes(frame: _Frame, lexemes: list[Lexeme], number: int) -> bool:
@@ -316,7 +336,8 @@ def _arguments(written: Nodes) -> tuple[Argument, ...]:
             continue
         first, *others = node.text.split(",")
         pairs[-1].append(Literal(first, node.span))
-        pairs += [[Literal(other, node.span)] for other in others]
+        for other in others:
+            pairs.append([Literal(other, node.span)])
     return tuple(_argument(pair) for pair in pairs if unparse(pair).strip())
 
 

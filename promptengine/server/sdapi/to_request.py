@@ -131,7 +131,7 @@ def parse_webui_request(
     requests = _one_for_each_prompt(request, fields, chosen, most)
     script = script_call(fields, requests, registry, limits)
     if request.dynamic:
-        if len(requests) > 1:
+        if isinstance(fields.prompt, list):
             message = f"templates take one prompt (got a list of {len(requests)})"
             raise RequestError(message, field="prompt")
         script = dynamic_call(requests[0], images, registry, limits)
