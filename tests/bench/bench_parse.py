@@ -7,7 +7,7 @@ weights of every text.
 - By class of the conformance cases: the median over the class of each prompt's median of ``--runs``
   runs, in milliseconds. Lark is imported and its parsers are built before (their time is given on its
   own).
-- By pattern: the median processor time of ``--growth-runs`` runs at 1,000, 10,000 and 100,000
+- By pattern, of prompts and of templates: the median processor time of ``--growth-runs`` runs at 1,000, 10,000 and 100,000
   repetitions, and the exponent of the power law fitted through the three.
 
 A fixed loop in plain Python is timed beside them, so that figures from two machines compare.
@@ -27,6 +27,7 @@ from statistics import linear_regression, median
 from typing import Any
 
 from promptengine.prompt import parse, schedule
+from promptengine.prompt.templates import parse_template
 from tests.bench.timing import calibration, timed, write_json
 
 STEPS = 20
@@ -38,6 +39,28 @@ PATTERNS = (
 )
 # As many closers as openers: balanced, to the depth given.
 NESTED = (("(", ")"), ("[a:", ":3]"), ("[a|", "]"), ("([a", ")]"))
+
+TEMPLATE_PATTERNS = (
+    *(
+        "{",
+        "}",
+        "|",
+        "$$",
+        "__",
+        "__a",
+        "(",
+        "#",
+        "${a",
+        "${a=",
+        "%{",
+        "{1",
+        "{1$$",
+        "<a:",
+        "<a:b>",
+    ),
+    *("{a|b}", "__a(b=c)__"),
+)
+TEMPLATES_NESTED = (("{a|", "}"), ("__{", "}__"), ("${a=", "}"), ("${a:", "}"), ("%{a$$", "}"))
 
 
 def read(prompt: str, steps: int = STEPS, hires_steps: int | None = None) -> None:
@@ -80,10 +103,19 @@ def growth(runs: int) -> dict[str, dict[str, Any]]:
     made["'(a:'+'1'*n"] = lambda size: "(a:" + "1" * size
     made["'[a:b:'+'1'*n"] = lambda size: "[a:b:" + "1" * size
     made["'<a:'*n+'>'"] = lambda size: "<a:" * size + ">"
-    return {name: fit(make, runs) for name, make in made.items()}
+    return {name: fit(make, runs) for name, make in made.items()} | {
+        f"template {opener!r}*n{closer and f'+{closer!r}*n'}": fit(
+            lambda size, pair=(opener, closer): pair[0] * size + pair[1] * size,
+            runs,
+            parse_template,
+        )
+        for opener, closer in (*((one, "") for one in TEMPLATE_PATTERNS), *TEMPLATES_NESTED)
+    }
 
 
-def fit(make: Callable[[int], str], runs: int) -> dict[str, Any]:
+def fit(
+    make: Callable[[int], str], runs: int, read: Callable[[str], object] = read
+) -> dict[str, Any]:
     """Return the times of one pattern and its exponent."""
     times: list[float] = []
     for size in SIZES:

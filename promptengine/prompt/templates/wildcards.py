@@ -115,6 +115,10 @@ class Wildcards:
 
     def _read(self, name: str) -> tuple[WildcardValue, ...]:
         wanted = "/".join(part for part in name.strip().replace("\\", "/").split("/") if part)
+        if not wanted:
+            raise RequestError(
+                "a wildcard has no name; write one, as in __animal__", field="prompt"
+            )
         found = self._matching(wanted) or self._matching(f"**/{wanted}")
         values = [value for source in found for value in _values(source)]
         if not values:

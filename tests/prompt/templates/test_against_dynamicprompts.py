@@ -179,6 +179,7 @@ TEMPLATES = st.lists(
 ).map("".join)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(text=TEMPLATES, seed=st.integers(1, 2**32))
 def test_any_template_means_what_it_means_there(folder: Path, text: str, seed: int) -> None:

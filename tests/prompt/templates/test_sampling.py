@@ -146,7 +146,7 @@ def test_tags_in_files_stay_as_they_are(tmp_path: Path) -> None:
     [
         ("{" * 1_000 + "}" * 1_000, "nests 999 deep; it must be at most 50"),
         ("__a__", "wildcards name each other: __b__ in __a__ in __b__"),
-        ("__e30__", "too much work"),
+        pytest.param("__e30__", "too much work", marks=pytest.mark.slow),
         ("${x=${x}}${x}", "variable x stands for itself"),
         ("${x=${y}}${y=${x}}${x}", "variable x stands for itself"),
         ("${nobody}", "variable nobody is not set"),
@@ -224,7 +224,11 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=7).map("".join), st.integers(0, 2**64 - 1))
 def test_any_template_gives_a_prompt_or_says_why_not(text: str, seed: int) -> None:
     read = parse_template(text)
-    one = draw(read, NONE, seed=seed)
+    try:
+        one = draw(read, NONE, seed=seed)
+    except RequestError as error:
+        assert str(error).startswith(("a wildcard has no name", "unknown wildcard"))
+        return
     assert one == draw(read, NONE, seed=seed)
     assert isinstance(draw(read, NONE, seed=seed, turn=3, cyclical=True), str)
     some = list(islice(combinations(read, NONE, seed=seed), 30))
