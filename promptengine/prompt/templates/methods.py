@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 from promptengine.errors import RequestError
 from promptengine.prompt.templates.parser import parse_template
 from promptengine.prompt.templates.tree import Nodes, depth
-from promptengine.prompt.templates.wildcards import Wildcards
+from promptengine.prompt.templates.wildcards import Wildcards, WildcardValue
 
 __all__ = [
     "COMBINATORIAL",
@@ -22,10 +22,10 @@ __all__ = [
     "Method",
     "Options",
     "Value",
+    "Values",
     "Work",
     "check_depth",
     "refused",
-    "repeated",
 ]
 
 DEEPEST: Final = 50
@@ -37,6 +37,8 @@ _MOST_STEPS: Final = 50_000
 _STEPS_BACK: Final = 1_000
 """Of these, how many each further combination gives back."""
 
+_MOST_VALUES: Final = 2_000_000
+
 Value: TypeAlias = "Nodes | str"
 """What an option says: nodes, or a wildcard's value that is not read yet."""
 
@@ -47,10 +49,41 @@ def refused(message: str) -> RequestError:
 
 
 def check_depth(nodes: Nodes) -> None:
-    """Refuse what is too deep before anything goes down into it."""
+    """Refuse what is too deep before anything goes down into it.
+
+    Raises:
+        RequestError: It is.
+    """
     levels = depth(nodes) - 1
     if levels > DEEPEST:
         raise refused(f"the template nests {levels} deep; it must be at most {DEEPEST}")
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a wildcard gives.
+
+    Attributes:
+        texts: Its values.
+        weights: One of each.
+        even: Whether all are as likely.
+        repeated: The texts as often as their weights say, without fractions.
+    """
+
+    texts: Sequence[str]
+    weights: Sequence[float]
+    even: bool
+    repeated: Sequence[str]
+
+
+def _values(found: Sequence[WildcardValue]) -> Values:
+    texts, weights = [one.text for one in found], [one.weight for one in found]
+    if sum(map(int, weights)) > _MOST_VALUES:
+        raise refused(
+            f"a wildcard's weights come to more than {_MOST_VALUES:,}; write smaller ones"
+        )
+    repeated = [v for v, weight in zip(texts, weights, strict=True) for _ in range(int(weight))]
+    return Values(texts, weights, len(set(weights)) == 1, repeated)
 
 
 @dataclass(slots=True)
@@ -63,6 +96,7 @@ class Work:
         turn: The number of the prompt, from 0.
         left: Steps left for this prompt.
         read: Values of wildcards that were read.
+        known: What wildcards give, by their names.
     """
 
     wildcards: Wildcards
@@ -70,18 +104,32 @@ class Work:
     turn: int = 0
     left: int = _MOST_STEPS
     read: dict[str, Nodes] = field(default_factory=dict[str, Nodes])
+    known: dict[str, Values] = field(default_factory=dict[str, Values])
 
-    def step(self) -> None:
-        """Count a node.
+    def step(self, options: int = 0) -> None:
+        """Count a node, and what is gone through for it.
+
+        Args:
+            options: How many options are looked at, of which a hundred count as a node.
 
         Raises:
             RequestError: There were too many.
         """
-        self.left -= 1
+        self.left -= 1 + options // 100
         if self.left < 0:
             raise refused(
                 f"the template takes too much work: more than {_MOST_STEPS:,} steps for one prompt; write a smaller one"
             )
+
+    def values(self, name: str) -> Values:
+        """Return what a wildcard gives.
+
+        Raises:
+            RequestError: As :meth:`Wildcards.values`.
+        """
+        if name not in self.known:
+            self.known[name] = _values(self.wildcards.values(name))
+        return self.known[name]
 
     def go_on(self) -> None:
         """Begin with a further prompt, for which there is less to do than for the first."""
@@ -133,7 +181,7 @@ class Method:
     mark: str
     finite: bool
     pick: Callable[[Options, Work, int], tuple[Sequence[Value], int]]
-    pick_value: Callable[[Sequence[str], Sequence[float], Work, int], tuple[str, int]]
+    pick_value: Callable[[Values, Work, int], tuple[str, int]]
 
 
 def _drawn(options: Options, work: Work, turn: int) -> tuple[Sequence[Value], int]:
@@ -143,7 +191,7 @@ def _drawn(options: Options, work: Work, turn: int) -> tuple[Sequence[Value], in
     if len(values) == 1:
         return values, turn
     for _ in range(count):
-        work.step()
+        work.step(len(values))
         if not sum(weights) > 0:
             raise refused("a choice has too few options with a weight above 0")
         one = work.random.choices(values, weights=weights)[0]
@@ -155,19 +203,19 @@ def _drawn(options: Options, work: Work, turn: int) -> tuple[Sequence[Value], in
     return chosen, turn
 
 
-def _drawn_value(
-    values: Sequence[str], weights: Sequence[float], work: Work, turn: int
-) -> tuple[str, int]:
-    if len(set(weights)) == 1:
-        return work.random.choice(values), turn
-    if not sum(weights) > 0:
+def _drawn_value(values: Values, work: Work, turn: int) -> tuple[str, int]:
+    if values.even:
+        return work.random.choice(values.texts), turn
+    work.step(len(values.texts))
+    if not sum(values.weights) > 0:
         raise refused("a wildcard has no value with a weight above 0")
     # Ten at once, of which the library keeps nine for later.
-    return work.random.choices(values, weights=weights, k=10)[0], turn
+    return work.random.choices(values.texts, weights=values.weights, k=10)[0], turn
 
 
 def _in_turn(options: Options, work: Work, turn: int) -> tuple[Sequence[Value], int]:
     """Take the ordered selections one after another; all of them done, those within them go on."""
+    work.step(len(options.values))
     values = options.values if options.high <= 1 else list(dict.fromkeys(options.values))
     high = min(options.high, len(values))
     counts = range(min(options.low, high), high + 1)
@@ -194,25 +242,17 @@ def _selection(values: list[Value], count: int, number: int, work: Work) -> list
     """Return the ordered selection of a number, in the order of the options."""
     chosen: list[Value] = []
     for position in range(count):
-        work.step()
+        work.step(len(values))
         place, number = divmod(number, _selections(len(values) - 1, count - position - 1))
         chosen.append(values.pop(place))
     return chosen
 
 
-def _value_in_turn(
-    values: Sequence[str], weights: Sequence[float], work: Work, turn: int
-) -> tuple[str, int]:
-    every = repeated(values, weights)
-    if not every:
+def _value_in_turn(values: Values, work: Work, turn: int) -> tuple[str, int]:
+    if not values.repeated:
         raise refused("a wildcard has no value with a weight of 1 or more")
-    turn, place = divmod(turn, len(every))
-    return every[place], turn
-
-
-def repeated(values: Sequence[str], weights: Sequence[float]) -> list[str]:
-    """Return values as often as their weights say, without fractions."""
-    return [v for v, weight in zip(values, weights, strict=True) for _ in range(int(weight))]
+    turn, place = divmod(turn, len(values.repeated))
+    return values.repeated[place], turn
 
 
 RANDOM: Final = Method("random", "~", False, _drawn, _drawn_value)

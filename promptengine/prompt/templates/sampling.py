@@ -27,7 +27,6 @@ from promptengine.prompt.templates.methods import (
     Work,
     check_depth,
     refused,
-    repeated,
 )
 from promptengine.prompt.templates.tree import (
     Assignment,
@@ -183,9 +182,7 @@ def _written_one(node: TemplateNode, scope: _Scope, work: Work, turn: int) -> st
             inner = scope.under(node.method)
             name = _wildcard_name(node, inner, work, turn)
             inner = _called(node, name, inner)
-            values = work.wildcards.values(name)
-            texts, weights = [one.text for one in values], [one.weight for one in values]
-            text, turn = inner.method.pick_value(texts, weights, work, turn)
+            text, turn = inner.method.pick_value(work.values(name), work, turn)
             return _written(work.nodes(text), inner, work, turn)
         case Variable():
             value, inner = _looked_up(node, scope)
@@ -224,8 +221,8 @@ def _picked(options: Options, scope: _Scope, work: Work, turn: int) -> str:
 
 
 def _values_as_options(name: str, options: Options, work: Work) -> Options:
-    values = work.wildcards.values(name)
-    texts = repeated([one.text for one in values], [one.weight for one in values])
+    texts = work.values(name).repeated
+    work.step(len(texts))
     return replace(options, values=texts, weights=[1.0] * len(texts))
 
 
@@ -325,8 +322,7 @@ def _every_one(node: TemplateNode, scope: _Scope, work: Work) -> Iterator[str]:
         case Wildcard():
             name = _wildcard_name(node, scope, work, work.turn)
             inner = _called(node, name, scope)
-            values = work.wildcards.values(name)
-            for text in repeated([v.text for v in values], [v.weight for v in values]):
+            for text in work.values(name).repeated:
                 yield from _every(work.nodes(text), inner, work)
         case Variable():
             value, inner = _looked_up(node, scope)
@@ -348,6 +344,7 @@ def _every_choice(options: Options, scope: _Scope, work: Work) -> Iterator[str]:
         inner = _called(nodes[0], name, scope)
         yield from _every_choice(_values_as_options(name, options, work), inner, work)
         return
+    work.step(len(options.values))
     total, values = len(options.values), list(dict.fromkeys(options.values))
     if len(values) < options.low:
         values = list(options.values)

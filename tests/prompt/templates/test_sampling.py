@@ -241,3 +241,21 @@ def test_any_template_gives_a_prompt_or_says_why_not(text: str, seed: int) -> No
 def test_a_text_without_marks_is_its_own_prompt(text: str) -> None:
     assert every(text) == [text]
     assert drawn(text, seeds=1) == [text]
+
+
+def test_large_files_are_drawn_from_and_bound_what_is_taken(tmp_path: Path) -> None:
+    files = folder(tmp_path, big="\n".join(f"value {number}" for number in range(200_000)))
+    begin = time.process_time()
+    assert len(set(drawn("__big__", files, seeds=3))) == 3
+    assert len(set(drawn("__big__ " * 100, files, seeds=1)[0].split("value"))) > 90
+    with pytest.raises(RequestError, match="too much work"):
+        drawn("{5000$$__big__}", files)
+    assert time.process_time() - begin < 15
+
+
+def test_weights_of_files_are_bounded_together(tmp_path: Path) -> None:
+    (tmp_path / "w.json").write_text(
+        '{"w": [' + ",".join(f'"999::{n}"' for n in range(3_000)) + "]}"
+    )
+    with pytest.raises(RequestError, match="weights come to more than 2,000,000"):
+        drawn("__w__", Wildcards.open([tmp_path]))
