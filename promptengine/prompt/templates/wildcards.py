@@ -162,6 +162,8 @@ def _files(folder: Path, problems: list[str]) -> Iterator[tuple[Path, str]]:
     for place, inside, names in os.walk(folder):
         below = Path(place).relative_to(folder)
         inside[:] = sorted(one for one in inside if not one.startswith("."))
+        links = [one for one in inside if (Path(place) / one).is_symlink()]
+        problems += [f"{below / one} is a link to a folder; such are not followed" for one in links]
         folders += 1
         if len(below.parts) >= _DEEPEST or folders > _MOST_FOLDERS:
             inside.clear()

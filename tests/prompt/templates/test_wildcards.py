@@ -112,6 +112,16 @@ def test_names_lead_nowhere_else(folder: Path, tmp_path: Path) -> None:
         found.values("link")
 
 
+def test_links_to_folders_are_not_followed_and_told(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.txt").write_text("secret\n")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    found = Wildcards.open([folder])
+    assert found.names == ()
+    with pytest.raises(RequestError, match="linked is a link to a folder; such are not followed"):
+        found.values("linked/a")
+
+
 def test_a_text_that_is_no_utf_8_is_refused_when_it_is_named(folder: Path) -> None:
     (folder / "a.txt").write_bytes(b"caf\xe9\n")
     with pytest.raises(RequestError, match=r"a.txt cannot be used: it is no UTF-8 text \(byte 3\)"):
