@@ -55,6 +55,9 @@ from .integrations.diffusers.attach import attach as attach
 from .integrations.diffusers.attach import detach as detach
 from .integrations.diffusers.processor import PromptProcessor as PromptProcessor
 from .interrupt import Interrupt as Interrupt
+from .kinds.blocks import AskedBlocks as AskedBlocks
+from .kinds.blocks import BlockWeights as BlockWeights
+from .kinds.blocks import PresetTable as PresetTable
 from .kinds.kind import FileSummary as FileSummary
 from .kinds.kind import InfotextLabels as InfotextLabels
 from .kinds.kind import InspectedFile as InspectedFile
@@ -62,10 +65,10 @@ from .kinds.kind import ListedReport as ListedReport
 from .kinds.kind import ModelKind as ModelKind
 from .kinds.kind import NetworkKind as NetworkKind
 from .kinds.kind import OldUse as OldUse
+from .kinds.problem import TagProblem as TagProblem
 from .kinds.table import register_network_kind as register_network_kind
-from .kinds.tag import Points as Points
-from .kinds.tag import ReadPoints as ReadPoints
-from .kinds.tag import TagProblem as TagProblem
+from .kinds.tag import Curve as Curve
+from .kinds.tag import ReadCurve as ReadCurve
 from .kinds.tag import TagReading as TagReading
 from .kinds.tag import TagSyntax as TagSyntax
 from .kinds.tag import plain_tag as plain_tag
@@ -78,6 +81,7 @@ from .networks.hypernetwork.module import HypernetworkSettings as HypernetworkSe
 from .networks.hypernetwork.module import ResidualNetwork as ResidualNetwork
 from .networks.hypernetwork.module import WidthPair as WidthPair
 from .networks.hypernetwork.projection import HypernetworkStack as HypernetworkStack
+from .networks.hypernetwork.projection import HypernetworkUse as HypernetworkUse
 from .networks.hypernetwork.projection import Injection as Injection
 from .networks.hypernetwork.transform import Transform as Transform
 from .networks.loader import BundledWord as BundledWord
@@ -85,6 +89,7 @@ from .networks.loader import LoadedUse as LoadedUse
 from .networks.loader import NetworkEffect as NetworkEffect
 from .networks.loader import NetworkLoader as NetworkLoader
 from .networks.loader import NetworkModel as NetworkModel
+from .networks.loader import TextChange as TextChange
 from .prompt.ast import Alternating as Alternating
 from .prompt.ast import Diagnostic as Diagnostic
 from .prompt.ast import Fragment as Fragment
@@ -105,6 +110,7 @@ from .prompt.dialects import ReadPrompt as ReadPrompt
 from .prompt.dialects import register_dialect as register_dialect
 from .prompt.parser import parse as parse
 from .prompt.schedule import schedule as schedule
+from .prompt.scheduled import ScheduledPrompt as ScheduledPrompt
 from .prompt.templates.wildcards import Wildcards as Wildcards
 from .prompt.templates.wildcards import WildcardValue as WildcardValue
 from .registry.open_models import Models as Models
@@ -120,6 +126,7 @@ from .request.image_start import Inpainting as Inpainting
 from .request.image_start import MaskedContent as MaskedContent
 from .request.image_start import ResizeMode as ResizeMode
 from .request.options import Emphasis as Emphasis
+from .request.options import NegativeWeights as NegativeWeights
 from .request.options import NoiseSource as NoiseSource
 from .request.options import Options as Options
 from .request.plan import NetworkUse as NetworkUse

@@ -15,6 +15,7 @@ from typing import Any
 
 from promptengine.cli.render import (
     printable,
+    show_block_weights,
     show_diagnostics,
     show_file,
     show_networks,
@@ -32,7 +33,9 @@ from promptengine.kinds import (
     NetworkKind,
     model_kinds,
 )
-from promptengine.prompt import Diagnostic, Prompt, parse
+from promptengine.prompt import Prompt, parse
+from promptengine.prompt.lint import negative_weights
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document, well_formed
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import (
@@ -44,7 +47,7 @@ from promptengine.registry.registry import (
     preview,
 )
 from promptengine.request.edit import append_hypernetwork
-from promptengine.request.plan import make_plan
+from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult, NetworkReport
 from promptengine.request.styles import apply_styles
@@ -75,13 +78,24 @@ def parse_prompt(options: argparse.Namespace) -> int:
         negative=options.negative,
         dialect=options.dialect,
     )
-    diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
+    plan = _lookups(prompt, options)
+    found = prompt.diagnostics if plan is None else plan.diagnostics
+    diagnostics = (*found, *negative_weights(prompt))
+    uses = () if plan is None else plan.networks
+    scheduled = ScheduledPrompt(prompt, options.steps, options.hires_steps)
     if options.json:
-        answer = prompt_document(prompt, diagnostics, options.steps, options.hires_steps)
+        answer = prompt_document(scheduled, diagnostics)
+        if blocks := {
+            str(prompt.tags.index(use.tag)): dict(use.blocks.by_block)
+            for use in uses
+            if use.blocks is not None
+        }:
+            answer["block_weights"] = blocks
         print(json.dumps(answer, indent=2))
     else:
-        show_prompt(prompt, diagnostics, steps=options.steps, hires_steps=options.hires_steps)
-        show_timelines(tag_timelines(prompt, options.steps, hires_steps=options.hires_steps))
+        show_prompt(scheduled, diagnostics)
+        show_timelines(tag_timelines(scheduled))
+        show_block_weights(uses)
     return 0
 
 
@@ -90,14 +104,12 @@ def _check_steps(name: str, steps: object) -> None:
         raise RequestError(f"{name} is {steps!r}; it must be 1 to 10000", field=name)
 
 
-def _lookups(prompt: Prompt, options: argparse.Namespace) -> tuple[Diagnostic, ...]:
-    """Return what the models folder says about the tags; nothing where there is no such folder."""
+def _lookups(prompt: Prompt, options: argparse.Namespace) -> Plan | None:
+    """Return what the tags come to with the models folder; nothing where there is no such folder."""
     if options.hypernetwork_dir is None and not options.models.is_dir():
-        return ()
+        return None
     registry = Registry.open(folders_of(options))
-    nothing = parse("", negative=True)
-    plan = make_plan(prompt, nothing, registry, steps=1)
-    return plan.diagnostics[len(prompt.diagnostics) :]
+    return make_plan(ScheduledPrompt(prompt, 1), parse("", negative=True), registry)
 
 
 def _parse_lines(lines: Iterable[str], *, comments: bool) -> int:
@@ -124,10 +136,9 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
     _check_steps("steps", steps)
     _check_steps("hires_steps", hires_steps)
     prompt = parse(question["prompt"], comments=comments)
-    return {
-        "id": question.get("id"),
-        **prompt_document(prompt, prompt.diagnostics, steps, hires_steps),
-    }
+    scheduled = ScheduledPrompt(prompt, steps, hires_steps)
+    diagnostics = (*prompt.diagnostics, *negative_weights(prompt))
+    return {"id": question.get("id"), **prompt_document(scheduled, diagnostics)}
 
 
 def networks(options: argparse.Namespace) -> int:
@@ -335,7 +346,8 @@ def _reports_of_all(results: Sequence[GenerationResult]) -> Iterable[NetworkRepo
     """Return a report for each network, multiplier and fate, however many images share it."""
     reports = [report for result in results for report in result.networks]
     return {
-        (r.kind, r.name, r.multiplier, r.unet_multiplier, r.applied, r.reason): r for r in reports
+        (r.kind, r.name, r.multiplier, r.unet_multiplier, r.blocks, r.applied, r.reason): r
+        for r in reports
     }.values()
 
 

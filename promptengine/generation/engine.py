@@ -329,9 +329,8 @@ class Engine:
         """Make the images of several requests, as few batches as they allow.
 
         Requests that agree in everything but prompts, networks, seeds, CFG scale and clip skip are
-        sampled together; each row has its own hypernetworks. What they come to is what each comes to
-        alone (latents within 1e-4 in float32). LoRAs change the model's weights, so requests with
-        different LoRAs follow one another, as do those that start from images.
+        sampled together; each row has its own hypernetworks and LoRAs. What they come to is what each comes to
+        alone (latents within 1e-4 in float32). Those that start from images follow one another.
 
         Args:
             requests: What to make.

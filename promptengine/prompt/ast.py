@@ -227,6 +227,11 @@ class Schedule:
     steps: int
     segments: tuple[Segment, ...]
 
+    @property
+    def first_calls(self) -> tuple[int, ...]:
+        """For each segment the 0-based denoiser call that it serves first."""
+        return 0, *(segment.until_step + 1 for segment in self.segments[:-1])
+
     def at(self, call: int) -> Segment:
         """Return what holds at the 0-based denoiser call ``call``.
 

@@ -56,12 +56,13 @@ def schedule(
     segments: list[Segment] = []
     for end in ends:
         leaves = list(_leaves(part.nodes, end, count))
-        pieces = ((leaf.text, leaf.span.start) for leaf in leaves if isinstance(leaf, Text))
-        excerpt = join(pieces, origin=part.span.start)
+        pieces = [leaf for leaf in leaves if isinstance(leaf, Text)]
+        text = "".join(piece.text for piece in pieces)
         tags = tuple(leaf for leaf in leaves if isinstance(leaf, Tag))
-        if excerpt.text not in known:
-            known[excerpt.text] = attention(excerpt)
-        segments.append(Segment(end, excerpt.text, known[excerpt.text], tags))
+        if text not in known:
+            places = ((piece.text, piece.span.start) for piece in pieces)
+            known[text] = attention(join(places, origin=part.span.start))
+        segments.append(Segment(end, text, known[text], tags))
     return Schedule(count.steps, tuple(segments))
 
 

@@ -34,8 +34,9 @@ from promptengine.errors import (
     UnknownNetworkError,
 )
 from promptengine.files.hashing import Digests
-from promptengine.kinds import ModelKind, NetworkKind, find_kind, model_kinds
+from promptengine.kinds import ModelKind, NetworkKind, PresetTable, find_kind, model_kinds
 from promptengine.prompt.templates.wildcards import Wildcards
+from promptengine.registry.block_presets import PresetFiles
 from promptengine.registry.scan import (
     FolderState,
     Kind,
@@ -124,6 +125,7 @@ class Registry:
         self.digests = digests if digests is not None else Digests()
         self._folders = {kind: tuple(map(_absolute, folders.get(kind, ()))) for kind in kinds}
         self._wildcards = tuple(map(_absolute, folders.get(WILDCARDS, ())))
+        self._presets = PresetFiles(self._folders)
         self._lock = threading.Lock()
         self._shelves = dict.fromkeys(kinds, _EMPTY)
         self.refresh()
@@ -250,6 +252,10 @@ class Registry:
             name=name,
             near=near,
         )
+
+    def block_presets(self) -> PresetTable:
+        """Return the names that weights by block may have in tags, with files of them as they are now."""
+        return self._presets.read()
 
     def digest(self, entry: RegistryEntry, *, start: int = 0) -> str:
         """Return the SHA-256 of a file's present content as 64 hexadecimal digits.

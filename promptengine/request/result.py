@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from promptengine.errors import RequestError
+from promptengine.kinds.blocks import BlockWeights
 from promptengine.prompt.ast import Diagnostic, Span
 from promptengine.validation import Between, check_type
 
@@ -36,7 +37,11 @@ class NetworkReport:
         unet_multiplier: A LoRA's for the UNet, as used; None for other kinds.
         lora_hash: A LoRA's 12 digits in WebUI's ``Lora hashes``, where its file was used or would have
             been, were its multiplier not 0.
-        multipliers: Where it changes over the steps, that of each call of the denoiser; else empty.
+        multipliers: Where it changes over the steps, that of each call of the denoiser; else empty. A
+            LoRA's for the UNet.
+        text_multipliers: A LoRA's for the text encoder, likewise: a text is encoded under that of the call
+            at which it is first read.
+        blocks: Weights by block that multiplied its multipliers; None where the tag asks for none.
         origin: ``prompt`` for a tag, ``request`` for one of :attr:`GenerationRequest.networks`.
     """
 
@@ -51,6 +56,8 @@ class NetworkReport:
     unet_multiplier: float | None = None
     lora_hash: str | None = None
     multipliers: tuple[float, ...] = ()
+    text_multipliers: tuple[float, ...] = ()
+    blocks: BlockWeights | None = None
     origin: Literal["prompt", "request"] = "prompt"
 
 

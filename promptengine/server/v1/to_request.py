@@ -17,6 +17,7 @@ from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import check_supported
 from promptengine.inspection import size_of_checkpoint
 from promptengine.prompt import parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import append_default_hypernetwork, apply_settings
 from promptengine.request.fields import fields_of
@@ -39,7 +40,7 @@ from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.job import Work
 from promptengine.server.jobs.worker import Model
 from promptengine.server.limits import (
-    affordable_steps,
+    affordable,
     check_image_count,
     check_second_size,
     check_size,
@@ -210,9 +211,9 @@ def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> Non
     nothing = parse("", negative=True)
     for field, text in (("prompt", asked.prompt), ("hires.prompt", hires)):
         prompt = parse(text, comments=request.options.comments, dialect=request.dialect)
-        steps = affordable_steps(prompt, request.steps, limits)
+        planned = affordable(ScheduledPrompt(prompt, request.steps), limits)
         try:
-            make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)
+            make_plan(planned, nothing, registry, policy=request.policy)
         except (PromptSyntaxError, UnknownNetworkError) as error:
             by_option = asked is not request and _names(error, request)
             error.field = "options" if by_option else field
