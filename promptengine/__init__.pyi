@@ -55,6 +55,9 @@ from .integrations.diffusers.attach import attach as attach
 from .integrations.diffusers.attach import detach as detach
 from .integrations.diffusers.processor import PromptProcessor as PromptProcessor
 from .interrupt import Interrupt as Interrupt
+from .kinds.blocks import AskedBlocks as AskedBlocks
+from .kinds.blocks import BlockWeights as BlockWeights
+from .kinds.blocks import PresetTable as PresetTable
 from .kinds.kind import FileSummary as FileSummary
 from .kinds.kind import InfotextLabels as InfotextLabels
 from .kinds.kind import InspectedFile as InspectedFile
@@ -62,10 +65,10 @@ from .kinds.kind import ListedReport as ListedReport
 from .kinds.kind import ModelKind as ModelKind
 from .kinds.kind import NetworkKind as NetworkKind
 from .kinds.kind import OldUse as OldUse
+from .kinds.problem import TagProblem as TagProblem
 from .kinds.table import register_network_kind as register_network_kind
-from .kinds.tag import Points as Points
-from .kinds.tag import ReadPoints as ReadPoints
-from .kinds.tag import TagProblem as TagProblem
+from .kinds.tag import Curve as Curve
+from .kinds.tag import ReadCurve as ReadCurve
 from .kinds.tag import TagReading as TagReading
 from .kinds.tag import TagSyntax as TagSyntax
 from .kinds.tag import plain_tag as plain_tag
@@ -78,6 +81,7 @@ from .networks.hypernetwork.module import HypernetworkSettings as HypernetworkSe
 from .networks.hypernetwork.module import ResidualNetwork as ResidualNetwork
 from .networks.hypernetwork.module import WidthPair as WidthPair
 from .networks.hypernetwork.projection import HypernetworkStack as HypernetworkStack
+from .networks.hypernetwork.projection import HypernetworkUse as HypernetworkUse
 from .networks.hypernetwork.projection import Injection as Injection
 from .networks.hypernetwork.transform import Transform as Transform
 from .networks.loader import BundledWord as BundledWord
@@ -85,6 +89,7 @@ from .networks.loader import LoadedUse as LoadedUse
 from .networks.loader import NetworkEffect as NetworkEffect
 from .networks.loader import NetworkLoader as NetworkLoader
 from .networks.loader import NetworkModel as NetworkModel
+from .networks.loader import TextChange as TextChange
 from .prompt.ast import Alternating as Alternating
 from .prompt.ast import Diagnostic as Diagnostic
 from .prompt.ast import Fragment as Fragment
@@ -109,7 +114,10 @@ from .prompt.dialects import WeightRule as WeightRule
 from .prompt.dialects import register_dialect as register_dialect
 from .prompt.parser import parse as parse
 from .prompt.schedule import schedule as schedule
+from .prompt.scheduled import ScheduledPrompt as ScheduledPrompt
 from .prompt.source_map import MappedText as MappedText
+from .prompt.templates.wildcards import Wildcards as Wildcards
+from .prompt.templates.wildcards import WildcardValue as WildcardValue
 from .prompt.translate import Translation as Translation
 from .prompt.translate import translate as translate
 from .prompt.translate import unparse as unparse
@@ -118,12 +126,15 @@ from .registry.registry import Clash as Clash
 from .registry.registry import Registry as Registry
 from .registry.scan import Kind as Kind
 from .registry.scan import RegistryEntry as RegistryEntry
+from .request.dynamic import expand_request as expand_request
+from .request.dynamic import expand_template as expand_template
 from .request.hires_pass import HiresPass as HiresPass
 from .request.image_start import ImageStart as ImageStart
 from .request.image_start import Inpainting as Inpainting
 from .request.image_start import MaskedContent as MaskedContent
 from .request.image_start import ResizeMode as ResizeMode
 from .request.options import Emphasis as Emphasis
+from .request.options import NegativeWeights as NegativeWeights
 from .request.options import NoiseSource as NoiseSource
 from .request.options import Options as Options
 from .request.plan import NetworkUse as NetworkUse
@@ -131,6 +142,7 @@ from .request.plan import Plan as Plan
 from .request.plan import SkippedTag as SkippedTag
 from .request.plan import WeightedSchedule as WeightedSchedule
 from .request.plan import make_plan as make_plan
+from .request.request import DynamicMethod as DynamicMethod
 from .request.request import GenerationRequest as GenerationRequest
 from .request.request import HypernetworkLike as HypernetworkLike
 from .request.request import Policy as Policy
@@ -146,6 +158,8 @@ from .request.schedulers import NoiseLevels as NoiseLevels
 from .request.schedulers import Scheduler as Scheduler
 from .request.schedulers import Spacing as Spacing
 from .request.schedulers import register_scheduler as register_scheduler
+from .request.styles import Style as Style
+from .request.styles import apply_styles as apply_styles
 from .sampling.sigmas import DiscreteSchedule as DiscreteSchedule
 from .scripts.run import run_script as run_script
 from .scripts.script import Script as Script

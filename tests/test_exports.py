@@ -18,6 +18,7 @@ from tests.public_surface import Name, exports, reachable, resolve
 INNER = {
     "Chain",
     "EngineContext",
+    "LoraSchedule",
     "Opening",
     "PatchedProjection",
     "PreparedPrompts",

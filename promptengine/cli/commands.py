@@ -15,6 +15,7 @@ from typing import Any
 
 from promptengine.cli.render import (
     printable,
+    show_block_weights,
     show_diagnostics,
     show_file,
     show_networks,
@@ -32,8 +33,10 @@ from promptengine.kinds import (
     NetworkKind,
     model_kinds,
 )
-from promptengine.prompt import Diagnostic, Prompt, parse
+from promptengine.prompt import Prompt, parse
 from promptengine.prompt.dialects import WEBUI
+from promptengine.prompt.lint import negative_weights
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document, well_formed
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.registry.registry import (
@@ -45,9 +48,10 @@ from promptengine.registry.registry import (
     preview,
 )
 from promptengine.request.edit import append_hypernetwork
-from promptengine.request.plan import make_plan
+from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult, NetworkReport
+from promptengine.request.styles import apply_styles
 
 __all__ = [
     "convert",
@@ -75,13 +79,24 @@ def parse_prompt(options: argparse.Namespace) -> int:
         negative=options.negative,
         dialect=options.dialect,
     )
-    diagnostics = (*prompt.diagnostics, *_lookups(prompt, options))
+    plan = _lookups(prompt, options)
+    found = prompt.diagnostics if plan is None else plan.diagnostics
+    diagnostics = (*found, *negative_weights(prompt))
+    uses = () if plan is None else plan.networks
+    scheduled = ScheduledPrompt(prompt, options.steps, options.hires_steps)
     if options.json:
-        answer = prompt_document(prompt, diagnostics, options.steps, options.hires_steps)
+        answer = prompt_document(scheduled, diagnostics)
+        if blocks := {
+            str(prompt.tags.index(use.tag)): dict(use.blocks.by_block)
+            for use in uses
+            if use.blocks is not None
+        }:
+            answer["block_weights"] = blocks
         print(json.dumps(answer, indent=2))
     else:
-        show_prompt(prompt, diagnostics, steps=options.steps, hires_steps=options.hires_steps)
-        show_timelines(tag_timelines(prompt, options.steps, hires_steps=options.hires_steps))
+        show_prompt(scheduled, diagnostics)
+        show_timelines(tag_timelines(scheduled))
+        show_block_weights(uses)
     return 0
 
 
@@ -90,14 +105,12 @@ def _check_steps(name: str, steps: object) -> None:
         raise RequestError(f"{name} is {steps!r}; it must be 1 to 10000", field=name)
 
 
-def _lookups(prompt: Prompt, options: argparse.Namespace) -> tuple[Diagnostic, ...]:
-    """Return what the models folder says about the tags; nothing where there is no such folder."""
+def _lookups(prompt: Prompt, options: argparse.Namespace) -> Plan | None:
+    """Return what the tags come to with the models folder; nothing where there is no such folder."""
     if options.hypernetwork_dir is None and not options.models.is_dir():
-        return ()
+        return None
     registry = Registry.open(folders_of(options))
-    nothing = parse("", negative=True)
-    plan = make_plan(prompt, nothing, registry, steps=1)
-    return plan.diagnostics[len(prompt.diagnostics) :]
+    return make_plan(ScheduledPrompt(prompt, 1), parse("", negative=True), registry)
 
 
 def _parse_lines(lines: Iterable[str], *, comments: bool) -> int:
@@ -124,10 +137,9 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
     _check_steps("steps", steps)
     _check_steps("hires_steps", hires_steps)
     prompt = parse(question["prompt"], comments=comments)
-    return {
-        "id": question.get("id"),
-        **prompt_document(prompt, prompt.diagnostics, steps, hires_steps),
-    }
+    scheduled = ScheduledPrompt(prompt, steps, hires_steps)
+    diagnostics = (*prompt.diagnostics, *negative_weights(prompt))
+    return {"id": question.get("id"), **prompt_document(scheduled, diagnostics)}
 
 
 def networks(options: argparse.Namespace) -> int:
@@ -265,13 +277,13 @@ def _generate(
     from promptengine.cli.script import asks_for_script
     from promptengine.generation.timing import StageTimer
 
-    if asks_for_script(options):
+    if asks_for_script(options) or options.dynamic:
         return _run_script(options, request, folders)
     clock = StageTimer()
     with clock.measuring("import"):
-        from promptengine.cli.generate import request_of, run
+        from promptengine.cli.generate import run
 
-    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
+    request = _asked(options, request)
     result = run(options, request, folders, clock)
     show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)
     show_reports(result.networks)
@@ -292,18 +304,26 @@ def _run_script(
     request: GenerationRequest,
     folders: Path | Mapping[Kind, list[Path]],
 ) -> int:
-    from promptengine.cli.generate import request_of
     from promptengine.cli.script import run
 
     if options.profile:
         message = "--profile times one request and not a script; leave it out"
         raise RequestError(message, field="profile")
-    request = request_of(options, replace(request, prompt=_prompt(options, request.prompt)))
-    output = run(options, request, folders)
+    output = run(options, _asked(options, request), folders)
     for note in output.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     _show_all(output.results)
     return 0
+
+
+def _asked(options: argparse.Namespace, request: GenerationRequest) -> GenerationRequest:
+    """Return what the options ask for: their fields, then their styles, then their hypernetworks."""
+    from promptengine.cli.generate import request_of
+
+    request = request_of(options, request)
+    if options.style:
+        request = apply_styles(request, options.style, options.styles)
+    return replace(request, prompt=_prompt(options, request.prompt))
 
 
 def _show_all(results: Sequence[GenerationResult]) -> None:
@@ -318,7 +338,8 @@ def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.cli.grid import run
 
-    _show_all(run(options, _prompt(options, options.prompt), folders_of(options)))
+    request = _asked(options, GenerationRequest(prompt=options.prompt))
+    _show_all(run(options, request, folders_of(options)))
     return 0
 
 
@@ -326,7 +347,8 @@ def _reports_of_all(results: Sequence[GenerationResult]) -> Iterable[NetworkRepo
     """Return a report for each network, multiplier and fate, however many images share it."""
     reports = [report for result in results for report in result.networks]
     return {
-        (r.kind, r.name, r.multiplier, r.unet_multiplier, r.applied, r.reason): r for r in reports
+        (r.kind, r.name, r.multiplier, r.unet_multiplier, r.blocks, r.applied, r.reason): r
+        for r in reports
     }.values()
 
 

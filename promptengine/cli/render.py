@@ -23,16 +23,16 @@ from promptengine.prompt import (
     Group,
     Node,
     Part,
-    Prompt,
     Scheduled,
     Segment,
     Span,
     Tag,
     Text,
     emphasis,
-    schedule,
 )
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Clash, RegistryEntry, description
+from promptengine.request.plan import NetworkUse
 from promptengine.request.result import NetworkReport
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "printable",
+    "show_block_weights",
     "show_diagnostics",
     "show_file",
     "show_infotext",
@@ -68,28 +69,25 @@ def _console(*, to_stderr: bool = False) -> Console:
     return Console(stderr=to_stderr, highlight=False, soft_wrap=True)
 
 
-def show_prompt(
-    prompt: Prompt, diagnostics: Iterable[Diagnostic], *, steps: int, hires_steps: int | None
-) -> None:
+def show_prompt(prompt: ScheduledPrompt, diagnostics: Iterable[Diagnostic]) -> None:
     """Draw tags, trees, schedules and diagnostics.
 
     Args:
-        prompt: The prompt as read.
+        prompt: The prompt as read, over the steps of the pass whose schedule is shown.
         diagnostics: Its diagnostics, and perhaps more.
-        steps: Of the first pass.
-        hires_steps: Of the second pass, whose schedule is then shown instead, or None.
     """
+    parsed = prompt.prompt
     console = _console()
     root = Tree(Styled("prompt", "bold"))
-    for tag in prompt.tags:
+    for tag in parsed.tags:
         root.add(_tag(tag))
-    for number, part in enumerate(prompt.parts, start=1):
-        branch = root.add(_part_title(number, part, len(prompt.parts)))
+    over_steps = zip(parsed.parts, prompt.schedules, strict=True)
+    for number, (part, timeline) in enumerate(over_steps, start=1):
+        branch = root.add(_part_title(number, part, len(parsed.parts)))
         _grow(branch.add(Styled("tree", "bold")), part.nodes)
-        segments = schedule(part, steps, hires_steps=hires_steps).segments
-        _add_schedule(branch, segments)
+        _add_schedule(branch, timeline.segments)
     console.print(root)
-    show_diagnostics(diagnostics, prompt.source)
+    show_diagnostics(diagnostics, parsed.source)
 
 
 def _tag(tag: Tag) -> Styled:
@@ -239,6 +237,17 @@ def show_timelines(timelines: Mapping[Tag, Sequence[float]]) -> None:
         console.print(tree)
 
 
+def show_block_weights(uses: Iterable[NetworkUse]) -> None:
+    """Print what the multipliers of networks are multiplied with in each block, where a tag says so."""
+    console = _console()
+    for use in uses:
+        if use.blocks is not None:
+            preset = f" {printable(use.blocks.preset)}" if use.blocks.preset else ""
+            told = ", ".join(f"{block} {number:g}" for block, number in use.blocks.by_block.items())
+            name = f"{printable(use.name)}{preset}: {told}"
+            console.print(Styled.assemble(("block weights ", "bold"), name))
+
+
 def show_diagnostics(
     diagnostics: Iterable[Diagnostic], source: str, *, to_stderr: bool = False
 ) -> None:
@@ -293,6 +302,8 @@ def show_reports(reports: Iterable[NetworkReport]) -> None:
             multiplier = f" × {low:g} to {high:g} over the steps"
         if report.unet_multiplier not in (None, report.multiplier):
             multiplier += f" (UNet × {report.unet_multiplier:g})"
+        if report.blocks is not None:
+            multiplier += f" by block ({printable(report.blocks.preset or report.blocks.written)})"
         name = f"{report.kind} {printable(report.name)}{multiplier}"
         if report.applied:
             digest = report.digest or ""

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptengine.errors import PromptEngineError
 from promptengine.families import Prediction
 from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond
 from promptengine.generation.model_inputs import NO_EXTRAS, ExtraModelInputs
 from promptengine.networks.hypernetwork.inject import Injection
+from promptengine.networks.lora.inject import LoraInjection
 from promptengine.request.options import Options
 from promptengine.undo import UndoLog
 
@@ -36,7 +38,8 @@ class CFGDenoiser:
             at which calls the negative prompt is left out.
         extras: What the UNet reads beside latents, timestep and text.
         prediction: What its answers mean.
-        injection: Where networks are chosen; None for a UNet that none are injected into.
+        injection: Where hypernetworks are chosen; None for a UNet that none are injected into.
+        loras: Where LoRAs are chosen, likewise.
         planned: Calls of the pass in all, which ``Options.unguided_early`` is a share of.
         unconditional: What the last call predicted for the negative prompt, or, where that was left
             out, for the prompt's first part; None before the first call.
@@ -49,6 +52,7 @@ class CFGDenoiser:
     extras: ExtraModelInputs = NO_EXTRAS
     prediction: Prediction = "epsilon"
     injection: Injection | None = None
+    loras: LoraInjection | None = None
     planned: int = 1
     unconditional: Tensor | None = field(default=None, init=False)
     calls: int = field(default=0, init=False)
@@ -61,7 +65,7 @@ class CFGDenoiser:
         """Go on as another one in the middle of a pass: its model and texts, this one's count of calls."""
         self.unet, self.guidance, self._texts = other.unet, other.guidance, other._texts
         self.extras, self.prediction = other.extras, other.prediction
-        self.injection = other.injection
+        self.injection, self.loras = other.injection, other.loras
 
     def __call__(
         self,
@@ -111,10 +115,14 @@ class CFGDenoiser:
         x = self.extras.joined_to(x)
         answers: list[Tensor] = []
         for call in batch.calls:
+            rows = [self._texts.of(image) for image in call.images]
             if self.injection is not None:
-                self.injection.choose(
-                    *(self._texts.of(image).networks(self.calls) for image in call.images)
-                )
+                self.injection.choose(*(row.networks(self.calls) for row in rows))
+                self.injection.sign(call.signs)
+            elif call.signs is not None:
+                raise PromptEngineError("negative_weights is subtract; it needs an injection")
+            if self.loras is not None:
+                self.loras.choose(*(row.loras.at(self.calls) for row in rows))
             images = x[call.images]
             answers.append(
                 predict_noise(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
+from promptengine.networks.lora.inject import NO_LORAS, LoraSchedule
 from promptengine.request.options import Options
 from promptengine.text.conditioning import Conditioning
 
@@ -36,6 +37,7 @@ class PromptCond:
         unit: The scale that the sampler takes for 1.
         empty: The encoded empty prompt ``[77, width]``; needed for ``Options.pad_with_empty`` only.
         networks: The hypernetworks that act at a call, counted from 0, on the negative prompt too.
+        loras: The LoRAs of the UNet, likewise.
     """
 
     positive: Sequence[tuple[Conditioning, float]]
@@ -43,6 +45,7 @@ class PromptCond:
     scale: float
     empty: Tensor | None = None
     networks: Callable[[int], HypernetworkStack] = _no_networks
+    loras: LoraSchedule = NO_LORAS
     unit: float = 1.0
 
     @property
@@ -50,6 +53,11 @@ class PromptCond:
         """Whether prompt and negative prompt are of different length."""
         longest = max(part.embeddings.shape[1] for part, _ in self.positive)
         return longest != self.negative.embeddings.shape[1]
+
+    @property
+    def signed(self) -> bool:
+        """Whether the value of any token is turned around."""
+        return any(text.signs is not None for text in self.asked)
 
     @property
     def asked(self) -> Sequence[Conditioning]:
@@ -67,6 +75,8 @@ class UNetCall:
         mask: ``[rows, tokens]``, true where there is text; None where all are of one length.
         pooled: Pooled vector ``[width]`` of each row, for families that use it.
         scores: Aesthetic score of each row, likewise.
+        signs: ``[rows, tokens]``, 1 or -1, what cross-attention multiplies the texts' values by; None where
+            that is 1 for all.
     """
 
     images: list[int]
@@ -74,6 +84,7 @@ class UNetCall:
     mask: Tensor | None
     pooled: list[Tensor | None]
     scores: list[float | None]
+    signs: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -163,7 +174,14 @@ def build_cond_batch(
         unguided: Leave the negative prompts out.
     """
     rows = [
-        _Row(image, number, text, asked.pooled_at(call), asked.aesthetic_score)
+        _Row(
+            image,
+            number,
+            text,
+            asked.pooled_at(call),
+            asked.aesthetic_score,
+            asked.signs_at(call),
+        )
         for image, one in enumerate(guidance)
         for number, (text, asked) in enumerate(_texts(one, call, options, unguided=unguided))
     ]
@@ -190,13 +208,17 @@ def build_cond_batch(
 
 
 class _Row(NamedTuple):
-    """A text ``[tokens, width]``, the ``number``-th of an image's, and what the UNet is told with it."""
+    """A text ``[tokens, width]``, the ``number``-th of an image's, and what the UNet is told with it.
+
+    Its signs ``[some]`` are those of the text itself, before it was lengthened or cut.
+    """
 
     image: int
     number: int
     text: Tensor
     pooled: Tensor | None
     score: float | None
+    signs: Tensor | None
 
 
 def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
@@ -215,7 +237,20 @@ def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
         mask=mask,
         pooled=[row.pooled for row in rows],
         scores=[row.score for row in rows],
+        signs=_signs(rows, longest),
     )
+
+
+def _signs(rows: Sequence[_Row], tokens: int) -> Tensor | None:
+    """Return the signs of rows ``[rows, tokens]``, 1 where a text was lengthened; None where all are 1."""
+    if all(row.signs is None for row in rows):
+        return None
+    whole = torch.ones(len(rows), tokens, device=rows[0].text.device)
+    for signs, row in zip(whole, rows, strict=True):
+        if row.signs is not None:
+            known = row.signs[: len(row.text)]
+            signs[: len(known)] = known
+    return whole
 
 
 def _weights(guidance: Sequence[PromptCond], part: int, *, unguided: bool) -> float | Tensor:

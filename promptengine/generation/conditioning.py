@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.files.lru import SizedLRU
@@ -18,18 +19,21 @@ from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
 from promptengine.prompt.dialects import find_dialect
+from promptengine.prompt.lint import negative_weights
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.text.chunks import CHUNK_LENGTH, old_chunk
 from promptengine.text.conditioning import Conditioning, encode_schedule
-from promptengine.text.encoder import text_widths
+from promptengine.text.encoder import Encoded, TextModel, text_widths
 from promptengine.text.textual_inversion.loader import (
     EmbeddingCache,
     misfit_diagnostics,
     with_bundled,
 )
-from promptengine.text.textual_inversion.table import EmbeddingTable
+from promptengine.text.textual_inversion.table import EmbeddingTable, Placement
+from promptengine.undo import UndoLog
 from promptengine.validation import shown
 
 __all__ = ["Encodings", "EngineContext", "PreparedPrompts", "encoding_cache", "prepare_prompts"]
@@ -52,7 +56,8 @@ def encoding_cache(room: int = _ENCODING_BYTES) -> Encodings:
 
 
 def _nbytes(text: Conditioning) -> int:
-    return text.embeddings.nbytes + (0 if text.pooled is None else text.pooled.nbytes)
+    further = sum(one.nbytes for one in (text.pooled, text.signs) if one is not None)
+    return text.embeddings.nbytes + further
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,14 +128,9 @@ def prepare_prompts(
         read = partial(parse, comments=request.options.comments, dialect=request.dialect)
         prompts = read(request.prompt), read(request.negative_prompt, negative=True)
     with clock.measuring("plan"):
-        plan = make_plan(
-            *prompts,
-            parts.registry,
-            steps=calls[0],
-            hires_steps=calls[1],
-            policy=request.policy,
-            old_timelines=request.options.old_timelines,
-        )
+        first, negative = prompts
+        scheduled = ScheduledPrompt(first, *calls, old=request.options.old_timelines)
+        plan = make_plan(scheduled, negative, parts.registry, policy=request.policy)
     with clock.measuring("load"):
         stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
         widths = text_widths(*parts.checkpoint.text_encoders)
@@ -142,14 +142,41 @@ def prepare_prompts(
         prompts=prompts,
         plan=plan,
         stack=stack,
-        guidance=replace(guidance, networks=stack.at),
+        guidance=replace(guidance, networks=stack.at, loras=stack.loras),
         diagnostics=(
             *plan.diagnostics,
             *stack.diagnostics,
             *misfit_diagnostics(words, plan.texts),
-            *(_cut_short(plan, request, words.table) if request.options.old_emphasis else ()),
+            *_weight_diagnostics(prompts, plan, request, words.table),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _TextModelUnder:
+    """A text model as networks have it at a call.
+
+    Attributes:
+        model: Without them.
+        stack: The networks.
+        call: Of the denoiser, from 0.
+        journal: Of the model.
+    """
+
+    model: TextModel
+    stack: LoadedNetworks
+    call: int
+    journal: UndoLog
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        placements: Sequence[Sequence[Placement]] = (),
+        *,
+        mask: Tensor | None = None,
+    ) -> Encoded:
+        with self.stack.encoding(self.call, self.journal):
+            return self.model(tokens, placements, mask=mask)
 
 
 def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> LoadedNetworks:
@@ -161,6 +188,18 @@ def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> Loade
         objects=request.networks,
         end=len(request.prompt),
     )
+
+
+def _weight_diagnostics(
+    prompts: Sequence[Prompt], plan: Plan, request: GenerationRequest, words: EmbeddingTable
+) -> list[Diagnostic]:
+    """Return what a person would want to know about how the options apply weights."""
+    options = request.options
+    if options.old_emphasis:
+        return _cut_short(plan, request, words)
+    if options.emphasis in ("Ignore", "None") or options.negative_weights != "scale":
+        return []
+    return [told for prompt in prompts for told in negative_weights(prompt)]
 
 
 def _cut_short(plan: Plan, request: GenerationRequest, words: EmbeddingTable) -> list[Diagnostic]:
@@ -188,15 +227,31 @@ def _encode(
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
     rule = find_dialect(request.dialect).weights
-    how = (rule, options.emphasis, options.comma_backtrack, options.old_emphasis)
-    reading = (request.clip_skip, how, words, stack.text_key)
-    webui = partial(encode_schedule, emphasis=options.emphasis, old_emphasis=options.old_emphasis)
+    own = {
+        "emphasis": options.emphasis,
+        "old_emphasis": options.old_emphasis,
+        "negative_weights": options.negative_weights,
+    }
     by_rule = partial(
-        rule.encode or webui, embeddings=words, comma_backtrack=options.comma_backtrack
+        rule.encode or partial(encode_schedule, **own),
+        embeddings=words,
+        comma_backtrack=options.comma_backtrack,
     )
+    how = (rule, options.comma_backtrack, *own.values())
+    reading = (request.clip_skip, how, words)
+    models: dict[Hashable, TextModel] = {}
+
+    def model_at(call: int) -> TextModel:
+        under = _TextModelUnder(model, stack, call, parts.checkpoint.journal)
+        return models.setdefault(stack.text_key(call), under)
 
     def encode(timeline: Schedule) -> Conditioning:
-        return parts.encodings.get((timeline, *reading), lambda: by_rule(timeline, model))
+        calls = timeline.first_calls
+        under = tuple(stack.text_key(call) for call in calls)
+        return parts.encodings.get(
+            (timeline, *reading, under),
+            lambda: by_rule(timeline, [model_at(call) for call in calls]),
+        )
 
     nothing = parse("", negative=True).parts[0]
     texts = [one.text for one in plan.negative.segments]

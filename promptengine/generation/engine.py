@@ -34,6 +34,7 @@ from promptengine.errors import EngineClosedError
 from promptengine.generation.conditioning import EngineContext, encoding_cache
 from promptengine.generation.control import OnInterrupted, OnProgress, RunControl
 from promptengine.generation.draft import BatchEnded, Draft
+from promptengine.generation.dynamic import generate_expanded
 from promptengine.generation.further_models import FurtherModels, ModelInUse, Opening
 from promptengine.generation.infotext import build_infotexts
 from promptengine.generation.prepare import PreparedRequest, prepare_request, share_networks
@@ -282,6 +283,9 @@ class Engine:
             EngineClosedError: The engine is closed.
         """
         check_type("request", request, GenerationRequest, words="a GenerationRequest")
+        if request.dynamic and encoder_noise is None:
+            make, files = self.generate_batch, self.registry.wildcards()
+            return generate_expanded(make, request, files, on_progress, cancel, interrupt=interrupt)
         clock = StageTimer()
         control = self._control(on_progress, cancel)
         with self._running(control):
@@ -325,9 +329,8 @@ class Engine:
         """Make the images of several requests, as few batches as they allow.
 
         Requests that agree in everything but prompts, networks, seeds, CFG scale and clip skip are
-        sampled together; each row has its own hypernetworks. What they come to is what each comes to
-        alone (latents within 1e-4 in float32). LoRAs change the model's weights, so requests with
-        different LoRAs follow one another, as do those that start from images.
+        sampled together; each row has its own hypernetworks and LoRAs. What they come to is what each comes to
+        alone (latents within 1e-4 in float32). Those that start from images follow one another.
 
         Args:
             requests: What to make.

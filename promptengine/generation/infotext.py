@@ -11,6 +11,7 @@ from promptengine.generation.infotext_entries import (
     noise_level_entries,
     pass_entries,
     score_entries,
+    sign_entries,
     writes_ensd,
 )
 from promptengine.generation.named_models import find_models
@@ -143,6 +144,7 @@ def _sampling_entries(job: PreparedRequest) -> dict[str, object]:
         told = pass_entries(one.sampler, one.guidance, one.table, options, starts_late=late)
         entries |= {key: value for key, value in told.items() if value is not None}
         entries |= score_entries(one.guidance, options)
+        entries |= sign_entries(one.guidance, options)
     return entries
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "noise_level_entries",
     "pass_entries",
     "score_entries",
+    "sign_entries",
     "text_entries",
     "writes_ensd",
 ]
@@ -129,6 +130,14 @@ def score_entries(guidance: PromptCond, options: Options) -> dict[str, object]:
         for own in ("aesthetic_score", "negative_aesthetic_score")
         if own in changed
     }
+
+
+def sign_entries(guidance: PromptCond, options: Options) -> dict[str, object]:
+    """Return how negative weights were applied, where a text has one that was not scaled as in WebUI."""
+    if not guidance.signed:
+        return {}
+    setting = SETTINGS[Options.webui_name("negative_weights")]
+    return {setting.label: setting.theirs(options.negative_weights)}
 
 
 def _schedule_entries(

@@ -146,7 +146,8 @@ class PreparedPass:
 
     def told(self) -> PreparedPass:
         """Return what can be said of the pass, without what holds its model."""
-        guidance = replace(self.guidance, networks=LoadedNetworks((), (), ()).at)
+        nothing = LoadedNetworks((), (), ())
+        guidance = replace(self.guidance, networks=nothing.at, loras=nothing.loras)
         return replace(self, stack=self.stack.told(), guidance=guidance)
 
     def led_by(self, other: PreparedPass) -> PreparedPass:
@@ -160,5 +161,5 @@ class PreparedPass:
             self,
             asked=replace(self.asked, leader=other.asked),
             stack=stack,
-            guidance=replace(self.guidance, networks=stack.at),
+            guidance=replace(self.guidance, networks=stack.at, loras=stack.loras),
         )

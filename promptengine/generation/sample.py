@@ -34,6 +34,7 @@ from promptengine.generation.timing import StageTimer
 from promptengine.images.inpaint import FinishedImage, PreparedImage, finish_image
 from promptengine.images.soft_inpaint import changed_mask, spread_mask
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
+from promptengine.networks.lora.inject import LoraInjection, inject_loras
 from promptengine.networks.token_merging import merge_tokens
 from promptengine.request.image_start import Inpainting
 from promptengine.request.samplers import SigmaSampler
@@ -240,16 +241,26 @@ def _applied(this: _Pass, passes: Sequence[PreparedPass]) -> Generator[CFGDenois
     _, rows, columns = this.noise.shape
     with (
         passes[0].stack.merged(journal),
+        inject_loras(
+            unet,
+            [one.guidance.loras for one in passes],
+            parts.networks.lora_weights,
+            journal=journal,
+        ) as loras,
         inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
         merge_tokens(unet, passes[0].asked.merging, (rows, columns), journal=journal),
         skips_resized_like_webui(unet, journal=journal),
         circular_padding(*[unet] * lead.request.tiling, journal=journal),
     ):
-        yield _guided(this, parts.checkpoint, passes, injection)
+        yield _guided(this, parts.checkpoint, passes, injection, loras)
 
 
 def _guided(
-    this: _Pass, checkpoint: Checkpoint, passes: Sequence[PreparedPass], injection: Injection
+    this: _Pass,
+    checkpoint: Checkpoint,
+    passes: Sequence[PreparedPass],
+    injection: Injection,
+    loras: LoraInjection,
 ) -> CFGDenoiser:
     """Return the UNet, with what it reads beside text, sized as the pass is."""
     _, rows, columns = this.noise.shape
@@ -279,6 +290,7 @@ def _guided(
         ExtraModelInputs(size_conditioning(checkpoint, width=width, height=height), channels),
         checkpoint.prediction,
         injection,
+        loras,
         planned=lead.calls(this.jobs[0].request.steps),
     )
 

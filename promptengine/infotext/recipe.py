@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final, cast
 
 from promptengine.errors import RequestError
+from promptengine.infotext.block_presets import write_out_presets
 from promptengine.infotext.fields import (
     DIRECT,
     FIELDS,
@@ -130,6 +131,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     check_type("infotext", infotext, Infotext)
     check_type("registry", registry, Registry)
     _refuse_other_texts(infotext)
+    infotext, written_out = write_out_presets(infotext, registry.block_presets())
     draft = _Draft(
         finder=FileFinder(registry),
         request=GenerationRequest(
@@ -137,6 +139,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
         ),
         left=dict(infotext.entries),
         had_parameters=bool(infotext.entries),
+        diagnostics=[*written_out],
     )
     if dialect := written_dialect(draft.left.get(_SYNTAX, "")):
         draft.set(dialect=dialect.name)

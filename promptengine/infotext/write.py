@@ -19,14 +19,19 @@ from promptengine.request.result import NetworkReport
 from promptengine.version import __version__
 
 __all__ = [
+    "BLOCK_WEIGHTS",
     "InfotextContext",
     "add_entries",
     "generation_entries",
     "hires_label",
+    "listed_presets",
     "skipped_items",
     "write_entries",
     "write_infotext",
 ]
+
+BLOCK_WEIGHTS: Final = "Block weights"
+"""The key that tells the numbers of presets that tags name."""
 
 _ITEM_MARKS: Final = re.compile(r"[()\r\n]")
 _VERSION: Final = re.compile(r', Version: [^,"\n]*\Z')
@@ -266,7 +271,7 @@ def _network_entries(
     ``Lora hashes`` is WebUI's: every LoRA that was found in either pass, by the name in its tag, once.
     ``Hypernet hashes`` lists what was applied in order, each with the first ten digits of its file's SHA-256.
     ``Lora skipped`` and ``Hypernet skipped`` list what was not applied, and why. ``Hypernet objects`` lists
-    networks that were in no file and no tag.
+    networks that were in no file and no tag. ``Block weights`` tells the numbers behind the names of presets.
     """
     kinds = NETWORK_KINDS.values()
     lists = {
@@ -278,8 +283,16 @@ def _network_entries(
     }
     # Words have no tags, so that no report names them.
     lists[EMBEDDING.infotext.hashes] = embedding_hashes or ""
-    entries = {**lists, **_own_entries(reports)}
+    presets = {BLOCK_WEIGHTS: listed_presets((*reports, *hires_reports))}
+    entries = {**lists, **_own_entries(reports), **presets}
     return {key: value for key, value in entries.items() if key and value}
+
+
+def listed_presets(reports: Iterable[NetworkReport]) -> str:
+    """Return the presets of block weights that tags name, ``NAME: 1,0,…; …``, or nothing."""
+    used = (report.blocks for report in reports if report.blocks is not None)
+    found = {blocks.preset: blocks.written for blocks in used if blocks.preset}
+    return "; ".join(f"{name}: {numbers}" for name, numbers in found.items())
 
 
 def _own_entries(reports: Sequence[NetworkReport]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 All that differs between kinds stands in their objects; nothing here loads torch.
 """
 
+from promptengine.kinds.blocks import AskedBlocks, BlockWeights, PresetTable
 from promptengine.kinds.checkpoints import CHECKPOINT, VAE
 from promptengine.kinds.embedding import EMBEDDING
 from promptengine.kinds.hypernetwork import HYPERNETWORK
@@ -24,7 +25,7 @@ from promptengine.kinds.table import (
     tag_kinds,
     tag_words,
 )
-from promptengine.kinds.tag import Points, ReadPoints, TagProblem, TagReading, TagSyntax, plain_tag
+from promptengine.kinds.tag import Curve, ReadCurve, TagProblem, TagReading, TagSyntax, plain_tag
 from promptengine.kinds.upscaler import UPSCALER
 
 __all__ = [
@@ -35,6 +36,9 @@ __all__ = [
     "NETWORK_KINDS",
     "UPSCALER",
     "VAE",
+    "AskedBlocks",
+    "BlockWeights",
+    "Curve",
     "FileSummary",
     "InfotextLabels",
     "InspectedFile",
@@ -42,8 +46,8 @@ __all__ = [
     "ModelKind",
     "NetworkKind",
     "OldUse",
-    "Points",
-    "ReadPoints",
+    "PresetTable",
+    "ReadCurve",
     "TagProblem",
     "TagReading",
     "TagSyntax",

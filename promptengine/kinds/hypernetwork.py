@@ -37,7 +37,7 @@ HYPERNETWORK: Final = NetworkKind(
     suffixes=(".pt", ".safetensors", ".ckpt", ".bin"),
     accepts=_is_hypernetwork,
     page="hypernetworks",
-    tag=plain_tag("hypernet", noun=_NOUN, over_steps=True),
+    tag=plain_tag("hypernet", noun=_NOUN, over_steps=True, by_block=True),
     loader=LazyFunction(f"{_HOME}:HypernetworkLoader"),
     per_image=True,
     labels=InfotextLabels(

@@ -10,6 +10,7 @@ from torch import nn
 
 from promptengine.errors import IncompatibleNetworkError, PromptEngineError
 from promptengine.families import FAMILIES, FamilySpec
+from promptengine.networks.blocks import UNetBlocks
 from promptengine.networks.hypernetwork.module import Hypernetwork
 
 __all__ = [
@@ -122,16 +123,20 @@ class Attention(NamedTuple):
         projections: Its projections by what they make: ``key``, ``value`` and ``query``.
         width: Of what key and value read.
         reads_text: Whether that is text.
+        block: The block it lies in, as :data:`promptengine.kinds.blocks.BLOCKS` names it; None for what
+            lies in none.
     """
 
     projections: dict[str, nn.Module]
     width: int
     reads_text: bool
+    block: str | None
 
 
 def attentions(unet: nn.Module) -> Iterator[Attention]:
     """Yield every attention of a UNet that has a key and a value projection."""
-    for module in unet.modules():
+    blocks = UNetBlocks(path for path, _ in unet.named_modules())
+    for path, module in unet.named_modules():
         projections = {
             part: projection
             for part, name in _PROJECTIONS.items()
@@ -140,7 +145,7 @@ def attentions(unet: nn.Module) -> Iterator[Attention]:
         if projections.keys() >= {"key", "value"}:
             width = cast("int", projections["key"].in_features)
             reads_text = bool(getattr(module, "is_cross_attention", False))
-            yield Attention(projections, width, reads_text)
+            yield Attention(projections, width, reads_text, blocks.of(path))
 
 
 def refuse_fused(unet: nn.Module) -> None:

@@ -16,7 +16,7 @@ from promptengine.errors import (
     RequestError,
     UnsupportedNetworkError,
 )
-from promptengine.kinds import HYPERNETWORK, NETWORK_KINDS, NetworkKind, tag_kinds
+from promptengine.kinds import HYPERNETWORK, LORA, NETWORK_KINDS, NetworkKind, tag_kinds
 from promptengine.networks.hypernetwork.fuse import ProjectionFuser
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.hypernetwork.kind import HypernetworkLoader
@@ -29,6 +29,9 @@ from promptengine.networks.loader import (
     NetworkLoader,
     NetworkModel,
 )
+from promptengine.networks.lora.inject import NO_LORAS, LoraSchedule
+from promptengine.networks.lora.loader import LoraLoader
+from promptengine.networks.lora.weights import LoraWeights
 from promptengine.prompt import Diagnostic, Span
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.plan import NetworkUse, Plan, SkippedTag
@@ -67,6 +70,13 @@ class NetworkCache:
             assert kind.loader is not None
             self._loaders[kind.name] = kind.loader(self._model, self._room)
         return self._loaders[kind.name]
+
+    @property
+    def lora_weights(self) -> LoraWeights:
+        """What the model's weights become under LoRAs."""
+        loader = self.loader(LORA)
+        assert isinstance(loader, LoraLoader)
+        return loader.weights
 
     def load(self, entry: RegistryEntry) -> object:
         """Return the network of a file, from memory if the file is unchanged.
@@ -126,14 +136,15 @@ class LoadedNetworks:
         words = {report.kind for report in self.reports if report.applied}
         return frozenset(kind.name for kind in tag_kinds() if words & {*kind.words})
 
-    @property
-    def text_key(self) -> Hashable:
-        """What texts are encoded under: it is equal where networks read them alike."""
-        return tuple(effect.key for effect in self.effects)
+    def text_key(self, call: int) -> Hashable:
+        """Return what a text is encoded under that is first read at a 0-based call: it is equal where networks
+        read texts alike.
+        """
+        return tuple((effect.key, effect.text(call).key) for effect in self.effects)
 
     @property
     def model_key(self) -> Hashable:
-        """What the model is changed by; only prompts that are equal in it can share a batch."""
+        """What the whole model is changed by; only prompts that are equal in it can share a batch."""
         return tuple(effect.key if effect.apply else None for effect in self.effects)
 
     @property
@@ -149,13 +160,18 @@ class LoadedNetworks:
         )
         return replace(self, effects=effects)
 
+    @property
+    def loras(self) -> LoraSchedule:
+        """The LoRAs over the calls of the denoiser."""
+        return next((one.loras for one in self.effects if one.loras is not NO_LORAS), NO_LORAS)
+
     def at(self, call: int) -> HypernetworkStack:
         """Return the hypernetworks with their multipliers at the 0-based denoiser call."""
         return tuple(pair for effect in self.effects for pair in effect.at(call))
 
     @contextmanager
     def merged(self, journal: UndoLog) -> Generator[None]:
-        """Let all networks but hypernetworks act on UNet and text encoders within a ``with`` block.
+        """Let the networks that change a model as a whole act on it within a ``with`` block.
 
         Args:
             journal: The model's.
@@ -164,6 +180,21 @@ class LoadedNetworks:
             for effect in self.effects:
                 if effect.apply is not None:
                     effect.apply(changes)
+            yield
+
+    @contextmanager
+    def encoding(self, call: int, journal: UndoLog) -> Generator[None]:
+        """Let networks act on the text encoders, for texts first read at a 0-based call, within a ``with`` block.
+
+        Args:
+            call: Of the denoiser.
+            journal: The model's.
+        """
+        with journal.block() as changes:
+            for effect in self.effects:
+                text = effect.text(call)
+                if text.apply is not None:
+                    text.apply(changes)
             yield
 
 
@@ -319,4 +350,6 @@ def _report(
         unet_multiplier=use.unet_multiplier,
         lora_hash=short_hash,
         multipliers=use.multipliers,
+        text_multipliers=use.text_multipliers,
+        blocks=use.blocks,
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from promptengine.files.lru import SizedLRU
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
+from promptengine.networks.lora.inject import NO_LORAS, LoraSchedule
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import RegistryEntry
 from promptengine.request.plan import NetworkUse
@@ -23,7 +24,9 @@ __all__ = [
     "NetworkEffect",
     "NetworkLoader",
     "NetworkModel",
+    "TextChange",
     "no_networks",
+    "no_text_change",
 ]
 
 NETWORK_BYTES: Final = 1 << 30
@@ -70,21 +73,43 @@ def no_networks(call: int) -> HypernetworkStack:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TextChange:
+    """What networks do to text encoders at some call.
+
+    Attributes:
+        key: Tells it from others on the same model, so that texts are encoded once for each.
+        apply: Changes them; what it writes is undone. None where they stay as they are.
+    """
+
+    key: Hashable = ()
+    apply: Callable[[Changes], None] | None = None
+
+
+def no_text_change(call: int) -> TextChange:
+    """Leave text encoders as they are."""
+    return TextChange()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class NetworkEffect:
     """What the networks of one kind do together.
 
     Attributes:
         apply: Changes the model for the length of a ``with`` block, in no time worth speaking of: what it
-            writes into the changes is undone at the block's end. None where the model stays as it is.
-        key: Tells this effect from others on the same model, so that texts are encoded once for each.
-        at: The hypernetworks, with their multipliers, at a 0-based call of the denoiser. These alone may
-            differ between the images of a batch.
+            writes into the changes is undone at the block's end. None where the model stays as it is. All
+            images of a batch have such an effect in common.
+        key: Tells ``apply`` from others on the same model, so that texts are encoded once for each.
+        at: The hypernetworks, with their multipliers, at a 0-based call of the denoiser.
+        loras: The LoRAs of the UNet over the calls.
+        text: What happens to the text encoders for a text that is first read at a 0-based call.
         words: The words that the networks bring along.
     """
 
     apply: Callable[[Changes], None] | None = None
     key: Hashable = ()
     at: Callable[[int], HypernetworkStack] = no_networks
+    loras: LoraSchedule = NO_LORAS
+    text: Callable[[int], TextChange] = no_text_change
     words: Mapping[str, BundledWord] = field(default_factory=dict[str, BundledWord])
 
 
@@ -148,7 +173,14 @@ class NetworkLoader(Generic[_Network]):
         if not uses:
             return NetworkEffect()
         key = tuple(
-            (one.digest, one.use.multiplier, one.use.unet_multiplier, one.use.extra) for one in uses
+            (
+                one.digest,
+                one.use.multiplier,
+                one.use.unet_multiplier,
+                one.use.extra,
+                one.use.blocks,
+            )
+            for one in uses
         )
         return NetworkEffect(lambda changes: self.apply(uses, changes), key)
 

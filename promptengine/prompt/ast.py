@@ -280,6 +280,11 @@ class Schedule:
         ends = [segment.until_step - self.exact_steps for segment in self.segments]
         return (*ends[:-1], self.segments[-1].until_step)
 
+    @property
+    def first_calls(self) -> tuple[int, ...]:
+        """For each segment the 0-based denoiser call that it serves first."""
+        return 0, *(last + 1 for last in self.last_calls[:-1])
+
     def at(self, call: int) -> Segment:
         """Return what holds at the 0-based denoiser call ``call``.
 

@@ -56,9 +56,9 @@ class WeightRule:
 
     Attributes:
         name: In a few words, as messages and lists show it.
-        encode: Encodes a schedule, called as :func:`promptengine.text.conditioning.encode_schedule` is, of
-            which it takes the keywords ``embeddings`` and ``comma_backtrack``; None for WebUI's rules, one
-            of which the option ``emphasis`` picks.
+        encode: Encodes a schedule, called as :func:`promptengine.text.conditioning.encode_schedule` is with
+            the text model of each segment, of which it takes the keywords ``embeddings`` and
+            ``comma_backtrack``; None for WebUI's rules, one of which the option ``emphasis`` picks.
     """
 
     name: str

@@ -16,17 +16,20 @@ from promptengine.prompt import remedies
 from promptengine.prompt.ast import (
     Alternating,
     Diagnostic,
+    Fragment,
     Group,
     Node,
     Part,
+    Prompt,
     Remedy,
     Scheduled,
     Span,
     Tag,
     Text,
+    Weigh,
 )
 from promptengine.prompt.brackets import Balanced, Rejection
-from promptengine.prompt.dialects import DIALECTS
+from promptengine.prompt.dialects import DIALECTS, WEBUI_RULE
 from promptengine.prompt.emphasis import attention
 from promptengine.prompt.grammar import Lexeme
 from promptengine.prompt.other_syntax import EMBEDDING_KINDS, TAG_KINDS
@@ -37,6 +40,7 @@ __all__ = [
     "almost_tags",
     "brackets",
     "comments",
+    "negative_weights",
     "scheduled_tags",
     "tags",
     "tags_in_negative",
@@ -46,6 +50,7 @@ __all__ = [
 
 _ANGLED = re.compile(r"<[^<>]*>")
 _TAG = re.compile(r"<\w+:[^<>]+>")
+_NEGATIVE = re.compile(r":\s*-")
 _WEIGHT = re.compile(r"\s*[-+]?[.\d]+\s*")
 _OPENER = {")": "(", "]": "["}
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
@@ -98,10 +103,15 @@ def _is_note(text: str, start: int, end: int) -> bool:
     return not text[start:end].strip("# \t\r") or (first and text[start + 1] in "# \t!")
 
 
-def tags(found: tuple[Tag, ...]) -> Iterator[Diagnostic]:
-    """Report tags of a kind that no engine knows, and what means nothing in a tag."""
+def tags(found: tuple[Tag, ...], *, over_steps: bool) -> Iterator[Diagnostic]:
+    """Report tags of a kind that no engine knows, and what means nothing in a tag.
+
+    Args:
+        found: The tags.
+        over_steps: Whether multipliers may change over the steps.
+    """
     yield from told((tag for tag in found if kind_of_word(tag.kind) is None), _unknown_kind)
-    yield from told(((tag, item) for tag in found for item in _idle_items(tag)), _idle)
+    yield from told(((tag, item) for tag in found for item in _idle_items(tag, over_steps)), _idle)
 
 
 def _unknown_kind(tag: Tag) -> Diagnostic:
@@ -109,10 +119,12 @@ def _unknown_kind(tag: Tag) -> Diagnostic:
     return Diagnostic("warning", message, tag.span, *_near(tag))
 
 
-def _idle_items(tag: Tag) -> Sequence[str]:
+def _idle_items(tag: Tag, over_steps: bool) -> Sequence[str]:
     """Return which arguments of a tag mean nothing, as they do in WebUI."""
     kind = kind_of_word(tag.kind)
-    return () if kind is None or kind.tag is None else kind.tag.idle(tag.arguments)
+    if kind is None or kind.tag is None:
+        return ()
+    return kind.tag.idle(tag.arguments, over_steps and kind.tag.over_steps)
 
 
 def _idle(found: tuple[Tag, str]) -> Diagnostic:
@@ -427,9 +439,7 @@ def weighted_breaks(nodes: tuple[Node, ...]) -> Iterator[Diagnostic]:
 
 
 def _weighted_breaks(nodes: tuple[Node, ...]) -> Iterator[Diagnostic]:
-    # All branches at once: each BREAK is looked at in the brackets that are around it in any case.
-    everything = join(((text.text, text.span.start) for text in _texts(nodes)), origin=0)
-    for fragment in attention(everything):
+    for fragment in _fragments(nodes):
         if "BREAK" in fragment.text and fragment.weight < 0 and fragment.weight != -1:
             yield Diagnostic(
                 "info",
@@ -437,6 +447,35 @@ def _weighted_breaks(nodes: tuple[Node, ...]) -> Iterator[Diagnostic]:
                 fragment.span,
                 "close the brackets before it and open them again after it",
             )
+
+
+def negative_weights(prompt: Prompt) -> Iterator[Diagnostic]:
+    """Report words of a weight below 0 to whoever may not know that an option changes what that means.
+
+    No part of reading a prompt, since a prompt does not know the options that it is used with. Nothing is
+    reported in a dialect whose weights follow a rule of its own, which that option does not change.
+    """
+    if DIALECTS[prompt.dialect].weights != WEBUI_RULE:
+        return iter(())
+    return capped(
+        Diagnostic(
+            "info",
+            f"{quoted(fragment.text.strip())} has a negative weight; by default {fragment.weight:g} scales it as in"
+            " WebUI, which does not push the image away from it",
+            fragment.span,
+            "the option negative_weights at subtract does (NegPiP)",
+        )
+        for part in prompt.parts
+        if part.weigh is not None or _NEGATIVE.search(part.text)
+        for fragment in _fragments(part.nodes, part.weigh)
+        if fragment.weight < 0 and fragment.text.strip() not in ("", "BREAK")
+    )
+
+
+def _fragments(nodes: tuple[Node, ...], weigh: Weigh | None = None) -> tuple[Fragment, ...]:
+    """Weigh all branches at once: each text in the brackets that are around it in any case."""
+    texts = join(((text.text, text.span.start) for text in _texts(nodes)), origin=0)
+    return (weigh or attention)(texts)
 
 
 def _texts(nodes: tuple[Node, ...]) -> Iterator[Text]:

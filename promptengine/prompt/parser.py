@@ -104,7 +104,7 @@ def read_brackets(text: str, *, comments: bool, negative: bool, schedules_tags: 
         tags, rest = _without_tags(rest)
         bracketed = _bracketed(tags, rest) if schedules_tags else []
         operands = _operands(rest)
-        diagnostics += [*lint.tags(tags), *lint.almost_tags(rest)]
+        diagnostics += [*lint.tags(tags, over_steps=schedules_tags), *lint.almost_tags(rest)]
         if len(operands) == 1:
             diagnostics += lint.weight_without_and(rest, *operands[0])
     foreign = foreign_syntax(rest)

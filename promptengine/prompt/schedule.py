@@ -60,12 +60,13 @@ def schedule(
         tags: list[Tag] = []
         for arm in part.arms:
             leaves = list(_leaves(arm, end, count))
-            pieces = ((leaf.text, leaf.span.start) for leaf in leaves if isinstance(leaf, Text))
-            excerpt = join(pieces, origin=part.span.start)
+            pieces = [leaf for leaf in leaves if isinstance(leaf, Text)]
+            text = "".join(piece.text for piece in pieces)
             tags += (leaf for leaf in leaves if isinstance(leaf, Tag))
-            if excerpt.text not in known:
-                known[excerpt.text] = (part.weigh or attention)(excerpt)
-            texts.append(excerpt.text)
+            if text not in known:
+                places = ((piece.text, piece.span.start) for piece in pieces)
+                known[text] = (part.weigh or attention)(join(places, origin=part.span.start))
+            texts.append(text)
         arms = tuple(known[text] for text in texts)
         mixed = arms if part.mix else ()
         fragments = tuple(one for arm in arms for one in arm) if part.mix else arms[0]

@@ -5,97 +5,57 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from promptengine.prompt import Diagnostic, Prompt, schedule
-from promptengine.prompt.ast import Alternating, Group, Node, Part, Scheduled
+from promptengine.prompt.ast import Diagnostic, Schedule
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.timelines import tag_timelines
 
-__all__ = ["diagnostic_document", "prompt_document", "schedule_size", "well_formed"]
-
-
-def schedule_size(prompt: Prompt, steps: int, hires_steps: int | None = None) -> int:
-    """Return how many characters the schedules of a prompt may have: of each part's text once for each
-    segment. It is an upper bound, told without computing them.
-    """
-    most = steps if hires_steps is None else hires_steps
-    return sum(
-        (part.span.end - part.span.start) * min(_segments(part.nodes, most), most)
-        for part in prompt.parts
-    )
-
-
-def _segments(nodes: Iterable[Node], most: int) -> int:
-    """Return how many segments the brackets of some nodes make, or more than ``most``."""
-    count, pending = 1, [tuple(nodes)]
-    while pending and count <= most:
-        for node in pending.pop():
-            match node:
-                case Group(children):
-                    pending.append(children)
-                case Scheduled(before, after):
-                    count += 1
-                    pending += before, after
-                case Alternating():
-                    return most
-                case _:
-                    pass
-    return count
+__all__ = ["diagnostic_document", "prompt_document", "well_formed"]
 
 
 def prompt_document(
-    prompt: Prompt,
-    diagnostics: Iterable[Diagnostic],
-    steps: int,
-    hires_steps: int | None,
-    *,
-    most: int | None = None,
+    prompt: ScheduledPrompt, diagnostics: Iterable[Diagnostic], *, most: int | None = None
 ) -> dict[str, Any]:
     """Tags, sub-prompts with their schedules, and diagnostics.
 
     Args:
-        prompt: As parsed.
+        prompt: As parsed, over the steps of the pass that is to be told of.
         diagnostics: To be told with it.
-        steps: What schedules are computed for.
-        hires_steps: Likewise of the second pass, where its schedule is wanted.
-        most: The largest :func:`schedule_size`. Above it schedules and multipliers over the steps are
-            left out, and a diagnostic says so.
+        most: The largest ``prompt.size``. Above it schedules and multipliers over the steps are left
+            out, and a diagnostic says so.
     """
     told = [diagnostic_document(diagnostic) for diagnostic in diagnostics]
-    size = schedule_size(prompt, steps, hires_steps)
+    size = prompt.size
     whole = most is None or size <= most
     if not whole:
         message = f"the schedule is left out: text times segments may be {size} characters"
         hint = f"up to {most} are told; ask for fewer steps, or shorten the prompt"
         told.append(diagnostic_document(Diagnostic("warning", message, None, hint)))
+    parts, tags = prompt.prompt.parts, prompt.prompt.tags
+    schedules = [_segments_told(one) for one in prompt.schedules] if whole else [[]] * len(parts)
     subprompts = [
-        {
-            "text": part.text,
-            "weight": part.weight,
-            "schedule": _segments_told(part, steps, hires_steps) if whole else [],
-        }
-        for part in prompt.parts
+        {"text": part.text, "weight": part.weight, "schedule": segments}
+        for part, segments in zip(parts, schedules, strict=True)
     ]
-    timelines = tag_timelines(prompt, steps, hires_steps=hires_steps) if whole else {}
+    timelines = tag_timelines(prompt) if whole else {}
     over_steps = {
-        str(index): list(timelines[tag])
-        for index, tag in enumerate(prompt.tags)
-        if tag in timelines
+        str(index): list(timelines[tag]) for index, tag in enumerate(tags) if tag in timelines
     }
     return {
-        "tags": [[tag.kind, list(tag.arguments)] for tag in prompt.tags],
+        "tags": [[tag.kind, list(tag.arguments)] for tag in tags],
         **({"multipliers": over_steps} if over_steps else {}),
         "subprompts": subprompts,
         "diagnostics": told,
     }
 
 
-def _segments_told(part: Part, steps: int, hires_steps: int | None) -> list[dict[str, Any]]:
+def _segments_told(schedule: Schedule) -> list[dict[str, Any]]:
     return [
         {
             "until": segment.until_step,
             "text": segment.text,
             "attention": [[f.text, f.weight] for f in segment.fragments],
         }
-        for segment in schedule(part, steps, hires_steps=hires_steps).segments
+        for segment in schedule.segments
     ]
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "REQUEST_SETTINGS",
     "SETTINGS",
     "Emphasis",
+    "NegativeWeights",
     "NoiseSource",
     "Options",
     "read_settings",
@@ -35,10 +36,18 @@ Emphasis = Literal["Original", "No norm", "Ignore", "None"]
 and ``BREAK`` but drops the weights, ``None`` reads the text as it stands.
 """
 
+NegativeWeights = Literal["scale", "subtract"]
+"""What a weight below 0 does to a word.
+
+``scale`` multiplies what the text encoder says of it, as WebUI does: the key and the value that
+cross-attention makes of it turn around together. ``subtract`` takes the word at the weight without its sign
+and turns the value alone around (NegPiP): what attends to the word is pushed away from it.
+"""
 
 _NOISE_SOURCES: Final = {"CPU": "cpu", "NV": "nv", "GPU": "gpu"}
 _NOISE_SCHEDULES: Final = {"Default": "default", "Zero Terminal SNR": "zero_terminal_snr"}
 _EMPHASES: Final = {name: name for name in ("Original", "No norm", "Ignore", "None")}
+_NEGATIVE_WEIGHTS: Final = {name: name for name in ("scale", "subtract")}
 _REFINED_PASSES: Final = {"second pass": "second", "first pass": "first", "both passes": "both"}
 _UNIPC_VARIANTS: Final = {name: name for name in ("bh1", "bh2", "vary_coeff")}
 _UNIPC_SPACINGS: Final = {name: name for name in ("time_uniform", "time_quadratic", "logSNR")}
@@ -104,6 +113,8 @@ class Options:
         downcast_alphas: Round the model's noise levels to float16 first.
         noise_schedule: ``default``, or ``zero_terminal_snr`` to let levels end in pure noise.
         emphasis: What becomes of weights in prompts.
+        negative_weights: What weights below 0 do, in the prompt and in the negative prompt: ``scale`` as
+            WebUI does, or ``subtract``, which is called NegPiP.
         comma_backtrack: How many tokens back a full chunk may break at a comma.
         aesthetic_score: How good an image shall be, 0 to 10, as the SDXL refiner is told with the prompt.
         negative_aesthetic_score: Likewise with the negative prompt.
@@ -233,6 +244,9 @@ class Options:
 
     emphasis: Emphasis = field(
         default="Original", metadata=_choice("emphasis", _EMPHASES, "Emphasis")
+    )
+    negative_weights: NegativeWeights = field(
+        default="scale", metadata=_choice("negative_weights", _NEGATIVE_WEIGHTS, "Negative weights")
     )
     comma_backtrack: int = field(default=20, metadata=_whole("comma_padding_backtrack", 0, 75))
     aesthetic_score: float = field(

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError
 from promptengine.kinds import (
     LORA,
+    BlockWeights,
     NetworkKind,
     TagProblem,
     TagReading,
@@ -28,11 +28,11 @@ from promptengine.prompt import (
     Schedule,
     Span,
     Tag,
-    schedule,
 )
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.prompt.quoting import quoted
 from promptengine.prompt.remedies import of_argument, taken_out
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.timelines import TagClock, read_tag
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.edit import append_network, names_network
@@ -58,12 +58,15 @@ class NetworkUse:
         tag: The tag.
         name: As the tag spells it: a stem, a path or an alias.
         multiplier: Finite; 1 is full effect, 0 none, negative reverses it. A LoRA's is that of its
-            changes to the text encoder. Where it changes over the steps, the one of the largest effect.
-        unet_multiplier: That of its changes to the UNet, for kinds that have two, such as LoRAs.
+            changes to the text encoders. Where it changes over the steps, the one of the largest effect.
+        unet_multiplier: That of its changes to the UNet, for kinds that have two, such as LoRAs;
+            likewise.
         extra: What else the tag asks for: of a LoRA how many of its first ranks count, sliced as Python
             does, or None for all.
         multipliers: Where it changes, that of each call of the denoiser; the last is that of all later
-            calls. Else empty.
+            calls. Else empty. Of kinds that have two, the UNet's.
+        text_multipliers: The same of the text encoders', for kinds that have two.
+        blocks: Its weights by block, which multiply the multipliers; None where the tag asks for none.
     """
 
     entry: RegistryEntry
@@ -73,17 +76,30 @@ class NetworkUse:
     unet_multiplier: float | None = None
     extra: Hashable = None
     multipliers: tuple[float, ...] = ()
+    text_multipliers: tuple[float, ...] = ()
+    blocks: BlockWeights | None = None
 
     @property
     def span(self) -> Span:
         """The tag's place in the prompt."""
         return self.tag.span
 
+    @property
+    def changes(self) -> bool:
+        """Whether it acts otherwise at one step than at another."""
+        return bool(self.multipliers or self.text_multipliers)
+
     def at(self, call: int) -> float:
-        """Return the multiplier at the 0-based denoiser call."""
+        """Return the multiplier at the 0-based denoiser call; of kinds that have two, the UNet's."""
         if not self.multipliers:
-            return self.multiplier
+            return self.multiplier if self.unet_multiplier is None else self.unet_multiplier
         return self.multipliers[min(call, len(self.multipliers) - 1)]
+
+    def text_at(self, call: int) -> float:
+        """Return the multiplier that a text is encoded under which is first read at a 0-based call."""
+        if not self.text_multipliers:
+            return self.multiplier
+        return self.text_multipliers[min(call, len(self.text_multipliers) - 1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,43 +157,32 @@ class Plan:
 
 
 def make_plan(
-    prompt: Prompt,
-    negative: Prompt,
-    registry: Registry,
-    *,
-    steps: int,
-    hires_steps: int | None = None,
-    policy: Policy = "warn",
-    old_timelines: bool = False,
+    prompt: ScheduledPrompt, negative: Prompt, registry: Registry, *, policy: Policy = "warn"
 ) -> Plan:
     """Decide everything that can be decided without a model.
 
     Args:
-        prompt: The parsed prompt.
-        negative: The parsed negative prompt (``parse(text, negative=True)``).
+        prompt: The parsed prompt over the denoiser calls, as WebUI counts them, of the pass that the plan
+            is for.
+        negative: The parsed negative prompt (``parse(text, negative=True)``), for the same calls.
         registry: Where names are looked up.
-        steps: What schedules are computed for: denoiser calls as WebUI counts them.
-        hires_steps: Likewise of the second pass, where the plan is for that one.
         policy: ``strict`` raises for the first tag that cannot be applied, ``warn`` skips it with a
             diagnostic, ``ignore`` skips it and only lists it.
-        old_timelines: Count steps in prompts as old versions of WebUI did.
 
     Raises:
         PromptSyntaxError: ``strict``, and a tag's kind or multiplier is not usable.
         UnknownNetworkError: ``strict``, and a name is in no folder.
     """
-    check_type("prompt", prompt, Prompt)
+    check_type("prompt", prompt, ScheduledPrompt)
     check_type("negative", negative, Prompt)
     check_type("registry", registry, Registry)
-    check_type("steps", steps, int)
-    timeline = partial(schedule, steps=steps, hires_steps=hires_steps, old=old_timelines)
+    parsed = prompt.prompt
     uses: list[NetworkUse] = []
     skipped: list[SkippedTag] = []
-    diagnostics = [*prompt.diagnostics, *negative.diagnostics]
-    parts = tuple(WeightedSchedule(timeline(part), part.weight) for part in prompt.parts)
-    clock = TagClock.of(prompt, [part.schedule for part in parts])
-    for tag in prompt.tags:
-        outcome = _resolve(tag, prompt, registry, clock)
+    diagnostics = [*parsed.diagnostics, *negative.diagnostics]
+    clock = TagClock.of(prompt)
+    for tag in parsed.tags:
+        outcome = _resolve(tag, parsed, registry, clock)
         if isinstance(outcome, NetworkUse):
             uses.append(outcome)
         elif policy == "strict":
@@ -188,10 +193,13 @@ def make_plan(
                 hint = "it is not applied"
                 told = Diagnostic("warning", outcome.problem, tag.span, hint, outcome.remedy)
                 diagnostics.append(told)
-    diagnostics += _repetitions(prompt.source, uses)
+    diagnostics += _repetitions(parsed.source, uses)
     return Plan(
-        positive=parts,
-        negative=timeline(negative.parts[0]),
+        positive=tuple(
+            WeightedSchedule(timeline, part.weight)
+            for timeline, part in zip(prompt.schedules, parsed.parts, strict=True)
+        ),
+        negative=replace(prompt, prompt=negative).schedules[0],
         networks=tuple(uses),
         skipped=tuple(skipped),
         diagnostics=tuple(diagnostics),
@@ -243,11 +251,16 @@ def _resolve(
         return _unusable(tag, prompt, reason, f"{reason}; {remedy}")
     try:
         reading = read_tag(tag, prompt, clock) or TagReading(tag.arguments[0])
+        blocks = reading.blocks and reading.blocks.resolve(registry.block_presets())
     except TagProblem as problem:
         refusal = _unusable(tag, prompt, problem.reason, problem.problem)
         return refusal if curves else replace(refusal, remedy=_decimal_point(tag))
-    values = clock.over_calls(tag, reading.points) if kind.tag.over_steps else ()
-    multiplier = max(values or (reading.points[0][1],), key=abs)
+    texts, values = (
+        None if curve is None else clock.over_calls(tag, curve)
+        for curve in (reading.curve, reading.unet)
+    )
+    assert texts is not None
+    multiplier = max(texts, key=abs)
     entry = registry.find(kind.name, reading.name)
     if entry is None:
         return _unknown(kind, reading.name, tag, registry, multiplier)
@@ -256,10 +269,16 @@ def _resolve(
         tag=tag,
         name=reading.name,
         multiplier=multiplier,
-        unet_multiplier=reading.unet_multiplier,
+        unet_multiplier=None if values is None else max(values, key=abs),
         extra=reading.extra,
-        multipliers=values if len(values) > 1 else (),
+        multipliers=_moving(texts if values is None else values),
+        text_multipliers=() if values is None else _moving(texts),
+        blocks=blocks,
     )
+
+
+def _moving(values: tuple[float, ...]) -> tuple[float, ...]:
+    return values if len(values) > 1 else ()
 
 
 def _unknown(

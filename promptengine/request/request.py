@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from promptengine.errors import RequestError
-from promptengine.prompt.dialects import DIALECTS, WEBUI, WEBUI_RULE, DialectName
+from promptengine.prompt.dialects import DIALECTS, WEBUI, DialectName
 from promptengine.request.fields import (
     ApiField,
     Entry,
@@ -40,9 +40,11 @@ from promptengine.request.values import (
     size_text,
     without_fraction,
 )
+from promptengine.request.weighing import check_weighing
 from promptengine.validation import Between, check_fields
 
 __all__ = [
+    "DynamicMethod",
     "GenerationRequest",
     "HypernetworkLike",
     "Policy",
@@ -55,6 +57,9 @@ __all__ = [
 
 Policy = Literal["strict", "warn", "ignore"]
 """What to do with a network that cannot be applied: refuse, report with a diagnostic, or only report."""
+
+DynamicMethod = Literal["random", "combinatorial", "cyclical"]
+"""How the choices of a template are picked: by each image's seed, every combination in turn, or each choice in turn."""
 
 
 @runtime_checkable
@@ -134,6 +139,10 @@ class GenerationRequest:
         dialect: ``webui`` reads the prompt as WebUI does; ``extended`` lets hypernetworks change over
             the steps: ``<hypernet:ink:0@0,1@0.5>``, and tags within ``[a:b:0.5]`` and ``[a|b]``. Plugins
             may add others.
+        dynamic: Whether the prompts are templates, such as ``a {red|blue} car``, of which each image gets a
+            prompt of its own; see :mod:`promptengine.prompt.templates`.
+        dynamic_method: How choices are picked; anything but ``random`` needs ``dynamic``. Of ``combinatorial``
+            there are as many images as combinations, but no more than are asked for.
         networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
             behind those of the tags, in both passes, as they are when the generation begins.
         script_entries: What infotexts tell of the script that asks for the image: keys and values.
@@ -386,6 +395,26 @@ class GenerationRequest:
             choices="dialects",
         ),
     )
+    dynamic: bool = field(
+        default=False,
+        metadata=described(
+            "Dynamic prompts",
+            "read the prompts as templates: {a|b}, __wildcard__, ${name=value}",
+            flag=Flag("--dynamic"),
+            api=LeftOut("an always-on script there: Dynamic Prompts"),
+            entry=LeftOut("the prompt is the one that was drawn; Template is its own entry"),
+        ),
+    )
+    dynamic_method: DynamicMethod = field(
+        default="random",
+        metadata=described(
+            "Dynamic prompts method",
+            "how templates' choices are picked: by the seed, all combinations, or in turn",
+            flag=Flag("--dynamic-method"),
+            api=LeftOut("an argument of the always-on script"),
+            entry=LeftOut("the prompt is the one that was drawn"),
+        ),
+    )
     networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(
         default=(),
         repr=False,
@@ -402,8 +431,10 @@ class GenerationRequest:
         last = getattr(self, counted) + self.batch_size * self.batch_count - 1
         if problem := Between(-1, MAX_SEED).problem(last):
             raise RequestError(f"{counted} is {last} at the last image{problem}", field=counted)
-        if problem := _misused_emphasis(self):
-            raise RequestError(problem, field="emphasis")
+        check_weighing(self.dialect, self.options)
+        if self.dynamic_method != "random" and not self.dynamic:
+            message = f"dynamic_method is {self.dynamic_method!r}, which picks from templates"
+            raise RequestError(f"{message}; set dynamic as well", field="dynamic_method")
         if self.hires and self.start:
             message = (
                 "the high-resolution pass goes with a prompt alone, not with an image to start from"
@@ -419,17 +450,6 @@ class GenerationRequest:
         """Images of a batch: fewer than asked for where there are fewer images to start from."""
         given = len(self.start.images) if self.start else 1
         return self.batch_size if given == 1 else given
-
-
-def _misused_emphasis(request: GenerationRequest) -> str:
-    """Say which option about weights does not go with the dialect; empty where all do."""
-    options = request.options
-    if DIALECTS[request.dialect].weights == WEBUI_RULE:
-        return ""
-    why = f"and dialect {request.dialect!r} weighs words by a rule of its own; leave it out"
-    if options.emphasis != "Original":
-        return f"emphasis is {options.emphasis!r}, {why}"
-    return f"old_emphasis is on, {why}" if options.old_emphasis else ""
 
 
 def samplers_of(request: GenerationRequest) -> tuple[Sampler, Sampler | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from promptengine.errors import RequestError
+from promptengine.kinds.blocks import BlockWeights
 from promptengine.prompt.ast import Diagnostic, Span
 from promptengine.validation import Between, check_type
 
@@ -36,7 +37,11 @@ class NetworkReport:
         unet_multiplier: A LoRA's for the UNet, as used; None for other kinds.
         lora_hash: A LoRA's 12 digits in WebUI's ``Lora hashes``, where its file was used or would have
             been, were its multiplier not 0.
-        multipliers: Where it changes over the steps, that of each call of the denoiser; else empty.
+        multipliers: Where it changes over the steps, that of each call of the denoiser; else empty. A
+            LoRA's for the UNet.
+        text_multipliers: A LoRA's for the text encoder, likewise: a text is encoded under that of the call
+            at which it is first read.
+        blocks: Weights by block that multiplied its multipliers; None where the tag asks for none.
         origin: ``prompt`` for a tag, ``request`` for one of :attr:`GenerationRequest.networks`.
     """
 
@@ -51,6 +56,8 @@ class NetworkReport:
     unet_multiplier: float | None = None
     lora_hash: str | None = None
     multipliers: tuple[float, ...] = ()
+    text_multipliers: tuple[float, ...] = ()
+    blocks: BlockWeights | None = None
     origin: Literal["prompt", "request"] = "prompt"
 
 
@@ -135,6 +142,7 @@ class GenerationResult:
             ``Options.return_mask``, or where nothing was inpainted.
         mask_composites: RGBA, of each image what was painted, transparent where the original shows; empty
             unless ``Options.return_mask_composite``, likewise.
+        prompts: Prompt and negative prompt of each image where templates gave them, else empty.
     """
 
     images: tuple[Image, ...]
@@ -151,6 +159,7 @@ class GenerationResult:
     unfinished: tuple[int, ...] = ()
     masks: tuple[Image, ...] = ()
     mask_composites: tuple[Image, ...] = ()
+    prompts: tuple[tuple[str, str], ...] = ()
 
     def masks_of(self, number: int) -> dict[str, Image]:
         """Return what belongs to an image beside it, as far as the options ask for it.

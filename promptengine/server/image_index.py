@@ -17,7 +17,7 @@ from promptengine.images.png_chunks import read_texts
 from promptengine.images.read import read_image_info
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.output_folder import SUFFIXES, OutputFolder
-from promptengine.server.sqlite_errors import is_damage
+from promptengine.server.sqlite_file import SIDE_FILES, SqliteFile, connected, is_damage
 
 __all__ = ["INDEX", "ImageIndex", "IndexedImage"]
 
@@ -78,8 +78,8 @@ class ImageIndex:
 
     def __init__(self, folder: OutputFolder) -> None:
         self._folder = folder
-        self._lock = threading.RLock()
-        self._opened: sqlite3.Connection | None = None
+        self._file = SqliteFile(self._open, self._rebuild)
+        self._lock = self._file.lock
         self._has_words = False
         self._in_memory = False
         self._stopped = threading.Event()
@@ -105,10 +105,7 @@ class ImageIndex:
         self._stopped.set()
         if (scan := self._scan) is not None:
             scan.join(_WAIT_S)
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
+        self._file.close()
 
     def add(self, image: IndexedImage) -> None:
         """Take an image in, in place of what was known of it; an index that fails costs no image."""
@@ -276,7 +273,7 @@ class ImageIndex:
             _log.warning("%s", refusal)
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do something with the index, and once more with a new one where it turns out to be damaged.
+        """Do something with the index.
 
         Raises:
             HTTPRefusal: 503, where it cannot be used now.
@@ -285,75 +282,53 @@ class ImageIndex:
             if self._stopped.is_set():
                 raise HTTPRefusal("the server is stopping", status=503)
             try:
-                try:
-                    return self._done(work)
-                except sqlite3.DatabaseError as error:
-                    if not is_damage(error):
-                        raise
-                    self._rebuild(error)
-                    return self._done(work)
+                return self._file.do(work)
             except sqlite3.Error as error:
                 message = f"the list of images cannot be used now: {error}"
                 raise HTTPRefusal(message, status=503, retry_after_s=5) from None
 
-    def _done(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        if self._opened is None:
-            self._opened = self._open()
-        with self._opened:
-            return work(self._opened)
-
     def _open(self) -> sqlite3.Connection:
         """Return the index, or one in memory where the folder cannot hold it."""
-        path = self._folder.root / INDEX
-        if self._in_memory:
-            return self._prepared(_connected(":memory:"))
-        try:
-            return self._prepared(_connected(str(path)))
-        except sqlite3.OperationalError as error:
-            if is_damage(error):
-                raise
-            _log.warning("the list of images is kept in memory only: %s", error)
-            self._in_memory = True
-            return self._prepared(_connected(":memory:"))
+        if not self._in_memory:
+            try:
+                return connected(self._folder.root / INDEX, self._prepare, wait_s=_WAIT_S)
+            except sqlite3.OperationalError as error:
+                if is_damage(error):
+                    raise
+                _log.warning("the list of images is kept in memory only: %s", error)
+                self._in_memory = True
+        return connected(":memory:", self._prepare, wait_s=_WAIT_S)
 
-    def _prepared(self, db: sqlite3.Connection) -> sqlite3.Connection:
-        """Make the tables where there are none."""
-        try:
-            # A list that loses its last lines with the power gets them from the folder again.
-            db.execute("PRAGMA synchronous = NORMAL")
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _VERSION):
-                raise sqlite3.DatabaseError(f"the list has version {version}")
-            if version == 0:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.executescript(_SCHEMA)
-                _make_words(db)
-                db.execute(f"PRAGMA user_version = {_VERSION}")
-                db.commit()
-            tables = "SELECT count(*) FROM sqlite_master WHERE name = 'words'"
-            self._has_words = bool(db.execute(tables).fetchone()[0])
-        except sqlite3.Error:
-            db.close()
-            raise
-        return db
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        """Make the tables where there are none.
+
+        Raises:
+            sqlite3.Error: It is damaged or of another version, or it cannot be used now.
+        """
+        # A list that loses its last lines with the power gets them from the folder again.
+        db.execute("PRAGMA synchronous = NORMAL")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"the list has version {version}")
+        if version == 0:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.executescript(_SCHEMA)
+            _make_words(db)
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+            db.commit()
+        tables = "SELECT count(*) FROM sqlite_master WHERE name = 'words'"
+        self._has_words = bool(db.execute(tables).fetchone()[0])
 
     def _rebuild(self, error: sqlite3.Error) -> None:
         """Begin anew with an index that knows nothing, and look at all files again."""
         _log.warning("the list of images is damaged and made anew: %s", error)
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
-        for end in ("", "-wal", "-shm"):
+        for end in ("", *SIDE_FILES):
             try:
                 (self._folder.root / f"{INDEX}{end}").unlink(missing_ok=True)
             except OSError as failure:
                 _log.warning("the list of images is kept in memory only: %s", failure)
                 self._in_memory = True
         self.start()
-
-
-def _connected(place: str) -> sqlite3.Connection:
-    return sqlite3.connect(place, timeout=_WAIT_S, check_same_thread=False)
 
 
 def _make_words(db: sqlite3.Connection) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar, cast, get_args
 
 from promptengine.server.jobs.job import ENDED, State
-from promptengine.server.sqlite_errors import is_damage
+from promptengine.server.sqlite_file import SIDE_FILES, SqliteFile, connected
 
 __all__ = ["ASIDE", "JOBS", "MOST_ENDED", "JobRecord", "JobStore"]
 
@@ -109,8 +108,7 @@ class JobStore:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
-        self._lock = threading.Lock()
-        self._opened: sqlite3.Connection | None = None
+        self._file = SqliteFile(self._open, self._move_aside)
 
     def load(self) -> list[JobRecord]:
         """Return all jobs: those that have not ended in their order, and the others as they ended."""
@@ -177,83 +175,63 @@ class JobStore:
 
     def close(self) -> None:
         """Let go of the file, and keep nothing more."""
-        with self._lock:
-            self._stop()
+        with self._file.lock:
+            self._file.close()
+            self._folder = None
 
     def _do(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Do something with the file, and once more with a new one where it turns out to be damaged."""
-        with self._lock:
+        """Do something with the file, where there is one."""
+        with self._file.lock:
+            if self._folder is None:
+                return None
             try:
-                try:
-                    return self._done(work)
-                except sqlite3.DatabaseError as error:
-                    if not is_damage(error):
-                        raise
-                    self._move_aside(error)
-                    return self._done(work)
+                return self._file.do(work)
             except (sqlite3.Error, OSError) as error:
                 _log.warning("jobs are not kept for a restart: %s", error)
-                if self._opened is None:
-                    self._stop()
+                if not self._file.is_open:
+                    self._folder = None
             return None
 
-    def _done(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        if self._folder is None:
-            return None
-        if self._opened is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._opened = _open(self._folder / JOBS)
-        with self._opened:
-            return work(self._opened)
-
-    def _stop(self) -> None:
-        if self._opened is not None:
-            self._opened.close()
-        self._opened = self._folder = None
+    def _open(self) -> sqlite3.Connection:
+        """Return the file's connection, which no other server gets beside it."""
+        assert self._folder is not None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return connected(self._folder / JOBS, _prepare, wait_s=_WAIT_S)
 
     def _move_aside(self, error: sqlite3.Error) -> None:
         """Begin anew; the file that cannot be used is left for who wants to look at it."""
         assert self._folder is not None
         path = self._folder / JOBS
-        if self._opened is not None:
-            self._opened.close()
-            self._opened = None
         aside = path.with_name(f"{JOBS}{ASIDE}")
         _log.warning("the list of jobs is damaged and moved to %s: %s", aside.name, error)
         path.replace(aside)
-        for end in ("-wal", "-shm"):
+        for end in SIDE_FILES:
             with suppress(FileNotFoundError):
                 path.with_name(f"{JOBS}{end}").replace(f"{aside}{end}")
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    """Return the file's connection, which no other server gets beside it.
+def _prepare(db: sqlite3.Connection) -> None:
+    """Take the file for this server alone, and make the table where there is none.
 
     Raises:
         sqlite3.Error: It is damaged or not ours, it cannot be written, or another server holds it.
     """
-    db = sqlite3.connect(str(path), timeout=_WAIT_S, check_same_thread=False)
-    try:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        (owner,) = db.execute("PRAGMA application_id").fetchone()
-        (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        is_new = (version, owner, tables) == (0, 0, 0)
-        if not is_new and (version, owner) != (_VERSION, _APPLICATION):
-            raise sqlite3.DatabaseError(f"it is version {version} of application {owner}")
-        if is_new:
-            # Images that jobs start from are large, and gone when these have ended.
-            db.execute("PRAGMA auto_vacuum = FULL")
-            db.execute("PRAGMA journal_mode = WAL")
-            db.executescript(_SCHEMA)
-        # A process that is killed loses nothing so; only a machine without power may.
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("BEGIN IMMEDIATE")
-        db.commit()
-    except sqlite3.Error:
-        db.close()
-        raise
-    return db
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (owner,) = db.execute("PRAGMA application_id").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    is_new = (version, owner, tables) == (0, 0, 0)
+    if not is_new and (version, owner) != (_VERSION, _APPLICATION):
+        raise sqlite3.DatabaseError(f"it is version {version} of application {owner}")
+    if is_new:
+        # Images that jobs start from are large, and gone when these have ended.
+        db.execute("PRAGMA auto_vacuum = FULL")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.executescript(_SCHEMA)
+    # A process that is killed loses nothing so; only a machine without power may.
+    db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("BEGIN IMMEDIATE")
+    db.commit()
 
 
 def _row(record: JobRecord) -> tuple[object, ...]:

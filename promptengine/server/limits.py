@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from promptengine.errors import RequestError
-from promptengine.prompt import Prompt
-from promptengine.prompt.serialize import schedule_size
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.request import GenerationRequest
 from promptengine.scripts.script import Script, ScriptArguments, ScriptContext, ScriptStep
@@ -14,7 +14,7 @@ from promptengine.server.config import Limits
 from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
 
 __all__ = [
-    "affordable_steps",
+    "affordable",
     "check_bounds",
     "check_image_count",
     "check_script_step",
@@ -70,12 +70,13 @@ def check_texts(texts: Mapping[str, str], limits: Limits) -> None:
         _check(name, len(text), 0, limits.prompt_characters, "characters")
 
 
-def affordable_steps(prompt: Prompt, steps: int, limits: Limits) -> int:
-    """Return the steps to plan a prompt for that is only looked at: 1 where its schedule would be too long.
+def affordable(prompt: ScheduledPrompt, limits: Limits) -> ScheduledPrompt:
+    """Return a prompt as it is to be planned where it is only looked at: over 1 step where its schedule
+    would be too long.
 
     Which networks there are does not depend on the steps.
     """
-    return steps if schedule_size(prompt, steps) <= limits.schedule_characters else 1
+    return prompt if prompt.size <= limits.schedule_characters else replace(prompt, steps=1)
 
 
 def check_image_count(steps: int, at_once: int, batches: int, limits: Limits) -> None:

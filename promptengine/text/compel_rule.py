@@ -17,7 +17,7 @@ from torch import Tensor
 from promptengine.prompt import Fragment, Schedule, Segment
 from promptengine.prompt.ast import Mix
 from promptengine.text.chunks import CHUNK_LENGTH, EMPTY_CHUNK, NO_WORDS, Chunk, Page
-from promptengine.text.conditioning import Conditioning, words_of
+from promptengine.text.conditioning import Conditioning, keys_of, words_of
 from promptengine.text.encoder import TextModel
 from promptengine.text.textual_inversion.embedding import Embedding
 from promptengine.text.textual_inversion.table import EmbeddingTable
@@ -34,7 +34,7 @@ _WORD_END = "</w>"
 
 def encode_compel(
     schedule: Schedule,
-    model: TextModel,
+    model: TextModel | Sequence[TextModel],
     *,
     embeddings: EmbeddingTable = NO_WORDS,
     comma_backtrack: int = 20,
@@ -42,8 +42,9 @@ def encode_compel(
     """Encode all texts of a schedule as compel 2 does.
 
     Args:
-        schedule: A part's schedule; equal texts are encoded once.
-        model: The text model, which must take masks.
+        schedule: A part's schedule; equal texts are encoded once by a model.
+        model: The text model, which must take masks, or that of each segment, where networks change it over
+            the steps.
         embeddings: The textual-inversion words that texts may name.
         comma_backtrack: Not looked at: compel cuts long texts at the ends of sentences, else of phrases.
 
@@ -51,16 +52,19 @@ def encode_compel(
         Conditioning with one row per segment, on the model's device. Pooled vectors are those of the words
         without their weights.
     """
-    empty, _ = encoded([EMPTY_CHUNK], model)
-    texts: dict[str, _Text] = {}
-    for segment in schedule.segments:
-        if segment.text not in texts:
-            texts[segment.text] = _mixed(segment, schedule.mix, model, embeddings, empty)
-    length = max(len(text.states) for text in texts.values()) // empty.shape[1]
-    found = [texts[segment.text] for segment in schedule.segments]
-    pooled = [text.pooled for text in found if text.pooled is not None]
+    keys = keys_of(schedule, model)
+    distinct = dict(zip(keys, schedule.segments, strict=True))
+    empty = {by: encoded([EMPTY_CHUNK], by)[0] for by in dict.fromkeys(by for _, by in keys)}
+    texts = {
+        (text, by): _mixed(segment, schedule.mix, by, embeddings, empty[by])
+        for (text, by), segment in distinct.items()
+    }
+    length = max(len(text.states) for text in texts.values()) // (CHUNK_LENGTH + 2)
+    pooled = [text.pooled for text in map(texts.__getitem__, keys) if text.pooled is not None]
     return Conditioning(
-        embeddings=torch.stack([padded(text.states, empty, length) for text in found]),
+        embeddings=torch.stack(
+            [padded(texts[text, by].states, empty[by], length) for text, by in keys]
+        ),
         until_step=schedule.last_calls,
         pooled=torch.stack(pooled) if pooled else None,
         words=words_of([text.chunks for text in texts.values()]),

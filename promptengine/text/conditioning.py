@@ -6,14 +6,14 @@ The text model is passed in as a function of token ids, so everything here can b
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from promptengine.prompt import Schedule, Segment
-from promptengine.request.options import Emphasis
+from promptengine.request.options import Emphasis, NegativeWeights
 from promptengine.text.chunks import (
     EMPTY_CHUNK,
     NO_WORDS,
@@ -22,7 +22,7 @@ from promptengine.text.chunks import (
     old_chunk,
     read_segment,
 )
-from promptengine.text.encoder import TextModel, clip_text_model
+from promptengine.text.encoder import Encoded, TextModel, clip_text_model
 from promptengine.text.textual_inversion.table import EmbeddingTable
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ __all__ = [
     "embedding_hashes",
     "encode_chunks",
     "encode_schedule",
+    "keys_of",
     "words_of",
 ]
 
@@ -52,6 +53,8 @@ class Conditioning:
         words: The textual-inversion words in its texts, each once, in order of first use.
         aesthetic_score: What the UNet is told of how good an image shall be, for families that use it,
             else None.
+        signs: ``[segments, 77 * chunks]``, -1 for each token whose value cross-attention turns around
+            and 1 for all others; None where it turns none.
     """
 
     embeddings: Tensor
@@ -59,6 +62,7 @@ class Conditioning:
     pooled: Tensor | None = None
     words: tuple[Embedding, ...] = ()
     aesthetic_score: float | None = None
+    signs: Tensor | None = None
 
     def at(self, call: int) -> Tensor:
         """Return the embeddings ``[77 * chunks, width]`` at the 0-based denoiser call.
@@ -71,6 +75,10 @@ class Conditioning:
         """Return the pooled vector ``[width]`` at a call, where the family uses it."""
         return None if self.pooled is None else self.pooled[self.segment_at(call)]
 
+    def signs_at(self, call: int) -> Tensor | None:
+        """Return the signs ``[77 * chunks]`` of the tokens' values at a call; None where all are 1."""
+        return None if self.signs is None else self.signs[self.segment_at(call)]
+
     def segment_at(self, call: int) -> int:
         """Return which segment serves a call."""
         ends = enumerate(self.until_step)
@@ -79,12 +87,13 @@ class Conditioning:
 
 def encode_schedule(
     schedule: Schedule,
-    model: TextModel,
+    model: TextModel | Sequence[TextModel],
     *,
     embeddings: EmbeddingTable = NO_WORDS,
     emphasis: Emphasis = "Original",
     comma_backtrack: int = 20,
     old_emphasis: bool = False,
+    negative_weights: NegativeWeights = "scale",
 ) -> Conditioning:
     """Encode all texts of a schedule as one batch, as WebUI does.
 
@@ -92,12 +101,14 @@ def encode_schedule(
     emphasis disturbs is restored over the whole batch.
 
     Args:
-        schedule: A part's schedule; equal texts are encoded once.
-        model: The text model.
+        schedule: A part's schedule; equal texts are encoded once by a model.
+        model: The text model, or that of each segment, where networks change it over the steps.
         embeddings: The textual-inversion words that texts may name; all must fit the model's widths.
         emphasis: What becomes of weights.
         comma_backtrack: See :func:`promptengine.text.chunks.chunk_fragments`.
         old_emphasis: Read texts by :func:`promptengine.text.chunks.old_chunk`, which cuts them short.
+        negative_weights: ``subtract`` applies weights below 0 without their sign, and tells in
+            :attr:`Conditioning.signs` which tokens have one. Not where emphasis drops the weights.
 
     Returns:
         Conditioning with one row per segment, on the model's device.
@@ -110,22 +121,41 @@ def encode_schedule(
         fragments = read_segment(segment, emphasis)
         return chunk_fragments(fragments, comma_backtrack=comma_backtrack, embeddings=embeddings)
 
-    chunked = {segment.text: chunks_of(segment) for segment in schedule.segments}
-    row_of = {text: row for row, text in enumerate(chunked)}
-    rows = [row_of[segment.text] for segment in schedule.segments]
-    texts = list(chunked.values())
-    states, pooled = encode_chunks(texts, model, rows=rows, emphasis=emphasis)
+    keys = keys_of(schedule, model)
+    distinct = dict(zip(keys, schedule.segments, strict=True))
+    row_of = {key: row for row, key in enumerate(distinct)}
+    rows = [row_of[key] for key in keys]
+    texts = [chunks_of(segment) for segment in distinct.values()]
+    negative: Tensor | None = None
+    if negative_weights == "subtract" and emphasis in ("Original", "No norm"):
+        negative = _negative(texts, rows)
+        texts = [[_without_signs(chunk) for chunk in chunks] for chunks in texts]
+    states, pooled = encode_chunks(texts, [by for _, by in distinct], rows=rows, emphasis=emphasis)
     return Conditioning(
         embeddings=states,
         until_step=schedule.last_calls,
         pooled=pooled,
         words=words_of(texts),
+        signs=None if negative is None else 1.0 - 2.0 * negative.to(states),
     )
+
+
+def keys_of(
+    schedule: Schedule, model: TextModel | Sequence[TextModel]
+) -> list[tuple[str, TextModel]]:
+    """Return for each segment of a schedule its text and what encodes it; equal ones are encoded once.
+
+    Args:
+        schedule: A part's.
+        model: The text model, or that of each segment.
+    """
+    models = model if isinstance(model, Sequence) else [model] * len(schedule.segments)
+    return [(one.text, by) for one, by in zip(schedule.segments, models, strict=True)]
 
 
 def encode_chunks(
     texts: Sequence[Sequence[Chunk]],
-    model: TextModel,
+    model: TextModel | Sequence[TextModel],
     *,
     rows: Sequence[int] | None = None,
     emphasis: Emphasis = "Original",
@@ -138,7 +168,7 @@ def encode_chunks(
 
     Args:
         texts: Chunks of each distinct text.
-        model: The text model.
+        model: The text model, or that of each text.
         rows: Indices into ``texts`` that make up the batch; each text once by default. A text that
             stands in it several times counts as often in the mean but is encoded once.
         emphasis: What becomes of weights.
@@ -148,18 +178,56 @@ def encode_chunks(
         first chunks, which weights leave alone, or None for families without.
     """
     batch = list(range(len(texts))) if rows is None else list(rows)
+    models = model if isinstance(model, Sequence) else [model] * len(texts)
     columns: list[Tensor] = []
     pooled: Tensor | None = None
     for position in range(max(len(chunks) for chunks in texts)):
         column = [_chunk_at(chunks, position) for chunks in texts]
-        tokens = torch.tensor([chunk.tokens for chunk in column])
-        encoded = model(tokens, [chunk.placements for chunk in column])
+        encoded = _encoded(column, models)
         weights = torch.tensor([column[row].weights for row in batch])
         parts = [_weighted(states[batch], weights, emphasis) for states in encoded.states]
         columns.append(torch.cat(parts, dim=-1))
         if position == 0 and encoded.pooled is not None:
             pooled = encoded.pooled[batch]
     return torch.cat(columns, dim=1), pooled
+
+
+def _encoded(column: Sequence[Chunk], models: Sequence[TextModel]) -> Encoded:
+    """Encode a chunk of each text, those of one model as one batch."""
+    rows_of: dict[TextModel, list[int]] = {}
+    for row, model in enumerate(models):
+        rows_of.setdefault(model, []).append(row)
+    found = [
+        model(
+            torch.tensor([column[row].tokens for row in rows]),
+            [column[row].placements for row in rows],
+        )
+        for model, rows in rows_of.items()
+    ]
+    if len(found) == 1:
+        return found[0]
+    back = torch.tensor([row for rows in rows_of.values() for row in rows]).argsort()
+    states = zip(*(one.states for one in found), strict=True)
+    pooled = [one.pooled for one in found if one.pooled is not None]
+    return Encoded(
+        tuple(torch.cat(some)[back] for some in states),
+        torch.cat(pooled)[back] if pooled else None,
+    )
+
+
+def _negative(texts: Sequence[Sequence[Chunk]], rows: Sequence[int]) -> Tensor | None:
+    """Return which tokens weigh less than 0, ``[len(rows), 77 * chunks]``; None where none does."""
+    longest = max(len(chunks) for chunks in texts)
+    weights = [
+        [weight for place in range(longest) for weight in _chunk_at(chunks, place).weights]
+        for chunks in texts
+    ]
+    found = torch.tensor([weights[row] for row in rows]) < 0
+    return found if bool(found.any()) else None
+
+
+def _without_signs(chunk: Chunk) -> Chunk:
+    return replace(chunk, weights=tuple(map(abs, chunk.weights)))
 
 
 def _chunk_at(chunks: Sequence[Chunk], position: int) -> Chunk:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from promptengine.prompt import Fragment, Prompt, parse, schedule
+from promptengine.prompt import Fragment, Schedule, parse
 from promptengine.prompt.dialects import WEBUI
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.request.options import Options
 from promptengine.text.chunks import CHUNK_LENGTH, NO_WORDS, chunk_fragments, read_segment
 from promptengine.text.chunks import count_tokens as count_in_chunks
 from promptengine.text.textual_inversion.table import EmbeddingTable
 from promptengine.validation import Between, check_type
 
-__all__ = ["TokenCount", "count_parsed", "count_tokens"]
+__all__ = ["TokenCount", "count_scheduled", "count_tokens"]
 
 _STEPS = Between(1, 1000)
 
@@ -65,25 +66,21 @@ def count_tokens(
     own = options or Options()
     check_type("options", own, Options)
     read = parse(prompt, comments=own.comments, dialect=dialect)
-    return count_parsed(read, steps, own, embeddings)
+    scheduled = ScheduledPrompt(read, steps, old=own.old_timelines)
+    return count_scheduled(scheduled.schedules, own, embeddings)
 
 
-def count_parsed(
-    prompt: Prompt, steps: int, options: Options, embeddings: EmbeddingTable
+def count_scheduled(
+    schedules: Iterable[Schedule], options: Options, embeddings: EmbeddingTable
 ) -> TokenCount:
     """Count the tokens of a prompt that is read already; one read as negative has its tags as words.
 
     Args:
-        prompt: As parsed.
-        steps: What prompt schedules are computed for.
+        schedules: Of its parts.
         options: Emphasis and backtracking to commas count.
         embeddings: Words that stand for learned vectors.
     """
-    segments = (
-        segment
-        for part in prompt.parts
-        for segment in schedule(part, steps, old=options.old_timelines).segments
-    )
+    segments = (segment for timeline in schedules for segment in timeline.segments)
     # An alternation comes back to the same texts again and again.
     texts = {segment.text: read_segment(segment, options.emphasis) for segment in segments}
     counts = (_counted(text, options, embeddings) for text in texts.values())

@@ -6,7 +6,7 @@ restores the mean. (WebUI's rules are in ``conditioning.py``, compel's is in ``c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import islice
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from promptengine.prompt import Fragment, Schedule
 from promptengine.prompt.weighing import BREAK_WEIGHT
 from promptengine.text.chunks import CHUNK_LENGTH, EMPTY_CHUNK, NO_WORDS, Chunk, Page
-from promptengine.text.conditioning import Conditioning, words_of
+from promptengine.text.conditioning import Conditioning, keys_of, words_of
 from promptengine.text.encoder import TextModel
 from promptengine.text.textual_inversion.table import EmbeddingTable
 from promptengine.text.tokenizer import tokenize
@@ -28,7 +28,7 @@ _AT_ONCE = 16
 
 def encode_from_empty(
     schedule: Schedule,
-    model: TextModel,
+    model: TextModel | Sequence[TextModel],
     *,
     embeddings: EmbeddingTable = NO_WORDS,
     comma_backtrack: int = 20,
@@ -36,28 +36,28 @@ def encode_from_empty(
     """Encode all texts of a schedule as ComfyUI does.
 
     Args:
-        schedule: A part's schedule; equal texts are encoded once.
-        model: The text model.
+        schedule: A part's schedule; equal texts are encoded once by a model.
+        model: The text model, or that of each segment, where networks change it over the steps.
         embeddings: The textual-inversion words that texts may name.
         comma_backtrack: Not looked at: ComfyUI keeps words together, and not what stands between commas.
 
     Returns:
         Conditioning with one row per segment, on the model's device.
     """
-    texts = {
-        segment.text: word_chunks(segment.fragments, embeddings) for segment in schedule.segments
-    }
-    empty, _ = encoded([EMPTY_CHUNK], model)
+    keys = keys_of(schedule, model)
+    distinct = dict(zip(keys, schedule.segments, strict=True))
+    texts = {key: word_chunks(one.fragments, embeddings) for key, one in distinct.items()}
+    empty = {by: encoded([EMPTY_CHUNK], by)[0] for by in dict.fromkeys(by for _, by in keys)}
     length = max(len(chunks) for chunks in texts.values())
-    rows: dict[str, Tensor] = {}
-    pooled: dict[str, Tensor | None] = {}
-    for text, chunks in texts.items():
-        states, sentence = encoded(chunks, model)
-        rows[text] = padded(moved(states, empty, chunks).flatten(0, 1), empty, length)
-        pooled[text] = sentence
-    sentences = [pooled[segment.text] for segment in schedule.segments]
+    rows: dict[Hashable, Tensor] = {}
+    pooled: dict[Hashable, Tensor | None] = {}
+    for key, chunks in texts.items():
+        _, by = key
+        states, pooled[key] = encoded(chunks, by)
+        rows[key] = padded(moved(states, empty[by], chunks).flatten(0, 1), empty[by], length)
+    sentences = [pooled[key] for key in keys]
     return Conditioning(
-        embeddings=torch.stack([rows[segment.text] for segment in schedule.segments]),
+        embeddings=torch.stack([rows[key] for key in keys]),
         until_step=schedule.last_calls,
         pooled=_stacked(sentences),
         words=words_of(list(texts.values())),

@@ -7,7 +7,7 @@ weights of every text.
 - By class of the conformance cases: the median over the class of each prompt's median of ``--runs``
   runs, in milliseconds. Lark is imported and its parsers are built before (their time is given on its
   own).
-- By pattern: the median processor time of ``--growth-runs`` runs at 1,000, 10,000 and 100,000
+- By pattern, of prompts and of templates: the median processor time of ``--growth-runs`` runs at 1,000, 10,000 and 100,000
   repetitions, and the exponent of the power law fitted through the three; likewise in the dialects of
   other programs, where the exponents alone are told.
 
@@ -29,6 +29,7 @@ from statistics import linear_regression, median
 from typing import Any
 
 from promptengine.prompt import DIALECTS, parse, schedule
+from promptengine.prompt.templates import parse_template
 from tests.bench.timing import calibration, timed, write_json
 
 STEPS = 20
@@ -40,6 +41,28 @@ PATTERNS = (
 )
 # As many closers as openers: balanced, to the depth given.
 NESTED = (("(", ")"), ("[a:", ":3]"), ("[a|", "]"), ("([a", ")]"))
+
+TEMPLATE_PATTERNS = (
+    *(
+        "{",
+        "}",
+        "|",
+        "$$",
+        "__",
+        "__a",
+        "(",
+        "#",
+        "${a",
+        "${a=",
+        "%{",
+        "{1",
+        "{1$$",
+        "<a:",
+        "<a:b>",
+    ),
+    *("{a|b}", "__a(b=c)__"),
+)
+TEMPLATES_NESTED = (("{a|", "}"), ("__{", "}__"), ("${a=", "}"), ("${a:", "}"), ("%{a$$", "}"))
 
 
 FOREIGN = (
@@ -153,20 +176,28 @@ def growth(runs: int) -> dict[str, dict[str, Any]]:
     made["'(a:'+'1'*n"] = lambda size: "(a:" + "1" * size
     made["'[a:b:'+'1'*n"] = lambda size: "[a:b:" + "1" * size
     made["'<a:'*n+'>'"] = lambda size: "<a:" * size + ">"
-    return {name: fit(make, runs) for name, make in made.items()}
+    return {name: fit(make, runs) for name, make in made.items()} | {
+        f"template {opener!r}*n{closer and f'+{closer!r}*n'}": fit(
+            lambda size, pair=(opener, closer): pair[0] * size + pair[1] * size,
+            runs,
+            parse_template,
+        )
+        for opener, closer in (*((one, "") for one in TEMPLATE_PATTERNS), *TEMPLATES_NESTED)
+    }
 
 
 def fit(
-    make: Callable[[int], str], runs: int, dialect: str = "webui", sizes: Sequence[int] = SIZES
+    make: Callable[[int], str],
+    runs: int,
+    read: Callable[[str], object] = read,
+    sizes: Sequence[int] = SIZES,
 ) -> dict[str, Any]:
     """Return the times of one pattern and its exponent."""
     times: list[float] = []
     for size in sizes:
         prompt = make(size)
         gc.collect()
-        # Two steps: an alternation has a segment for each, whose texts add up.
-        reading = partial(read, prompt, 2 if dialect != "webui" else STEPS, dialect=dialect)
-        times.append(median(timed(reading, runs, time.process_time)))
+        times.append(median(timed(lambda prompt=prompt: read(prompt), runs, time.process_time)))
     times = [max(seconds, 1e-6) for seconds in times]
     slope = linear_regression([math.log(n) for n in sizes], [math.log(t) for t in times]).slope
     return {"ms": [value * 1e3 for value in times], "exponent": slope}
@@ -183,8 +214,10 @@ def growth_of(
         made[f"{opener!r}*n+{closer!r}*n"] = lambda size, pair=(opener, closer): (
             pair[0] * size + pair[1] * size
         )
-    read("a", dialect=dialect)
-    return {name: fit(make, runs, dialect, sizes)["exponent"] for name, make in made.items()}
+    # Two steps: an alternation has a segment for each, whose texts add up.
+    reading = partial(read, steps=2, dialect=dialect)
+    reading("a")
+    return {name: fit(make, runs, reading, sizes)["exponent"] for name, make in made.items()}
 
 
 def main() -> None:

@@ -150,6 +150,12 @@ def test_parse_draws_tree_schedule_and_diagnostics(capsys: Capture) -> None:
     assert "^^^^^" in output
 
 
+def test_parse_names_the_option_that_subtracts(capsys: Capture) -> None:
+    assert run("parse", "a (cat:-1.2)") == 0
+    told = capsys.readouterr().out
+    assert "info at column 4" in told and "option negative_weights" in told
+
+
 def test_parse_never_drives_the_terminal(capsys: Capture) -> None:
     assert run("parse", "a \x1b[31m\x07 [b:\x9b2J] <x\x1b:1>") == 0
     assert not set("\x1b\x07\x9b") & set(capsys.readouterr().out)

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from promptengine import Engine
 from promptengine.networks.load import NetworkCache, load_networks
-from promptengine.networks.lora.merge import targets
+from promptengine.networks.lora.merge import exchange_weights, merge, targets
 from promptengine.prompt import parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.request.plan import make_plan
 from tests.conformance.golden import difference, folder, rows, tensors
 from tests.conformance.test_txt2img import LATENT_TOLERANCE, request_of, without_own_keys
@@ -90,11 +91,11 @@ def test_merged_weights(engine_3: Engine, name: str) -> None:
     case, _, layer = name.partition("/")
     parts = engine_3.checkpoint
     model = targets(parts.unet, *parts.text_encoders)
-    prompt = parse(ROWS[case]["prompt"])
-    plan = make_plan(prompt, parse("", negative=True), engine_3.registry, steps=5, policy="strict")
+    prompt = ScheduledPrompt(parse(ROWS[case]["prompt"]), 5)
+    plan = make_plan(prompt, parse("", negative=True), engine_3.registry, policy="strict")
     cache = NetworkCache(parts.unet, *parts.text_encoders)
     loaded = load_networks(plan, engine_3.registry, cache, policy="strict")
-    with loaded.merged(parts.journal):
+    with exchange_weights(merge(loaded.loras.at(0))):
         ours = model[layer].module.weight.detach().clone()
     expected = golden("lora3_merged")[name]
     tolerance = HALF_TOLERANCE if "fp16" in case else WEIGHT_TOLERANCE

@@ -31,7 +31,8 @@ from promptengine.infotext.read import infotext_with_prompts, read_infotext
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.infotext.webui import webui_fields
 from promptengine.infotext.write import write_infotext
-from promptengine.prompt import DIALECTS, Prompt, attention, emphasis, parse, schedule
+from promptengine.prompt import DIALECTS, Prompt, attention, emphasis, parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.prompt.translate import unparse
@@ -199,15 +200,15 @@ def read(text: str, dice: random.Random) -> Iterator[str]:
         )
     assert prompts[0].parts == prompts[1].parts, "a dialect reads other texts"
     for other in prompts[2:]:
-        for part in other.parts:
-            schedule(part, steps, hires_steps=hires_steps)
+        assert ScheduledPrompt(other, steps, hires_steps).schedules
         yield f"schedule in {other.dialect}"
     prompt = dice.choice(prompts)
-    json.dumps(prompt_document(prompt, prompt.diagnostics, steps, hires_steps))
+    scheduled = ScheduledPrompt(prompt, steps, hires_steps)
+    json.dumps(prompt_document(scheduled, prompt.diagnostics))
     yield "JSON"
     if prompt.tags:
         nothing = parse("", negative=True)
-        make_plan(prompt, nothing, registry(), steps=steps, hires_steps=hires_steps)
+        make_plan(scheduled, nothing, registry())
         yield "plan"
     if dice.random() < 0.05:
         yield from _read_at_length(text, steps, dice)
@@ -221,13 +222,14 @@ def _read_at_length(text: str, steps: int, dice: random.Random) -> Iterator[str]
     parse(text, negative=True)
     yield "parse as a negative prompt"
     prompt = parse(text, dialect="extended")
-    timelines = tag_timelines(prompt, steps)
+    scheduled = ScheduledPrompt(prompt, steps)
+    timelines = tag_timelines(scheduled)
     yield "timelines"
     names = list(DIALECTS.builtins)
     source, target = dice.choice(names), dice.choice(names)
     unparse(parse(text, dialect=source), target)
     yield f"translate from {source} to {target}"
-    marks_of(prompt, steps)
+    marks_of(prompt, scheduled.schedules)
     yield "marks"
     infotext = write_infotext(text, text, {**ENTRIES, "Hires prompt": text})
     assert infotext_with_prompts(infotext, text, text).entries["Hires prompt"] == text
@@ -238,12 +240,12 @@ def _read_at_length(text: str, steps: int, dice: random.Random) -> Iterator[str]
     yield "recipe"
     if dice.random() < 0.1:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            show_prompt(prompt, prompt.diagnostics, steps=steps, hires_steps=None)
+            show_prompt(scheduled, prompt.diagnostics)
             show_timelines(timelines)
         yield "terminal"
     try:
         recipe_from_infotext(read_infotext(text), registry())
-        make_plan(prompt, parse(""), registry(), steps=steps, policy="strict")
+        make_plan(scheduled, parse(""), registry(), policy="strict")
     except PromptEngineError:
         pass
     yield "recipe of the prompt itself"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from torch import Tensor, nn
 
 from promptengine.accel.tiling import circular_padding
+from promptengine.errors import PromptEngineError
 from promptengine.generation.cfg_denoiser import (
     CFGDenoiser,
     predict_noise,
     skips_resized_like_webui,
 )
-from promptengine.generation.cond_batch import PromptCond
+from promptengine.generation.cond_batch import PromptCond, build_cond_batch
 from promptengine.request.options import Options
 from promptengine.text.conditioning import Conditioning
 
@@ -151,6 +155,45 @@ def test_every_image_follows_its_own_prompt() -> None:
     halved.calls = 1
     answers = halved(x, timestep, level=torch.tensor(1.0))[:, 0, 0, 0].tolist()
     torch.testing.assert_close(answers, [3.0 + 5.0 - 3.0, 2.0])
+
+
+def test_rows_have_the_signs_of_their_texts() -> None:
+    def signed(text: Conditioning, *places: int) -> Conditioning:
+        signs = torch.ones(text.embeddings.shape[:2])
+        signs[:, list(places)] = -1
+        return replace(text, signs=signs)
+
+    def signs(options: Options, *guidance: PromptCond) -> list[list[list[int]]]:
+        batch = build_cond_batch(guidance, 0, options, dtype=torch.float32)
+        for call in batch.calls:
+            assert call.signs is None or call.signs.shape == call.context.shape[:2]
+        return [
+            []
+            if call.signs is None
+            else [(row < 0).nonzero().flatten().tolist() for row in call.signs]
+            for call in batch.calls
+        ]
+
+    long, short = signed(said(1.0, tokens=154), 3, 100), signed(said(2.0), 5)
+    plain, empty = said(3.0), torch.zeros(77, 3)
+    parts = PromptCond([(short, 1.0), (plain, 0.5)], long, 7.0, empty)
+    alone = PromptCond([(plain, 1.0)], said(1.0), 7.0)
+    assert signs(Options(), parts, alone) == [[[5], [], [3, 100], [], []]]
+    assert signs(Options(batch_guidance=False), alone, parts) == [[[], [5]], [], [[3, 100]]]
+    assert signs(Options(), alone) == [[]]
+    for option in ("pad_with_empty", "pad_with_last"):
+        assert signs(Options(**{option: True}), PromptCond([(long, 1.0)], short, 7.0, empty)) == [
+            [[3, 100], [5]]
+        ]
+    cut = signs(Options(pad_with_last=True), parts)
+    assert cut == [[[5], [], [3]]]
+
+
+def test_signs_are_never_dropped_without_a_word() -> None:
+    text = replace(said(1.0), signs=-torch.ones(1, 77))
+    guided = CFGDenoiser(MeanUnet(), [PromptCond([(text, 1.0)], said(0.0), 7.0)])
+    with pytest.raises(PromptEngineError, match="negative_weights is subtract"):
+        guided(torch.zeros(1, 4, 1, 1), torch.tensor(1.0))
 
 
 def test_prompts_can_be_asked_for_one_by_one() -> None:

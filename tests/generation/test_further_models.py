@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from promptengine import (
     Engine,
@@ -27,6 +28,7 @@ from promptengine.checkpoints.load import Checkpoint
 from promptengine.generation import further_models, prepare
 from promptengine.generation.named_models import check_latents
 from promptengine.infotext.read import read_infotext
+from promptengine.networks.hypernetwork.inject import Injection
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS
 from tests.ctrl_c import modules_of, state_of
 
@@ -174,6 +176,21 @@ def test_an_interrupt_tells_who_made_what(engine: Engine, step: int, *, refined:
     assert sum(use.calls for use in result.models) == step
     assert (result.models[-1].name == "second") == refined
     assert ("Refiner" in read_infotext(result.infotexts[0]).entries) == refined
+
+
+def test_a_refiner_subtracts_words_too(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    signed: dict[int, set[tuple[int, ...]]] = {}
+    sign = Injection.sign
+
+    def note(injection: Injection, signs: Tensor | None) -> None:
+        places = () if signs is None else tuple((signs < 0).nonzero().flatten().tolist())
+        signed.setdefault(id(injection._unet), set()).add(places)
+        sign(injection, signs)
+
+    monkeypatch.setattr(Injection, "sign", note)
+    options = Options(negative_weights="subtract")
+    engine.generate(replace(REFINED, prompt="a (cat:-1.2)", options=options))
+    assert list(signed.values()) == [{(0, 2)}, {(0, 2)}]
 
 
 def test_networks_do_not_act_on_a_refiner_and_that_is_said(engine: Engine) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import nn
+from torch import Tensor, nn
 
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
@@ -69,6 +71,30 @@ def projections_reached(unet: nn.Module, stack: Sequence[tuple[Hypernetwork, flo
     with inject_hypernetworks(unet, stack):
         after = {name: module(read[name]) for name, module in projections.items()}
     return {name for name in projections if not torch.equal(before[name], after[name])}
+
+
+@contextmanager
+def turned_values(unet: nn.Module, signs: Sequence[Tensor]) -> Generator[None]:
+    """Turn values of text around from outside: each call of the UNet takes the next ``[rows, tokens]``, round and round."""
+    calls = -1
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    def turn(_module: Any, _inputs: Any, values: Tensor) -> Tensor:
+        return torch.where(signs[calls % len(signs)][..., None] < 0, -values, values)
+
+    hooks = [unet.register_forward_pre_hook(count)] + [
+        module.to_v.register_forward_hook(turn)
+        for module in unet.modules()
+        if getattr(module, "is_cross_attention", False)
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def assert_same(first: Hypernetwork, second: Hypernetwork) -> None:

@@ -105,16 +105,16 @@ def test_a_list_that_comes_back_is_not_merged_again(
     merges: list[object] = []
     original = merging.merge
     monkeypatch.setattr(
-        "promptengine.networks.lora.loader.merge",
-        lambda uses: merges.append(uses) or original(uses),
+        "promptengine.networks.lora.weights.merge",
+        lambda uses, parts: merges.append(uses) or original(uses, parts),
     )
     tags = "<lora:lo-locon:0.6><lora:lo-kohya:0.4:0.7>"
     first = generate(engine, tags)
     assert torch.equal(generate(engine, tags).latents, first.latents)
-    assert len(merges) == 1
+    assert len(merges) == 2  # of UNet and text encoder
     generate(engine, "<lora:lo-kohya:0.4:0.7><lora:lo-locon:0.6>")
     generate(engine, "<lora:lo-locon:0.6><lora:lo-kohya:0.4:0.7:2>")
-    assert len(merges) == 3
+    assert len(merges) == 6
 
 
 def test_a_file_that_changes_is_another_lora(engine: Engine, models: Path) -> None:

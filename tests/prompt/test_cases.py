@@ -47,7 +47,9 @@ TOLD: dict[str, dict[str, tuple[str, str, str]]] = {
     "<hypernet:x:1:start=5>": {
         "<hypernet:x:1:start=5>": ("warning", "'start=5' means nothing", "name and a multiplier")
     },
-    "[<lora:x:0.3>:15]": {"<lora:x:0.3>": ("info", "acts at all steps", "LoRAs cannot change")},
+    "[<lora:x:0.3>:15]": {
+        "<lora:x:0.3>": ("info", "acts at all steps", "extended dialect schedules tags")
+    },
     "a {red|green|blue} ball": {"{red|green|blue}": ("warning", "Dynamic Prompts", "grid --x")},
     "a {2$$red|green|blue} ball": {
         "{2$$red|green|blue}": ("warning", "Dynamic Prompts", "grid --x")

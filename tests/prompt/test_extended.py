@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptengine.prompt import Prompt, parse, schedule
+from promptengine.prompt import Prompt, Tag, parse, schedule
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.timelines import tag_timelines
 
 PIECES = st.sampled_from(
@@ -36,6 +37,11 @@ PIECES = st.sampled_from(
     ]
 )
 PROMPTS = st.lists(PIECES, max_size=14).map("".join)
+
+
+def timelines(prompt: Prompt, steps: int) -> dict[Tag, tuple[float, ...]]:
+    """The multipliers that change over the steps."""
+    return tag_timelines(ScheduledPrompt(prompt, steps))
 
 
 def holding(text: str, steps: int = 4) -> list[list[str]]:
@@ -93,10 +99,10 @@ def test_a_tag_splits_nothing(text: str) -> None:
 
 def test_a_tag_at_a_number_or_around_a_comment_holds_as_it_is() -> None:
     for text in ("[a:b:0<hypernet:ink:1>.5]", "[a:b:<hypernet:ink:1>2]", "[<hypernet:ink:1>"):
-        assert tag_timelines(parse(text, dialect="extended"), 4) == {}
+        assert timelines(parse(text, dialect="extended"), 4) == {}
     assert holding("[<hypernet:a# note\n>:2]") == [[], [], ["a\n"], ["a\n"]]
     (tag,) = parse("[<hypernet:a# note\n>:2]", dialect="extended").tags
-    assert tag_timelines(parse("[<hypernet:a# note\n>:2]", dialect="extended"), 4) == {
+    assert timelines(parse("[<hypernet:a# note\n>:2]", dialect="extended"), 4) == {
         tag: (0.0, 0.0, 0.0, 1.0, 1.0)
     }
 
@@ -107,11 +113,11 @@ def test_a_tag_outside_of_square_brackets_means_what_it_always_did(before: str, 
     extended, plain = parse(text, dialect="extended"), parse(text)
     assert extended.parts == plain.parts
     assert extended.diagnostics == plain.diagnostics
-    assert tag_timelines(extended, 4) == {}
+    assert timelines(extended, 4) == {}
 
 
 def values(text: str, steps: int = 4) -> list[float]:
-    (found,) = tag_timelines(parse(text, dialect="extended"), steps).values()
+    (found,) = timelines(parse(text, dialect="extended"), steps).values()
     return [round(value, 4) for value in found]
 
 
@@ -130,5 +136,5 @@ def test_what_never_changes_is_no_timeline() -> None:
         "[<hypernet:ink:1>]",
         "<hypernet:ink>",
     ):
-        assert tag_timelines(parse(text, dialect="extended"), 4) == {}
-    assert tag_timelines(parse("[<hypernet:ink:1>:2]"), 4) == {}
+        assert timelines(parse(text, dialect="extended"), 4) == {}
+    assert timelines(parse("[<hypernet:ink:1>:2]"), 4) == {}

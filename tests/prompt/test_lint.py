@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from promptengine.prompt import Diagnostic, parse
+from promptengine.prompt.lint import negative_weights
+from promptengine.prompt.quoting import MOST
 
 
 def only(text: str, *, negative: bool = False) -> Diagnostic:
@@ -127,3 +129,31 @@ def test_many_of_a_sort_are_counted() -> None:
     assert diagnostics[-1].message == "and 980 more of this sort"
     assert diagnostics[-1].span is not None
     assert diagnostics[-1].span.start == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("a (big cat:-1.2), dog", ["big cat"]),
+        ("[(a: -1):b:3] c AND d (e:-.5) :0.5", ["a", "e"]),
+        ("((a:-1) b:2)", ["a"]),
+        ("((a:-1) b:-2)", [" b"]),
+        ("(a:1.2) BREAK (b BREAK c:1.2), 5:-3, (d:-0)", []),
+    ],
+)
+def test_words_of_negative_weight_are_told_apart_from_breaks(text: str, places: list[str]) -> None:
+    found = list(negative_weights(parse(text)))
+    assert [text[one.span.start : one.span.end] for one in found if one.span] == places
+    for one in found:
+        assert one.severity == "info" and "negative_weights" in one.hint
+
+
+def test_words_of_negative_weight_are_told_of_where_webuis_rule_weighs_them() -> None:
+    (told,) = negative_weights(parse("a -1::big cat::, (b:-1)", dialect="novelai"))
+    assert "'big cat' has a negative weight" in told.message
+    for dialect in ("compel", "comfyui", "swarmui"):
+        assert not list(negative_weights(parse("(a:-1), b (c)-1", dialect=dialect)))
+
+
+def test_many_words_of_negative_weight_are_counted() -> None:
+    assert len(list(negative_weights(parse("(a:-1) b " * (MOST + 5))))) == MOST + 1

@@ -119,6 +119,14 @@ def test_swarmui_changes_words_over_the_steps(text: str, expected: list[str]) ->
     assert at_calls(text) == expected
 
 
+def test_a_segment_begins_where_the_one_before_ends() -> None:
+    for dialect, text in (("swarmui", "<fromto[2]:a,b> <alt:c|d>"), ("webui", "[a:b:2] [c|d]")):
+        timeline = schedule(parse(text, dialect=dialect).parts[0], 4)
+        for first, segment in zip(timeline.first_calls, timeline.segments, strict=True):
+            assert timeline.at(first) is segment
+            assert first == 0 or timeline.at(first - 1) is not segment
+
+
 def test_swarmui_has_comfyuis_weights_loras_and_breaks() -> None:
     prompt = parse("(a <alt:b|c>:1.3) <lora:line:0.8:0.3><break> d", dialect="swarmui")
     (part,) = prompt.parts

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptengine import PromptSyntaxError, Registry, RequestError, UnknownNetworkError, parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.request.plan import Plan, append_default_lora, make_plan
 from tests.model_folders import write_safetensors
 
@@ -26,8 +27,8 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def plan(registry: Registry, prompt: str, negative: str = "", **options: object) -> Plan:
-    reading = (parse(prompt), parse(negative, negative=True))
-    return make_plan(*reading, registry, steps=10, **options)  # type: ignore[arg-type]
+    positive = ScheduledPrompt(parse(prompt), 10)
+    return make_plan(positive, parse(negative, negative=True), registry, **options)  # type: ignore[arg-type]
 
 
 def test_uses_keep_order_multiplier_and_place(registry: Registry) -> None:
@@ -148,26 +149,93 @@ def test_a_lora_is_found_by_stem_path_and_alias(registry: Registry) -> None:
 
 
 def extended(registry: Registry, prompt: str) -> Plan:
-    reading = (parse(prompt, dialect="extended"), parse("", negative=True))
-    return make_plan(*reading, registry, steps=10)
+    positive = ScheduledPrompt(parse(prompt, dialect="extended"), 10)
+    return make_plan(positive, parse("", negative=True), registry)
+
+
+def over_calls(
+    registry: Registry, tag: str, *, later: bool = False
+) -> tuple[list[float], list[float]]:
+    """The multipliers of text encoder and UNet at the calls 0 to 10, of a first or a second pass."""
+    prompt = ScheduledPrompt(parse(tag, dialect="extended"), 10, 10 if later else None)
+    made = make_plan(prompt, parse("", negative=True), registry)
+    (use,) = made.of("lora")
+    assert made.diagnostics == ()
+    calls = range(11)
+    text, unet = [use.text_at(call) for call in calls], [use.at(call) for call in calls]
+    assert (use.multiplier, use.unet_multiplier) == (max(text, key=abs), max(unet, key=abs))
+    return text, unet
+
+
+RISING = [call / 10 for call in range(11)]
+LORACTL = {
+    # From the extension's documentation and its tests.
+    "1.0": ([1] * 11, [1] * 11, [1] * 11, [1] * 11),
+    "0@0,1@1": (RISING, RISING, RISING, RISING),
+    "0.5@0,1@1:hr=0.6": (*[[0.5 + rise / 2 for rise in RISING]] * 2, [0.6] * 11, [0.6] * 11),
+    "te=0@0,1@1": (RISING, RISING, RISING, RISING),
+    "unet=0@0,1@1": ([1] * 11, RISING, [1] * 11, RISING),
+    "unet=0@0,1@1:hrte=0.5": ([1] * 11, RISING, [0.5] * 11, RISING),
+    "hr=0.6:hrte=0.5": ([1] * 11, [1] * 11, [0.5] * 11, [0.6] * 11),
+    "0@0,1@1;hr=1@0,0@1": (RISING, RISING, RISING[::-1], RISING[::-1]),
+    "te=1:unet=0@0,1@1": ([1] * 11, RISING, [1] * 11, RISING),
+    "te=0@0,1@1:unet=1": (RISING, [1] * 11, RISING, [1] * 11),
+    "1:0@5,1@6": ([1] * 11, [0] * 6 + [1] * 5, [1] * 11, [0] * 6 + [1] * 5),
+    "0.75@0;0.5@3;1@6": [[0.75, 2 / 3, 7 / 12, 0.5, 2 / 3, 5 / 6, *[1] * 5]] * 4,
+    "0.5@5,1.0@10": [[0.5] * 6 + [0.6, 0.7, 0.8, 0.9, 1]] * 4,
+    "0.5@3,1@6,1@0": [[1, 5 / 6, 2 / 3, 0.5, 2 / 3, 5 / 6, *[1] * 5]] * 4,
+    "0.25@0.5,1@1": [[0.25] * 6 + [0.4, 0.55, 0.7, 0.85, 1]] * 4,
+}
+
+
+@pytest.mark.parametrize("rest", LORACTL)
+def test_what_loractl_documents_is_read_so(registry: Registry, rest: str) -> None:
+    first = over_calls(registry, f"<lora:line:{rest}>")
+    later = over_calls(registry, f"<lora:line:{rest}>", later=True)
+    for found, expected in zip((*first, *later), LORACTL[rest], strict=True):
+        assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    "prompt",
+    ("tag", "text", "unet"),
     [
-        "<lora:line:0@0,1@0.5>",
-        "<lora:line:1:unet=0@0,1@0.5>",
-        "[<lora:line:1>:0.5]",
-        "[<lora:line:1>|a]",
+        ("<lora:line:0.5:start=3>", [0] * 3 + [0.5] * 8, [0] * 3 + [0.5] * 8),
+        ("<lora:line:1:stop=0.5>", [1] * 5 + [0] * 6, [1] * 5 + [0] * 6),
+        ("<lora:line:1:1:start=3:stop=5>", [1] * 11, [0] * 3 + [1] * 2 + [0] * 6),
+        ("<lora:line:te=0.5:step=2-4>", [0.5] * 11, [0] * 2 + [0.5] * 2 + [0] * 7),
+        ("<lora:line:0@0,1@1:step=0.2-8>", *[[0, 0, *RISING[2:8], 0, 0, 0]] * 2),
+        ("[<lora:line:1>:4]", *[[0] * 5 + [1] * 6] * 2),
     ],
 )
-def test_a_lora_that_would_change_over_the_steps_is_refused(
-    registry: Registry, prompt: str
+def test_a_lora_holds_for_some_steps(
+    registry: Registry, tag: str, text: list[float], unet: list[float]
 ) -> None:
-    made = extended(registry, prompt)
+    assert over_calls(registry, tag) == (pytest.approx(text), pytest.approx(unet))
+
+
+@pytest.mark.parametrize(
+    ("tag", "problem"),
+    [
+        ("<lora:line:0@0,x@1>", "te '0@0,x@1' is not a finite number"),
+        ("<lora:line:1:hr=nan>", "hr 'nan' is not a finite number"),
+        ("<lora:line:1:start=-1>", "start '-1' is not a step"),
+        ("<lora:line:1:step=4>", "step '4' is not two steps such as 2-10"),
+        ("<lora:line:1:step=2-x>", "stop 'x' is not a step"),
+    ],
+)
+def test_what_cannot_be_read_over_the_steps_is_told(
+    registry: Registry, tag: str, problem: str
+) -> None:
+    made = extended(registry, tag)
     assert made.of("lora") == ()
-    (told,) = [d for d in made.diagnostics if d.hint == "it is not applied"]
-    assert told.message.startswith("LoRAs cannot change over the steps; ")
+    assert problem in made.diagnostics[0].message
+
+
+def test_webui_knows_no_steps(registry: Registry) -> None:
+    made = plan(registry, "<lora:line:1:start=3>")
+    assert made.of("lora")[0].multipliers == ()
+    assert made.diagnostics[0].message.startswith("'start=3' means nothing")
+    assert plan(registry, "<lora:line:0@0,1@1>").of("lora") == ()
 
 
 def test_a_lora_in_brackets_that_schedule_nothing_is_applied(registry: Registry) -> None:
@@ -176,8 +244,8 @@ def test_a_lora_in_brackets_that_schedule_nothing_is_applied(registry: Registry)
 
 
 def test_items_without_meaning_are_said(registry: Registry) -> None:
-    made = plan(registry, "<lora:line:1:1:2:extra:lbw=MIDD>")
-    assert [d.message.split()[0] for d in made.diagnostics] == ["'extra'", "'lbw=MIDD'"]
+    made = plan(registry, "<lora:line:1:1:2:extra:w=MIDD>")
+    assert [d.message.split()[0] for d in made.diagnostics] == ["'extra'", "'w=MIDD'"]
     assert len(made.of("lora")) == 1
 
 

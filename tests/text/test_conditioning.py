@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, get_args
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -105,6 +106,49 @@ def test_ignored_emphasis_reads_brackets_and_breaks_but_weighs_nothing() -> None
     ignored = encode("a (cat:1.5) BREAK dog", emphasis="Ignore").embeddings
     assert torch.equal(ignored, encode("a cat BREAK dog").embeddings)
     assert ignored.shape == (1, 154, 6)
+
+
+def test_negative_weights_are_scaled_unless_they_subtract() -> None:
+    scaled = encode("a (cat:-1.5) [(dog:-2):wolf:5]")
+    assert scaled.signs is None and scaled.signs_at(0) is None
+    found = encode("a (cat:-1.5) [(dog:-2):wolf:5]", negative_weights="subtract")
+    same = encode("a (cat:1.5) [(dog:2):wolf:5]")
+    assert torch.equal(found.embeddings, same.embeddings)
+    expected = torch.ones(2, 77)
+    expected[0, [2, 3]] = expected[1, 2] = -1
+    assert torch.equal(torch.stack([found.signs_at(5), found.signs_at(6)]), expected)
+
+
+def test_every_chunk_has_its_signs_and_breaks_are_no_negative_words() -> None:
+    found = encode("a BREAK (cat:-1) BREAK dog", negative_weights="subtract")
+    assert found.signs is not None
+    assert torch.equal(found.signs.nonzero(as_tuple=False), torch.ones(1, 231).nonzero())
+    assert (found.signs < 0).nonzero().tolist() == [[0, 78]]
+    assert torch.equal(found.embeddings, encode("a BREAK cat BREAK dog").embeddings)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("a (cat:1.5) BREAK (dog:-0)", {}),
+        ("a (cat:-1.5)", {"emphasis": "Ignore"}),
+        ("a (cat:-1.5)", {"emphasis": "None"}),
+        ("a (cat:-1.5)", {"old_emphasis": True}),
+    ],
+)
+def test_where_nothing_weighs_less_than_0_nothing_is_subtracted(
+    text: str, options: dict[str, Any]
+) -> None:
+    found = encode(text, negative_weights="subtract", **options)
+    assert found.signs is None
+    assert torch.equal(found.embeddings, encode(text, **options).embeddings)
+
+
+def test_a_word_of_several_vectors_is_subtracted_as_a_whole() -> None:
+    table = EmbeddingTable((word("bad", 3, 6),))
+    found = encode("a (bad:-1) cat", negative_weights="subtract", embeddings=table)
+    assert found.signs is not None
+    assert (found.signs[0] < 0).nonzero().flatten().tolist() == [2, 3, 4]
 
 
 def test_without_emphasis_brackets_and_breaks_are_text_and_schedules_are_not() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from promptengine.prompt import Fragment, Span, parse, schedule
 from promptengine.text.chunks import EMPTY_CHUNK
+from promptengine.text.encoder import Encoded, TextModel
+from promptengine.text.textual_inversion.table import Placement
 from promptengine.text.weight_rules import encode_from_empty, word_chunks
 from tests.text.test_conditioning import fake_model
 
@@ -30,6 +34,33 @@ def test_texts_of_a_schedule_are_as_long_as_the_longest() -> None:
     found = rows(f"<fromto[1]:a,{' b' * 100}>", "swarmui", steps=2)
     assert found.shape[:2] == (2, 154)
     assert torch.equal(found[0, 77:], rows("")[0])
+
+
+def test_each_segment_is_encoded_by_a_model_of_its_own() -> None:
+    (part,) = parse(f"(<alternate:a,b>:1.5) <fromto[2]:,{'c ' * 80}>", dialect="swarmui").parts
+    timeline = schedule(part, 4)
+    calls: list[torch.Tensor] = []
+    first, second = fake_model(calls), doubled(fake_model())
+    found = encode_from_empty(timeline, [first, second, second, first]).embeddings
+    # The first and the last text, and the empty one.
+    assert len(calls) == 3
+    for row, model in enumerate((first, second, second, first)):
+        assert torch.equal(found[row], encode_from_empty(timeline, model).embeddings[row])
+
+
+def doubled(model: TextModel) -> TextModel:
+    """A model as a network has it that doubles all states."""
+
+    def read(
+        tokens: torch.Tensor,
+        placements: Sequence[Sequence[Placement]] = (),
+        *,
+        mask: torch.Tensor | None = None,
+    ) -> Encoded:
+        assert mask is None
+        return Encoded(tuple(2 * states for states in model(tokens, placements).states))
+
+    return read
 
 
 def test_words_are_not_torn_and_breaks_begin_a_chunk() -> None:

@@ -18,9 +18,10 @@ from promptengine.generation.conditioning import PreparedPrompts
 from promptengine.integrations.diffusers.processor import PromptProcessor, embedding_arguments
 from promptengine.integrations.diffusers.unet_forward import override_unet_forward
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
+from promptengine.networks.lora.inject import inject_loras
 from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.open_models import Models
-from promptengine.request.options import Options
+from promptengine.request.options import NegativeWeights, Options
 from promptengine.request.request import Policy
 from promptengine.request.result import NetworkReport
 from promptengine.undo import UndoLog
@@ -62,15 +63,20 @@ class Attachment:
 
 
 def attach(
-    pipe: Any, models: Models = "models", *, policy: Policy = "warn", dialect: str = WEBUI
+    pipe: Any,
+    models: Models = "models",
+    *,
+    policy: Policy = "warn",
+    dialect: str = WEBUI,
+    negative_weights: NegativeWeights = "scale",
 ) -> Attachment:
     """Let a pipeline understand WebUI's prompts, until :func:`detach`.
 
     ``pipe("a (cat:1.3) <hypernet:ink:0.8>", negative_prompt=…)`` then knows tags, weights, schedules,
     ``BREAK``, ``AND``, embeddings and prompts of any length, for every call; all else is the pipeline's
-    own. The prompts of a batch may differ in all of it, LoRAs excepted. What could not be applied is
-    told as a Python warning. ``with attach(pipe) as attachment:`` detaches at the end of the block. A call with ``prompt_embeds`` passes through unchanged, as do the
-    pipeline's class name and ``isinstance``.
+    own. The prompts of a batch may differ in all of it. What could not be applied is told as a Python
+    warning. ``with attach(pipe) as attachment:`` detaches at the end of the block. A call with
+    ``prompt_embeds`` passes through unchanged, as do the pipeline's class name and ``isinstance``.
 
     Args:
         pipe: Any text-to-image, image-to-image, inpainting or ControlNet pipeline of Stable Diffusion
@@ -78,13 +84,16 @@ def attach(
         models: WebUI's models folder, a mapping of kinds to folders, or a registry.
         policy: What to do with a network that cannot be applied: ``strict`` raises.
         dialect: That prompts are written in, such as ``extended``.
+        negative_weights: What weights below 0 do: ``subtract`` turns the UNet against the words, see
+            :class:`promptengine.request.options.Options`. A ControlNet reads them as words of a weight above 0.
 
     Raises:
-        PromptEngineError: Not such a pipeline, one that is attached already, or no such dialect.
+        PromptEngineError: Not such a pipeline, one that is attached already, no such dialect, or one with a rule
+            of its own for weights, which leaves ``negative_weights`` no say.
     """
     if hasattr(pipe, _ATTRIBUTE):
         raise PromptEngineError("the pipeline is attached already; detach it first")
-    processor = PromptProcessor(pipe, models, policy, dialect)
+    processor = PromptProcessor(pipe, models, policy, dialect, negative_weights)
     original: type = type(pipe)
     if not {"prompt", "num_inference_steps"} <= _parameters(original).keys():
         raise PromptEngineError(f"{original.__name__} takes no prompt and steps")
@@ -143,6 +152,9 @@ def _call(pipe: Any, *args: Any, **kwargs: Any) -> Any:
         clip_skip=(given.get("clip_skip") or 0) + 1,
     )
     _warn(prepared)
+    if hasattr(pipe, "controlnet") and any(one.guidance.signed for one in prepared):
+        message = "the ControlNet reads words of negative weight as ones of positive weight"
+        warnings.warn(f"{message}; the UNet subtracts them", stacklevel=2)
     for name in ("self", "prompt", "negative_prompt", "clip_skip", *_SECOND_PROMPTS):
         given.pop(name, None)
     with (
@@ -183,8 +195,11 @@ def _acting(
     with (
         prepared[0].stack.merged(journal),
         use_onednn(unet, journal=journal),
+        inject_loras(
+            unet, [one.loras for one in guidance], parts.networks.lora_weights, journal=journal
+        ) as loras,
         inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
         skips_resized_like_webui(unet, journal=journal),
-        override_unet_forward(unet, texts, len(guidance), injection, journal=journal),
+        override_unet_forward(unet, texts, len(guidance), injection, loras, journal=journal),
     ):
         yield

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,11 +25,14 @@ from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.load import NetworkCache
+from promptengine.networks.lora.inject import inject_loras
 from promptengine.prompt.dialects import WEBUI, find_dialect
 from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
+from promptengine.request.options import NegativeWeights, Options
 from promptengine.request.request import GenerationRequest, Policy
 from promptengine.request.result import NetworkReport
+from promptengine.request.weighing import check_weighing
 from promptengine.text.conditioning import Conditioning
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.undo import UndoLog
@@ -49,16 +54,19 @@ class PromptProcessor:
         models: WebUI's models folder, a mapping of kinds to folders, or a registry.
         policy: What to do with a network that cannot be applied.
         dialect: That prompts are written in.
+        negative_weights: What weights below 0 do, see :class:`promptengine.request.options.Options`.
         reports: What became of the tags of the prompts that were prepared last, prompt by prompt.
 
     Raises:
-        PromptEngineError: It is no pipeline of Stable Diffusion 1, 2 or XL, or there is no such dialect.
+        PromptEngineError: It is no pipeline of Stable Diffusion 1, 2 or XL, there is no such dialect, or it weighs
+            words by a rule of its own, which leaves ``negative_weights`` no say.
     """
 
     pipe: Any
     models: Models = "models"
     policy: Policy = "warn"
     dialect: str = WEBUI
+    negative_weights: NegativeWeights = "scale"
     reports: tuple[tuple[NetworkReport, ...], ...] = field(default=(), init=False)
     _registry: Registry = field(init=False)
     _embeddings: EmbeddingCache = field(init=False)
@@ -68,6 +76,7 @@ class PromptProcessor:
 
     def __post_init__(self) -> None:
         find_dialect(self.dialect)
+        check_weighing(self.dialect, Options(negative_weights=self.negative_weights))
         checkpoint_from_pipeline(self.pipe, self._journal)
         self._registry = open_models(self.models)
         self._embeddings = EmbeddingCache(self._registry)
@@ -97,7 +106,13 @@ class PromptProcessor:
 
     @torch.no_grad()
     def prepare(
-        self, prompts: Sequence[tuple[str, str]], *, steps: int, calls: int, clip_skip: int = 1
+        self,
+        prompts: Sequence[tuple[str, str]],
+        *,
+        steps: int,
+        calls: int,
+        clip_skip: int = 1,
+        negative_weights: NegativeWeights | None = None,
     ) -> list[PreparedPrompts]:
         """Parse, plan, load and encode prompts with their negative prompts.
 
@@ -106,9 +121,10 @@ class PromptProcessor:
             steps: Of the run.
             calls: How often the UNet will be asked in it, as prompt schedules count.
             clip_skip: As WebUI counts: 1 reads the text model's last layer.
+            negative_weights: What weights below 0 do; None is the processor's own.
 
         Raises:
-            RequestError: Prompts of one batch name different LoRAs or their like, which change the model's weights.
+            RequestError: Prompts of one batch name different networks of a kind that changes the whole model.
             PromptEngineError: As :meth:`promptengine.Engine.generate` says of prompts.
         """
         prepared: list[PreparedPrompts] = []
@@ -122,13 +138,14 @@ class PromptProcessor:
                 clip_skip=clip_skip,
                 policy=self.policy,
                 dialect=self.dialect,
+                options=Options(negative_weights=negative_weights or self.negative_weights),
             )
             # A block around the one within, since that may be cut short by an interrupt.
             with self._journal.block():
                 one = prepare_prompts(self.parts, request, StageTimer(), calls=(calls, None))
             prepared.append(one)
         if len({one.stack.model_key for one in prepared}) > 1:
-            message = "the prompts of a batch name different LoRAs; make them one after another"
+            message = "the prompts of a batch name networks that change the whole model; make them one after another"
             raise RequestError(message, field="prompt")
         self.reports = tuple(one.stack.reports for one in prepared)
         return prepared
@@ -137,6 +154,9 @@ class PromptProcessor:
         self, prompt: str, negative_prompt: str = "", *, clip_skip: int = 1
     ) -> dict[str, Tensor]:
         """Encode a prompt and a negative prompt.
+
+        Embeddings alone cannot turn a word's value around, so negative weights are scaled as in WebUI
+        whatever :attr:`negative_weights` says; a Python warning tells of it.
 
         Args:
             prompt: WebUI's syntax. Of what changes over the steps the first counts; tags act within
@@ -153,9 +173,15 @@ class PromptProcessor:
             RequestError: The prompt holds ``AND``, which embeddings alone cannot express.
             PromptEngineError: As :meth:`promptengine.Engine.generate` says of prompts.
         """
-        (prepared,) = self.prepare(
-            [(prompt, negative_prompt)], steps=1, calls=1, clip_skip=clip_skip
+        prepare = partial(
+            self.prepare, [(prompt, negative_prompt)], steps=1, calls=1, clip_skip=clip_skip
         )
+        (prepared,) = prepare()
+        if prepared.guidance.signed:
+            message = "embeddings cannot subtract words, so negative weights are scaled as in WebUI"
+            remedy = f"use promptengine.attach(pipe, negative_weights={self.negative_weights!r})"
+            warnings.warn(f"{message} ({remedy})", stacklevel=2)
+            (prepared,) = prepare(negative_weights="scale")
         if len(prepared.guidance.positive) > 1:
             message = "embeddings cannot express AND; use promptengine.attach(pipe)"
             raise RequestError(message, field="prompt")
@@ -171,9 +197,11 @@ class PromptProcessor:
         (prepared,) = self.prepare([(prompt, "")], steps=1, calls=1)
         stack, parts, journal = prepared.stack, self.parts, self._journal
         unet, folder = parts.checkpoint.unet, parts.networks.folder
+        weights = parts.networks.lora_weights
         with (
             journal.block(),
             stack.merged(journal),
+            inject_loras(unet, [replace(stack.loras, steady=True)], weights, journal=journal),
             use_onednn(unet, journal=journal),
             inject_hypernetworks(unet, stack.at(0), folder=folder, journal=journal) as injection,
         ):

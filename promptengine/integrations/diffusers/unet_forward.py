@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from promptengine.errors import PromptEngineError
 from promptengine.generation.cond_batch import CondBatch, CondBatches, UNetCall
 from promptengine.networks.hypernetwork.inject import Injection
+from promptengine.networks.lora.inject import LoraInjection
 from promptengine.undo import UndoLog
 
 __all__ = ["override_unet_forward"]
@@ -23,6 +25,7 @@ def override_unet_forward(
     texts: CondBatches,
     images: int,
     injection: Injection,
+    loras: LoraInjection,
     *,
     journal: UndoLog | None = None,
 ) -> Generator[None]:
@@ -36,29 +39,27 @@ def override_unet_forward(
         unet: The pipeline's.
         texts: The texts of its images.
         images: How many there are.
-        injection: Where the networks of each row are chosen.
+        injection: Where the hypernetworks of each row are chosen.
+        loras: Where its LoRAs are.
         journal: Of the run that this is a part of; by default the block stands alone.
     """
     with (journal or UndoLog()).block() as changes:
-        steering = _Steering(unet.forward, unet, texts, images, injection)
+        steering = _Steering(unet.forward, unet, texts, images, injection, loras)
         changes.shadow(unet, "forward", steering)
         yield
 
 
+@dataclass(slots=True, eq=False)
 class _Steering:
     """Stands in for a UNet's ``forward``, counting its calls."""
 
-    def __init__(
-        self,
-        ask: Callable[..., Any],
-        unet: nn.Module,
-        texts: CondBatches,
-        images: int,
-        injection: Injection,
-    ) -> None:
-        self._ask, self._unet = ask, unet
-        self._texts, self._images, self._injection = texts, images, injection
-        self._calls = 0
+    ask: Callable[..., Any]
+    unet: nn.Module
+    texts: CondBatches
+    images: int
+    injection: Injection
+    loras: LoraInjection
+    calls: int = 0
 
     def __call__(
         self,
@@ -71,21 +72,21 @@ class _Steering:
     ) -> Any:
         """Answer as ``UNet2DConditionModel.forward`` does, row for row."""
         asked = len(sample)
-        if asked not in (self._images, 2 * self._images):
-            message = f"the pipeline asks about {asked} rows for {self._images} images"
+        if asked not in (self.images, 2 * self.images):
+            message = f"the pipeline asks about {asked} rows for {self.images} images"
             raise PromptEngineError(f"{message}; promptengine cannot tell which prompts they have")
-        guided = asked == 2 * self._images
+        guided = asked == 2 * self.images
         plain = all(
             len(one.positive) == 1 and one.positive[0][1] == 1
-            for one in map(self._texts.of, range(self._images))
+            for one in map(self.texts.of, range(self.images))
         )
-        batch = self._texts.at(
-            self._calls,
-            self._images,
+        batch = self.texts.at(
+            self.calls,
+            self.images,
             encoder_hidden_states.dtype,
             unguided=plain and not guided,
         )
-        sources = _sources(batch, self._images, guided=guided)
+        sources = _sources(batch, self.images, guided=guided)
         answers = torch.cat(
             [
                 self._answer(
@@ -94,7 +95,7 @@ class _Steering:
                 for start, call in _with_starts(batch.calls)
             ]
         )
-        self._calls += 1
+        self.calls += 1
         found = _combined(answers, batch, guided=guided, plain=plain)
         if not return_dict:
             return (found,)
@@ -111,9 +112,10 @@ class _Steering:
         more: Mapping[str, Any],
     ) -> Tensor:
         """Ask with the texts of one call; ``sources`` are the pipeline's rows that ours stand for."""
-        self._injection.choose(
-            *(self._texts.of(image).networks(self._calls) for image in call.images)
-        )
+        own = [self.texts.of(image) for image in call.images]
+        self.injection.choose(*(one.networks(self.calls) for one in own))
+        self.injection.sign(call.signs)
+        self.loras.choose(*(one.loras.at(self.calls) for one in own))
         rows = torch.tensor(sources, device=sample.device)
         chosen = {name: _chosen(value, rows, len(sample)) for name, value in more.items()}
         if call.pooled[0] is not None:
@@ -122,7 +124,7 @@ class _Steering:
             chosen["added_cond_kwargs"] = {**added, "text_embeds": pooled.to(call.context.dtype)}
         if call.mask is not None:
             chosen["encoder_attention_mask"] = call.mask
-        return self._ask(
+        return self.ask(
             sample[rows],
             _chosen(timestep, rows, len(sample)),
             call.context,
@@ -154,8 +156,8 @@ def _combined(answers: Tensor, batch: CondBatch, *, guided: bool, plain: bool) -
     negative = answers[batch.negative]
     if plain:
         return torch.cat([negative, answers[batch.parts[0]]])
-    override_unet_forward = batch.guided([answers[rows] for rows in batch.parts], negative)
-    return torch.cat([negative, override_unet_forward]) if guided else override_unet_forward
+    found = batch.guided([answers[rows] for rows in batch.parts], negative)
+    return torch.cat([negative, found]) if guided else found
 
 
 def _chosen(value: Any, rows: Tensor, count: int) -> Any:

@@ -21,6 +21,7 @@ from promptengine.networks.hypernetwork.projection import (
     HypernetworkStack,
     Injection,
     PatchedProjection,
+    ProjectionPlace,
 )
 from promptengine.undo import UndoLog
 from promptengine.validation import check_type
@@ -60,7 +61,8 @@ def inject_hypernetworks(
 
     Args:
         unet: Any diffusers UNet.
-        stack: What acts on all rows of a batch, until :meth:`Injection.choose` says otherwise.
+        stack: What acts on all rows of a batch, until :meth:`Injection.choose` says otherwise: networks
+            with their multipliers, and perhaps weights by block.
         folder: Keeps folded projections beyond this block; by default they go with it.
         fold: Whether to fold at all; it moves results by less than 1e-5 of their size in float32.
         training: Use the networks themselves, never copies, so that gradients reach them. Where
@@ -83,6 +85,7 @@ def inject_hypernetworks(
         for attention in attentions(unet):
             for part, module in attention.projections.items():
                 reads_text = attention.reads_text and part != "query"
-                site = PatchedProjection(module, part, injection, reads_text=reads_text)
+                place = ProjectionPlace(part, reads_text=reads_text, block=attention.block)
+                site = PatchedProjection(module, place, injection)
                 changes.shadow(module, "forward", site)
         yield injection

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -14,9 +14,10 @@ from torch import nn
 from promptengine.errors import NetworkFormatError
 from promptengine.files.lru import SizedLRU
 from promptengine.kinds import InspectedFile
-from promptengine.networks.attention import attention_widths, require_fit
+from promptengine.networks.attention import attention_widths, attentions, require_fit
 from promptengine.networks.hypernetwork.files import FORMAT, load_hypernetwork
 from promptengine.networks.hypernetwork.module import Hypernetwork
+from promptengine.networks.hypernetwork.projection import HypernetworkUse
 from promptengine.networks.loader import (
     NETWORK_BYTES,
     LoadedUse,
@@ -25,6 +26,7 @@ from promptengine.networks.loader import (
     NetworkModel,
 )
 from promptengine.registry.registry import RegistryEntry
+from promptengine.request.plan import NetworkUse
 from promptengine.validation import cut
 
 __all__ = ["HypernetworkLoader", "describe_hypernetwork", "hypernetwork_digest", "is_own_format"]
@@ -43,6 +45,11 @@ class HypernetworkLoader(NetworkLoader[Hypernetwork]):
         weight = next(model.unet.parameters())
         self._place = weight.device, weight.dtype
         self._widths = attention_widths(model.unet)
+        self._sites = {
+            (part, cast("int", projection.in_features), attention.block)
+            for attention in attentions(model.unet)
+            for part, projection in attention.projections.items()
+        }
         self._adopted: SizedLRU[str, Hypernetwork] = SizedLRU(room, _nbytes)
 
     def read(self, entry: RegistryEntry) -> Hypernetwork:
@@ -60,9 +67,20 @@ class HypernetworkLoader(NetworkLoader[Hypernetwork]):
         """Return how much memory a network takes."""
         return _nbytes(network)
 
+    def idle(self, network: Hypernetwork, use: NetworkUse) -> str:
+        """Say why a use changes nothing; empty where it does."""
+        if reason := super().idle(network, use):
+            return reason
+        blocks = use.blocks
+        acts = blocks is None or any(
+            blocks.factor(block) != 0 and network.part(width, part) is not None
+            for part, width, block in self._sites
+        )
+        return "" if acts else "its block weights are 0 wherever it acts"
+
     def effect(self, uses: Sequence[LoadedUse[Hypernetwork]]) -> NetworkEffect:
         """Stack the networks of some uses."""
-        return NetworkEffect(at=lambda call: tuple((one.network, one.use.at(call)) for one in uses))
+        return NetworkEffect(at=lambda call: tuple(_at(one, call) for one in uses))
 
     def adopt(self, network: Hypernetwork) -> tuple[Hypernetwork, str]:
         """Return a copy of a network in memory, ready for the model, and the digest of what it is now.
@@ -82,6 +100,11 @@ class HypernetworkLoader(NetworkLoader[Hypernetwork]):
             return own.eval().requires_grad_(False)
 
         return self._adopted.get(digest, make), digest
+
+
+def _at(one: LoadedUse[Hypernetwork], call: int) -> HypernetworkUse:
+    pair = one.network, one.use.at(call)
+    return pair if one.use.blocks is None else (*pair, one.use.blocks)
 
 
 def hypernetwork_digest(network: Hypernetwork) -> str:

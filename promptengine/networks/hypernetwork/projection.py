@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,25 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from promptengine.accel.onednn import OneDNNLinear, linear
 from promptengine.errors import PromptEngineError
+from promptengine.kinds.blocks import BlockWeights
 from promptengine.networks.attention import refuse_fused
 from promptengine.networks.hypernetwork.fuse import Chain, ProjectionFuser, is_affine, is_zero
 from promptengine.networks.hypernetwork.module import Hypernetwork, ResidualNetwork
+from promptengine.networks.rows import RowGroup, group_rows
 
-__all__ = ["HypernetworkStack", "Injection", "PatchedProjection"]
+__all__ = [
+    "HypernetworkStack",
+    "HypernetworkUse",
+    "Injection",
+    "PatchedProjection",
+    "ProjectionPlace",
+]
 
-HypernetworkStack = Sequence[tuple[Hypernetwork, float]]
-"""Hypernetworks with their multipliers, finite numbers, in order of application."""
+HypernetworkUse = tuple[Hypernetwork, float] | tuple[Hypernetwork, float, BlockWeights | None]
+"""A hypernetwork with its multiplier, a finite number, and perhaps weights by block, which multiply it."""
+
+HypernetworkStack = Sequence[HypernetworkUse]
+"""Hypernetworks with their multipliers, in order of application."""
 
 _Value = TypeVar("_Value")
 
@@ -58,11 +69,16 @@ class TextMemory:
     answers: _Latest[Tensor] = field(default_factory=_Latest[Tensor])
 
 
-class _Group(NamedTuple):
-    """Rows of a batch on which the same networks act; ``rows`` selects them."""
+class PureForward(Protocol):
+    """What stands in for a projection's ``forward`` and answers alike as long as its state is the same."""
 
-    rows: slice | list[int]
-    chain: Chain
+    def __call__(self, x: Tensor) -> Tensor:
+        """Project ``x`` ``[rows, tokens, width]``."""
+        ...
+
+    def chains(self) -> object:
+        """Return what it does: the same object until that changes."""
+        ...
 
 
 class Injection:
@@ -78,6 +94,7 @@ class Injection:
     Attributes:
         folder: As given.
         rows: What was chosen last, without networks of multiplier 0.
+        signs: What was given to :meth:`sign` last.
     """
 
     def __init__(self, unet: nn.Module, folder: ProjectionFuser | None, *, copies: bool) -> None:
@@ -87,7 +104,8 @@ class Injection:
         self._cast: dict[tuple[Hypernetwork, torch.device, torch.dtype], Hypernetwork] = {}
         self._zero: dict[ResidualNetwork, bool] = {}
         self._texts = WeakIdKeyDictionary()
-        self.rows: tuple[tuple[tuple[Hypernetwork, float], ...], ...] = ((),)
+        self.rows: tuple[tuple[HypernetworkUse, ...], ...] = ((),)
+        self.signs: Tensor | None = None
 
     def choose(self, *stacks: HypernetworkStack) -> None:
         """Set what acts from the next call of the UNet on.
@@ -105,16 +123,31 @@ class Injection:
             refuse_fused(self._unet)
             self.rows = rows
 
+    def sign(self, signs: Tensor | None) -> None:
+        """Set what the values of texts are multiplied by from the next call of the UNet on.
+
+        Args:
+            signs: ``[rows, tokens]``, 1 or -1; never changed in place. None leaves values alone.
+
+        Raises:
+            PromptEngineError: The UNet's projections are fused.
+        """
+        if signs is not None and signs is not self.signs:
+            refuse_fused(self._unet)
+        self.signs = signs
+
     def chain(self, stack: HypernetworkStack, site: PatchedProjection) -> Chain:
         """Return the networks of a stack that act at a site, in its projection's device and dtype.
 
         Those that add nothing are left out, but for what a gradient may reach.
         """
         chain: list[tuple[ResidualNetwork, float]] = []
-        for network, multiplier in stack:
+        for network, multiplier, *more in stack:
+            blocks = more[0] if more else None
+            here = multiplier if blocks is None else multiplier * blocks.factor(site.block)
             residual = self._at(site.weight, network).part(site.width, site.part)
-            if residual is not None and not self._adds_nothing(residual):
-                chain.append((residual, multiplier))
+            if here != 0 and residual is not None and not self._adds_nothing(residual):
+                chain.append((residual, here))
         return tuple(chain)
 
     def _adds_nothing(self, network: ResidualNetwork) -> bool:
@@ -146,12 +179,24 @@ class Injection:
         return known
 
 
+class ProjectionPlace(NamedTuple):
+    """Where a projection is.
+
+    Attributes:
+        part: What it makes: ``key``, ``value`` or ``query``.
+        reads_text: Whether from text.
+        block: The block of its attention; see :class:`promptengine.networks.attention.Attention`.
+    """
+
+    part: str
+    reads_text: bool
+    block: str | None
+
+
 class PatchedProjection:
     """A projection of an attention, computed with what is injected in place of by itself."""
 
-    def __init__(
-        self, module: nn.Module, part: str, injection: Injection, *, reads_text: bool
-    ) -> None:
+    def __init__(self, module: nn.Module, place: ProjectionPlace, injection: Injection) -> None:
         before = module.__dict__.get("forward")
         self._module = module
         self._outer = before if isinstance(before, PatchedProjection) else None
@@ -159,22 +204,35 @@ class PatchedProjection:
             self._outer._project if self._outer else module.forward
         )
         self._injection = injection
-        self.part = part
+        self.part = place.part
+        self.block = place.block
         self.width = cast("int", module.in_features)
         self.weight = cast("Tensor", module.weight)
-        plain = type(module) in (nn.Linear, OneDNNLinear) and (
-            before is None or self._outer is not None
-        )
+        bare = before is None if self._outer is None else self._outer._plain
+        plain = type(module) in (nn.Linear, OneDNNLinear) and bare
         self._plain = plain and self.weight.device.type != "meta"
-        self._reads_text = reads_text
+        pure = self._project if hasattr(self._project, "chains") else None
+        self._pure = cast("PureForward | None", pure)
+        self._reads_text = place.reads_text
         self._chains: tuple[object, object, tuple[Chain, ...]] = (None, None, ())
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Project ``x`` ``[rows, tokens, width]`` behind the networks of each row."""
-        keeps = self._plain and not (torch.is_grad_enabled() or x.is_inference())
-        if keeps and self._reads_text:
-            return self._kept(x)
-        groups = self._groups(len(x))
+        keeps = self._reads_text and not (torch.is_grad_enabled() or x.is_inference())
+        signs = self.signs()
+        if keeps and self._plain:
+            return self._kept(x, signs)
+        if keeps and self._pure is not None:
+            pure, state = self._pure, (self.chains(), self._pure.chains())
+            answers = self._injection.text(x).answers
+            return answers.at((self, signs), state, lambda: _signed(pure(self._changed(x)), signs))
+        return _signed(self._computed(x, args, kwargs), signs)
+
+    def _computed(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        if not self._plain:
+            # What is beneath may tell rows apart, so it is asked about all of them at once.
+            return self._project(self._changed(x), *args, **kwargs)
+        groups = group_rows(self.chains(), len(x))
         if len(groups) == 1:
             return self._projected(x, groups[0].chain, args, kwargs)
         return _assembled(
@@ -183,14 +241,18 @@ class PatchedProjection:
             [self._projected(x[group.rows], group.chain, args, kwargs) for group in groups],
         )
 
+    def _changed(self, x: Tensor) -> Tensor:
+        """Return what the networks of each row make of ``x``."""
+        groups = group_rows(self.chains(), len(x))
+        parts = [_through(x[group.rows], group.chain) for group in groups]
+        return parts[0] if len(groups) == 1 else _assembled(len(x), groups, parts)
+
     def _projected(
         self, x: Tensor, chain: Chain, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
+        folder = self._injection.folder
         if torch.is_grad_enabled():
-            for network, multiplier in chain:
-                x = network(x, multiplier)
-            return self._project(x, *args, **kwargs)
-        folder = self._injection.folder if self._plain else None
+            return self._project(_through(x, chain), *args, **kwargs)
         folded = 0 if folder is None else _affine_tail(chain)
         for network, multiplier in chain[: len(chain) - folded]:
             x = _changed(x, network, multiplier)
@@ -199,18 +261,22 @@ class PatchedProjection:
         bias = cast("Tensor | None", self._module.bias)
         return linear(x, *folder.fold(self.weight, bias, chain[-folded:]))
 
-    def _kept(self, x: Tensor) -> Tensor:
+    def _kept(self, x: Tensor, signs: Tensor | None) -> Tensor:
         """Return the projection of a text, from memory unless text or networks are new."""
         text = self._injection.text(x)
 
         def answer() -> Tensor:
-            groups = self._groups(len(x))
+            groups = group_rows(self.chains(), len(x))
             parts = [self._projected_text(x, n, group, text) for n, group in enumerate(groups)]
-            return parts[0] if len(parts) == 1 else _assembled(len(x), groups, parts)
+            whole = parts[0] if len(parts) == 1 else _assembled(len(x), groups, parts)
+            return _signed(whole, signs)
 
-        return text.answers.at(self, self.chains(), answer)
+        # A tensor is a key by what it is, not by its numbers, and is held, so that none takes its place.
+        return text.answers.at((self, signs), self.chains(), answer)
 
-    def _projected_text(self, x: Tensor, number: int, group: _Group, text: TextMemory) -> Tensor:
+    def _projected_text(
+        self, x: Tensor, number: int, group: RowGroup[Chain], text: TextMemory
+    ) -> Tensor:
         """``W x + multiplier * W f(x)`` for the last network, both products kept."""
         if not group.chain:
             return self._project(x[group.rows])
@@ -230,6 +296,13 @@ class PatchedProjection:
         start, change = text.projected.at((self, number), state, project)
         return torch.add(start, change, alpha=multiplier)
 
+    def signs(self) -> Tensor | None:
+        """Return what the rows of the answer are multiplied by, for values of a text; else None."""
+        if self.part != "value" or not self._reads_text:
+            return None
+        own = self._injection.signs
+        return own if own is not None or self._outer is None else self._outer.signs()
+
     def chains(self) -> tuple[Chain, ...]:
         """Return the networks that act here: for each row, or once for all. The same object until they change."""
         rows = self._injection.rows
@@ -242,29 +315,23 @@ class PatchedProjection:
             self._chains = rows, outer, whole
         return self._chains[2]
 
-    def _groups(self, rows: int) -> list[_Group]:
-        chains = self.chains()
-        if all(chain == chains[0] for chain in chains):
-            return [_Group(slice(None), chains[0])]
-        if len(chains) != rows:
-            raise PromptEngineError(f"{len(chains)} stacks were chosen for a batch of {rows} rows")
-        members: dict[Chain, list[int]] = {}
-        for row, chain in enumerate(chains):
-            members.setdefault(chain, []).append(row)
-        return [_Group(_selection(rows), chain) for chain, rows in members.items()]
 
-
-def _selection(rows: list[int]) -> slice | list[int]:
-    """Rows as a slice where they are neighbors, since that copies nothing."""
-    whole = slice(rows[0], rows[-1] + 1)
-    return whole if len(rows) == whole.stop - whole.start else rows
-
-
-def _assembled(rows: int, groups: Sequence[_Group], parts: Sequence[Tensor]) -> Tensor:
+def _assembled(rows: int, groups: Sequence[RowGroup[Chain]], parts: Sequence[Tensor]) -> Tensor:
     whole = parts[0].new_empty(rows, *parts[0].shape[1:])
     for group, part in zip(groups, parts, strict=True):
         whole[group.rows] = part
     return whole
+
+
+def _signed(values: Tensor, signs: Tensor | None) -> Tensor:
+    """Multiply the values of tokens ``[rows, tokens, width]`` by their signs."""
+    if signs is None:
+        return values
+    if values.shape[:-1] != signs.shape:
+        found, wanted = (tuple(shape) for shape in (values.shape[:-1], signs.shape))
+        message = f"an attention reads texts of {found} rows and tokens; negative weights are known for {wanted}"
+        raise PromptEngineError(f"{message}. Leave the option negative_weights at scale")
+    return values * signs.to(values).unsqueeze(-1)
 
 
 def _affine_tail(chain: Chain) -> int:
@@ -275,6 +342,14 @@ def _affine_tail(chain: Chain) -> int:
             break
         count += 1
     return count
+
+
+def _through(x: Tensor, chain: Chain) -> Tensor:
+    """Return what the networks of a chain make of ``x``, one after the other."""
+    learning = torch.is_grad_enabled()
+    for network, multiplier in chain:
+        x = network(x, multiplier) if learning else _changed(x, network, multiplier)
+    return x
 
 
 def _changed(x: Tensor, network: ResidualNetwork, multiplier: float) -> Tensor:

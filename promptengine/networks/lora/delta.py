@@ -22,7 +22,7 @@ from torch import Tensor
 
 from promptengine.networks.lora.algorithms.algorithm import MAGNITUDES, LoraAlgorithm
 
-__all__ = ["LoraModule", "bias_delta", "fault", "inputs", "weight_delta"]
+__all__ = ["LoraModule", "bias_delta", "factors", "fault", "inputs", "weight_delta"]
 
 _INPAINTING_CHANNELS: Final = 9  # latents, the masked image's latents and the mask
 
@@ -50,6 +50,12 @@ class LoraModule:
     def rank(self) -> int | None:
         """Rows of the inner factor; None where the algorithm has no factors."""
         return self.algorithm.rank(self.shapes) if self.algorithm else None
+
+    @property
+    def reads_weight(self) -> bool:
+        """Whether its change depends on the present weight."""
+        decomposes = any(name in self.tensors for name in MAGNITUDES)
+        return decomposes or (self.algorithm is not None and self.algorithm.reads_weight)
 
 
 def weight_delta(module: LoraModule, weight: Tensor, *, ranks: int | None = None) -> Tensor | None:
@@ -100,6 +106,34 @@ def _unshaped(module: LoraModule, weight: Tensor, *, ranks: int | None = None) -
     if bias.numel() != delta.numel():
         raise ValueError(f"its bias is {list(bias.shape)}, and the change is {list(delta.shape)}")
     return delta + bias.reshape(delta.shape)
+
+
+def factors(
+    module: LoraModule, weight: Tensor, *, ranks: int | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """Return two matrices whose product is the change of a weight at multiplier 1.
+
+    Args:
+        module: It fits the weight.
+        weight: The weight; its numbers play no part.
+        ranks: As for :func:`weight_delta`.
+
+    Returns:
+        ``up`` ``[out, rank]``, which has the scale, and ``down`` ``[rank, in, ...]``, shaped like the weight
+        but for its outputs; both float32 on its device. None where there are none of small rank.
+    """
+    algorithm = module.algorithm
+    if algorithm is None or module.reads_weight or "bias" in module.tensors:
+        return None
+    tensors = {n: t.to(weight.device, torch.float32) for n, t in module.tensors.items()}
+    found = algorithm.factors(tensors, ranks)
+    if found is None:
+        return None
+    up, down = found
+    size = weight[0].numel()
+    if up.shape[0] != len(weight) or down.numel() != len(down) * size:
+        return None
+    return up * module.scale, down.reshape(len(down), *weight.shape[1:])
 
 
 def bias_delta(module: LoraModule, size: int) -> Tensor | None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from promptengine.files.lru import SizedLRU
-from promptengine.networks.attention import refuse_fused
 from promptengine.networks.loader import (
     NETWORK_BYTES,
     BundledWord,
@@ -14,41 +12,36 @@ from promptengine.networks.loader import (
     NetworkEffect,
     NetworkLoader,
     NetworkModel,
+    TextChange,
 )
 from promptengine.networks.lora.files import load_lora
-from promptengine.networks.lora.merge import (
-    Application,
-    ChangedWeights,
-    Fit,
-    fit_lora,
-    merge,
-    set_weights,
-    targets,
-)
+from promptengine.networks.lora.inject import LoraSchedule, LoraStack
+from promptengine.networks.lora.merge import Application, Fit, fit_lora, set_weights, targets
+from promptengine.networks.lora.weights import LoraWeights
 from promptengine.prompt import Diagnostic
 from promptengine.registry.registry import RegistryEntry
 from promptengine.request.plan import NetworkUse
 
 __all__ = ["LoraLoader"]
 
-_MERGED_BYTES: Final = 4 << 30  # a Stable Diffusion 1 model in float32 takes 3.7 of these GiB
 _NAMED_MODULES: Final = 3
 
 
 class LoraLoader(NetworkLoader[Fit]):
     """Loads LoRAs, fitted to a model, and keeps what its weights become under them.
 
-    Merged weights are found again by the LoRAs' digests and multipliers.
-
     Args:
         model: What the LoRAs are for.
         room: Bytes that LoRAs may take together; the longest unused goes first.
+
+    Attributes:
+        weights: What weights become.
     """
 
     def __init__(self, model: NetworkModel, room: int = NETWORK_BYTES) -> None:
         super().__init__(model, room)
         self._targets = targets(model.unet, *model.text_encoders)
-        self._merged: SizedLRU[object, ChangedWeights] = SizedLRU(_MERGED_BYTES, _nbytes)
+        self.weights = LoraWeights()
 
     def read(self, entry: RegistryEntry) -> Fit:
         """Read a file for the model."""
@@ -60,7 +53,7 @@ class LoraLoader(NetworkLoader[Fit]):
 
     def idle(self, network: Fit, use: NetworkUse) -> str:
         """Say why a use changes nothing; empty where it does."""
-        if _application(network, use).changes or network.lora.embeddings:
+        if _strongest(network, use).changes or network.lora.embeddings:
             return ""
         zero = use.multiplier == use.unet_multiplier == 0
         return "multiplier is 0" if zero else "it changes nothing"
@@ -75,24 +68,24 @@ class LoraLoader(NetworkLoader[Fit]):
         return found
 
     def effect(self, uses: Sequence[LoadedUse[Fit]]) -> NetworkEffect:
-        """Merge LoRAs into the weights that they change.
-
-        Raises:
-            PromptEngineError: The UNet's projections are fused, so that changes would not act.
-        """
+        """Let LoRAs act on the weights that they change, each with its multipliers over the steps."""
         if not uses:
             return NetworkEffect()
-        refuse_fused(self.model.unet)
-        applications = tuple(_application(one.network, one.use) for one in uses)
-        key = tuple(
-            (one.digest, one.use.multiplier, one.use.unet_multiplier, one.use.extra) for one in uses
-        )
-        weights = self._merged.get(key, lambda: merge(applications))
-        return NetworkEffect(
-            apply=(lambda changes: set_weights(weights, changes)) if weights else None,
-            key=key,
-            words=_words(uses),
-        )
+
+        def stack(call: int) -> LoraStack:
+            return tuple(_application(one.network, one.use, call) for one in uses)
+
+        def text(call: int) -> TextChange:
+            key = tuple(
+                (one.digest, one.use.text_at(call), one.use.extra, one.use.blocks) for one in uses
+            )
+            acting = stack(call)
+            return TextChange(
+                key, lambda changes: set_weights(self.weights.merged(acting, "text"), changes)
+            )
+
+        steady = not any(one.use.changes for one in uses)
+        return NetworkEffect(text=text, loras=LoraSchedule(stack, steady), words=_words(uses))
 
 
 def _words(uses: Sequence[LoadedUse[Fit]]) -> Mapping[str, BundledWord]:
@@ -102,14 +95,16 @@ def _words(uses: Sequence[LoadedUse[Fit]]) -> Mapping[str, BundledWord]:
     }
 
 
-def _application(network: Fit, use: NetworkUse) -> Application:
+def _application(network: Fit, use: NetworkUse, call: int) -> Application:
     ranks = use.extra if isinstance(use.extra, int) else None
+    text, unet = use.text_at(call), use.at(call)
+    return Application(network, text=text, unet=unet, ranks=ranks, blocks=use.blocks)
+
+
+def _strongest(network: Fit, use: NetworkUse) -> Application:
+    """Return a use as it is where its effect is largest."""
     unet = use.multiplier if use.unet_multiplier is None else use.unet_multiplier
-    return Application(network, text=use.multiplier, unet=unet, ranks=ranks)
-
-
-def _nbytes(weights: ChangedWeights) -> int:
-    return sum(tensor.nbytes for tensor in weights.values())
+    return Application(network, text=use.multiplier, unet=unet, blocks=use.blocks)
 
 
 def _leftovers(use: NetworkUse, fitted: Fit) -> Diagnostic:

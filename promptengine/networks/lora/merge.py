@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.errors import IncompatibleNetworkError, NetworkFormatError
+from promptengine.kinds.blocks import BASE, BlockWeights
+from promptengine.networks.blocks import UNetBlocks
 from promptengine.networks.lora.algorithms.table import lacking
 from promptengine.networks.lora.delta import LoraModule, bias_delta, fault, inputs, weight_delta
 from promptengine.networks.lora.files import Lora
@@ -19,12 +21,15 @@ from promptengine.undo import Changes, UndoLog
 
 __all__ = [
     "Application",
+    "Change",
     "ChangedWeights",
     "Fit",
     "Target",
+    "changes_of",
     "exchange_weights",
     "fit_lora",
     "merge",
+    "merge_module",
     "set_weights",
     "targets",
 ]
@@ -40,11 +45,14 @@ class Target(NamedTuple):
         part: Whose module it is, which says which multiplier counts.
         path: Its path there, such as ``mid_block.attentions.0.proj_in``.
         module: The module; it has a ``weight`` and perhaps a ``bias``.
+        block: The block it lies in, as :data:`promptengine.kinds.blocks.BLOCKS` names it; None for what
+            lies in none.
     """
 
     part: Part
     path: str
     module: nn.Module
+    block: str | None = None
 
 
 class Slot(NamedTuple):
@@ -74,30 +82,33 @@ class Fit:
     unmatched: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Application:
-    """One use of a LoRA.
+    """One use of a LoRA at some moment; equal to another one of the same LoRA with the same numbers.
 
     Attributes:
         fit: The LoRA, fitted to the model.
         text: Multiplier of its changes to the text encoder.
         unet: Multiplier of its changes to the UNet.
         ranks: How many of the first ranks count; None for all.
+        blocks: Weights by block, which multiply the multipliers; None for 1 everywhere.
     """
 
     fit: Fit
     text: float = 1.0
     unet: float = 1.0
     ranks: int | None = None
+    blocks: BlockWeights | None = None
 
-    def multiplier(self, part: Part) -> float:
-        """Return the multiplier of a part."""
-        return self.unet if part == "unet" else self.text
+    def multiplier(self, target: Target) -> float:
+        """Return the multiplier of the changes to a module."""
+        multiplier = self.unet if target.part == "unet" else self.text
+        return multiplier if self.blocks is None else multiplier * self.blocks.factor(target.block)
 
     @property
     def changes(self) -> bool:
         """Whether any weight differs for it: its multiplier may be 0 for all that it changes."""
-        return any(self.multiplier(target.part) != 0 for target, _ in self.fit.modules)
+        return any(self.multiplier(target) != 0 for target, _ in self.fit.modules)
 
 
 def targets(unet: nn.Module, *text_encoders: nn.Module) -> dict[str, Target]:
@@ -115,8 +126,10 @@ def targets(unet: nn.Module, *text_encoders: nn.Module) -> dict[str, Target]:
     config = cast("Any", unet).config
     layers = config.layers_per_block
     plain_up = {level for level, kind in enumerate(config.up_block_types) if "Attn" not in kind}
+    blocks = UNetBlocks(path for path, _ in unet.named_modules())
     for path, module in _weighted(unet):
-        target, name = Target("unet", path, module), path.replace(".", "_")
+        target = Target("unet", path, module, blocks.of(path))
+        name = path.replace(".", "_")
         found[f"unet_{name}"] = target
         if isinstance(layers, int):
             original = original_name(name, layers=layers, plain_up=plain_up)
@@ -125,7 +138,7 @@ def targets(unet: nn.Module, *text_encoders: nn.Module) -> dict[str, Target]:
         prefix = TEXT_PREFIXES[hasattr(encoder, "text_projection")]
         for path, module in _weighted(encoder):
             name = path.removeprefix("text_model.").replace(".", "_")
-            found[prefix + name] = Target("text", path, module)
+            found[prefix + name] = Target("text", path, module, BASE)
     return found
 
 
@@ -199,29 +212,55 @@ def _refuse_text_width(lora: Lora, target: Target, module: LoraModule) -> None:
     )
 
 
-def merge(uses: Sequence[Application]) -> ChangedWeights:
+class Change(NamedTuple):
+    """What a use of a LoRA does to one module.
+
+    Attributes:
+        module: What the file says of it.
+        multiplier: Not 0.
+        ranks: How many of the first ranks count; None for all.
+    """
+
+    module: LoraModule
+    multiplier: float
+    ranks: int | None
+
+
+def changes_of(uses: Sequence[Application], *parts: Part) -> dict[nn.Module, list[Change]]:
+    """Return what some LoRAs do to each module that they change, in their order.
+
+    Args:
+        uses: The LoRAs.
+        parts: Which parts of the model count.
+    """
+    found: dict[nn.Module, list[Change]] = {}
+    for use in uses:
+        for target, module in use.fit.modules:
+            multiplier = use.multiplier(target)
+            if multiplier != 0 and target.part in parts:
+                found.setdefault(target.module, []).append(Change(module, multiplier, use.ranks))
+    return found
+
+
+def merge(uses: Sequence[Application], parts: Sequence[Part] = ("unet", "text")) -> ChangedWeights:
     """Compute what weights become under some LoRAs, in their order, each upon the one before.
 
     ``W += multiplier * change`` in float32, rounded once to the weight's dtype. Order matters only where a
     change depends on the weight (IA3, GLoRA, OFT, BOFT, DoRA). The model is not changed.
+
+    Args:
+        uses: The LoRAs.
+        parts: Which parts of the model are to be changed.
     """
-    by_module: dict[nn.Module, list[tuple[LoraModule, float, int | None]]] = {}
-    for use in uses:
-        for target, module in use.fit.modules:
-            multiplier = use.multiplier(target.part)
-            if multiplier != 0:
-                changes = by_module.setdefault(target.module, [])
-                changes.append((module, multiplier, use.ranks))
     merged: dict[Slot, Tensor] = {}
     with torch.no_grad():
-        for module, changes in by_module.items():
-            merged.update(_merged(module, changes))
+        for module, changes in changes_of(uses, *parts).items():
+            merged.update(merge_module(module, changes))
     return merged
 
 
-def _merged(
-    module: nn.Module, changes: Sequence[tuple[LoraModule, float, int | None]]
-) -> dict[Slot, Tensor]:
+def merge_module(module: nn.Module, changes: Sequence[Change]) -> dict[Slot, Tensor]:
+    """Compute what the weights of one module become; see :func:`merge`."""
     sums: dict[Slot, Tensor] = {}
     places = Slot(module, "weight"), Slot(module, "bias")
     before = cast("Tensor", module.weight)

@@ -308,6 +308,7 @@ def network_reports(outputs: Sequence[OutputImage], shown: PathRedactor) -> list
                     report.kind,
                     report.name,
                     report.multiplier,
+                    report.blocks,
                     report.reason,
                 )
                 told = found.setdefault(
@@ -326,6 +327,7 @@ def network_document(report: NetworkReport, shown: PathRedactor) -> dict[str, An
         "sha256_10": None if report.digest is None else report.digest[:10],
         "multiplier": report.multiplier,
         "unet_multiplier": report.unet_multiplier,
+        "block_weights": None if report.blocks is None else dict(report.blocks.by_block),
         "applied": report.applied,
         "reason": shown.text(report.reason),
     }

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from promptengine.prompt import Prompt, schedule
-from promptengine.prompt.ast import Alternating, Group, Node, Part, Scheduled, Span
+from promptengine.prompt.ast import Alternating, Group, Node, Prompt, Schedule, Scheduled, Span
 
 __all__ = ["marks_of"]
 
 _AND: Final = "AND"
 
 
-def marks_of(prompt: Prompt, steps: int) -> list[dict[str, Any]]:
+def marks_of(prompt: Prompt, schedules: Sequence[Schedule] = ()) -> list[dict[str, Any]]:
     """Return the places of a prompt that mean more than their words.
 
     Args:
         prompt: As parsed.
-        steps: What schedules are computed for; 0 leaves weights out, where computing costs too much.
+        schedules: Of its parts; without them weights are left out, where computing costs too much.
 
     Returns:
         ``kind`` with ``start`` and ``end``, characters of the source from 0, in the source's order: ``tag``,
@@ -27,8 +26,8 @@ def marks_of(prompt: Prompt, steps: int) -> list[dict[str, Any]]:
     found = {("tag", tag.span, 1.0) for tag in prompt.tags}
     for part in prompt.parts:
         found.update((kind, span, 1.0) for kind, span in _brackets(part.nodes))
-        if steps:
-            found.update(_weights(part, steps))
+    for timeline in schedules:
+        found.update(_weights(timeline))
     for part in prompt.parts[1:]:
         joint = Span(part.span.start - len(_AND), part.span.start)
         if prompt.source[joint.start : joint.end] == _AND:
@@ -58,10 +57,12 @@ def _brackets(nodes: Iterable[Node]) -> Iterator[tuple[str, Span]]:
                 pass
 
 
-def _weights(part: Part, steps: int) -> Iterator[tuple[str, Span, float]]:
+def _weights(timeline: Schedule) -> Iterator[tuple[str, Span, float]]:
     """Yield what is weighted at some step, and the breaks between chunks."""
-    for segment in schedule(part, steps).segments:
-        for fragment in segment.fragments:
+    # An alternation comes back to the same texts again and again.
+    texts = {segment.text: segment.fragments for segment in timeline.segments}
+    for fragments in texts.values():
+        for fragment in fragments:
             if fragment.text == "BREAK" and fragment.weight == -1.0:
                 yield "break", fragment.span, 1.0
             elif fragment.weight != 1.0 and fragment.text.strip():

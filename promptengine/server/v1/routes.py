@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import APIRouter, Response
@@ -12,12 +13,10 @@ from fastapi.responses import StreamingResponse
 
 from promptengine.images.save import encode_image
 from promptengine.kinds import tag_kinds
-from promptengine.prompt import Prompt, parse
-from promptengine.prompt.serialize import (
-    diagnostic_document,
-    prompt_document,
-    schedule_size,
-)
+from promptengine.prompt import Schedule, parse
+from promptengine.prompt.lint import negative_weights
+from promptengine.prompt.scheduled import ScheduledPrompt
+from promptengine.prompt.serialize import diagnostic_document, prompt_document
 from promptengine.request.options import Options
 from promptengine.request.plan import NetworkUse, make_plan
 from promptengine.request.request import GenerationRequest
@@ -27,7 +26,7 @@ from promptengine.server.base64_images import encode_base64
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.job_store import JobRecord
 from promptengine.server.jobs.job import Job
-from promptengine.server.limits import affordable_steps, check_texts
+from promptengine.server.limits import affordable, check_texts
 from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
@@ -46,7 +45,7 @@ from promptengine.server.v1.schemas import (
     ReadPrompt,
     Tokens,
 )
-from promptengine.text.count import count_parsed
+from promptengine.text.count import count_scheduled
 
 __all__ = ["PREFIX", "router"]
 
@@ -67,31 +66,36 @@ router = APIRouter(
 )
 
 
-@router.post("/parse")
-def read_prompt(service: Served, form: PromptForm) -> ReadPrompt:
+@router.post("/parse", response_model=ReadPrompt)
+def read_prompt(service: Served, form: PromptForm) -> Response:
     """Read a prompt, as a generation would; needs no model."""
     check_texts({"prompt": form.prompt}, service.config.limits)
     prompt = parse(
         form.prompt, comments=form.comments, negative=form.negative, dialect=form.dialect
     )
-    most = service.config.limits.schedule_characters
-    steps = affordable_steps(prompt, form.steps, service.config.limits)
-    plan = make_plan(prompt, parse("", negative=True), service.registry, steps=steps)
-    told = prompt_document(prompt, plan.diagnostics, form.steps, form.hires_steps, most=most)
+    limits = service.config.limits
+    first = ScheduledPrompt(prompt, form.steps)
+    last = first if form.hires_steps is None else replace(first, hires_steps=form.hires_steps)
+    planned = affordable(first, limits)
+    plan = make_plan(planned, parse("", negative=True), service.registry)
+    diagnostics = *plan.diagnostics, *negative_weights(prompt)
+    told = prompt_document(last, diagnostics, most=limits.schedule_characters)
     found = [_use(use) for kind in tag_kinds() for use in plan.of(kind.name)]
     for diagnostic in told["diagnostics"]:
         diagnostic["message"] = service.shown.text(diagnostic["message"])
     text = " AND ".join(part.text.strip() for part in prompt.parts)
-    whole = schedule_size(prompt, form.steps) <= most
-    marks = marks_of(prompt, form.steps if whole else 0)
-    tokens = _tokens(service, prompt, form) if whole and form.tokens else None
+    # Over other steps, a prompt is read for its networks alone.
+    schedules = first.schedules if planned is first else ()
+    marks = marks_of(prompt, schedules)
+    tokens = _tokens(service, schedules, form) if schedules and form.tokens else None
     told |= {"networks": found, "marks": [Mark(**mark) for mark in marks], "tokens": tokens}
-    return ReadPrompt(text=text, **told)
+    # Whoever types waits for it: it is checked once, and here, not once more on its way out.
+    return Json(ReadPrompt(text=text, **told).model_dump())
 
 
-def _tokens(service: Service, prompt: Prompt, form: PromptForm) -> Tokens:
+def _tokens(service: Service, schedules: Sequence[Schedule], form: PromptForm) -> Tokens:
     options = Options(comments=form.comments)
-    found = count_parsed(prompt, form.steps, options, service.vectors)
+    found = count_scheduled(schedules, options, service.vectors)
     return Tokens(count=found.tokens, limit=found.limit, chunks=list(found.used))
 
 
@@ -102,8 +106,16 @@ def fields(service: Served) -> dict[str, Any]:
 
 
 def _use(use: NetworkUse) -> dict[str, Any]:
-    told = {"kind": use.entry.kind, "name": use.entry.name, "multiplier": use.multiplier}
-    return told if use.unet_multiplier is None else told | {"unet": use.unet_multiplier}
+    told: dict[str, Any] = {
+        "kind": use.entry.kind,
+        "name": use.entry.name,
+        "multiplier": use.multiplier,
+    }
+    if use.unet_multiplier is not None:
+        told |= {"unet": use.unet_multiplier}
+    if use.blocks is not None:
+        told |= {"block_weights": dict(use.blocks.by_block)}
+    return told
 
 
 @router.post("/jobs", status_code=202)

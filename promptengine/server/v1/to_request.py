@@ -17,6 +17,7 @@ from promptengine.generation.named_models import find_models
 from promptengine.generation.prepare import check_supported
 from promptengine.inspection import size_of_checkpoint
 from promptengine.prompt import parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import append_default_hypernetwork, apply_settings
 from promptengine.request.fields import fields_of
@@ -26,26 +27,27 @@ from promptengine.request.plan import make_plan
 from promptengine.request.ranges import drawn_seed
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
-from promptengine.server.base64_images import open_base64_image, open_base64_images
-from promptengine.server.config import Limits
-from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.job import Work
-from promptengine.server.jobs.worker import Model
-from promptengine.server.limits import (
-    affordable_steps,
-    check_image_count,
-    check_second_size,
-    check_size,
-    check_texts,
-)
-from promptengine.server.sdapi.options import ServerSettings, read_options
-from promptengine.server.sdapi.styles import (
+from promptengine.request.styles import (
     Style,
     chosen_styles,
     read_styles,
     styled_hires_prompts,
     styled_prompts,
 )
+from promptengine.server.base64_images import open_base64_image, open_base64_images
+from promptengine.server.config import Limits
+from promptengine.server.errors import HTTPRefusal
+from promptengine.server.jobs.job import Work
+from promptengine.server.jobs.worker import Model
+from promptengine.server.limits import (
+    affordable,
+    check_image_count,
+    check_second_size,
+    check_size,
+    check_texts,
+)
+from promptengine.server.sdapi.dynamic import dynamic_call
+from promptengine.server.sdapi.options import ServerSettings, read_options
 from promptengine.server.sdapi.to_request import batch_key, known_upscaler
 from promptengine.server.v1.forms import StrictForm
 from promptengine.server.v1.schemas import JobForm
@@ -68,6 +70,8 @@ def work_from_form(
         Refusal: 404, for a checkpoint or VAE that is not here.
     """
     request, model = request_from_form(form, settings, registry, limits)
+    if form.script is None and request.dynamic:
+        return Work((request,), model, None, dynamic_call(request, 0, registry, limits))
     if form.script is None:
         return Work((request,), model, batch_key((request,)))
     script = script_from_form(form.script, request, registry, limits)
@@ -207,9 +211,9 @@ def _plan(request: GenerationRequest, registry: Registry, limits: Limits) -> Non
     nothing = parse("", negative=True)
     for field, text in (("prompt", asked.prompt), ("hires.prompt", hires)):
         prompt = parse(text, comments=request.options.comments, dialect=request.dialect)
-        steps = affordable_steps(prompt, request.steps, limits)
+        planned = affordable(ScheduledPrompt(prompt, request.steps), limits)
         try:
-            make_plan(prompt, nothing, registry, steps=steps, policy=request.policy)
+            make_plan(planned, nothing, registry, policy=request.policy)
         except (PromptSyntaxError, UnknownNetworkError) as error:
             by_option = asked is not request and _names(error, request)
             error.field = "options" if by_option else field

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,11 @@ from promptengine import Engine, GenerationRequest, PromptProcessor, attach, det
 from promptengine.errors import PromptEngineError, RequestError, UnknownNetworkError
 from promptengine.families import Family
 from promptengine.networks.hypernetwork.files import save_hypernetwork
+from promptengine.request.options import Options
 from tests.checkpoints.diffusers_pipelines import noise_of, pipeline
 from tests.checkpoints.original import FAMILIES, Original, tiny, write
-from tests.networks.builders import random_network
+from tests.networks.builders import random_network, turned_values
+from tests.networks.lora.builders import plain, write_lora
 
 SIZE = 64
 RUN: dict[str, Any] = {"num_inference_steps": 2, "height": SIZE, "width": SIZE}
@@ -121,6 +125,33 @@ def test_the_prompts_of_a_batch_have_their_own_networks(
         torch.testing.assert_close(found[2 * index : 2 * index + 2], expected, atol=1e-4, rtol=1e-5)
 
 
+def test_the_prompts_of_a_batch_have_their_own_loras(
+    originals: dict[str, Original], engines: dict[str, Engine], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    path = "mid_block.attentions.0.transformer_blocks.0.attn1.to_out.0"
+    out, into = pipe.unet.get_submodule(path).weight.shape
+    for name, seed in (("line", 1), ("dot", 2)):
+        tensors = plain(f"lora_unet_{path.replace('.', '_')}", out, into, seed=seed)
+        write_lora(models / "Lora" / f"{name}.safetensors", tensors)
+    engines["SD1"].registry.refresh()
+    prompts = [
+        "a cat",
+        "a cat<lora:line:2><hypernet:ink:0.8>",
+        "a dog<lora:dot:1>",
+        "a dog<lora:line:0@0,4@0.5>",
+    ]
+    attach(pipe, models, dialect="extended")
+    found = latents(pipe, prompts, 5, 6, 7, 8)
+    for index, prompt in enumerate(prompts):
+        request = replace(REQUEST, prompt=prompt, seed=5 + index, dialect="extended")
+        expected = engines["SD1"].generate(request)
+        assert all(report.applied for report in expected.networks)
+        torch.testing.assert_close(found[[index]], expected.latents, atol=1e-4, rtol=1e-5)
+    detach(pipe)
+    assert not any("forward" in vars(module) for module in pipe.unet.modules())
+
+
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_detached_is_as_never_attached(
     originals: dict[str, Original], models: Path, scale: float
@@ -201,6 +232,58 @@ def test_embeddings_given_by_hand_pass_through(
     torch.testing.assert_close(attached, before, atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_attached_pipeline_subtracts_words(
+    family: Family, originals: dict[str, Original], engines: dict[str, Engine], models: Path
+) -> None:
+    prompts = "a (cat:-1.3) <hypernet:ink:0.5>", "(dog:-1.1)"
+    asked = replace(REQUEST, prompt=prompts[0], negative_prompt=prompts[1])
+    options = Options(negative_weights="subtract")
+    expected = engines[family].generate(replace(asked, options=options)).latents
+    pipe = pipeline(originals[family])
+    signs = torch.ones(2, 77)
+    signs[0, 1] = signs[1, 2] = -1
+    processor = PromptProcessor(pipe, models)
+    above = [prompt.replace("-", "") for prompt in prompts]
+    with turned_values(pipe.unet, [signs]), processor.networks(prompts[0]):
+        by_hand = latents(pipe, None, 5, **processor(*above))
+    torch.testing.assert_close(expected, by_hand, atol=1e-4, rtol=1e-5)
+    with attach(pipe, models, negative_weights="subtract"):
+        found = latents(pipe, prompts[0], 5, negative_prompt=prompts[1])
+        several = latents(pipe, [prompts[0], "a cat"], 5, 6, negative_prompt=prompts[1])
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(several[:1], expected, atol=1e-4, rtol=1e-5)
+    assert not torch.allclose(expected, engines[family].generate(asked).latents, atol=1e-2)
+
+
+def test_embeddings_alone_scale_negative_words_and_say_so(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    scaled = PromptProcessor(pipe, models)("a (cat:-1.3)", "a dog")
+    subtracts = PromptProcessor(pipe, models, negative_weights="subtract")
+    with pytest.warns(UserWarning, match=r"scaled as in WebUI \(use promptengine.attach"):
+        given = subtracts("a (cat:-1.3)", "a dog")
+    assert all(torch.equal(given[name], scaled[name]) for name in scaled)
+    with warnings.catch_warnings(action="error"):
+        subtracts("a (cat:1.3)", "a dog")
+    for refused in (PromptProcessor, attach):
+        with pytest.raises(RequestError, match="negative_weights is 'turn'; it must be one of"):
+            refused(pipe, models, negative_weights="turn")  # type: ignore[arg-type]
+        with pytest.raises(
+            RequestError, match="negative_weights is 'subtract', and dialect 'comfyui'"
+        ):
+            refused(pipe, models, dialect="comfyui", negative_weights="subtract")
+
+
+def test_an_attached_pipeline_tells_of_the_option(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    with attach(pipe, models), pytest.warns(UserWarning, match="option negative_weights"):
+        latents(pipe, "a (cat:-1.3)", 5)
+
+
 def test_a_processor_holds_networks_in(
     originals: dict[str, Original], engines: dict[str, Engine], models: Path
 ) -> None:
@@ -246,6 +329,13 @@ def test_other_pipelines_run(originals: dict[str, Original], models: Path) -> No
         assert not torch.allclose(run("a cat <hypernet:ink:1>"), before, atol=1e-2)
         detach(pipe)
         assert torch.equal(run("a cat"), before)
+        told = (
+            pytest.warns(UserWarning, match="ControlNet")
+            if hasattr(pipe, "controlnet")
+            else nullcontext()
+        )
+        with attach(pipe, models, negative_weights="subtract"), told:
+            assert not torch.allclose(run("a (cat:-1)"), before, atol=1e-2)
 
 
 def test_what_is_no_such_pipeline_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
+from typing import Any
 
 import pytest
 import torch
@@ -200,3 +201,148 @@ def test_rows_and_stacks_must_be_as_many() -> None:
             unet(torch.zeros(2, 4, 8, 8), 1, torch.zeros(2, 5, TEXT))
         with pytest.raises(ValueError, match="at least one"):
             injection.choose()
+
+
+SIGNS = torch.tensor([[1.0, -1.0, 1.0, -1.0, -1.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
+
+
+class TurnedValues:
+    """Cross-attention by its textbook formula, with the values of some tokens turned around."""
+
+    def __init__(self, signs: Tensor) -> None:
+        self.signs = signs
+
+    def __call__(
+        self, attn: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: Any, **__: Any
+    ) -> Tensor:
+        def heads(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+
+        key = heads(encoder_hidden_states @ attn.to_k.weight.T)
+        values = encoder_hidden_states @ attn.to_v.weight.T
+        value = heads(torch.where(self.signs[..., None] < 0, -values, values))
+        query = heads(hidden_states @ attn.to_q.weight.T)
+        shares = (query @ key.transpose(-1, -2) * attn.scale).softmax(-1)
+        return attn.to_out[0]((shares @ value).transpose(1, 2).flatten(2))
+
+
+def cross_attentions(unet: nn.Module) -> list[Any]:
+    return [one for one in unet.modules() if getattr(one, "is_cross_attention", False)]
+
+
+def test_a_cross_attention_with_turned_values() -> None:
+    unet = copy.deepcopy(unet_of("bare"))
+    attention = cross_attentions(unet)[0]
+    x, text = torch.randn(2, 9, attention.query_dim), torch.randn(2, 5, TEXT)
+    with torch.no_grad(), inject_hypernetworks(unet) as injection:
+        plain = attention(x, text)
+        injection.sign(SIGNS)
+        found = attention(x, text)
+        injection.sign(None)
+        assert torch.equal(attention(x, text), plain)
+    expected = TurnedValues(SIGNS)(attention, x, text)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+    assert torch.equal(found[1], plain[1]) and not torch.allclose(found[0], plain[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_unet_with_turned_values(kept: bool) -> None:
+    unet, slow_unet = copy.deepcopy(unet_of("bare")), copy.deepcopy(unet_of("bare"))
+    for attention in cross_attentions(slow_unet):
+        attention.set_processor(TurnedValues(SIGNS))
+    x, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, TEXT)
+    # By memory without gradients, and by the way that gradients take.
+    with torch.set_grad_enabled(not kept), inject_hypernetworks(unet) as injection:
+        before = unet(x, 500, text).sample
+        injection.sign(SIGNS)
+        found = unet(x, 500, text).sample
+    torch.testing.assert_close(found, slow_unet(x, 500, text).sample, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(found[0], before[0], atol=1e-3)
+    assert torch.equal(found[1], before[1])
+    if not kept:
+        text.requires_grad_()
+        with inject_hypernetworks(unet) as injection:
+            injection.sign(SIGNS)
+            unet(x, 500, text).sample.sum().backward()
+        ours, text.grad = text.grad, None
+        slow_unet(x, 500, text).sample.sum().backward()
+        torch.testing.assert_close(ours, text.grad, atol=1e-4, rtol=1e-4)
+
+
+class Wrapped(nn.Module):
+    """A projection as other libraries wrap it, with a bias."""
+
+    def __init__(self, inner: nn.Linear) -> None:
+        super().__init__()
+        self.inner, self.in_features, self.weight = inner, inner.in_features, inner.weight
+        self.shift = nn.Parameter(torch.linspace(-1, 1, inner.out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) + self.shift
+
+
+@pytest.mark.parametrize("kind", ["plain", "biased", "wrapped"])
+def test_values_turn_around_behind_networks_and_with_their_bias(kind: str) -> None:
+    unet = copy.deepcopy(unet_of("bare"))
+    for attention in cross_attentions(unet):
+        if kind == "biased":
+            attention.to_v.bias = nn.Parameter(torch.linspace(-1, 1, attention.to_v.out_features))
+        if kind == "wrapped":
+            attention.to_v = Wrapped(attention.to_v)
+    bare = copy.deepcopy(unet)
+    x, text = torch.randn(2, 4, 8, 8), torch.randn(2, 5, TEXT)
+    stacks = [[(network("relu", 0), 0.7), (network("linear", 1), 1.0)], [(network("query", 2), 1)]]
+    with torch.no_grad(), inject_hypernetworks(unet) as injection:
+        injection.choose(*stacks)
+        injection.sign(SIGNS.flip(0))
+        found = unet(x, 500, text).sample
+        assert torch.equal(unet(x, 500, text).sample, found)
+    for row, (stack, signs) in enumerate(zip(stacks, SIGNS.flip(0), strict=True)):
+        hooks = [
+            attention.to_v.register_forward_hook(
+                lambda _module, _inputs, values, signs=signs: values * signs[None, :, None]
+            )
+            for attention in cross_attentions(bare)
+        ]
+        with torch.no_grad():
+            expected = slow(bare, stack, x[row, None], text[row, None])
+        for hook in hooks:
+            hook.remove()
+        torch.testing.assert_close(found[row, None], expected, atol=2e-5, rtol=2e-5)
+
+
+def test_turned_values_are_kept_until_signs_or_texts_change() -> None:
+    unet = copy.deepcopy(unet_of("bare"))
+    projection = cross_attentions(unet)[0].to_v
+    text, signs = torch.randn(2, 5, TEXT), SIGNS.clone()
+    with torch.no_grad(), inject_hypernetworks(unet) as injection:
+        plain = projection(text)
+        injection.sign(signs)
+        turned = projection(text)
+        assert torch.equal(turned, plain * signs[..., None])
+        assert projection(text) is turned
+        injection.sign(-signs)
+        assert torch.equal(projection(text), -turned)
+        injection.sign(signs)
+        assert projection(text) is turned
+        text.mul_(2)
+        torch.testing.assert_close(projection(text), 2 * turned)
+        with inject_hypernetworks(unet) as inner:
+            assert torch.equal(projection(text), 2 * turned)
+            inner.sign(torch.ones(2, 5))
+            assert torch.equal(projection(text), 2 * plain)
+
+
+def test_what_values_cannot_be_turned_by_is_refused() -> None:
+    unet = copy.deepcopy(unet_of("bare"))
+    x = torch.zeros(2, 4, 8, 8)
+    with torch.no_grad(), inject_hypernetworks(unet) as injection:
+        injection.sign(SIGNS)
+        refused = r"texts of \(2, 7\) rows and tokens; .* known for \(2, 5\)"
+        with pytest.raises(PromptEngineError, match=refused):
+            unet(x, 1, torch.zeros(2, 7, TEXT))
+    unet.fuse_qkv_projections()
+    with inject_hypernetworks(unet) as injection:
+        injection.sign(None)
+        with pytest.raises(PromptEngineError, match="unfuse_qkv_projections"):
+            injection.sign(SIGNS)

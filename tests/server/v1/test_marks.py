@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from promptengine.prompt import parse
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.server.v1.marks import marks_of
 
 
 def marked(source: str, steps: int = 20) -> list[tuple[str, str, float]]:
-    marks = marks_of(parse(source), steps)
+    prompt = parse(source)
+    marks = marks_of(prompt, ScheduledPrompt(prompt, steps).schedules if steps else ())
     return [(one["kind"], source[one["start"] : one["end"]], one["weight"]) for one in marks]
 
 

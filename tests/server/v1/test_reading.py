@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from promptengine.prompt import parse, schedule
+from promptengine.prompt import Part, Schedule, parse, schedule, scheduled
 from promptengine.request.options import Options
 from promptengine.text.chunks import chunk_fragments, count_tokens
 from promptengine.text.textual_inversion.table import EmbeddingTable
@@ -72,6 +72,25 @@ def test_tokens_are_left_out_with_a_schedule_that_is_too_long(live: Live) -> Non
     assert read(live, "a [x|y] " + "word " * 3000, steps=1000)["tokens"] is None
 
 
+def test_a_request_works_each_schedule_out_once(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked_out: list[tuple[str, int | None]] = []
+
+    def noted(part: Part, steps: int, *, hires_steps: int | None, old: bool) -> Schedule:
+        worked_out.append((part.text, hires_steps))
+        return schedule(part, steps, hires_steps=hires_steps, old=old)
+
+    monkeypatch.setattr(scheduled, "schedule", noted)
+    prompt = "<hypernet:hn-relu:0.8>a (cat:1.2) AND [b|c]"
+    read(live, prompt, dialect="extended")
+    parts = [part.text for part in parse(prompt).parts]
+    assert worked_out == [(text, None) for text in (*parts, "")]
+    worked_out.clear()
+    read(live, prompt, hires_steps=5)
+    assert len(set(worked_out)) == len(worked_out) == 5
+
+
 def test_a_near_name_is_proposed_as_a_mend(live: Live) -> None:
     prompt = "a 🦊 <hypernet:hn-reul:0.8> (b"
     told = read(live, prompt)["diagnostics"]
@@ -80,6 +99,12 @@ def test_a_near_name_is_proposed_as_a_mend(live: Live) -> None:
     for remedy in labels.values():
         after = prompt[: remedy["start"]] + remedy["text"] + prompt[remedy["end"] :]
         assert len(read(live, after)["diagnostics"]) == 1
+
+
+def test_a_negative_weight_names_the_option_that_subtracts(live: Live) -> None:
+    (told,) = read(live, "a 🦊 (cat:-1.2)")["diagnostics"]
+    assert (told["severity"], told["column"]) == ("info", 6)
+    assert "negative_weights" in told["hint"]
 
 
 @pytest.mark.parametrize(
@@ -97,3 +122,13 @@ def test_a_refusal_says_which_prompt_names_what_is_not_here(
 ) -> None:
     answer = live.http.post("/promptengine/v1/jobs", json={**SMALL, **fields})
     assert (answer.status_code, answer.json()["field"]) == (status, field)
+
+
+def test_weights_by_block_are_told(live: Live) -> None:
+    numbers = ",".join(["0.5", *"1" * 16])
+    told = read(live, f"<hypernet:hn-relu:1:lbw={numbers}><hypernet:hn-relu:1>")["networks"]
+    assert told[0]["block_weights"]["BASE"] == 0.5
+    assert len(told[0]["block_weights"]) == 17
+    assert "block_weights" not in told[1]
+    said = read(live, "<hypernet:hn-relu:1:lbw=1,2>")["diagnostics"]
+    assert any("lbw has 2 numbers" in diagnostic["message"] for diagnostic in said)

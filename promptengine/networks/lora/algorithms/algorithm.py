@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["COMMON_TENSORS", "MAGNITUDES", "Formula", "LoraAlgorithm", "Shapes", "Tensors"]
+__all__ = [
+    "COMMON_TENSORS",
+    "MAGNITUDES",
+    "Factors",
+    "Formula",
+    "LoraAlgorithm",
+    "Shapes",
+    "Tensors",
+]
 
 MAGNITUDES: Final = ("dora_scale", "lora_magnitude_vector")
 """Tensors that make a change DoRA's, LyCORIS' before peft's."""
@@ -30,6 +38,15 @@ weight's number of elements in its own shape; None where only the bias changes. 
 reason where the tensors do not make such a change, or what torch raises where they do not fit each other.
 """
 
+Factors = Callable[[Tensors, int | None], "tuple[Tensor, Tensor] | None"]
+"""From tensors and the number of ranks that count to ``up`` ``[out, rank]`` and ``down`` ``[rank, in, ...]``, whose
+product is what the formula comes to; None where these tensors have no such factors of small rank.
+"""
+
+
+def _no_factors(_tensors: Tensors, _ranks: int | None) -> None:
+    return None
+
 
 def _no_rank(_shapes: Shapes) -> int | None:
     return None
@@ -46,6 +63,8 @@ class LoraAlgorithm:
         optional: Other tensors that the formula reads.
         axes: Numbers of axes that tensors must have for a module to be this algorithm's.
         rank: The rank from the shapes; None where they show none.
+        factors: The same as two factors, where it can be had so.
+        reads_weight: Whether the change depends on the present weight.
         scaled: Whether ``scale``, or ``alpha`` divided by the rank, multiplies the change; if not, its
             scale is 1 whatever the file says.
         bias: The tensor that is added to the module's bias.
@@ -58,6 +77,8 @@ class LoraAlgorithm:
     optional: frozenset[str] = frozenset()
     axes: Mapping[str, int] | None = None
     rank: Callable[[Shapes], int | None] = _no_rank
+    factors: Factors = _no_factors
+    reads_weight: bool = False
     scaled: bool = True
     bias: str = "diff_b"
     as_stored: frozenset[str] = frozenset()

@@ -24,6 +24,7 @@ IA3: Final = LoraAlgorithm(
     name="IA3",
     required=(frozenset({"weight", "on_input"}),),
     delta=_ia3,
+    reads_weight=True,
     as_stored=frozenset({"on_input"}),
 )
 """``W * weight``, by row or, where ``on_input`` is set, by column (arXiv:2205.05638)."""

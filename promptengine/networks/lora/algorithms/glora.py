@@ -46,7 +46,12 @@ def _rank(shapes: Shapes) -> int | None:
 _NAMES: Final = frozenset({"a1.weight", "a2.weight", "b1.weight", "b2.weight"})
 
 GLORA: Final = LoraAlgorithm(
-    name="GLoRA", required=(_NAMES | {"alpha"},), delta=_glora, rank=_rank, scaled=False
+    name="GLoRA",
+    required=(_NAMES | {"alpha"},),
+    delta=_glora,
+    rank=_rank,
+    reads_weight=True,
+    scaled=False,
 )
 """``b2 @ b1 + (W @ a2) @ a1`` with ``a1`` and ``b1`` ``[rank, in]``, ``a2`` ``[in, rank]``, ``b2`` ``[out, rank]``
 and a scale of 1, as WebUI has it (arXiv:2306.07967). LyCORIS 3 and later writes each of these transposed,

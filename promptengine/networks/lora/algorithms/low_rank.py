@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LOHA", "LOKR", "LORA"]
 
+_MOST_RANKS: Final = 64
+"""Above it a product of two products has no advantage over its own matrix."""
+
 _MOST_BETWEEN: Final = (
     1 << 28
 )  # numbers on the way to a product, so that no small file fills memory
@@ -30,6 +33,16 @@ def _lora(tensors: Tensors, _weight: Tensor, ranks: int | None) -> Tensor:
     return product.reshape(len(up), *down.shape[1:])
 
 
+def _lora_factors(tensors: Tensors, ranks: int | None) -> tuple[Tensor, Tensor]:
+    import torch
+
+    up, down = tensors["lora_up.weight"].flatten(1), tensors["lora_down.weight"]
+    middle = tensors.get("lora_mid.weight")
+    if middle is None:
+        return up[:, :ranks], down[:ranks]
+    return up, torch.einsum("nmkl,mj->njkl", middle, down.flatten(1))
+
+
 def _rebuilt(core: Tensor, outer: Tensor, inner: Tensor) -> Tensor:
     """Put a core ``[a, b, k, l]`` between ``[a, out]`` and ``[b, in]``: ``[out, in, k, l]``."""
     import torch
@@ -44,6 +57,7 @@ LORA: Final = LoraAlgorithm(
     required=(frozenset({"lora_up.weight", "lora_down.weight"}),),
     optional=frozenset({"lora_mid.weight"}),
     delta=_lora,
+    factors=_lora_factors,
     rank=lambda shapes: _rows(shapes, "lora_down.weight"),
 )
 """``up @ down``; with a middle ``up[i,n] mid[n,m,k,l] down[m,j]``. LoRA and LoCon (arXiv:2106.09685). A cut of
@@ -60,11 +74,24 @@ def _loha(tensors: Tensors, _weight: Tensor, _ranks: int | None) -> Tensor:
     return first * second
 
 
+def _loha_factors(tensors: Tensors, _ranks: int | None) -> tuple[Tensor, Tensor] | None:
+    """Return the row-wise products of both factors' columns, and likewise of their rows."""
+    parts = [tensors[f"hada_w{n}_{side}"] for side in "ab" for n in (1, 2)]
+    ups, downs = parts[:2], parts[2:]
+    rank = len(downs[0]) * len(downs[1])
+    if rank > _MOST_RANKS or {"hada_t1", "hada_t2"} & set(tensors):
+        return None
+    up = ups[0][:, :, None] * ups[1][:, None, :]
+    down = downs[0][:, None, :] * downs[1][None, :, :]
+    return up.flatten(1), down.flatten(0, 1)
+
+
 LOHA: Final = LoraAlgorithm(
     name="LoHa",
     required=(frozenset({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}),),
     optional=frozenset({"hada_t1", "hada_t2"}),
     delta=_loha,
+    factors=_loha_factors,
     rank=lambda shapes: _rows(shapes, "hada_w1_b"),
 )
 """``(w1_a @ w1_b) * (w2_a @ w2_b)``; with cores each factor is ``t[a,b,k,l] w_b[b,j] w_a[a,i]``

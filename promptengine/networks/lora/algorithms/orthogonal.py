@@ -97,6 +97,7 @@ BOFT: Final = LoraAlgorithm(
     axes={"oft_blocks": 4},
     optional=frozenset({"rescale"}),
     delta=_boft,
+    reads_weight=True,
     scaled=False,
     as_stored=frozenset({"oft_blocks"}),
 )
@@ -108,6 +109,7 @@ OFT: Final = LoraAlgorithm(
     required=(frozenset({"oft_blocks"}), frozenset({"oft_diag"})),
     optional=frozenset({"rescale"}),
     delta=_oft,
+    reads_weight=True,
     scaled=False,
     as_stored=frozenset({"oft_blocks"}),
 )

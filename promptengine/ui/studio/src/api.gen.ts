@@ -1204,6 +1204,19 @@ export interface components {
              * @enum {string}
              */
             dialect: "webui" | "extended";
+            /**
+             * Dynamic prompts
+             * @description read the prompts as templates: {a|b}, __wildcard__, ${name=value}
+             * @default false
+             */
+            dynamic: boolean;
+            /**
+             * Dynamic prompts method
+             * @description how templates' choices are picked: by the seed, all combinations, or in turn
+             * @default random
+             * @enum {string}
+             */
+            dynamic_method: "random" | "combinatorial" | "cyclical";
             hires?: components["schemas"]["HiresPassForm"] | null;
             start?: components["schemas"]["ImageStartForm"] | null;
             /** Options */
@@ -1853,6 +1866,19 @@ export interface components {
              * @enum {string}
              */
             dialect: "webui" | "extended";
+            /**
+             * Dynamic prompts
+             * @description read the prompts as templates: {a|b}, __wildcard__, ${name=value}
+             * @default false
+             */
+            dynamic: boolean;
+            /**
+             * Dynamic prompts method
+             * @description how templates' choices are picked: by the seed, all combinations, or in turn
+             * @default random
+             * @enum {string}
+             */
+            dynamic_method: "random" | "combinatorial" | "cyclical";
             hires?: components["schemas"]["HiresPassForm"] | null;
             start?: components["schemas"]["ImageStartForm"] | null;
             /** Options */
