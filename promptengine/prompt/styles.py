@@ -22,6 +22,7 @@ _TRAILING_WEIGHT: Final = re.compile(r":\s*[-+]?(?:\d+\.?\d*|\.\d+)\s*\Z")
 _COMPEL_NAME: Final = re.compile(r"[\w-]+", re.ASCII)
 _COMPEL_SIGNS: Final = re.compile(r'(?:[+\-]+|=)(?=[\s()",.+\-=]|\Z)|=')
 _COMPEL_WEIGHTS: Final = re.compile(r'(?<=[^\s,.+\-=])[+\-]+(?=[\s()",.+\-=]|\Z)')
+_PLAIN_NUMBER: Final = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 _SWARM_TAG: Final = re.compile(r"<(?=[A-Za-z_]\w*(?:\[[^\[\]<>\n]*\])?[:>])")
 _EMBEDDING: Final = re.compile(r"(?<!\S)embedding:(?=\S)")
 
@@ -110,6 +111,12 @@ def _behind_backslash(before: str, behind: str) -> str:
     return f"{before} {behind}" if before.endswith("\\") and behind[:1] == "(" else before + behind
 
 
+def _plain_weights(tag: Tag) -> list[str] | None:
+    """Return what a tag says of its network where these are numbers; None where it asks for more than that."""
+    weights = [argument.strip() for argument in tag.arguments[1:]]
+    return weights if all(map(_PLAIN_NUMBER.fullmatch, weights)) else None
+
+
 def _swarmui_words(words: Words, inside: bool, notes: Notes) -> str:
     text = words.text
     if _SWARM_TAG.search(text):
@@ -126,8 +133,8 @@ def _swarmui_change(change: Change, before: str, after: str) -> str:
 
 
 def _swarmui_tag(tag: Tag) -> str:
-    name, weights = tag.arguments[0], tag.arguments[1:]
-    if tag.kind != "lora" or len(weights) > 2:
+    name, weights = tag.arguments[0], _plain_weights(tag)
+    if tag.kind != "lora" or weights is None or len(weights) > 2:
         return ""
     return f"<{':'.join(('lora', name, *reversed(weights)))}>"
 
@@ -183,8 +190,13 @@ def _spaced(before: str, behind: str) -> str:
 
 
 def _compel_tag(tag: Tag) -> str:
-    name, weights = tag.arguments[0], tag.arguments[1:]
-    if tag.kind != "lora" or len(weights) > 1 or not _COMPEL_NAME.fullmatch(name):
+    name, weights = tag.arguments[0], _plain_weights(tag)
+    if (
+        tag.kind != "lora"
+        or weights is None
+        or len(weights) > 1
+        or not _COMPEL_NAME.fullmatch(name)
+    ):
         return ""
     return f"withLora({', '.join((name, *weights))})"
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from promptengine.errors import RequestError
 from promptengine.kinds import kind_of_word
-from promptengine.prompt.ast import Diagnostic, Prompt, Span
+from promptengine.prompt.ast import Diagnostic, Prompt, Span, Tag
 from promptengine.prompt.dialects import FROM_EMPTY, WEBUI, find_dialect
 from promptengine.prompt.meaning import Change, Meaning, Piece, Turn, Words, meaning_of
 from promptengine.prompt.parser import parse
+from promptengine.prompt.quoting import quoted
 from promptengine.prompt.schedule import schedule
 from promptengine.prompt.styles import WEBUI as WEBUI_STYLE
 from promptengine.prompt.writing import Notes, Style, write
@@ -111,6 +112,7 @@ def _compare_rules(
     if named is not None and other == FROM_EMPTY:
         message = "what is written names embeddings by their bare words"
         notes.add(message, Span(*named.span()), "write embedding: before each there")
+    _compare_curves(prompt, target, style, notes)
     for tag in meaning.tags if style.tag is WEBUI_STYLE.tag else ():
         if prompt.dialect == "swarmui" and kind_of_word(tag.kind) is None:
             notes.add(f"nothing is asked for by <{tag.kind}:…> there", tag.span)
@@ -123,6 +125,32 @@ def _compare_rules(
         when = "earlier" if exact else "later"
         message = f"words change one call of the denoiser {when} there"
         notes.add(message, changing.span, severity="info")
+
+
+def _compare_curves(prompt: Prompt, target: str, style: Style, notes: Notes) -> None:
+    """Note what of tags changes over the steps in one of both dialects alone."""
+    curves = find_dialect(target).curves
+    if find_dialect(prompt.dialect).curves == curves:
+        return
+    what = "a network" if curves else "nothing"
+    for tag in prompt.tags:
+        items = _over_steps(tag) if style.tag(tag) else []
+        if items:
+            said = quoted(", ".join(items))
+            notes.add(f"{said} changes {what} over the steps in {notes.dialect}", tag.span)
+
+
+def _over_steps(tag: Tag) -> list[str]:
+    """Return the arguments of a tag that mean something only where multipliers change over the steps."""
+    kind = kind_of_word(tag.kind)
+    if kind is None or kind.tag is None or not kind.tag.over_steps:
+        return []
+    always, there = (set(kind.tag.idle(tag.arguments, curves)) for curves in (False, True))
+    return [
+        argument
+        for argument in tag.arguments[1:]
+        if "@" in argument or (argument in always and argument not in there)
+    ]
 
 
 def _all(pieces: tuple[Piece, ...]) -> Iterator[Piece]:

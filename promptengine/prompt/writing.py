@@ -21,19 +21,17 @@ class Notes:
 
     Attributes:
         dialect: That is written, as sentences name it.
-        found: So far.
+        found: So far, each thing once.
     """
 
     dialect: str
-    found: list[Diagnostic] = field(default_factory=list[Diagnostic])
+    found: dict[Diagnostic, None] = field(default_factory=dict[Diagnostic, None])
 
     def add(
         self, message: str, span: Span | None, hint: str = "", severity: Severity = "warning"
     ) -> None:
         """Note something, each thing once."""
-        told = Diagnostic(severity, message, span, hint)
-        if told not in self.found:
-            self.found.append(told)
+        self.found[Diagnostic(severity, message, span, hint)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,8 @@ class Style:
         breaks: Begins a new chunk.
         tag: A network's tag; an empty text where it cannot be said.
         join: Several clauses with their weights.
-        glue: Puts a text behind another one, where they would be read together.
+        glue: Puts a text behind another one, where they would be read together; it adds nothing but white space
+            between them.
         schedules_tags: Whether tags in brackets hold at some steps only.
     """
 
@@ -76,11 +75,8 @@ def write(meaning: Meaning, style: Style, notes: Notes) -> str:
     else:
         meaning_joint = meaning.joint
     text = style.join(clauses, meaning_joint, notes, span)
-    for tag in meaning.tags:
-        written = _tag(tag, style, notes)
-        if written:
-            text = f"{text} {written}" if text and not text[-1].isspace() else text + written
-    return text
+    tags = " ".join(filter(None, (_tag(tag, style, notes) for tag in meaning.tags)))
+    return f"{text} {tags}" if tags and text and not text[-1].isspace() else text + tags
 
 
 def _tag(tag: Tag, style: Style, notes: Notes) -> str:
@@ -97,9 +93,20 @@ class _Level:
 
     pieces: Iterator[Piece]
     owner: Change | Turn | None = None
-    text: str = ""
+    written: list[str] = field(default_factory=list[str])
     arms: list[str] = field(default_factory=list[str])
     waiting: list[tuple[Piece, ...]] = field(default_factory=list[tuple[Piece, ...]])
+
+    @property
+    def text(self) -> str:
+        """What is written so far."""
+        return "".join(self.written)
+
+    def put(self, text: str, style: Style) -> None:
+        """Write something behind the rest, of which only the last piece is looked at."""
+        if text:
+            last = self.written[-1] if self.written else ""
+            self.written.append(style.glue(last, text)[len(last) :])
 
 
 def _written(pieces: Sequence[Piece], style: Style, notes: Notes) -> str:
@@ -111,21 +118,20 @@ def _written(pieces: Sequence[Piece], style: Style, notes: Notes) -> str:
         match piece:
             case None if level.waiting:
                 level.arms.append(level.text)
-                level.text = ""
-                level.pieces = iter(level.waiting.pop(0))
+                level.written = []
+                level.pieces = iter(level.waiting.pop())
             case None if level.owner is None:
                 return level.text
             case None:
                 levels.pop()
                 text = _changing(level.owner, [*level.arms, level.text], style, notes)
-                levels[-1].text = style.glue(levels[-1].text, text)
+                levels[-1].put(text, style)
             case Change(before, after):
                 levels.append(_Level(iter(before), piece, waiting=[after]))
             case Turn(arms):
-                levels.append(_Level(iter(arms[0]), piece, waiting=list(arms[1:])))
+                levels.append(_Level(iter(arms[0]), piece, waiting=list(arms[:0:-1])))
             case _:
-                text = _leaf(piece, len(levels) > 1, style, notes)
-                level.text = style.glue(level.text, text)
+                level.put(_leaf(piece, len(levels) > 1, style, notes), style)
 
 
 def _leaf(piece: Words | Break | Tag, inside: bool, style: Style, notes: Notes) -> str:

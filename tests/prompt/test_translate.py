@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -124,6 +125,11 @@ def test_marks_are_those_of_the_other_dialect(
         ("swarmui", "<alt:a|b>", "webui", "one call of the denoiser later", 1),
         ("swarmui", "a <random:b>", "webui", "nothing is asked for by <random", 3),
         ("comfyui", "a embedding:b", "swarmui", "names embeddings by their bare words", 3),
+        ("webui", "a <lora:x:1:lbw=MID>", "swarmui", "cannot be asked for in SwarmUI", 3),
+        ("extended", "a <lora:x:0@0,1@1>", "compel", "cannot be asked for in compel", 3),
+        ("extended", "a <lora:x:0@0,1@1>", "webui", "'0@0,1@1' changes nothing over the steps", 3),
+        ("extended", "<lora:x:1:te=0:stop=5>", "webui", "'stop=5' changes nothing over the", 1),
+        ("webui", "a <hypernet:x:0@0,1@1>", "extended", "changes a network over the steps", 3),
     ],
 )
 def test_what_cannot_be_said_is_told_with_its_place(
@@ -143,6 +149,18 @@ def test_other_rules_of_weights_are_told() -> None:
 def test_deep_nesting_is_written() -> None:
     text = "[a|" * 2000 + "b" + "]" * 2000
     assert translate(text, "webui", "swarmui").text.count("<alternate:") == 2000
+
+
+def test_many_notes_and_pieces_take_time_in_proportion() -> None:
+    def seconds(size: int) -> float:
+        text = "".join(f"<lora:x:1> (a{number}:0.9) " for number in range(size))
+        start = time.process_time()
+        for target in ("compel", "novelai"):
+            translate(text, "webui", target)
+        return time.process_time() - start
+
+    seconds(10)
+    assert seconds(4000) < 8 * seconds(1000) + 0.1
 
 
 def test_a_dialect_that_cannot_be_written_is_refused() -> None:

@@ -1203,7 +1203,7 @@ export interface components {
              * @default webui
              * @enum {string}
              */
-            dialect: "webui" | "extended";
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
             /**
              * Dynamic prompts
              * @description read the prompts as templates: {a|b}, __wildcard__, ${name=value}
@@ -1586,7 +1586,7 @@ export interface components {
              * @default webui
              * @enum {string}
              */
-            dialect: "webui" | "extended";
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
             /**
              * Tokens
              * @default true
@@ -1865,7 +1865,7 @@ export interface components {
              * @default webui
              * @enum {string}
              */
-            dialect: "webui" | "extended";
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
             /**
              * Dynamic prompts
              * @description read the prompts as templates: {a|b}, __wildcard__, ${name=value}
