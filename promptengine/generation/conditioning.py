@@ -227,17 +227,22 @@ def _encode(
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
     rule = find_dialect(request.dialect).weights
-    own = {
-        "emphasis": options.emphasis,
-        "old_emphasis": options.old_emphasis,
-        "negative_weights": options.negative_weights,
-    }
-    by_rule = partial(
-        rule.encode or partial(encode_schedule, **own),
-        embeddings=words,
-        comma_backtrack=options.comma_backtrack,
+    webui = partial(
+        encode_schedule,
+        emphasis=options.emphasis,
+        old_emphasis=options.old_emphasis,
+        negative_weights=options.negative_weights,
     )
-    how = (rule, options.comma_backtrack, *own.values())
+    by_rule = partial(
+        rule.encode or webui, embeddings=words, comma_backtrack=options.comma_backtrack
+    )
+    how = (
+        rule,
+        options.emphasis,
+        options.comma_backtrack,
+        options.old_emphasis,
+        options.negative_weights,
+    )
     reading = (request.clip_skip, how, words)
     models: dict[Hashable, TextModel] = {}
 
