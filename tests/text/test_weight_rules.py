@@ -37,7 +37,7 @@ def test_texts_of_a_schedule_are_as_long_as_the_longest() -> None:
 
 
 def test_each_segment_is_encoded_by_a_model_of_its_own() -> None:
-    (part,) = parse(f"(<alternate:a,b>:1.5) <fromto[2]:,{'c ' * 80}>", dialect="swarmui").parts
+    (part,) = parse(f"(<alternate:a,b>:1.5) <fromto[2]:x,{'c ' * 80}>", dialect="swarmui").parts
     timeline = schedule(part, 4)
     calls: list[torch.Tensor] = []
     first, second = fake_model(calls), doubled(fake_model())
