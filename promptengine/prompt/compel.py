@@ -206,7 +206,7 @@ class _Scan:
                 lexeme.type = "LQUOTE"
                 self._opened.append(index)
                 self._quotes += 1
-            case "WEIGHT" if closed is not None:
+            case "WEIGHT" if closed is not None and self._lexemes[closed].type != "SWAP":
                 self._lexemes[closed].factor = _factor(lexeme.text)
             case "SWAP" if closed is not None or self._follows_word(index):
                 self._word = None

@@ -166,6 +166,8 @@ def test_what_swarmui_knows_and_this_package_does_not_is_told() -> None:
         ("a hot-dog", [("a hot-dog", 1)]),
         (r"mountain \(man\)++", [("mountain ", 1), ("(man)", 1.21)]),
         ("a cat.swap(dog) eating", [("a cat eating", 1)]),
+        ("a cat.swap(dog)1.5 eating", [("a cat 1.5 eating", 1)]),
+        ("(a cat.swap(dog)1.)1.2", [("a cat 1.", 1.2)]),
         ("a (badly formed", [("a (badly formed", 1)]),
         ("hamburger ((bun))", [("hamburger bun", 1)]),
     ],
