@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from promptengine import Engine, GenerationRequest
-from promptengine.errors import RequestError
 from promptengine.prompt import parse, schedule
 from promptengine.text.compel_rule import encode_compel
 from promptengine.text.tokenizer import clip_tokenizer
@@ -129,19 +127,6 @@ def test_conditioning_is_that_of_compel(tiny_engine: Engine, reference: Any) -> 
         torch.testing.assert_close(found, reference(text), rtol=0, atol=1e-4, msg=text)
 
 
-def test_each_segment_is_encoded_by_a_model_of_its_own(tiny_engine: Engine) -> None:
-    whole = [tiny_engine.checkpoint.text_model(clip_skip=skip) for skip in (1, 2)]
-    for text in ("a cat- dog++", '("a (fat)0.5 cat", "dog+").and(1, 2)'):
-        (part,) = parse(text, dialect="compel").parts
-        once = schedule(part, 4)
-        (segment,) = once.segments
-        parts = (replace(segment, until_step=1), replace(segment, until_step=3), segment)
-        found = encode_compel(replace(once, segments=parts), [whole[0], whole[1], whole[0]])
-        alone = [encode_compel(once, model).embeddings[0] for model in whole]
-        assert not torch.equal(*alone)
-        assert torch.equal(found.embeddings, torch.stack([alone[0], alone[1], alone[0]]))
-
-
 def test_an_image_follows_compels_conditioning(tiny_engine: Engine) -> None:
     request = GenerationRequest(
         prompt='("a cat++", "a dog").blend(1, 1)',
@@ -162,18 +147,3 @@ def test_an_image_follows_compels_conditioning(tiny_engine: Engine) -> None:
     latents = tiny_engine.generate(plain_text).latents
     torch.testing.assert_close(latents, tiny_engine.generate(usual).latents)
     assert not torch.equal(found.latents, latents)
-
-
-def test_webuis_options_of_weights_are_refused() -> None:
-    from promptengine import Options
-
-    for options, name in (
-        (Options(emphasis="No norm"), "emphasis"),
-        (Options(old_emphasis=True), "old_emphasis"),
-        (Options(negative_weights="subtract"), "negative_weights"),
-    ):
-        told = f"^{name} is .* a rule of its own; leave it out"
-        with pytest.raises(RequestError, match=told) as refused:
-            GenerationRequest(prompt="a", dialect="compel", options=options)
-        assert refused.value.field == name
-        assert GenerationRequest(prompt="a", dialect="novelai", options=options)

@@ -1,13 +1,16 @@
-"""ComfyUI's weights, with a text model made up for the purpose."""
+"""ComfyUI's weights, with a text model made up for the purpose, and rules under several text models."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
+from promptengine import Engine
 from promptengine.prompt import Fragment, Span, parse, schedule
 from promptengine.text.chunks import EMPTY_CHUNK
+from promptengine.text.compel_rule import encode_compel
 from promptengine.text.encoder import Encoded, TextModel
 from promptengine.text.textual_inversion.table import Placement
 from promptengine.text.weight_rules import encode_from_empty, word_chunks
@@ -61,6 +64,19 @@ def doubled(model: TextModel) -> TextModel:
         return Encoded(tuple(2 * states for states in model(tokens, placements).states))
 
     return read
+
+
+def test_compel_encodes_each_segment_by_a_model_of_its_own(tiny_engine: Engine) -> None:
+    whole = [tiny_engine.checkpoint.text_model(clip_skip=skip) for skip in (1, 2)]
+    for text in ("a cat- dog++", '("a (fat)0.5 cat", "dog+").and(1, 2)'):
+        (part,) = parse(text, dialect="compel").parts
+        once = schedule(part, 4)
+        (segment,) = once.segments
+        parts = (replace(segment, until_step=1), replace(segment, until_step=3), segment)
+        found = encode_compel(replace(once, segments=parts), [whole[0], whole[1], whole[0]])
+        alone = [encode_compel(once, model).embeddings[0] for model in whole]
+        assert not torch.equal(*alone)
+        assert torch.equal(found.embeddings, torch.stack([alone[0], alone[1], alone[0]]))
 
 
 def test_words_are_not_torn_and_breaks_begin_a_chunk() -> None:
