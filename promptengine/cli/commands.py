@@ -50,6 +50,7 @@ from promptengine.request.edit import append_hypernetwork
 from promptengine.request.plan import Plan, make_plan
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult, NetworkReport
+from promptengine.request.styles import apply_styles
 
 __all__ = [
     "convert",
@@ -275,13 +276,13 @@ def _generate(
     from promptengine.cli.script import asks_for_script
     from promptengine.generation.timing import StageTimer
 
-    if asks_for_script(options):
+    if asks_for_script(options) or options.dynamic:
         return _run_script(options, request, folders)
     clock = StageTimer()
     with clock.measuring("import"):
-        from promptengine.cli.generate import request_of, run
+        from promptengine.cli.generate import run
 
-    request = request_of(options, replace(request, prompt=_prompt(options, request)))
+    request = _asked(options, request)
     result = run(options, request, folders, clock)
     show_diagnostics(result.diagnostics, request.prompt, to_stderr=True)
     show_reports(result.networks)
@@ -302,18 +303,26 @@ def _run_script(
     request: GenerationRequest,
     folders: Path | Mapping[Kind, list[Path]],
 ) -> int:
-    from promptengine.cli.generate import request_of
     from promptengine.cli.script import run
 
     if options.profile:
         message = "--profile times one request and not a script; leave it out"
         raise RequestError(message, field="profile")
-    request = request_of(options, replace(request, prompt=_prompt(options, request)))
-    output = run(options, request, folders)
+    output = run(options, _asked(options, request), folders)
     for note in output.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
     _show_all(output.results)
     return 0
+
+
+def _asked(options: argparse.Namespace, request: GenerationRequest) -> GenerationRequest:
+    """Return what the options ask for: their fields, then their styles, then their hypernetworks."""
+    from promptengine.cli.generate import request_of
+
+    request = request_of(options, request)
+    if options.style:
+        request = apply_styles(request, options.style, options.styles)
+    return replace(request, prompt=_prompt(options, request))
 
 
 def _show_all(results: Sequence[GenerationResult]) -> None:
@@ -328,8 +337,8 @@ def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.cli.grid import run
 
-    prompt = _prompt(options, GenerationRequest(prompt=options.prompt))
-    _show_all(run(options, prompt, folders_of(options)))
+    request = _asked(options, GenerationRequest(prompt=options.prompt))
+    _show_all(run(options, request, folders_of(options)))
     return 0
 
 

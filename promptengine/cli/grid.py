@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from promptengine.cli.arguments import free_path
-from promptengine.cli.generate import open_engine, progress_bar, request_of
+from promptengine.cli.generate import open_engine, progress_bar
 from promptengine.cli.render import printable
 from promptengine.images import save_png
 from promptengine.infotext.read import Infotext, infotext_with_prompts
@@ -23,7 +23,9 @@ __all__ = ["run"]
 
 
 def run(
-    options: argparse.Namespace, prompt: str, folders: Path | Mapping[Kind, list[Path]]
+    options: argparse.Namespace,
+    request: GenerationRequest,
+    folders: Path | Mapping[Kind, list[Path]],
 ) -> tuple[GenerationResult, ...]:
     """Make the grid that the options ask for and write it, and its images if they are wanted.
 
@@ -39,7 +41,6 @@ def run(
     ]
     x, y, z = axes
     assert x is not None, "the option is required"
-    request = request_of(options, GenerationRequest(prompt=prompt))
     engine = open_engine(options, folders, dtype=options.dtype)
     requests = plan_grid(engine, request, x, y, z)
     options.output.mkdir(parents=True, exist_ok=True)

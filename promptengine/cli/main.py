@@ -11,9 +11,11 @@ from typing import Final, get_args
 
 from promptengine.cli import commands, serve
 from promptengine.cli.command import Command
+from promptengine.cli.expand import EXPAND
 from promptengine.cli.field_options import add_fields
 from promptengine.cli.plugins import PLUGINS
 from promptengine.cli.script import SCRIPTS_COMMAND, add_script_options
+from promptengine.cli.translate import TRANSLATE
 from promptengine.cli.upscale import UPSCALE
 from promptengine.errors import PromptEngineError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin, short_warnings
@@ -161,7 +163,7 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
             help=f"what varies {place}" + (f": {', '.join(AXIS_KINDS)}" if letter == "x" else ""),
         )
     parser.add_argument("prompt", metavar="PROMPT", help="in WebUI's syntax, tags included")
-    _add_request(parser, leave=("batch_size", "batch_count"))
+    _add_request(parser, leave=("batch_size", "batch_count", "dynamic", "dynamic_method"))
     parser.add_argument(
         "--keep-images", action="store_true", help="write every image as a file of its own too"
     )
@@ -174,6 +176,20 @@ def _add_grid(parser: argparse.ArgumentParser) -> None:
 def _add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) -> None:
     """What a request holds. None stands for what is not given: a request has defaults of its own."""
     add_fields(parser, GenerationRequest, leave)
+    parser.add_argument(
+        "--style",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="put a style of WebUI's around the prompts; may be repeated",
+    )
+    parser.add_argument(
+        "--styles",
+        type=Path,
+        default=Path("styles.csv"),
+        metavar="FILE",
+        help="WebUI's file of styles; default: styles.csv",
+    )
     parser.add_argument(
         "--hypernetwork",
         action="append",
@@ -318,6 +334,8 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
         Command("train", "train a hypernetwork on images", _add_train),
         Command("serve", "answer WebUI's clients over HTTP", _add_serve),
         Command("parse", "show how a prompt is read; needs no model", _add_parse),
+        TRANSLATE,
+        EXPAND,
         Command("networks", "list the networks in the models folder", _add_networks),
         Command("inspect", "say what a model file is and whether it is safe", _add_inspect),
         Command("info", "show how an image was made", _add_info),

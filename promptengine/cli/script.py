@@ -22,6 +22,7 @@ from promptengine.infotext.read import infotext_with_prompts
 from promptengine.registry.registry import Kind
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import GenerationResult
+from promptengine.scripts.dynamic_prompts import DYNAMIC_PROMPTS
 from promptengine.scripts.prompts_from_file import PROMPTS_FROM_FILE
 from promptengine.scripts.script import (
     Script,
@@ -85,7 +86,7 @@ def run(
         PromptEngineError: As :func:`promptengine.run_script` does.
         OSError: A file cannot be read, or an image cannot be written.
     """
-    script, arguments = _asked(options)
+    script, arguments = _asked(options, request)
     from promptengine.cli.generate import open_engine, planned_steps, progress_bar
     from promptengine.scripts.run import check_tab, run_script
 
@@ -152,8 +153,12 @@ def _print(path: Path) -> None:
     Console(highlight=False).print(printable(str(path)), markup=False, soft_wrap=True)
 
 
-def _asked(options: argparse.Namespace) -> tuple[Script, ScriptArguments]:
+def _asked(
+    options: argparse.Namespace, request: GenerationRequest
+) -> tuple[Script, ScriptArguments]:
     """Return the script and all of its arguments."""
+    if request.dynamic and not asks_for_script(options):
+        return DYNAMIC_PROMPTS, named_arguments(DYNAMIC_PROMPTS, {})
     script = PROMPTS_FROM_FILE if options.script is None else find_script(options.script)
     known = {argument.name: argument for argument in script.arguments}
     values: dict[str, object] = {}

@@ -21,6 +21,7 @@ from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.prompt.dialects import find_dialect
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
@@ -179,9 +180,15 @@ class _TextModelUnder:
     call: int
     journal: UndoLog
 
-    def __call__(self, tokens: Tensor, placements: Sequence[Sequence[Placement]] = ()) -> Encoded:
+    def __call__(
+        self,
+        tokens: Tensor,
+        placements: Sequence[Sequence[Placement]] = (),
+        *,
+        mask: Tensor | None = None,
+    ) -> Encoded:
         with self.stack.encoding(self.call, self.journal):
-            return self.model(tokens, placements)
+            return self.model(tokens, placements, mask=mask)
 
 
 def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> LoadedNetworks:
@@ -276,7 +283,18 @@ def _encode(
 ) -> PromptCond:
     model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
     options = request.options
+    rule = find_dialect(request.dialect).weights
+    webui = partial(
+        encode_schedule,
+        emphasis=options.emphasis,
+        old_emphasis=options.old_emphasis,
+        negative_weights=options.negative_weights,
+    )
+    by_rule = partial(
+        rule.encode or webui, embeddings=words, comma_backtrack=options.comma_backtrack
+    )
     how = (
+        rule,
         options.emphasis,
         options.comma_backtrack,
         options.old_emphasis,
@@ -290,18 +308,11 @@ def _encode(
         return models.setdefault(stack.text_key(call), under)
 
     def encode(timeline: Schedule) -> Conditioning:
-        under = tuple(stack.text_key(call) for call in timeline.first_calls)
+        calls = timeline.first_calls
+        under = tuple(stack.text_key(call) for call in calls)
         return parts.encodings.get(
             (timeline, *reading, under),
-            lambda: encode_schedule(
-                timeline,
-                [model_at(call) for call in timeline.first_calls],
-                embeddings=words,
-                emphasis=options.emphasis,
-                comma_backtrack=options.comma_backtrack,
-                old_emphasis=options.old_emphasis,
-                negative_weights=options.negative_weights,
-            ),
+            lambda: by_rule(timeline, [model_at(call) for call in calls]),
         )
 
     nothing = parse("", negative=True).parts[0]

@@ -34,6 +34,7 @@ from promptengine.errors import EngineClosedError
 from promptengine.generation.conditioning import EngineContext, encoding_cache
 from promptengine.generation.control import OnInterrupted, OnProgress, RunControl
 from promptengine.generation.draft import BatchEnded, Draft
+from promptengine.generation.dynamic import generate_expanded
 from promptengine.generation.further_models import FurtherModels, ModelInUse, Opening
 from promptengine.generation.infotext import build_infotexts
 from promptengine.generation.prepare import PreparedRequest, prepare_request, share_networks
@@ -282,6 +283,9 @@ class Engine:
             EngineClosedError: The engine is closed.
         """
         check_type("request", request, GenerationRequest, words="a GenerationRequest")
+        if request.dynamic and encoder_noise is None:
+            make, files = self.generate_batch, self.registry.wildcards()
+            return generate_expanded(make, request, files, on_progress, cancel, interrupt=interrupt)
         clock = StageTimer()
         control = self._control(on_progress, cancel)
         with self._running(control):

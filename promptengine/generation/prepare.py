@@ -232,6 +232,7 @@ def prepare_request(
 ) -> PreparedRequest:
     """Work a request out; see :meth:`promptengine.generation.engine.Engine.generate` for errors."""
     parts, options = further.own, request.options
+    _check_expanded(request)
     check_supported(options)
     models = find_models(request, parts.registry, parts.checkpoint.path)
     seeds, variation_seeds = _drawn_seeds(request)
@@ -429,6 +430,15 @@ def _with_default_networks(registry: Registry, request: GenerationRequest) -> Ge
         request.prompt, options.lora, options.default_multiplier, dialect=request.dialect
     )
     return replace(request, prompt=prompt)
+
+
+def _check_expanded(request: GenerationRequest) -> None:
+    """Refuse templates where a prompt is wanted, rather than draw their marks."""
+    if request.dynamic:
+        message = "dynamic is true, but here each request is one prompt"
+        raise RequestError(
+            f"{message}; expand it first (expand_request), or set dynamic to false", field="dynamic"
+        )
 
 
 def check_supported(options: Options) -> None:

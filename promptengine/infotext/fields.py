@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
+from promptengine.request.dynamic import TEMPLATE_LABELS
 from promptengine.request.fields import ApiField, Entry, fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import Inpainting
@@ -99,6 +100,7 @@ RECORDS: Final = frozenset(
         "Prompt syntax",
         "User",
         "Version",
+        *TEMPLATE_LABELS,
     }
 )
 """Labels that say something about an image without asking for anything; those of networks are their kinds'."""

@@ -6,9 +6,12 @@ part. Offsets always count characters of the string the user wrote, whatever an 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from promptengine.prompt.source_map import MappedText
 
 __all__ = [
     "Alternating",
@@ -17,6 +20,8 @@ __all__ = [
     "Emphasis",
     "Fragment",
     "Group",
+    "Mix",
+    "MixKind",
     "Node",
     "Part",
     "Prompt",
@@ -29,6 +34,7 @@ __all__ = [
     "Span",
     "Tag",
     "Text",
+    "Weigh",
 ]
 
 Severity = Literal["info", "warning", "error"]
@@ -153,6 +159,24 @@ class Tag:
 Node = Text | Group | Scheduled | Alternating | Tag
 """Of the bracket language; tags stand there in dialects that schedule tags only, and only in brackets."""
 
+MixKind = Literal["blend", "sum", "concatenate"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Several texts that are encoded each on its own and then become one (compel's ``.blend`` and ``.and``).
+
+    Attributes:
+        kind: ``blend`` adds encodings by their weights' shares, ``sum`` by the weights as they are, and
+            ``concatenate`` sets one behind the other, each moved from the empty prompt's by its weight.
+        weights: One for each arm.
+        arms: What each text is read to.
+    """
+
+    kind: MixKind
+    weights: tuple[float, ...]
+    arms: tuple[tuple[Node, ...], ...] = field(repr=False, compare=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -166,6 +190,10 @@ class Part:
         span: From the first to past the last character of ``text`` in the source.
         regions: What it says where, in a dialect that has regions; else None. ``text`` and ``nodes`` are of all
             regions then, keywords included.
+        weigh: Reads the weights of a scheduled text of this part; None for WebUI's brackets.
+        mix: How several texts become one, where they do; ``nodes`` are then those of all its arms.
+        exact_steps: Whether the n-th call of the denoiser is step n, and a number below 1 a fraction;
+            WebUI's steps lag behind by one.
     """
 
     text: str
@@ -174,6 +202,14 @@ class Part:
     nodes: tuple[Node, ...] = field(repr=False, compare=False)
     span: Span
     regions: Regions | None = field(default=None, repr=False, compare=False)
+    weigh: Weigh | None = field(default=None, repr=False, compare=False)
+    mix: Mix | None = None
+    exact_steps: bool = False
+
+    @property
+    def arms(self) -> tuple[tuple[Node, ...], ...]:
+        """The texts that are encoded each on its own: of most parts one."""
+        return (self.nodes,) if self.mix is None else self.mix.arms
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,25 +271,42 @@ class Segment:
         text: The scheduled text, brackets of emphasis included.
         fragments: ``text`` with its weights worked out; never empty.
         tags: The tags in brackets that hold, in a dialect that schedules tags.
+        arms: The fragments of each text that is encoded on its own, where there are several.
     """
 
     until_step: int
     text: str
     fragments: tuple[Fragment, ...]
     tags: tuple[Tag, ...] = ()
+    arms: tuple[tuple[Fragment, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A part over the steps of one sampling pass; segments ascend in ``until_step``."""
+    """A part over the steps of one sampling pass; segments ascend in ``until_step``.
+
+    Attributes:
+        steps: Of the pass.
+        segments: What holds until when.
+        mix: How the segments' arms become one, where they have several.
+        exact_steps: As of the part.
+    """
 
     steps: int
     segments: tuple[Segment, ...]
+    mix: Mix | None = None
+    exact_steps: bool = False
+
+    @property
+    def last_calls(self) -> tuple[int, ...]:
+        """For each segment the last call of the denoiser, counted from 0, that it serves."""
+        ends = [segment.until_step - self.exact_steps for segment in self.segments]
+        return (*ends[:-1], self.segments[-1].until_step)
 
     @property
     def first_calls(self) -> tuple[int, ...]:
         """For each segment the 0-based denoiser call that it serves first."""
-        return 0, *(segment.until_step + 1 for segment in self.segments[:-1])
+        return 0, *(last + 1 for last in self.last_calls[:-1])
 
     @property
     def fragments(self) -> tuple[Fragment, ...]:
@@ -264,10 +317,14 @@ class Schedule:
         """Return what holds at the 0-based denoiser call ``call``.
 
         The sampler compares its 0-based counter with numbers that count steps from 1, as WebUI does:
-        a segment with ``until_step`` 4 serves calls 0 to 4, five of them. Past the last segment the
-        first one holds again.
+        a segment with ``until_step`` 4 serves calls 0 to 4, five of them, unless steps are exact. Past
+        the last segment the first one holds again.
         """
-        for segment in self.segments:
-            if call <= segment.until_step:
+        for segment, last in zip(self.segments, self.last_calls, strict=True):
+            if call <= last:
                 return segment
         return self.segments[0]
+
+
+Weigh = Callable[["MappedText"], tuple[Fragment, ...]]
+"""Reads the weights of a scheduled text: at least one fragment, of which neighbors differ in weight."""

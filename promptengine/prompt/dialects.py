@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 from promptengine.errors import RequestError
 from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin
@@ -12,12 +14,16 @@ from promptengine.prompt.ast import Prompt
 from promptengine.validation import check_type, shown
 
 __all__ = [
+    "COMPEL_RULE",
     "DIALECTS",
+    "FROM_EMPTY",
     "WEBUI",
+    "WEBUI_RULE",
     "Dialect",
     "DialectName",
     "KnownDialect",
     "ReadPrompt",
+    "WeightRule",
     "find_dialect",
     "register_dialect",
     "written_dialect",
@@ -45,6 +51,32 @@ class ReadPrompt(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class WeightRule:
+    """What the weights of a prompt do to its encoding.
+
+    Attributes:
+        name: In a few words, as messages and lists show it.
+        encode: Encodes a schedule, called as :func:`promptengine.text.conditioning.encode_schedule` is with
+            the text model of each segment, of which it takes the keywords ``embeddings`` and
+            ``comma_backtrack``; None for WebUI's rules, one of which the option ``emphasis`` picks.
+    """
+
+    name: str
+    encode: Any = None
+
+
+WEBUI_RULE: Final = WeightRule("WebUI's: the state times the weight, and the mean kept")
+FROM_EMPTY: Final = WeightRule(
+    "ComfyUI's: from the empty prompt's state as far as the weight says",
+    LazyFunction("promptengine.text.weight_rules:encode_from_empty"),
+)
+COMPEL_RULE: Final = WeightRule(
+    "compel's: from the empty prompt's state, and below 1 toward the prompt without the words",
+    LazyFunction("promptengine.text.compel_rule:encode_compel"),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """A way to write prompts.
 
@@ -58,6 +90,9 @@ class Dialect:
         curves: Whether multipliers such as ``0@0,1@0.5`` change over the steps.
         aliases: Other names that infotexts may have for it.
         silent: Whether infotexts do not name it, because WebUI reads prompts so, too.
+        weights: What weights do.
+        style: Returns how it is written, a :class:`promptengine.prompt.writing.Style`; None where it can
+            only be read.
     """
 
     name: str
@@ -68,6 +103,18 @@ class Dialect:
     curves: bool = False
     aliases: tuple[str, ...] = ()
     silent: bool = False
+    weights: WeightRule = WEBUI_RULE
+    style: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Style:
+    """A style, which is loaded when it is first used."""
+
+    name: str
+
+    def __call__(self) -> Any:
+        return pkgutil.resolve_name(f"promptengine.prompt.styles:{self.name}")
 
 
 def _check(dialect: Dialect) -> None:
@@ -87,6 +134,7 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
             partial(_READ, schedules_tags=False, regions=False),
             label="WebUI's",
             aliases=("pe1",),
+            style=_Style("WEBUI"),
             silent=True,
         ),
         Dialect(
@@ -97,6 +145,38 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
             "regions: a cat ADDCOL a dog",
             schedules_tags=True,
             curves=True,
+            style=_Style("EXTENDED"),
+        ),
+        Dialect(
+            "compel",
+            LazyFunction("promptengine.prompt.compel:read_compel"),
+            label="compel's",
+            help='reads InvokeAI\'s prompts: word++, (words)1.3, ("a", "b").blend(0.7, 0.3)',
+            weights=COMPEL_RULE,
+            style=_Style("COMPEL"),
+        ),
+        Dialect(
+            "novelai",
+            LazyFunction("promptengine.prompt.novelai:read_novelai"),
+            label="NovelAI's",
+            help="reads {more}, [less] and 1.5::exactly::",
+            style=_Style("NOVELAI"),
+        ),
+        Dialect(
+            "comfyui",
+            LazyFunction("promptengine.prompt.comfyui:read_comfyui"),
+            label="ComfyUI's",
+            help="reads (words:1.3) with ComfyUI's weights, and embedding:name",
+            weights=FROM_EMPTY,
+            style=_Style("COMFYUI"),
+        ),
+        Dialect(
+            "swarmui",
+            LazyFunction("promptengine.prompt.swarmui:read_swarmui"),
+            label="SwarmUI's",
+            help="reads <alternate:a, b>, <fromto[0.5]:a, b>, <lora:name:0.8> and ComfyUI's weights",
+            weights=FROM_EMPTY,
+            style=_Style("SWARMUI"),
         ),
     ),
     spellings=lambda dialect: (dialect.name, *dialect.aliases),

@@ -26,9 +26,10 @@ from promptengine.prompt.ast import (
     Span,
     Tag,
     Text,
+    Weigh,
 )
 from promptengine.prompt.brackets import Balanced, Rejection
-from promptengine.prompt.dialects import DIALECTS
+from promptengine.prompt.dialects import DIALECTS, WEBUI_RULE
 from promptengine.prompt.emphasis import attention
 from promptengine.prompt.grammar import Lexeme
 from promptengine.prompt.other_syntax import EMBEDDING_KINDS, TAG_KINDS
@@ -451,8 +452,11 @@ def _weighted_breaks(nodes: tuple[Node, ...]) -> Iterator[Diagnostic]:
 def negative_weights(prompt: Prompt) -> Iterator[Diagnostic]:
     """Report words of a weight below 0 to whoever may not know that an option changes what that means.
 
-    No part of reading a prompt, since a prompt does not know the options that it is used with.
+    No part of reading a prompt, since a prompt does not know the options that it is used with. Nothing is
+    reported in a dialect whose weights follow a rule of its own, which that option does not change.
     """
+    if DIALECTS[prompt.dialect].weights != WEBUI_RULE:
+        return iter(())
     return capped(
         Diagnostic(
             "info",
@@ -462,15 +466,16 @@ def negative_weights(prompt: Prompt) -> Iterator[Diagnostic]:
             "the option negative_weights at subtract does (NegPiP)",
         )
         for part in prompt.parts
-        if _NEGATIVE.search(part.text)
-        for fragment in _fragments(part.nodes)
+        if part.weigh is not None or _NEGATIVE.search(part.text)
+        for fragment in _fragments(part.nodes, part.weigh)
         if fragment.weight < 0 and fragment.text.strip() not in ("", "BREAK")
     )
 
 
-def _fragments(nodes: tuple[Node, ...]) -> tuple[Fragment, ...]:
+def _fragments(nodes: tuple[Node, ...], weigh: Weigh | None = None) -> tuple[Fragment, ...]:
     """Weigh all branches at once: each text in the brackets that are around it in any case."""
-    return attention(join(((text.text, text.span.start) for text in _texts(nodes)), origin=0))
+    texts = join(((text.text, text.span.start) for text in _texts(nodes)), origin=0)
+    return (weigh or attention)(texts)
 
 
 def _texts(nodes: tuple[Node, ...]) -> Iterator[Text]:

@@ -104,7 +104,7 @@ _CHOICE: Final = _Syntax(
     "Dynamic Prompts' choice",
     "|",
     _choices,
-    f"nothing is drawn at random here: write one of them; {_SEVERAL}",
+    f"nothing is drawn at random without --dynamic: give it, or write one of them; {_SEVERAL}",
     "warning",
 )
 _TABLE: Final = (
@@ -122,7 +122,7 @@ _TABLE: Final = (
         _matches(
             r"(?<!\w)__(?:[^\W_]|[/*.~-])+(?:_(?:[^\W_]|[/*.~-])+)*__(?!_)",
         ),
-        f"no file is looked up: write the words themselves; {_SEVERAL}",
+        f"no file is looked up without --dynamic: give it, or write the words themselves; {_SEVERAL}",
     ),
     _Syntax(
         "NovelAI's weight",

@@ -6,6 +6,7 @@ second (high-resolution) pass and for old schedules.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -50,20 +51,27 @@ def schedule(
     """
     check_type("part", part, Part)
     check_type("steps", steps, int)
-    count = _Count.of(steps, hires_steps, old)
+    count = _Count.of(steps, hires_steps, old, part.exact_steps)
     ends = _ends(part.nodes, count)
     known: dict[str, tuple[Fragment, ...]] = {}
     segments: list[Segment] = []
     for end in ends:
-        leaves = list(_leaves(part.nodes, end, count))
-        pieces = [leaf for leaf in leaves if isinstance(leaf, Text)]
-        text = "".join(piece.text for piece in pieces)
-        tags = tuple(leaf for leaf in leaves if isinstance(leaf, Tag))
-        if text not in known:
-            places = ((piece.text, piece.span.start) for piece in pieces)
-            known[text] = attention(join(places, origin=part.span.start))
-        segments.append(Segment(end, text, known[text], tags))
-    return Schedule(count.steps, tuple(segments))
+        texts: list[str] = []
+        tags: list[Tag] = []
+        for arm in part.arms:
+            leaves = list(_leaves(arm, end, count))
+            pieces = [leaf for leaf in leaves if isinstance(leaf, Text)]
+            text = "".join(piece.text for piece in pieces)
+            tags += (leaf for leaf in leaves if isinstance(leaf, Tag))
+            if text not in known:
+                places = ((piece.text, piece.span.start) for piece in pieces)
+                known[text] = (part.weigh or attention)(join(places, origin=part.span.start))
+            texts.append(text)
+        arms = tuple(known[text] for text in texts)
+        mixed = arms if part.mix else ()
+        fragments = tuple(one for arm in arms for one in arm) if part.mix else arms[0]
+        segments.append(Segment(end, "\n".join(texts), fragments, tuple(tags), mixed))
+    return Schedule(count.steps, tuple(segments), part.mix, part.exact_steps)
 
 
 def bracketed_tags(part: Part) -> frozenset[Tag]:
@@ -95,15 +103,19 @@ class _Count:
         integer_from: The step that an integer counts from.
         fraction_from: What a fraction counts from.
         old: Whether a number is a fraction by its size and not by its dot.
+        exact: Whether a fraction of a step counts as a whole one.
     """
 
     steps: int
     integer_from: int
     fraction_from: float
     old: bool
+    exact: bool = False
 
     @staticmethod
-    def of(steps: int, hires_steps: int | None, old: bool) -> _Count:
+    def of(steps: int, hires_steps: int | None, old: bool, exact: bool) -> _Count:
+        if exact:
+            return _Count(hires_steps or steps, 0, 0.0, True, True)
         if hires_steps is None or old:
             return _Count(steps, 0, 0.0, old)
         return _Count(hires_steps, steps, 1.0, old)
@@ -117,7 +129,9 @@ class _Count:
         else:
             value -= self.integer_from
         # Compared before truncation: a number may be too large for an int to come of it.
-        return self.steps if value >= self.steps else int(max(value, 0))
+        if value >= self.steps:
+            return self.steps
+        return math.ceil(max(value, 0)) if self.exact else int(max(value, 0))
 
 
 def _ends(nodes: tuple[Node, ...], count: _Count) -> list[int]:

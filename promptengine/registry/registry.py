@@ -35,6 +35,7 @@ from promptengine.errors import (
 )
 from promptengine.files.hashing import Digests
 from promptengine.kinds import ModelKind, NetworkKind, PresetTable, find_kind, model_kinds
+from promptengine.prompt.templates.wildcards import Wildcards
 from promptengine.registry.block_presets import PresetFiles
 from promptengine.registry.scan import (
     FolderState,
@@ -50,6 +51,7 @@ from promptengine.registry.scan import (
 )
 
 __all__ = [
+    "WILDCARDS",
     "Clash",
     "Kind",
     "Registry",
@@ -68,6 +70,15 @@ _COMPARED_NAMES: Final = 32
 _BEGINNING: Final = "\0"
 _LEAST_LIKENESS: Final = 0.6
 _SHOWN_CHARACTERS: Final = 80
+
+WILDCARDS: Final = "wildcards"
+"""What a mapping of folders calls those of wildcards, which hold no models."""
+
+_WILDCARD_FOLDERS: Final = (
+    "wildcards",
+    "../wildcards",
+    "../extensions/sd-dynamic-prompts/wildcards",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -108,11 +119,12 @@ class Registry:
         self, folders: Mapping[Kind, Sequence[Path]], digests: Digests | None = None
     ) -> None:
         kinds = model_kinds()
-        unknown = set(folders) - set(kinds)
+        unknown = set(folders) - {*kinds, WILDCARDS}
         if unknown:
             raise ValueError(f"unknown kinds {sorted(unknown)}; allowed are {', '.join(kinds)}")
         self.digests = digests if digests is not None else Digests()
         self._folders = {kind: tuple(map(_absolute, folders.get(kind, ()))) for kind in kinds}
+        self._wildcards = tuple(map(_absolute, folders.get(WILDCARDS, ())))
         self._presets = PresetFiles(self._folders)
         self._lock = threading.Lock()
         self._shelves = dict.fromkeys(kinds, _EMPTY)
@@ -144,6 +156,10 @@ class Registry:
         else:
             folders = folders_below(models)
         return cls(folders, Digests(cache_file))
+
+    def wildcards(self) -> Wildcards:
+        """Scan the folders of wildcards, and return what is in them now."""
+        return Wildcards.open(self._wildcards)
 
     @property
     def clashes(self) -> tuple[Clash, ...]:
@@ -292,7 +308,8 @@ class Registry:
 def folders_below(models: PathLike) -> dict[Kind, list[Path]]:
     """Return where WebUI keeps each kind of file under a models folder, whether it is there or not."""
     root = _absolute(models)
-    return {kind: [root / part for part in one.folders] for kind, one in model_kinds().items()}
+    found = {kind: [root / part for part in one.folders] for kind, one in model_kinds().items()}
+    return found | {WILDCARDS: [root / part for part in _WILDCARD_FOLDERS]}
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def append_hypernetwork(
         dialect: That the prompt is written in.
 
     Raises:
-        RequestError: No tag can hold this name, or the prompt is divided into regions.
+        RequestError: No tag can hold this name, the dialect has no such tags, or the prompt is divided into regions.
     """
     return append_network(
         prompt, HYPERNETWORK, name, multiplier, field="hypernetwork", dialect=dialect
@@ -80,8 +80,8 @@ def append_network(
         dialect: That the prompt is written in.
 
     Raises:
-        RequestError: No tag can hold this name, or the prompt is divided into regions, the last of which would
-            have the network for itself.
+        RequestError: No tag can hold this name, the dialect has no such tags, or the prompt is divided into
+            regions, the last of which would have the network for itself.
     """
     if kind.tag is None or not kind.tag.holds(name):
         message = f"{name!r} is no name of a {kind.noun} that a tag can hold"
@@ -91,7 +91,11 @@ def append_network(
         message = f"{tag} would act in the last region of the prompt alone"
         hint = "write it into the prompt, before ADDCOMM or ADDBASE to let it act everywhere"
         raise RequestError(f"{message}; {hint}", field=field)
-    return append_tag(prompt, tag)
+    made = append_tag(prompt, tag)
+    if dialect != WEBUI and not names_network(made, kind, name, dialect=dialect):
+        message = f"a prompt in dialect {dialect!r} cannot name {kind.noun} {name!r}; use dialect {WEBUI!r}"
+        raise RequestError(message, field=field)
+    return made
 
 
 def names_network(
@@ -136,5 +140,5 @@ def append_default_hypernetwork(request: GenerationRequest) -> GenerationRequest
     ):
         return request
     multiplier = str(options.default_multiplier)
-    prompt = append_hypernetwork(request.prompt, name, multiplier, dialect=request.dialect)
-    return replace(request, prompt=prompt)
+    made = append_hypernetwork(request.prompt, name, multiplier, dialect=request.dialect)
+    return replace(request, prompt=made)

@@ -218,7 +218,7 @@ def append_default_lora(
         dialect: That the prompt is written in.
 
     Raises:
-        RequestError: No tag can hold this name, or the prompt is divided into regions.
+        RequestError: No tag can hold this name, the dialect has no such tags, or the prompt is divided into regions.
     """
     if name in ("", "None") or names_network(prompt, LORA, name, dialect=dialect):
         return prompt

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from promptengine.errors import RequestError
 from promptengine.prompt.dialects import DIALECTS, WEBUI, DialectName
+from promptengine.request.dynamic_fields import DYNAMIC, DYNAMIC_METHOD, DynamicMethod
 from promptengine.request.fields import (
     ApiField,
     Entry,
@@ -52,6 +53,7 @@ from promptengine.request.values import (
     size_text,
     without_fraction,
 )
+from promptengine.request.weighing import check_weighing
 from promptengine.validation import Between, check_fields
 
 __all__ = [
@@ -140,6 +142,10 @@ class GenerationRequest:
         region_layout: ``horizontal`` divides into rows first, and these into columns; ``vertical`` into
             columns first.
         regions: Texts that act where their masks are; the prompt holds for all the rest. Up to 16.
+        dynamic: Whether the prompts are templates, such as ``a {red|blue} car``, of which each image gets a
+            prompt of its own; see :mod:`promptengine.prompt.templates`.
+        dynamic_method: How choices are picked; anything but ``random`` needs ``dynamic``. Of ``combinatorial``
+            there are as many images as combinations, but no more than are asked for.
         networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
             behind those of the tags, in both passes, as they are when the generation begins.
         script_entries: What infotexts tell of the script that asks for the image: keys and values.
@@ -399,6 +405,8 @@ class GenerationRequest:
         default=(),
         metadata=left_out("masks travel as images, which each front end takes in its way"),
     )
+    dynamic: bool = field(default=False, metadata=DYNAMIC)
+    dynamic_method: DynamicMethod = field(default="random", metadata=DYNAMIC_METHOD)
     networks: tuple[tuple[HypernetworkLike, Multiplier], ...] = field(
         default=(),
         repr=False,
@@ -416,6 +424,10 @@ class GenerationRequest:
         last = getattr(self, counted) + self.batch_size * self.batch_count - 1
         if problem := Between(-1, MAX_SEED).problem(last):
             raise RequestError(f"{counted} is {last} at the last image{problem}", field=counted)
+        check_weighing(self.dialect, self.options)
+        if self.dynamic_method != "random" and not self.dynamic:
+            message = f"dynamic_method is {self.dynamic_method!r}, which picks from templates"
+            raise RequestError(f"{message}; set dynamic as well", field="dynamic_method")
         if self.hires and self.start:
             message = (
                 "the high-resolution pass goes with a prompt alone, not with an image to start from"

@@ -145,6 +145,7 @@ class GenerationResult:
             ``Options.return_mask``, or where nothing was inpainted.
         mask_composites: RGBA, of each image what was painted, transparent where the original shows; empty
             unless ``Options.return_mask_composite``, likewise.
+        prompts: Prompt and negative prompt of each image where templates gave them, else empty.
     """
 
     images: tuple[Image, ...]
@@ -161,6 +162,7 @@ class GenerationResult:
     unfinished: tuple[int, ...] = ()
     masks: tuple[Image, ...] = ()
     mask_composites: tuple[Image, ...] = ()
+    prompts: tuple[tuple[str, str], ...] = ()
 
     def masks_of(self, number: int) -> dict[str, Image]:
         """Return what belongs to an image beside it, as far as the options ask for it.

@@ -109,8 +109,13 @@ def check_tab(script: Script, request: GenerationRequest) -> None:
     """Refuse a script that is not for such a request.
 
     Raises:
-        RequestError: One for img2img alone gets no image to start from, or the other way around.
+        RequestError: One for img2img alone gets no image to start from, or the other way around; or it gets
+            templates, which it does not expand.
     """
+    if request.dynamic != script.expands:
+        why = "expands no templates" if request.dynamic else "is for templates"
+        message = f"script {script.name!r} {why}, and dynamic is {str(request.dynamic).lower()}"
+        raise RequestError(f"{message}; ask for one of the two", field="dynamic")
     tab = "txt2img" if request.start is None else "img2img"
     if tab not in script.tabs:
         tabs = " and ".join(sorted(script.tabs))

@@ -168,6 +168,7 @@ class Script:
         steps: Yields what a run will ask for, one step after another and without making any, so that
             whoever has limits can stop early; raises RequestError as a run does. None for a script whose
             steps depend on the images that it gets.
+        expands: Whether it is for requests with ``dynamic``, and for no others.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Script:
     steps: (
         Callable[[GenerationRequest, ScriptArguments, ScriptContext], Iterator[ScriptStep]] | None
     ) = None
+    expands: bool = False
 
 
 BOTH_TABS: Final[frozenset[ScriptTab]] = frozenset({"txt2img", "img2img"})

@@ -8,6 +8,7 @@ from typing import Final, cast
 
 from promptengine.errors import RequestError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin
+from promptengine.scripts.dynamic_prompts import DYNAMIC_PROMPTS
 from promptengine.scripts.loopback import LOOPBACK
 from promptengine.scripts.outpainting_mk2 import OUTPAINTING_MK2
 from promptengine.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
@@ -46,7 +47,7 @@ def find_script(name: str) -> Script:
     Raises:
         RequestError: There is none of this name; the message lists what there is.
     """
-    for script in SCRIPTS.values():
+    for script in (*SCRIPTS.values(), DYNAMIC_PROMPTS):
         if script.name.lower() == name.lower():
             return script
     known = ", ".join(SCRIPTS)

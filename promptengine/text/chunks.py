@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from promptengine.prompt import Fragment, Segment, Span
 from promptengine.request.options import Emphasis
@@ -21,11 +22,15 @@ from promptengine.text.tokenizer import (
     untokenize,
 )
 
+if TYPE_CHECKING:
+    from promptengine.text.textual_inversion.embedding import Embedding
+
 __all__ = [
     "CHUNK_LENGTH",
     "EMPTY_CHUNK",
     "NO_WORDS",
     "Chunk",
+    "Page",
     "chunk_fragments",
     "count_tokens",
     "old_chunk",
@@ -93,11 +98,11 @@ def chunk_fragments(
     """
     pieces = list(fragments)
     chunks: list[Chunk] = []
-    page = _Page()
+    page = Page()
     for piece, ids in zip(pieces, tokenize([piece.text for piece in pieces]), strict=True):
         if piece.text == "BREAK" and piece.weight == -1.0:
             chunks.append(page.closed(CHUNK_LENGTH))
-            page = _Page()
+            page = Page()
             continue
         position = 0
         while position < len(ids):
@@ -112,10 +117,8 @@ def chunk_fragments(
                 continue
             if len(page.tokens) + match.embedding.count > CHUNK_LENGTH:
                 chunks.append(page.closed(CHUNK_LENGTH))
-                page = _Page()
-            # After the start token, a place further on.
-            page.placements.append(Placement(len(page.tokens) + 1, match.embedding))
-            page.add([_PLACEHOLDER_TOKEN] * match.embedding.count, piece.weight)
+                page = Page()
+            page.place(match.embedding, piece.weight)
             position += match.tokens
     if page.tokens or not chunks:
         chunks.append(page.closed(len(page.tokens)))
@@ -140,7 +143,7 @@ def old_chunk(
         The chunk, and the words that are cut off since they are beyond it.
     """
     (ids,) = tokenize([text])
-    page, weight, position = _Page(), 1.0, 0
+    page, weight, position = Page(), 1.0, 0
     words: list[int] = []
     while position < len(ids):
         match = embeddings.at(ids, position)
@@ -153,8 +156,7 @@ def old_chunk(
             words.append(ids[position])
             position += 1
         else:
-            page.placements.append(Placement(len(page.tokens) + 1, match.embedding))
-            page.add([_PLACEHOLDER_TOKEN] * match.embedding.count, weight)
+            page.place(match.embedding, weight)
             words += [_PLACEHOLDER_TOKEN] * match.embedding.count
             position += match.tokens
     rest = page.split(min(CHUNK_LENGTH, len(page.tokens)))
@@ -169,28 +171,42 @@ def count_tokens(chunks: Iterable[Chunk]) -> int:
 
 
 @dataclass(slots=True)
-class _Page:
-    """A chunk that is being filled."""
+class Page:
+    """A chunk that is being filled.
+
+    Attributes:
+        tokens: So far, without the start token.
+        weights: One for each.
+        placements: Where textual-inversion vectors stand among them.
+    """
 
     tokens: list[int] = field(default_factory=list[int])
     weights: list[float] = field(default_factory=list[float])
     placements: list[Placement] = field(default_factory=list[Placement])
 
     def add(self, tokens: Sequence[int], weight: float) -> None:
+        """Add tokens of one weight."""
         self.tokens += tokens
         self.weights += [weight] * len(tokens)
 
-    def split(self, kept: int) -> _Page:
+    def split(self, kept: int) -> Page:
         """Keep the first tokens and return the others as a page of their own."""
         moved = [
             Placement(p.position - kept, p.embedding) for p in self.placements if p.position > kept
         ]
-        rest = _Page(self.tokens[kept:], self.weights[kept:], moved)
+        rest = Page(self.tokens[kept:], self.weights[kept:], moved)
         self.tokens, self.weights = self.tokens[:kept], self.weights[:kept]
         self.placements = [p for p in self.placements if p.position <= kept]
         return rest
 
+    def place(self, embedding: Embedding, weight: float) -> None:
+        """Add the vectors of a textual-inversion word."""
+        # After the start token, a place further on.
+        self.placements.append(Placement(len(self.tokens) + 1, embedding))
+        self.add([_PLACEHOLDER_TOKEN] * embedding.count, weight)
+
     def closed(self, counted: int) -> Chunk:
+        """Return it as a chunk that counts as some tokens."""
         padding = CHUNK_LENGTH - len(self.tokens)
         return Chunk(
             tokens=(START_TOKEN, *self.tokens, *[END_TOKEN] * (padding + 1)),
@@ -211,5 +227,5 @@ def _cut(tokens: Sequence[int], following: int, comma_backtrack: int) -> int:
     return len(tokens)
 
 
-EMPTY_CHUNK = _Page().closed(0)
+EMPTY_CHUNK = Page().closed(0)
 """What a text of fewer chunks is filled up with beside a longer one."""

@@ -35,6 +35,8 @@ __all__ = [
     "embedding_hashes",
     "encode_chunks",
     "encode_schedule",
+    "keys_of",
+    "words_of",
 ]
 
 _DIGITS_OF_A_HASH = 12
@@ -46,7 +48,7 @@ class Conditioning:
 
     Attributes:
         embeddings: ``[segments, 77 * chunks, width]``, one row per scheduled text.
-        until_step: For each segment the last step it serves, as in ``Schedule``.
+        until_step: For each segment the last call it serves, as ``Schedule.last_calls`` tells.
         pooled: ``[segments, width]`` for families that use it, else None.
         words: The textual-inversion words in its texts, each once, in order of first use.
         aesthetic_score: What the UNet is told of how good an image shall be, for families that use it,
@@ -119,9 +121,7 @@ def encode_schedule(
         fragments = read_segment(segment, emphasis)
         return chunk_fragments(fragments, comma_backtrack=comma_backtrack, embeddings=embeddings)
 
-    count = len(schedule.segments)
-    models = model if isinstance(model, Sequence) else [model] * count
-    keys = [(one.text, by) for one, by in zip(schedule.segments, models, strict=True)]
+    keys = keys_of(schedule, model)
     distinct = dict(zip(keys, schedule.segments, strict=True))
     row_of = {key: row for row, key in enumerate(distinct)}
     rows = [row_of[key] for key in keys]
@@ -133,11 +133,24 @@ def encode_schedule(
     states, pooled = encode_chunks(texts, [by for _, by in distinct], rows=rows, emphasis=emphasis)
     return Conditioning(
         embeddings=states,
-        until_step=tuple(segment.until_step for segment in schedule.segments),
+        until_step=schedule.last_calls,
         pooled=pooled,
-        words=_words(texts),
+        words=words_of(texts),
         signs=None if negative is None else 1.0 - 2.0 * negative.to(states),
     )
+
+
+def keys_of(
+    schedule: Schedule, model: TextModel | Sequence[TextModel]
+) -> list[tuple[str, TextModel]]:
+    """Return for each segment of a schedule its text and what encodes it; equal ones are encoded once.
+
+    Args:
+        schedule: A part's.
+        model: The text model, or that of each segment.
+    """
+    models = model if isinstance(model, Sequence) else [model] * len(schedule.segments)
+    return [(one.text, by) for one, by in zip(schedule.segments, models, strict=True)]
 
 
 def encode_chunks(
@@ -230,8 +243,8 @@ def _weighted(states: Tensor, weights: Tensor, emphasis: Emphasis) -> Tensor:
     return weighted * (states.mean() / weighted.mean())
 
 
-def _words(texts: Sequence[Sequence[Chunk]]) -> tuple[Embedding, ...]:
-    """Embeddings in the order in which WebUI meets them: chunk by chunk through all texts."""
+def words_of(texts: Sequence[Sequence[Chunk]]) -> tuple[Embedding, ...]:
+    """Return the textual-inversion words of chunked texts, in the order in which WebUI meets them: chunk by chunk through all texts."""
     longest = max(len(chunks) for chunks in texts)
     columns = [[_chunk_at(chunks, position) for chunks in texts] for position in range(longest)]
     placed = [p.embedding for column in columns for chunk in column for p in chunk.placements]

@@ -60,12 +60,19 @@ class Encoded:
 class TextModel(Protocol):
     """All text encoders of a model as one function."""
 
-    def __call__(self, tokens: Tensor, placements: Sequence[Sequence[Placement]] = ()) -> Encoded:
+    def __call__(
+        self,
+        tokens: Tensor,
+        placements: Sequence[Sequence[Placement]] = (),
+        *,
+        mask: Tensor | None = None,
+    ) -> Encoded:
         """Encode chunks.
 
         Args:
             tokens: Ids ``[batch, 77]`` on any device, each row padded with end tokens.
             placements: For each row the vectors that take the places of tokens; none by default.
+            mask: ``[batch, 77]``, 0 where no token attends to the one there; by default 1 everywhere.
         """
         ...
 
@@ -143,14 +150,20 @@ class _Reading:
     padding: int
 
     def read(
-        self, tokens: Tensor, placements: Sequence[Sequence[Placement]], part: int
+        self,
+        tokens: Tensor,
+        placements: Sequence[Sequence[Placement]],
+        part: int,
+        mask: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return the states ``[batch, 77, width]``, and the pooled projection where the encoder has one."""
         encoder = self.encoder
         ids = _padded(tokens.to(next(encoder.parameters()).device), self.padding)
         inner_layer = self.layer > 1 or not self.normalized
         with _standing_in(_token_embedding(encoder), ids, placements, part):
-            output: Any = encoder(input_ids=ids, output_hidden_states=inner_layer)
+            # An argument that is left out keeps the quicker way through attention.
+            masked = {} if mask is None else {"attention_mask": mask.to(ids.device)}
+            output: Any = encoder(input_ids=ids, output_hidden_states=inner_layer, **masked)
         pooled = getattr(output, "text_embeds", None)
         if not inner_layer:
             return output.last_hidden_state, pooled
@@ -163,8 +176,13 @@ class _Reading:
 
 def _model(*readings: _Reading) -> TextModel:
     @torch.no_grad()
-    def encode(tokens: Tensor, placements: Sequence[Sequence[Placement]] = ()) -> Encoded:
-        read = [r.read(tokens, placements, part) for part, r in enumerate(readings)]
+    def encode(
+        tokens: Tensor,
+        placements: Sequence[Sequence[Placement]] = (),
+        *,
+        mask: Tensor | None = None,
+    ) -> Encoded:
+        read = [r.read(tokens, placements, part, mask) for part, r in enumerate(readings)]
         return Encoded(tuple(states for states, _ in read), read[-1][1])
 
     return encode

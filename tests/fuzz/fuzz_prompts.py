@@ -3,7 +3,7 @@
 Run as ``python -m tests.fuzz.fuzz_prompts [--count N] [--seed N] [--processes N] [--first CHUNK]``.
 Prompts are grown from the grammar's pieces and then mutated. They come in chunks of a thousand, each
 with a random generator of its own, so that ``--first`` and ``--count 1000`` repeat one chunk alone.
-Every prompt is parsed in both dialects; what costs more is done with every twentieth. Each reading of a
+Every prompt is read in every dialect; what costs more is done with every twentieth. Each reading of a
 prompt is timed by itself, by the process's CPU time. Prints what failed, the slowest reading and the
 counts; the exit status is 1 where anything failed.
 """
@@ -35,6 +35,7 @@ from promptengine.prompt import DIALECTS, Prompt, attention, emphasis, parse
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document
 from promptengine.prompt.timelines import tag_timelines
+from promptengine.prompt.translate import unparse
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import make_plan
 from promptengine.server.v1.marks import marks_of
@@ -93,6 +94,30 @@ MARKS = (
         "\n#",
     ),
 )
+FOREIGN_MARKS = (
+    *(
+        "++",
+        "--",
+        ".blend(1,2)",
+        ".and()",
+        ".swap(",
+        ".attend(1.1)",
+        "withLora(line, 0.5)",
+        '"',
+        "::",
+    ),
+    *(
+        "1.5::",
+        "<alternate:",
+        "<fromto[0.5]:",
+        "<break>",
+        "||",
+        "embedding:",
+        "<segment:",
+        "<random:",
+    ),
+)
+"""Of the dialects of other programs."""
 KINDS = ("hypernet", "lora", "lyco", "wildcard", "x", "")
 
 
@@ -120,6 +145,14 @@ def grown(dice: random.Random, depth: int) -> str:
             f"[<{kind}:{name}:1>{inner[0]}:{inner[-1]}:{number}]",
             f"{inner[0]} # {inner[-1]}\n",
             f"{inner[0]}:{number}",
+            f"({inner[0]}){number}",
+            f"{inner[0]}++",
+            f'"{inner[0]}"-',
+            f'("{inner[0]}", "{inner[-1]}").{dice.choice(("blend", "and"))}({number}, 1)',
+            f"{number}::{inner[0]}::",
+            f"<alternate:{dice.choice(('||', '|', ',')).join(inner)}>",
+            f"<fromto[{number}]:{inner[0]},{inner[-1]}>",
+            f"<lora:{name}:{number}:0.5>",
         )
     )
 
@@ -130,7 +163,14 @@ def mutated(dice: random.Random, text: str) -> str:
         start = dice.randint(0, len(text))
         end = min(len(text), start + dice.randint(0, 8))
         piece = dice.choice(
-            ("", dice.choice(MARKS), dice.choice(MARKS), text[start:end] * 2, text[start:end][::-1])
+            (
+                "",
+                dice.choice(FOREIGN_MARKS),
+                dice.choice(MARKS),
+                dice.choice(MARKS),
+                text[start:end] * 2,
+                text[start:end][::-1],
+            )
         )
         text = text[:start] + piece + text[end:]
     if dice.random() < 0.003:
@@ -162,6 +202,9 @@ def read(text: str, dice: random.Random) -> Iterator[str]:
             0 <= d.span.start <= d.span.end <= len(text) for d in prompt.diagnostics if d.span
         )
     assert prompts[0].parts == prompts[1].parts, "a dialect reads other texts"
+    for other in prompts[2:]:
+        assert ScheduledPrompt(other, steps, hires_steps).schedules
+        yield f"schedule in {other.dialect}"
     prompt = dice.choice(prompts)
     scheduled = ScheduledPrompt(prompt, steps, hires_steps)
     json.dumps(prompt_document(scheduled, prompt.diagnostics))
@@ -185,6 +228,10 @@ def _read_at_length(text: str, steps: int, dice: random.Random) -> Iterator[str]
     scheduled = ScheduledPrompt(prompt, steps)
     timelines = tag_timelines(scheduled)
     yield "timelines"
+    names = list(DIALECTS.builtins)
+    source, target = dice.choice(names), dice.choice(names)
+    unparse(parse(text, dialect=source), target)
+    yield f"translate from {source} to {target}"
     marks_of(prompt, scheduled.schedules)
     yield "marks"
     infotext = write_infotext(text, text, {**ENTRIES, "Hires prompt": text})

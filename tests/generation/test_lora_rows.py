@@ -12,6 +12,14 @@ from torch import Tensor
 from promptengine import Engine, GenerationRequest, GenerationResult, HiresPass, read_infotext
 from promptengine.generation.from_infotext import recipe_from_infotext
 from promptengine.networks.lora.inject import LoraInjection, LoraStack
+from promptengine.plugins import isolated_plugins
+from promptengine.prompt.dialects import (
+    COMPEL_RULE,
+    FROM_EMPTY,
+    WeightRule,
+    find_dialect,
+    register_dialect,
+)
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
 
 LORAS = WEBUI.parent / "webui-2" / "loras"
@@ -104,6 +112,24 @@ def test_each_text_is_encoded_under_the_multiplier_of_its_first_call(
     assert not torch.allclose(moving.latents, two.latents, atol=1e-3)
     by_tags = generate("[<lora:lo-kohya:1:0> red:<lora:lo-kohya:0.2:0> blue:2]", steps=4)
     close(moving.latents, by_tags.latents)
+
+
+@pytest.mark.parametrize("rule", [FROM_EMPTY, COMPEL_RULE], ids=["from empty", "compel"])
+def test_rules_of_weights_encode_each_text_under_its_own_multiplier(
+    generate: Callable[..., GenerationResult], rule: WeightRule
+) -> None:
+    def made(tags: str) -> Tensor:
+        return generate(f"{tags} [(red:1.4):(blue:0.5):2]", dialect="moving").latents
+
+    with isolated_plugins():
+        register_dialect(replace(find_dialect("extended"), name="moving", weights=rule))
+        moving, one, two = (
+            made(f"<lora:lo-kohya:te={te}:unet=0>") for te in ("1@0,0.2@3", "1", "0.2")
+        )
+        by_tags = "[<lora:lo-kohya:1:0> (red:1.4):<lora:lo-kohya:0.2:0> (blue:0.5):2]"
+        close(moving, generate(f" {by_tags}", dialect="moving").latents)
+    assert not torch.allclose(moving, one, atol=1e-3)
+    assert not torch.allclose(moving, two, atol=1e-3)
 
 
 def test_the_second_pass_has_multipliers_of_its_own(

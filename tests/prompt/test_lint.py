@@ -148,5 +148,12 @@ def test_words_of_negative_weight_are_told_apart_from_breaks(text: str, places: 
         assert one.severity == "info" and "negative_weights" in one.hint
 
 
+def test_words_of_negative_weight_are_told_of_where_webuis_rule_weighs_them() -> None:
+    (told,) = negative_weights(parse("a -1::big cat::, (b:-1)", dialect="novelai"))
+    assert "'big cat' has a negative weight" in told.message
+    for dialect in ("compel", "comfyui", "swarmui"):
+        assert not list(negative_weights(parse("(a:-1), b (c)-1", dialect=dialect)))
+
+
 def test_many_words_of_negative_weight_are_counted() -> None:
     assert len(list(negative_weights(parse("(a:-1) b " * (MOST + 5))))) == MOST + 1

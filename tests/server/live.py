@@ -99,12 +99,16 @@ class Painter:
     Attributes:
         gate: Each step waits for it.
         steps: Steps of each batch.
+        held_at: The step that waits for ``go_on`` as well, told of already; 0 for none.
+        go_on: Lets the held step go on.
         fails: Prompts that make a batch fail.
         batches: The prompts of each batch that was begun.
     """
 
     gate: threading.Event = field(default_factory=threading.Event)
     steps: int = 3
+    held_at: int = 0
+    go_on: threading.Event = field(default_factory=threading.Event)
     fails: tuple[str, ...] = ()
     batches: list[list[str]] = field(default_factory=list)
 
@@ -123,6 +127,8 @@ class Painter:
                 raise GenerationCancelled("stopped")
             previews = [Image.new("RGB", (8, 8), "red") for _ in works]
             control.on_step(step, self.steps, previews)
+            if step == self.held_at:
+                self.go_on.wait(60)
         if any(prompt in self.fails for prompt in prompts):
             raise RuntimeError("secret words of the machine")
         if works[0].script is not None:

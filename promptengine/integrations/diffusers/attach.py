@@ -88,7 +88,8 @@ def attach(
             :class:`promptengine.request.options.Options`. A ControlNet reads them as words of a weight above 0.
 
     Raises:
-        PromptEngineError: Not such a pipeline, one that is attached already, or no such dialect.
+        PromptEngineError: Not such a pipeline, one that is attached already, no such dialect, or one with a rule
+            of its own for weights, which leaves ``negative_weights`` no say.
     """
     if hasattr(pipe, _ATTRIBUTE):
         raise PromptEngineError("the pipeline is attached already; detach it first")

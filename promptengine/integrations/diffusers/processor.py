@@ -32,6 +32,7 @@ from promptengine.registry.registry import Registry
 from promptengine.request.options import NegativeWeights, Options
 from promptengine.request.request import GenerationRequest, Policy
 from promptengine.request.result import NetworkReport
+from promptengine.request.weighing import check_weighing
 from promptengine.text.conditioning import Conditioning
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.undo import UndoLog
@@ -57,7 +58,8 @@ class PromptProcessor:
         reports: What became of the tags of the prompts that were prepared last, prompt by prompt.
 
     Raises:
-        PromptEngineError: It is no pipeline of Stable Diffusion 1, 2 or XL, or there is no such dialect.
+        PromptEngineError: It is no pipeline of Stable Diffusion 1, 2 or XL, there is no such dialect, or it weighs
+            words by a rule of its own, which leaves ``negative_weights`` no say.
     """
 
     pipe: Any
@@ -74,7 +76,7 @@ class PromptProcessor:
 
     def __post_init__(self) -> None:
         find_dialect(self.dialect)
-        Options(negative_weights=self.negative_weights)
+        check_weighing(self.dialect, Options(negative_weights=self.negative_weights))
         checkpoint_from_pipeline(self.pipe, self._journal)
         self._registry = open_models(self.models)
         self._embeddings = EmbeddingCache(self._registry)

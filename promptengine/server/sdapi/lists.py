@@ -15,10 +15,11 @@ from promptengine.request.fields import fields_of
 from promptengine.request.image_start import Inpainting
 from promptengine.request.samplers import SAMPLERS, SigmaSampler
 from promptengine.request.schedulers import SCHEDULERS
+from promptengine.request.styles import read_styles
 from promptengine.scripts.script import ScriptArgument, ScriptTab
 from promptengine.scripts.table import SCRIPTS
+from promptengine.server.sdapi.dynamic import DYNAMIC_ARGUMENTS, DYNAMIC_SCRIPT
 from promptengine.server.sdapi.options import title_of
-from promptengine.server.sdapi.styles import read_styles
 from promptengine.server.sdapi.to_request import SOFT_FIELDS, SOFT_INPAINTING
 from promptengine.server.state import Service
 from promptengine.text.textual_inversion.embedding import Embedding
@@ -98,7 +99,7 @@ def scripts() -> list[ScriptInfo]:
         for script in SCRIPTS.values()
         if tab in script.tabs
     ]
-    return [_soft_inpainting(), *chosen]
+    return [_soft_inpainting(), *map(_dynamic_prompts, get_args(ScriptTab)), *chosen]
 
 
 def _script_argument(argument: ScriptArgument) -> ArgumentInfo:
@@ -117,6 +118,15 @@ def _script_argument(argument: ScriptArgument) -> ArgumentInfo:
 def script_names(tab: ScriptTab) -> list[str]:
     """Names of the scripts of a tab, in lower case, those that are always on first."""
     return [one.name for one in scripts() if one.is_img2img == (tab == "img2img")]
+
+
+def _dynamic_prompts(tab: ScriptTab) -> ScriptInfo:
+    return ScriptInfo(
+        name=DYNAMIC_SCRIPT,
+        is_alwayson=True,
+        is_img2img=tab == "img2img",
+        args=[ArgumentInfo(label=name, value=usual) for name, usual in DYNAMIC_ARGUMENTS.items()],
+    )
 
 
 def _soft_inpainting() -> ScriptInfo:

@@ -12,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from promptengine.images.read import infotext_in
 from promptengine.images.save import KEYWORD
 from promptengine.infotext.webui import webui_fields
+from promptengine.request.styles import read_styles
 from promptengine.server.auth import BoundedRoute
 from promptengine.server.base64_images import base64_image_texts
 from promptengine.server.config import ServerConfig
@@ -30,7 +31,6 @@ from promptengine.server.sdapi.requests import (
     Text2Image,
     Upscaling,
 )
-from promptengine.server.sdapi.styles import read_styles
 from promptengine.server.sdapi.to_request import ParsedRequest, parse_webui_request
 from promptengine.server.sdapi.to_response import (
     JobOutput,

@@ -29,21 +29,22 @@ from promptengine.request.ranges import drawn_seed
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
-from promptengine.server.base64_images import open_base64_image, open_base64_images
-from promptengine.server.config import Limits
-from promptengine.server.errors import HTTPRefusal
-from promptengine.server.jobs.job import Work
-from promptengine.server.limits import check_bounds
-from promptengine.server.sdapi.fields import api_values, read_fields
-from promptengine.server.sdapi.options import ServerSettings, known_settings
-from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
-from promptengine.server.sdapi.scripts import script_call
-from promptengine.server.sdapi.styles import (
+from promptengine.request.styles import (
     Style,
     chosen_styles,
     styled_hires_prompts,
     styled_prompts,
 )
+from promptengine.server.base64_images import open_base64_image, open_base64_images
+from promptengine.server.config import Limits
+from promptengine.server.errors import HTTPRefusal
+from promptengine.server.jobs.job import Work
+from promptengine.server.limits import check_bounds
+from promptengine.server.sdapi.dynamic import dynamic_call, is_dynamic_script, with_dynamic
+from promptengine.server.sdapi.fields import api_values, read_fields
+from promptengine.server.sdapi.options import ServerSettings, known_settings
+from promptengine.server.sdapi.requests import GenerationFields, Image2Image, Text2Image
+from promptengine.server.sdapi.scripts import script_call
 
 __all__ = [
     "SOFT_FIELDS",
@@ -126,8 +127,14 @@ def parse_webui_request(
     if isinstance(fields, Image2Image):
         request = replace(request, start=_start(fields, limits))
     find_models(request, registry, model.checkpoint)
+    request, images = with_dynamic(request, fields.alwayson_scripts)
     requests = _one_for_each_prompt(request, fields, chosen, most)
     script = script_call(fields, requests, registry, limits)
+    if request.dynamic:
+        if isinstance(fields.prompt, list):
+            message = f"templates take one prompt (got a list of {len(requests)})"
+            raise RequestError(message, field="prompt")
+        script = dynamic_call(requests[0], images, registry, limits)
     work = Work(requests, model, batch_key(requests) if script is None else None, script)
     return ParsedRequest(
         work=work,
@@ -168,6 +175,7 @@ def _idle_scripts(fields: GenerationFields) -> list[str]:
         name[:100]: content
         for name, content in fields.alwayson_scripts.items()
         if content and not (isinstance(fields, Image2Image) and name.lower() == SOFT_INPAINTING)
+        if not is_dynamic_script(name)
     }
     for name, content in given.items():
         if not _is_off(content):

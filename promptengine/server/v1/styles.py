@@ -10,12 +10,12 @@ from pydantic import BaseModel, Field
 
 from promptengine.errors import RequestError
 from promptengine.prompt.serialize import well_formed
+from promptengine.request.styles import Style, delete_style, read_styles, write_style
 from promptengine.server.auth import BoundedRoute
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.limits import check_texts
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
-from promptengine.server.sdapi.styles import Style, delete_style, read_styles, write_style
 from promptengine.server.state import Served, Service
 from promptengine.server.v1.forms import StrictForm, Text
 from promptengine.server.v1.routes import PREFIX

@@ -30,6 +30,13 @@ from promptengine.request.ranges import drawn_seed
 from promptengine.request.regions import Region
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import find_sampler
+from promptengine.request.styles import (
+    Style,
+    chosen_styles,
+    read_styles,
+    styled_hires_prompts,
+    styled_prompts,
+)
 from promptengine.server.base64_images import open_base64_image, open_base64_images
 from promptengine.server.config import Limits
 from promptengine.server.errors import HTTPRefusal
@@ -42,14 +49,8 @@ from promptengine.server.limits import (
     check_size,
     check_texts,
 )
+from promptengine.server.sdapi.dynamic import dynamic_call
 from promptengine.server.sdapi.options import ServerSettings, read_options
-from promptengine.server.sdapi.styles import (
-    Style,
-    chosen_styles,
-    read_styles,
-    styled_hires_prompts,
-    styled_prompts,
-)
 from promptengine.server.sdapi.to_request import batch_key, known_upscaler
 from promptengine.server.v1.forms import StrictForm
 from promptengine.server.v1.schemas import JobForm
@@ -72,6 +73,8 @@ def work_from_form(
         Refusal: 404, for a checkpoint or VAE that is not here.
     """
     request, model = request_from_form(form, settings, registry, limits)
+    if form.script is None and request.dynamic:
+        return Work((request,), model, None, dynamic_call(request, 0, registry, limits))
     if form.script is None:
         return Work((request,), model, batch_key((request,)))
     script = script_from_form(form.script, request, registry, limits)

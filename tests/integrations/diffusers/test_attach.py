@@ -270,6 +270,10 @@ def test_embeddings_alone_scale_negative_words_and_say_so(
     for refused in (PromptProcessor, attach):
         with pytest.raises(RequestError, match="negative_weights is 'turn'; it must be one of"):
             refused(pipe, models, negative_weights="turn")  # type: ignore[arg-type]
+        with pytest.raises(
+            RequestError, match="negative_weights is 'subtract', and dialect 'comfyui'"
+        ):
+            refused(pipe, models, dialect="comfyui", negative_weights="subtract")
 
 
 def test_an_attached_pipeline_tells_of_the_option(

@@ -45,11 +45,13 @@ def test_one_stream_tells_of_all_jobs(
                 ("first", None),
                 ("second", 0),
             ]
-            own.painter.steps = 3000
+            own.painter.held_at = 2
             own.painter.gate.set()
             seen: list[tuple[str, Any]] = []
             for name, data in told:
                 seen.append((name, data))
+                if name == "progress" and data["preview"]:
+                    own.painter.go_on.set()
                 if name == "jobs" and data[0]["id"] == second and data[0]["saved"]:
                     break
             steps = [data for name, data in seen if name == "progress"]

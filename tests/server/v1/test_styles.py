@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from promptengine.errors import RequestError
+from promptengine.request.styles import read_styles, with_styles
 from promptengine.server.app import create_app
 from promptengine.server.config import ServerConfig
-from promptengine.server.sdapi.styles import read_styles, with_styles
 from promptengine.server.state import Service
 from promptengine.server.v1.schemas import JobForm
 from promptengine.server.v1.to_request import work_from_form

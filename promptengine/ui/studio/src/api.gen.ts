@@ -1203,7 +1203,20 @@ export interface components {
              * @default webui
              * @enum {string}
              */
-            dialect: "webui" | "extended";
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
+            /**
+             * Dynamic prompts
+             * @description read the prompts as templates: {a|b}, __wildcard__, ${name=value}
+             * @default false
+             */
+            dynamic: boolean;
+            /**
+             * Dynamic prompts method
+             * @description how templates' choices are picked: by the seed, all combinations, or in turn
+             * @default random
+             * @enum {string}
+             */
+            dynamic_method: "random" | "combinatorial" | "cyclical";
             hires?: components["schemas"]["HiresPassForm"] | null;
             start?: components["schemas"]["ImageStartForm"] | null;
             /** Options */
@@ -1573,7 +1586,7 @@ export interface components {
              * @default webui
              * @enum {string}
              */
-            dialect: "webui" | "extended";
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
             /**
              * Tokens
              * @default true
@@ -1852,7 +1865,20 @@ export interface components {
              * @default webui
              * @enum {string}
              */
-            dialect: "webui" | "extended";
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
+            /**
+             * Dynamic prompts
+             * @description read the prompts as templates: {a|b}, __wildcard__, ${name=value}
+             * @default false
+             */
+            dynamic: boolean;
+            /**
+             * Dynamic prompts method
+             * @description how templates' choices are picked: by the seed, all combinations, or in turn
+             * @default random
+             * @enum {string}
+             */
+            dynamic_method: "random" | "combinatorial" | "cyclical";
             hires?: components["schemas"]["HiresPassForm"] | null;
             start?: components["schemas"]["ImageStartForm"] | null;
             /** Options */

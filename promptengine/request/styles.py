@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from promptengine.errors import RequestError
 from promptengine.files.atomic import atomic_write
+from promptengine.request.request import GenerationRequest
+from promptengine.validation import check_type
 
 __all__ = [
     "MOST_STYLES",
     "Style",
+    "apply_styles",
     "chosen_styles",
     "delete_style",
     "read_styles",
@@ -28,6 +32,9 @@ MOST_STYLES: Final = 10_000
 """In one file."""
 
 _MOST_BYTES: Final = 4 << 20
+_MOST_CHARACTERS: Final = 1_000_000
+"""Of a prompt with its styles, where nobody says otherwise."""
+
 _PLACE: Final = "{prompt}"
 _ENCODING: Final = "utf-8-sig"
 _COLUMNS: Final = ("name", "prompt", "negative_prompt")
@@ -135,6 +142,49 @@ def styled_hires_prompts(
     styled = styled_prompts(prompt, negative_prompt, styles, most=most)
     given = {"prompt": prompt, "negative_prompt": negative_prompt}
     return {name: styled[name] if text else text for name, text in given.items()}
+
+
+def apply_styles(
+    request: GenerationRequest,
+    names: Sequence[str],
+    styles: Sequence[Style] | str | Path,
+    *,
+    most: int = _MOST_CHARACTERS,
+) -> GenerationRequest:
+    """Return a request with the texts of styles around its prompts, those of a second pass among them.
+
+    Args:
+        request: What to change.
+        names: Of the styles, in the order in which they are applied.
+        styles: All that there are, or WebUI's ``styles.csv``.
+        most: Characters that each prompt may become.
+
+    Raises:
+        RequestError: There is no such file, or no style of a name, or a prompt would be longer.
+    """
+    check_type("request", request, GenerationRequest)
+    check_type("names", names, list, tuple)
+    if isinstance(styles, (str, Path)):
+        styles = _styles_of(Path(styles))
+    known = [style.name for style in styles]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name[:100], known, n=1)
+            there = ", ".join(known[:10]) or "none"
+            remedy = f"did you mean {near[0]!r}?" if near else f"there are: {there}"
+            raise RequestError(f"unknown style {name[:100]!r}; {remedy}", field="styles")
+    chosen, hires = chosen_styles(styles, names), request.hires
+    if hires is not None:
+        given = styled_hires_prompts(hires.prompt, hires.negative_prompt, chosen, most=most)
+        hires = replace(hires, **given)
+    given = styled_prompts(request.prompt, request.negative_prompt, chosen, most=most)
+    return replace(request, hires=hires, **given)
+
+
+def _styles_of(path: Path) -> list[Style]:
+    if not path.is_file():
+        raise RequestError(f"there is no file of styles {path}; name another", field="styles")
+    return read_styles(path)
 
 
 def write_style(path: Path, style: Style) -> None:

@@ -1,0 +1,71 @@
+"""``promptengine expand``: the prompts of a template."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import get_args
+
+from promptengine.cli.command import Command
+from promptengine.cli.render import printable, show_diagnostics
+from promptengine.prompt.serialize import well_formed
+from promptengine.prompt.templates import Wildcards, parse_template
+from promptengine.registry.registry import WILDCARDS, folders_below
+from promptengine.request.dynamic import MOST_PROMPTS, expand_template
+from promptengine.request.dynamic_fields import DynamicMethod
+
+__all__ = ["EXPAND"]
+
+
+def _add_expand(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write prompts of a template, one a line, as --dynamic of txt2img and img2img draws them."
+    )
+    parser.add_argument("template", metavar="TEMPLATE", help='such as "a {red|blue} __animal__"')
+    parser.add_argument(
+        "-n",
+        dest="count",
+        type=int,
+        default=20,
+        metavar="N",
+        help=f"how many, up to {MOST_PROMPTS}; default: 20",
+    )
+    how = parser.add_mutually_exclusive_group()
+    for method in get_args(DynamicMethod)[1:]:
+        words = {"combinatorial": "every combination", "cyclical": "each choice in turn"}[method]
+        how.add_argument(
+            f"--{method}", dest="method", action="store_const", const=method, help=words
+        )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="of the first prompt, each further one has one more; default: drawn",
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=Path("models"),
+        metavar="DIR",
+        help="WebUI's models folder, with wildcards in it or beside it",
+    )
+    parser.set_defaults(run=_expand, method="random")
+
+
+def _expand(options: argparse.Namespace) -> int:
+    wildcards = Wildcards.open(folders_below(options.models)[WILDCARDS])
+    show_diagnostics(parse_template(options.template).diagnostics, options.template, to_stderr=True)
+    prompts = expand_template(
+        options.template, wildcards, options.count, method=options.method, seed=options.seed
+    )
+    if options.json:
+        print(json.dumps(well_formed(prompts), indent=2))
+    else:
+        print("\n".join(map(printable, prompts)))
+    return 0
+
+
+EXPAND = Command("expand", "write prompts of a template; needs no model", _add_expand)
