@@ -1085,6 +1085,7 @@ export interface components {
          *     prompts, one after another. ``checkpoint`` and ``vae`` are names. Without a size the
          *     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
          *     server's output folder unless ``save`` says no. ``script`` makes images of the request, and grids of these.
+         *     ``regions`` are texts that act where their masks are.
          */
         JobForm: {
             /**
@@ -1205,6 +1206,25 @@ export interface components {
              */
             dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
             /**
+             * Region ratios
+             * @description how large the regions of ADDCOL and ADDROW are, such as 1,2 or 1,2,1;2,1 (needs the extended syntax)
+             * @default
+             */
+            region_ratios: string;
+            /**
+             * Region base ratios
+             * @description how much of each region follows the text before ADDBASE, 0 to 1, such as 0.2 or 0.2,0.5
+             * @default 0.2
+             */
+            region_base_ratios: string;
+            /**
+             * Region layout
+             * @description divide into rows first (horizontal), or into columns first (vertical)
+             * @default horizontal
+             * @enum {string}
+             */
+            region_layout: "horizontal" | "vertical";
+            /**
              * Dynamic prompts
              * @description read the prompts as templates: {a|b}, __wildcard__, ${name=value}
              * @default false
@@ -1235,6 +1255,8 @@ export interface components {
              */
             save: boolean;
             script?: components["schemas"]["ScriptForm"] | null;
+            /** Regions */
+            regions?: components["schemas"]["RegionForm"][];
         };
         /**
          * JobResult
@@ -1674,6 +1696,28 @@ export interface components {
             tokens: components["schemas"]["Tokens"] | null;
         };
         /**
+         * RegionForm
+         * @description A text that acts where its mask, an image in base64, is white.
+         */
+        RegionForm: {
+            /**
+             * Mask
+             * @description white where the text acts
+             */
+            mask: string;
+            /**
+             * Prompt
+             * @description what acts there, tags of hypernetworks included
+             */
+            prompt: string;
+            /**
+             * Weight
+             * @description how much of the region follows it; the rest follows the prompt
+             * @default 1
+             */
+            weight: number;
+        };
+        /**
          * RemedyForm
          * @description A mend: what to put in place of characters ``start`` to ``end``; ``label`` says what that does.
          */
@@ -1867,6 +1911,25 @@ export interface components {
              */
             dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
             /**
+             * Region ratios
+             * @description how large the regions of ADDCOL and ADDROW are, such as 1,2 or 1,2,1;2,1 (needs the extended syntax)
+             * @default
+             */
+            region_ratios: string;
+            /**
+             * Region base ratios
+             * @description how much of each region follows the text before ADDBASE, 0 to 1, such as 0.2 or 0.2,0.5
+             * @default 0.2
+             */
+            region_base_ratios: string;
+            /**
+             * Region layout
+             * @description divide into rows first (horizontal), or into columns first (vertical)
+             * @default horizontal
+             * @enum {string}
+             */
+            region_layout: "horizontal" | "vertical";
+            /**
              * Dynamic prompts
              * @description read the prompts as templates: {a|b}, __wildcard__, ${name=value}
              * @default false
@@ -1897,6 +1960,8 @@ export interface components {
              */
             save: boolean;
             script?: components["schemas"]["ScriptForm"] | null;
+            /** Regions */
+            regions?: components["schemas"]["RegionForm"][];
             /**
              * Tab
              * @default txt2img
