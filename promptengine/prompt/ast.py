@@ -188,12 +188,12 @@ class Part:
         nodes: The bracket language of ``text``. Where ``text`` cannot be scheduled (a stray ``|``, a
             backslash at the end of a line) this is one :class:`Text`.
         span: From the first to past the last character of ``text`` in the source.
-        regions: What it says where, in a dialect that has regions; else None. ``text`` and ``nodes`` are of all
-            regions then, keywords included.
         weigh: Reads the weights of a scheduled text of this part; None for WebUI's brackets.
         mix: How several texts become one, where they do; ``nodes`` are then those of all its arms.
         exact_steps: Whether the n-th call of the denoiser is step n, and a number below 1 a fraction;
             WebUI's steps lag behind by one.
+        regions: What it says where, in a dialect that has regions; else None. ``text`` and ``nodes`` are of all
+            regions then, keywords included.
     """
 
     text: str
@@ -201,10 +201,10 @@ class Part:
     # They follow from the text. Left out here, parts compare, hash and print at any depth of nesting.
     nodes: tuple[Node, ...] = field(repr=False, compare=False)
     span: Span
-    regions: Regions | None = field(default=None, repr=False, compare=False)
     weigh: Weigh | None = field(default=None, repr=False, compare=False)
     mix: Mix | None = None
     exact_steps: bool = False
+    regions: Regions | None = field(default=None, repr=False, compare=False)
 
     @property
     def arms(self) -> tuple[tuple[Node, ...], ...]:

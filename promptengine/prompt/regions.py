@@ -85,7 +85,7 @@ class Division(NamedTuple):
             weight,
             tuple(whole),
             operand.span(0, len(operand.text)),
-            self._regions(nodes, keywords),
+            regions=self._regions(nodes, keywords),
         )
         return part, [*self.diagnostics, *(one for _, found in pieces for one in found)]
 
