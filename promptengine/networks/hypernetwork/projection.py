@@ -288,8 +288,10 @@ class PatchedProjection:
     def _changed(self, x: Tensor) -> Tensor:
         """Return what the networks of each row make of ``x``."""
         groups = group_rows(self.chains(), len(x))
+        if len(groups) == 1:
+            return _through(x, groups[0].chain)
         parts = [_through(x[group.rows], group.chain) for group in groups]
-        return parts[0] if len(groups) == 1 else _assembled(len(x), groups, parts)
+        return _assembled(len(x), groups, parts)
 
     def _projected(
         self, x: Tensor, chain: Chain, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -7,6 +7,7 @@ factors or are cheaper to add. Nothing is merged again because a multiplier move
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -144,10 +145,11 @@ def inject_loras(
             yield LoraInjection(merged=True)
             return
         injection, modules = LoraInjection(), _changed_modules(acting)
-        readings = _readings(unet)
+        readings, of_text = _readings(unet), _text_projections(unet)
         suspend_compiled_regions(unet, modules, changes)
         for module in modules:
-            site = LoraSite(module, injection, weights, readings.get(module, "batch"))
+            reading = readings.get(module, "batch")
+            site = LoraSite(module, injection, weights, reading, of_text=module in of_text)
             changes.shadow(module, "forward", site)
         yield injection
 
@@ -168,6 +170,16 @@ def _readings(unet: nn.Module) -> dict[nn.Module, _Reading]:
     return found
 
 
+def _text_projections(unet: nn.Module) -> set[nn.Module]:
+    """Return the modules that read the text itself, which stays the same from call to call."""
+    return {
+        attention.projections[part]
+        for attention in attentions(unet)
+        if attention.reads_text
+        for part in ("key", "value")
+    }
+
+
 class _Branch(NamedTuple):
     """Some changes of a module as one product.
 
@@ -184,6 +196,20 @@ class _Branch(NamedTuple):
     biases: tuple[Tensor | None, ...]
 
 
+class _Product(NamedTuple):
+    """What a module answers to a text by itself.
+
+    Attributes:
+        text: The tensor, while it is there.
+        version: Its own at that time; another one if it was changed in place.
+        answer: ``[rows, tokens, out]``.
+    """
+
+    text: weakref.ref[Tensor]
+    version: int
+    answer: Tensor
+
+
 class LoraSite:
     """A module of a UNet, answering with the LoRAs of each row.
 
@@ -192,6 +218,7 @@ class LoraSite:
         injection: Says which.
         weights: Of the model.
         reading: Which rows it reads.
+        of_text: Whether it reads a text, of which its own product is kept for the calls to come.
     """
 
     def __init__(
@@ -200,12 +227,16 @@ class LoraSite:
         injection: LoraInjection,
         weights: LoraWeights,
         reading: _Reading,
+        *,
+        of_text: bool = False,
     ) -> None:
         self._module = module
         self._forward: Callable[..., Tensor] = module.forward
         self._injection = injection
         self._weights = weights
         self._reading: _Reading = reading
+        self._of_text = of_text
+        self._kept: _Product | None = None
         self._branches: dict[object, _Branch | None] = {}
         self._chains: tuple[object, tuple[_Chain, ...]] = (None, ((),))
         self._rows: tuple[object, tuple[Tensor, Tensor]] | None = None
@@ -234,7 +265,7 @@ class LoraSite:
             return self._forward(x, *args, **kwargs)
         branch = self._branch(chain, x)
         if branch is not None:
-            return self._add(self._forward(x, *args, **kwargs), x, chain, branch)
+            return self._add(self._product(x, args, kwargs), x, chain, branch)
         with exchange_weights(self._weights.of_module(self._module, chain)):
             return self._forward(x, *args, **kwargs)
 
@@ -249,7 +280,7 @@ class LoraSite:
         pairs = list(zip(groups, branches, strict=True))
         whole: Tensor | None = None
         if any(branch is not None or not group.chain for group, branch in pairs):
-            whole = self._forward(x, *args, **kwargs)
+            whole = self._product(x, args, kwargs)
             together = [pair for pair in pairs if pair[1] is not None]
             if len(together) > 1 and self._is_product:
                 whole = self._add_by_row(whole, x, groups, branches)
@@ -266,6 +297,16 @@ class LoraSite:
                 whole[group.rows] = part
         assert whole is not None
         return whole
+
+    def _product(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Return the module's own answer, which may be overwritten."""
+        if not self._of_text or torch.is_grad_enabled() or x.is_inference():
+            return self._forward(x, *args, **kwargs)
+        kept = self._kept
+        if kept is None or kept.text() is not x or kept.version != x._version:
+            answer = self._forward(x, *args, **kwargs)
+            kept = self._kept = _Product(weakref.ref(x), x._version, answer)
+        return kept.answer.clone()
 
     @property
     def _is_product(self) -> bool:
@@ -287,8 +328,9 @@ class LoraSite:
 
     def _is_cheaper_added(self, branch: _Branch, x: Tensor) -> bool:
         """Return whether products over all positions take longer than to add a change to the weight."""
-        if not self._is_product:
-            # Weights of convolutions are kept in oneDNN's order, which those made anew are not in.
+        if not self._is_product or self._of_text:
+            # Weights of convolutions are kept in oneDNN's order, which those made anew are not in; with new
+            # weights the whole product of a text would be made again.
             return False
         weight = cast("Tensor", self._module.weight)
         positions = x.numel() // weight.shape[1]

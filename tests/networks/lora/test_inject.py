@@ -11,9 +11,11 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from promptengine.accel.compile import compile_regions, use_compiled_regions
 from promptengine.errors import PromptEngineError
+from promptengine.networks.attention import attentions
 from promptengine.networks.hypernetwork.files import load_hypernetwork
 from promptengine.networks.hypernetwork.inject import HypernetworkStack, inject_hypernetworks
 from promptengine.networks.lora.files import load_lora
@@ -164,6 +166,40 @@ def test_rows_that_regions_make_have_the_loras_of_theirs() -> None:
         with exchange_weights(merge(stacks[row.start])):
             expected = answered(row, askings)
         torch.testing.assert_close(together[row], expected, atol=5e-5, rtol=1e-4)
+
+
+def test_what_a_module_makes_of_a_text_is_made_once_and_anew_when_the_text_changes() -> None:
+    lora = fit("lo-ldmnames")
+    assert lora is not None
+    unet: Any = checkpoint().unet
+    text = TEXT[:2].clone()
+    moving = LoraSchedule(lambda call: (Application(lora, unet=0.3 + 0.1 * call),), steady=False)
+    costs: list[int] = []
+    answers: list[Tensor] = []
+    with (
+        torch.no_grad(),
+        inject_loras(unet, [moving], LoraWeights()) as loras,
+        inject_hypernetworks(unet),
+    ):
+        for call in range(3):
+            loras.choose(moving.at(call))
+            with FlopCounterMode(display=False) as counted:
+                answers.append(unet(X[:2], torch.tensor(500), text, return_dict=False)[0])
+            costs.append(counted.get_total_flops())
+            if call == 1:
+                text.add_(1)
+    projections = [
+        one.projections[part]
+        for one in attentions(unet)
+        if one.reads_text
+        for part in ("key", "value")
+    ]
+    own = sum(2 * 2 * 77 * cast("Tensor", module.weight).numel() for module in projections)
+    assert costs == [costs[0], costs[0] - own, costs[0]]
+    changed = TEXT[:2] + 1
+    with torch.no_grad(), exchange_weights(merge(moving.at(2))):
+        expected = unet(X[:2], torch.tensor(500), changed, return_dict=False)[0]
+    torch.testing.assert_close(answers[2], expected, rtol=0, atol=1e-5)
 
 
 def test_rows_that_agree_at_all_steps_get_merged_weights() -> None:
