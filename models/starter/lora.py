@@ -1,8 +1,9 @@
 """Makes the style LoRA: ``python -m models.starter.lora``.
 
 Draws the pictures as those of a hypernetwork are drawn, and trains a low-rank change of every matrix and every
-convolution in UNet and text model on them: kohya's names, float16. Unlike a hypernetwork it reaches the finest
-level, where the starter has no attention, and so it can learn thin lines.
+convolution in UNet and text model on them. Unlike a hypernetwork it reaches the finest level, where the starter
+has no attention, and so it can learn thin lines. The file is float16 and has diffusers' names: kohya's count two
+residual blocks a level, and the starter has one.
 """
 
 from __future__ import annotations
@@ -90,13 +91,13 @@ def train_lora(checkpoint: Checkpoint, data: Path, budget: Budget) -> dict[str, 
         budget: How much of it.
 
     Returns:
-        The changes by kohya's names of their modules.
+        The changes by the names of their modules in a file.
     """
     torch.manual_seed(budget.seed)
     unet: Any = checkpoint.unet.requires_grad_(False)
     text: Any = checkpoint.text_encoder.requires_grad_(False)
-    changes = dict(_attached(unet, "lora_unet", budget.rank))
-    changes |= _attached(text, "lora_te", budget.rank)
+    changes = dict(_attached(unet, "unet", budget.rank))
+    changes |= _attached(text, "text_encoder", budget.rank)
     weights = [weight for change in changes.values() for weight in change.parameters()]
     optimizer = torch.optim.AdamW(weights, weight_decay=0.01)
     latents, tokens = _material(checkpoint, data)
@@ -131,7 +132,7 @@ def _attached(model: nn.Module, prefix: str, rank: int) -> Iterator[tuple[str, L
             continue
         change = LowRank(module.weight, rank)
         parametrize.register_parametrization(module, "weight", change)
-        yield f"{prefix}_{path.replace('.', '_')}", change
+        yield f"{prefix}.{path}", change
 
 
 @torch.no_grad()
@@ -145,11 +146,11 @@ def _material(checkpoint: Checkpoint, data: Path) -> tuple[Tensor, Tensor]:
 
 
 def write_lora(changes: Mapping[str, LowRank], path: Path, *, name: str, rank: int) -> None:
-    """Write a file as kohya's scripts do, with what front ends show of it as metadata."""
+    """Write a file of diffusers' names, with the metadata that front ends show."""
     tensors: dict[str, Tensor] = {}
     for module, change in changes.items():
-        tensors[f"{module}.lora_down.weight"] = change.down.detach().half()
-        tensors[f"{module}.lora_up.weight"] = change.up.detach().half()
+        tensors[f"{module}.lora_A.weight"] = change.down.detach().half()
+        tensors[f"{module}.lora_B.weight"] = change.up.detach().half()
         tensors[f"{module}.alpha"] = torch.tensor(float(rank)).half()
     metadata = {
         "ss_output_name": name,
