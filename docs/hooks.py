@@ -41,6 +41,10 @@ BORROWED = {
     "images/page.png": "models/starter/page.png",
     "images/inpaint.png": "models/starter/inpaint.png",
     "explanation/security.md": "SECURITY.md",
+    **{
+        f"images/networks/{path.name}": f"models/starter/networks/{path.name}"
+        for path in sorted((ROOT / "models" / "starter" / "networks").glob("*.webp"))
+    },
 }
 """Pages and images of the site that lie elsewhere in the repository."""
 

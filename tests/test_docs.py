@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from models.starter.networks_page import IMAGES, PAGE, run_page
 from promptengine.cli.main import _parser  # pyright: ignore[reportPrivateUsage]
 from promptengine.networks.hypernetwork.files import save_hypernetwork
 from promptengine.plugins import isolated_plugins
@@ -59,7 +60,9 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page != PAGE and blocks(page, "python")], ids=named
+)
 def test_the_examples_run(
     page: Path, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,11 +84,34 @@ def test_the_examples_run(
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "sh")], ids=named)
 def test_every_command_is_understood(page: Path) -> None:
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    lines = [
+        line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()
+    ]
     for line in lines:
         match = re.search(r"(?:^|bin/)promptengine (.*)", line)
         if match:
             assert _parser().parse_args(shlex.split(match[1], comments=True)).run, line
+
+
+@pytest.mark.slow
+def test_the_page_of_networks_runs_and_shows_what_it_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Word for word on the starter, but for the number of steps."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").symlink_to(ROOT / "models")
+    made = dict(run_page(steps=2))
+    said = capsys.readouterr()
+    assert made.keys() == {path.stem for path in IMAGES.iterdir()}
+    for name, path in made.items():
+        with Image.open(path) as ours, Image.open(IMAGES / f"{name}.webp") as shown:
+            assert ours.size == shown.size, name
+    idle = [line for line in said.err.splitlines() if line.startswith("not applied")]
+    assert {line.partition(": ")[2] for line in idle} == {"multiplier is 0"}
+    assert "[[], [True], [True], [True, True]]" in said.out
+    assert "[(1, True)]" in said.out
+    assert "[[True], [True]]" in said.out
+    assert "'MINE' are no preset" in said.out + said.err
 
 
 def test_the_readme_has_its_commands_and_stays_short() -> None:

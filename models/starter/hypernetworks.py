@@ -44,14 +44,16 @@ class StyleNetwork:
     """One of the networks.
 
     Attributes:
-        name: Of the network, and of the style that it draws in.
+        name: Of the network.
         suffix: The format of its file.
         description: What a person wants to know about it.
+        style: That it draws in; empty for the one of its own name.
     """
 
     name: str
     suffix: str
     description: str
+    style: str = ""
 
 
 STYLE_NETWORKS = (
@@ -73,7 +75,7 @@ def draw_material(network: StyleNetwork, folder: Path, *, pictures: int = 200) -
     for number in range(FIRST, FIRST + pictures):
         scene = sample_scene(random.Random(number), held_out=False)
         text = full_caption(scene) if number % EMPTY_EVERY else ""
-        draw(scene, seed=number, style=network.name).save(target / f"{number}.png")
+        draw(scene, seed=number, style=network.style or network.name).save(target / f"{number}.png")
         (target / f"{number}.txt").write_text(text, encoding="utf-8")
     (folder / f"{network.name}-template.txt").write_text("[filewords]\n", encoding="utf-8")
     return target

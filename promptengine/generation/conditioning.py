@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -31,6 +31,7 @@ from promptengine.text.chunks import CHUNK_LENGTH, old_chunk
 from promptengine.text.conditioning import Conditioning, encode_schedule
 from promptengine.text.encoder import Encoded, TextModel, text_widths
 from promptengine.text.textual_inversion.loader import (
+    AvailableEmbeddings,
     EmbeddingCache,
     misfit_diagnostics,
     with_bundled,
@@ -131,37 +132,65 @@ def prepare_prompts(
         read = partial(parse, comments=request.options.comments, dialect=request.dialect)
         prompts = read(request.prompt), read(request.negative_prompt, negative=True)
     with clock.measuring("plan"):
-        first, negative = prompts
-        scheduled = ScheduledPrompt(first, *calls, old=request.options.old_timelines)
-        plan = make_plan(scheduled, negative, parts.registry, policy=request.policy)
-        regions = plan_regions(scheduled, plan, request, parts.registry)
-        plan = plan if regions is None else regions.everywhere
+        asked = _plan(prompts, parts.registry, request, calls)
     with clock.measuring("load"):
-        stack = LoadedNetworks((), (), ()) if bare else _load(parts, plan, request)
-        own = [] if bare or regions is None else _load_own(parts, regions, request)
+        stack, own = (LoadedNetworks((), (), ()), []) if bare else _load(parts, asked, request)
         widths = text_widths(*parts.checkpoint.text_encoders)
         reading = stack if under is None else under
         words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
     with clock.measuring("encode"), reading.merged(parts.checkpoint.journal):
-        guidance = _encode(parts, plan, request, words.table, reading, regions=regions)
-    if regions is not None and any(report.applied for one in own for report in one.reports):
-        guidance = replace(guidance, regions=_with_networks(guidance, regions, stack, own))
-    schedules = plan.schedules if regions is None else regions.schedules
-    texts = [fragment.text for one in schedules for fragment in one.fragments]
+        guidance = _encode(parts, asked, request, words.table, reading)
+    guidance = _with_networks(guidance, asked.regions, stack, own)
     stack = _told_together(stack, own)
     return PreparedPrompts(
-        prompts=(*prompts, *(() if regions is None else regions.prompts)),
-        schedules=schedules,
+        prompts=(*prompts, *asked.further_prompts),
+        schedules=asked.schedules,
         stack=stack,
-        guidance=replace(guidance, networks=stack.at, loras=stack.loras),
-        diagnostics=(
-            *plan.diagnostics,
-            *idle_settings(prompts[0], request),
-            *stack.diagnostics,
-            *misfit_diagnostics(words, texts),
-            *_weight_diagnostics(prompts, texts, request, words.table, regions=regions),
-        ),
+        guidance=guidance,
+        diagnostics=tuple(_diagnostics(prompts, asked, request, stack, words)),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """What a prompt and a negative prompt ask for.
+
+    Attributes:
+        plan: Of both, without what is a region's own.
+        regions: None where there are none.
+    """
+
+    plan: Plan
+    regions: RegionPlan | None
+
+    @property
+    def further_prompts(self) -> tuple[Prompt, ...]:
+        """Those of regions with masks."""
+        return () if self.regions is None else self.regions.prompts
+
+    @property
+    def schedules(self) -> tuple[Schedule, ...]:
+        """What is encoded, the negative prompt last."""
+        return self.plan.schedules if self.regions is None else self.regions.schedules
+
+    @property
+    def texts(self) -> list[str]:
+        """All text of it, fragment by fragment."""
+        return [fragment.text for one in self.schedules for fragment in one.fragments]
+
+
+def _plan(
+    prompts: tuple[Prompt, Prompt],
+    registry: Registry,
+    request: GenerationRequest,
+    calls: tuple[int, int | None],
+) -> _Asked:
+    """Plan a prompt and a negative prompt; ``calls`` as in :func:`prepare_prompts`."""
+    first, negative = prompts
+    scheduled = ScheduledPrompt(first, *calls, old=request.options.old_timelines)
+    plan = make_plan(scheduled, negative, registry, policy=request.policy)
+    regions = plan_regions(scheduled, plan, request, registry)
+    return _Asked(plan if regions is None else regions.everywhere, regions)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,31 +220,32 @@ class _TextModelUnder:
             return self.model(tokens, placements, mask=mask)
 
 
-def _load(parts: EngineContext, plan: Plan, request: GenerationRequest) -> LoadedNetworks:
-    return load_networks(
-        plan,
+def _load(
+    parts: EngineContext, asked: _Asked, request: GenerationRequest
+) -> tuple[LoadedNetworks, list[LoadedNetworks]]:
+    """Load the networks that act everywhere, and those of each region that has its own."""
+    stack = load_networks(
+        asked.plan,
         parts.registry,
         parts.networks,
         policy=request.policy,
         objects=request.networks,
         end=len(request.prompt),
     )
-
-
-def _load_own(
-    parts: EngineContext, regions: RegionPlan, request: GenerationRequest
-) -> list[LoadedNetworks]:
-    """Load the networks of each region that has its own."""
-    return [one.load(parts.registry, parts.networks, request) for one in regions.networks]
+    own = () if asked.regions is None else asked.regions.networks
+    return stack, [one.load(parts.registry, parts.networks, request) for one in own]
 
 
 def _with_networks(
     guidance: PromptCond,
-    regions: RegionPlan,
+    regions: RegionPlan | None,
     stack: LoadedNetworks,
     own: Sequence[LoadedNetworks],
-) -> RegionalCond:
-    """Let the networks of regions act behind those that act everywhere."""
+) -> PromptCond:
+    """Let networks act: those of regions behind those that act everywhere."""
+    guidance = replace(guidance, networks=stack.at, loras=stack.loras)
+    if regions is None or not any(report.applied for one in own for report in one.reports):
+        return guidance
     assert guidance.regions is not None
     groups = regions.groups()
     nothing = [LoadedNetworks((), (), ())] * (len(groups) - len(own))
@@ -223,7 +253,7 @@ def _with_networks(
     def networks(call: int) -> list[HypernetworkStack]:
         return [(*stack.at(call), *one.at(call)) for one in (*nothing, *own)]
 
-    return replace(guidance.regions, groups=groups, networks=networks)
+    return replace(guidance, regions=replace(guidance.regions, groups=groups, networks=networks))
 
 
 def _told_together(stack: LoadedNetworks, own: Sequence[LoadedNetworks]) -> LoadedNetworks:
@@ -237,21 +267,34 @@ def _told_together(stack: LoadedNetworks, own: Sequence[LoadedNetworks]) -> Load
     )
 
 
+def _diagnostics(
+    prompts: tuple[Prompt, Prompt],
+    asked: _Asked,
+    request: GenerationRequest,
+    stack: LoadedNetworks,
+    words: AvailableEmbeddings,
+) -> Iterator[Diagnostic]:
+    """Yield what there is to say of prompts, settings and files."""
+    yield from asked.plan.diagnostics
+    yield from idle_settings(prompts[0], request)
+    yield from stack.diagnostics
+    yield from misfit_diagnostics(words, asked.texts)
+    yield from _weight_diagnostics(prompts, asked, request, words.table)
+
+
 def _weight_diagnostics(
     prompts: Sequence[Prompt],
-    texts: Sequence[str],
+    asked: _Asked,
     request: GenerationRequest,
     words: EmbeddingTable,
-    *,
-    regions: RegionPlan | None,
 ) -> list[Diagnostic]:
     """Return what a person would want to know about how the options apply weights."""
     options = request.options
     if options.old_emphasis:
-        return _cut_short(texts, request, words)
+        return _cut_short(asked.texts, request, words)
     if options.emphasis in ("Ignore", "None") or options.negative_weights != "scale":
         return []
-    own = [] if regions is None else regions.negative_weights()
+    own = [] if asked.regions is None else asked.regions.negative_weights()
     return [*(told for prompt in prompts for told in negative_weights(prompt)), *own]
 
 
@@ -274,50 +317,17 @@ def _cut_short(
 
 def _encode(
     parts: EngineContext,
-    plan: Plan,
+    asked: _Asked,
     request: GenerationRequest,
     words: EmbeddingTable,
     stack: LoadedNetworks,
-    *,
-    regions: RegionPlan | None,
 ) -> PromptCond:
-    model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
-    options = request.options
-    rule = find_dialect(request.dialect).weights
-    webui = partial(
-        encode_schedule,
-        emphasis=options.emphasis,
-        old_emphasis=options.old_emphasis,
-        negative_weights=options.negative_weights,
-    )
-    by_rule = partial(
-        rule.encode or webui, embeddings=words, comma_backtrack=options.comma_backtrack
-    )
-    how = (
-        rule,
-        options.emphasis,
-        options.comma_backtrack,
-        options.old_emphasis,
-        options.negative_weights,
-    )
-    reading = (request.clip_skip, how, words)
-    models: dict[Hashable, TextModel] = {}
-
-    def model_at(call: int) -> TextModel:
-        under = _TextModelUnder(model, stack, call, parts.checkpoint.journal)
-        return models.setdefault(stack.text_key(call), under)
-
-    def encode(timeline: Schedule) -> Conditioning:
-        calls = timeline.first_calls
-        under = tuple(stack.text_key(call) for call in calls)
-        return parts.encodings.get(
-            (timeline, *reading, under),
-            lambda: by_rule(timeline, [model_at(call) for call in calls]),
-        )
-
+    """Encode what is asked for, under networks."""
+    plan, regions, options = asked.plan, asked.regions, request.options
+    checkpoint = parts.checkpoint
+    encode = _encoder(parts, request, words, stack)
     nothing = parse("", negative=True).parts[0]
     texts = [one.text for one in plan.negative.segments]
-    checkpoint = parts.checkpoint
     negative = negative_conditioning(checkpoint, encode(plan.negative), texts)
     places = [None] * len(plan.positive) if regions is None else regions.parts
     divided = tuple(
@@ -340,3 +350,38 @@ def _encode(
         empty=encode(schedule(nothing, 1)).at(0) if options.pad_with_empty else None,
         regions=None if regions is None else RegionalCond(divided),
     )
+
+
+def _encoder(
+    parts: EngineContext, request: GenerationRequest, words: EmbeddingTable, stack: LoadedNetworks
+) -> Callable[[Schedule], Conditioning]:
+    """Return what encodes a schedule, each text under the networks of its first call, or remembers it."""
+    options = request.options
+    rule = find_dialect(request.dialect).weights
+    weighing = {
+        "emphasis": options.emphasis,
+        "old_emphasis": options.old_emphasis,
+        "negative_weights": options.negative_weights,
+    }
+    by_rule = partial(
+        rule.encode or partial(encode_schedule, **weighing),
+        embeddings=words,
+        comma_backtrack=options.comma_backtrack,
+    )
+    how = (rule, options.comma_backtrack, *weighing.values())
+    model = parts.checkpoint.text_model(clip_skip=request.clip_skip)
+    models: dict[Hashable, TextModel] = {}
+
+    def model_at(call: int) -> TextModel:
+        under = _TextModelUnder(model, stack, call, parts.checkpoint.journal)
+        return models.setdefault(stack.text_key(call), under)
+
+    def encode(timeline: Schedule) -> Conditioning:
+        calls = timeline.first_calls
+        under = tuple(stack.text_key(call) for call in calls)
+        return parts.encodings.get(
+            (timeline, request.clip_skip, how, words, under),
+            lambda: by_rule(timeline, [model_at(call) for call in calls]),
+        )
+
+    return encode

@@ -149,21 +149,9 @@ def plan_regions(
         PromptSyntaxError: ``strict``, and a region names a network that it cannot have.
         UnknownNetworkError: ``strict``, and a region's network is in no folder.
     """
-    parsed = prompt.prompt
     if request.regions:
-        _refuse_both(parsed)
-        found = [
-            _of_mask(region, number, request, registry, prompt)
-            for number, region in enumerate(request.regions, start=1)
-        ]
-        texts = tuple(one.positive[0].schedule for one in (plan, *(own.plan for _, own in found)))
-        said = (one for _, own in found for one in own.plan.diagnostics)
-        return RegionPlan(
-            replace(plan, diagnostics=(*plan.diagnostics, *said)),
-            (PlannedPart(texts, ImageMasks(request.regions)),),
-            tuple(own for _, own in found if own.any),
-            tuple(own for own, _ in found),
-        )
+        return _of_masks(prompt, plan, request, registry)
+    parsed = prompt.prompt
     places = placed_regions(parsed, request)
     if not any(places):
         return None
@@ -174,6 +162,25 @@ def plan_regions(
     if len(parts) > 1:
         return RegionPlan(_told_of_and(parsed, plan), parts)
     return _with_own_networks(parsed, plan, parts, request)
+
+
+def _of_masks(
+    prompt: ScheduledPrompt, plan: Plan, request: GenerationRequest, registry: Registry
+) -> RegionPlan:
+    """Plan the request's masks, where the prompt holds for what they leave."""
+    _refuse_both(prompt.prompt)
+    found = [
+        _of_mask(region, number, request, registry, prompt)
+        for number, region in enumerate(request.regions, start=1)
+    ]
+    texts = tuple(one.positive[0].schedule for one in (plan, *(own.plan for _, own in found)))
+    said = (one for _, own in found for one in own.plan.diagnostics)
+    return RegionPlan(
+        replace(plan, diagnostics=(*plan.diagnostics, *said)),
+        (PlannedPart(texts, ImageMasks(request.regions)),),
+        tuple(own for _, own in found if own.any),
+        tuple(own for own, _ in found),
+    )
 
 
 def _refuse_both(prompt: Prompt) -> None:

@@ -202,6 +202,24 @@ def test_networks_do_not_act_on_a_refiner_and_that_is_said(engine: Engine) -> No
     assert report.reason == "networks do not act on a refiner"
 
 
+def test_regions_hold_in_a_refiner_without_their_networks(engine: Engine) -> None:
+    extended = replace(REFINED, dialect="extended", width=72)
+    plain = engine.generate(extended).latents
+    same = engine.generate(replace(extended, prompt="a cat ADDCOL a cat")).latents
+    assert (same - plain).abs().max() <= 1e-5 * plain.abs().max()
+    at_once = replace(extended, refiner_switch_at=None, prompt=f"a cat ADDCOL a dog{NETWORK[5:]}")
+    made = engine.generate(at_once)
+    (report,) = made.refiner_networks
+    assert (report.region, report.applied) == (2, False)
+    assert report.reason == "networks do not act on a refiner"
+    bare = replace(extended, refiner=None, refiner_switch_at=None, prompt="a cat ADDCOL a dog")
+    path = engine.registry.find("checkpoint", "second").path  # type: ignore[union-attr]
+    alone = Engine.open(path, config=CONFIG, device="cpu").generate(bare).latents
+    assert (made.latents - alone).abs().max() <= 1e-5 * alone.abs().max()
+    whole = engine.generate(replace(at_once, prompt="a cat")).latents
+    assert (made.latents - whole).abs().max() > 1e-3 * whole.abs().max()
+
+
 def test_requests_with_one_refiner_share_batches(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,7 @@ from promptengine.registry.registry import Registry
 from promptengine.request.image_start import ImageStart
 from promptengine.request.plan import make_plan
 from promptengine.request.regions import Region, region_boxes
+from tests.checkpoints.original import tiny, write
 from tests.model_folders import touch
 
 BASE = GenerationRequest(
@@ -307,6 +309,36 @@ def test_under_the_networks_of_the_first_prompt_regions_have_none(tiny_engine: E
     alone = tiny_engine.generate(bare).latents
     assert (made[1].latents - alone).abs().max() <= 1e-4 * alone.abs().max()
     assert [one.applied for one in made[1].networks] == [False, False]
+
+
+@pytest.mark.parametrize("family", ["SDXL", "SDXL refiner"])
+def test_sdxl_and_its_refiner_have_regions(tmp_path: Path, family: str) -> None:
+    engine = Engine.open(write(tiny(family).weights(), tmp_path / "tiny.safetensors"), device="cpu")
+    pooled: list[Tensor] = []
+
+    def note(_module: object, _inputs: object, given: dict[str, Any]) -> None:
+        pooled.append(given["added_cond_kwargs"]["text_embeds"][0])
+
+    def made(prompt: str, **changes: object) -> Tensor:
+        pooled.clear()
+        return latents(engine, prompt=prompt, **changes)
+
+    handle = engine.checkpoint.unet.register_forward_pre_hook(note, with_kwargs=True)
+    try:
+        plain = made("a cat")
+        own = pooled[0]
+        close(made("a cat ADDCOL a cat ADDROW a cat"), plain)
+        other = made("a cat ADDCOL a dog")
+        # What the model reads of a prompt as a whole is the first text's, so the region alone changes the image.
+        torch.testing.assert_close(pooled[0], own)
+        assert (other - plain).abs().max() > 1e-3 * plain.abs().max()
+        masked = made("a cat", regions=(Region(mask=half(0, 255), prompt="a dog"),))
+        torch.testing.assert_close(pooled[0], own)
+        assert (masked - other).abs().max() <= 1e-4 * other.abs().max()
+        made("a dog ADDBASE a cat ADDCOL a cat")
+        assert not torch.allclose(pooled[0], own)
+    finally:
+        handle.remove()
 
 
 def test_a_pipeline_has_no_regions(tiny_engine: Engine) -> None:
