@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,6 +66,7 @@ def test_each_region_has_its_text_and_its_networks(live: Live) -> None:
 @pytest.fixture
 def ink(live: Live) -> Iterator[str]:
     """The name of a LoRA that the server finds, and need not read."""
+    assert isinstance(live.config.models, Path)
     path = live.config.models / "Lora" / "ink.safetensors"
     path.write_bytes(b"")
     live.http.post("/promptengine/v1/networks/refresh")
@@ -89,21 +91,22 @@ def test_each_operand_of_and_is_divided_by_itself(live: Live) -> None:
 
 
 @pytest.mark.parametrize(
-    ("prompt", "settings", "severity", "field", "words"),
+    ("prompt", "settings", "expected"),
     [
-        ("a ADDCOL b", {"region_ratios": "1,2,3"}, "error", "region_ratios", "2 regions"),
-        ("a ADDCOL b", {"region_ratios": "1,"}, "error", "region_ratios", "must be"),
-        ("a ADDCOL b", {"region_layout": "odd"}, "error", "region_layout", "none of"),
-        ("a", {"region_ratios": "1,2"}, "warning", "region_ratios", "no ADDCOL"),
-        ("a", {"region_base_ratios": "0.5"}, "warning", "region_base_ratios", "no ADDBASE"),
-        ("a" + " ADDCOL b" * 16, {}, "error", "prompt", "17 regions"),
+        ("a ADDCOL b", {"region_ratios": "1,2,3"}, ("error", "region_ratios", "2 regions")),
+        ("a ADDCOL b", {"region_ratios": "1,"}, ("error", "region_ratios", "must be")),
+        ("a ADDCOL b", {"region_layout": "odd"}, ("error", "region_layout", "none of")),
+        ("a", {"region_ratios": "1,2"}, ("warning", "region_ratios", "no ADDCOL")),
+        ("a", {"region_base_ratios": "0.5"}, ("warning", "region_base_ratios", "no ADDBASE")),
+        ("a" + " ADDCOL b" * 16, {}, ("error", "prompt", "17 regions")),
     ],
 )
 def test_settings_that_cannot_be_had_are_told(
-    live: Live, prompt: str, settings: dict[str, str], severity: str, field: str, words: str
+    live: Live, prompt: str, settings: dict[str, str], expected: tuple[str, str, str]
 ) -> None:
     told = read(live, prompt, **settings)
     (note,) = told["regions"]["notes"]
+    severity, field, words = expected
     assert (note["severity"], note["field"]) == (severity, field)
     assert words in note["message"]
     assert told["regions"]["placed"] == []
