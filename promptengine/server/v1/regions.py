@@ -8,7 +8,8 @@ from typing import Any, Final
 from promptengine.errors import RequestError
 from promptengine.generation.region_plan import RegionPlan, idle_fields, plan_regions
 from promptengine.prompt import Diagnostic, Part, Prompt
-from promptengine.prompt.dialects import DIALECTS, find_dialect
+from promptengine.prompt.dialects import DIALECTS
+from promptengine.prompt.regions import MOST_REGIONS
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import NetworkUse, Plan
@@ -17,7 +18,7 @@ from promptengine.request.request import GenerationRequest
 from promptengine.request.schema import fields_schema
 from promptengine.server.v1.schemas import PlacedRegion, PromptForm, PromptRegions, SettingNote
 
-__all__ = ["masked_regions_schema", "read_regions"]
+__all__ = ["describe_regions", "read_regions"]
 
 _SETTINGS: Final = ("region_ratios", "region_base_ratios", "region_layout")
 
@@ -38,9 +39,7 @@ def read_regions(
         uses: The plan's networks in the order in which they are told.
         registry: Where names of networks are looked up.
     """
-    divides = find_dialect(form.dialect).regions
-    divider = next(one.name for one in DIALECTS.values() if one.regions)
-    told = PromptRegions(dialect=None if divides else divider, placed=[], bases=[], notes=[])
+    told = PromptRegions(placed=[], bases=[], notes=[])
     diagnostics = plan.diagnostics
     try:
         request = _request(form)
@@ -101,11 +100,17 @@ def _base_text(part: Part) -> str | None:
     return None if base is None else base.text
 
 
-def masked_regions_schema() -> dict[str, Any]:
-    """Describe a job's regions with masks, as the other fields of a job are described."""
-    return {
+def describe_regions(properties: dict[str, Any]) -> None:
+    """Add to the described fields of a job its regions with masks, and with ``dialect`` which ones divide images.
+
+    Args:
+        properties: As :func:`promptengine.request.schema.fields_schema` has them.
+    """
+    properties["dialect"]["x-dividing"] = [one.name for one in DIALECTS.values() if one.regions]
+    properties["regions"] = {
         "title": "Regions with masks",
         "description": "texts that act where their masks are white",
         "type": "array",
+        "maxItems": MOST_REGIONS,
         "items": fields_schema(Region, {}),
     }

@@ -36,7 +36,7 @@ from promptengine.server.v1.events import event, event_stream, job_events
 from promptengine.server.v1.kept_jobs import find_job, status_of, submit_job
 from promptengine.server.v1.marks import marks_of
 from promptengine.server.v1.named_lists import named_lists
-from promptengine.server.v1.regions import masked_regions_schema, read_regions
+from promptengine.server.v1.regions import describe_regions, read_regions
 from promptengine.server.v1.schemas import (
     JobForm,
     JobResult,
@@ -110,7 +110,7 @@ def _tokens(service: Service, prompt: ScheduledPrompt, form: PromptForm) -> Toke
 def fields(service: Served) -> dict[str, Any]:
     """Describe the fields of a job as JSON Schema, with labels, controls and their names elsewhere."""
     told = fields_schema(GenerationRequest, named_lists(service.registry))
-    told["properties"]["regions"] = masked_regions_schema()
+    describe_regions(told["properties"])
     return told
 
 

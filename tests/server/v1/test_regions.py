@@ -114,10 +114,8 @@ def test_settings_that_cannot_be_had_are_told(
     assert told["text"].startswith("a")
 
 
-def test_a_dialect_without_regions_says_which_has_them(live: Live) -> None:
-    told = read(live, "a ADDCOL b", dialect="webui")["regions"]
-    assert (told["dialect"], told["placed"]) == ("extended", [])
-    assert read(live, "a ADDCOL b")["regions"]["dialect"] is None
+def test_a_dialect_without_regions_and_a_negative_prompt_divide_nothing(live: Live) -> None:
+    assert read(live, "a ADDCOL b", dialect="webui")["regions"]["placed"] == []
     assert read(live, "a ADDCOL b", negative=True)["regions"] is None
 
 
@@ -129,8 +127,9 @@ def test_a_dialect_says_whether_it_divides(name: str) -> None:
 
 
 def test_regions_with_masks_are_declared(live: Live) -> None:
-    told = live.http.get("/promptengine/v1/fields").json()["properties"]["regions"]
-    own = told["items"]["properties"]
+    told = live.http.get("/promptengine/v1/fields").json()["properties"]
+    assert told["dialect"]["x-dividing"] == ["extended"]
+    own = told["regions"]["items"]["properties"]
     assert [own[name]["x-control"] for name in ("mask", "prompt", "weight")] == [
         "image",
         "prompt",

@@ -1664,15 +1664,12 @@ export interface components {
          * @description How a prompt divides the image.
          *
          *     Attributes:
-         *         dialect: The dialect that divides prompts, where the one that was read does not; else null.
          *         placed: The regions of each operand of ``AND``; none where the prompt is not divided, or cannot be as the
          *             settings say.
          *         bases: The base text of each operand, or null.
          *         notes: What is wrong with the settings of regions, and which of them do nothing.
          */
         PromptRegions: {
-            /** Dialect */
-            dialect: string | null;
             /** Placed */
             placed: components["schemas"]["PlacedRegion"][];
             /** Bases */
