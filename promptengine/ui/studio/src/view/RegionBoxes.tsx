@@ -38,7 +38,7 @@ export function RegionBoxes() {
           </button>
         ))}
       </div>
-      {!divides.value && <OtherDialect />}
+      {!divides.value && <OtherDialect severity="info" words="In this prompt dialect, ADDCOL and its like are words like others." />}
       {(divides.value ? (regions?.notes ?? []) : []).map((one) => (
         <p class={`note ${one.severity}`}>
           <span class="severity">{one.severity}</span> {one.message}
@@ -48,7 +48,7 @@ export function RegionBoxes() {
         <Divisions reading={told.reading} regions={regions} current={told.current} />
       ) : (
         <p class="waiting undivided">
-          The prompt holds for the whole image. Put the caret where a region ends, and press Column or Row.
+          The prompt holds for the whole image.{divides.value && " Put the caret where a region ends, and press Column or Row."}
         </p>
       )}
     </>
@@ -110,7 +110,7 @@ function Box({ region, networks }: { region: PlacedRegion; networks: Reading["ne
     <li class={`division-box shade${(number - 1) % SHADES}`} data-region={number} style={place} tabIndex={0}>
       <b>{number}</b> {text || <em>nothing</em>}
       {region.networks.map((at) => (
-        <span class="chip" key={at}>{chipWords(networks[at])}</span>
+        <>{" "}<span class="acts">{chipWords(networks[at])}</span></>
       ))}
       {base_share !== null && <span class="share">{Math.round(100 * base_share)} % base</span>}
     </li>

@@ -23,6 +23,7 @@ export function RegionMasks() {
   const list = ids.value;
   return (
     <div class="region-masks" data-empty={list.length === 0}>
+      {list.length > 0 && <Canvas id={shownRegion.value} />}
       <div class="region-list">
         <ol>
           {list.map((id, index) => (
@@ -37,7 +38,6 @@ export function RegionMasks() {
           its regions, and not where they were.
         </p>
       </div>
-      {list.length > 0 && <Canvas id={shownRegion.value} />}
     </div>
   );
 }

@@ -11,7 +11,7 @@ export function RegionNotes() {
   return (
     <div class="region-notes">
       {useless ? (
-        <OtherDialect />
+        <OtherDialect severity="warning" words="These settings do nothing in this prompt dialect." />
       ) : (
         told.map((one) => (
           <p class={`note ${one.severity}`}>
@@ -25,13 +25,12 @@ export function RegionNotes() {
 }
 
 /** Said where the dialect has no words for regions, with the one that has. */
-export function OtherDialect() {
+export function OtherDialect({ severity, words }: { severity: "info" | "warning"; words: string }) {
   const [other] = form.value?.dividing ?? [];
   return (
-    <p class="note warning other-dialect">
+    <p class={`note ${severity} other-dialect`}>
       <span>
-        <span class="severity">warning</span> ADDCOL and its like divide nothing in this prompt dialect, and the settings of regions
-        do nothing.
+        <span class="severity">{severity}</span> {words}
       </span>
       {other && (
         <button type="button" class="remedy" data-action="other-dialect" onClick={() => setValue("dialect", other)}>

@@ -21,7 +21,7 @@ export interface StageTab {
 
 export const STAGE_TABS: readonly [StageTab, ...StageTab[]] = [
   { id: "image", label: "Image", Body: ShownImage },
-  { id: "regions", label: "Regions", Body: Regions },
+  { id: "regions", label: "Regional prompts", Body: Regions },
   { id: "source", label: "Source", Body: Source, fits: () => startsFromImage.value },
 ];
 
