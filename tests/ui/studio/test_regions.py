@@ -51,7 +51,10 @@ def choose_way(page: StudioPage, way: str) -> None:
 def add_region(page: StudioPage) -> str:
     """Add a region with a mask; return what it is called."""
     before = len(page.all(".region"))
-    page.one("[data-action=add-region]").click()
+    button = page.one("[data-action=add-region]")
+    # On a phone, a bar lies over the lower edge of the window.
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", button)
+    button.click()
     page.until(lambda: len(page.all(".region")) == before + 1)
     page.one(".mask-surface")
     return page.all(".region")[-1].get_attribute("data-region")
