@@ -25,6 +25,7 @@ __all__ = [
     "PlannedPart",
     "RegionNetworks",
     "RegionPlan",
+    "idle_fields",
     "idle_settings",
     "plan_regions",
     "region_entries",
@@ -290,24 +291,29 @@ def _told_of_and(prompt: Prompt, plan: Plan) -> Plan:
     return replace(plan, diagnostics=(*plan.diagnostics, said))
 
 
-def idle_settings(prompt: Prompt, request: GenerationRequest) -> list[Diagnostic]:
-    """Return which settings of regions do nothing, in words.
+def idle_fields(prompt: Prompt, request: GenerationRequest) -> dict[str, str]:
+    """Return which settings of regions do nothing, and why, by the settings' names.
 
     Args:
         prompt: As parsed.
         request: As it came.
     """
     regions = [part.regions for part in prompt.parts if part.regions is not None]
-    found: list[tuple[str, str]] = []
+    found: dict[str, str] = {}
     if request.region_ratios and not regions:
-        found.append(("region_ratios", "ADDCOL or ADDROW"))
+        found["region_ratios"] = "ADDCOL or ADDROW"
     if request.region_base_ratios != BASE_RATIO and not any(one.base for one in regions):
-        found.append(("region_base_ratios", "ADDBASE"))
+        found["region_base_ratios"] = "ADDBASE"
+    return {
+        name: f"{name} does nothing: the prompt has no {keyword}" for name, keyword in found.items()
+    }
+
+
+def idle_settings(prompt: Prompt, request: GenerationRequest) -> list[Diagnostic]:
+    """Return the same as diagnostics; see :func:`idle_fields`."""
     hint = "use --dialect extended with it, or leave the setting out"
-    return [
-        Diagnostic("warning", f"{name} does nothing: the prompt has no {keyword}", None, hint)
-        for name, keyword in found
-    ]
+    found = idle_fields(prompt, request).values()
+    return [Diagnostic("warning", message, None, hint) for message in found]
 
 
 def region_entries(request: GenerationRequest) -> dict[str, object]:

@@ -88,6 +88,7 @@ class Dialect:
         schedules_tags: Whether tags within ``[a:b:0.5]`` and ``[a|b]`` hold at some steps only. ``read``
             then puts them among the nodes of a part.
         curves: Whether multipliers such as ``0@0,1@0.5`` change over the steps.
+        regions: Whether ``ADDCOL`` and its like divide the image.
         aliases: Other names that infotexts may have for it.
         silent: Whether infotexts do not name it, because WebUI reads prompts so, too.
         weights: What weights do.
@@ -101,6 +102,7 @@ class Dialect:
     help: str = ""
     schedules_tags: bool = False
     curves: bool = False
+    regions: bool = False
     aliases: tuple[str, ...] = ()
     silent: bool = False
     weights: WeightRule = WEBUI_RULE
@@ -145,6 +147,7 @@ DIALECTS: Final[ObjectRegistry[Dialect]] = ObjectRegistry(
             "regions: a cat ADDCOL a dog",
             schedules_tags=True,
             curves=True,
+            regions=True,
             style=_Style("EXTENDED"),
         ),
         Dialect(

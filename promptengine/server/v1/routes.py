@@ -36,6 +36,7 @@ from promptengine.server.v1.events import event, event_stream, job_events
 from promptengine.server.v1.kept_jobs import find_job, status_of, submit_job
 from promptengine.server.v1.marks import marks_of
 from promptengine.server.v1.named_lists import named_lists
+from promptengine.server.v1.regions import describe_regions, read_regions
 from promptengine.server.v1.schemas import (
     JobForm,
     JobResult,
@@ -78,9 +79,13 @@ def read_prompt(service: Served, form: PromptForm) -> Response:
     last = first if form.hires_steps is None else replace(first, hires_steps=form.hires_steps)
     planned = affordable(first, limits)
     plan = make_plan(planned, parse("", negative=True), service.registry)
-    diagnostics = *plan.diagnostics, *negative_weights(prompt)
+    uses = [use for kind in tag_kinds() for use in plan.of(kind.name)]
+    regions, diagnostics = None, plan.diagnostics
+    if not form.negative:
+        regions, diagnostics = read_regions(form, planned, plan, uses, service.registry)
+    diagnostics = *diagnostics, *negative_weights(prompt)
     told = prompt_document(last, diagnostics, most=limits.schedule_characters)
-    found = [_use(use) for kind in tag_kinds() for use in plan.of(kind.name)]
+    found = [_use(use) for use in uses]
     for diagnostic in told["diagnostics"]:
         diagnostic["message"] = service.shown.text(diagnostic["message"])
     text = " AND ".join(part.text.strip() for part in prompt.parts)
@@ -89,6 +94,7 @@ def read_prompt(service: Served, form: PromptForm) -> Response:
     marks = marks_of(prompt, schedules)
     tokens = _tokens(service, first, form) if schedules and form.tokens else None
     told |= {"networks": found, "marks": [Mark(**mark) for mark in marks], "tokens": tokens}
+    told["regions"] = regions
     # Whoever types waits for it: it is checked once, and here, not once more on its way out.
     return Json(ReadPrompt(text=text, **told).model_dump())
 
@@ -103,7 +109,9 @@ def _tokens(service: Service, prompt: ScheduledPrompt, form: PromptForm) -> Toke
 @router.get("/fields")
 def fields(service: Served) -> dict[str, Any]:
     """Describe the fields of a job as JSON Schema, with labels, controls and their names elsewhere."""
-    return fields_schema(GenerationRequest, named_lists(service.registry))
+    told = fields_schema(GenerationRequest, named_lists(service.registry))
+    describe_regions(told["properties"])
+    return told
 
 
 def _use(use: NetworkUse) -> dict[str, Any]:

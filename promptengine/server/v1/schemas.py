@@ -24,10 +24,13 @@ __all__ = [
     "MoveForm",
     "NetworkDetail",
     "NetworkEntry",
+    "PlacedRegion",
     "PromptForm",
+    "PromptRegions",
     "ReadPrompt",
     "RemedyForm",
     "ScriptForm",
+    "SettingNote",
     "Tokens",
 ]
 
@@ -55,7 +58,11 @@ KindName = Annotated[str, AfterValidator(_known_kind), Field(json_schema_extra=_
 
 
 class PromptForm(StrictForm):
-    """A prompt to be read; without ``tokens`` they are not counted, which halves the time."""
+    """A prompt to be read; without ``tokens`` they are not counted, which halves the time.
+
+    The settings of regions are a job's, checked where they are read: what is wrong with them is told in the
+    answer's ``regions``.
+    """
 
     prompt: Text
     negative: bool = False
@@ -64,6 +71,9 @@ class PromptForm(StrictForm):
     hires_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     dialect: DialectText = WEBUI
     tokens: bool = True
+    region_ratios: Text | None = None
+    region_base_ratios: Text | None = None
+    region_layout: Text | None = None
 
 
 class RemedyForm(BaseModel):
@@ -121,6 +131,61 @@ class Mark(BaseModel):
     weight: float
 
 
+class PlacedRegion(BaseModel):
+    """A region of a prompt.
+
+    Attributes:
+        part: Which operand of ``AND`` it divides, from 0.
+        number: Which of its regions, from 1, as reports have it.
+        left: Where it begins, in shares of the image's width, as ``right``.
+        top: Likewise of the height, as ``bottom``.
+        right: Where it ends.
+        bottom: Likewise.
+        text: What acts there, the common text in front.
+        base_share: How much of it follows the base text, 0 to 1; null where there is none.
+        networks: The numbers, from 0, of the prompt's ``networks`` that act there alone.
+    """
+
+    part: int
+    number: int
+    left: float
+    top: float
+    right: float
+    bottom: float
+    text: str
+    base_share: float | None
+    networks: list[int]
+
+
+class SettingNote(BaseModel):
+    """What there is to say of a setting.
+
+    Attributes:
+        severity: ``error`` where a job is refused for it, ``warning`` where the setting does nothing.
+        field: Which one it is.
+        message: In words.
+    """
+
+    severity: Literal["warning", "error"]
+    field: str
+    message: str
+
+
+class PromptRegions(BaseModel):
+    """How a prompt divides the image.
+
+    Attributes:
+        placed: The regions of each operand of ``AND``; none where the prompt is not divided, or cannot be as the
+            settings say.
+        bases: The base text of each operand, or null.
+        notes: What is wrong with the settings of regions, and which of them do nothing.
+    """
+
+    placed: list[PlacedRegion]
+    bases: list[str | None]
+    notes: list[SettingNote]
+
+
 class ReadPrompt(BaseModel):
     """A prompt as it is read.
 
@@ -133,6 +198,7 @@ class ReadPrompt(BaseModel):
             a diagnostic says.
         marks: Where the syntax stands, in the order of the prompt; no weights where the schedule would be
             too long.
+        regions: How it divides the image; null for a negative prompt.
         diagnostics: What looks odd, and what the folders say.
         tokens: How long it is for CLIP; null where the schedule would be too long.
     """
@@ -143,6 +209,7 @@ class ReadPrompt(BaseModel):
     multipliers: dict[str, list[float]] = {}
     subprompts: list[dict[str, Any]]
     marks: list[Mark]
+    regions: PromptRegions | None
     diagnostics: list[DiagnosticForm]
     tokens: Tokens | None
 

@@ -79,8 +79,9 @@ def _reports(request: GenerationRequest) -> tuple[NetworkReport, ...]:
     if "<hypernet:" not in request.prompt:
         return ()
     span = Span(0, len(request.prompt))
+    region = 2 if "ADDCOL" in request.prompt else None
     return (
-        NetworkReport("hypernet", "ink", 0.8, True, "", span),
+        NetworkReport("hypernet", "ink", 0.8, True, "", span, region=region),
         NetworkReport("hypernet", HOSTILE, 1.0, False, "not found", span),
     )
 

@@ -1572,6 +1572,41 @@ export interface components {
             folders: string[];
         };
         /**
+         * PlacedRegion
+         * @description A region of a prompt.
+         *
+         *     Attributes:
+         *         part: Which operand of ``AND`` it divides, from 0.
+         *         number: Which of its regions, from 1, as reports have it.
+         *         left: Where it begins, in shares of the image's width, as ``right``.
+         *         top: Likewise of the height, as ``bottom``.
+         *         right: Where it ends.
+         *         bottom: Likewise.
+         *         text: What acts there, the common text in front.
+         *         base_share: How much of it follows the base text, 0 to 1; null where there is none.
+         *         networks: The numbers, from 0, of the prompt's ``networks`` that act there alone.
+         */
+        PlacedRegion: {
+            /** Part */
+            part: number;
+            /** Number */
+            number: number;
+            /** Left */
+            left: number;
+            /** Top */
+            top: number;
+            /** Right */
+            right: number;
+            /** Bottom */
+            bottom: number;
+            /** Text */
+            text: string;
+            /** Base Share */
+            base_share: number | null;
+            /** Networks */
+            networks: number[];
+        };
+        /**
          * PreviewForm
          * @description The saved image that is to show what a file does, by its path below the output folder.
          */
@@ -1582,6 +1617,9 @@ export interface components {
         /**
          * PromptForm
          * @description A prompt to be read; without ``tokens`` they are not counted, which halves the time.
+         *
+         *     The settings of regions are a job's, checked where they are read: what is wrong with them is told in the
+         *     answer's ``regions``.
          */
         PromptForm: {
             /** Prompt */
@@ -1614,6 +1652,30 @@ export interface components {
              * @default true
              */
             tokens: boolean;
+            /** Region Ratios */
+            region_ratios?: string | null;
+            /** Region Base Ratios */
+            region_base_ratios?: string | null;
+            /** Region Layout */
+            region_layout?: string | null;
+        };
+        /**
+         * PromptRegions
+         * @description How a prompt divides the image.
+         *
+         *     Attributes:
+         *         placed: The regions of each operand of ``AND``; none where the prompt is not divided, or cannot be as the
+         *             settings say.
+         *         bases: The base text of each operand, or null.
+         *         notes: What is wrong with the settings of regions, and which of them do nothing.
+         */
+        PromptRegions: {
+            /** Placed */
+            placed: components["schemas"]["PlacedRegion"][];
+            /** Bases */
+            bases: (string | null)[];
+            /** Notes */
+            notes: components["schemas"]["SettingNote"][];
         };
         /**
          * ReadInfotext
@@ -1663,6 +1725,7 @@ export interface components {
          *             a diagnostic says.
          *         marks: Where the syntax stands, in the order of the prompt; no weights where the schedule would be
          *             too long.
+         *         regions: How it divides the image; null for a negative prompt.
          *         diagnostics: What looks odd, and what the folders say.
          *         tokens: How long it is for CLIP; null where the schedule would be too long.
          */
@@ -1691,6 +1754,7 @@ export interface components {
             }[];
             /** Marks */
             marks: components["schemas"]["Mark"][];
+            regions: components["schemas"]["PromptRegions"] | null;
             /** Diagnostics */
             diagnostics: components["schemas"]["DiagnosticForm"][];
             tokens: components["schemas"]["Tokens"] | null;
@@ -2017,6 +2081,26 @@ export interface components {
             axes: {
                 [key: string]: components["schemas"]["AxisEntry"][];
             };
+        };
+        /**
+         * SettingNote
+         * @description What there is to say of a setting.
+         *
+         *     Attributes:
+         *         severity: ``error`` where a job is refused for it, ``warning`` where the setting does nothing.
+         *         field: Which one it is.
+         *         message: In words.
+         */
+        SettingNote: {
+            /**
+             * Severity
+             * @enum {string}
+             */
+            severity: "warning" | "error";
+            /** Field */
+            field: string;
+            /** Message */
+            message: string;
         };
         /**
          * StyleEntry

@@ -5,6 +5,7 @@ import { shownOf, type Field, type Shown, type Values } from "./schema";
 import { faults, form, models } from "./state";
 import { OVERRIDES, overridesText } from "./overrides";
 import { setValues } from "./store";
+import { setWay } from "./regions";
 import { choose } from "./styles";
 import type { SentImage, Target } from "./targets";
 
@@ -43,6 +44,7 @@ export function applyReading(reading: ReadInfotext, share: Share = "all"): boole
     return false;
   }
   setValues(some);
+  if (share === "all" && "steps" in some && !("Regions" in reading.parameters)) setWay("prompt");
   // An infotext's prompts hold the texts of the styles that they were made with.
   if (share !== "seed") choose([]);
   faults.value = Object.fromEntries(Object.entries(faults.value).filter(([path]) => path !== "" && !(path in some)));

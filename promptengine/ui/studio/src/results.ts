@@ -20,6 +20,8 @@ export interface NetworkUse {
   applied: boolean;
   reason: string;
   pass: string;
+  /** The region that it acts in alone. */
+  region?: number;
 }
 
 export interface Result {

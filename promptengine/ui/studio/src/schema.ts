@@ -24,6 +24,8 @@ export interface Field {
   max: number | null;
   step: number | null;
   initial: Shown;
+  /** The heading that it belongs under; none leaves that to the page. */
+  group?: string;
 }
 
 export interface Group {
@@ -34,6 +36,8 @@ export interface Group {
   fields: Field[];
   /** The paths of its images, without which it cannot be sent. */
   images: string[];
+  /** How many of it there may be, where that is more than one. */
+  most: number | null;
 }
 
 export interface Form {
@@ -42,6 +46,10 @@ export interface Form {
   groups: Group[];
   /** Those that need an image; one inside of another follows it. */
   imageGroups: Group[];
+  /** Those of which there may be several. */
+  lists: Group[];
+  /** The dialects whose prompts divide the image. */
+  dividing: string[];
 }
 
 interface Property {
@@ -57,6 +65,8 @@ interface Property {
   items?: Property;
   minItems?: number;
   maxItems?: number;
+  "x-group"?: string;
+  "x-dividing"?: string[];
   properties?: Record<string, Property>;
   required?: string[];
   "x-control"?: string;
@@ -68,22 +78,27 @@ interface Property {
 
 /** Read the schema of a request. */
 export function readForm(schema: unknown): Form {
-  const [request, ...groups] = readGroup("", schema as Property, {});
+  const told = schema as Property;
+  const [request, ...all] = readGroup("", told, {});
+  const groups = all.filter((one) => one.most === null);
   return {
     own: request?.fields ?? [],
     groups: groups.filter((one) => one.images.length === 0),
     imageGroups: groups.filter((one) => one.images.length > 0),
+    lists: all.filter((one) => one.most !== null),
+    dividing: told.properties?.["dialect"]?.["x-dividing"] ?? [],
   };
 }
 
 /** A group and those inside of it. */
 export function readGroup(path: string, inner: Property, about: Property): Group[] {
-  const group: Group = { path, label: about.title ?? path, help: about.description ?? "", fields: [], images: [] };
+  const most = about.items ? (about.maxItems ?? Infinity) : null;
+  const group: Group = { path, label: about.title ?? path, help: about.description ?? "", fields: [], images: [], most };
   const others: Group[] = [];
   const required = new Set(inner.required ?? []);
   for (const [name, property] of Object.entries(inner.properties ?? {})) {
     const at = path ? `${path}.${name}` : name;
-    const deeper = property.anyOf?.find((one) => one.properties) ?? (property.properties ? property : null);
+    const deeper = [...(property.anyOf ?? []), property.items, property].find((one) => one?.properties);
     if (deeper) others.push(...readGroup(at, deeper, property));
     else if (property["x-control"] !== "image") group.fields.push(readField(at, property));
     else if (required.has(name)) group.images.push(at);
@@ -117,6 +132,7 @@ function readField(path: string, property: Property): Field {
     max: number.maximum ?? null,
     step: number.multipleOf ?? null,
     initial: "",
+    group: property["x-group"] ?? "",
   };
   field.initial = shownOf(field, property.default);
   return field;
@@ -213,6 +229,7 @@ export function bodyOf(own: Field[], groups: Group[], extra: Field[], values: Va
   return body;
 }
 
+const MORE = "More";
 const PLACES: [string, string[]][] = [
   ["Sampling", ["sampler", "scheduler", "steps", "cfg_scale"]],
   ["Size", ["width", "height", "batch_count", "batch_size"]],
@@ -220,7 +237,7 @@ const PLACES: [string, string[]][] = [
   ["Seed", ["seed", "variation_seed", "variation_strength", "seed_resize_from"]],
 ];
 
-/** The request's own fields in groups as people look for them; what has no place yet comes under "More". */
+/** The request's own fields in groups as people look for them; what has no place and no heading comes under "More". */
 export function sections(own: Field[]): { label: string; fields: Field[] }[] {
   const rest = new Map(own.filter((one) => one.control !== "prompt").map((one) => [one.path, one]));
   const found = PLACES.map(([label, names]) => ({
@@ -231,5 +248,13 @@ export function sections(own: Field[]): { label: string; fields: Field[] }[] {
       return field ? [field] : [];
     }),
   }));
-  return [...found, { label: "More", fields: [...rest.values()] }].filter((one) => one.fields.length > 0);
+  const others = new Map<string, Field[]>();
+  for (const field of rest.values()) {
+    const label = field.group || MORE;
+    others.set(label, [...(others.get(label) ?? []), field]);
+  }
+  const last = others.get(MORE) ?? [];
+  others.delete(MORE);
+  const headed = [...others].map(([label, fields]) => ({ label, fields }));
+  return [...found, ...headed, { label: MORE, fields: last }].filter((one) => one.fields.length > 0);
 }

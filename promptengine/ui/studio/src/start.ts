@@ -3,9 +3,10 @@ import { computed, effect } from "@preact/signals";
 import { ApiError, Exact } from "./api";
 import { base64Of } from "./blobs";
 import { IMAGE, MASK, maskFile, painting, source } from "./inpaint";
+import type { Size } from "./mask/place";
 import { stageTab } from "./onStage";
 import { faultOf, saidBy, type Field, type Group } from "./schema";
-import { faults, form, setFault, shown, startsFromImage } from "./state";
+import { faults, form, setFault, shown, shownAt, startsFromImage } from "./state";
 import { setValue, values } from "./store";
 import type { Body, Part } from "./submit";
 
@@ -59,11 +60,6 @@ export const scaleField: Field = {
   ...{ min: SCALES.low, max: SCALES.high },
 };
 
-interface Size {
-  width: number;
-  height: number;
-}
-
 /** The image's size times a factor, in whole cells of latents, as the server makes it. */
 function inCells(factor: number): Size | null {
   const image = source.image.value;
@@ -81,6 +77,13 @@ export const resultSize = computed<Size | null>(() => {
   if (sizing.value === "own" || !own) return own;
   const typed = (path: string) => Number(values.value[path] ?? "") || 0;
   return { width: typed("width") || own.width, height: typed("height") || own.height };
+});
+
+/** The size of the image that is made, as far as the page knows it. */
+export const madeSize = computed<Size | null>(() => {
+  if (startsFromImage.value) return resultSize.value;
+  const [width, height] = [Number(shownAt("width")), Number(shownAt("height"))];
+  return width > 0 && height > 0 ? { width, height } : null;
 });
 
 /** The request's own fields that are not shown, since the image says what they would. */

@@ -6,6 +6,7 @@ import { stageTab } from "./onStage";
 import { script } from "./scripts";
 import { bodyOf, faultOf, type Field, type Form } from "./schema";
 import { overridesPart } from "./overrides";
+import { regionsPart } from "./regions";
 import { replaced, start } from "./start";
 import { faults, form, groups, models, setFault, shown, shownAt } from "./state";
 import { values } from "./store";
@@ -34,7 +35,7 @@ export const fields: Part = {
   paths: () => sentFields(form.value).map((field) => field.path),
 };
 
-const PARTS: readonly Part[] = [fields, start, stylesPart, script, overridesPart];
+const PARTS: readonly Part[] = [fields, start, regionsPart, stylesPart, script, overridesPart];
 
 /** How many jobs are on their way to the server. */
 export const sending = signal(0);
@@ -52,7 +53,7 @@ export async function enqueue(): Promise<boolean> {
   try {
     const body: Body = Object.assign({}, ...(await Promise.all(PARTS.map((part) => part.body()))));
     await submit(body, String(shownAt("prompt")));
-    if (stageTab.value === "source") stageTab.value = "image";
+    if (["source", "regions"].includes(stageTab.value)) stageTab.value = "image";
     return true;
   } catch (error) {
     const path = error instanceof ApiError ? placeOf(error.field) : "";
@@ -78,7 +79,9 @@ function placeOf(name: string): string {
   const paths = PARTS.flatMap((part) => part.paths?.() ?? []);
   if (paths.includes(name)) return name;
   const inner = paths.filter((path) => name !== "" && path.endsWith(`.${name}`));
-  return inner.length === 1 ? (inner[0] ?? "") : "";
+  if (inner.length === 1) return inner[0] ?? "";
+  // What is wrong with a part of something is shown with all of it.
+  return name.includes(".") ? placeOf(name.slice(0, name.lastIndexOf("."))) : "";
 }
 
 function reveal(path: string): void {

@@ -56,7 +56,7 @@ export const ownImages = computed(() => !shown(folderField.value));
 export async function loadTraining(): Promise<void> {
   try {
     const [schema, data] = await Promise.all([api.trainingFields(), api.trainingData()]);
-    groups.value = readGroups(schema as Schema);
+    groups.value = readGroups(schema);
     folders.value = data;
     setFault(GENERAL, "");
     await look();
@@ -66,13 +66,9 @@ export async function loadTraining(): Promise<void> {
   }
 }
 
-interface Schema {
-  properties: Record<string, { "x-group"?: string }>;
-}
-
-function readGroups(schema: Schema): TrainingGroup[] {
+function readGroups(schema: unknown): TrainingGroup[] {
   const fields = readForm(schema).own.map((field) => ({ ...field, path: `${PLACE}.${field.path}` }));
-  const labelOf = (field: Field) => schema.properties[field.path.slice(PLACE.length + 1)]?.["x-group"] ?? "More";
+  const labelOf = (field: Field) => field.group || "More";
   const labels = [...new Set(fields.map(labelOf))];
   return labels.map((label) => ({ label, fields: fields.filter((one) => labelOf(one) === label) }));
 }

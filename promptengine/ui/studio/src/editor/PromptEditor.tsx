@@ -19,6 +19,7 @@ import { boxes, mend } from "./mend";
 import { NoteList } from "./Notes";
 import "./prompt.css";
 import { Reader, notes, type Question } from "./reading";
+import { regionSettings } from "../regions";
 import { Timeline } from "./Timeline";
 import { TokenCounter } from "./TokenCounter";
 import { wordCompletion, type WordCompletion } from "./words";
@@ -92,6 +93,7 @@ function mount(host: HTMLDivElement, field: Field, hint: string): () => void {
       // While a number is typed that cannot be, schedules are read for one step.
       steps: Number.isInteger(steps) ? Math.min(Math.max(steps, 1), MOST_STEPS) : 1,
       dialect: shownAt("dialect") as Question["dialect"],
+      ...regionSettings(),
     });
   });
   return () => {

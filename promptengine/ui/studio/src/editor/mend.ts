@@ -7,6 +7,23 @@ import { offsets } from "./offsets";
 /** The boxes that are shown, by their fields' paths. */
 export const boxes = new Map<string, EditorView>();
 
+/** Put a word where the caret is, with blanks around it. */
+export function insertWord(view: EditorView | undefined, word: string): void {
+  if (!view) return;
+  const { to } = view.state.selection.main;
+  const text = view.state.doc.toString();
+  const before = to > 0 && !/\s/.test(text[to - 1] ?? "") ? " " : "";
+  const after = /\s/.test(text[to] ?? "") ? "" : " ";
+  view.dispatch({
+    changes: { from: to, insert: `${before}${word}${after}` },
+    selection: { anchor: to + before.length + word.length + 1 },
+    annotations: isolateHistory.of("full"),
+    userEvent: "input.keyword",
+    scrollIntoView: true,
+  });
+  view.focus();
+}
+
 /**
  * Mend a prompt.
  *

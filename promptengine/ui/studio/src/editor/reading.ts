@@ -23,6 +23,7 @@ const NOTHING: Reading = {
   multipliers: {},
   subprompts: [],
   marks: [],
+  regions: null,
   diagnostics: [],
   tokens: { count: 0, limit: 75, chunks: [0] },
 };

@@ -50,6 +50,13 @@ export class Stroke implements Drawn {
 
 function segment(pen: CanvasRenderingContext2D, from: Point, to: Point): void {
   pen.beginPath();
+  if (distance(from, to) === 0) {
+    // A line of no length draws nothing, and a click is meant to draw the brush.
+    pen.fillStyle = MASK_COLOR;
+    pen.arc(to.x, to.y, pen.lineWidth / 2, 0, 2 * Math.PI);
+    pen.fill();
+    return;
+  }
   pen.moveTo(from.x, from.y);
   pen.lineTo(to.x, to.y);
   pen.stroke();

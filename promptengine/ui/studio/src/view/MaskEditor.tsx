@@ -1,12 +1,10 @@
 // The image and the mask over it: drawn by mouse, pen or finger, and by the buttons above.
 import { signal, useSignal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
-import { MASK, maskKept } from "../inpaint";
 import { Gestures } from "../mask/gestures";
 import type { MaskPainting } from "../mask/painting";
 import { fitted, moved, pinched, toImage, zoomed, type Place, type Point } from "../mask/place";
 import { resizeBrush, setTools, tools } from "../mask/tools";
-import type { SourceImage } from "../source";
 import { faults } from "../state";
 import { MaskTools } from "./MaskTools";
 import "./mask.css";
@@ -18,13 +16,28 @@ const ARROW = 48;
 /** Whether the space bar is down, so that a drag moves the image. */
 const space = signal(false);
 
-export function MaskEditor({ image, painting }: { image: SourceImage; painting: MaskPainting }) {
+interface Props {
+  /** The address of the image under it; null where there is none. */
+  url: string | null;
+  painting: MaskPainting;
+  /** Whether the browser has the mask as it is drawn. */
+  kept: boolean;
+  /** Of the field that it is for, where what is wrong with it is told. */
+  path: string;
+  /** Other masks of the image, which are seen and not drawn on. */
+  others?: readonly HTMLCanvasElement[];
+}
+
+const NO_OTHERS: readonly HTMLCanvasElement[] = [];
+
+export function MaskEditor({ url, painting, kept, path, others = NO_OTHERS }: Props) {
   const surface = useRef<HTMLDivElement>(null);
   const layer = useRef<HTMLDivElement>(null);
+  const behind = useRef<HTMLDivElement>(null);
   const place = useSignal<Place>({ scale: 1, x: 0, y: 0 });
   const at = useSignal<Point | null>(null);
   const { size } = painting;
-  const fault = faults.value[MASK];
+  const fault = faults.value[path];
   const box = () => ({ width: surface.current?.clientWidth ?? 1, height: surface.current?.clientHeight ?? 1 });
   const fit = () => (place.value = fitted(size, box()));
   const zoom = (factor: number, point?: Point) => {
@@ -36,6 +49,7 @@ export function MaskEditor({ image, painting }: { image: SourceImage; painting: 
     layer.current?.replaceChildren(painting.canvas);
     fit();
   }, [painting]);
+  useLayoutEffect(() => behind.current?.replaceChildren(...others), [others]);
   useEffect(() => {
     const on = surface.current;
     if (!on) return;
@@ -66,12 +80,12 @@ export function MaskEditor({ image, painting }: { image: SourceImage; painting: 
     <section
       class="mask-editor"
       aria-label="Mask"
-      data-kept={maskKept.value}
+      data-kept={kept}
       onKeyDown={(event) => hear(event, painting, keys)}
       onKeyUp={(event) => event.key === " " && (space.value = false)}
       onFocusOut={() => (space.value = false)}
     >
-      <MaskTools painting={painting} fit={fit} zoom={keys.zoom} />
+      <MaskTools painting={painting} path={path} fit={fit} zoom={keys.zoom} />
       <div
         ref={surface}
         class={`mask-surface ${space.value ? "moves" : ""}`}
@@ -80,12 +94,13 @@ export function MaskEditor({ image, painting }: { image: SourceImage; painting: 
         aria-label="Image: draw the mask over it. B brush, E eraser, [ and ] its size, Ctrl+Z undo, arrows move, plus and minus zoom, 0 shows all."
       >
         <div class="mask-content" style={{ width: `${size.width}px`, height: `${size.height}px`, transform: `translate(${x}px, ${y}px) scale(${scale})` }}>
-          <img src={image.url} alt="" draggable={false} />
+          {url && <img src={url} alt="" draggable={false} />}
+          <div ref={behind} class="mask-layer mask-others" />
           <div ref={layer} class="mask-layer" style={{ opacity: tools.value.opacity / 100 }} />
         </div>
         <Brush at={space.value ? null : at.value} across={tools.value.brush * scale} />
       </div>
-      {fault && <p class="fault" id={`field-${MASK}`} role="alert" tabIndex={-1}>{fault}</p>}
+      {fault && <p class="fault" id={`field-${path}`} role="alert" tabIndex={-1}>{fault}</p>}
     </section>
   );
 }

@@ -2,7 +2,6 @@
 import type { ComponentChildren } from "preact";
 import { useRef } from "preact/hooks";
 import { words } from "../api";
-import { MASK } from "../inpaint";
 import { CLEAR, FILL, INVERT } from "../mask/marks";
 import type { MaskPainting } from "../mask/painting";
 import { MOST_BRUSH, setTools, tools } from "../mask/tools";
@@ -13,11 +12,13 @@ import { Icon, type IconName } from "./Icon";
 
 interface Props {
   painting: MaskPainting;
+  /** Of the field that it is for. */
+  path: string;
   fit(): void;
   zoom(steps: number): void;
 }
 
-export function MaskTools({ painting, fit, zoom }: Props) {
+export function MaskTools({ painting, path, fit, zoom }: Props) {
   const { erases, brush, opacity } = tools.value;
   const { marks, done } = painting.history.value;
   return (
@@ -34,7 +35,7 @@ export function MaskTools({ painting, fit, zoom }: Props) {
         <Tool icon="trash" name="Clear mask" act={() => painting.mark(CLEAR)} />
         <Tool icon="invert" name="Invert mask" act={() => painting.mark(INVERT)} />
         <Tool icon="fill" name="Fill mask" act={() => painting.mark(FILL)} />
-        <LoadMask painting={painting} />
+        <LoadMask painting={painting} path={path} />
         <Tool icon="download" name="Download mask" act={() => void painting.file().then(({ png }) => save(png, "mask.png"))} />
       </div>
       <div class="tools">
@@ -90,7 +91,7 @@ function Amount({ name, unit, low, high, value, give }: AmountProps): ComponentC
   );
 }
 
-function LoadMask({ painting }: { painting: MaskPainting }) {
+function LoadMask({ painting, path }: { painting: MaskPainting; path: string }) {
   const input = useRef<HTMLInputElement>(null);
   return (
     <>
@@ -105,19 +106,19 @@ function LoadMask({ painting }: { painting: MaskPainting }) {
         onChange={(event) => {
           const file = event.currentTarget.files?.[0];
           event.currentTarget.value = "";
-          if (file) void load(painting, file);
+          if (file) void load(painting, path, file);
         }}
       />
     </>
   );
 }
 
-async function load(painting: MaskPainting, file: Blob): Promise<void> {
+async function load(painting: MaskPainting, path: string, file: Blob): Promise<void> {
   try {
     const { url } = await readSource(file);
     painting.load(await decoded(url));
     URL.revokeObjectURL(url);
   } catch (error) {
-    setFault(MASK, words(error));
+    setFault(path, words(error));
   }
 }

@@ -3,12 +3,14 @@ import { signal } from "@preact/signals";
 import { OVERRIDES } from "../overrides";
 import { sections, type Field, type Form } from "../schema";
 import { fields as scriptFields, resetScript } from "../scripts";
+import { RATIOS } from "../regions";
 import { replaced, scaleField, SIZING } from "../start";
 import { groups, models, startsFromImage } from "../state";
 import { resetValues, setValues, values } from "../store";
 import { FieldView, helpOf } from "./FieldView";
 import { Icon } from "./Icon";
 import { Overrides } from "./Overrides";
+import { RegionNotes } from "./RegionNotes";
 import { ScriptSection } from "./ScriptSection";
 import { SizeChoice, StartSettings } from "./StartSettings";
 import { Switched } from "./Switched";
@@ -70,6 +72,7 @@ function Section({ label, fields, lastSeed }: { label: string; fields: Field[]; 
             <FieldView key={field.path} field={field} lastSeed={lastSeed} />
           ))}
       </div>
+      {fields.some((one) => one.path === RATIOS) && <RegionNotes />}
     </section>
   );
 }

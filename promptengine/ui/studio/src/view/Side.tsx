@@ -73,7 +73,7 @@ function Details({ job, image }: { job: Job; image: MadeImage | undefined }) {
         <ul class="networks" aria-label="Networks">
           {result.networks.map((one) => (
             <li class={one.applied ? "applied" : "skipped"}>
-              <b>{one.name}</b> <span>{one.kind}{one.multiplier === null ? "" : ` × ${Number(one.multiplier.toFixed(4))}`}</span>
+              <b>{one.name}</b> <span>{one.kind}{one.multiplier === null ? "" : ` × ${Number(one.multiplier.toFixed(4))}`}{one.region ? `, in region ${one.region}` : ""}</span>
               <span class="fate">{one.applied ? "applied" : `not applied: ${one.reason}`}{one.pass === "hires" ? " (hires pass)" : ""}</span>
             </li>
           ))}

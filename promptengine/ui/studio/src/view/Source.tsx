@@ -1,5 +1,5 @@
 // What a job of img2img starts from: the image, and the mask over it or beside it.
-import { maskFile, painting, source } from "../inpaint";
+import { MASK, maskFile, maskKept, painting, source } from "../inpaint";
 import { mode, MODES, setMode, type Mode } from "../start";
 import { ImageBox } from "./ImageBox";
 import { MaskEditor } from "./MaskEditor";
@@ -15,7 +15,7 @@ export function Source() {
       <Segments label="Mode" id="img2img-mode" choices={MODES} value={mode.value} give={(id) => setMode(id as Mode)} />
       <div class="source-boxes">
         <ImageBox slot={source} label="Image" hint={HINT} pastes={!upload || !image}>
-          {mode.value === "inpaint" && image && painting.value && <MaskEditor image={image} painting={painting.value} />}
+          {mode.value === "inpaint" && image && painting.value && <MaskEditor url={image.url} painting={painting.value} kept={maskKept.value} path={MASK} />}
         </ImageBox>
         {upload && <ImageBox slot={maskFile} label="Mask" hint={`White where the image may change. ${HINT}`} pastes={image !== null} />}
       </div>

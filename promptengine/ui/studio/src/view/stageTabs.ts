@@ -4,6 +4,7 @@ import { h, type ComponentType } from "preact";
 import { pages } from "../cards/pages";
 import { startsFromImage } from "../state";
 import { Cards } from "./Cards";
+import { Regions } from "./Regions";
 import { ShownImage } from "./ShownImage";
 import { Source } from "./Source";
 
@@ -20,6 +21,7 @@ export interface StageTab {
 
 export const STAGE_TABS: readonly [StageTab, ...StageTab[]] = [
   { id: "image", label: "Image", Body: ShownImage },
+  { id: "regions", label: "Regional prompts", Body: Regions },
   { id: "source", label: "Source", Body: Source, fits: () => startsFromImage.value },
 ];
 
