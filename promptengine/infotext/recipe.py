@@ -188,8 +188,9 @@ def _refuse_other_texts(infotext: Infotext) -> None:
         hint = "take its flags out and give settings of your own"
         raise RequestError(f"{message}: {hint}", field="infotext")
     if program := program_of({"": infotext.prompt}):
-        message = f"this is metadata of {program}, which is not read; it is no infotext of WebUI's"
-        raise RequestError(f"{message}: give the prompt and settings themselves", field="infotext")
+        message = f"this is metadata of {program}; it is no infotext of WebUI's"
+        hint = "read it as a file, or give the prompt and settings themselves"
+        raise RequestError(f"{message}: {hint}", field="infotext")
 
 
 def _shown(text: str) -> str:

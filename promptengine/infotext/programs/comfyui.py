@@ -368,6 +368,7 @@ class _Reading:
             node
             for node in self.graph.nodes.values()
             if node.id not in self.used and node.type not in SILENT
+            and not node.type.startswith("Primitive")
         ]
         for node in rest[:_MOST_NODES_TOLD]:
             self._tell_node(node)
