@@ -134,7 +134,9 @@ class ProgramImage:
         told = [Diagnostic(level, f"made by {self.program}; {self.verdict}")]
         for place, value, reason in self.unmapped[:_MOST_TOLD]:
             why = f" ({reason})" if reason else ""
-            told.append(Diagnostic("warning", f"{place}: {value} is left out{why}"))
+            # Names of nodes are anything, and a remark is one line.
+            message = " ".join(f"{place}: {value} is left out{why}".splitlines())
+            told.append(Diagnostic("warning", message))
         if more := len(self.unmapped) - _MOST_TOLD:
             if more > 0:
                 told.append(Diagnostic("warning", f"{more} more settings are left out"))

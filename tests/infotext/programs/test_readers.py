@@ -365,7 +365,7 @@ def test_wrong_types_anywhere_are_told_or_passed_over(program: str) -> None:
                     assert all(one.message for one in found.remarks)
 
 
-def _paths(document: object, depth: int = 4) -> list[tuple[Any, ...]]:
+def _paths(document: object, depth: int = 3) -> list[tuple[Any, ...]]:
     if depth == 0 or not isinstance(document, (dict, list)):
         return [()]
     keys = document.keys() if isinstance(document, dict) else range(min(len(document), 3))
