@@ -24,7 +24,15 @@ from promptengine.infotext.read import Infotext, read_infotext
 from promptengine.prompt import Diagnostic
 from promptengine.validation import check_type
 
-__all__ = ["Description", "ImageInfo", "describe_hidden", "describe_text", "describe_texts", "infotext_in", "read_image_info"]
+__all__ = [
+    "Description",
+    "ImageInfo",
+    "describe_hidden",
+    "describe_text",
+    "describe_texts",
+    "infotext_in",
+    "read_image_info",
+]
 
 _KEYWORDS: Final = (KEYWORD, "UserComment", "comment")
 _USED: Final = frozenset({*_KEYWORDS, OWN_KEYWORD})

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from promptengine.infotext.documents import objects_in
-from promptengine.infotext.programs.reader import ImageNotes, ImageReader, Marks, notes_of
+from promptengine.infotext.programs.reader import ImageNotes, ImageReader, ProgramMarks, notes_of
 from promptengine.infotext.programs.table import IMAGE_READERS
 
 __all__ = ["MIDJOURNEY", "is_of_midjourney", "program_in", "program_of"]
@@ -32,17 +32,17 @@ def _unread(notes: ImageNotes) -> None:
 _RUINED: Final = ImageReader("RuinedFooocus", _unread)
 _UNREAD: Final = (
     ImageReader(
-        "Draw Things", _unread, Marks.of("", ("c,uc,sampler", "c,v2", "c,scale,seed,size"))
+        "Draw Things", _unread, ProgramMarks.of("", ("c,uc,sampler", "c,v2", "c,scale,seed,size"))
     ),
     ImageReader(
         "Tensor.Art",
         _unread,
-        Marks.of("generation_data", ("baseModel,samplerName", "models,prompt,cfgScale")),
+        ProgramMarks.of("generation_data", ("baseModel,samplerName", "models,prompt,cfgScale")),
     ),
-    ImageReader("Stability Matrix", _unread, Marks.of("parameters-json,smproj")),
-    ImageReader("Mochi Diffusion", _unread, Marks.of(words=r"Include in Image: ")),
+    ImageReader("Stability Matrix", _unread, ProgramMarks.of("parameters-json,smproj")),
+    ImageReader("Mochi Diffusion", _unread, ProgramMarks.of(words=r"Include in Image: ")),
     ImageReader(
-        MIDJOURNEY, _unread, Marks.of(words=r"[^\0]*\bJob ID: [0-9a-f]{8}-[0-9a-f]{4}-")
+        MIDJOURNEY, _unread, ProgramMarks.of(words=r"[^\0]*\bJob ID: [0-9a-f]{8}-[0-9a-f]{4}-")
     ),
 )
 """Programs whose notes are recognized and not read."""

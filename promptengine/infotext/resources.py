@@ -43,7 +43,9 @@ class Resource(NamedTuple):
     @property
     def kind(self) -> NetworkKind | None:
         """Which kind of networks it is, or None for none of them."""
-        words = {word: kind for kind in NETWORK_KINDS.values() for word in (kind.name, *kind.civitai)}
+        words = {
+            word: kind for kind in NETWORK_KINDS.values() for word in (kind.name, *kind.civitai)
+        }
         return words.get(_TYPES.get(self.type, self.type))
 
 
@@ -67,6 +69,10 @@ def _word(value: object) -> str:
 
 def _weight(item: Mapping[str, object]) -> str:
     weight = item.get("weight", item.get("strength"))
-    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not math.isfinite(weight):
+    if (
+        isinstance(weight, bool)
+        or not isinstance(weight, (int, float))
+        or not math.isfinite(weight)
+    ):
         return "1"
     return repr(weight)

@@ -37,7 +37,17 @@ _LEAVES: tuple[object, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**64, 10**50, 0.5, -0.0, 1e308, float("nan")),
     *(float("inf"), "", "None", "a", "1", "1e9", "٣", "\ud800", "\0", "a:b>", "x" * 300, "[" * 50),
     *("<lora:a:1>", "(a:1.2", "a\nSteps: 1", "..\\..\\a.pt", "nan", "-0", "1,2", "{}"),
-    *([], {}, [[]], [1, 2], ["3", 0], ["6", 1], ["nobody", 0], [3, True], {"class_type": "KSampler"}),
+    *(
+        [],
+        {},
+        [[]],
+        [1, 2],
+        ["3", 0],
+        ["6", 1],
+        ["nobody", 0],
+        [3, True],
+        {"class_type": "KSampler"},
+    ),
 )
 _MARKS = (*'{}[]",:\\\n\0 -', "Steps: ", "Seed: ", "Civitai resources: [", "1e999", "\\ud800", "é")
 
@@ -94,7 +104,9 @@ def check(texts: Mapping[str, str], registry: Registry) -> str:
     """Read notes and all that is made of them; returns what went wrong, or nothing."""
     start = time.process_time()
     try:
-        found = describe_text(texts[""]) if "" in texts else describe_texts(ImageTexts("PNG", texts))
+        found = (
+            describe_text(texts[""]) if "" in texts else describe_texts(ImageTexts("PNG", texts))
+        )
         if any("\n" in one.message for one in found.remarks):
             return "a remark of several lines"
         if found.infotext is not None:

@@ -17,11 +17,15 @@ from promptengine.images.hidden_text import hidden_texts
 from promptengine.images.png_chunks import texts_of
 from tests.infotext.programs.samples import SAMPLES
 
-TEXT = "a 猫 <hypernet:ink:0.8>\nNegative prompt: b\nSteps: 20, Sampler: Euler a, Seed: 1, Size: 96x64"
+TEXT = (
+    "a 猫 <hypernet:ink:0.8>\nNegative prompt: b\nSteps: 20, Sampler: Euler a, Seed: 1, Size: 96x64"
+)
 NOVELAI = SAMPLES["NovelAI"][0]
 
 
-def hide(content: bytes, signature: bytes, channels: str, size: tuple[int, int] = (96, 64)) -> Image.Image:
+def hide(
+    content: bytes, signature: bytes, channels: str, size: tuple[int, int] = (96, 64)
+) -> Image.Image:
     """Hide bytes bit by bit, down each column from the left, as these programs document it."""
     data = signature + (len(content) * 8).to_bytes(4, "big") + content
     bits = [byte >> place & 1 for byte in data for place in range(7, -1, -1)]
@@ -29,7 +33,13 @@ def hide(content: bytes, signature: bytes, channels: str, size: tuple[int, int] 
     image = Image.fromarray(noise, "RGBA").convert("RGB" if channels == "RGB" else "RGBA")
     pixels = image.load()
     assert pixels is not None
-    places = [(x, y, c) for x in range(size[0]) for y in range(size[1]) for c in ("A", *"RGB") if c in channels]
+    places = [
+        (x, y, c)
+        for x in range(size[0])
+        for y in range(size[1])
+        for c in ("A", *"RGB")
+        if c in channels
+    ]
     for (x, y, channel), bit in zip(places, bits, strict=False):
         pixel = list(pixels[x, y])
         index = image.getbands().index(channel)
@@ -95,7 +105,9 @@ def test_a_text_of_the_file_counts_before_the_pixels(tmp_path: Path) -> None:
         (b"a" * 900, b"stealth_pngXnfo"),
     ],
 )
-def test_bits_that_are_no_text_are_nothing(content: bytes, signature: bytes, tmp_path: Path) -> None:
+def test_bits_that_are_no_text_are_nothing(
+    content: bytes, signature: bytes, tmp_path: Path
+) -> None:
     path = tmp_path / "a.png"
     hide(content, signature, "A", (400, 300)).save(path)
     infotext = read_image_info(path).infotext

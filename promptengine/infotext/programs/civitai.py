@@ -7,7 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from promptengine.infotext.programs.reader import ImageNotes, ImageReader, ProgramImage, Unmapped
+from promptengine.infotext.programs.reader import (
+    ImageNotes,
+    ImageReader,
+    ProgramImage,
+    UnmappedSetting,
+)
 from promptengine.infotext.programs.values import shown
 from promptengine.infotext.resources import LABEL, read_resources
 
@@ -35,7 +40,7 @@ def _read(notes: ImageNotes) -> ProgramImage | None:
         infotext.prompt,
         infotext.negative_prompt,
         entries=entries,
-        unmapped=tuple(Unmapped("the parameters", shown(one)) for one in infotext.strays),
+        unmapped=tuple(UnmappedSetting("the parameters", shown(one)) for one in infotext.strays),
         differences=(
             "Civitai's generator does not tell which program it runs and where its noise comes from",
         ),

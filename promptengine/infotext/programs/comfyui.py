@@ -24,9 +24,9 @@ from promptengine.infotext.programs.comfyui_nodes import (
 from promptengine.infotext.programs.reader import (
     ImageNotes,
     ImageReader,
-    Marks,
     ProgramImage,
-    Unmapped,
+    ProgramMarks,
+    UnmappedSetting,
 )
 from promptengine.infotext.programs.values import (
     file_name,
@@ -102,7 +102,7 @@ class _Reading:
         self.graph = graph
         self.sampler = sampler
         self.entries: dict[str, str] = {}
-        self.unmapped: list[Unmapped] = []
+        self.unmapped: list[UnmappedSetting] = []
         self.differences: list[str] = []
         self.used = {sampler.id}
         self.parts = [sampler, *self._parts()]
@@ -125,7 +125,7 @@ class _Reading:
         self.entries["RNG"] = "CPU"
         for node in later:
             self.used.add(node.id)
-            self.unmapped.append(Unmapped(str(node), _told(node), "a later pass"))
+            self.unmapped.append(UnmappedSetting(str(node), _told(node), "a later pass"))
         if later:
             self.differences.append("later passes of the graph are left out")
         self._others()
@@ -214,7 +214,9 @@ class _Reading:
                 self._batch(node)
                 break
             if node.type.startswith("LoadImage"):
-                self.differences.append("it was made from another image, which the graph names alone")
+                self.differences.append(
+                    "it was made from another image, which the graph names alone"
+                )
         denoise = number_text(self._value("denoise"))
         if denoise not in (None, *_FULL):
             self.entries["Denoising strength"] = denoise
@@ -367,20 +369,21 @@ class _Reading:
         rest = [
             node
             for node in self.graph.nodes.values()
-            if node.id not in self.used and node.type not in SILENT
+            if node.id not in self.used
+            and node.type not in SILENT
             and not node.type.startswith("Primitive")
         ]
         for node in rest[:_MOST_NODES_TOLD]:
             self._tell_node(node)
         if more := rest[_MOST_NODES_TOLD:]:
-            self.unmapped.append(Unmapped("the graph", f"{len(more)} more nodes"))
+            self.unmapped.append(UnmappedSetting("the graph", f"{len(more)} more nodes"))
 
     def _tell(self, node: Node, name: str, value: object, reason: str = "") -> None:
         said = "what a node makes while it runs" if value is None else shown(value)
-        self.unmapped.append(Unmapped(f"{node} {name[:60]}", said, reason))
+        self.unmapped.append(UnmappedSetting(f"{node} {name[:60]}", said, reason))
 
     def _tell_node(self, node: Node, reason: str = "") -> None:
-        self.unmapped.append(Unmapped(str(node), _told(node), reason))
+        self.unmapped.append(UnmappedSetting(str(node), _told(node), reason))
 
 
 def _stacked(node: Node) -> Iterator[tuple[str, str]]:
@@ -398,5 +401,5 @@ def _told(node: Node) -> str:
 COMFYUI: Final = ImageReader(
     "ComfyUI",
     _read,
-    Marks.of("workflow,prompt", ("nodes,links", "last_node_id,nodes", "class_type,inputs")),
+    ProgramMarks.of("workflow,prompt", ("nodes,links", "last_node_id,nodes", "class_type,inputs")),
 )

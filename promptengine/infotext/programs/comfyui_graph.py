@@ -198,7 +198,7 @@ def _joined(inputs: object, links: Mapping[str, Link]) -> dict[str, Link]:
     found: dict[str, Link] = {}
     for one in map(mapping, cast("list[object]", inputs) if isinstance(inputs, list) else ()):
         name, number = one.get("name"), _id(one.get("link"))
-        if isinstance(name, str) and number in links:
+        if isinstance(name, str) and number is not None and number in links:
             found[name] = links[number]
     return found
 

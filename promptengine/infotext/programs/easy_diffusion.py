@@ -11,9 +11,9 @@ from typing import Final, cast
 from promptengine.infotext.programs.reader import (
     ImageNotes,
     ImageReader,
-    Marks,
     ProgramImage,
-    Unmapped,
+    ProgramMarks,
+    UnmappedSetting,
 )
 from promptengine.infotext.programs.values import (
     Settings,
@@ -170,22 +170,22 @@ def _image(place: str, held: dict[str, object]) -> ProgramImage | None:
     )
 
 
-def _hypernetwork(entries: dict[str, str], strength: str | None) -> tuple[Unmapped, ...]:
+def _hypernetwork(entries: dict[str, str], strength: str | None) -> tuple[UnmappedSetting, ...]:
     """Take a hypernetwork, which a prompt of compel's cannot name, out again and tell of it."""
     name = entries.pop("Hypernet", None)
     if name is None:
         return ()
     told = f"{shown(name)} at {strength or '1'}"
     reason = "a prompt in compel cannot name one; write its tag and choose the dialect webui"
-    return (Unmapped("use_hypernetwork_model", told, reason),)
+    return (UnmappedSetting("use_hypernetwork_model", told, reason),)
 
 
-def _with_loras(settings: Settings) -> tuple[str, tuple[Unmapped, ...]]:
+def _with_loras(settings: Settings) -> tuple[str, tuple[UnmappedSetting, ...]]:
     prompt = settings.text("prompt").strip()
     named, alpha = settings.take("use_lora_model"), settings.take("lora_alpha")
     names = cast("list[object]", named) if isinstance(named, list) else [named]
     weights = cast("list[object]", alpha) if isinstance(alpha, list) else [alpha]
-    lost: list[Unmapped] = []
+    lost: list[UnmappedSetting] = []
     for number, value in enumerate(names[:_MOST_LORAS]):
         name = file_name(value)
         if name is None:
@@ -193,14 +193,14 @@ def _with_loras(settings: Settings) -> tuple[str, tuple[Unmapped, ...]]:
         weight = (number_text(weights[number]) if number < len(weights) else None) or "1"
         prompt, _, problem = tagged(prompt, "compel", LORA, name, weight)
         if problem:
-            lost.append(Unmapped("use_lora_model", shown(name), problem))
+            lost.append(UnmappedSetting("use_lora_model", shown(name), problem))
     return prompt, tuple(lost)
 
 
 EASY_DIFFUSION: Final = ImageReader(
     "Easy Diffusion",
     _read,
-    Marks.of(
+    ProgramMarks.of(
         "use_stable_diffusion_model", ("use_stable_diffusion_model", "reqBody,numOutputsTotal")
     ),
 )

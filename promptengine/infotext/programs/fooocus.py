@@ -15,9 +15,9 @@ from promptengine.infotext.programs.comfyui_nodes import SAMPLER_NAMES, SCHEDULE
 from promptengine.infotext.programs.reader import (
     ImageNotes,
     ImageReader,
-    Marks,
     ProgramImage,
-    Unmapped,
+    ProgramMarks,
+    UnmappedSetting,
 )
 from promptengine.infotext.programs.values import (
     Settings,
@@ -37,9 +37,7 @@ __all__ = ["FOOOCUS"]
 _SIZE: Final = re.compile(r"\(?\s*(\d{1,6})\s*[,x×]\s*(\d{1,6})\s*\)?")
 _LORA_LABEL: Final = re.compile(r"(?i)lora[ _]?\d{1,3}")
 _MOST_LORAS: Final = 100
-_DIFFERENT: Final = (
-    "Fooocus sharpens while it samples and scales its guidance in ways of its own, so the image is another one"
-)
+_DIFFERENT: Final = "Fooocus sharpens while it samples and scales its guidance in ways of its own, so the image is another one"
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "Steps": ("steps", "Steps"),
     "CFG scale": ("guidance_scale", "Guidance Scale"),
@@ -143,7 +141,10 @@ def _loras(settings: Settings, held: Mapping[str, object]) -> Iterator[tuple[obj
     listed = settings.take("loras")
     for item in cast("list[object]", listed) if isinstance(listed, list) else []:
         parts = cast("list[object]", item) if isinstance(item, list) else [item]
-        yield (parts[0] if parts else None), (number_text(parts[1]) if len(parts) > 1 else None) or "1"
+        yield (
+            (parts[0] if parts else None),
+            (number_text(parts[1]) if len(parts) > 1 else None) or "1",
+        )
     for label in held:
         if _LORA_LABEL.fullmatch(label):
             name, _, weight = settings.text(label).rpartition(":")
@@ -152,8 +153,8 @@ def _loras(settings: Settings, held: Mapping[str, object]) -> Iterator[tuple[obj
 
 def _with_loras(
     prompt: str, loras: list[tuple[object, str]]
-) -> tuple[str, tuple[Unmapped, ...]]:
-    lost: list[Unmapped] = []
+) -> tuple[str, tuple[UnmappedSetting, ...]]:
+    lost: list[UnmappedSetting] = []
     for named, weight in loras[:_MOST_LORAS]:
         name, problem = file_name(named), "it names no file"
         if name is not None and f"<lora:{name}:" in prompt:
@@ -161,9 +162,9 @@ def _with_loras(
         if name is not None:
             prompt, _, problem = tagged(prompt, "webui", LORA, name, weight)
         if problem:
-            lost.append(Unmapped("LoRA", shown(name or named), problem))
+            lost.append(UnmappedSetting("LoRA", shown(name or named), problem))
     if loras[_MOST_LORAS:]:
-        lost.append(Unmapped("LoRA", f"{len(loras) - _MOST_LORAS} more LoRAs"))
+        lost.append(UnmappedSetting("LoRA", f"{len(loras) - _MOST_LORAS} more LoRAs"))
     return prompt, tuple(lost)
 
 
@@ -187,7 +188,7 @@ def _as_webui(infotext: Infotext) -> ProgramImage:
     prompt, lost = _with_loras(infotext.prompt, loras)
     entries.setdefault("RNG", "CPU")
     # What is not understood stays among the entries, where it is told as that of any infotext.
-    strays = tuple(Unmapped("the parameters", shown(one)) for one in infotext.strays)
+    strays = tuple(UnmappedSetting("the parameters", shown(one)) for one in infotext.strays)
     return ProgramImage(
         FOOOCUS.name,
         "parameters",
@@ -202,7 +203,7 @@ def _as_webui(infotext: Infotext) -> ProgramImage:
 FOOOCUS: Final = ImageReader(
     "Fooocus",
     _read,
-    Marks.of(
+    ProgramMarks.of(
         "fooocus_scheme",
         (
             "fooocus_v2_expansion",

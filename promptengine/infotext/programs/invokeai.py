@@ -12,9 +12,9 @@ from typing import Final, cast
 from promptengine.infotext.programs.reader import (
     ImageNotes,
     ImageReader,
-    Marks,
     ProgramImage,
-    Unmapped,
+    ProgramMarks,
+    UnmappedSetting,
 )
 from promptengine.infotext.programs.values import (
     MOST_PROMPT,
@@ -68,9 +68,7 @@ _BRACKETS: Final = re.compile(r"\[([^\[\]]*)\]")
 _IDLE: Final = (0, 0.0, "0", "txt2img", "cpu")
 _MOST_LORAS: Final = 100
 
-_DIFFERENT: Final = (
-    "InvokeAI spaces the steps of samplers as diffusers does, and not as WebUI, so the image is another one"
-)
+_DIFFERENT: Final = "InvokeAI spaces the steps of samplers as diffusers does, and not as WebUI, so the image is another one"
 
 
 def _read(notes: ImageNotes) -> ProgramImage | None:
@@ -99,7 +97,7 @@ def _image_in(document: Mapping[str, object]) -> Mapping[str, object]:
 def _modern(keyword: str, document: Mapping[str, object]) -> ProgramImage:
     settings = Settings(document, keyword)
     entries: dict[str, str] = {}
-    unmapped: list[Unmapped] = []
+    unmapped: list[UnmappedSetting] = []
     differences = [_DIFFERENT]
     prompt = settings.text("positive_prompt")
     negative = settings.text("negative_prompt")
@@ -145,7 +143,11 @@ def _numbers(settings: Settings, entries: dict[str, str]) -> None:
 
 
 def _named(
-    settings: Settings, name: str, place: str, entries: dict[str, str], unmapped: list[Unmapped]
+    settings: Settings,
+    name: str,
+    place: str,
+    entries: dict[str, str],
+    unmapped: list[UnmappedSetting],
 ) -> None:
     found, unknown = sampler_entries(settings.text(name), _SAMPLERS, place)
     entries |= found
@@ -160,7 +162,7 @@ def _model_name(value: object) -> str | None:
     return next(filter(None, (file_name(held.get(key)) for key in ("name", "model_name"))), None)
 
 
-def _loras(settings: Settings, prompt: str, unmapped: list[Unmapped]) -> str:
+def _loras(settings: Settings, prompt: str, unmapped: list[UnmappedSetting]) -> str:
     listed = settings.take("loras")
     items = cast("list[object]", listed) if isinstance(listed, list) else []
     for item in items[:_MOST_LORAS]:
@@ -171,9 +173,9 @@ def _loras(settings: Settings, prompt: str, unmapped: list[Unmapped]) -> str:
         if name is not None:
             prompt, _, problem = tagged(prompt, "compel", LORA, name, weight)
         if problem:
-            unmapped.append(Unmapped("loras", shown(name or item), problem))
+            unmapped.append(UnmappedSetting("loras", shown(name or item), problem))
     if items[_MOST_LORAS:]:
-        unmapped.append(Unmapped("loras", f"{len(items) - _MOST_LORAS} more LoRAs"))
+        unmapped.append(UnmappedSetting("loras", f"{len(items) - _MOST_LORAS} more LoRAs"))
     return prompt
 
 
@@ -182,7 +184,7 @@ def _version_2(
 ) -> ProgramImage:
     settings = Settings(image, f"{keyword} image")
     entries: dict[str, str] = {}
-    unmapped: list[Unmapped] = []
+    unmapped: list[UnmappedSetting] = []
     _numbers(settings, entries)
     _named(settings, "sampler", f"{keyword} image sampler", entries, unmapped)
     model = text_of(document.get("model_weights"))
@@ -223,12 +225,11 @@ def _weighted(value: object) -> str:
 
 
 def _dream(keyword: str, match: re.Match[str]) -> ProgramImage:
-    found = {
-        _DREAM_LABELS.get(flag, flag): value or True for flag, value in _FLAG.findall(match[2])
-    }
+    flags: list[tuple[str, str]] = _FLAG.findall(match[2])
+    found = {_DREAM_LABELS.get(flag, flag): value or True for flag, value in flags}
     settings = Settings(found, f"{keyword} option")
     entries: dict[str, str] = {}
-    unmapped: list[Unmapped] = []
+    unmapped: list[UnmappedSetting] = []
     _numbers(settings, entries)
     _named(settings, "sampler", f"{keyword} -A", entries, unmapped)
     differences = [_DIFFERENT]
@@ -251,7 +252,7 @@ def _made(
     keyword: str,
     prompts: tuple[str, str],
     entries: Mapping[str, str],
-    unmapped: tuple[Unmapped, ...],
+    unmapped: tuple[UnmappedSetting, ...],
     differences: list[str],
 ) -> ProgramImage:
     idle = (shown(value) for value in _IDLE)
@@ -265,7 +266,7 @@ def _made(
 INVOKEAI: Final = ImageReader(
     "InvokeAI",
     _read,
-    Marks.of(
+    ProgramMarks.of(
         "invokeai_metadata,invokeai_graph,invokeai,sd-metadata,Dream",
         ("app_version,generation_mode", "positive_prompt,rand_device", "app_id,model_weights"),
         r'"[^"]*" -s ?\d+ -S ?\d+',

@@ -10,8 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
+from promptengine.infotext.documents import read_document
 from promptengine.infotext.novelai import MADE_BY_NOVELAI, SAMPLERS
-from promptengine.infotext.programs.reader import ImageNotes, ImageReader, Marks, ProgramImage
+from promptengine.infotext.programs.reader import (
+    ImageNotes,
+    ImageReader,
+    ProgramImage,
+    ProgramMarks,
+)
 from promptengine.infotext.programs.values import (
     Settings,
     mapping,
@@ -51,8 +57,6 @@ def _read(notes: ImageNotes) -> ProgramImage | None:
 
 
 def _comment(value: object) -> Mapping[str, object]:
-    from promptengine.infotext.documents import read_document
-
     return mapping(read_document(value)) if isinstance(value, str) else mapping(value)
 
 
@@ -124,5 +128,5 @@ def _characters(prompt: object) -> Iterator[str]:
 NOVELAI: Final = ImageReader(
     MADE_BY_NOVELAI,
     _read,
-    Marks.of("", ("uc,sampler,noise_schedule", "signed_hash", "request_type,uc")),
+    ProgramMarks.of("", ("uc,sampler,noise_schedule", "signed_hash", "request_type,uc")),
 )

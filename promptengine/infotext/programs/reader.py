@@ -18,13 +18,20 @@ from promptengine.infotext.read import Infotext
 from promptengine.prompt import Diagnostic
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 
-__all__ = ["ImageNotes", "ImageReader", "Marks", "ProgramImage", "Unmapped", "notes_of"]
+__all__ = [
+    "ImageNotes",
+    "ImageReader",
+    "ProgramImage",
+    "ProgramMarks",
+    "UnmappedSetting",
+    "notes_of",
+]
 
 _MOST_TOLD: Final = 100
 _SYNTAX: Final = "Prompt syntax"
 
 
-class Unmapped(NamedTuple):
+class UnmappedSetting(NamedTuple):
     """Something in a program's notes that makes no difference here.
 
     Attributes:
@@ -104,7 +111,7 @@ class ProgramImage:
     negative_prompt: str = ""
     dialect: str = WEBUI
     entries: Mapping[str, str] = field(default_factory=dict[str, str])
-    unmapped: tuple[Unmapped, ...] = ()
+    unmapped: tuple[UnmappedSetting, ...] = ()
     differences: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -137,14 +144,14 @@ class ProgramImage:
             # Names of nodes are anything, and a remark is one line.
             message = " ".join(f"{place}: {value} is left out{why}".splitlines())
             told.append(Diagnostic("warning", message))
-        if more := len(self.unmapped) - _MOST_TOLD:
-            if more > 0:
-                told.append(Diagnostic("warning", f"{more} more settings are left out"))
+        if len(self.unmapped) > _MOST_TOLD:
+            more = len(self.unmapped) - _MOST_TOLD
+            told.append(Diagnostic("warning", f"{more} more settings are left out"))
         return tuple(dict.fromkeys(told))
 
 
 @dataclass(frozen=True, slots=True)
-class Marks:
+class ProgramMarks:
     """How one program's notes are told from others, where they cannot be read.
 
     Attributes:
@@ -158,7 +165,7 @@ class Marks:
     words: re.Pattern[str] | None = None
 
     @classmethod
-    def of(cls, keywords: str = "", keys: tuple[str, ...] = (), words: str = "") -> Marks:
+    def of(cls, keywords: str = "", keys: tuple[str, ...] = (), words: str = "") -> ProgramMarks:
         """Make them of texts: keywords and each set of keys with commas between, words as a pattern."""
         return cls(
             frozenset(filter(None, keywords.split(","))),
@@ -179,4 +186,4 @@ class ImageReader:
 
     name: str
     read: Callable[[ImageNotes], ProgramImage | None]
-    marks: Marks = Marks()
+    marks: ProgramMarks = ProgramMarks()

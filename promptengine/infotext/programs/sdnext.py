@@ -6,7 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from promptengine.infotext.programs.reader import ImageNotes, ImageReader, ProgramImage, Unmapped
+from promptengine.infotext.programs.reader import (
+    ImageNotes,
+    ImageReader,
+    ProgramImage,
+    UnmappedSetting,
+)
 from promptengine.infotext.programs.values import file_name, shown
 from promptengine.request.samplers import SAMPLERS
 
@@ -41,9 +46,7 @@ _SCHEDULES: Final[Mapping[str, str]] = {
 _OWN_NOTES: Final = ("App", "Backend", "Pipeline", "Operations", "Index", "Parser", "Version")
 """Labels that ask for nothing, or that are dealt with otherwise."""
 
-_DIFFERENT: Final = (
-    "SD.Next spaces the steps of samplers as diffusers does, and not as WebUI, so the image is another one"
-)
+_DIFFERENT: Final = "SD.Next spaces the steps of samplers as diffusers does, and not as WebUI, so the image is another one"
 _PARSERS: Final = ("", "Full parser", "A1111 parser", "A1111", "native", "Native", "xhinker")
 
 
@@ -56,7 +59,7 @@ def _read(notes: ImageNotes) -> ProgramImage | None:
         for label, value in infotext.entries.items()
         if label not in _OWN_NOTES
     }
-    unmapped = [Unmapped("the parameters", shown(one)) for one in infotext.strays]
+    unmapped = [UnmappedSetting("the parameters", shown(one)) for one in infotext.strays]
     differences: list[str] = []
     original = infotext.entries.get("Backend", "") == "Original"
     if not original:
@@ -89,7 +92,7 @@ def _is_ours(entries: Mapping[str, str]) -> bool:
     )
 
 
-def _schedule(entries: dict[str, str], unmapped: list[Unmapped]) -> None:
+def _schedule(entries: dict[str, str], unmapped: list[UnmappedSetting]) -> None:
     """Read the sampler, and the schedule type among its options."""
     sampler = entries.get("Sampler", "")
     entries["Sampler"] = _SAMPLERS.get(sampler, sampler)
@@ -97,7 +100,7 @@ def _schedule(entries: dict[str, str], unmapped: list[Unmapped]) -> None:
         del entries["Sampler"]
         if sampler:
             reason = "no sampler here is the same"
-            unmapped.append(Unmapped("the parameters Sampler", shown(sampler), reason))
+            unmapped.append(UnmappedSetting("the parameters Sampler", shown(sampler), reason))
     options = entries.pop("Sampler options", "")
     sigma = entries.pop("Sampler sigma", "")
     for option in (*options.split("/"), sigma):
@@ -105,7 +108,9 @@ def _schedule(entries: dict[str, str], unmapped: list[Unmapped]) -> None:
         if name in _SCHEDULES:
             entries["Schedule type"] = _SCHEDULES[name]
         elif name and name != "default":
-            unmapped.append(Unmapped("the parameters Sampler options", shown(option.strip())))
+            unmapped.append(
+                UnmappedSetting("the parameters Sampler options", shown(option.strip()))
+            )
     entries.setdefault("Schedule type", "Uniform")
 
 

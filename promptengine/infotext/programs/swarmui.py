@@ -10,9 +10,9 @@ from promptengine.infotext.programs.comfyui_nodes import SAMPLER_NAMES, SCHEDULE
 from promptengine.infotext.programs.reader import (
     ImageNotes,
     ImageReader,
-    Marks,
     ProgramImage,
-    Unmapped,
+    ProgramMarks,
+    UnmappedSetting,
 )
 from promptengine.infotext.programs.values import (
     Settings,
@@ -69,9 +69,7 @@ def _image(place: str, held: Mapping[str, object], more: Mapping[str, object]) -
     if width is not None and height is not None:
         entries["Size"] = f"{width}x{height}"
     settings.drop("aspectratio")
-    found, unmapped = sampler_entries(
-        settings.text("sampler"), SAMPLER_NAMES, f"{place} sampler"
-    )
+    found, unmapped = sampler_entries(settings.text("sampler"), SAMPLER_NAMES, f"{place} sampler")
     entries |= found
     kind = settings.text("scheduler")
     if kind in SCHEDULERS:
@@ -99,7 +97,7 @@ def _image(place: str, held: Mapping[str, object], more: Mapping[str, object]) -
     entries |= {"RNG": "CPU", "Version": f"{SWARMUI.name} {version[:20]}".strip()}
     settings.drop("date", "generation_time")
     wanted = text_of(more.get("original_prompt"))
-    drawn = (Unmapped("sui_extra_data original_prompt", shown(wanted), "it is written out"),)
+    drawn = (UnmappedSetting("sui_extra_data original_prompt", shown(wanted), "it is written out"),)
     return ProgramImage(
         SWARMUI.name,
         place,
@@ -112,10 +110,10 @@ def _image(place: str, held: Mapping[str, object], more: Mapping[str, object]) -
     )
 
 
-def _with_loras(prompt: str, settings: Settings) -> tuple[str, str, tuple[Unmapped, ...]]:
+def _with_loras(prompt: str, settings: Settings) -> tuple[str, str, tuple[UnmappedSetting, ...]]:
     names, weights = _listed(settings.take("loras")), _listed(settings.take("loraweights"))
     text_weights = _listed(settings.take("loratencweights"))
-    lost: list[Unmapped] = []
+    lost: list[UnmappedSetting] = []
     for number, value in enumerate(names[:_MOST_LORAS]):
         name = file_name(value)
         weight = _weight(weights, number)
@@ -125,9 +123,9 @@ def _with_loras(prompt: str, settings: Settings) -> tuple[str, str, tuple[Unmapp
             multiplier = weight if text == weight else f"{weight}:{text}"
             prompt, _, problem = tagged(prompt, "swarmui", LORA, name, multiplier)
         if problem:
-            lost.append(Unmapped("loras", shown(value), problem))
+            lost.append(UnmappedSetting("loras", shown(value), problem))
     if names[_MOST_LORAS:]:
-        lost.append(Unmapped("loras", f"{len(names) - _MOST_LORAS} more LoRAs"))
+        lost.append(UnmappedSetting("loras", f"{len(names) - _MOST_LORAS} more LoRAs"))
     return prompt, "swarmui", tuple(lost)
 
 
@@ -143,6 +141,4 @@ def _weight(weights: list[object], number: int) -> str:
     return (number_text(weights[number]) if number < len(weights) else None) or "1"
 
 
-SWARMUI: Final = ImageReader(
-    "SwarmUI", _read, Marks.of("", (_PARAMETERS, "swarm_version"))
-)
+SWARMUI: Final = ImageReader("SwarmUI", _read, ProgramMarks.of("", (_PARAMETERS, "swarm_version")))

@@ -56,8 +56,6 @@ def _read_guarded(reader: ImageReader, notes: ImageNotes) -> ProgramImage | None
         return None
 
 
-
-
 def register_image_reader(reader: ImageReader, *, origin: str = SCRIPT) -> None:
     """Add a reader of a program's images for the rest of the process.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, cast
 
 from promptengine.errors import RequestError
-from promptengine.infotext.programs.reader import Unmapped
+from promptengine.infotext.programs.reader import UnmappedSetting
 from promptengine.kinds import LORA, NetworkKind
 from promptengine.prompt import parse
 from promptengine.prompt.translate import says_the_same
@@ -36,8 +36,11 @@ _MOST_DIGITS: Final = 40
 _MOST_TAGGED: Final = 20_000
 """Characters of a prompt that is read in two dialects to compare what it says in each."""
 
-_NUMBER: Final = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?\s*", re.ASCII | re.IGNORECASE)
+_NUMBER: Final = re.compile(
+    r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?\s*", re.ASCII | re.IGNORECASE
+)
 _WEIGHT_FILE: Final = re.compile(r"\.(safetensors|ckpt|pt|pth|bin|sft|gguf)\Z", re.IGNORECASE)
+_NOTHING: Final[tuple[object, ...]] = ([], {})
 _EMPTY: Final[tuple[object, ...]] = (None, "", "None", "none")
 
 
@@ -110,7 +113,7 @@ class Settings:
     def __init__(self, values: Mapping[str, object], place: str) -> None:
         self._left = dict(values)
         self._place = place
-        self._refused: list[Unmapped] = []
+        self._refused: list[UnmappedSetting] = []
 
     def __contains__(self, name: str) -> bool:
         return name in self._left
@@ -143,20 +146,20 @@ class Settings:
 
     def refuse(self, name: str, value: object, reason: str = "") -> None:
         """Tell of a value that cannot be used."""
-        self._refused.append(Unmapped(self._at(name), shown(value), reason))
+        self._refused.append(UnmappedSetting(self._at(name), shown(value), reason))
 
     def drop(self, *names: str) -> None:
         """Take what says nothing about how the image was made, or is said elsewhere."""
         for name in names:
             self._left.pop(name, None)
 
-    def rest(self) -> Iterator[Unmapped]:
+    def rest(self) -> Iterator[UnmappedSetting]:
         """Tell all that is left; what is empty or off is nothing."""
         yield from self._refused
         for name, value in self._left.items():
-            if value in _EMPTY or value is False or value == [] or value == {}:
+            if value in _EMPTY or value is False or value in _NOTHING:
                 continue
-            yield Unmapped(self._at(name), shown(value))
+            yield UnmappedSetting(self._at(name), shown(value))
 
     def _at(self, name: str) -> str:
         name = shown(name)[1:-1]
@@ -165,7 +168,7 @@ class Settings:
 
 def sampler_entries(
     name: str, table: Mapping[str, tuple[str, str]], place: str
-) -> tuple[dict[str, str], tuple[Unmapped, ...]]:
+) -> tuple[dict[str, str], tuple[UnmappedSetting, ...]]:
     """Return the entries of a sampler that a program names, or that it is not known here.
 
     Args:
@@ -174,7 +177,9 @@ def sampler_entries(
         place: Where it stands.
     """
     if name not in table:
-        return {}, (Unmapped(place, shown(name), "no sampler here is the same"),) if name else ()
+        return {}, (
+            UnmappedSetting(place, shown(name), "no sampler here is the same"),
+        ) if name else ()
     sampler, scheduler = table[name]
     entries = {"Sampler": sampler}
     return {**entries, "Schedule type": scheduler} if scheduler else entries, ()
@@ -204,7 +209,11 @@ def tagged(
         if len(prompt) > _MOST_TAGGED:
             return prompt, dialect, "the prompt is too long for tags"
         if not says_the_same(parse(prompt, dialect=dialect), parse(prompt, dialect=target)):
-            return prompt, dialect, "a prompt of ComfyUI's has no tags, and this one is none of SwarmUI's"
+            return (
+                prompt,
+                dialect,
+                "a prompt of ComfyUI's has no tags, and this one is none of SwarmUI's",
+            )
     if target != "swarmui" and multiplier.count(":") == 1:
         unet, _, text = multiplier.partition(":")
         multiplier = f"{text}:{unet}"

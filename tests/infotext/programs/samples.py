@@ -20,7 +20,10 @@ def api_graph(**changes: Any) -> dict[str, Any]:
     }
     return {
         "3": {"class_type": "KSampler", "inputs": sampler, "_meta": {"title": "KSampler"}},
-        "4": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "sd/v1-5.safetensors"}},
+        "4": {
+            "class_type": "CheckpointLoaderSimple",
+            "inputs": {"ckpt_name": "sd/v1-5.safetensors"},
+        },
         "5": {
             "class_type": "EmptyLatentImage",
             "inputs": {"width": 512, "height": 768, "batch_size": 1},
@@ -279,9 +282,15 @@ SAMPLES: Mapping[str, tuple[Mapping[str, str], ...]] = {
         _kept({**_NOVELAI, "sampler": "k_dpmpp_2m", "noise_schedule": "native"}, "UserComment"),
     ),
     "Civitai": (
-        {"parameters": f"{_CIVITAI_LINE}Civitai resources: {json.dumps(_CIVITAI)}, Civitai metadata: {{}}"},
-        {"UserComment": f"{_CIVITAI_LINE}Version: ComfyUI, Civitai resources: {json.dumps(_CIVITAI)}"},
-        {"parameters": f"{_CIVITAI_LINE}Created Date: 2025, Civitai resources: {json.dumps(_CIVITAI[:1])}"},
+        {
+            "parameters": f"{_CIVITAI_LINE}Civitai resources: {json.dumps(_CIVITAI)}, Civitai metadata: {{}}"
+        },
+        {
+            "UserComment": f"{_CIVITAI_LINE}Version: ComfyUI, Civitai resources: {json.dumps(_CIVITAI)}"
+        },
+        {
+            "parameters": f"{_CIVITAI_LINE}Created Date: 2025, Civitai resources: {json.dumps(_CIVITAI[:1])}"
+        },
     ),
 }
 """By program."""

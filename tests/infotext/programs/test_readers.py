@@ -15,7 +15,6 @@ from PIL.PngImagePlugin import PngInfo
 from sd_parsers import ParserManager
 
 from promptengine import (
-
     PluginError,
     Registry,
     encode_image,
@@ -29,10 +28,9 @@ from promptengine.infotext.programs.reader import ImageNotes, ImageReader, Progr
 from promptengine.infotext.read import read_infotext
 from promptengine.plugins import PluginWarning, isolated_plugins
 from tests.cli.test_main import Capture, run
-from tests.infotext.programs.samples import NEGATIVE, PROMPT, SAMPLES, api_graph, workflow
+from tests.infotext.programs.samples import NEGATIVE, PROMPT, SAMPLES, api_graph
 
 FORMS = [(program, texts) for program, forms in SAMPLES.items() for texts in forms]
-
 
 
 def described(texts: Mapping[str, str]) -> Description:
@@ -101,7 +99,15 @@ def test_settings_come_under_webuis_labels(program: str) -> None:
 @pytest.mark.parametrize("form", ["png", "jpg", "webp"])
 @pytest.mark.parametrize("program", SAMPLES)
 def test_files_of_all_formats(program: str, form: str, tmp_path: Path) -> None:
-    texts = next(t for t in SAMPLES[program] if form == "png" or t.keys() & {"UserComment"} or "" in t or "parameters" in t or "invokeai_metadata" in t)
+    texts = next(
+        t
+        for t in SAMPLES[program]
+        if form == "png"
+        or t.keys() & {"UserComment"}
+        or "" in t
+        or "parameters" in t
+        or "invokeai_metadata" in t
+    )
     path = tmp_path / f"a.{form}"
     if form == "png":
         path.write_bytes(as_png({key or "parameters": text for key, text in texts.items()}))
@@ -154,7 +160,10 @@ def test_later_passes_and_start_images_are_told() -> None:
     image = image_of(graph)
     assert image.entries["Steps"] == "20" and image.entries["Size"] == "512x768"
     assert "later passes" in image.verdict
-    assert {one.place for one in image.unmapped} == {"node 21 (KSampler)", "node 20 (LatentUpscaleBy)"}
+    assert {one.place for one in image.unmapped} == {
+        "node 21 (KSampler)",
+        "node 20 (LatentUpscaleBy)",
+    }
     graph = api_graph(latent_image=["22", 0], denoise=0.6)
     graph["22"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["23", 0], "vae": ["4", 2]}}
     graph["23"] = {"class_type": "LoadImage", "inputs": {"image": "a.png"}}
@@ -264,7 +273,9 @@ def test_sd_parsers_reads_the_same(texts: Mapping[str, str]) -> None:
         assert Path(sampler.model.name).stem in (ours.entries.get("Model"), "Stable Diffusion")
     (theirs,) = sampler.prompts
     assert ours.prompt.startswith(theirs.value)
-    assert [one.value for one in sampler.negative_prompts] == [ours.negative_prompt.split(", low")[0]]
+    assert [one.value for one in sampler.negative_prompts] == [
+        ours.negative_prompt.split(", low")[0]
+    ]
 
 
 def test_a_reader_can_be_registered() -> None:
@@ -325,14 +336,22 @@ HOSTILE: Mapping[str, Mapping[str, str]] = {
             }
         )
     },
-    "numbers": {"prompt": json.dumps(api_graph(seed=10**400, steps=-1, cfg=1e308)).replace("1e+308", "1e999")},
-    "long number": {"prompt": '{"3":{"class_type":"KSampler","inputs":{"seed":' + "9" * 5_000 + "}}}"},
+    "numbers": {
+        "prompt": json.dumps(api_graph(seed=10**400, steps=-1, cfg=1e308)).replace(
+            "1e+308", "1e999"
+        )
+    },
+    "long number": {
+        "prompt": '{"3":{"class_type":"KSampler","inputs":{"seed":' + "9" * 5_000 + "}}}"
+    },
     "surrogates": {"prompt": json.dumps(api_graph()).replace("kite", "\\ud800")},
     "long dream": {"Dream": '"' + "\\" * 200_000},
     "flags": {"Dream": '"a"' + " -" * 100_000},
     "commas": {"parameters": "a\n" + "App: SD.Next, " * 18_000},
     "lines": {"parameters": "Prompt: a\nSeed: " + "\nSeed: 1" * 28_000},
-    "resources": {"parameters": "a\nSteps: 1, Seed: 1, Size: 8x8, Civitai resources: " + "[" * 99_000},
+    "resources": {
+        "parameters": "a\nSteps: 1, Seed: 1, Size: 8x8, Civitai resources: " + "[" * 99_000
+    },
 }
 
 
