@@ -42,7 +42,9 @@ _UNREAD: Final = (
     ImageReader("Stability Matrix", _unread, ProgramMarks.of("parameters-json,smproj")),
     ImageReader("Mochi Diffusion", _unread, ProgramMarks.of(words=r"Include in Image: ")),
     ImageReader(
-        MIDJOURNEY, _unread, ProgramMarks.of(words=r"[^\0]*\bJob ID: [0-9a-f]{8}-[0-9a-f]{4}-")
+        MIDJOURNEY,
+        _unread,
+        ProgramMarks.of(words=r"/imagine\b|[^\0]*\bJob ID: [0-9a-f]{8}-[0-9a-f]{4}-"),
     ),
 )
 """Programs whose notes are recognized and not read."""
@@ -94,8 +96,4 @@ def _has_words(program: ImageReader, texts: Mapping[str, str]) -> bool:
 def is_of_midjourney(text: str) -> bool:
     """Return whether a text without parameters is a prompt of Midjourney's: its command, number or flags."""
     content = text.strip()
-    return (
-        content.startswith("/imagine")
-        or program_of({"": content}) == MIDJOURNEY
-        or len(_FLAGS.findall(content)) >= _LEAST_FLAGS
-    )
+    return program_of({"": content}) == MIDJOURNEY or len(_FLAGS.findall(content)) >= _LEAST_FLAGS

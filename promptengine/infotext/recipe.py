@@ -26,7 +26,7 @@ from promptengine.infotext.find_files import (
     listed_hashes,
 )
 from promptengine.infotext.novelai import MADE_BY_NOVELAI
-from promptengine.infotext.other_programs import MIDJOURNEY, is_of_midjourney, program_of
+from promptengine.infotext.other_programs import program_of
 from promptengine.infotext.read import Infotext
 from promptengine.infotext.resources import LABEL, Resource, read_resources
 from promptengine.infotext.schedule_types import (
@@ -183,10 +183,6 @@ def _refuse_other_texts(infotext: Infotext) -> None:
         return
     if not infotext.prompt and not infotext.negative_prompt:
         raise RequestError("the infotext is empty", field="infotext")
-    if is_of_midjourney(infotext.prompt):
-        message = f"this is a prompt of {MIDJOURNEY}, whose models run nowhere else"
-        hint = "take its flags out and give settings of your own"
-        raise RequestError(f"{message}: {hint}", field="infotext")
     if program := program_of({"": infotext.prompt}):
         message = f"this is metadata of {program}; it is no infotext of WebUI's"
         hint = "read it as a file, or give the prompt and settings themselves"
