@@ -44,6 +44,12 @@ from .images.upscalers import LatentUpscaler as LatentUpscaler
 from .images.upscalers import PixelUpscaler as PixelUpscaler
 from .images.upscalers import Upscaler as Upscaler
 from .images.upscalers import register_upscaler as register_upscaler
+from .infotext.programs.reader import ImageNotes as ImageNotes
+from .infotext.programs.reader import ImageReader as ImageReader
+from .infotext.programs.reader import ProgramImage as ProgramImage
+from .infotext.programs.reader import ProgramMarks as ProgramMarks
+from .infotext.programs.reader import UnmappedSetting as UnmappedSetting
+from .infotext.programs.table import register_image_reader as register_image_reader
 from .infotext.read import Infotext as Infotext
 from .infotext.read import read_infotext as read_infotext
 from .infotext.recipe import Recipe as Recipe

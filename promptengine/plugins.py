@@ -52,6 +52,7 @@ GROUPS: Final[Mapping[str, str]] = {
     "promptengine.commands": "promptengine.cli.main:COMMANDS",
     "promptengine.network_kinds": "promptengine.kinds.table:NETWORK_KINDS",
     "promptengine.dialects": "promptengine.prompt.dialects:DIALECTS",
+    "promptengine.image_readers": "promptengine.infotext.programs.table:IMAGE_READERS",
     "promptengine.scripts": "promptengine.scripts.table:SCRIPTS",
 }
 """The registry behind each group of entry points, named and not imported: all of them build on this module."""

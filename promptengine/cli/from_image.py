@@ -64,7 +64,7 @@ def read_recipe(
     registry.digests.save()
     told = {name: value for name, value in _told(recipe).items() if hasattr(options, name)}
     request, left_out = apply_recipe(recipe, starts=hasattr(options, "image"), registry=registry)
-    diagnostics = [*recipe.diagnostics, *left_out]
+    diagnostics = [*found.remarks, *recipe.diagnostics, *left_out]
     if options.checkpoint is None and recipe.checkpoint is None:
         message = "the checkpoint is not known, so the first of the models folder is used"
         diagnostics.append(Diagnostic("warning", message, None, "name one with --checkpoint"))

@@ -11,6 +11,7 @@ from typing import Any
 from promptengine.cli.render import printable, show_infotext
 from promptengine.errors import ImageError
 from promptengine.images import ImageInfo, read_image_info
+from promptengine.infotext.programs.reader import ProgramImage
 from promptengine.prompt.serialize import well_formed
 
 __all__ = ["run"]
@@ -51,6 +52,17 @@ def _read(path: Path) -> tuple[ImageInfo | None, str]:
     return found, ""
 
 
+def _program_document(image: ProgramImage) -> dict[str, Any]:
+    return {
+        "place": image.place,
+        "dialect": image.dialect,
+        "verdict": image.verdict,
+        "same": not image.differences,
+        "differences": list(image.differences),
+        "unmapped": [one._asdict() for one in image.unmapped],
+    }
+
+
 def _as_json(found: ImageInfo) -> dict[str, Any]:
     infotext = found.infotext
     told = infotext and {
@@ -66,5 +78,6 @@ def _as_json(found: ImageInfo) -> dict[str, Any]:
         "source": found.source,
         **({"program": found.program} if found.program else {}),
         "infotext": told,
+        **({"other_program": _program_document(found.image)} if found.image else {}),
         "texts": dict(found.texts),
     }

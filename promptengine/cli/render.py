@@ -406,8 +406,10 @@ def show_infotext(info: ImageInfo, *, spaced: bool = False) -> None:
     """Print what an image says about how it was made, below an empty line if ``spaced``."""
     console = _console()
     rows: list[tuple[str, str | Styled]] = [("file", str(info.path)), ("format", info.format)]
-    if info.program:
+    if info.program and info.infotext is None:
         rows.append(("made by", f"{info.program}, whose metadata is not read"))
+    elif info.image is not None:
+        rows.append(("made by", f"{info.program}; {info.image.verdict}"))
     if info.infotext is not None:
         infotext = info.infotext
         rows += [
@@ -419,6 +421,9 @@ def show_infotext(info: ImageInfo, *, spaced: bool = False) -> None:
         ]
         if infotext.trailing:
             rows.append(("after it", _lines(infotext.trailing)))
+    unmapped = () if info.image is None else info.image.unmapped
+    for place, value, reason in unmapped:
+        rows.append((f"left out: {place}", f"{value} ({reason})" if reason else value))
     for keyword, text in info.texts.items():
         shown = text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…"
         rows.append((f"text {keyword}", _lines(shown)))

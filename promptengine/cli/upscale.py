@@ -125,8 +125,7 @@ def _read(path: Path) -> tuple[Image, str]:
     from promptengine.images import read_image_info
 
     image = open_image(path)
-    infotext = read_image_info(path).infotext
-    return image, "" if infotext is None else str(infotext)
+    return image, str(read_image_info(path, hidden=False).original)
 
 
 def _write(image: Image, done: str, infotext: str, folder: Path, source: Path) -> Path:

@@ -7,19 +7,20 @@ its hash then spares reading all others.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 from promptengine.errors import PromptEngineError
-from promptengine.kinds import EMBEDDING, NetworkKind, find_kind, kind_of_word
+from promptengine.kinds import EMBEDDING, NETWORK_KINDS, NetworkKind, find_kind, kind_of_word
 from promptengine.prompt import Diagnostic, parse
 from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 
-__all__ = ["FileFinder", "FileQuery", "hash_list"]
+__all__ = ["FileFinder", "FileQuery", "hash_list", "hashed_name", "listed_hashes"]
 
 _HASH: Final = re.compile(r"[0-9a-f]{8,64}")
 _OLD_HASH_START: Final = 0x100000
@@ -168,6 +169,34 @@ def hash_list(value: str) -> dict[str, str]:
     """Read a list such as ``ink: 0123456789, wash: abcdef0123``; what is no pair is left out."""
     items = (item.rpartition(":") for item in value.split(","))
     return {name.strip(): digest.strip().lower() for name, colon, digest in items if colon}
+
+
+def listed_hashes(text: str) -> dict[str, str] | None:
+    """Read ``Hashes``, which Civitai's programs write: by ``kind:name``, or ``model`` and ``vae`` alone.
+
+    Returns:
+        The hashes, the kinds as they are called here; None where the text is no JSON object.
+    """
+    civitai = {word: kind.name for kind in NETWORK_KINDS.values() for word in kind.civitai}
+    try:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    found: dict[str, str] = {}
+    for key, value in cast("dict[str, object]", document).items():
+        kind, colon, name = key.partition(":")
+        found[f"{civitai.get(kind, kind)}:{name}" if colon else kind] = str(value).lower()
+    return found
+
+
+def hashed_name(text: str, digest: str = "") -> tuple[str, str]:
+    """Take ``name(hash)`` apart; other text is a name, and its hash the one given."""
+    name, bracket, inner = text.rpartition("(")
+    if bracket and inner.endswith(")"):
+        return name.rstrip(), inner[:-1]
+    return text, digest
 
 
 def _old_digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What NovelAI writes into its images, as an infotext.
+"""What NovelAI writes into its images, as the infotext that WebUI makes of it.
 
 Its PNGs hold the prompt under ``Description`` and all else as a JSON object under ``Comment``. WebUI
 gives them ``Clip skip: 2, ENSD: 31337``, with which it comes closest to that service's first model.
@@ -12,12 +12,12 @@ from typing import Any, Final, cast
 
 from promptengine.infotext.read import Infotext
 
-__all__ = ["MADE_BY_NOVELAI", "read_novelai"]
+__all__ = ["MADE_BY_NOVELAI", "SAMPLERS", "read_novelai"]
 
 MADE_BY_NOVELAI: Final = "NovelAI"
 """The value of ``Version`` that these infotexts get."""
 
-_SAMPLERS: Final[Mapping[str, str]] = {
+SAMPLERS: Final[Mapping[str, str]] = {
     "ddim": "DDIM",
     "k_dpm_2": "DPM2",
     "k_dpm_2_ancestral": "DPM2 a",
@@ -31,6 +31,8 @@ _SAMPLERS: Final[Mapping[str, str]] = {
     "k_lms": "LMS",
     "plms": "PLMS",
 }
+"""Its samplers, by WebUI's names."""
+
 _LABELS: Final[Mapping[str, str]] = {
     "steps": "Steps",
     "sampler": "Sampler",
@@ -61,7 +63,7 @@ def read_novelai(texts: Mapping[str, str], size: tuple[int, int] | None) -> Info
     comment = cast("dict[str, Any]", document)
     entries = {label: _text(comment[key]) for key, label in _LABELS.items() if key in comment}
     if "Sampler" in entries:
-        entries["Sampler"] = _SAMPLERS.get(entries["Sampler"], entries["Sampler"])
+        entries["Sampler"] = SAMPLERS.get(entries["Sampler"], entries["Sampler"])
     width, height = size or (comment.get("width"), comment.get("height"))
     if width is not None and height is not None:
         entries["Size"] = f"{_text(width)}x{_text(height)}"

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from promptengine.infotext.other_programs import holds_json
+from promptengine.infotext.documents import holds_json
 from promptengine.infotext.write import write_entries, write_infotext
 from promptengine.validation import check_type
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,10 +18,17 @@ from promptengine.infotext.fields import (
     RECORDS,
     InfotextField,
 )
-from promptengine.infotext.find_files import FileFinder, FileQuery, hash_list
+from promptengine.infotext.find_files import (
+    FileFinder,
+    FileQuery,
+    hash_list,
+    hashed_name,
+    listed_hashes,
+)
 from promptengine.infotext.novelai import MADE_BY_NOVELAI
 from promptengine.infotext.other_programs import program_of
 from promptengine.infotext.read import Infotext
+from promptengine.infotext.resources import LABEL, Resource, read_resources
 from promptengine.infotext.schedule_types import (
     AUTOMATIC,
     is_joined,
@@ -36,7 +42,7 @@ from promptengine.kinds import NETWORK_KINDS, VAE, NetworkKind
 from promptengine.prompt import Diagnostic, Severity
 from promptengine.prompt.dialects import WEBUI, written_dialect
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
-from promptengine.request.edit import append_network
+from promptengine.request.edit import append_network, names_network
 from promptengine.request.request import GenerationRequest
 from promptengine.validation import check_type
 
@@ -154,6 +160,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     _take_size(draft)
     _take_hires(draft, kind)
     _take_old_networks(draft)
+    _take_resources(draft)
     _take_old_emphasis(draft)
     _take_skipped(draft)
     _take_labels(draft, OPTIONS, draft.options)
@@ -177,8 +184,9 @@ def _refuse_other_texts(infotext: Infotext) -> None:
     if not infotext.prompt and not infotext.negative_prompt:
         raise RequestError("the infotext is empty", field="infotext")
     if program := program_of({"": infotext.prompt}):
-        message = f"this is metadata of {program}, which is not read; it is no infotext of WebUI's"
-        raise RequestError(f"{message}: give the prompt and settings themselves", field="infotext")
+        message = f"this is metadata of {program}; it is no infotext of WebUI's"
+        hint = "read it as a file, or give the prompt and settings themselves"
+        raise RequestError(f"{message}: {hint}", field="infotext")
 
 
 def _shown(text: str) -> str:
@@ -187,21 +195,11 @@ def _shown(text: str) -> str:
 
 def _take_hashes(draft: _Draft) -> dict[str, str]:
     """Return all hashes by ``kind:name``, and ``model`` and ``vae`` alone, as Civitai's programs have them."""
-    found: dict[str, str] = {}
-    kinds = NETWORK_KINDS.values()
-    civitai = {word: kind.name for kind in kinds for word in kind.civitai}
-    try:
-        document: Any = json.loads(draft.left.get("Hashes", "{}"))
-    except (ValueError, RecursionError):
-        document = None
-    if isinstance(document, dict):
-        for key, value in cast("dict[str, object]", document).items():
-            kind, colon, name = key.partition(":")
-            known = f"{civitai.get(kind, kind)}:{name}" if colon else kind
-            found[known] = str(value).lower()
-    else:
+    found = listed_hashes(draft.left.get("Hashes", "{}"))
+    if found is None:
         draft.refuse("Hashes", draft.left["Hashes"], "not a JSON object")
-    for kind in kinds:
+    found = found or {}
+    for kind in NETWORK_KINDS.values():
         for name, digest in hash_list(draft.left.get(kind.infotext.hashes, "")).items():
             found[f"{kind.name}:{name}"] = digest
     return found
@@ -358,19 +356,11 @@ def _take_old_networks(draft: _Draft) -> None:
     """Networks that were settings before they had tags: WebUI's in 2022, and an extension's."""
     for kind in NETWORK_KINDS.values():
         for use in kind.old_uses(draft.left):
-            name, digest = _hashed_name(use.name, use.digest)
+            name, digest = hashed_name(use.name, use.digest)
             if use.problem:
                 draft.refuse(use.key, use.name, use.problem)
             elif name and name != "None":
                 _append_old_network(draft, kind, name, digest, use.multiplier)
-
-
-def _hashed_name(text: str, digest: str = "") -> tuple[str, str]:
-    """Take ``name(hash)`` apart; other text is a name."""
-    name, bracket, inner = text.rpartition("(")
-    if bracket and inner.endswith(")"):
-        return name.rstrip(), inner[:-1]
-    return text, digest
 
 
 def _append_old_network(
@@ -380,7 +370,8 @@ def _append_old_network(
     draft.diagnostics += remarks
     name = name if entry is None else entry.name
     try:
-        prompt = append_network(draft.request.prompt, kind, name, multiplier, field="infotext")
+        said, dialect = draft.request.prompt, draft.request.dialect
+        prompt = append_network(said, kind, name, multiplier, field="infotext", dialect=dialect)
         if any(mark in multiplier for mark in "<>\r\n"):
             raise RequestError(f"{multiplier!r} is no multiplier", field="infotext")
     except RequestError as error:
@@ -467,9 +458,9 @@ def _find_words(draft: _Draft, kind: NetworkKind, hashes: Mapping[str, str]) -> 
 
 
 def _report_rest(draft: _Draft, infotext: Infotext) -> None:
-    _report_resources(draft)
     told = {label for kind in NETWORK_KINDS.values() for label in kind.infotext.records}
-    if draft.left.get("Version") == MADE_BY_NOVELAI:
+    # An image that is read with its dialect comes with a verdict of its own.
+    if draft.left.get("Version") == MADE_BY_NOVELAI and _SYNTAX not in draft.left:
         draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
     for key, value in draft.left.items():
         if key == _SYNTAX and written_dialect(value) is None:
@@ -482,18 +473,27 @@ def _report_rest(draft: _Draft, infotext: Infotext) -> None:
         draft.say(f"text after the parameters is left out: {_shown(infotext.trailing)}")
 
 
-def _report_resources(draft: _Draft) -> None:
-    """Say which models an infotext names by Civitai's numbers alone, which no file here bears."""
-    try:
-        document: Any = json.loads(draft.left.get("Civitai resources", "[]"))
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, list):
-        return
-    items = [one for one in cast("list[object]", document) if isinstance(one, dict)]
-    kinds = [str(cast("dict[str, object]", one).get("type")) for one in items]
-    if others := [kind for kind in kinds if kind not in ("checkpoint", "None")]:
-        shown = ", ".join(
-            f"{others.count(kind)} {kind[:20]}" for kind in dict.fromkeys(others[:20])
-        )
+def _take_resources(draft: _Draft) -> None:
+    """Let the prompt name networks that Civitai lists by name; those it lists by number alone are told."""
+    unnamed: list[str] = []
+    for one in read_resources(draft.left.get(LABEL, "[]")):
+        kind = one.kind
+        if not one.name and one.type not in ("checkpoint", ""):
+            unnamed.append(one.type[:20])
+        elif one.name and kind is not None:
+            _append_resource(draft, kind, one)
+    if unnamed:
+        shown = ", ".join(f"{unnamed.count(kind)} {kind}" for kind in dict.fromkeys(unnamed))
         draft.say(f"Civitai resources are named by numbers alone and are not applied: {shown}")
+
+
+def _append_resource(draft: _Draft, kind: NetworkKind, one: Resource) -> None:
+    entry, remarks = draft.finder.find(FileQuery(kind.name, one.name))
+    if entry is None:
+        draft.diagnostics += remarks
+        draft.say(f"{LABEL}: {kind.noun} {_shown(one.name)} at {one.weight} is not applied")
+    elif kind.tag is not None:
+        names = (one.name, entry.name)
+        said, dialect = draft.request.prompt, draft.request.dialect
+        if not any(names_network(said, kind, name, dialect=dialect) for name in names):
+            _append_old_network(draft, kind, one.name, "", one.weight)

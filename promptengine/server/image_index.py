@@ -371,7 +371,7 @@ def _read(folder: OutputFolder, id_: str) -> IndexedImage | None:
         return None
     try:
         time, size = path.stat().st_mtime_ns, _size(path)
-        info = read_image_info(path)
+        info = read_image_info(path, hidden=False)
     except (OSError, ValueError, ImageError):
         return None
     text = "" if info.infotext is None else str(info.infotext)

@@ -127,7 +127,7 @@ def test_gif_and_text_files(tmp_path: Path) -> None:
     ("texts", "program"),
     [
         ({"parameters": '{"prompt": "a", "version": "Fooocus v2.5.0"}'}, "Fooocus"),
-        ({"parameters": '{"sui_image_params": {"prompt": "a"}}'}, "SwarmUI"),
+        ({"parameters": '{"sui_image_params": {"prompt": ""}}'}, "SwarmUI"),
         ({"prompt": '{"3": {"class_type": "KSampler", "inputs": {}}}'}, "ComfyUI"),
         ({"invokeai_metadata": '{"positive_prompt": "a"}'}, "InvokeAI"),
         ({"use_stable_diffusion_model": "sd-v1-4", "prompt": "a"}, "Easy Diffusion"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, Final
 
 from fastapi import APIRouter
@@ -12,10 +13,14 @@ from pydantic import BaseModel
 from promptengine.errors import ImageError, RequestError
 from promptengine.generation.from_infotext import apply_recipe
 from promptengine.images.png_chunks import MOST_INFOTEXT
-from promptengine.images.read import infotext_in, read_image_info
+from promptengine.images.read import (
+    describe_hidden,
+    describe_text,
+    describe_texts,
+    read_image_info,
+)
 from promptengine.images.save import KEYWORD, OWN_KEYWORD
-from promptengine.infotext.other_programs import program_of
-from promptengine.infotext.read import Infotext, read_infotext
+from promptengine.infotext.read import Infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.infotext.webui import webui_fields
 from promptengine.prompt import Diagnostic
@@ -27,7 +32,7 @@ from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import split_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
 from promptengine.server.auth import BoundedRoute
-from promptengine.server.base64_images import base64_image_texts
+from promptengine.server.base64_images import base64_image_texts, decode_base64
 from promptengine.server.errors import HTTPRefusal
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
@@ -99,6 +104,7 @@ class _Found:
     source: str = ""
     texts: Mapping[str, str] | None = None
     program: str = ""
+    remarks: tuple[Diagnostic, ...] = ()
 
 
 @router.post("")
@@ -148,7 +154,9 @@ def _text(text: str) -> _Found:
         raise RequestError(message, field="infotext")
     if not text.strip():
         raise RequestError("infotext is empty; give the text of an image", field="infotext")
-    return _Found(read_infotext(text), text, program=program_of({"": text}))
+    said = describe_text(text)
+    written = text if said.image is None else str(said.infotext)
+    return _Found(said.infotext, written, program=said.program, remarks=said.remarks)
 
 
 def _image(image: str) -> _Found:
@@ -156,13 +164,19 @@ def _image(image: str) -> _Found:
     if found is None:
         message = "the file is no image of the kinds PNG, JPEG, WEBP and GIF"
         raise RequestError(message, field="image")
-    source, infotext = infotext_in(found)
-    if infotext is None:
-        return _Found(None, texts=found.texts, program=program_of(found.texts))
-    used = (KEYWORD, OWN_KEYWORD, source)
-    others = {word: text for word, text in found.texts.items() if word not in used}
-    written = "" if source == OWN_KEYWORD else found.texts.get(source, "")
-    return _Found(infotext, written or str(infotext), source, others)
+    said = describe_texts(found)
+    if said.infotext is None:
+        said = describe_hidden(BytesIO(decode_base64(image)), found, said)
+    if said.infotext is None:
+        return _Found(None, texts=found.texts, program=said.program)
+    if said.image is not None:
+        written, others = str(said.infotext), found.texts
+    else:
+        used = (KEYWORD, OWN_KEYWORD, said.source)
+        others = {word: text for word, text in found.texts.items() if word not in used}
+        written = "" if said.source == OWN_KEYWORD else found.texts.get(said.source, "")
+        written = written or str(said.infotext)
+    return _Found(said.infotext, written, said.source, others, said.program, said.remarks)
 
 
 def _saved(service: Service, id_: str) -> _Found:
@@ -178,12 +192,12 @@ def _saved(service: Service, id_: str) -> _Found:
         message = f"image {id_[:100]!r} cannot be read: {error.strerror or 'it is gone'}"
         raise HTTPRefusal(message, status=409) from None
     text = "" if info.infotext is None else str(info.infotext)
-    return _Found(info.infotext, text, info.source, info.texts, info.program)
+    return _Found(info.infotext, text, info.source, info.texts, info.program, info.remarks)
 
 
 def _recipe(service: Service, found: _Found) -> tuple[Recipe | None, list[Diagnostic]]:
     """Return what makes the image again, and what is to be said; None for no infotext."""
-    if found.program:
+    if found.infotext is None and found.program:
         message = f"this is metadata of {found.program}, which is not read"
         hint = "set prompt and settings by hand"
         return None, [Diagnostic("warning", message, None, hint)]
@@ -198,7 +212,7 @@ def _recipe(service: Service, found: _Found) -> tuple[Recipe | None, list[Diagno
         recipe = recipe_from_infotext(found.infotext, service.registry)
     except RequestError as error:
         return None, [Diagnostic("warning", str(error))]
-    return recipe, list(recipe.diagnostics)
+    return recipe, [*found.remarks, *recipe.diagnostics]
 
 
 def _values(recipe: Recipe, request: GenerationRequest, *, whole: bool) -> dict[str, Any]:

@@ -186,8 +186,8 @@ def replace_preview(service: Served, kind: KindName, name: str, form: PreviewFor
         raise refusal
     try:
         place = preview_place(entry, service.registry.folders(kind))
-        image, info = read_image(source), read_image_info(source)
-        save_image(image.convert("RGB"), place, info.infotext or "")
+        image, info = read_image(source), read_image_info(source, hidden=False)
+        save_image(image.convert("RGB"), place, info.original)
     except (SideCarError, OSError, ValueError, PromptEngineError) as error:
         raise _unwritable(service, "preview", entry, error) from None
     return _told(service, entry)

@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 from promptengine.images.save import encode_image
 from promptengine.infotext.webui import webui_fields
 from promptengine.server.base64_images import encode_base64
+from tests.infotext.programs.samples import api_graph
 from tests.server.v1.test_images import put, server
 from tests.server.v1.test_routes import JOBS, SMALL, waited
 
@@ -232,3 +233,22 @@ def test_many_texts_of_a_file_are_cut(http: httpx.Client) -> None:
     told = read(http, image=with_texts(**{f"t{number}": "x" * 30_000 for number in range(80)}))
     assert len(told["texts"]) == 50
     assert max(map(len, told["texts"].values())) == 20_000
+
+
+def test_images_of_other_programs_are_read(http: httpx.Client) -> None:
+    graph = json.dumps(api_graph(seed=2**60))
+    told = read(http, image=with_texts(prompt=graph))
+    assert told["source"] == "ComfyUI" and told["texts"] == {"prompt": graph}
+    values = told["values"]
+    assert (values["dialect"], values["sampler"], values["seed"]) == (
+        "comfyui",
+        "Euler",
+        str(2**60),
+    )
+    assert (values["width"], values["height"]) == (512, 768)
+    assert "made by ComfyUI; not the same image" in notes(told)
+    assert read(http, infotext=graph)["values"]["prompt"] == values["prompt"]
+    # WebUI's own route knows WebUI's texts alone.
+    sent = {"image": with_texts(prompt=graph)}
+    answer = http.post("/sdapi/v1/png-info", json=sent).json()
+    assert (answer["info"], answer["items"]) == ("", {"prompt": graph})
