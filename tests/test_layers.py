@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
     {"generation"},
     {"xyz_plot"},
     {"scripts"},
-    {"training", "integrations"},
+    {"training", "integrations", "conversion"},
     {"server"},
     {"ui"},
     {"cli"},

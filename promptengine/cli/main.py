@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from promptengine.cli import commands, serve
+from promptengine.cli import commands, convert, merge, serve
 from promptengine.cli.command import Command
 from promptengine.cli.expand import EXPAND
 from promptengine.cli.field_options import add_fields
@@ -86,10 +86,14 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="IN")
-    parser.add_argument("target", type=Path, metavar="OUT", help="its suffix picks the format")
-    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
-    parser.set_defaults(run=commands.convert)
+    convert.add_options(parser)
+    _add_models(parser)
+    _add_checkpoint(parser)
+
+
+def _add_merge(parser: argparse.ArgumentParser) -> None:
+    merge.add_options(parser)
+    _add_models(parser)
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -339,7 +343,8 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
         Command("networks", "list the networks in the models folder", _add_networks),
         Command("inspect", "say what a model file is and whether it is safe", _add_inspect),
         Command("info", "show how an image was made", _add_info),
-        Command("convert", "convert a hypernetwork: .pt <-> .safetensors", _add_convert),
+        Command("convert", "convert a hypernetwork: .pt, .safetensors, LoRA", _add_convert),
+        Command("merge", "make one hypernetwork of several", _add_merge),
         PLUGINS,
     ),
     spellings=lambda command: (command.name,),
