@@ -14,6 +14,7 @@ from .conversion.to_lora import ActivationSampling as ActivationSampling
 from .conversion.to_lora import LoraConversion as LoraConversion
 from .conversion.to_lora import convert_to_lora as convert_to_lora
 from .errors import CheckpointError as CheckpointError
+from .errors import DownloadError as DownloadError
 from .errors import EngineClosedError as EngineClosedError
 from .errors import GenerationCancelled as GenerationCancelled
 from .errors import ImageError as ImageError

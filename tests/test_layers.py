@@ -22,7 +22,7 @@ LAYERS: list[set[str]] = [
     {"text", "networks", "sampling", "infotext", "super_resolution"},
     {"checkpoints", "inspection"},
     {"images"},
-    {"choices"},
+    {"choices", "civitai"},
     {"generation"},
     {"xyz_plot"},
     {"scripts"},
@@ -50,7 +50,7 @@ TORCH_FREE = {
         "request",
         "infotext",
     },
-    *{"inspection", "images", "choices"},
+    *{"inspection", "images", "choices", "civitai"},
 }
 
 

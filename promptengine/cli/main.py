@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from promptengine.cli import commands, convert, merge, serve
+from promptengine.cli.civitai import SEARCH, add_base_url, add_download_options
 from promptengine.cli.command import Command
 from promptengine.cli.expand import EXPAND
 from promptengine.cli.field_options import add_fields
@@ -93,6 +94,11 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:
     merge.add_options(parser)
+    _add_models(parser)
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    add_download_options(parser)
     _add_models(parser)
 
 
@@ -312,6 +318,10 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.description = "Show the infotext of images (PNG, JPEG, WEBP, GIF) and text files."
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--online", action="store_true", help="ask Civitai what the hashes in it belong to"
+    )
+    add_base_url(parser)
     parser.set_defaults(run=commands.info)
 
 
@@ -345,6 +355,8 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
         Command("info", "show how an image was made", _add_info),
         Command("convert", "convert a hypernetwork: .pt, .safetensors, LoRA", _add_convert),
         Command("merge", "make one hypernetwork of several", _add_merge),
+        SEARCH,
+        Command("download", "get a model of Civitai's, verified", _add_download),
         PLUGINS,
     ),
     spellings=lambda command: (command.name,),
