@@ -113,7 +113,9 @@ def download(
         raise DownloadError(message)
     file = _chosen(version, kind, reference, name)
     if not file.sha256:
-        raise DownloadError(f"the site tells no SHA-256 of {file.name[:100]!r}; it cannot be verified")
+        raise DownloadError(
+            f"the site tells no SHA-256 of {file.name[:100]!r}; it cannot be verified"
+        )
     if on_version is not None:
         on_version(version, file)
     folder = folders[kind.name][0]

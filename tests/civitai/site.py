@@ -56,7 +56,13 @@ class FakeSite:
     stored: list[Seen] = field(default_factory=list)
 
     def add(
-        self, number: int, content: bytes, *, name: str = "ink.pt", type_: str = "Hypernetwork", **more: Any
+        self,
+        number: int,
+        content: bytes,
+        *,
+        name: str = "ink.pt",
+        type_: str = "Hypernetwork",
+        **more: Any,
     ) -> dict[str, Any]:
         """Add a version with one file; the model's number is ten times its own."""
         digest = hashlib.sha256(content).hexdigest().upper()
@@ -157,7 +163,11 @@ class _Api(_Handler):
         if document is None:
             return None
         versions = [{k: v for k, v in document.items() if k != "model"}]
-        model = {"id": number * 10, "creator": {"username": "someone"}, "stats": {"downloadCount": 7}}
+        model = {
+            "id": number * 10,
+            "creator": {"username": "someone"},
+            "stats": {"downloadCount": 7},
+        }
         return model | document["model"] | {"modelVersions": versions}
 
     def found(self, asked: dict[str, list[str]]) -> Any:
@@ -206,7 +216,10 @@ def running() -> Generator[FakeSite]:
         for kind in (_Api, _Storage)
     ]
     site.url, site.storage_url = (f"http://127.0.0.1:{s.server_address[1]}" for s in servers)
-    threads = [threading.Thread(target=server.serve_forever, daemon=True) for server in servers]
+    threads = [
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        for server in servers
+    ]
     for thread in threads:
         thread.start()
     try:

@@ -73,27 +73,32 @@ def test_a_file_is_put_where_webui_has_it(fake: FakeSite, site: Site, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("type_", "name", "folder"),
+    ("type_", "place"),
     [
-        ("LORA", "a.safetensors", "Lora"),
-        ("LoCon", "a.safetensors", "Lora"),
-        ("TextualInversion", "a.pt", "embeddings"),
-        ("Checkpoint", "a.ckpt", "Stable-diffusion"),
-        ("VAE", "a.pt", "VAE"),
-        ("Upscaler", "a.pth", "ESRGAN"),
+        ("LORA", "Lora/a.safetensors"),
+        ("LoCon", "Lora/a.safetensors"),
+        ("TextualInversion", "embeddings/a.pt"),
+        ("Checkpoint", "Stable-diffusion/a.ckpt"),
+        ("VAE", "VAE/a.pt"),
+        ("Upscaler", "ESRGAN/a.pth"),
     ],
 )
 def test_each_kind_has_its_folder(
-    fake: FakeSite, site: Site, tmp_path: Path, type_: str, name: str, folder: str
+    fake: FakeSite, site: Site, tmp_path: Path, type_: str, place: str
 ) -> None:
-    fake.add(1, weights(10), name=name, type_=type_)
-    assert get(site, tmp_path).path == tmp_path / folder / name
+    fake.add(1, weights(10), name=Path(place).name, type_=type_)
+    assert get(site, tmp_path).path == tmp_path / place
 
 
 @pytest.mark.parametrize(
     "reference",
-    ["10", "https://civitai.com/models/10/ink", "https://civitai.com/models/99?modelVersionId=1"]
-    + ["https://civitai.com/api/download/models/1", "urn:air:sd1:hypernetwork:civitai:10@1"],
+    [
+        "10",
+        "https://civitai.com/models/10/ink",
+        "https://civitai.com/models/99?modelVersionId=1",
+        "https://civitai.com/api/download/models/1",
+        "urn:air:sd1:hypernetwork:civitai:10@1",
+    ],
 )
 def test_a_model_is_named_in_several_ways(
     fake: FakeSite, site: Site, tmp_path: Path, reference: str
@@ -112,7 +117,9 @@ def test_a_hash_names_the_file_it_is_of(fake: FakeSite, site: Site, tmp_path: Pa
         get(site, tmp_path, "0123456789")
 
 
-@pytest.mark.parametrize("text", ["", "ink", "12x", "https://civitai.com/user/1", "0" * 30, "http://["])
+@pytest.mark.parametrize(
+    "text", ["", "ink", "12x", "https://civitai.com/user/1", "0" * 30, "http://["]
+)
 def test_what_names_no_model_is_refused(text: str) -> None:
     with pytest.raises(RequestError, match="neither the id of a model"):
         read_reference(text)
@@ -244,7 +251,9 @@ def test_a_pickle_with_code_is_never_kept(
     fake: FakeSite, site: Site, tmp_path: Path, name: str, form: str
 ) -> None:
     fake.add(1, EVIL[form], name=name)
-    with pytest.raises(DownloadError, match=r"is not kept: .*(run code|system|legacy|pickle)") as caught:
+    with pytest.raises(
+        DownloadError, match=r"is not kept: .*(run code|system|legacy|pickle)"
+    ) as caught:
         get(site, tmp_path)
     assert len(str(caught.value).splitlines()) == 1
     assert names(tmp_path) == set()
@@ -264,7 +273,7 @@ def test_more_bytes_than_were_told_are_refused(
     fake: FakeSite, site: Site, tmp_path: Path, said: int
 ) -> None:
     fake.add(1, CONTENT, file={"sizeKB": said / 1024})
-    with pytest.raises(DownloadError, match="and the site tells of|more bytes than"):
+    with pytest.raises(DownloadError, match=r"and the site tells of|more bytes than"):
         get(site, tmp_path)
     assert names(tmp_path) == set()
 
@@ -359,22 +368,24 @@ def test_names_lead_nowhere(
 
 def test_what_has_no_folder_is_refused(fake: FakeSite, site: Site, tmp_path: Path) -> None:
     fake.add(1, CONTENT, type_="Poses")
-    with pytest.raises(DownloadError, match="type 'Poses'; there are folders for Hypernetwork, LORA"):
+    with pytest.raises(
+        DownloadError, match="type 'Poses'; there are folders for Hypernetwork, LORA"
+    ):
         get(site, tmp_path)
     fake.add(1, CONTENT, name="ink.exe")
-    with pytest.raises(DownloadError, match="no file of hypernetworks .*it has 'ink.exe'"):
+    with pytest.raises(DownloadError, match=r"no file of hypernetworks .*it has 'ink.exe'"):
         get(site, tmp_path)
     assert names(tmp_path) == set()
 
 
-def test_another_file_of_a_version_can_be_named(
-    fake: FakeSite, site: Site, tmp_path: Path
-) -> None:
+def test_another_file_of_a_version_can_be_named(fake: FakeSite, site: Site, tmp_path: Path) -> None:
     document = fake.add(1, CONTENT)
     document["files"].insert(0, {**document["files"][0], "name": "small.pt", "primary": False})
     assert get(site, tmp_path).path.name == "ink.pt"
     assert get(site, tmp_path, name="small.pt").path.name == "small.pt"
-    with pytest.raises(RequestError, match="no file 'large.pt'; of hypernetworks it has 'small.pt'"):
+    with pytest.raises(
+        RequestError, match=r"no file 'large.pt'; of hypernetworks it has 'small.pt'"
+    ):
         get(site, tmp_path, name="large.pt")
 
 
