@@ -10,7 +10,11 @@ from .choices import schedulers as schedulers
 from .choices import upscalers as upscalers
 from .cli.command import Command as Command
 from .cli.main import register_command as register_command
+from .conversion.to_lora import ActivationSampling as ActivationSampling
+from .conversion.to_lora import LoraConversion as LoraConversion
+from .conversion.to_lora import convert_to_lora as convert_to_lora
 from .errors import CheckpointError as CheckpointError
+from .errors import DownloadError as DownloadError
 from .errors import EngineClosedError as EngineClosedError
 from .errors import GenerationCancelled as GenerationCancelled
 from .errors import ImageError as ImageError
@@ -82,6 +86,7 @@ from .networks.hypernetwork.files import convert_hypernetwork as convert_hyperne
 from .networks.hypernetwork.files import load_hypernetwork as load_hypernetwork
 from .networks.hypernetwork.files import save_hypernetwork as save_hypernetwork
 from .networks.hypernetwork.inject import inject_hypernetworks as inject_hypernetworks
+from .networks.hypernetwork.merge import merge_hypernetworks as merge_hypernetworks
 from .networks.hypernetwork.module import Hypernetwork as Hypernetwork
 from .networks.hypernetwork.module import HypernetworkSettings as HypernetworkSettings
 from .networks.hypernetwork.module import ResidualNetwork as ResidualNetwork

@@ -14,6 +14,7 @@
     ├── RequestError            an option outside its range: which one, and what is allowed
     ├── PluginError             an object of a plugin that cannot be added, and why
     ├── OutOfMemoryError        a device has no room for what was asked
+    ├── DownloadError           a model site that cannot be asked, or a file of it that cannot be kept
     ├── TrainingError           a training that cannot begin, go on or be resumed
     ├── EngineClosedError       an engine that was closed and is used again
     └── GenerationCancelled     the caller asked to stop between two steps
@@ -33,6 +34,7 @@ from typing import Any, ClassVar
 
 __all__ = [
     "CheckpointError",
+    "DownloadError",
     "EngineClosedError",
     "GenerationCancelled",
     "ImageError",
@@ -239,6 +241,14 @@ class OutOfMemoryError(PromptEngineError):
     """A device has no room for what was asked. The engine can be used again."""
 
     code = "out_of_memory"
+
+
+class DownloadError(PromptEngineError):
+    """A model site that cannot be asked, or a file of it that cannot be kept: not there, not what it was said to be,
+    or unsafe.
+    """
+
+    code = "download"
 
 
 class TrainingError(PromptEngineError):

@@ -119,6 +119,7 @@ def test_errors_can_be_passed_on_to_other_processes() -> None:
         errors.OutOfMemoryError("no room"),
         errors.PluginError("taken"),
         errors.TrainingError("exploded", path=Path("ink.pt"), step=12),
+        errors.DownloadError("not there"),
         errors.EngineClosedError(),
         errors.GenerationCancelled("cancelled"),
         errors.PromptEngineError("something"),

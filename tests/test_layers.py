@@ -22,11 +22,11 @@ LAYERS: list[set[str]] = [
     {"text", "networks", "sampling", "infotext", "super_resolution"},
     {"checkpoints", "inspection"},
     {"images"},
-    {"choices"},
+    {"choices", "civitai"},
     {"generation"},
     {"xyz_plot"},
     {"scripts"},
-    {"training", "integrations"},
+    {"training", "integrations", "conversion"},
     {"server"},
     {"ui"},
     {"cli"},
@@ -50,7 +50,7 @@ TORCH_FREE = {
         "request",
         "infotext",
     },
-    *{"inspection", "images", "choices"},
+    *{"inspection", "images", "choices", "civitai"},
 }
 
 

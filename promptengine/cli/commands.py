@@ -53,7 +53,6 @@ from promptengine.request.result import GenerationResult, NetworkReport
 from promptengine.request.styles import apply_styles
 
 __all__ = [
-    "convert",
     "folders_of",
     "grid",
     "info",
@@ -211,18 +210,6 @@ def inspect(options: argparse.Namespace) -> int:
         print(json.dumps(well_formed(report.to_dict()), indent=2))
     else:
         show_file(report)
-    return 0
-
-
-def convert(options: argparse.Namespace) -> int:
-    """``promptengine convert``: write a hypernetwork in the other format."""
-    from promptengine.networks.hypernetwork.files import convert_hypernetwork as convert_file
-
-    if options.target.exists() and not options.force:
-        message = f"{options.target} exists; use --force to replace it"
-        raise RequestError(message, field="target")
-    convert_file(options.source, options.target)
-    print(f"wrote {printable(str(options.target))}")
     return 0
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from promptengine.cli.civitai import Lookup, show_online
 from promptengine.cli.render import printable, show_infotext
 from promptengine.errors import ImageError
 from promptengine.images import ImageInfo, read_image_info
@@ -24,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
         0, or 1 where a file could not be read or holds no infotext.
     """
     status = 0
+    lookup = Lookup(options.base_url) if options.online else None
     answers: list[dict[str, Any]] = []
     for path in options.files:
         found, error = _read(path)
@@ -34,7 +36,13 @@ def run(options: argparse.Namespace) -> int:
             continue
         if not options.json:
             show_infotext(found, spaced=bool(answers))
-        answers.append(_as_json(found))
+        answer = _as_json(found)
+        if lookup is not None:
+            online = lookup.of(found.infotext.entries if found.infotext else {})
+            answer["online"] = online
+            if not options.json:
+                show_online(online)
+        answers.append(answer)
     if options.json:
         print(json.dumps(well_formed(answers), indent=2))
     return status

@@ -9,7 +9,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final, get_args
 
-from promptengine.cli import commands, serve
+from promptengine.cli import commands, convert, merge, serve
+from promptengine.cli.civitai import SEARCH, add_base_url, add_download_options
 from promptengine.cli.command import Command
 from promptengine.cli.expand import EXPAND
 from promptengine.cli.field_options import add_fields
@@ -86,10 +87,19 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="IN")
-    parser.add_argument("target", type=Path, metavar="OUT", help="its suffix picks the format")
-    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
-    parser.set_defaults(run=commands.convert)
+    convert.add_options(parser)
+    _add_models(parser)
+    _add_checkpoint(parser)
+
+
+def _add_merge(parser: argparse.ArgumentParser) -> None:
+    merge.add_options(parser)
+    _add_models(parser)
+
+
+def _add_download(parser: argparse.ArgumentParser) -> None:
+    add_download_options(parser)
+    _add_models(parser)
 
 
 def _add_models(parser: argparse.ArgumentParser) -> None:
@@ -308,6 +318,10 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.description = "Show the infotext of images (PNG, JPEG, WEBP, GIF) and text files."
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--online", action="store_true", help="ask Civitai what the hashes in it belong to"
+    )
+    add_base_url(parser)
     parser.set_defaults(run=commands.info)
 
 
@@ -339,7 +353,10 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
         Command("networks", "list the networks in the models folder", _add_networks),
         Command("inspect", "say what a model file is and whether it is safe", _add_inspect),
         Command("info", "show how an image was made", _add_info),
-        Command("convert", "convert a hypernetwork: .pt <-> .safetensors", _add_convert),
+        Command("convert", "convert a hypernetwork: .pt, .safetensors, LoRA", _add_convert),
+        Command("merge", "make one hypernetwork of several", _add_merge),
+        SEARCH,
+        Command("download", "get a model of Civitai's, verified", _add_download),
         PLUGINS,
     ),
     spellings=lambda command: (command.name,),

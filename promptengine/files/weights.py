@@ -8,10 +8,11 @@ before a file is opened.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeGuard, cast
@@ -43,6 +44,7 @@ __all__ = [
     "read_pickled",
     "read_safetensors",
     "unsafe_reason",
+    "write_safetensors",
 ]
 
 FileFormat = Literal["safetensors", "zip pickle", "legacy pickle"]
@@ -197,6 +199,33 @@ def read_safetensors(
     except (SafetensorError, OSError, ValueError) as failure:
         message = f"a damaged safetensors file ({_one_line(failure)}); {_ANOTHER_COPY}"
         raise error(message, path=path) from failure
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+) -> None:
+    """Write a safetensors file; the same content gives the same bytes, so that a file can be known by its digest.
+
+    Args:
+        path: The file; one that is there is overwritten.
+        tensors: By name; contiguous and on the CPU, and none shares its numbers with another.
+        metadata: Texts by name.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    from safetensors.torch import save
+
+    content = save(dict(tensors), dict(metadata))
+    # The library shuffles the metadata.
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with path.open("wb") as file:
+        file.write(len(encoded).to_bytes(8, "little") + encoded)
+        file.write(memoryview(content)[start:])
 
 
 def unsafe_reason(path: Path, *, error: FileError = NetworkFormatError) -> PickleRefusal | None:

@@ -22,6 +22,7 @@ CHECKPOINT: Final = ModelKind(
     accepts=_is_checkpoint,
     index="model_index.json",
     page="checkpoints",
+    civitai_types=("Checkpoint",),
 )
 """A whole model: a file, or a folder of diffusers."""
 
@@ -30,6 +31,7 @@ VAE: Final = ModelKind(
     noun="VAE",
     file_kind="vae",
     plural="VAEs",
+    civitai_types=("VAE",),
     folders=("VAE",),
     suffixes=(".pt", ".ckpt", ".safetensors"),
 )

@@ -19,6 +19,7 @@ EMBEDDING: Final = NetworkKind(
     folders=("embeddings", "../embeddings"),
     suffixes=(".pt", ".safetensors", ".bin", ".png", ".webp"),
     page="textual inversion",
+    civitai_types=("TextualInversion",),
     labels=InfotextLabels("TI hashes", webui=True),
     civitai=("embed",),
     recognize=LazyFunction(f"{_HOME}:is_one_word"),

@@ -37,6 +37,7 @@ HYPERNETWORK: Final = NetworkKind(
     suffixes=(".pt", ".safetensors", ".ckpt", ".bin"),
     accepts=_is_hypernetwork,
     page="hypernetworks",
+    civitai_types=("Hypernetwork",),
     tag=plain_tag("hypernet", noun=_NOUN, over_steps=True, by_block=True),
     loader=LazyFunction(f"{_HOME}:HypernetworkLoader"),
     per_image=True,

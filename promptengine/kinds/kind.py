@@ -46,6 +46,7 @@ class ModelKind:
         page: What WebUI calls its page of cards; empty where it has none.
         article: Of the noun.
         file_kind: What ``promptengine inspect`` calls it; by default the noun.
+        civitai_types: What Civitai calls models of it; none where it has none.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ModelKind:
     page: str = ""
     article: str = "a"
     file_kind: str = ""
+    civitai_types: tuple[str, ...] = ()
 
     @property
     def inspected(self) -> str:

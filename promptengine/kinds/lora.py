@@ -155,6 +155,7 @@ LORA: Final = NetworkKind(
     suffixes=(".pt", ".ckpt", ".safetensors"),
     aliases=LazyFunction(f"{_HOME}:own_names"),
     page="lora",
+    civitai_types=("LORA", "LoCon", "DoRA"),
     tag=TagSyntax(
         words=("lora", "lyco"),
         read=_read,

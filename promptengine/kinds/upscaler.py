@@ -15,5 +15,6 @@ UPSCALER: Final = ModelKind(
     folders=("ESRGAN", "RealESRGAN", "SwinIR", "upscaler"),
     suffixes=(".pth", ".pt", ".safetensors"),
     article="an",
+    civitai_types=("Upscaler",),
 )
 """Files of ESRGAN, Real-ESRGAN, its compact ones and SwinIR."""

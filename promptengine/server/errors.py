@@ -10,6 +10,7 @@ from starlette.types import Scope, Send
 
 from promptengine.errors import (
     CheckpointError,
+    DownloadError,
     EngineClosedError,
     GenerationCancelled,
     ImageError,
@@ -42,6 +43,7 @@ STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
     RequestError: 422,
     PluginError: 422,
     TrainingError: 422,
+    DownloadError: 502,
     GenerationCancelled: 409,
     OutOfMemoryError: 503,
     PromptEngineError: 422,

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from promptengine.errors import NetworkFormatError
@@ -36,6 +35,7 @@ from promptengine.files.weights import (
     is_plain_tensor,
     read_pickled,
     read_safetensors,
+    write_safetensors,
 )
 from promptengine.networks.hypernetwork.module import (
     Hypernetwork,
@@ -462,17 +462,7 @@ def _write_safetensors(network: Hypernetwork, path: Path) -> None:
         "settings": json.dumps(dataclasses.asdict(network.settings)),
         "extra": json.dumps(network.extra),
     }
-    content = save(tensors, {key: value for key, value in metadata.items() if value is not None})
-    # The library shuffles the metadata; in our order the same network gives the same bytes, so that
-    # a file can be known by its digest.
-    start = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:start])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    with path.open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little") + encoded)
-        file.write(memoryview(content)[start:])
+    write_safetensors(path, tensors, {k: v for k, v in metadata.items() if v is not None})
 
 
 _WRITERS: Final[Mapping[str, Callable[[Hypernetwork, Path], None]]] = {

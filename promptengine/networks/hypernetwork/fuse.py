@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from promptengine.files.lru import SizedLRU
 from promptengine.networks.hypernetwork.module import ResidualNetwork
 
-__all__ = ["Chain", "Projection", "ProjectionFuser", "is_affine", "is_zero"]
+__all__ = ["Chain", "Projection", "ProjectionFuser", "affine_part", "is_affine", "is_zero"]
 
 Chain = Sequence[tuple[ResidualNetwork, float]]
 """Networks with their multipliers, each reading what the one before leaves."""
@@ -56,6 +56,13 @@ def is_affine(network: ResidualNetwork) -> bool:
         isinstance(layer, nn.Linear) or (isinstance(layer, nn.Dropout) and not layer.training)
         for layer in network.linear
     )
+
+
+def affine_part(network: ResidualNetwork) -> Tensor | None:
+    """Return ``A`` of ``f(x) = A x + c`` with ``c`` as its last column, float32 ``[width, width + 1]``; None where
+    a network is not :func:`is_affine`.
+    """
+    return _matrix(network)[:-1] if is_affine(network) else None
 
 
 def is_zero(network: ResidualNetwork) -> bool:
