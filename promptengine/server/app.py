@@ -26,8 +26,11 @@ from promptengine.server import api_docs as documentation
 from promptengine.server import observability
 from promptengine.server.auth import BasicAuth, BodyLimit, SafeHeaders
 from promptengine.server.config import ServerConfig
-from promptengine.server.errors import HTTPRefusal, error_body, status_of
+from promptengine.server.errors import HTTPRefusal, error_for, status_of
 from promptengine.server.jobs.job import Run
+from promptengine.server.openai import routes as openai
+from promptengine.server.openai.errors import fault_of, openai_error, speaks_openai
+from promptengine.server.openai.links import ImageLinks
 from promptengine.server.origins import Hosts, HostWall, Origins, OriginWall
 from promptengine.server.redact import below_root
 from promptengine.server.sdapi import list_routes
@@ -51,6 +54,7 @@ _ROUTERS: Final[Sequence[APIRouter]] = (
     list_routes.router,
     sdapi.internal,
     *ROUTERS,
+    openai.router,
     observability.router,
     documentation.router,
 )
@@ -95,6 +99,7 @@ def create_app(config: ServerConfig, runs: Sequence[Run] | None = None) -> FastA
     )
     app.state.service = service
     app.state.thumbnails = Thumbnails()
+    app.state.links = ImageLinks(config.kept_bytes)
     for router in _ROUTERS:
         app.include_router(router)
     app.add_api_route("/", _entrance, methods=["GET", "HEAD"], include_in_schema=False)
@@ -203,9 +208,11 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _failed)
 
 
-async def _unfit(_request: Request, error: Exception) -> JSONResponse:
+async def _unfit(request: Request, error: Exception) -> JSONResponse:
     """Return a body that does not fit: where and why, but not what it holds."""
     assert isinstance(error, RequestValidationError)
+    if speaks_openai(below_root(request.scope)):
+        return JSONResponse(openai_error(400, *fault_of(error.errors())), status_code=400)
     faults = [
         {"loc": [_part(part) for part in fault["loc"]], "msg": fault["msg"], "type": fault["type"]}
         for fault in error.errors()
@@ -217,10 +224,12 @@ def _part(part: object) -> str | int:
     return part if isinstance(part, int) else str(part)[:100]
 
 
-async def _refused(_request: Request, error: Exception) -> JSONResponse:
+async def _refused(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, StarletteHTTPException)
-    content = error_body("HTTPException", str(error.detail))
-    return JSONResponse(content, status_code=error.status_code, headers=error.headers)
+    status, content = error_for(
+        request.scope, error.status_code, "HTTPException", str(error.detail)
+    )
+    return JSONResponse(content, status_code=status, headers=error.headers)
 
 
 def _blamed(error: Exception) -> dict[str, str]:
@@ -243,7 +252,8 @@ async def _failed(request: Request, error: Exception) -> JSONResponse:
         name = HTTPException.__name__
         if error.retry_after_s is not None:
             headers["Retry-After"] = str(error.retry_after_s)
-    content = error_body(name, detail)
+    blamed = _blamed(error)
+    status, content = error_for(request.scope, status, name, detail, blamed.get("field", ""))
     if below_root(request.scope).startswith(PREFIX):
-        content |= _blamed(error)
+        content |= blamed
     return JSONResponse(content, status_code=status, headers=headers)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, cast
 
 from fastapi import HTTPException, Request, Response
@@ -20,11 +20,15 @@ from promptengine.errors import RequestError
 from promptengine.prompt.serialize import well_formed
 from promptengine.server.config import Limits
 from promptengine.server.errors import refuse
+from promptengine.server.openai.links import LINKS
 from promptengine.server.redact import below_root
 
-__all__ = ["BasicAuth", "BodyLimit", "BoundedRoute", "SafeHeaders", "read_users"]
+__all__ = ["BasicAuth", "BodyLimit", "BoundedRoute", "SafeHeaders", "is_deeper", "read_users"]
 
 _OPEN_PATHS: Final = frozenset({"/healthz"})
+_OPEN_BELOW: Final = LINKS
+"""Where a path is a secret by itself."""
+
 _LOCKED: Final = "default-src 'none'; frame-ancestors 'none'"
 _SAFE: Final = (
     ("X-Content-Type-Options", "nosniff"),
@@ -70,7 +74,9 @@ class SafeHeaders:
 
 
 class BasicAuth:
-    """Lets nobody in without a name and password (HTTP Basic), but for the health check.
+    """Lets nobody in without a name and password, but for the health check and links to images.
+
+    They come by HTTP Basic, or as the key ``NAME:PASSWORD`` of clients that send a bearer token.
 
     Args:
         app: What is behind it.
@@ -83,7 +89,9 @@ class BasicAuth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 401."""
-        if scope["type"] not in ("http", "websocket") or below_root(scope) in _OPEN_PATHS:
+        path = below_root(scope)
+        is_open = path in _OPEN_PATHS or path.startswith(_OPEN_BELOW)
+        if scope["type"] not in ("http", "websocket") or is_open:
             await self._app(scope, receive, send)
             return
         headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
@@ -97,14 +105,21 @@ class BasicAuth:
 
     def _user(self, header: bytes) -> str | None:
         """Whose name and password a header holds; every one is compared, in the same time."""
-        scheme, _, encoded = header.partition(b" ")
+        scheme, _, sent = header.partition(b" ")
         try:
-            given = base64.b64decode(encoded.strip(), validate=True)
-        except (binascii.Error, ValueError):
+            given = _GIVEN[scheme.lower()](sent.strip())
+        except (KeyError, ValueError):
             return None
         digest = hashlib.sha256(given).digest()
         found = [name for name, known in self._known if hmac.compare_digest(known, digest)]
-        return found[0] if found and scheme.lower() == b"basic" else None
+        return found[0] if found else None
+
+
+_GIVEN: Final[Mapping[bytes, Callable[[bytes], bytes]]] = {
+    b"basic": partial(base64.b64decode, validate=True),
+    b"bearer": bytes,
+}
+"""What a scheme's credentials say, as ``NAME:PASSWORD``; no base64 is a ValueError."""
 
 
 def _digest(text: str) -> bytes:
@@ -189,12 +204,12 @@ class _BoundedRequest(Request):
                 raise
             raise HTTPException(400, "the JSON is nested too deep or cannot be read") from None
         most: int = self.app.state.service.config.limits.json_depth
-        if _is_deeper(content, most):
+        if is_deeper(content, most):
             raise HTTPException(400, f"the JSON is nested deeper than the {most} levels allowed")
         return well_formed(content)
 
 
-def _is_deeper(content: object, depth: int) -> bool:
+def is_deeper(content: object, depth: int) -> bool:
     """Return whether lists and objects lie inside each other more often than that."""
     level: list[object] = [content]
     for _ in range(depth + 1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from starlette.types import Scope, Send
 
@@ -27,8 +27,18 @@ from promptengine.errors import (
     UnsupportedNetworkError,
 )
 from promptengine.prompt.serialize import well_formed
+from promptengine.server.openai.errors import openai_error, openai_status, speaks_openai
+from promptengine.server.redact import below_root
 
-__all__ = ["STATUSES", "HTTPRefusal", "ServerStopping", "error_body", "refuse", "status_of"]
+__all__ = [
+    "STATUSES",
+    "HTTPRefusal",
+    "ServerStopping",
+    "error_body",
+    "error_for",
+    "refuse",
+    "status_of",
+]
 
 STATUSES: Final[Mapping[type[PromptEngineError], int]] = {
     PromptSyntaxError: 422,
@@ -96,6 +106,24 @@ def error_body(name: str, detail: str) -> dict[str, str]:
     return {"error": name, "detail": told, "body": "", "errors": told}
 
 
+def error_for(
+    scope: Scope, status: int, name: str, detail: str, field: str = ""
+) -> tuple[int, dict[str, Any]]:
+    """Return status and JSON of an error, as the clients of a request's path expect them.
+
+    Args:
+        scope: The request's.
+        status: Of HTTP.
+        name: The class of the error.
+        detail: One line that says what is wrong.
+        field: The field of the request that is to blame, or empty.
+    """
+    if speaks_openai(below_root(scope)):
+        status = openai_status(status)
+        return status, openai_error(status, detail, field)
+    return status, dict(error_body(name, detail))
+
+
 async def refuse(
     scope: Scope, send: Send, status: int, detail: str, headers: Sequence[tuple[bytes, bytes]] = ()
 ) -> None:
@@ -114,7 +142,8 @@ async def refuse(
             await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
         kind = "websocket.http"
-    body = json.dumps(error_body("HTTPException", detail)).encode()
+    status, content = error_for(scope, status, "HTTPException", detail)
+    body = json.dumps(content).encode()
     length = str(len(body)).encode("ascii")
     own = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
     await send({"type": f"{kind}.response.start", "status": status, "headers": own})
