@@ -116,7 +116,7 @@ class ImageInfo:
 def read_image_info(path: str | Path, *, hidden: bool = True) -> ImageInfo:
     """Read what an image says about itself, or what a text file says.
 
-    Notes of other programs are read as :mod:`promptengine.infotext.programs` knows them. An image
+    Notes of other programs are read as ``promptengine.infotext.programs`` knows them. An image
     without either may have a text hidden in its pixels, or in a text file of its name beside it, which
     counts only if it has parameters: such files often hold a caption.
 
