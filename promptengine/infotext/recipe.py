@@ -527,8 +527,8 @@ def _report_resources(draft: _Draft) -> None:
     if not isinstance(document, list):
         return
     items = [one for one in cast("list[object]", document) if isinstance(one, dict)]
-    kinds = [str(cast("dict[str, object]", one).get("type")) for one in items]
-    if others := [kind for kind in kinds if kind not in ("checkpoint", "None")]:
+    types = [str(cast("dict[str, object]", one).get("type")) for one in items]
+    if others := [kind for kind in types if kind not in ("checkpoint", "None")]:
         shown = ", ".join(
             f"{others.count(kind)} {kind[:20]}" for kind in dict.fromkeys(others[:20])
         )
