@@ -14,6 +14,7 @@ from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Fragment, Part, Prompt, Span, Text
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
+from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.quoting import quoted
 from promptengine.prompt.source_map import MappedText, whole
 from promptengine.prompt.weighing import BREAK_WEIGHT, Leaf, Tree, fragments, leaves
@@ -33,7 +34,9 @@ def read_comfyui(text: str, *, comments: bool, negative: bool) -> Prompt:
     """
     span = Span(0, len(text))
     part = Part(text, 1.0, (Text(text, span),), span, weigh)
-    return Prompt(text, (), (part,), tuple(bracket_diagnostics(whole(text))), "comfyui")
+    excerpt = whole(text)
+    found = (*bracket_diagnostics(excerpt), *foreign_syntax(excerpt, "comfyui").diagnostics)
+    return Prompt(text, (), (part,), found, "comfyui")
 
 
 def bracket_diagnostics(excerpt: MappedText, *, breaks: bool = False) -> Iterator[Diagnostic]:

@@ -30,6 +30,7 @@ from promptengine.prompt.ast import (
 )
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
+from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.quoting import quoted
 from promptengine.prompt.source_map import MappedText, take, whole
 from promptengine.prompt.weighing import Leaf, Tree, fragments, leaves
@@ -70,6 +71,7 @@ def read_compel(text: str, *, comments: bool, negative: bool) -> Prompt:
         ends = [0, *(lora.end() for lora in loras)]
         starts = [*(lora.start() for lora in loras), len(text)]
         rest = take(rest, zip(ends, starts, strict=True))
+    diagnostics += foreign_syntax(rest, "compel").diagnostics
     mixed, found = _mixed(rest)
     arms: Sequence[MappedText] = (rest,) if mixed is None else mixed.arms
     nodes = [_texts(arm) for arm in arms]

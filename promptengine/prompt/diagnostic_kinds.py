@@ -163,10 +163,14 @@ MIDJOURNEY_SYNTAX: Final = DiagnosticKind(
     "midjourney-syntax", "info", "marks of Midjourney are text"
 )
 NOVELAI_SYNTAX: Final = DiagnosticKind("novelai-syntax", "warning", "marks of NovelAI are text")
-REGIONS_SYNTAX: Final = DiagnosticKind(
-    "regions-syntax", "warning", "keywords of the Regional Prompter extension are text"
+EXTENDED_SYNTAX: Final = DiagnosticKind(
+    "extended-syntax",
+    "warning",
+    "keywords of the extended dialect, which divide an image, are text",
 )
 SWARMUI_SYNTAX: Final = DiagnosticKind("swarmui-syntax", "warning", "tags of SwarmUI do nothing")
+
+WEBUI_SYNTAX: Final = DiagnosticKind("webui-syntax", "info", "marks of WebUI are text")
 
 # Networks and embeddings.
 UNKNOWN_NETWORK: Final = DiagnosticKind(

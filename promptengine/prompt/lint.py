@@ -30,11 +30,16 @@ from promptengine.prompt.ast import (
     Text,
     Weigh,
 )
-from promptengine.prompt.brackets import Balanced, Rejection
-from promptengine.prompt.dialects import DIALECTS, WEBUI_RULE
+from promptengine.prompt.brackets import OPENERS, WEIGHT, Balanced, Rejection, unpaired
+from promptengine.prompt.dialect_marks import (
+    EMBEDDING_KINDS,
+    SPOKEN_TAGS,
+    TAG_KINDS,
+    other_dialect,
+)
+from promptengine.prompt.dialects import DIALECTS, WEBUI, WEBUI_RULE
 from promptengine.prompt.emphasis import attention
 from promptengine.prompt.grammar import Lexeme
-from promptengine.prompt.other_syntax import EMBEDDING_KINDS, TAG_KINDS
 from promptengine.prompt.quoting import MOST, capped, quoted, told
 from promptengine.prompt.source_map import MappedText, join
 
@@ -51,10 +56,9 @@ __all__ = [
 ]
 
 _ANGLED = re.compile(r"<[^<>]*>")
+_FROM_TO = re.compile(r"<fromto\[[^\[\]]*\]:")
 _TAG = re.compile(r"<\w+:[^<>]+>")
 _NEGATIVE = re.compile(r":\s*-")
-_WEIGHT = re.compile(r"\s*[-+]?[.\d]+\s*")
-_OPENER = {")": "(", "]": "["}
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 _LONGEST_NUMBER = 24
 _ONE_COLON = re.compile(r"[^()\[\]\\|:]*:[^()\[\]\\|:]*")
@@ -189,7 +193,8 @@ def _near(tag: Tag) -> tuple[str, Remedy | None]:
     """Suggest what was meant, or list the kinds there are."""
     kind = tag.kind.casefold()
     if kind in TAG_KINDS:
-        return TAG_KINDS[kind], _bare_word(tag) if kind in EMBEDDING_KINDS else None
+        spoken = f"; {other_dialect('swarmui', WEBUI)}" if kind in SPOKEN_TAGS else ""
+        return TAG_KINDS[kind] + spoken, _bare_word(tag) if kind in EMBEDDING_KINDS else None
     # Its import would cost every program more than this function costs the few that need it.
     from difflib import get_close_matches
 
@@ -218,6 +223,12 @@ def almost_tags(rest: MappedText) -> Iterator[Diagnostic]:
 
 
 def _no_tag(rest: MappedText, place: tuple[int, int]) -> Diagnostic:
+    if _FROM_TO.match(rest.text, *place):
+        return kinds.SWARMUI_SYNTAX(
+            f"{quoted(rest.text, *place)} is SwarmUI's tag and is text here",
+            rest.span(*place),
+            f"write [a:b:0.5]; {other_dialect('swarmui', WEBUI)}",
+        )
     return kinds.ALMOST_TAG(
         f"{quoted(rest.text, *place)} is no tag and stays in the text",
         rest.span(*place),
@@ -305,7 +316,7 @@ def brackets(
     """
     yield from told(balanced.rejections, partial(_rejected, excerpt, choices))
     yield from _raw(excerpt, balanced, choices)
-    lonely, weights = _brackets(lexemes)
+    lonely, weights = unpaired(lexemes)
     yield from told(lonely, partial(_lonely, excerpt))
     yield from capped(_no_weight(excerpt, *found) for found in weights)
 
@@ -359,49 +370,8 @@ def _raw(excerpt: MappedText, balanced: Balanced, choices: Sequence[Span]) -> It
         yield kind(message, span, hint, remedy, severity="warning" if lost else "info")
 
 
-def _brackets(
-    lexemes: list[Lexeme],
-) -> tuple[list[Lexeme], list[tuple[Lexeme, Lexeme, Lexeme]]]:
-    """Find brackets without a partner, and weights that are no number.
-
-    Each shape counts for itself, as in the attention language.
-
-    Returns:
-        Lonely brackets; the texts that stand for a weight, between the brackets around them.
-    """
-    lonely: list[Lexeme] = []
-    weights: list[tuple[Lexeme, Lexeme, Lexeme]] = []
-    opened: dict[str, list[Lexeme]] = {"(": [], "[": []}
-    for index, lexeme in enumerate(lexemes):
-        bracket = lexeme.text
-        if bracket in opened:
-            opened[bracket].append(lexeme)
-        elif bracket in _OPENER:
-            openers = opened[_OPENER[bracket]]
-            if not openers:
-                lonely.append(lexeme)
-                continue
-            opener = openers.pop()
-            before = lexemes[index - 1]
-            after_colon = bracket == ")" and index > 1 and lexemes[index - 2].text == ":"
-            if after_colon and before.text not in "()[]:|" and not _is_number(before.text):
-                weights.append((opener, before, lexeme))
-    lonely += opened["("] + opened["["]
-    lonely.sort(key=lambda bracket: bracket.start)
-    return lonely, weights
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text.strip())
-    except ValueError:
-        return False
-    # float() reads more than the weight of an emphasis may be, such as 1e3 or inf.
-    return _WEIGHT.fullmatch(text) is not None
-
-
 def _lonely(excerpt: MappedText, bracket: Lexeme) -> Diagnostic:
-    if bracket.text in _OPENER:
+    if bracket.text in OPENERS:
         kind, said = kinds.UNOPENED_BRACKET, "has no opening bracket before it and is text"
         mend = remedies.escaped
     else:
@@ -416,7 +386,7 @@ def _lonely(excerpt: MappedText, bracket: Lexeme) -> Diagnostic:
 
 
 def _no_weight(excerpt: MappedText, opener: Lexeme, text: Lexeme, closer: Lexeme) -> Diagnostic:
-    if _WEIGHT.fullmatch(text.text):
+    if WEIGHT.fullmatch(text.text):
         effect = "its bracket stays open here"
     else:
         effect = "it stays in the text, which is emphasized by 1.1"

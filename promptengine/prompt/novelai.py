@@ -15,6 +15,7 @@ from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Fragment, Part, Prompt, Span, Text
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
+from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.quoting import quoted
 from promptengine.prompt.source_map import MappedText, whole
 from promptengine.prompt.weighing import fragments
@@ -37,7 +38,9 @@ def read_novelai(text: str, *, comments: bool, negative: bool) -> Prompt:
     """
     span = Span(0, len(text))
     part = Part(text, 1.0, (Text(text, span),), span, weigh)
-    return Prompt(text, (), (part,), tuple(_diagnostics(whole(text))), "novelai")
+    excerpt = whole(text)
+    found = (*_diagnostics(excerpt), *foreign_syntax(excerpt, "novelai").diagnostics)
+    return Prompt(text, (), (part,), found, "novelai")
 
 
 @gc_paused

@@ -28,6 +28,7 @@ from promptengine.prompt.ast import (
 from promptengine.prompt.comfyui import bracket_diagnostics, weigh_with_breaks
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
+from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.quoting import quoted, told
 from promptengine.prompt.source_map import join
 
@@ -63,7 +64,8 @@ def read_swarmui(text: str, *, comments: bool, negative: bool) -> Prompt:
         exact_steps=True,
     )
     words = join(((leaf.text, leaf.span.start) for leaf in _texts(kept)), origin=0)
-    diagnostics = [*problems, *found, *bracket_diagnostics(words, breaks=True)]
+    others = foreign_syntax(words, "swarmui").diagnostics
+    diagnostics = [*problems, *found, *bracket_diagnostics(words, breaks=True), *others]
     diagnostics.sort(key=lambda one: one.span.start if one.span else 0)
     return Prompt(text, tags, (part,), tuple(diagnostics), "swarmui")
 
