@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import Any, Final, cast
+from dataclasses import dataclass
+from typing import Final
 
 from promptengine.errors import RequestError
 from promptengine.infotext.block_presets import write_out_presets
+from promptengine.infotext.draft import Draft, shown_value
 from promptengine.infotext.fields import (
     DIRECT,
     FIELDS,
@@ -22,13 +22,17 @@ from promptengine.infotext.find_files import (
     FileFinder,
     FileQuery,
     hash_list,
-    hashed_name,
     listed_hashes,
 )
 from promptengine.infotext.novelai import MADE_BY_NOVELAI
 from promptengine.infotext.other_programs import program_of
 from promptengine.infotext.read import Infotext
-from promptengine.infotext.resources import LABEL, Resource, read_resources
+from promptengine.infotext.recipe_networks import (
+    rename_networks,
+    take_old_networks,
+    take_resources,
+    take_skipped,
+)
 from promptengine.infotext.schedule_types import (
     AUTOMATIC,
     is_joined,
@@ -37,21 +41,16 @@ from promptengine.infotext.schedule_types import (
     split_name,
 )
 from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
-from promptengine.infotext.write import skipped_items
-from promptengine.kinds import NETWORK_KINDS, VAE, NetworkKind
-from promptengine.prompt import Diagnostic, Severity
+from promptengine.kinds import NETWORK_KINDS, VAE
+from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.dialects import WEBUI, written_dialect
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
-from promptengine.request.edit import append_network, names_network
 from promptengine.request.request import GenerationRequest
 from promptengine.validation import check_type
 
 __all__ = ["Recipe", "recipe_from_infotext", "without"]
 
-_MOST_NETWORKS: Final = 200
-"""Of one kind that are looked up; no image has more."""
-
-_SHOWN_CHARACTERS: Final = 80
 _SIZE_STEP: Final = 8
 _SYNTAX: Final = "Prompt syntax"
 
@@ -92,33 +91,6 @@ class Recipe:
     diagnostics: tuple[Diagnostic, ...]
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A recipe in the making; ``left`` holds the entries that nobody has read yet."""
-
-    finder: FileFinder
-    request: GenerationRequest
-    left: dict[str, str]
-    had_parameters: bool
-    options: dict[str, object] = field(default_factory=dict[str, object])
-    fields: dict[str, object] = field(default_factory=dict[str, object])
-    diagnostics: list[Diagnostic] = field(default_factory=list[Diagnostic])
-
-    def say(self, message: str, severity: Severity = "warning") -> None:
-        self.diagnostics.append(Diagnostic(severity, message))
-
-    def refuse(self, key: str, value: str, why: str = "") -> None:
-        self.say(f"{key}: {_shown(value)} cannot be used{why and f' ({why})'} and is left out")
-
-    def set(self, **values: object) -> str:
-        """Change the request; returns why it cannot be done, or nothing."""
-        try:
-            self.request = replace(self.request, **cast("dict[str, Any]", values))
-        except RequestError as error:
-            return str(error)
-        return ""
-
-
 def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     """Work out what makes the image of an infotext again.
 
@@ -138,7 +110,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     check_type("registry", registry, Registry)
     _refuse_other_texts(infotext)
     infotext, written_out = write_out_presets(infotext, registry.block_presets())
-    draft = _Draft(
+    draft = Draft(
         finder=FileFinder(registry),
         request=GenerationRequest(
             prompt=infotext.prompt, negative_prompt=infotext.negative_prompt, policy="warn"
@@ -159,14 +131,14 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     kind = _take_sampler(draft)
     _take_size(draft)
     _take_hires(draft, kind)
-    _take_old_networks(draft)
-    _take_resources(draft)
+    take_old_networks(draft)
+    take_resources(draft)
     _take_old_emphasis(draft)
-    _take_skipped(draft)
+    take_skipped(draft)
     _take_labels(draft, OPTIONS, draft.options)
     _take_labels(draft, FIELDS, draft.fields)
     _note_start_image(draft)
-    _rename_networks(draft, hashes)
+    rename_networks(draft, hashes)
     _report_rest(draft, infotext)
     return Recipe(
         request=draft.request,
@@ -189,11 +161,7 @@ def _refuse_other_texts(infotext: Infotext) -> None:
         raise RequestError(f"{message}: {hint}", field="infotext")
 
 
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
-
-
-def _take_hashes(draft: _Draft) -> dict[str, str]:
+def _take_hashes(draft: Draft) -> dict[str, str]:
     """Return all hashes by ``kind:name``, and ``model`` and ``vae`` alone, as Civitai's programs have them."""
     found = listed_hashes(draft.left.get("Hashes", "{}"))
     if found is None:
@@ -205,7 +173,7 @@ def _take_hashes(draft: _Draft) -> dict[str, str]:
     return found
 
 
-def _take_file(draft: _Draft, kind: Kind, label: str, listed_hash: str) -> RegistryEntry | None:
+def _take_file(draft: Draft, kind: Kind, label: str, listed_hash: str) -> RegistryEntry | None:
     """Return the file of ``Model`` and ``Model hash``, or ``VAE`` and ``VAE hash``."""
     name = draft.left.pop(label, "")
     digest = draft.left.pop(f"{label} hash", listed_hash).lower()
@@ -220,7 +188,7 @@ def _take_file(draft: _Draft, kind: Kind, label: str, listed_hash: str) -> Regis
     return entry
 
 
-def _take_further_models(draft: _Draft) -> None:
+def _take_further_models(draft: Draft) -> None:
     """Let the refiner and the second pass's checkpoint name files that are here."""
     for label, without in _FURTHER_MODELS.items():
         value = draft.left.pop(label, "")
@@ -230,7 +198,10 @@ def _take_further_models(draft: _Draft) -> None:
         name, digest = (titled[1], titled[2].lower()) if titled else (value, "")
         entry, remarks = draft.finder.find(FileQuery("checkpoint", name, digest))
         if entry is None:
-            draft.say(f"{label}: {_shown(value)} is not in the models folder; {without}")
+            draft.say(
+                kinds.MISSING_FILE,
+                f"{label}: {shown_value(value)} is not in the models folder; {without}",
+            )
         else:
             draft.diagnostics += remarks
             draft.left[label] = entry.name
@@ -238,7 +209,7 @@ def _take_further_models(draft: _Draft) -> None:
         draft.left.pop("Refiner switch at", None)
 
 
-def _take_direct(draft: _Draft) -> None:
+def _take_direct(draft: Draft) -> None:
     for key, label in DIRECT.items():
         value = draft.left.pop(key, None)
         if value is None:
@@ -251,7 +222,7 @@ def _take_direct(draft: _Draft) -> None:
             draft.refuse(key, value, why)
 
 
-def _take_sampler(draft: _Draft) -> str:
+def _take_sampler(draft: Draft) -> str:
     """Return the sampler, and the schedule of its steps, which 1.9 and later write by itself.
 
     Returns:
@@ -264,12 +235,12 @@ def _take_sampler(draft: _Draft) -> str:
         scheduler = named_schedule(sampler, plain=plain)
         if scheduler and plain:
             message = f"before WebUI 1.9 {sampler} alone meant the plain list of levels"
-            draft.say(f"{message}, so the scheduler is {scheduler}", "info")
+            draft.say(kinds.SETTING_CHANGED, f"{message}, so the scheduler is {scheduler}")
     else:
         scheduler, (sampler, _) = kind, split_name(sampler)
     for name, value in (("sampler", sampler), ("scheduler", scheduler)):
         if value and (why := draft.set(**{name: value})):
-            draft.say(without(name, value, why))
+            draft.say(kinds.SETTING_LEFT_OUT, without(name, value, why))
     if sampler == "DDIM" and "Eta" in draft.left:
         # In 2022 there was one key for both etas.
         draft.left.setdefault("Eta DDIM", draft.left.pop("Eta"))
@@ -286,11 +257,11 @@ def without(name: str, value: str, why: str) -> str:
     """
     default = getattr(GenerationRequest(prompt=""), name)
     label = {"sampler": "Sampler", "scheduler": "Schedule type"}[name]
-    told = f"{label}: {_shown(value)} cannot be used ({why})"
+    told = f"{label}: {shown_value(value)} cannot be used ({why})"
     return f"{told}; {default} is used, or what --{name} says"
 
 
-def _take_size(draft: _Draft) -> None:
+def _take_size(draft: Draft) -> None:
     value = draft.left.pop("Size", None)
     first_pass = draft.left.pop("First pass size", None)
     if value is None:
@@ -307,10 +278,11 @@ def _take_size(draft: _Draft) -> None:
     if why := draft.set(width=width, height=height):
         draft.refuse("Size", value, why)
     elif (width, height) != size:
-        draft.say(f"size {size[0]}x{size[1]} makes an image of {width}x{height}", "info")
+        message = f"size {size[0]}x{size[1]} makes an image of {width}x{height}"
+        draft.say(kinds.SETTING_CHANGED, message)
 
 
-def _take_hires(draft: _Draft, kind: str) -> None:
+def _take_hires(draft: Draft, kind: str) -> None:
     """What only makes sense together: the second pass, and its size in one value.
 
     Args:
@@ -331,7 +303,7 @@ def _take_hires(draft: _Draft, kind: str) -> None:
     _fill_hires_schedule(draft, kind)
 
 
-def _fill_hires_schedule(draft: _Draft, kind: str) -> None:
+def _fill_hires_schedule(draft: Draft, kind: str) -> None:
     """Name the schedule type of the second pass where its sampler is named without one.
 
     Since 1.9 it is then the one that the first pass asks for, ``kind``; before it was that of the
@@ -346,54 +318,14 @@ def _fill_hires_schedule(draft: _Draft, kind: str) -> None:
         draft.left["Hires schedule type"] = named_schedule(sampler, plain=True) or "Automatic"
 
 
-def _take_old_emphasis(draft: _Draft) -> None:
+def _take_old_emphasis(draft: Draft) -> None:
     """This program's own key for the emphasis of WebUI's first versions, with the mode."""
     if mode := draft.left.pop("Old emphasis", ""):
         draft.options |= {"use_old_emphasis_implementation": True, "emphasis": mode}
 
 
-def _take_old_networks(draft: _Draft) -> None:
-    """Networks that were settings before they had tags: WebUI's in 2022, and an extension's."""
-    for kind in NETWORK_KINDS.values():
-        for use in kind.old_uses(draft.left):
-            name, digest = hashed_name(use.name, use.digest)
-            if use.problem:
-                draft.refuse(use.key, use.name, use.problem)
-            elif name and name != "None":
-                _append_old_network(draft, kind, name, digest, use.multiplier)
-
-
-def _append_old_network(
-    draft: _Draft, kind: NetworkKind, name: str, digest: str, multiplier: str
-) -> None:
-    entry, remarks = draft.finder.find(FileQuery(kind.name, name, digest.lower()))
-    draft.diagnostics += remarks
-    name = name if entry is None else entry.name
-    try:
-        said, dialect = draft.request.prompt, draft.request.dialect
-        prompt = append_network(said, kind, name, multiplier, field="infotext", dialect=dialect)
-        if any(mark in multiplier for mark in "<>\r\n"):
-            raise RequestError(f"{multiplier!r} is no multiplier", field="infotext")
-    except RequestError as error:
-        draft.say(str(error))
-        return
-    draft.set(prompt=prompt)
-
-
-def _take_skipped(draft: _Draft) -> None:
-    for kind in NETWORK_KINDS.values():
-        value = draft.left.pop(kind.infotext.skipped, "")
-        for item in islice(skipped_items(value), _MOST_NETWORKS):
-            name = item.rpartition(" (")[0] or item
-            message = f"the image was made without {kind.noun} {item}"
-            if draft.finder.registry.find(kind.name, name) is None:
-                draft.say(message, "info")
-            else:
-                draft.say(f"{message}, which is here now; take its tag out for the same image")
-
-
 def _take_labels(
-    draft: _Draft, labels: Mapping[str, InfotextField], into: dict[str, object]
+    draft: Draft, labels: Mapping[str, InfotextField], into: dict[str, object]
 ) -> None:
     for key in tuple(draft.left):
         if key not in labels:
@@ -407,10 +339,13 @@ def _take_labels(
         draft.options.setdefault("randn_source", "NV")
 
 
-def _note_start_image(draft: _Draft) -> None:
+def _note_start_image(draft: Draft) -> None:
     """Say so where an image was made from others, which no infotext holds."""
     if draft.left.pop("Regions", ""):
-        draft.say("this image has regions, whose masks its text does not hold; give them again")
+        draft.say(
+            kinds.MISSING_IMAGE,
+            "this image has regions, whose masks its text does not hold; give them again",
+        )
     changed = draft.left.keys() & (INIT_IMAGE_FIELDS.keys() | {"Init image hash"})
     strength = "denoising_strength" in draft.fields and "enable_hr" not in draft.fields
     _take_labels(draft, INIT_IMAGE_FIELDS, draft.fields)
@@ -418,82 +353,37 @@ def _note_start_image(draft: _Draft) -> None:
         # A strength alone may be what an extension writes, or the rest of a second pass.
         made = "was" if changed else "may have been"
         draft.say(
-            f"this image {made} made from another one (img2img), which its text does not hold"
+            kinds.MISSING_IMAGE,
+            f"this image {made} made from another one (img2img), which its text does not hold",
         )
 
 
-def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
-    """Let tags name the files of the hashes, and look whether embeddings are the same."""
-    if len(hashes) > _MOST_NETWORKS:
-        draft.say(f"{len(hashes)} hashes of networks are too many; none is used")
-        return
-    by_kind: dict[Kind, dict[str, str]] = {kind: {} for kind in NETWORK_KINDS}
-    for key, digest in hashes.items():
-        kind, _, name = key.partition(":")
-        if kind in by_kind:
-            by_kind[kind][name] = digest
-        else:
-            draft.say(f"the hash of {_shown(key)} belongs to nothing that is known")
-    for kind in NETWORK_KINDS.values():
-        if kind.tag is None:
-            _find_words(draft, kind, by_kind.pop(kind.name))
-    if not any(by_kind.values()):
-        return
-    dialect = draft.request.dialect
-    prompt, remarks = draft.finder.rename_tags(draft.request.prompt, by_kind, dialect)
-    draft.set(prompt=prompt)
-    draft.diagnostics += remarks
-    if isinstance(second := draft.fields.get("hr_prompt"), str):
-        draft.fields["hr_prompt"], remarks = draft.finder.rename_tags(second, by_kind, dialect)
-        draft.diagnostics += remarks
-
-
-def _find_words(draft: _Draft, kind: NetworkKind, hashes: Mapping[str, str]) -> None:
-    """Look for networks that prompts name by words, which are not rewritten."""
-    for name, digest in hashes.items():
-        entry, remarks = draft.finder.find(FileQuery(kind.name, name, digest))
-        draft.diagnostics += remarks
-        if entry is not None and entry.name != name:
-            draft.say(f"write {entry.name!r} for {name!r} in the prompts to use this {kind.noun}")
-
-
-def _report_rest(draft: _Draft, infotext: Infotext) -> None:
+def _report_rest(draft: Draft, infotext: Infotext) -> None:
     told = {label for kind in NETWORK_KINDS.values() for label in kind.infotext.records}
     # An image that is read with its dialect comes with a verdict of its own.
     if draft.left.get("Version") == MADE_BY_NOVELAI and _SYNTAX not in draft.left:
-        draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
+        draft.say(
+            kinds.OTHER_PROGRAM,
+            "made by NovelAI, whose models and prompt rules are its own; it will differ",
+        )
     for key, value in draft.left.items():
         if key == _SYNTAX and written_dialect(value) is None:
-            draft.say(f"prompt syntax {_shown(value)} is not known; {WEBUI} is used")
+            draft.say(
+                kinds.SETTING_LEFT_OUT,
+                f"prompt syntax {shown_value(value)} is not known; {WEBUI} is used",
+            )
         elif key not in RECORDS | told:
-            draft.say(f"the key {key!r} is not understood and is left out: {_shown(value)}")
+            draft.say(
+                kinds.UNKNOWN_ENTRY,
+                f"the key {key!r} is not understood and is left out: {shown_value(value)}",
+            )
     for stray in infotext.strays:
-        draft.say(f"{_shown(stray)} among the parameters is not understood and is left out")
+        draft.say(
+            kinds.UNKNOWN_ENTRY,
+            f"{shown_value(stray)} among the parameters is not understood and is left out",
+        )
     if infotext.trailing:
-        draft.say(f"text after the parameters is left out: {_shown(infotext.trailing)}")
-
-
-def _take_resources(draft: _Draft) -> None:
-    """Let the prompt name networks that Civitai lists by name; those it lists by number alone are told."""
-    unnamed: list[str] = []
-    for one in read_resources(draft.left.get(LABEL, "[]")):
-        kind = one.kind
-        if not one.name and one.type not in ("checkpoint", ""):
-            unnamed.append(one.type[:20])
-        elif one.name and kind is not None:
-            _append_resource(draft, kind, one)
-    if unnamed:
-        shown = ", ".join(f"{unnamed.count(kind)} {kind}" for kind in dict.fromkeys(unnamed))
-        draft.say(f"Civitai resources are named by numbers alone and are not applied: {shown}")
-
-
-def _append_resource(draft: _Draft, kind: NetworkKind, one: Resource) -> None:
-    entry, remarks = draft.finder.find(FileQuery(kind.name, one.name))
-    if entry is None:
-        draft.diagnostics += remarks
-        draft.say(f"{LABEL}: {kind.noun} {_shown(one.name)} at {one.weight} is not applied")
-    elif kind.tag is not None:
-        names = (one.name, entry.name)
-        said, dialect = draft.request.prompt, draft.request.dialect
-        if not any(names_network(said, kind, name, dialect=dialect) for name in names):
-            _append_old_network(draft, kind, one.name, "", one.weight)
+        draft.say(
+            kinds.UNKNOWN_ENTRY,
+            f"text after the parameters is left out: {shown_value(infotext.trailing)}",
+        )

@@ -6,12 +6,16 @@ retypes lexemes: what is left for the parser always fits the grammar.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from promptengine.prompt.grammar import Lexeme
 
-__all__ = ["Balanced", "Reason", "Rejection", "balance"]
+__all__ = ["OPENERS", "WEIGHT", "Balanced", "Reason", "Rejection", "balance", "unpaired"]
+
+WEIGHT: Final = re.compile(r"\s*[-+]?[.\d]+\s*")
+OPENERS: Final = {")": "(", "]": "["}
 
 Reason = Literal["number missing", "too many colons", "colon and bar"]
 
@@ -135,3 +139,44 @@ def _discard(stack: list[_Frame]) -> list[Lexeme]:
                 lexeme.type = "TEXT"
     stack.clear()
     return bars
+
+
+def unpaired(
+    lexemes: list[Lexeme],
+) -> tuple[list[Lexeme], list[tuple[Lexeme, Lexeme, Lexeme]]]:
+    """Find brackets without a partner, and weights that are no number.
+
+    Each shape counts for itself, as in the attention language.
+
+    Returns:
+        Lonely brackets; the texts that stand for a weight, between the brackets around them.
+    """
+    lonely: list[Lexeme] = []
+    weights: list[tuple[Lexeme, Lexeme, Lexeme]] = []
+    opened: dict[str, list[Lexeme]] = {"(": [], "[": []}
+    for index, lexeme in enumerate(lexemes):
+        bracket = lexeme.text
+        if bracket in opened:
+            opened[bracket].append(lexeme)
+        elif bracket in OPENERS:
+            openers = opened[OPENERS[bracket]]
+            if not openers:
+                lonely.append(lexeme)
+                continue
+            opener = openers.pop()
+            before = lexemes[index - 1]
+            after_colon = bracket == ")" and index > 1 and lexemes[index - 2].text == ":"
+            if after_colon and before.text not in "()[]:|" and not _is_number(before.text):
+                weights.append((opener, before, lexeme))
+    lonely += opened["("] + opened["["]
+    lonely.sort(key=lambda bracket: bracket.start)
+    return lonely, weights
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.strip())
+    except ValueError:
+        return False
+    # float() reads more than the weight of an emphasis may be, such as 1e3 or inf.
+    return WEIGHT.fullmatch(text) is not None

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache, partial
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Fragment, Part, Prompt, Span, Text
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
+from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.quoting import quoted
 from promptengine.prompt.source_map import MappedText, whole
 from promptengine.prompt.weighing import BREAK_WEIGHT, Leaf, Tree, fragments, leaves
@@ -32,15 +34,18 @@ def read_comfyui(text: str, *, comments: bool, negative: bool) -> Prompt:
     """
     span = Span(0, len(text))
     part = Part(text, 1.0, (Text(text, span),), span, weigh)
-    return Prompt(text, (), (part,), tuple(bracket_diagnostics(whole(text))), "comfyui")
+    excerpt = whole(text)
+    found = (*bracket_diagnostics(excerpt), *foreign_syntax(excerpt, "comfyui").diagnostics)
+    return Prompt(text, (), (part,), found, "comfyui")
 
 
 def bracket_diagnostics(excerpt: MappedText, *, breaks: bool = False) -> Iterator[Diagnostic]:
     """Tell of the first bracket that weighs nothing."""
     for lexeme in _balanced(excerpt.text, breaks):
         if lexeme.type == "TEXT" and lexeme.text[-1:] in ("(", ")"):
-            yield Diagnostic(
-                "warning",
+            opens = lexeme.text[-1:] == "("
+            kind = kinds.UNCLOSED_BRACKET if opens else kinds.UNOPENED_BRACKET
+            yield kind(
                 f"{quoted(lexeme.text)} has no partner and is text",
                 excerpt.span(lexeme.start, lexeme.end),
                 "close it, or write a backslash before it",

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Fragment, Part, Prompt, Span, Text
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
+from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.quoting import quoted
 from promptengine.prompt.source_map import MappedText, whole
 from promptengine.prompt.weighing import fragments
@@ -36,7 +38,9 @@ def read_novelai(text: str, *, comments: bool, negative: bool) -> Prompt:
     """
     span = Span(0, len(text))
     part = Part(text, 1.0, (Text(text, span),), span, weigh)
-    return Prompt(text, (), (part,), tuple(_diagnostics(whole(text))), "novelai")
+    excerpt = whole(text)
+    found = (*_diagnostics(excerpt), *foreign_syntax(excerpt, "novelai").diagnostics)
+    return Prompt(text, (), (part,), found, "novelai")
 
 
 @gc_paused
@@ -57,16 +61,14 @@ def _diagnostics(excerpt: MappedText) -> Iterator[Diagnostic]:
     unclosed = _balance(lexemes)
     stray = (one for one in lexemes if one.type == "TEXT" and one.text in ("}", "]", "::"))
     if (closer := next(stray, None)) is not None:
-        yield Diagnostic(
-            "warning",
+        yield kinds.UNOPENED_BRACKET(
             f"{quoted(closer.text)} closes nothing and is text",
             excerpt.span(closer.start, closer.end),
             "open it before, or take it out",
         )
     if unclosed:
         opener = unclosed[0]
-        yield Diagnostic(
-            "warning",
+        yield kinds.UNCLOSED_BRACKET(
             f"{quoted(opener.text)} is not closed, so it reaches to the end",
             excerpt.span(opener.start, opener.end),
             "close it where its weight shall end",

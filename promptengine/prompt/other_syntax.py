@@ -1,240 +1,26 @@
-"""Other programs' prompt languages: how one is recognized, and what to write here instead.
-
-One table. None of it changes how a prompt is read: such text is text here, and its author is told so.
-"""
+"""Looking for other programs' prompt languages in a prompt."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import Final
 
 from promptengine.prompt import remedies
-from promptengine.prompt.ast import Diagnostic, Severity, Span
+from promptengine.prompt.ast import Diagnostic, Span
+from promptengine.prompt.dialect_marks import (
+    ANGLED,
+    CHOICE,
+    OTHERS,
+    TABLE,
+    WEBUI_LIKE,
+    Range,
+    Syntax,
+)
+from promptengine.prompt.dialects import WEBUI
 from promptengine.prompt.quoting import quoted, told
 from promptengine.prompt.source_map import MappedText
 
-__all__ = ["EMBEDDING_KINDS", "TAG_KINDS", "Foreign", "foreign_syntax"]
-
-_Range = tuple[int, int]
-
-_TAG: Final = re.compile(r"<[^<>]*>")
-_BRACE: Final = re.compile(r"[{}|\[\]]")
-_SEVERAL: Final = "promptengine grid --x 'prompt=a,b,c' makes an image of each"
-
-
-def _matches(pattern: str) -> Callable[[str], Iterator[_Range]]:
-    """Find what a pattern matches; each is written so that it takes linear time on any text."""
-    compiled = re.compile(pattern, re.MULTILINE)
-    return lambda text: (match.span() for match in compiled.finditer(text))
-
-
-def _braces(text: str) -> Iterator[tuple[_Range, bool]]:
-    """Yield each outermost pair of braces, and whether a bar stands in it outside of brackets."""
-    opened: list[int] = []
-    start, depth, bar = 0, 0, False
-    for mark in _BRACE.finditer(text):
-        match mark[0]:
-            case "{":
-                if not opened:
-                    start, depth, bar = mark.start(), 0, False
-                opened.append(mark.start())
-            case "}" if opened:
-                opened.pop()
-                if not opened:
-                    yield (start, mark.end()), bar
-            case "|" if opened and depth == 0:
-                bar = True
-            case "[" | "]" if opened:
-                depth = max(0, depth + (1 if mark[0] == "[" else -1))
-            case _:
-                pass
-
-
-def _choices(text: str) -> Iterator[_Range]:
-    return (place for place, bar in _braces(text) if bar)
-
-
-def _plain_braces(text: str) -> Iterator[_Range]:
-    return (place for place, bar in _braces(text) if not bar)
-
-
-_infotext_lines: Final = _matches(r"^(?:Negative prompt: |Steps: \d+, [A-Z])")
-
-
-def _leave(_text: str, _start: int, _end: int) -> None:
-    """Know no mend."""
-
-
-def _bracketed(text: str, start: int, end: int) -> tuple[int, int, str, str] | None:
-    """Put words and the weight behind them in brackets."""
-    weighed = remedies.bare_weight(text, start, end)
-    if weighed is None:
-        return None
-    begin, written = weighed
-    return begin, end, written, f"write {written}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Syntax:
-    """One construct of another language.
-
-    Attributes:
-        program: Whose it is.
-        marker: What a text with it holds, to look no closer at any other.
-        find: Its places in a text.
-        hint: What to write instead.
-        severity: ``warning`` where nothing else can have been meant.
-        mend: Takes a text and a place in it, and returns what to write where instead and what that does, or None.
-        regions: Whether it is of our own language where that has regions.
-    """
-
-    program: str
-    marker: str
-    find: Callable[[str], Iterator[_Range]]
-    hint: str
-    severity: Severity = "info"
-    mend: Callable[[str, int, int], tuple[int, int, str, str] | None] = _leave
-    regions: bool = False
-
-
-_CHOICE: Final = _Syntax(
-    "Dynamic Prompts' choice",
-    "|",
-    _choices,
-    f"nothing is drawn at random without --dynamic: give it, or write one of them; {_SEVERAL}",
-    "warning",
-)
-_TABLE: Final = (
-    _Syntax(
-        "an infotext's",
-        ": ",
-        lambda text: islice(_infotext_lines(text), 1),
-        "this looks like an infotext: save it as a text file and use --from FILE",
-        "warning",
-    ),
-    _CHOICE,
-    _Syntax(
-        "Dynamic Prompts' wildcard",
-        "__",
-        _matches(
-            r"(?<!\w)__(?:[^\W_]|[/*.~-])+(?:_(?:[^\W_]|[/*.~-])+)*__(?!_)",
-        ),
-        f"no file is looked up without --dynamic: give it, or write the words themselves; {_SEVERAL}",
-    ),
-    _Syntax(
-        "NovelAI's weight",
-        "::",
-        _matches(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)::"),
-        "write (words:1.5)",
-        "warning",
-        remedies.novelai_weight,
-    ),
-    _Syntax(
-        "Midjourney's weight",
-        "::",
-        _matches(r"(?<=\w)::-?(?:\d+(?:\.\d+)?|\.\d+)(?=[\s,]|\Z)"),
-        "write (words:1.5), or words :1.5 AND others",
-    ),
-    _Syntax(
-        "NovelAI's emphasis",
-        "{",
-        _plain_braces,
-        "write (words) or (words:1.05), and [words] for less",
-        mend=remedies.curly_emphasis,
-    ),
-    _Syntax(
-        "Midjourney's option",
-        "--",
-        _matches(
-            r"(?<!\S)--(?:ar|aspect|v|niji|stylize|chaos|no|style|quality|weird|cref|sref|iw)\b"
-        ),
-        "sizes, seeds and negative prompts are options of their own here, such as --width",
-    ),
-    _Syntax(
-        "compel's weight",
-        ")",
-        _matches(r"\)(?:[+-]+|\d+\.\d+)(?=[\s,.;]|\Z)"),
-        "write (words:1.1), or (words:0.9) for less",
-        mend=remedies.compel_weight,
-    ),
-    _Syntax(
-        "compel's weight",
-        "++",
-        _matches(r"(?<=[^\W\d_]{2})\+{2,}(?![\w+])"),
-        "write (words:1.1), once more in brackets for each further +",
-        mend=remedies.compel_word,
-    ),
-    _Syntax(
-        "compel's function",
-        "(",
-        _matches(r"(?<=[\w)\"'])\.(?:and|blend|swap)\("),
-        "write a AND b, or [a:b:0.5] to change from one to the other",
-    ),
-    _Syntax(
-        "ComfyUI's name of an embedding",
-        "embedding:",
-        _matches(r"\bembedding:[^\s,:()\[\]]+"),
-        "here the bare name is the word: leave 'embedding:' out",
-        "warning",
-        remedies.without_prefix,
-    ),
-    _Syntax(
-        "an extension's keyword",
-        "AND_",
-        _matches(r"\bAND_[A-Z]\w*"),
-        "only AND combines prompts here",
-        "warning",
-    ),
-    _Syntax(
-        "the Regional Prompter extension's keyword",
-        "ADD",
-        _matches(r"\bADD(?:COMM|BASE|COL|ROW)\b"),
-        "a prompt holds for the whole image here; --dialect extended divides the image into regions, a negative "
-        "prompt excepted",
-        "warning",
-        regions=True,
-    ),
-    *(
-        _Syntax(
-            f"a full-width {what}",
-            marker,
-            _matches(pattern),
-            "write ( ) [ ] and : as they are on a Latin keyboard, as in (words:1.3)",
-            mend=remedies.latin_marks,
-        )
-        for what, marker, pattern in (
-            ("bracket", "（", r"（[^（）]*）?"),
-            ("bracket", "［", r"［[^［］]*］?"),
-            ("colon", "：", r"：\s*[-+]?\.?\d"),
-        )
-    ),
-    _Syntax(
-        "a weight without brackets",
-        ":",
-        _matches(r"(?<=[^\W\d]):\d*\.\d+(?=\s*,)"),
-        "write (words:1.2)",
-        mend=_bracketed,
-    ),
-)
-
-TAG_KINDS: Final[Mapping[str, str]] = {
-    "random": f"SwarmUI's; write one of the choices; {_SEVERAL}",
-    "wildcard": f"SwarmUI's; write the words themselves; {_SEVERAL}",
-    "alternate": "SwarmUI's; write [a|b]",
-    "fromto": "SwarmUI's; write [a:b:0.5]",
-    "embed": "SwarmUI's; here an embedding's bare name is the word",
-    "embedding": "here an embedding's bare name is the word",
-    "segment": "SwarmUI's, and not known here",
-    "region": "SwarmUI's, and not known here",
-    "object": "SwarmUI's, and not known here",
-}
-"""Kinds of tags that mean something elsewhere, and what to write instead."""
-
-EMBEDDING_KINDS: Final = ("embed", "embedding")
-"""Those whose name alone is what to write."""
+__all__ = ["Foreign", "dialect_of", "foreign_syntax"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,46 +36,59 @@ class Foreign:
     choices: tuple[Span, ...]
 
 
-def foreign_syntax(rest: MappedText, *, regions: bool) -> Foreign:
+def foreign_syntax(rest: MappedText, dialect: str = WEBUI) -> Foreign:
     """Look for other languages in a text without its comments and tags.
 
     Of two constructs at one place the one that stands first in the table is told. Tags that were left
-    in the text, as in a negative prompt, are not looked into.
+    in the text are looked at as a whole, and not into.
 
     Args:
         rest: The text.
-        regions: Whether the prompt may be divided into regions.
+        dialect: Name of the one that it is read in.
     """
-    text = _blanked(rest.text, (tag.span() for tag in _TAG.finditer(rest.text)))
+    text = rest.text
     diagnostics: list[Diagnostic] = []
     choices: tuple[Span, ...] = ()
-    for syntax in _TABLE:
-        own = regions and syntax.regions
-        found = list(syntax.find(text)) if syntax.marker in text and not own else []
-        if not found:
-            continue
-        text = _blanked(text, found)
-        diagnostics += _told(syntax, rest, found)
-        if syntax is _CHOICE:
-            choices = tuple(rest.span(*place) for place in found)
+    for whole_tags in (True, False):
+        for syntax in TABLE:
+            sought = syntax.tags == whole_tags and syntax.told_in(dialect)
+            found = list(syntax.find(text)) if sought and syntax.marker in text else []
+            if not found:
+                continue
+            text = _blanked(text, found)
+            diagnostics += _told(syntax, rest, found, dialect)
+            if syntax is CHOICE:
+                choices = tuple(rest.span(*place) for place in found)
+        text = _blanked(text, (tag.span() for tag in ANGLED.finditer(text)))
     return Foreign(tuple(diagnostics), choices)
 
 
-def _told(syntax: _Syntax, rest: MappedText, found: list[_Range]) -> Iterator[Diagnostic]:
-    def tell(place: _Range) -> Diagnostic:
-        change = syntax.mend(rest.text, *place)
-        return Diagnostic(
-            syntax.severity,
-            f"{quoted(rest.text, *place)} is {syntax.program} and is text here",
+def dialect_of(code: str) -> str | None:
+    """Return the name of the dialect whose marks the diagnostics of a code tell of; None for other codes."""
+    name = code.removesuffix("-syntax")
+    return name if name != code and name in (*WEBUI_LIKE, *OTHERS) else None
+
+
+def _told(
+    syntax: Syntax, rest: MappedText, found: list[Range], dialect: str
+) -> Iterator[Diagnostic]:
+    # Mends are written in WebUI's marks.
+    mends = dialect in WEBUI_LIKE
+
+    def tell(place: Range) -> Diagnostic:
+        change = syntax.mend(rest.text, *place) if mends else None
+        return syntax.kind(
+            f"{quoted(rest.text, *place)} is {syntax.program} and {syntax.says}",
             rest.span(*place),
-            syntax.hint,
+            syntax.hint_in(dialect),
             None if change is None else remedies.replaced(rest, *change),
+            severity=syntax.severity,
         )
 
     return told(found, tell)
 
 
-def _blanked(text: str, places: Iterable[_Range]) -> str:
+def _blanked(text: str, places: Iterable[Range]) -> str:
     """Return a text of the same length with blanks at some places."""
     kept, pieces = 0, list[str]()
     for start, end in places:

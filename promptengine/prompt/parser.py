@@ -112,7 +112,7 @@ def read_brackets(
         if len(operands) == 1:
             diagnostics += lint.weight_without_and(rest, *operands[0])
     divides = regions and not negative
-    foreign = foreign_syntax(rest, regions=divides)
+    foreign = foreign_syntax(rest, "extended" if divides else WEBUI)
     parts: list[Part] = []
     for operand, weight in operands:
         division = divided(operand) if divides else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from promptengine.errors import RequestError
+from promptengine.prompt import parse
 from promptengine.prompt.dialects import DIALECTS, WEBUI_RULE
 from promptengine.request.options import Options
 
@@ -19,9 +20,14 @@ def check_weighing(dialect: str, options: Options) -> None:
         options: Of these ``emphasis``, ``old_emphasis`` and ``negative_weights`` are looked at.
 
     Raises:
-        RequestError: One of them is not as it is by default; names it.
+        RequestError: One of them is not as it is by default; names it. Where a dialect has WebUI's rule but other
+            marks, ``old_emphasis`` alone, which reads WebUI's.
     """
     if DIALECTS[dialect].weights == WEBUI_RULE:
+        # The first versions of WebUI weigh words while they cut a text into tokens, by WebUI's brackets.
+        if options.old_emphasis and parse("", dialect=dialect).parts[0].weigh is not None:
+            message = f"old_emphasis is True, and dialect {dialect!r} has other marks of weights than WebUI"
+            raise RequestError(f"{message}; leave it out", field="old_emphasis")
         return
     usual = Options()
     for name in _WEBUIS_OWN:

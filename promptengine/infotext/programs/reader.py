@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from promptengine.infotext.documents import read_document
 from promptengine.infotext.read import Infotext
 from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 
 __all__ = [
@@ -138,15 +139,16 @@ class ProgramImage:
     def remarks(self) -> tuple[Diagnostic, ...]:
         """All that a user must know who makes it again: what is left out, and the verdict."""
         level = "warning" if self.differences else "info"
-        told = [Diagnostic(level, f"made by {self.program}; {self.verdict}")]
+        verdict = f"made by {self.program}; {self.verdict}"
+        told = [kinds.OTHER_PROGRAM(verdict, severity=level)]
         for place, value, reason in self.unmapped[:_MOST_TOLD]:
             why = f" ({reason})" if reason else ""
             # Names of nodes are anything, and a remark is one line.
             message = " ".join(f"{place}: {value} is left out{why}".splitlines())
-            told.append(Diagnostic("warning", message))
+            told.append(kinds.SETTING_LEFT_OUT(message))
         if len(self.unmapped) > _MOST_TOLD:
             more = len(self.unmapped) - _MOST_TOLD
-            told.append(Diagnostic("warning", f"{more} more settings are left out"))
+            told.append(kinds.SETTING_LEFT_OUT(f"{more} more settings are left out"))
         return tuple(dict.fromkeys(told))
 
 

@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from promptengine.images.save import encode_image
 from promptengine.kinds import tag_kinds
 from promptengine.prompt import parse
+from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import diagnostic_document, prompt_document
@@ -79,11 +80,12 @@ def read_prompt(service: Served, form: PromptForm) -> Response:
     last = first if form.hires_steps is None else replace(first, hires_steps=form.hires_steps)
     planned = affordable(first, limits)
     plan = make_plan(planned, parse("", negative=True), service.registry)
+    check_codes(form.ignored_diagnostics)
     uses = [use for kind in tag_kinds() for use in plan.of(kind.name)]
-    regions, diagnostics = None, plan.diagnostics
+    regions, remarks = None, plan.diagnostics
     if not form.negative:
-        regions, diagnostics = read_regions(form, planned, plan, uses, service.registry)
-    diagnostics = *diagnostics, *negative_weights(prompt)
+        regions, remarks = read_regions(form, planned, plan, uses, service.registry)
+    diagnostics = without_codes((*remarks, *negative_weights(prompt)), form.ignored_diagnostics)
     told = prompt_document(last, diagnostics, most=limits.schedule_characters)
     found = [_use(use) for use in uses]
     for diagnostic in told["diagnostics"]:
