@@ -17,6 +17,7 @@ from fastapi.concurrency import run_in_threadpool
 from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
 from promptengine.images.upscaler_cache import UpscalerCache
+from promptengine.language.word_lists import FOLDER, WordLists
 from promptengine.registry.registry import Kind, Registry
 from promptengine.registry.side_cars import Cards
 from promptengine.server.background import AfterWork
@@ -33,7 +34,6 @@ from promptengine.server.redact import PathRedactor
 from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.options import ServerSettings
 from promptengine.server.training import Trainer
-from promptengine.server.word_lists import FOLDER, WordLists
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.text.textual_inversion.table import EmbeddingTable
 
