@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 import promptengine
 from promptengine.cli.main import _parser
+from promptengine.prompt.diagnostic_kinds import DIAGNOSTIC_KINDS
 from promptengine.prompt.dialects import DIALECTS, KnownDialect
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
@@ -152,6 +153,15 @@ def exports() -> Iterator[str]:
             yield f"\n::: {_home(name)}\n    options:\n      heading: promptengine.{name}\n"
 
 
+def diagnostics() -> Iterator[str]:
+    """Yield the table of all kinds of diagnostics."""
+    yield "| code | severity | tells that |"
+    yield "|---|---|---|"
+    for kind in DIAGNOSTIC_KINDS.values():
+        summary = kind.summary.replace("|", "\\|")
+        yield f"| `{kind.code}` | {kind.severity} | {summary} |"
+
+
 SECTIONS: Mapping[str, Callable[[], Iterable[str]]] = {
     "layers": layers,
     "modules": modules,
@@ -159,6 +169,7 @@ SECTIONS: Mapping[str, Callable[[], Iterable[str]]] = {
     "request_fields": request_fields,
     "options": options,
     "exports": exports,
+    "diagnostics": diagnostics,
 }
 """What fills which mark, line by line."""
 

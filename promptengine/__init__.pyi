@@ -122,6 +122,7 @@ from .prompt.ast import Node as Node
 from .prompt.ast import Part as Part
 from .prompt.ast import Prompt as Prompt
 from .prompt.ast import Regions as Regions
+from .prompt.ast import Related as Related
 from .prompt.ast import Remedy as Remedy
 from .prompt.ast import Schedule as Schedule
 from .prompt.ast import Scheduled as Scheduled
@@ -131,6 +132,7 @@ from .prompt.ast import Span as Span
 from .prompt.ast import Tag as Tag
 from .prompt.ast import Text as Text
 from .prompt.ast import Weigh as Weigh
+from .prompt.diagnostic_kinds import DiagnosticKind as DiagnosticKind
 from .prompt.dialects import Dialect as Dialect
 from .prompt.dialects import ReadPrompt as ReadPrompt
 from .prompt.dialects import WeightRule as WeightRule

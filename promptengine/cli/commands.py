@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from promptengine.kinds import (
     model_kinds,
 )
 from promptengine.prompt import Prompt, parse
+from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document, well_formed
@@ -70,8 +71,9 @@ def parse_prompt(options: argparse.Namespace) -> int:
     """``promptengine parse``: show how a prompt is read, or answer a stream of them."""
     for name in ("steps", "hires_steps"):
         _check_steps(name, getattr(options, name))
+    check_codes(options.ignore, "--ignore")
     if options.jsonl:
-        return _parse_lines(sys.stdin, comments=bool(options.comments))
+        return _parse_lines(sys.stdin, options.ignore, comments=bool(options.comments))
     prompt = parse(
         options.prompt,
         comments=options.comments is not False,
@@ -80,7 +82,7 @@ def parse_prompt(options: argparse.Namespace) -> int:
     )
     plan = _lookups(prompt, options)
     found = prompt.diagnostics if plan is None else plan.diagnostics
-    diagnostics = (*found, *negative_weights(prompt))
+    diagnostics = without_codes((*found, *negative_weights(prompt)), options.ignore)
     uses = () if plan is None else plan.networks
     scheduled = ScheduledPrompt(prompt, options.steps, options.hires_steps)
     if options.json:
@@ -112,14 +114,14 @@ def _lookups(prompt: Prompt, options: argparse.Namespace) -> Plan | None:
     return make_plan(ScheduledPrompt(prompt, 1), parse("", negative=True), registry)
 
 
-def _parse_lines(lines: Iterable[str], *, comments: bool) -> int:
+def _parse_lines(lines: Iterable[str], ignored: Collection[str], *, comments: bool) -> int:
     """Answer each line; a bad one gets an ``error`` in its answer and makes the exit status 1."""
     status = 0
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            answer = _parse_line(line, comments=comments)
+            answer = _parse_line(line, ignored, comments=comments)
         except (ValueError, RequestError) as error:
             answer = {"id": None, "error": f"line {number}: {error}"}
             status = 1
@@ -127,7 +129,7 @@ def _parse_lines(lines: Iterable[str], *, comments: bool) -> int:
     return status
 
 
-def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
+def _parse_line(line: str, ignored: Collection[str], *, comments: bool) -> Mapping[str, Any]:
     question: Any = json.loads(line)
     if not isinstance(question, dict) or not isinstance(question.get("prompt"), str):
         raise ValueError('not a JSON object with a text "prompt"')
@@ -137,7 +139,7 @@ def _parse_line(line: str, *, comments: bool) -> Mapping[str, Any]:
     _check_steps("hires_steps", hires_steps)
     prompt = parse(question["prompt"], comments=comments)
     scheduled = ScheduledPrompt(prompt, steps, hires_steps)
-    diagnostics = (*prompt.diagnostics, *negative_weights(prompt))
+    diagnostics = without_codes((*prompt.diagnostics, *negative_weights(prompt)), ignored)
     return {"id": question.get("id"), **prompt_document(scheduled, diagnostics)}
 
 
@@ -329,7 +331,7 @@ def _show_all(results: Sequence[GenerationResult]) -> None:
     """Say what is to be said of several images, each thing once."""
     diagnostics = dict.fromkeys(found for result in results for found in result.diagnostics)
     # A column means nothing across prompts that differ.
-    show_diagnostics([replace(found, span=None) for found in diagnostics], "", to_stderr=True)
+    show_diagnostics([found.without_places() for found in diagnostics], "", to_stderr=True)
     show_reports(_reports_of_all(results))
 
 

@@ -17,7 +17,8 @@ from promptengine.images import read_image_info
 from promptengine.infotext.read import Infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.infotext.schedule_types import split_name
-from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
+from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.registry.registry import Kind, Registry
 from promptengine.request.fields import ApiField
 from promptengine.request.hires_pass import HiresPass
@@ -67,8 +68,9 @@ def read_recipe(
     diagnostics = [*recipe.diagnostics, *left_out]
     if options.checkpoint is None and recipe.checkpoint is None:
         message = "the checkpoint is not known, so the first of the models folder is used"
-        diagnostics.append(Diagnostic("warning", message, None, "name one with --checkpoint"))
-    show_diagnostics(diagnostics, "", to_stderr=True)
+        diagnostics.append(kinds.UNKNOWN_CHECKPOINT(message, None, "name one with --checkpoint"))
+    check_codes(options.ignore, "--ignore")
+    show_diagnostics(without_codes(diagnostics, options.ignore), "", to_stderr=True)
     given = {name: value for name, value in vars(options).items() if value is not None}
     return argparse.Namespace(**{**vars(options), **told, **given}), request
 

@@ -20,6 +20,7 @@ from promptengine.generation.engine import Engine, Precision
 from promptengine.generation.timing import StageTimer
 from promptengine.images import save_image
 from promptengine.infotext.read import infotext_with_prompts
+from promptengine.prompt.diagnostic_kinds import check_codes
 from promptengine.registry.open_models import Models
 from promptengine.registry.registry import Kind
 from promptengine.request.edit import apply_settings
@@ -85,7 +86,8 @@ def request_of(options: argparse.Namespace, request: GenerationRequest) -> Gener
         RequestError: An option that is unknown, or a value out of its range.
         ImageError: A mask of a region is no image.
     """
-    given = given_fields(options, GenerationRequest)
+    check_codes(options.ignore, "--ignore")
+    given = given_fields(options, GenerationRequest) | {"ignored_diagnostics": options.ignore}
     request = apply_settings(replace(request, **given), read_settings(assignments(options.option)))
     if regions := regions_of(options):
         request = replace(request, regions=regions)

@@ -265,7 +265,7 @@ def show_block_weights(uses: Iterable[NetworkUse]) -> None:
 def show_diagnostics(
     diagnostics: Iterable[Diagnostic], source: str, *, to_stderr: bool = False
 ) -> None:
-    """Print each diagnostic with its place in the prompt marked underneath."""
+    """Print each diagnostic and its code, with its places in the prompt underneath."""
     console = _console(to_stderr=to_stderr)
     for diagnostic in diagnostics:
         style = SEVERITY_STYLES[diagnostic.severity]
@@ -275,9 +275,13 @@ def show_diagnostics(
         line.append(f": {printable(diagnostic.message)}")
         if diagnostic.hint:
             line.append(f" ({printable(diagnostic.hint)})", "dim")
+        line.append(f" [{printable(diagnostic.code)}]", "dim")
         console.print(line)
         if diagnostic.span is not None:
             console.print(_excerpt(source, diagnostic.span, style))
+        for related in diagnostic.related:
+            place = f"    column {related.span.column}: {printable(related.message)}"
+            console.print(Styled(place, "dim"))
 
 
 def _excerpt(source: str, span: Span, style: str) -> Styled:

@@ -21,6 +21,7 @@ from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse, schedule
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.dialects import find_dialect
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
@@ -262,8 +263,7 @@ def _cut_short(
     weighted = request.options.emphasis != "None"
     rests = (old_chunk(text, weighted=weighted, embeddings=words)[1] for text in texts)
     return [
-        Diagnostic(
-            "warning",
+        kinds.PROMPT_CUT_OFF(
             f"the old emphasis has room for {CHUNK_LENGTH} tokens, so this is cut off: {shown(rest)}",
             None,
             "shorten the prompt, or leave out use_old_emphasis_implementation",

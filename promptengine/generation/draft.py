@@ -13,6 +13,7 @@ from promptengine.generation.prepare import PreparedRequest
 from promptengine.generation.sample import decode_batch
 from promptengine.interrupt import Interrupt
 from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.request.result import ModelUse
 
 __all__ = ["BatchEnded", "Draft"]
@@ -91,4 +92,4 @@ class Draft:
         self.ended = True
         seeds = ", ".join(map(str, dict.fromkeys(self.job.seeds[before : len(self.images)])))
         message = f"unfinished: ended after step {step} of {self.job.steps} (seed {seeds})"
-        self.notes.append(Diagnostic("warning", message, None, ""))
+        self.notes.append(kinds.UNFINISHED(message))

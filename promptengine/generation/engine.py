@@ -45,6 +45,8 @@ from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.interrupt import Interrupt
 from promptengine.networks.load import NetworkCache
 from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
+from promptengine.prompt.diagnostic_kinds import without_codes
 from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
@@ -473,13 +475,14 @@ class Engine:
     def _result(self, draft: Draft, clock: StageTimer) -> GenerationResult:
         job, made = draft.job, len(draft.images)
         latents = draft.latents
+        found = (*job.diagnostics, *draft.notes, *_finiteness(latents))
         return GenerationResult(
             images=tuple(draft.images),
             latents=latents,
             infotexts=build_infotexts(self._parts, job, draft.uses)[:made],
             seeds=tuple(job.seeds[:made]),
             networks=job.first.stack.reports,
-            diagnostics=(*job.diagnostics, *draft.notes, *_finiteness(latents)),
+            diagnostics=without_codes(found, job.request.ignored_diagnostics),
             timings=clock.seconds,
             variation_seeds=tuple(job.variation_seeds[:made]),
             hires_networks=job.second.stack.reports if job.second else (),
@@ -496,4 +499,4 @@ def _finiteness(latents: Tensor) -> list[Diagnostic]:
         return []
     message = "the result holds values that are no numbers, so images are black in part or whole"
     hint = "lower the weights, multipliers or CFG scale, or use --dtype float32"
-    return [Diagnostic("warning", message, None, hint)]
+    return [kinds.NOT_FINITE(message, None, hint)]

@@ -12,6 +12,7 @@ from promptengine.images.upscalers import is_known_upscaler
 from promptengine.infotext.read import Infotext, read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext, without
 from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import apply_settings
@@ -88,7 +89,7 @@ def apply_recipe(
     found += [
         f"{name} = {value!r} means nothing here and is left out" for name, value in fields.items()
     ]
-    return request, [Diagnostic("warning", message) for message in found]
+    return request, [kinds.SETTING_LEFT_OUT(message) for message in found]
 
 
 def request_from_infotext(

@@ -20,6 +20,7 @@ from promptengine.generation.timing import StageTimer
 from promptengine.networks.load import LoadedNetworks
 from promptengine.networks.token_merging import has_mergeable_tokens
 from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.request.options import Options
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import Sampler
@@ -28,8 +29,7 @@ from promptengine.sampling.sigmas import DiscreteSchedule
 
 __all__ = ["PassRequest", "PreparedPass"]
 
-_NOTHING_MERGED: Final = Diagnostic(
-    "warning",
+_NOTHING_MERGED: Final = kinds.IDLE_TOKEN_MERGING(
     "no tokens are merged: this model has no attention at full resolution, where WebUI merges them",
     None,
     "leave the token merging ratio at 0",

@@ -28,6 +28,7 @@ from promptengine.images.upscalers import PixelUpscaler, latent_upscalers
 from promptengine.kinds import LORA
 from promptengine.networks.load import LoadedNetworks
 from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.registry.registry import Registry
 from promptengine.request.edit import append_default_hypernetwork
 from promptengine.request.hires_pass import HiresPass
@@ -74,8 +75,7 @@ _OWN: Mapping[str, Any] = {
 }
 """What requests of one batch may have of their own."""
 
-_IN_TILES = Diagnostic(
-    "warning",
+_IN_TILES = kinds.DECODED_IN_TILES(
     "memory is short, so the VAE works in tiles, which may show faintly",
     None,
     "ask for a smaller image, or free memory",
@@ -141,8 +141,8 @@ class PreparedRequest:
         refined = self.refining.passes if self.refining else ()
         own = (*self.first.diagnostics, *_idle_schedules(self))
         others = [*([self.second] if self.second else []), *refined]
-        later = [replace(one, span=None) for each in others for one in each.diagnostics]
-        known = {replace(one, span=None) for one in own}
+        later = [one.without_places() for each in others for one in each.diagnostics]
+        known = {one.without_places() for one in own}
         return *own, *(one for one in dict.fromkeys(later) if one not in known), *tiles
 
     @property
@@ -468,13 +468,13 @@ def _idle_schedules(job: PreparedRequest) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     if asked is not None and ending is not None and asked != ending:
         message = f"the sampler's name says {ending.label}, but the scheduler is {asked.label}"
-        found.append(Diagnostic("warning", message, None, "name one of them only"))
-    kinds = [(job.first, asked or ending)]
+        found.append(kinds.TWO_SCHEDULERS(message, None, "name one of them only"))
+    passes = [(job.first, asked or ending)]
     if job.second is not None and hires is not None:
-        kinds.append((job.second, find_scheduler(hires.scheduler or AUTOMATIC)))
-    for one, kind in kinds:
+        passes.append((job.second, find_scheduler(hires.scheduler or AUTOMATIC)))
+    for one, kind in passes:
         if kind is not None and not isinstance(one.sampler, SigmaSampler):
             message = f"{one.sampler.name} has a schedule of its own; {kind.label} does nothing"
             hint = "leave the scheduler at automatic"
-            found.append(Diagnostic("warning", f"{message} with it", None, hint))
+            found.append(kinds.IDLE_SCHEDULER(f"{message} with it", None, hint))
     return found

@@ -13,6 +13,7 @@ from promptengine.generation.regions import RegionMasks
 from promptengine.kinds import HYPERNETWORK, find_kind
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.regions import region_at
 from promptengine.prompt.scheduled import ScheduledPrompt
@@ -214,9 +215,8 @@ def _of_mask(
 
 def _of_region(diagnostic: Diagnostic, number: int) -> Diagnostic:
     """Return what is said of a region's own prompt, whose places are none of the request's prompt."""
-    return replace(
-        diagnostic, message=f"region {number}: {diagnostic.message}", span=None, remedy=None
-    )
+    message = f"region {number}: {diagnostic.message}"
+    return replace(diagnostic.without_places(), message=message)
 
 
 def _with_own_networks(
@@ -263,7 +263,7 @@ def _hypernetworks(
             raise PromptSyntaxError(f"{message}; {hint}", source=prompt.source, span=span)
         if request.policy == "warn":
             said.append(
-                Diagnostic("warning", f"{use.name!r} is not applied: {message}", use.span, hint)
+                kinds.NOT_IN_REGIONS(f"{use.name!r} is not applied: {message}", use.span, hint)
             )
     kept = tuple(use for use in uses if use not in others)
     reason = "regions have hypernetworks alone"
@@ -277,8 +277,8 @@ def _told_of_and(prompt: Prompt, plan: Plan) -> Plan:
         return plan
     message = "with AND all networks act on the whole image, wherever their tags stand"
     span = plan.networks[0].span
-    said = Diagnostic(
-        "warning", message, span, "leave AND out to give regions networks of their own"
+    said = kinds.NETWORKS_EVERYWHERE(
+        message, span, "leave AND out to give regions networks of their own"
     )
     return replace(plan, diagnostics=(*plan.diagnostics, said))
 
@@ -298,7 +298,7 @@ def idle_settings(prompt: Prompt, request: GenerationRequest) -> list[Diagnostic
         found.append(("region_base_ratios", "ADDBASE"))
     hint = "use --dialect extended with it, or leave the setting out"
     return [
-        Diagnostic("warning", f"{name} does nothing: the prompt has no {keyword}", None, hint)
+        kinds.IDLE_REGION_SETTING(f"{name} does nothing: the prompt has no {keyword}", None, hint)
         for name, keyword in found
     ]
 

@@ -11,6 +11,7 @@ from promptengine.infotext.read import Infotext
 from promptengine.infotext.write import BLOCK_WEIGHTS
 from promptengine.kinds import PresetTable
 from promptengine.prompt import Diagnostic, Remedy, parse
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.dialects import WEBUI, written_dialect
 from promptengine.prompt.remedies import of_argument
 
@@ -53,9 +54,9 @@ def write_out_presets(
             prompts[label] = prompt[: span.start] + remedy.text + prompt[span.end :]
         changed |= dict.fromkeys(remedy.label for remedy in remedies)
     prompt = prompts.pop(_PROMPTS[0])
-    remarks = [Diagnostic("info", message) for message in changed]
+    remarks = [kinds.PRESET_CHANGED(message) for message in changed]
     if None in found:
-        remarks.append(Diagnostic("warning", f"{BLOCK_WEIGHTS} holds something that is no preset"))
+        remarks.append(kinds.UNKNOWN_ENTRY(f"{BLOCK_WEIGHTS} holds something that is no preset"))
     entries = {key: prompts[key] for key in entries}
     return replace(infotext, prompt=prompt, entries=entries), tuple(remarks)
 

@@ -16,6 +16,7 @@ from typing import Final
 from promptengine.errors import PromptEngineError
 from promptengine.kinds import EMBEDDING, NetworkKind, find_kind, kind_of_word
 from promptengine.prompt import Diagnostic, parse
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 
@@ -82,12 +83,12 @@ class FileFinder:
             for entry in self.registry.entries(sought.kind):
                 if entry != named and self._matches(entry, sought.digest):
                     message = f"{sought} is found here as {entry.name!r}, by its hash"
-                    return entry, (Diagnostic("info", message),)
+                    return entry, (kinds.RENAMED_FILE(message),)
         if named is None:
             return None, (self._missing(sought),)
         message = f"{sought} is missing here; the file of that name differs and is used instead"
         hint = f"the hash of {named.path} is {self._shown_digest(named)}"
-        return named, (Diagnostic("warning", message, None, hint),)
+        return named, (kinds.OTHER_FILE(message, None, hint),)
 
     def rename_tags(
         self, prompt: str, hashes: Mapping[Kind, Mapping[str, str]], dialect: str = WEBUI
@@ -121,7 +122,7 @@ class FileFinder:
                 done = start + len(name)
             elif name != found[kind, name]:
                 message = f"the tag of {name!r} has a comment in it and is left as it is"
-                remarks[Diagnostic("warning", message)] = None
+                remarks[kinds.UNNAMEABLE_FILE(message)] = None
         return "".join((*pieces, prompt[done:])), tuple(remarks)
 
     def _name_here(self, sought: FileQuery) -> tuple[str, tuple[Diagnostic, ...]]:
@@ -131,13 +132,13 @@ class FileFinder:
             return sought.name, remarks
         if set(entry.name) & set(":>"):
             message = f"no tag can hold the name {entry.name!r}; rename the file"
-            return sought.name, (*remarks, Diagnostic("warning", message))
+            return sought.name, (*remarks, kinds.UNNAMEABLE_FILE(message))
         return entry.name, remarks
 
     def _missing(self, sought: FileQuery) -> Diagnostic:
         near = self.registry.near(sought.kind, sought.name) if sought.name else ()
         hint = f"names like it: {', '.join(map(repr, near))}" if near else ""
-        return Diagnostic("warning", f"{sought} is not in the models folder", None, hint)
+        return kinds.MISSING_FILE(f"{sought} is not in the models folder", None, hint)
 
     def _shown_digest(self, entry: RegistryEntry) -> str:
         """Return what an infotext would give as a file's hash."""

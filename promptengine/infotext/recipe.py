@@ -34,6 +34,8 @@ from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
 from promptengine.infotext.write import skipped_items
 from promptengine.kinds import NETWORK_KINDS, VAE, NetworkKind
 from promptengine.prompt import Diagnostic, Severity
+from promptengine.prompt import diagnostic_kinds as kinds
+from promptengine.prompt.diagnostic_kinds import DiagnosticKind
 from promptengine.prompt.dialects import WEBUI, written_dialect
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.edit import append_network
@@ -98,11 +100,14 @@ class _Draft:
     fields: dict[str, object] = field(default_factory=dict[str, object])
     diagnostics: list[Diagnostic] = field(default_factory=list[Diagnostic])
 
-    def say(self, message: str, severity: Severity = "warning") -> None:
-        self.diagnostics.append(Diagnostic(severity, message))
+    def say(self, kind: DiagnosticKind, message: str, *, severity: Severity | None = None) -> None:
+        self.diagnostics.append(kind(message, severity=severity))
 
     def refuse(self, key: str, value: str, why: str = "") -> None:
-        self.say(f"{key}: {_shown(value)} cannot be used{why and f' ({why})'} and is left out")
+        self.say(
+            kinds.SETTING_LEFT_OUT,
+            f"{key}: {_shown(value)} cannot be used{why and f' ({why})'} and is left out",
+        )
 
     def set(self, **values: object) -> str:
         """Change the request; returns why it cannot be done, or nothing."""
@@ -232,7 +237,10 @@ def _take_further_models(draft: _Draft) -> None:
         name, digest = (titled[1], titled[2].lower()) if titled else (value, "")
         entry, remarks = draft.finder.find(FileQuery("checkpoint", name, digest))
         if entry is None:
-            draft.say(f"{label}: {_shown(value)} is not in the models folder; {without}")
+            draft.say(
+                kinds.MISSING_FILE,
+                f"{label}: {_shown(value)} is not in the models folder; {without}",
+            )
         else:
             draft.diagnostics += remarks
             draft.left[label] = entry.name
@@ -266,12 +274,12 @@ def _take_sampler(draft: _Draft) -> str:
         scheduler = named_schedule(sampler, plain=plain)
         if scheduler and plain:
             message = f"before WebUI 1.9 {sampler} alone meant the plain list of levels"
-            draft.say(f"{message}, so the scheduler is {scheduler}", "info")
+            draft.say(kinds.SETTING_CHANGED, f"{message}, so the scheduler is {scheduler}")
     else:
         scheduler, (sampler, _) = kind, split_name(sampler)
     for name, value in (("sampler", sampler), ("scheduler", scheduler)):
         if value and (why := draft.set(**{name: value})):
-            draft.say(without(name, value, why))
+            draft.say(kinds.SETTING_LEFT_OUT, without(name, value, why))
     if sampler == "DDIM" and "Eta" in draft.left:
         # In 2022 there was one key for both etas.
         draft.left.setdefault("Eta DDIM", draft.left.pop("Eta"))
@@ -309,7 +317,8 @@ def _take_size(draft: _Draft) -> None:
     if why := draft.set(width=width, height=height):
         draft.refuse("Size", value, why)
     elif (width, height) != size:
-        draft.say(f"size {size[0]}x{size[1]} makes an image of {width}x{height}", "info")
+        message = f"size {size[0]}x{size[1]} makes an image of {width}x{height}"
+        draft.say(kinds.SETTING_CHANGED, message)
 
 
 def _take_hires(draft: _Draft, kind: str) -> None:
@@ -384,7 +393,7 @@ def _append_old_network(
         if any(mark in multiplier for mark in "<>\r\n"):
             raise RequestError(f"{multiplier!r} is no multiplier", field="infotext")
     except RequestError as error:
-        draft.say(str(error))
+        draft.say(kinds.UNNAMEABLE_FILE, str(error))
         return
     draft.set(prompt=prompt)
 
@@ -396,9 +405,12 @@ def _take_skipped(draft: _Draft) -> None:
             name = item.rpartition(" (")[0] or item
             message = f"the image was made without {kind.noun} {item}"
             if draft.finder.registry.find(kind.name, name) is None:
-                draft.say(message, "info")
+                draft.say(kinds.SKIPPED_NETWORK, message, severity="info")
             else:
-                draft.say(f"{message}, which is here now; take its tag out for the same image")
+                draft.say(
+                    kinds.SKIPPED_NETWORK,
+                    f"{message}, which is here now; take its tag out for the same image",
+                )
 
 
 def _take_labels(
@@ -419,7 +431,10 @@ def _take_labels(
 def _note_start_image(draft: _Draft) -> None:
     """Say so where an image was made from others, which no infotext holds."""
     if draft.left.pop("Regions", ""):
-        draft.say("this image has regions, whose masks its text does not hold; give them again")
+        draft.say(
+            kinds.MISSING_IMAGE,
+            "this image has regions, whose masks its text does not hold; give them again",
+        )
     changed = draft.left.keys() & (INIT_IMAGE_FIELDS.keys() | {"Init image hash"})
     strength = "denoising_strength" in draft.fields and "enable_hr" not in draft.fields
     _take_labels(draft, INIT_IMAGE_FIELDS, draft.fields)
@@ -427,14 +442,17 @@ def _note_start_image(draft: _Draft) -> None:
         # A strength alone may be what an extension writes, or the rest of a second pass.
         made = "was" if changed else "may have been"
         draft.say(
-            f"this image {made} made from another one (img2img), which its text does not hold"
+            kinds.MISSING_IMAGE,
+            f"this image {made} made from another one (img2img), which its text does not hold",
         )
 
 
 def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
     """Let tags name the files of the hashes, and look whether embeddings are the same."""
     if len(hashes) > _MOST_NETWORKS:
-        draft.say(f"{len(hashes)} hashes of networks are too many; none is used")
+        draft.say(
+            kinds.UNKNOWN_ENTRY, f"{len(hashes)} hashes of networks are too many; none is used"
+        )
         return
     by_kind: dict[Kind, dict[str, str]] = {kind: {} for kind in NETWORK_KINDS}
     for key, digest in hashes.items():
@@ -442,7 +460,9 @@ def _rename_networks(draft: _Draft, hashes: Mapping[str, str]) -> None:
         if kind in by_kind:
             by_kind[kind][name] = digest
         else:
-            draft.say(f"the hash of {_shown(key)} belongs to nothing that is known")
+            draft.say(
+                kinds.UNKNOWN_ENTRY, f"the hash of {_shown(key)} belongs to nothing that is known"
+            )
     for kind in NETWORK_KINDS.values():
         if kind.tag is None:
             _find_words(draft, kind, by_kind.pop(kind.name))
@@ -463,23 +483,39 @@ def _find_words(draft: _Draft, kind: NetworkKind, hashes: Mapping[str, str]) -> 
         entry, remarks = draft.finder.find(FileQuery(kind.name, name, digest))
         draft.diagnostics += remarks
         if entry is not None and entry.name != name:
-            draft.say(f"write {entry.name!r} for {name!r} in the prompts to use this {kind.noun}")
+            message = f"write {entry.name!r} for {name!r} in the prompts to use this {kind.noun}"
+            draft.say(kinds.RENAMED_FILE, message, severity="warning")
 
 
 def _report_rest(draft: _Draft, infotext: Infotext) -> None:
     _report_resources(draft)
     told = {label for kind in NETWORK_KINDS.values() for label in kind.infotext.records}
     if draft.left.get("Version") == MADE_BY_NOVELAI:
-        draft.say("made by NovelAI, whose models and prompt rules are its own; it will differ")
+        draft.say(
+            kinds.OTHER_PROGRAM,
+            "made by NovelAI, whose models and prompt rules are its own; it will differ",
+        )
     for key, value in draft.left.items():
         if key == _SYNTAX and written_dialect(value) is None:
-            draft.say(f"prompt syntax {_shown(value)} is not known; {WEBUI} is used")
+            draft.say(
+                kinds.SETTING_LEFT_OUT,
+                f"prompt syntax {_shown(value)} is not known; {WEBUI} is used",
+            )
         elif key not in RECORDS | told:
-            draft.say(f"the key {key!r} is not understood and is left out: {_shown(value)}")
+            draft.say(
+                kinds.UNKNOWN_ENTRY,
+                f"the key {key!r} is not understood and is left out: {_shown(value)}",
+            )
     for stray in infotext.strays:
-        draft.say(f"{_shown(stray)} among the parameters is not understood and is left out")
+        draft.say(
+            kinds.UNKNOWN_ENTRY,
+            f"{_shown(stray)} among the parameters is not understood and is left out",
+        )
     if infotext.trailing:
-        draft.say(f"text after the parameters is left out: {_shown(infotext.trailing)}")
+        draft.say(
+            kinds.UNKNOWN_ENTRY,
+            f"text after the parameters is left out: {_shown(infotext.trailing)}",
+        )
 
 
 def _report_resources(draft: _Draft) -> None:
@@ -491,9 +527,12 @@ def _report_resources(draft: _Draft) -> None:
     if not isinstance(document, list):
         return
     items = [one for one in cast("list[object]", document) if isinstance(one, dict)]
-    kinds = [str(cast("dict[str, object]", one).get("type")) for one in items]
-    if others := [kind for kind in kinds if kind not in ("checkpoint", "None")]:
+    types = [str(cast("dict[str, object]", one).get("type")) for one in items]
+    if others := [kind for kind in types if kind not in ("checkpoint", "None")]:
         shown = ", ".join(
             f"{others.count(kind)} {kind[:20]}" for kind in dict.fromkeys(others[:20])
         )
-        draft.say(f"Civitai resources are named by numbers alone and are not applied: {shown}")
+        draft.say(
+            kinds.MISSING_FILE,
+            f"Civitai resources are named by numbers alone and are not applied: {shown}",
+        )

@@ -33,6 +33,7 @@ from promptengine.networks.lora.inject import LoraSchedule
 from promptengine.networks.lora.loader import LoraLoader
 from promptengine.networks.lora.weights import LoraWeights
 from promptengine.prompt import Diagnostic, Span
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.request.plan import NetworkUse, Plan, SkippedTag
 from promptengine.request.request import HypernetworkLike, Policy
@@ -223,7 +224,7 @@ class _Findings:
         self.reports.append(use.report(reason=reason) if own else _report(use, reason=reason))
         if self.policy == "warn":
             hint = "it is not applied"
-            self.diagnostics.append(Diagnostic("warning", str(error), use.span, hint))
+            self.diagnostics.append(kinds.UNUSABLE_NETWORK(str(error), use.span, hint))
 
 
 def load_networks(

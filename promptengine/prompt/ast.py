@@ -7,7 +7,7 @@ part. Offsets always count characters of the string the user wrote, whatever an 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "Part",
     "Prompt",
     "Regions",
+    "Related",
     "Remedy",
     "Schedule",
     "Scheduled",
@@ -69,6 +70,19 @@ class Remedy:
 
 
 @dataclass(frozen=True, slots=True)
+class Related:
+    """Another place that has to do with what a diagnostic tells of.
+
+    Attributes:
+        span: Where it is.
+        message: What stands there, in a few words, such as ``first named here``.
+    """
+
+    span: Span
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
     """Something a person would want to know about a prompt; never an error by itself.
 
@@ -80,6 +94,9 @@ class Diagnostic:
         hint: What to write instead, or an empty string.
         remedy: A change of the source after which this is no longer to be said, where there is an obvious
             one.
+        code: What kind of thing it is: a key of
+            :data:`promptengine.prompt.diagnostic_kinds.DIAGNOSTIC_KINDS`, or a word of a plugin's own.
+        related: Further places in the same prompt that have to do with it.
     """
 
     severity: Severity
@@ -87,6 +104,12 @@ class Diagnostic:
     span: Span | None = None
     hint: str = ""
     remedy: Remedy | None = None
+    code: str = "remark"
+    related: tuple[Related, ...] = ()
+
+    def without_places(self) -> Diagnostic:
+        """Return the same where the prompt that its places are in is not at hand."""
+        return replace(self, span=None, remedy=None, related=())
 
 
 @dataclass(frozen=True, slots=True)

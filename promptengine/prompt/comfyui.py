@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache, partial
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Fragment, Part, Prompt, Span, Text
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
@@ -39,8 +40,9 @@ def bracket_diagnostics(excerpt: MappedText, *, breaks: bool = False) -> Iterato
     """Tell of the first bracket that weighs nothing."""
     for lexeme in _balanced(excerpt.text, breaks):
         if lexeme.type == "TEXT" and lexeme.text[-1:] in ("(", ")"):
-            yield Diagnostic(
-                "warning",
+            opens = lexeme.text[-1:] == "("
+            kind = kinds.UNCLOSED_BRACKET if opens else kinds.UNOPENED_BRACKET
+            yield kind(
                 f"{quoted(lexeme.text)} has no partner and is text",
                 excerpt.span(lexeme.start, lexeme.end),
                 "close it, or write a backslash before it",

@@ -15,6 +15,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Final
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import (
     Diagnostic,
     Fragment,
@@ -91,7 +92,9 @@ def _texts(excerpt: MappedText) -> tuple[Node, ...]:
 
 def _lora_in_negative(lora: re.Match[str]) -> Diagnostic:
     message = f"{quoted(lora[0])} is text in a negative prompt"
-    return Diagnostic("info", message, Span(*lora.span()), "it goes into the prompt")
+    return kinds.TAG_IN_NEGATIVE(
+        message, Span(*lora.span()), "it goes into the prompt", severity="info"
+    )
 
 
 @gc_paused
@@ -128,16 +131,15 @@ def _diagnostics(excerpt: MappedText) -> Iterator[Diagnostic]:
     _balance(lexemes)
     stray = next((one for one in lexemes if one.type == "TEXT" and one.text in "()"), None)
     if stray is not None:
-        yield Diagnostic(
-            "warning",
+        kind = kinds.UNCLOSED_BRACKET if stray.text == "(" else kinds.UNOPENED_BRACKET
+        yield kind(
             f"{quoted(stray.text)} weighs nothing and is text",
             excerpt.span(stray.start, stray.end),
             "brackets begin a word and are closed; write a backslash before one that is meant",
         )
     swap = next((one for one in lexemes if one.type == "SWAP"), None)
     if swap is not None:
-        yield Diagnostic(
-            "warning",
+        yield kinds.NOTHING_SWAPPED(
             "nothing is swapped: the words before '.swap(' are read",
             excerpt.span(swap.start, swap.end),
             "take it out",
@@ -292,7 +294,7 @@ def _mixed(excerpt: MappedText) -> tuple[_Mixed | None, list[Diagnostic]]:
     if kind == "blend" and sum(weights) == 0:
         message = "the weights add up to 0, so they are taken as they are"
         place = excerpt.span(function.start, function.end)
-        told = Diagnostic("warning", message, place, "write no_normalize behind them")
+        told = kinds.WEIGHTS_CANCEL(message, place, "write no_normalize behind them")
         return _Mixed("sum", tuple(weights), arms), [told]
     return _Mixed(kind, tuple(weights), arms), []
 
@@ -300,7 +302,7 @@ def _mixed(excerpt: MappedText) -> tuple[_Mixed | None, list[Diagnostic]]:
 def _not_mixed(excerpt: MappedText, function: Lexeme, hint: str) -> Diagnostic:
     name = function.text.strip()
     message = f"{quoted(name)} mixes nothing and is text"
-    return Diagnostic("warning", message, excerpt.span(function.start, function.end), hint)
+    return kinds.NOTHING_MIXED(message, excerpt.span(function.start, function.end), hint)
 
 
 def _arms(lexemes: Sequence[Lexeme], excerpt: MappedText) -> tuple[MappedText, ...]:

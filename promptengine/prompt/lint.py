@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache, partial
 
 from promptengine.kinds import NetworkKind, kind_of_word, tag_words
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt import remedies
 from promptengine.prompt.ast import (
     Alternating,
@@ -21,6 +22,7 @@ from promptengine.prompt.ast import (
     Node,
     Part,
     Prompt,
+    Related,
     Remedy,
     Scheduled,
     Span,
@@ -88,8 +90,7 @@ def comments(text: str, found: list[tuple[int, int]]) -> Iterator[Diagnostic]:
 
 def _comment(text: str, place: tuple[int, int]) -> Diagnostic:
     kept = text[slice(*place)].replace("#", "")
-    return Diagnostic(
-        "info",
+    return kinds.COMMENT_IN_TEXT(
         f"{quoted(text, *place)} is a comment and left out, since # begins one",
         Span(*place),
         "to keep it take the # out, or turn the option enable_prompt_comments off",
@@ -116,7 +117,8 @@ def tags(found: tuple[Tag, ...], *, over_steps: bool) -> Iterator[Diagnostic]:
 
 def _unknown_kind(tag: Tag) -> Diagnostic:
     message = f"{quoted(tag.kind)} is no known kind of tag; the tag is taken out and does nothing"
-    return Diagnostic("warning", message, tag.span, *_near(tag))
+    kind = kinds.SWARMUI_SYNTAX if tag.kind.casefold() in TAG_KINDS else kinds.UNKNOWN_TAG
+    return kind(message, tag.span, *_near(tag))
 
 
 def _idle_items(tag: Tag, over_steps: bool) -> Sequence[str]:
@@ -137,7 +139,7 @@ def _idle(found: tuple[Tag, str]) -> Diagnostic:
     remedy = None
     if places:
         remedy = remedies.of_argument(tag, places[-1], None, f"leave {quoted(item)} out")
-    return Diagnostic("warning", message, tag.span, kind.tag.usage, remedy)
+    return kinds.IDLE_ARGUMENT(message, tag.span, kind.tag.usage, remedy)
 
 
 def scheduled_tags(found: tuple[Tag, ...], parts: list[Part]) -> Iterator[Diagnostic]:
@@ -146,19 +148,19 @@ def scheduled_tags(found: tuple[Tag, ...], parts: list[Part]) -> Iterator[Diagno
         return
     spans = [span for part in parts for span in _constructs(part.nodes)]
     starts = [span.start for span in spans]
-    inside: list[Tag] = []
+    inside: list[tuple[Tag, Span]] = []
     for tag in found:
         place = bisect_right(starts, tag.span.start) - 1
         if place >= 0 and tag.span.end < spans[place].end:
-            inside.append(tag)
+            inside.append((tag, spans[place]))
     yield from capped(
-        Diagnostic(
-            "info",
+        kinds.UNSCHEDULED_TAG(
             f"this <{tag.kind}:…> tag acts at all steps: brackets do not schedule tags",
             tag.span,
             _how_to_schedule(kind),
+            related=(Related(span, "the brackets around it"),),
         )
-        for tag in inside
+        for tag, span in inside
         if (kind := kind_of_word(tag.kind)) is not None
     )
 
@@ -216,8 +218,7 @@ def almost_tags(rest: MappedText) -> Iterator[Diagnostic]:
 
 
 def _no_tag(rest: MappedText, place: tuple[int, int]) -> Diagnostic:
-    return Diagnostic(
-        "warning",
+    return kinds.ALMOST_TAG(
         f"{quoted(rest.text, *place)} is no tag and stays in the text",
         rest.span(*place),
         "write <kind:name> or <kind:name:1>, the kind one word right after the <",
@@ -249,8 +250,7 @@ def tags_in_negative(text: str, rest: MappedText) -> list[Diagnostic]:
 
 
 def _negative_tag(text: str, span: Span) -> Diagnostic:
-    return Diagnostic(
-        "warning",
+    return kinds.TAG_IN_NEGATIVE(
         f"{quoted(text, span.start, span.end)} is read as words: tags count in the positive prompt only",
         span,
         "move it to the positive prompt, or take it out",
@@ -271,8 +271,7 @@ def weight_without_and(
         if weighed is not None:
             begin, written = weighed
             remedy = remedies.replaced(rest, begin, end, written, f"write {written}") or remedy
-        yield Diagnostic(
-            "warning",
+        yield kinds.WEIGHT_OF_WHOLE(
             f"{quoted(rest.text, start, end)} at the end is the weight of the whole prompt, {weight:g}",
             rest.span(start, end),
             f"{_bare_weight(rest.text[:end])}put a comma or a dot after it to keep it as text",
@@ -308,7 +307,7 @@ def brackets(
     yield from _raw(excerpt, balanced, choices)
     lonely, weights = _brackets(lexemes)
     yield from told(lonely, partial(_lonely, excerpt))
-    yield from capped(_no_weight(excerpt, text, closer) for text, closer in weights)
+    yield from capped(_no_weight(excerpt, *found) for found in weights)
 
 
 def _rejected(excerpt: MappedText, choices: Sequence[Span], rejection: Rejection) -> Diagnostic:
@@ -324,7 +323,7 @@ def _rejected(excerpt: MappedText, choices: Sequence[Span], rejection: Rejection
         remedy = remedies.put_in(excerpt, end - 1, ":0.5", "change at half of the steps")
     elif rejection.reason == "colon and bar" and _within(choices, span.start, span.end):
         hint = "write one of the choices in braces"
-    return Diagnostic("warning", message, span, hint, remedy)
+    return kinds.NOT_A_SCHEDULE(message, span, hint, remedy)
 
 
 def _within(choices: Sequence[Span], start: int, end: int) -> bool:
@@ -343,9 +342,11 @@ def _raw(excerpt: MappedText, balanced: Balanced, choices: Sequence[Span]) -> It
         return
     span = excerpt.span(culprit.start, culprit.end)
     remedy: Remedy | None = None
+    kind = kinds.STRAY_BAR
     lost = balanced.constructs > 0
     told = any(rejection.reason == "colon and bar" for rejection in balanced.rejections)
     if culprit.text != "|":
+        kind = kinds.BACKSLASH_AT_LINE_END
         message, hint = "a backslash at the end of a line is literal", "take it out"
         remedy = Remedy(span, "", "take it out")
     elif _within(choices, span.start, span.end):
@@ -355,21 +356,21 @@ def _raw(excerpt: MappedText, balanced: Balanced, choices: Sequence[Span]) -> It
     if lost:
         message += ", and all schedules of this part are text of weight 1/1.1 with it"
     if lost or (culprit.text == "|" and not told):
-        yield Diagnostic("warning" if lost else "info", message, span, hint, remedy)
+        yield kind(message, span, hint, remedy, severity="warning" if lost else "info")
 
 
 def _brackets(
     lexemes: list[Lexeme],
-) -> tuple[list[Lexeme], list[tuple[Lexeme, Lexeme]]]:
+) -> tuple[list[Lexeme], list[tuple[Lexeme, Lexeme, Lexeme]]]:
     """Find brackets without a partner, and weights that are no number.
 
     Each shape counts for itself, as in the attention language.
 
     Returns:
-        Lonely brackets; the texts that stand for a weight, with the closers after them.
+        Lonely brackets; the texts that stand for a weight, between the brackets around them.
     """
     lonely: list[Lexeme] = []
-    weights: list[tuple[Lexeme, Lexeme]] = []
+    weights: list[tuple[Lexeme, Lexeme, Lexeme]] = []
     opened: dict[str, list[Lexeme]] = {"(": [], "[": []}
     for index, lexeme in enumerate(lexemes):
         bracket = lexeme.text
@@ -380,11 +381,11 @@ def _brackets(
             if not openers:
                 lonely.append(lexeme)
                 continue
-            openers.pop()
+            opener = openers.pop()
             before = lexemes[index - 1]
             after_colon = bracket == ")" and index > 1 and lexemes[index - 2].text == ":"
             if after_colon and before.text not in "()[]:|" and not _is_number(before.text):
-                weights.append((before, lexeme))
+                weights.append((opener, before, lexeme))
     lonely += opened["("] + opened["["]
     lonely.sort(key=lambda bracket: bracket.start)
     return lonely, weights
@@ -401,11 +402,12 @@ def _is_number(text: str) -> bool:
 
 def _lonely(excerpt: MappedText, bracket: Lexeme) -> Diagnostic:
     if bracket.text in _OPENER:
-        said, mend = "has no opening bracket before it and is text", remedies.escaped
+        kind, said = kinds.UNOPENED_BRACKET, "has no opening bracket before it and is text"
+        mend = remedies.escaped
     else:
-        said, mend = "is never closed and weights all that follows", remedies.closed_bracket
-    return Diagnostic(
-        "warning",
+        kind, said = kinds.UNCLOSED_BRACKET, "is never closed and weights all that follows"
+        mend = remedies.closed_bracket
+    return kind(
         f"{bracket.text!r} {said}",
         excerpt.span(bracket.start, bracket.end),
         f"add its partner, or write \\{bracket.text} for the character itself",
@@ -413,7 +415,7 @@ def _lonely(excerpt: MappedText, bracket: Lexeme) -> Diagnostic:
     )
 
 
-def _no_weight(excerpt: MappedText, text: Lexeme, closer: Lexeme) -> Diagnostic:
+def _no_weight(excerpt: MappedText, opener: Lexeme, text: Lexeme, closer: Lexeme) -> Diagnostic:
     if _WEIGHT.fullmatch(text.text):
         effect = "its bracket stays open here"
     else:
@@ -424,12 +426,13 @@ def _no_weight(excerpt: MappedText, text: Lexeme, closer: Lexeme) -> Diagnostic:
     if _DECIMAL_COMMA.fullmatch(text.text):
         remedy = remedies.comma_as_point(excerpt, text.start, text.end)
         hint = f"write {text.text.strip().replace(',', '.')}, with a dot"
-    return Diagnostic(
-        "warning" if numeric else "info",
+    return kinds.NOT_A_WEIGHT(
         f"{quoted(text.text.strip())} is no weight; {effect}",
         excerpt.span(text.start, closer.end),
         hint,
         remedy,
+        severity="warning" if numeric else "info",
+        related=(Related(excerpt.span(opener.start, opener.end), "the bracket it stands in"),),
     )
 
 
@@ -441,8 +444,7 @@ def weighted_breaks(nodes: tuple[Node, ...]) -> Iterator[Diagnostic]:
 def _weighted_breaks(nodes: tuple[Node, ...]) -> Iterator[Diagnostic]:
     for fragment in _fragments(nodes):
         if "BREAK" in fragment.text and fragment.weight < 0 and fragment.weight != -1:
-            yield Diagnostic(
-                "info",
+            yield kinds.WEIGHTED_BREAK(
                 "BREAK inside of brackets with a weight starts no new chunk",
                 fragment.span,
                 "close the brackets before it and open them again after it",
@@ -458,8 +460,7 @@ def negative_weights(prompt: Prompt) -> Iterator[Diagnostic]:
     if DIALECTS[prompt.dialect].weights != WEBUI_RULE:
         return iter(())
     return capped(
-        Diagnostic(
-            "info",
+        kinds.NEGATIVE_WEIGHT(
             f"{quoted(fragment.text.strip())} has a negative weight; by default {fragment.weight:g} scales it as in"
             " WebUI, which does not push the image away from it",
             fragment.span,

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Fragment, Part, Prompt, Span, Text
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
@@ -57,16 +58,14 @@ def _diagnostics(excerpt: MappedText) -> Iterator[Diagnostic]:
     unclosed = _balance(lexemes)
     stray = (one for one in lexemes if one.type == "TEXT" and one.text in ("}", "]", "::"))
     if (closer := next(stray, None)) is not None:
-        yield Diagnostic(
-            "warning",
+        yield kinds.UNOPENED_BRACKET(
             f"{quoted(closer.text)} closes nothing and is text",
             excerpt.span(closer.start, closer.end),
             "open it before, or take it out",
         )
     if unclosed:
         opener = unclosed[0]
-        yield Diagnostic(
-            "warning",
+        yield kinds.UNCLOSED_BRACKET(
             f"{quoted(opener.text)} is not closed, so it reaches to the end",
             excerpt.span(opener.start, opener.end),
             "close it where its weight shall end",

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt import remedies
 from promptengine.prompt.ast import Diagnostic, Severity, Span
+from promptengine.prompt.diagnostic_kinds import DiagnosticKind
 from promptengine.prompt.quoting import quoted, told
 from promptengine.prompt.source_map import MappedText
 
@@ -86,7 +88,8 @@ class _Syntax:
         marker: What a text with it holds, to look no closer at any other.
         find: Its places in a text.
         hint: What to write instead.
-        severity: ``warning`` where nothing else can have been meant.
+        kind: What it is told as.
+        severity: Where it is not the kind's.
         mend: Takes a text and a place in it, and returns what to write where instead and what that does, or None.
         regions: Whether it is of our own language where that has regions.
     """
@@ -95,7 +98,8 @@ class _Syntax:
     marker: str
     find: Callable[[str], Iterator[_Range]]
     hint: str
-    severity: Severity = "info"
+    kind: DiagnosticKind
+    severity: Severity | None = None
     mend: Callable[[str, int, int], tuple[int, int, str, str] | None] = _leave
     regions: bool = False
 
@@ -105,7 +109,7 @@ _CHOICE: Final = _Syntax(
     "|",
     _choices,
     f"nothing is drawn at random without --dynamic: give it, or write one of them; {_SEVERAL}",
-    "warning",
+    kinds.DYNAMIC_SYNTAX,
 )
 _TABLE: Final = (
     _Syntax(
@@ -113,7 +117,7 @@ _TABLE: Final = (
         ": ",
         lambda text: islice(_infotext_lines(text), 1),
         "this looks like an infotext: save it as a text file and use --from FILE",
-        "warning",
+        kinds.INFOTEXT_SYNTAX,
     ),
     _CHOICE,
     _Syntax(
@@ -123,26 +127,31 @@ _TABLE: Final = (
             r"(?<!\w)__(?:[^\W_]|[/*.~-])+(?:_(?:[^\W_]|[/*.~-])+)*__(?!_)",
         ),
         f"no file is looked up without --dynamic: give it, or write the words themselves; {_SEVERAL}",
+        kinds.DYNAMIC_SYNTAX,
+        "info",
     ),
     _Syntax(
         "NovelAI's weight",
         "::",
         _matches(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)::"),
         "write (words:1.5)",
-        "warning",
-        remedies.novelai_weight,
+        kinds.NOVELAI_SYNTAX,
+        mend=remedies.novelai_weight,
     ),
     _Syntax(
         "Midjourney's weight",
         "::",
         _matches(r"(?<=\w)::-?(?:\d+(?:\.\d+)?|\.\d+)(?=[\s,]|\Z)"),
         "write (words:1.5), or words :1.5 AND others",
+        kinds.MIDJOURNEY_SYNTAX,
     ),
     _Syntax(
         "NovelAI's emphasis",
         "{",
         _plain_braces,
         "write (words) or (words:1.05), and [words] for less",
+        kinds.NOVELAI_SYNTAX,
+        "info",
         mend=remedies.curly_emphasis,
     ),
     _Syntax(
@@ -152,12 +161,14 @@ _TABLE: Final = (
             r"(?<!\S)--(?:ar|aspect|v|niji|stylize|chaos|no|style|quality|weird|cref|sref|iw)\b"
         ),
         "sizes, seeds and negative prompts are options of their own here, such as --width",
+        kinds.MIDJOURNEY_SYNTAX,
     ),
     _Syntax(
         "compel's weight",
         ")",
         _matches(r"\)(?:[+-]+|\d+\.\d+)(?=[\s,.;]|\Z)"),
         "write (words:1.1), or (words:0.9) for less",
+        kinds.COMPEL_SYNTAX,
         mend=remedies.compel_weight,
     ),
     _Syntax(
@@ -165,6 +176,7 @@ _TABLE: Final = (
         "++",
         _matches(r"(?<=[^\W\d_]{2})\+{2,}(?![\w+])"),
         "write (words:1.1), once more in brackets for each further +",
+        kinds.COMPEL_SYNTAX,
         mend=remedies.compel_word,
     ),
     _Syntax(
@@ -172,21 +184,22 @@ _TABLE: Final = (
         "(",
         _matches(r"(?<=[\w)\"'])\.(?:and|blend|swap)\("),
         "write a AND b, or [a:b:0.5] to change from one to the other",
+        kinds.COMPEL_SYNTAX,
     ),
     _Syntax(
         "ComfyUI's name of an embedding",
         "embedding:",
         _matches(r"\bembedding:[^\s,:()\[\]]+"),
         "here the bare name is the word: leave 'embedding:' out",
-        "warning",
-        remedies.without_prefix,
+        kinds.COMFYUI_SYNTAX,
+        mend=remedies.without_prefix,
     ),
     _Syntax(
         "an extension's keyword",
         "AND_",
         _matches(r"\bAND_[A-Z]\w*"),
         "only AND combines prompts here",
-        "warning",
+        kinds.EXTENSION_SYNTAX,
     ),
     _Syntax(
         "the Regional Prompter extension's keyword",
@@ -194,7 +207,7 @@ _TABLE: Final = (
         _matches(r"\bADD(?:COMM|BASE|COL|ROW)\b"),
         "a prompt holds for the whole image here; --dialect extended divides the image into regions, a negative "
         "prompt excepted",
-        "warning",
+        kinds.REGIONS_SYNTAX,
         regions=True,
     ),
     *(
@@ -203,6 +216,7 @@ _TABLE: Final = (
             marker,
             _matches(pattern),
             "write ( ) [ ] and : as they are on a Latin keyboard, as in (words:1.3)",
+            kinds.FULL_WIDTH_MARK,
             mend=remedies.latin_marks,
         )
         for what, marker, pattern in (
@@ -216,6 +230,7 @@ _TABLE: Final = (
         ":",
         _matches(r"(?<=[^\W\d]):\d*\.\d+(?=\s*,)"),
         "write (words:1.2)",
+        kinds.BARE_WEIGHT,
         mend=_bracketed,
     ),
 )
@@ -278,12 +293,12 @@ def foreign_syntax(rest: MappedText, *, regions: bool) -> Foreign:
 def _told(syntax: _Syntax, rest: MappedText, found: list[_Range]) -> Iterator[Diagnostic]:
     def tell(place: _Range) -> Diagnostic:
         change = syntax.mend(rest.text, *place)
-        return Diagnostic(
-            syntax.severity,
+        return syntax.kind(
             f"{quoted(rest.text, *place)} is {syntax.program} and is text here",
             rest.span(*place),
             syntax.hint,
             None if change is None else remedies.replaced(rest, *change),
+            severity=syntax.severity,
         )
 
     return told(found, tell)

@@ -46,4 +46,5 @@ def told(found: Iterable[T], tell: Callable[[T], Diagnostic]) -> Iterator[Diagno
     further = next(rest, None)
     if last is not None and further is not None:
         count = 1 + sum(1 for _ in rest)
-        yield Diagnostic(last.severity, f"and {count} more of this sort", tell(further).span)
+        message, span = f"and {count} more of this sort", tell(further).span
+        yield Diagnostic(last.severity, message, span, code=last.code)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Node, Part, Prompt, Regions, Span, Text
 from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.quoting import told
@@ -136,7 +137,7 @@ def divided(operand: MappedText) -> Division | None:
     if len(pieces) - heads > MOST_REGIONS:
         message = f"the prompt has {len(pieces) - heads} regions; it must have up to {MOST_REGIONS}"
         found.append(
-            Diagnostic("error", message, _span(operand, keywords[heads + MOST_REGIONS - 1]))
+            kinds.TOO_MANY_REGIONS(message, _span(operand, keywords[heads + MOST_REGIONS - 1]))
         )
     return Division(
         operand=operand,
@@ -175,8 +176,7 @@ def _span(operand: MappedText, lexeme: Lexeme) -> Span:
 
 def _text_here(operand: MappedText, lexeme: Lexeme) -> Diagnostic:
     place = "first of all" if lexeme.text == "ADDCOMM" else "before all ADDCOL and ADDROW, once"
-    return Diagnostic(
-        "warning",
+    return kinds.MISPLACED_KEYWORD(
         f"this {lexeme.text} divides nothing and is text, because it does not stand {place}",
         _span(operand, lexeme),
         "write common ADDCOMM base ADDBASE first ADDCOL second",

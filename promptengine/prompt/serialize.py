@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Regions, Schedule
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.timelines import tag_timelines
@@ -29,7 +30,7 @@ def prompt_document(
     if not whole:
         message = f"the schedule is left out: text times segments may be {size} characters"
         hint = f"up to {most} are told; ask for fewer steps, or shorten the prompt"
-        told.append(diagnostic_document(Diagnostic("warning", message, None, hint)))
+        told.append(diagnostic_document(kinds.SCHEDULE_LEFT_OUT(message, None, hint)))
     parts, tags = prompt.prompt.parts, prompt.prompt.tags
     schedules = [_segments_told(one) for one in prompt.schedules] if whole else [[]] * len(parts)
     subprompts = [
@@ -77,6 +78,7 @@ def diagnostic_document(diagnostic: Diagnostic) -> dict[str, Any]:
     """Return a diagnostic in JSON's types; ``start`` and ``end`` count characters from 0."""
     span, remedy = diagnostic.span, diagnostic.remedy
     return {
+        "code": diagnostic.code,
         "severity": diagnostic.severity,
         "message": diagnostic.message,
         "hint": diagnostic.hint,
@@ -90,6 +92,10 @@ def diagnostic_document(diagnostic: Diagnostic) -> dict[str, Any]:
             "text": remedy.text,
             "label": remedy.label,
         },
+        "related": [
+            {"start": one.span.start, "end": one.span.end, "message": one.message}
+            for one in diagnostic.related
+        ],
     }
 
 

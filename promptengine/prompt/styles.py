@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Span, Tag
 from promptengine.prompt.meaning import Change, Joint, Words
 from promptengine.prompt.writing import Notes, Style, number, surrounded
@@ -38,7 +39,7 @@ def _left_out(words: Words, marks: str, notes: Notes) -> str:
         return words.text
     named = " ".join(found)
     message = f"{named} cannot be words in {notes.dialect} and are left out"
-    notes.add(message, words.span)
+    notes.add(kinds.LEFT_OUT_THERE, message, words.span)
     return words.text.translate(str.maketrans("", "", marks))
 
 
@@ -49,16 +50,25 @@ def _joined(clauses: _Clauses, joint: Joint, notes: Notes, span: Span, breaks: s
     texts = [text.strip() for text, _ in clauses]
     if joint == "concatenate" and breaks is not None:
         if not all(_is_one(weight) for _, weight in clauses):
-            notes.add(f"the weights of .and() cannot be written in {notes.dialect}", span)
+            notes.add(
+                kinds.LEFT_OUT_THERE,
+                f"the weights of .and() cannot be written in {notes.dialect}",
+                span,
+            )
         return f" {breaks} ".join(texts)
     message = f"several prompts cannot become one in {notes.dialect}; commas stand between them"
-    notes.add(message, span, "write one prompt")
+    notes.add(kinds.CHANGED_THERE, message, span, "write one prompt")
     return ", ".join(texts)
 
 
 def _webui_words(words: Words, inside: bool, notes: Notes) -> str:
     if "#" in words.text:
-        notes.add("# begins a comment in WebUI's prompts", words.span, "turn comments off there")
+        notes.add(
+            kinds.READ_THERE,
+            "# begins a comment in WebUI's prompts",
+            words.span,
+            "turn comments off there",
+        )
     text = _WEBUI_MARKS.sub(_escaped, words.text)
     if inside:
         text = text.replace(":", "\\:")
@@ -85,7 +95,11 @@ def _webui_join(clauses: _Clauses, joint: Joint, notes: Notes, span: Span) -> st
         return _joined(clauses, joint, notes, span, "BREAK")
     weights = [weight for _, weight in clauses]
     if joint != "and":
-        notes.add("a blend of texts becomes AND, which adds up what the model answers", span)
+        notes.add(
+            kinds.CHANGED_THERE,
+            "a blend of texts becomes AND, which adds up what the model answers",
+            span,
+        )
         total = sum(weights)
         weights = [weight / total for weight in weights] if joint == "blend" else weights
     if len(clauses) > 1:
@@ -99,7 +113,7 @@ def _webui_join(clauses: _Clauses, joint: Joint, notes: Notes, span: Span) -> st
 
 def _comfyui_words(words: Words, inside: bool, notes: Notes) -> str:
     if _EMBEDDING.search(words.text):
-        notes.add(f"embedding: names an embedding in {notes.dialect}", words.span)
+        notes.add(kinds.READ_THERE, f"embedding: names an embedding in {notes.dialect}", words.span)
     text = re.sub(r"[()]", r"\\\g<0>", words.text)
     if _is_one(words.weight):
         return text
@@ -120,7 +134,11 @@ def _plain_weights(tag: Tag) -> list[str] | None:
 def _swarmui_words(words: Words, inside: bool, notes: Notes) -> str:
     text = words.text
     if _SWARM_TAG.search(text):
-        notes.add("what looks like a tag is one in SwarmUI; a space keeps it apart", words.span)
+        notes.add(
+            kinds.READ_THERE,
+            "what looks like a tag is one in SwarmUI; a space keeps it apart",
+            words.span,
+        )
         text = _SWARM_TAG.sub("< ", text)
     if inside:
         text = _left_out(Words(text, words.weight, words.span), "<>", notes).replace("||", "| |")
@@ -142,7 +160,11 @@ def _swarmui_tag(tag: Tag) -> str:
 def _novelai_words(words: Words, inside: bool, notes: Notes) -> str:
     text = _left_out(words, "{}[]", notes)
     if "::" in text:
-        notes.add(":: ends a weight in NovelAI; a space keeps the colons apart", words.span)
+        notes.add(
+            kinds.READ_THERE,
+            ":: ends a weight in NovelAI; a space keeps the colons apart",
+            words.span,
+        )
         while "::" in text:
             text = text.replace("::", ": :")
     if _is_one(words.weight):
@@ -166,7 +188,7 @@ def _compel_words(words: Words, inside: bool, notes: Notes) -> str:
     signs = _COMPEL_WEIGHTS if _is_one(words.weight) else _COMPEL_SIGNS
     if signs.search(text):
         message = "+ - and = are marks in compel where they end a word, and are left out"
-        notes.add(message, words.span)
+        notes.add(kinds.LEFT_OUT_THERE, message, words.span)
         while signs.search(text):
             text = signs.sub("", text)
     text = re.sub(r'[()"]', r"\\\g<0>", text)
@@ -174,7 +196,7 @@ def _compel_words(words: Words, inside: bool, notes: Notes) -> str:
         return text
     weight = words.weight
     if weight < 0:
-        notes.add("compel has no weights below 0; 0 is written", words.span)
+        notes.add(kinds.CHANGED_THERE, "compel has no weights below 0; 0 is written", words.span)
         weight = 0.0
     written = number(weight)
     # compel has no escape for a backslash; a space keeps it from the bracket.
@@ -205,7 +227,9 @@ def _compel_join(clauses: _Clauses, joint: Joint, notes: Notes, span: Span) -> s
     if len(clauses) == 1 and joint == "and" and _is_one(clauses[0][1]):
         return clauses[0][0]
     if joint == "and":
-        notes.add("AND becomes .and(), which sets texts one behind the other", span)
+        notes.add(
+            kinds.CHANGED_THERE, "AND becomes .and(), which sets texts one behind the other", span
+        )
     texts = ", ".join(f'"{text.strip()}"' for text, _ in clauses)
     weights = ", ".join(number(weight) for _, weight in clauses)
     match joint:

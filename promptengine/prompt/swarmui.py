@@ -10,14 +10,16 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import (
     Alternating,
     Diagnostic,
     Node,
     Part,
     Prompt,
+    Related,
     Scheduled,
     Span,
     Tag,
@@ -137,10 +139,18 @@ class _Frame:
     splits: list[Lexeme] = field(default_factory=list[Lexeme])
 
 
+class _Problem(NamedTuple):
+    """Why something is no tag: where, in words, and what else belongs to it."""
+
+    place: Lexeme
+    message: str
+    related: tuple[Related, ...] = ()
+
+
 def _balance(lexemes: list[Lexeme]) -> list[Diagnostic]:
     """Retype the lexemes of a text so that they fit ``swarmui.lark``, and say what is no tag."""
     stack: list[_Frame] = []
-    problems: list[tuple[Lexeme, str]] = []
+    problems: list[_Problem] = []
     for lexeme in lexemes:
         match lexeme.type:
             case "OPEN":
@@ -150,23 +160,29 @@ def _balance(lexemes: list[Lexeme]) -> list[Diagnostic]:
             case "SPLIT":
                 lexeme.type = "TEXT"
             case "CLOSE" if stack:
-                problem = _close(stack.pop())
+                frame = stack.pop()
+                problem = _close(frame)
                 if problem:
-                    problems.append((lexeme, problem))
+                    begun = Related(Span(frame.opener.start, frame.opener.end), "where it begins")
+                    problems.append(_Problem(lexeme, problem, (begun,)))
                     lexeme.type = "TEXT"
             case "CLOSE":
                 lexeme.type = "TEXT"
             case _:
                 pass
     for frame in stack:
-        problems.append((frame.opener, f"{quoted(frame.opener.text)} is not closed and is text"))
+        message = f"{quoted(frame.opener.text)} is not closed and is text"
+        problems.append(_Problem(frame.opener, message))
         for lexeme in (frame.opener, *frame.splits):
             lexeme.type = "TEXT"
     return [
         *told(
             problems,
-            lambda one: Diagnostic(
-                "warning", one[1], Span(one[0].start, one[0].end), "write it as SwarmUI does"
+            lambda one: kinds.ALMOST_TAG(
+                one.message,
+                Span(one.place.start, one.place.end),
+                "write it as SwarmUI does",
+                related=one.related,
             ),
         )
     ]
@@ -224,13 +240,15 @@ class _Sorting:
             return None
         if self.negative:
             message = f"{quoted(written.text)} is text in a negative prompt"
-            self.found.append(Diagnostic("info", message, tag.span, "tags go into the prompt"))
+            self.found.append(
+                kinds.TAG_IN_NEGATIVE(message, tag.span, "tags go into the prompt", severity="info")
+            )
             return written
         if tag.arguments:
             self.tags.append(tag)
             return None
         message = f"{quoted(written.text)} is not known here and is left out"
-        self.found.append(Diagnostic("warning", message, tag.span, "take it out"))
+        self.found.append(kinds.UNKNOWN_TAG(message, tag.span, "take it out"))
         return None
 
 
@@ -247,7 +265,7 @@ def _sorted_out(
         if isinstance(node, Tag) and node.kind in _SECTIONS:
             span = Span(node.span.start, len(text))
             message = f"from {quoted(text, node.span.start, node.span.end)} on the prompt is for a part of the image or another pass, and is left out"
-            sorting.found.append(Diagnostic("warning", message, span, "take it out"))
+            sorting.found.append(kinds.PART_LEFT_OUT(message, span, "take it out"))
             nodes = nodes[:index]
             break
     kept = _without(nodes, sorting)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from promptengine.errors import RequestError
 from promptengine.kinds import kind_of_word
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Prompt, Span, Tag
 from promptengine.prompt.dialects import FROM_EMPTY, WEBUI, find_dialect
 from promptengine.prompt.meaning import Change, Meaning, Piece, Turn, Words, meaning_of
@@ -94,7 +95,7 @@ def unparse(prompt: Prompt, target: str | None = None, *, negative: bool = False
     if not losses and len(prompt.source) <= _LONGEST and not says_the_same(prompt, again):
         message = "what is written comes close and does not say quite the same"
         hint = "close brackets where they are opened, and set BREAK off by spaces"
-        notes.add(message, Span(0, len(prompt.source)), hint)
+        notes.add(kinds.NOT_QUITE_THE_SAME, message, Span(0, len(prompt.source)), hint)
     return Translation(written, tuple(sorted(notes.found, key=_place)))
 
 
@@ -111,20 +112,24 @@ def _compare_rules(
     named = _EMBEDDING.search(prompt.source) if rule == FROM_EMPTY else None
     if named is not None and other == FROM_EMPTY:
         message = "what is written names embeddings by their bare words"
-        notes.add(message, Span(*named.span()), "write embedding: before each there")
+        notes.add(
+            kinds.CHANGED_THERE, message, Span(*named.span()), "write embedding: before each there"
+        )
     _compare_curves(prompt, target, style, notes)
     for tag in meaning.tags if style.tag is WEBUI_STYLE.tag else ():
         if prompt.dialect == "swarmui" and kind_of_word(tag.kind) is None:
-            notes.add(f"nothing is asked for by <{tag.kind}:…> there", tag.span)
+            notes.add(
+                kinds.LEFT_OUT_THERE, f"nothing is asked for by <{tag.kind}:…> there", tag.span
+            )
     if rule != other and any(isinstance(one, Words) and one.weight != 1 for one in pieces):
         message = f"weights are the same numbers and do something else there: {other.name}"
-        notes.add(message, None, severity="info")
+        notes.add(kinds.OTHER_WEIGHT_RULE, message, None)
     exact = parse("", dialect=target).parts[0].exact_steps
     changing = next((one for one in pieces if isinstance(one, (Change, Turn))), None)
     if changing is not None and style.change is not None and exact != meaning.exact_steps:
         when = "earlier" if exact else "later"
         message = f"words change one call of the denoiser {when} there"
-        notes.add(message, changing.span, severity="info")
+        notes.add(kinds.OTHER_STEP, message, changing.span)
 
 
 def _compare_curves(prompt: Prompt, target: str, style: Style, notes: Notes) -> None:
@@ -137,7 +142,11 @@ def _compare_curves(prompt: Prompt, target: str, style: Style, notes: Notes) -> 
         items = _over_steps(tag) if style.tag(tag) else []
         if items:
             said = quoted(", ".join(items))
-            notes.add(f"{said} changes {what} over the steps in {notes.dialect}", tag.span)
+            notes.add(
+                kinds.CHANGED_THERE,
+                f"{said} changes {what} over the steps in {notes.dialect}",
+                tag.span,
+            )
 
 
 def _over_steps(tag: Tag) -> list[str]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from promptengine.prompt.ast import Break, Diagnostic, Severity, Span, Tag
+from promptengine.prompt import diagnostic_kinds as kinds
+from promptengine.prompt.ast import Break, Diagnostic, Span, Tag
+from promptengine.prompt.diagnostic_kinds import DiagnosticKind
 from promptengine.prompt.meaning import Change, Joint, Meaning, Piece, Turn, Words
 from promptengine.prompt.quoting import quoted
 
@@ -27,11 +29,9 @@ class Notes:
     dialect: str
     found: dict[Diagnostic, None] = field(default_factory=dict[Diagnostic, None])
 
-    def add(
-        self, message: str, span: Span | None, hint: str = "", severity: Severity = "warning"
-    ) -> None:
+    def add(self, kind: DiagnosticKind, message: str, span: Span | None, hint: str = "") -> None:
         """Note something, each thing once."""
-        self.found[Diagnostic(severity, message, span, hint)] = None
+        self.found[kind(message, span, hint)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,11 @@ def _tag(tag: Tag, style: Style, notes: Notes) -> str:
     written = style.tag(tag)
     if not written:
         named = quoted(f"<{':'.join((tag.kind, *tag.arguments))}>")
-        notes.add(f"{named} cannot be asked for in {notes.dialect} and is left out", tag.span)
+        notes.add(
+            kinds.LEFT_OUT_THERE,
+            f"{named} cannot be asked for in {notes.dialect} and is left out",
+            tag.span,
+        )
     return written
 
 
@@ -140,11 +144,15 @@ def _leaf(piece: Words | Break | Tag, inside: bool, style: Style, notes: Notes) 
             return style.words(piece, inside, notes)
         case Break(span):
             if style.breaks is None:
-                notes.add(f"{notes.dialect} has no break between chunks; it is left out", span)
+                notes.add(
+                    kinds.LEFT_OUT_THERE,
+                    f"{notes.dialect} has no break between chunks; it is left out",
+                    span,
+                )
             return f" {style.breaks or ''} "
         case Tag(span=span) as tag:
             if not style.schedules_tags:
-                notes.add("a tag in brackets holds at all steps there", span)
+                notes.add(kinds.CHANGED_THERE, "a tag in brackets holds at all steps there", span)
             return _tag(tag, style, notes)
 
 
@@ -162,7 +170,7 @@ def _changing(owner: Any, arms: Sequence[str], style: Style, notes: Notes) -> st
     message = (
         f"nothing changes over the steps in {notes.dialect}; {quoted(first)} is written for all"
     )
-    notes.add(message, owner.span, "make an image of each")
+    notes.add(kinds.LEFT_OUT_THERE, message, owner.span, "make an image of each")
     return first
 
 

@@ -25,11 +25,13 @@ from promptengine.kinds.tag import finite_number
 from promptengine.prompt import (
     Diagnostic,
     Prompt,
+    Related,
     Remedy,
     Schedule,
     Span,
     Tag,
 )
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.prompt.quoting import quoted
 from promptengine.prompt.regions import region_at
@@ -191,7 +193,7 @@ def make_plan(
             skipped.append(SkippedTag(tag, outcome.reason, outcome.multiplier))
             if policy == "warn":
                 hint = "it is not applied"
-                told = Diagnostic("warning", outcome.problem, tag.span, hint, outcome.remedy)
+                told = outcome.kind(outcome.problem, tag.span, hint, outcome.remedy)
                 diagnostics.append(told)
     diagnostics += _repetitions(parsed, uses)
     return Plan(
@@ -229,6 +231,7 @@ def append_default_lora(
 class _Refusal:
     """Why a tag cannot be applied: in a few words, in a sentence, and as the error to raise; and what mends it."""
 
+    kind: kinds.DiagnosticKind
     reason: str
     problem: str
     multiplier: float | None
@@ -291,7 +294,7 @@ def _unknown(
     if near is not None and name in tag.arguments:
         remedy = of_argument(tag, tag.arguments.index(name), near, f"use {quoted(near)}")
     problem = str(registry.unknown(kind.name, name))
-    return _Refusal("not found", problem, multiplier, placed, remedy)
+    return _Refusal(kinds.UNKNOWN_NETWORK, "not found", problem, multiplier, placed, remedy)
 
 
 def _decimal_point(tag: Tag) -> Remedy | None:
@@ -308,7 +311,7 @@ def _decimal_point(tag: Tag) -> Remedy | None:
 def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
     span = (tag.span.start, tag.span.end)
     error = PromptSyntaxError(problem, source=prompt.source, span=span)
-    return _Refusal(reason, problem, None, error)
+    return _Refusal(kinds.UNUSABLE_TAG, reason, problem, None, error)
 
 
 def _repetitions(prompt: Prompt, uses: Sequence[NetworkUse]) -> list[Diagnostic]:
@@ -317,13 +320,14 @@ def _repetitions(prompt: Prompt, uses: Sequence[NetworkUse]) -> list[Diagnostic]
 
     counts = Counter(map(place, uses))
     repeated = {place(use): use for use in uses if counts[place(use)] > 1}
+    first = {place(use): use.span for use in reversed(uses)}
     return [
-        Diagnostic(
-            "warning",
+        kinds.REPEATED_NETWORK(
             f"{find_kind(use.entry.kind).noun} {use.entry.name!r} is named {counts[key]} times",
             use.span,
             "it is applied as often, in order; name it once to apply it once",
             taken_out(prompt.source, use.span, "take this one out"),
+            related=(Related(first[key], "first named here"),),
         )
         for key, use in repeated.items()
     ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from promptengine.errors import RequestError
+from promptengine.prompt.diagnostic_kinds import DiagnosticCode
 from promptengine.prompt.dialects import DIALECTS, WEBUI, DialectName
 from promptengine.request.dynamic_fields import DYNAMIC, DYNAMIC_METHOD, DynamicMethod
 from promptengine.request.fields import (
@@ -148,6 +149,8 @@ class GenerationRequest:
             there are as many images as combinations, but no more than are asked for.
         networks: Hypernetworks in memory with their multipliers, such as ``[(network, 0.8)]``. They act
             behind those of the tags, in both passes, as they are when the generation begins.
+        ignored_diagnostics: Codes of diagnostics that results shall not tell, see
+            :data:`promptengine.prompt.diagnostic_kinds.DIAGNOSTIC_KINDS`. What is refused stays refused.
         script_entries: What infotexts tell of the script that asks for the image: keys and values.
 
     Raises:
@@ -411,6 +414,9 @@ class GenerationRequest:
         default=(),
         repr=False,
         metadata=left_out("objects in memory cannot travel"),
+    )
+    ignored_diagnostics: tuple[DiagnosticCode, ...] = field(
+        default=(), metadata=left_out("says nothing about the image; a list of codes")
     )
     script_entries: tuple[tuple[str, str], ...] = field(
         default=(), metadata=left_out("written by scripts alone")

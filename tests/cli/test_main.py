@@ -156,6 +156,30 @@ def test_parse_names_the_option_that_subtracts(capsys: Capture) -> None:
     assert "info at column 4" in told and "option negative_weights" in told
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_parse_leaves_out_what_is_not_to_be_told(form: list[str], capsys: Capture) -> None:
+    assert run("parse", "(a #b", *form) == 0
+    told = capsys.readouterr().out
+    assert "unclosed-bracket" in told and "comment-in-text" in told
+    assert run("parse", "(a #b", *form, "--ignore", "unclosed-bracket,comment-in-text") == 0
+    silent = capsys.readouterr().out
+    assert "unclosed-bracket" not in silent and "comment-in-text" not in silent
+
+
+def test_lines_leave_out_what_is_not_to_be_told(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"id": 1, "prompt": "(a"}\n'))
+    assert run("parse", "--jsonl", "--ignore", "unclosed-bracket") == 0
+    assert json.loads(capsys.readouterr().out)["diagnostics"] == []
+
+
+@pytest.mark.parametrize("command", [["parse", "a"], ["txt2img", "a", *TINY]])
+def test_unknown_codes_are_refused(command: list[str], capsys: Capture) -> None:
+    assert run(*command, "--ignore", "negative-wait") == 2
+    assert "--ignore is 'negative-wait'; did you mean 'negative-weight'" in capsys.readouterr().err
+
+
 def test_parse_never_drives_the_terminal(capsys: Capture) -> None:
     assert run("parse", "a \x1b[31m\x07 [b:\x9b2J] <x\x1b:1>") == 0
     assert not set("\x1b\x07\x9b") & set(capsys.readouterr().out)

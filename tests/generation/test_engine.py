@@ -274,6 +274,11 @@ def test_an_unknown_network_is_reported_or_refused(tiny_engine: Engine) -> None:
     assert "hn-relu" in result.diagnostics[0].message
     assert "Hypernet skipped: hn-rel (not found)" in result.infotexts[0]
     assert tiny_engine.generate(replace(request, policy="ignore")).diagnostics == ()
+    silent = replace(request, ignored_diagnostics=(result.diagnostics[0].code,))
+    told = tiny_engine.generate(silent)
+    assert (told.diagnostics, told.infotexts) == ((), result.infotexts)
+    assert told.networks == result.networks
+    request = silent
     with pytest.raises(UnknownNetworkError, match=r"'hn-rel' at column 7; did you mean 'hn-relu"):
         tiny_engine.generate(replace(request, policy="strict"))
 

@@ -20,6 +20,7 @@ from promptengine.networks.lora.inject import LoraSchedule, LoraStack
 from promptengine.networks.lora.merge import Application, Fit, fit_lora, set_weights, targets
 from promptengine.networks.lora.weights import LoraWeights
 from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.registry.registry import RegistryEntry
 from promptengine.request.plan import NetworkUse
 
@@ -117,8 +118,8 @@ def _leftovers(use: NetworkUse, fitted: Fit) -> Diagnostic:
     names = [*misfits, *fitted.lora.ignored]
     whole = len(fitted.lora.modules) + len(fitted.lora.ignored)
     message = f"{len(names)} of the {whole} parts of LoRA {use.name!r} have no place in this model"
-    return Diagnostic(
-        "warning", message, use.span, f"the rest is applied; ignored are {_listed(names)}"
+    return kinds.UNMATCHED_PARTS(
+        message, use.span, f"the rest is applied; ignored are {_listed(names)}"
     )
 
 
@@ -127,9 +128,7 @@ def _whole(use: NetworkUse, names: Sequence[str]) -> Diagnostic:
         f"LoRA {use.name!r} also holds {len(names)} weights that were trained whole (modules_to_save, "
         "biases); they are not applied"
     )
-    return Diagnostic(
-        "warning", message, use.span, f"the changes are; left out are {_listed(names)}"
-    )
+    return kinds.WHOLE_WEIGHTS(message, use.span, f"the changes are; left out are {_listed(names)}")
 
 
 def _listed(names: Sequence[str]) -> str:

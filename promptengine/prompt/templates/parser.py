@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Span
 from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
@@ -200,8 +201,7 @@ def _close(frame: _Frame, closer: Lexeme, text: str) -> Iterator[Diagnostic]:
     if frame.opener.type == "WRAP" and not frame.inside:
         frame.discard()
         closer.type = "TEXT"
-        yield Diagnostic(
-            "warning",
+        yield kinds.NOTHING_WRAPPED(
             f"{quoted(text, frame.opener.start, closer.end)} wraps nothing and is text",
             Span(frame.opener.start, closer.end),
             "write %{around ... it$$within}",
@@ -211,7 +211,7 @@ def _close(frame: _Frame, closer: Lexeme, text: str) -> Iterator[Diagnostic]:
 def _unclosed(opener: Lexeme, text: str) -> Diagnostic:
     span = Span(opener.start, opener.end)
     shown = quoted(text, opener.start, opener.end)
-    return Diagnostic("warning", f"{shown} is never closed and is text", span, "close it with }")
+    return kinds.UNCLOSED_BRACKET(f"{shown} is never closed and is text", span, "close it with }")
 
 
 def _joined(lexemes: list[Lexeme], text: str) -> list[Lexeme]:

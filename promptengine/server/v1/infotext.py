@@ -19,6 +19,7 @@ from promptengine.infotext.read import Infotext, read_infotext
 from promptengine.infotext.recipe import Recipe, recipe_from_infotext
 from promptengine.infotext.webui import webui_fields
 from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.serialize import diagnostic_document, well_formed
 from promptengine.request.fields import ApiField, Entry, LeftOut, fields_of
 from promptengine.request.hires_pass import HiresPass
@@ -186,18 +187,18 @@ def _recipe(service: Service, found: _Found) -> tuple[Recipe | None, list[Diagno
     if found.program:
         message = f"this is metadata of {found.program}, which is not read"
         hint = "set prompt and settings by hand"
-        return None, [Diagnostic("warning", message, None, hint)]
+        return None, [kinds.OTHER_PROGRAM(message, None, hint)]
     if found.infotext is None:
-        return None, [Diagnostic("warning", "this image does not say how it was made")]
+        return None, [kinds.NO_INFOTEXT("this image does not say how it was made")]
     most = service.config.limits.prompt_characters
     longest = max(len(found.infotext.prompt), len(found.infotext.negative_prompt))
     if longest > most:
         message = f"a prompt of {longest} characters is not read; {most} are allowed here"
-        return None, [Diagnostic("warning", message)]
+        return None, [kinds.UNREADABLE_INFOTEXT(message)]
     try:
         recipe = recipe_from_infotext(found.infotext, service.registry)
     except RequestError as error:
-        return None, [Diagnostic("warning", str(error))]
+        return None, [kinds.UNREADABLE_INFOTEXT(str(error))]
     return recipe, list(recipe.diagnostics)
 
 
@@ -284,7 +285,7 @@ def _told(service: Service, notes: Iterable[Diagnostic]) -> list[DiagnosticForm]
     every = list(dict.fromkeys(notes))
     shown = every[:_MOST_NOTES]
     if len(every) > len(shown):
-        shown.append(Diagnostic("warning", f"{len(every) - len(shown)} more remarks are left out"))
+        shown.append(kinds.REMARKS_LEFT_OUT(f"{len(every) - len(shown)} more remarks are left out"))
     told: list[DiagnosticForm] = []
     for one in shown:
         document = diagnostic_document(one)

@@ -16,6 +16,7 @@ from promptengine.kinds import tag_kinds
 from promptengine.language.marks import Mark as PromptMark
 from promptengine.language.marks import marks_of
 from promptengine.prompt import parse
+from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import diagnostic_document, prompt_document
@@ -79,7 +80,9 @@ def read_prompt(service: Served, form: PromptForm) -> Response:
     last = first if form.hires_steps is None else replace(first, hires_steps=form.hires_steps)
     planned = affordable(first, limits)
     plan = make_plan(planned, parse("", negative=True), service.registry)
-    diagnostics = *plan.diagnostics, *negative_weights(prompt)
+    check_codes(form.ignored_diagnostics)
+    found = *plan.diagnostics, *negative_weights(prompt)
+    diagnostics = without_codes(found, form.ignored_diagnostics)
     told = prompt_document(last, diagnostics, most=limits.schedule_characters)
     found = [_use(use) for kind in tag_kinds() for use in plan.of(kind.name)]
     for diagnostic in told["diagnostics"]:

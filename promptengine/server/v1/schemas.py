@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from promptengine.kinds import model_kinds
+from promptengine.prompt.diagnostic_kinds import DIAGNOSTIC_KINDS
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.prompt.regions import MOST_REGIONS
 from promptengine.prompt.serialize import well_formed
@@ -26,6 +27,7 @@ __all__ = [
     "NetworkEntry",
     "PromptForm",
     "ReadPrompt",
+    "RelatedForm",
     "RemedyForm",
     "ScriptForm",
     "Tokens",
@@ -54,6 +56,14 @@ def _known_kind(name: str) -> str:
 KindName = Annotated[str, AfterValidator(_known_kind), Field(json_schema_extra=_name_kinds)]
 
 
+def _name_codes(schema: dict[str, Any]) -> None:
+    schema["items"] = {"type": "string", "enum": list(DIAGNOSTIC_KINDS)}
+
+
+Codes = Annotated[list[str], Field(max_length=1000, json_schema_extra=_name_codes)]
+"""Checked where they are used."""
+
+
 class PromptForm(StrictForm):
     """A prompt to be read; without ``tokens`` they are not counted, which halves the time."""
 
@@ -64,6 +74,7 @@ class PromptForm(StrictForm):
     hires_steps: Annotated[int, Field(ge=1, le=1000)] | None = None
     dialect: DialectText = WEBUI
     tokens: bool = True
+    ignored_diagnostics: Codes = Field(default_factory=list[str])
 
 
 class RemedyForm(BaseModel):
@@ -75,11 +86,21 @@ class RemedyForm(BaseModel):
     label: str
 
 
+class RelatedForm(BaseModel):
+    """Another place that has to do with a diagnostic, characters ``start`` to ``end``, and what stands there."""
+
+    start: int
+    end: int
+    message: str
+
+
 class DiagnosticForm(BaseModel):
     """What a person would want to know; ``start`` and ``end`` count characters from 0.
 
     Attributes:
+        code: What kind of thing it is, in words with hyphens, which stay the same.
         remedy: The obvious mend, where there is one.
+        related: Further places that have to do with it.
     """
 
     severity: Literal["info", "warning", "error"]
@@ -89,6 +110,8 @@ class DiagnosticForm(BaseModel):
     start: int | None
     end: int | None
     remedy: RemedyForm | None = None
+    code: str = "remark"
+    related: list[RelatedForm] = []
 
 
 class Tokens(BaseModel):
@@ -231,7 +254,8 @@ class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     prompts, one after another. ``checkpoint`` and ``vae`` are names. Without a size the
     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
     server's output folder unless ``save`` says no. ``script`` makes images of the request, and grids of these.
-    ``regions`` are texts that act where their masks are.
+    ``regions`` are texts that act where their masks are. ``ignored_diagnostics`` are codes that its result
+    does not tell.
     """
 
     options: dict[str, Any] = Field(default_factory=dict[str, Any])
@@ -239,6 +263,7 @@ class JobForm(form_of(GenerationRequest, "The fields of a request.")):
     checkpoint: Text | None = None
     vae: Text | None = None
     policy: Policy = "strict"
+    ignored_diagnostics: Codes = Field(default_factory=list[str])
     save: bool = True
     script: ScriptForm | None = None
     regions: Annotated[list[RegionForm], Field(max_length=MOST_REGIONS)] = Field(

@@ -192,7 +192,7 @@ def _check_sizes(request: GenerationRequest, model: Model, limits: Limits) -> No
 
 def _request(form: JobForm) -> GenerationRequest:
     """Return the request, but for its second pass, what it starts from and its options."""
-    given = form.model_dump(include=_PLAIN)
+    given = form.model_dump(include=_PLAIN | {"ignored_diagnostics"})
     for name in ("seed", "variation_seed"):
         given[name] = drawn_seed(given[name])
     return GenerationRequest(**given)

@@ -12,6 +12,7 @@ from torch import Tensor
 from promptengine.errors import NetworkFormatError
 from promptengine.kinds import EMBEDDING
 from promptengine.prompt import Diagnostic
+from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.registry.registry import Registry, RegistryEntry
 from promptengine.text.textual_inversion.embedding import Embedding, embedding_from, widths_text
 from promptengine.text.textual_inversion.files import load_embedding
@@ -133,7 +134,7 @@ def misfit_diagnostics(words: AvailableEmbeddings, texts: Iterable[str]) -> tupl
     found = mentioned(names, list(dict.fromkeys(texts))) if names else []
     hint = "the word is read as text"
     return tuple(
-        Diagnostic("warning", f"embedding {name!r} is not applied: {reasons[name]}", None, hint)
+        kinds.UNUSABLE_EMBEDDING(f"embedding {name!r} is not applied: {reasons[name]}", None, hint)
         for name in found
     )
 

@@ -107,6 +107,28 @@ def test_a_negative_weight_names_the_option_that_subtracts(live: Live) -> None:
     assert "negative_weights" in told["hint"]
 
 
+def test_diagnostics_have_codes_and_are_left_out_by_them(live: Live) -> None:
+    prompt = "a (cat:1,2)"
+    (told,) = read(live, prompt)["diagnostics"]
+    assert told["code"] == "not-a-weight"
+    (related,) = told["related"]
+    assert prompt[related["start"] : related["end"]] == "("
+    assert read(live, prompt, ignored_diagnostics=["not-a-weight"])["diagnostics"] == []
+
+
+@pytest.mark.parametrize("path", ["parse", "jobs"])
+def test_an_unknown_code_of_diagnostics_is_refused(live: Live, path: str) -> None:
+    body = {**({} if path == "parse" else SMALL), "prompt": "a", "ignored_diagnostics": ["zzz"]}
+    answer = live.http.post(f"/promptengine/v1/{path}", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, "ignored_diagnostics")
+    assert "must be one of unclosed-bracket" in answer.json()["detail"]
+
+
+def test_an_ignored_diagnostic_does_not_hide_what_refuses_a_job(live: Live) -> None:
+    body = {**SMALL, "prompt": "a <hypernet:none:1>", "ignored_diagnostics": ["unknown-network"]}
+    assert live.http.post("/promptengine/v1/jobs", json=body).status_code == 404
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "status"),
     [

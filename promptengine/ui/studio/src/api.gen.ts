@@ -811,7 +811,9 @@ export interface components {
          * @description What a person would want to know; ``start`` and ``end`` count characters from 0.
          *
          *     Attributes:
+         *         code: What kind of thing it is, in words with hyphens, which stay the same.
          *         remedy: The obvious mend, where there is one.
+         *         related: Further places that have to do with it.
          */
         DiagnosticForm: {
             /**
@@ -830,6 +832,16 @@ export interface components {
             /** End */
             end: number | null;
             remedy?: components["schemas"]["RemedyForm"] | null;
+            /**
+             * Code
+             * @default remark
+             */
+            code: string;
+            /**
+             * Related
+             * @default []
+             */
+            related: components["schemas"]["RelatedForm"][];
         };
         /**
          * Error
@@ -1085,7 +1097,8 @@ export interface components {
          *     prompts, one after another. ``checkpoint`` and ``vae`` are names. Without a size the
          *     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
          *     server's output folder unless ``save`` says no. ``script`` makes images of the request, and grids of these.
-         *     ``regions`` are texts that act where their masks are.
+         *     ``regions`` are texts that act where their masks are. ``ignored_diagnostics`` are codes that its result
+         *     does not tell.
          */
         JobForm: {
             /**
@@ -1249,6 +1262,8 @@ export interface components {
             checkpoint?: string | null;
             /** Vae */
             vae?: string | null;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "regions-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
             /**
              * Save
              * @default true
@@ -1614,6 +1629,8 @@ export interface components {
              * @default true
              */
             tokens: boolean;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "regions-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
         };
         /**
          * ReadInfotext
@@ -1716,6 +1733,18 @@ export interface components {
              * @default 1
              */
             weight: number;
+        };
+        /**
+         * RelatedForm
+         * @description Another place that has to do with a diagnostic, characters ``start`` to ``end``, and what stands there.
+         */
+        RelatedForm: {
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Message */
+            message: string;
         };
         /**
          * RemedyForm
@@ -1954,6 +1983,8 @@ export interface components {
             checkpoint?: string | null;
             /** Vae */
             vae?: string | null;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "regions-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
             /**
              * Save
              * @default true

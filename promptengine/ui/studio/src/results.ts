@@ -76,7 +76,7 @@ function readResult(result: JobResult): Result {
 
 /** What stands beside the images, as a diagnostic. */
 function warned(message: string): Diagnostic {
-  return { severity: "warning", message, hint: "", column: null, start: null, end: null };
+  return { severity: "warning", message, hint: "", column: null, start: null, end: null, code: "remark", related: [] };
 }
 
 function fileOf(base64: string): Blob {
