@@ -10,9 +10,10 @@ from promptengine.language.reading import Reading, read
 from promptengine.language.syntax import PromptSyntax
 from promptengine.language.vocabulary import Vocabulary
 from promptengine.prompt.ast import Diagnostic, Remedy, Span
+from promptengine.prompt.diagnostic_kinds import UNKNOWN_WILDCARD, without_codes
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.parser import parse
-from promptengine.prompt.quoting import told
+from promptengine.prompt.quoting import told as told_of
 from promptengine.prompt.templates.tree import Literal, Wildcard
 from promptengine.prompt.templates.wildcards import Wildcards
 from promptengine.registry.registry import Registry
@@ -64,7 +65,8 @@ def diagnose(
         found += reading.template.diagnostics
         if vocabulary is not None and registry is not None:
             found += _unknown_wildcards(reading, vocabulary.wildcards())
-    return tuple(sorted(found, key=lambda one: one.span.start if one.span else 0))
+    told = without_codes(found, reading.syntax.ignored_diagnostics)
+    return tuple(sorted(told, key=lambda one: one.span.start if one.span else 0))
 
 
 def planned(reading: Reading, registry: Registry) -> tuple[Plan, tuple[Diagnostic, ...]]:
@@ -120,4 +122,4 @@ def _unknown_wildcards(reading: Reading, wildcards: Wildcards) -> Iterator[Diagn
                 except RequestError as error:
                     yield span, str(error)
 
-    return told(unknown(), lambda one: Diagnostic("warning", one[1], one[0]))
+    return told_of(unknown(), lambda one: UNKNOWN_WILDCARD(one[1], one[0]))

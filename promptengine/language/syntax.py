@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from promptengine.prompt.diagnostic_kinds import DiagnosticCode
 from promptengine.prompt.dialects import WEBUI, DialectName
 from promptengine.validation import Between, check_fields
 
@@ -21,6 +22,7 @@ class PromptSyntax:
         comments: Whether ``#`` begins a comment, in dialects that have them.
         dynamic: It is a template, as ``--dynamic`` takes it.
         steps: Of the pass that schedules are told for.
+        ignored_diagnostics: Codes of what is not to be told.
 
     Raises:
         RequestError: A value that cannot be, by its name.
@@ -31,6 +33,7 @@ class PromptSyntax:
     comments: bool = True
     dynamic: bool = False
     steps: Annotated[int, Between(1, 1000)] = 20
+    ignored_diagnostics: tuple[DiagnosticCode, ...] = ()
 
     def __post_init__(self) -> None:
         """Check what is given."""
