@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from promptengine.errors import RequestError
 from promptengine.language.reading import Reading, read
@@ -14,6 +14,7 @@ from promptengine.prompt.diagnostic_kinds import UNKNOWN_WILDCARD, without_codes
 from promptengine.prompt.lint import negative_weights
 from promptengine.prompt.parser import parse
 from promptengine.prompt.quoting import told as told_of
+from promptengine.prompt.schedule import bracketed_tags
 from promptengine.prompt.templates.tree import Literal, Wildcard
 from promptengine.prompt.templates.wildcards import Wildcards
 from promptengine.registry.registry import Registry
@@ -79,7 +80,11 @@ def planned(reading: Reading, registry: Registry) -> tuple[Plan, tuple[Diagnosti
     Returns:
         The plan, and all there is to say of the prompt.
     """
-    plan = make_plan(reading.scheduled, parse("", negative=True), registry)
+    scheduled = reading.scheduled
+    if not any(bracketed_tags(part) for part in reading.prompt.parts):
+        # What a tag asks for does not depend on the steps, whose texts would all be weighed.
+        scheduled = replace(scheduled, steps=1)
+    plan = make_plan(scheduled, parse("", negative=True), registry)
     return plan, (*plan.diagnostics, *negative_weights(reading.prompt))
 
 
