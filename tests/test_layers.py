@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"prompt"},
     {"registry", "families"},
     {"request"},
-    {"text", "networks", "sampling", "infotext", "super_resolution"},
+    {"text", "networks", "sampling", "infotext", "super_resolution", "language"},
     {"checkpoints", "inspection"},
     {"images"},
     {"choices", "civitai"},
@@ -49,6 +49,7 @@ TORCH_FREE = {
         "families",
         "request",
         "infotext",
+        "language",
     },
     *{"inspection", "images", "choices", "civitai"},
 }

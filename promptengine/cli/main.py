@@ -14,6 +14,7 @@ from promptengine.cli.civitai import SEARCH, add_base_url, add_download_options
 from promptengine.cli.command import Command
 from promptengine.cli.expand import EXPAND
 from promptengine.cli.field_options import add_fields
+from promptengine.cli.language_server import LANGUAGE_SERVER
 from promptengine.cli.plugins import PLUGINS
 from promptengine.cli.script import SCRIPTS_COMMAND, add_script_options
 from promptengine.cli.translate import TRANSLATE
@@ -364,6 +365,7 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
         Command("parse", "show how a prompt is read; needs no model", _add_parse),
         TRANSLATE,
         EXPAND,
+        LANGUAGE_SERVER,
         Command("networks", "list the networks in the models folder", _add_networks),
         Command("inspect", "say what a model file is and whether it is safe", _add_inspect),
         Command("info", "show how an image was made", _add_info),

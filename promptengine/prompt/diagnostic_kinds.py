@@ -203,6 +203,10 @@ NETWORKS_EVERYWHERE: Final = DiagnosticKind(
     "networks of a prompt with AND and regions act on the whole image",
 )
 
+UNKNOWN_WILDCARD: Final = DiagnosticKind(
+    "unknown-wildcard", "warning", "a template names a wildcard that has no values"
+)
+
 # Settings and images.
 IDLE_REGION_SETTING: Final = DiagnosticKind(
     "idle-region-setting", "warning", "a setting of regions does nothing without regions"

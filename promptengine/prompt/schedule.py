@@ -27,7 +27,7 @@ from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.source_map import join
 from promptengine.validation import check_type
 
-__all__ = ["bracketed_tags", "schedule"]
+__all__ = ["bracketed_tags", "last_step", "schedule"]
 
 
 @gc_paused
@@ -72,6 +72,17 @@ def schedule(
         fragments = tuple(one for arm in arms for one in arm) if part.mix else arms[0]
         segments.append(Segment(end, "\n".join(texts), fragments, tuple(tags), mixed))
     return Schedule(count.steps, tuple(segments), part.mix, part.exact_steps)
+
+
+def last_step(node: Scheduled, part: Part, steps: int) -> int:
+    """Return the last step, from 1, at which the first text of a change holds; 0 where it never does.
+
+    Args:
+        node: Of the part.
+        part: Of a prompt.
+        steps: Of the pass.
+    """
+    return _Count.of(steps, None, False, part.exact_steps).when(node.when)
 
 
 def bracketed_tags(part: Part) -> frozenset[Tag]:

@@ -23,7 +23,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -65,6 +65,7 @@ __all__ = [
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 _COMPARED_CHARACTERS: Final = 100
+_MOST_TOLD: Final = 256
 _PAIRED_CHARACTERS: Final = 50
 _COMPARED_NAMES: Final = 32
 _BEGINNING: Final = "\0"
@@ -320,14 +321,27 @@ class _Index:
         spellings: As they are proposed.
         folded: The same without case, each after a mark of the beginning.
         entries: What each one finds.
+        _told: Answers so far.
     """
 
     spellings: Sequence[str]
     folded: Sequence[str]
     entries: Sequence[RegistryEntry]
+    _told: dict[tuple[str, int], tuple[str, ...]] = field(
+        default_factory=dict[tuple[str, int], tuple[str, ...]], repr=False, compare=False
+    )
 
     def near(self, name: str, limit: int) -> tuple[str, ...]:
         """See :meth:`Registry.near`."""
+        # Whoever edits a prompt asks for its unknown names again at each key.
+        asked = name[:_COMPARED_CHARACTERS], limit
+        if asked not in self._told:
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told[asked] = self._near(*asked)
+        return self._told[asked]
+
+    def _near(self, name: str, limit: int) -> tuple[str, ...]:
         wanted = _folded(name)
         rated: list[tuple[float, str, Path]] = []
         for number in self._candidates(wanted):

@@ -17,6 +17,8 @@ from fastapi.concurrency import run_in_threadpool
 from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
 from promptengine.images.upscaler_cache import UpscalerCache
+from promptengine.language.vocabulary import Vocabulary
+from promptengine.language.word_lists import FOLDER, WordLists
 from promptengine.registry.registry import Kind, Registry
 from promptengine.registry.side_cars import Cards
 from promptengine.server.background import AfterWork
@@ -33,7 +35,6 @@ from promptengine.server.redact import PathRedactor
 from promptengine.server.saving import SavedImages
 from promptengine.server.sdapi.options import ServerSettings
 from promptengine.server.training import Trainer
-from promptengine.server.word_lists import FOLDER, WordLists
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.text.textual_inversion.table import EmbeddingTable
 
@@ -67,7 +68,7 @@ class Service:
         outputs: The folder of saved images.
         images: What is known of them.
         training: The one training.
-        word_lists: What prompts are completed with.
+        vocabulary: What prompts can name.
         records: What is known of our own API's jobs beside the queue.
         saves: What becomes of images of jobs that nobody waits for.
         cards: What is known of files beside models.
@@ -87,7 +88,7 @@ class Service:
     outputs: OutputFolder
     images: ImageIndex
     training: Trainer
-    word_lists: WordLists
+    vocabulary: Vocabulary
     records: JobRecords
     saves: AfterWork[SavedImages] = field(default_factory=AfterWork[SavedImages])
     cards: Cards = field(default_factory=Cards)
@@ -164,7 +165,7 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         outputs=outputs,
         images=images,
         training=Trainer(config, registry),
-        word_lists=WordLists(_beside(config.models) / FOLDER),
+        vocabulary=Vocabulary(registry, WordLists(_beside(config.models) / FOLDER)),
         records=JobRecords(JobStore(outputs.root if config.save else None)),
         devices=devices,
     )

@@ -31,6 +31,7 @@ from promptengine.infotext.read import infotext_with_prompts, read_infotext
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.infotext.webui import webui_fields
 from promptengine.infotext.write import write_infotext
+from promptengine.language.marks import marks_of
 from promptengine.prompt import DIALECTS, Prompt, attention, emphasis, parse
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document
@@ -38,7 +39,6 @@ from promptengine.prompt.timelines import tag_timelines
 from promptengine.prompt.translate import unparse
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import make_plan
-from promptengine.server.v1.marks import marks_of
 
 MOST_SECONDS = 1.0
 CHUNK = 1000

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from promptengine.server.v1 import (
     images,
     infotext,
+    language,
     networks,
     queue,
     routes,
@@ -16,7 +17,6 @@ from promptengine.server.v1 import (
     styles,
     training,
     upscale,
-    words,
 )
 
 __all__ = ["ROUTERS"]
@@ -31,6 +31,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     networks.router,
     styles.router,
     upscale.router,
-    words.router,
+    language.router,
 )
 """In the order in which paths are looked up."""

@@ -13,6 +13,8 @@ from fastapi.responses import StreamingResponse
 
 from promptengine.images.save import encode_image
 from promptengine.kinds import tag_kinds
+from promptengine.language.marks import Mark as PromptMark
+from promptengine.language.marks import marks_of
 from promptengine.prompt import parse
 from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.prompt.lint import negative_weights
@@ -35,7 +37,6 @@ from promptengine.server.sdapi.to_response import encode_output, job_output, net
 from promptengine.server.state import Client, Served, Service
 from promptengine.server.v1.events import event, event_stream, job_events
 from promptengine.server.v1.kept_jobs import find_job, status_of, submit_job
-from promptengine.server.v1.marks import marks_of
 from promptengine.server.v1.named_lists import named_lists
 from promptengine.server.v1.regions import describe_regions, read_regions
 from promptengine.server.v1.schemas import (
@@ -95,10 +96,15 @@ def read_prompt(service: Served, form: PromptForm) -> Response:
     schedules = first.schedules if planned is first else ()
     marks = marks_of(prompt, schedules)
     tokens = _tokens(service, first, form) if schedules and form.tokens else None
-    told |= {"networks": found, "marks": [Mark(**mark) for mark in marks], "tokens": tokens}
+    told |= {"networks": found, "marks": [_mark(mark) for mark in marks], "tokens": tokens}
     told["regions"] = regions
     # Whoever types waits for it: it is checked once, and here, not once more on its way out.
     return Json(ReadPrompt(text=text, **told).model_dump())
+
+
+def _mark(mark: PromptMark) -> Mark:
+    span = mark.span
+    return Mark(kind=mark.kind, start=span.start, end=span.end, weight=mark.weight)
 
 
 def _tokens(service: Service, prompt: ScheduledPrompt, form: PromptForm) -> Tokens:

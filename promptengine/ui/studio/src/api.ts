@@ -7,8 +7,7 @@ export type Mark = Schemas["Mark"];
 export type Diagnostic = Schemas["DiagnosticForm"];
 export type Remedy = Schemas["RemedyForm"];
 export type Tokens = Schemas["Tokens"];
-export type FoundWords = Schemas["FoundWords"];
-export type ListedWord = Schemas["ListedWord"];
+export type CompletionItem = Schemas["CompletionItem"];
 export type NetworkEntry = Schemas["NetworkEntry"];
 export type NetworkDetail = Schemas["NetworkDetail"];
 export type NetworkPage = Schemas["NetworkPage"];
@@ -117,6 +116,9 @@ const network = (kind: string, name: string) =>
 const style = (name: string) => `/styles/${encodeURIComponent(name)}`;
 const job = (id: string) => `/jobs/${encodeURIComponent(id)}`;
 
+/** A form of which what is left out is the usual. */
+type Asked<Form> = Partial<Form> & { [name: string]: Sent };
+
 export const api = {
   fields: () => ask<unknown>("/fields"),
   networks: () => ask<NetworkEntry[]>("/networks"),
@@ -132,7 +134,9 @@ export const api = {
     send<Style>("PUT", style(name), { prompt, negative_prompt }),
   deleteStyle: (name: string) => send<void>("DELETE", style(name)),
   parse: (form: PromptForm & { [name: string]: Sent }, signal: AbortSignal) =>
-    send<Reading>("POST", "/parse", form, signal),
+    send<Reading>("POST", "/language/read", form, signal),
+  complete: (form: Asked<Schemas["CompletionForm"]>) => send<Schemas["Completions"]>("POST", "/language/complete", form),
+  weigh: (form: Asked<Schemas["WeightForm"]>) => send<Schemas["EditForm"] | null>("POST", "/language/weight", form),
   scripts: () => ask<ScriptList>("/scripts"),
   countScript: (form: Sent, signal: AbortSignal) => send<{ images: number | null }>("POST", "/scripts/count", form, signal),
   trainingFields: () => ask<unknown>("/training/fields"),
@@ -143,7 +147,6 @@ export const api = {
   trainingEvents: () => new EventSource(`${V1}/training/events`),
   // The name is for the browser, which may keep another run's preview of that step.
   previewUrl: (step: number, name: string) => `${V1}/training/previews/${step}?of=${encodeURIComponent(name)}`,
-  words: (prefix: string) => ask<FoundWords>(`/words?prefix=${encodeURIComponent(prefix)}`),
   submit: (form: Sent) => send<JobStatus>("POST", "/jobs", form),
   result: (id: string) => ask<JobResult>(`${job(id)}/result`),
   cancel: (id: string) => send<JobStatus>("DELETE", job(id)),

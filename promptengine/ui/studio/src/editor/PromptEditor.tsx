@@ -10,19 +10,18 @@ import type { Reading } from "../api";
 import type { Field } from "../schema";
 import { faults, loadNetworks, networks, setFault, shownAt } from "../state";
 import { setValue, values } from "../store";
-import { weigh } from "./attention";
 import { chips } from "./chips";
-import { networkCompletion, previewOf } from "./complete";
+import { previewOf, serviceCompletion, type Offered } from "./complete";
 import { look } from "./look";
 import { findings, marks, setMarks } from "./marks";
 import { boxes, mend } from "./mend";
 import { NoteList } from "./Notes";
 import "./prompt.css";
-import { Reader, notes, type Question } from "./reading";
+import { Reader, notes, type Question, type Syntax } from "./reading";
 import { regionSettings } from "../regions";
 import { Timeline } from "./Timeline";
 import { TokenCounter } from "./TokenCounter";
-import { wordCompletion, type WordCompletion } from "./words";
+import { weigh } from "./weight";
 
 /** What the route that reads prompts takes. */
 const MOST_STEPS = 1000;
@@ -86,15 +85,8 @@ function mount(host: HTMLDivElement, field: Field, hint: string): () => void {
     }
   });
   const stopReading = effect(() => {
-    const steps = Number(shownAt("steps"));
-    reader.read({
-      prompt: text(),
-      negative: path.endsWith("negative_prompt"),
-      // While a number is typed that cannot be, schedules are read for one step.
-      steps: Number.isInteger(steps) ? Math.min(Math.max(steps, 1), MOST_STEPS) : 1,
-      dialect: shownAt("dialect") as Question["dialect"],
-      ...regionSettings(),
-    });
+    const { dynamic: _, ...syntax } = syntaxOf(field);
+    reader.read({ prompt: text(), ...syntax, ...regionSettings() });
   });
   return () => {
     stopFollowing();
@@ -102,6 +94,18 @@ function mount(host: HTMLDivElement, field: Field, hint: string): () => void {
     reader.close();
     boxes.delete(path);
     view.destroy();
+  };
+}
+
+/** How a box's text is read now. */
+function syntaxOf({ path }: Field): Syntax {
+  const steps = Number(shownAt("steps"));
+  return {
+    negative: path.endsWith("negative_prompt"),
+    // While a number is typed that cannot be, schedules are read for one step.
+    steps: Number.isInteger(steps) ? Math.min(Math.max(steps, 1), MOST_STEPS) : 1,
+    dialect: shownAt("dialect") as Question["dialect"],
+    dynamic: shownAt("dynamic") === true,
   };
 }
 
@@ -119,8 +123,8 @@ function extensions(field: Field, hint: string) {
   return [
     Prec.highest(
       keymap.of([
-        { key: "Mod-ArrowUp", run: (view) => weighAt(view, true) },
-        { key: "Mod-ArrowDown", run: (view) => weighAt(view, false) },
+        { key: "Mod-ArrowUp", run: (view) => weighAt(view, field, true) },
+        { key: "Mod-ArrowDown", run: (view) => weighAt(view, field, false) },
         // They belong to the whole page, which hears them once the editor lets them pass.
         { key: "Mod-Enter", run: () => false, preventDefault: false, stopPropagation: false },
       ]),
@@ -128,7 +132,7 @@ function extensions(field: Field, hint: string) {
     history(),
     chips,
     autocompletion({
-      override: [networkCompletion(() => networks.value), wordCompletion(() => networks.value)],
+      override: [serviceCompletion(() => syntaxOf(field), () => networks.value)],
       icons: false,
       addToOptions: [{ render: previewOf, position: 10 }],
       optionClass: categoryOf,
@@ -156,7 +160,7 @@ function complete(view: EditorView): boolean {
 
 /** The class by which a word of a list has its category's color. */
 function categoryOf(completion: Completion): string {
-  const { category } = completion as WordCompletion;
+  const { category } = completion as Offered;
   return category === undefined ? "" : `pe-category${category}`;
 }
 
@@ -165,17 +169,7 @@ function isOurs(binding: { key?: string }): boolean {
   return binding.key !== "Mod-Enter" && binding.key !== "Escape";
 }
 
-function weighAt(view: EditorView, up: boolean): boolean {
-  const { from, to } = view.state.selection.main;
-  const edit = weigh(view.state.doc.toString(), from, to, up);
-  if (edit) {
-    view.dispatch({
-      changes: { from: edit.from, to: edit.to, insert: edit.insert },
-      selection: { anchor: edit.anchor, head: edit.head },
-      annotations: isolateHistory.of("full"),
-      userEvent: "input.weight",
-      scrollIntoView: true,
-    });
-  }
+function weighAt(view: EditorView, field: Field, up: boolean): boolean {
+  weigh(view, syntaxOf(field), up);
   return true;
 }

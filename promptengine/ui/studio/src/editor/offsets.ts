@@ -11,3 +11,9 @@ export function offsets(text: string): (character: number) => number {
   }
   return (character) => units[character] ?? unit;
 }
+
+/** Return how many characters, as the server counts them, stand before an offset of JavaScript's. */
+export function characters(text: string, unit: number): number {
+  const before = text.slice(0, unit);
+  return /[\ud800-\udfff]/.test(before) ? [...before].length : unit;
+}

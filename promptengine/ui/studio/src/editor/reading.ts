@@ -30,6 +30,9 @@ const NOTHING: Reading = {
 
 export type Question = Omit<PromptForm, "comments" | "hires_steps" | "tokens">;
 
+/** How a prompt is read, for what else is asked about it. */
+export type Syntax = Pick<Question, "negative" | "dialect" | "steps"> & { dynamic: boolean };
+
 /** Until tokens are counted, where nothing more is typed. */
 const COUNT_MS = 100;
 

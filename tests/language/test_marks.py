@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from promptengine.language.marks import marks_of
 from promptengine.prompt import parse
 from promptengine.prompt.scheduled import ScheduledPrompt
-from promptengine.server.v1.marks import marks_of
 
 
 def marked(source: str, steps: int = 20) -> list[tuple[str, str, float]]:
     prompt = parse(source)
     marks = marks_of(prompt, ScheduledPrompt(prompt, steps).schedules if steps else ())
-    return [(one["kind"], source[one["start"] : one["end"]], one["weight"]) for one in marks]
+    return [(one.kind, source[one.span.start : one.span.end], one.weight) for one in marks]
 
 
 @pytest.mark.parametrize(

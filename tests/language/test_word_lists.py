@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from promptengine.server.word_lists import Word, WordIndex, WordLists, read_list
+from promptengine.language.word_lists import Word, WordIndex, WordLists, read_list
 
 LIST = b"""name,category,count,alias
 1girl,0,6008644,"1girls,sole_female"

@@ -1,0 +1,70 @@
+"""``promptengine language-server``: the prompt language for editors."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+from promptengine.cli.command import Command
+from promptengine.errors import PromptEngineError
+from promptengine.prompt import DIALECTS
+from promptengine.prompt.dialects import WEBUI
+
+__all__ = ["LANGUAGE_SERVER"]
+
+
+def _run(options: argparse.Namespace) -> int:
+    if importlib.util.find_spec("pygls") is None:
+        message = (
+            "promptengine language-server needs the extra 'lsp': pip install 'promptengine[lsp]'"
+        )
+        raise PromptEngineError(message)
+    from promptengine.language.lsp.options import ServerOptions
+    from promptengine.language.lsp.server import serve
+    from promptengine.language.syntax import PromptSyntax
+
+    syntax = PromptSyntax(
+        dialect=options.dialect,
+        negative=options.negative,
+        comments=options.comments,
+        dynamic=options.dynamic,
+        steps=options.steps,
+    )
+    serve(ServerOptions.open(options.models, syntax))
+    return 0
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Answer an editor on standard input and output, in the Language Server Protocol: diagnostics, completion, "
+        "hover, colors, formatting and remedies. A client may set the same options by their names, - as _, as its "
+        "initialization options or settings."
+    )
+    parser.add_argument(
+        "--stdio", action="store_true", help="what some clients give; it is the only way there is"
+    )
+    parser.add_argument("--dialect", choices=list(DIALECTS), default=WEBUI, help="default: webui")
+    parser.add_argument("--negative", action="store_true", help="texts are negative prompts")
+    parser.add_argument("--dynamic", action="store_true", help="texts are templates")
+    parser.add_argument(
+        "--comments",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="# begins a comment (default: yes)",
+    )
+    parser.add_argument("--steps", type=int, default=20, metavar="N", help="default: 20")
+    parser.add_argument(
+        "--models",
+        type=Path,
+        default=Path("models"),
+        metavar="DIR",
+        help="WebUI's models folder; word lists are in tags beside it",
+    )
+    parser.set_defaults(run=_run)
+
+
+LANGUAGE_SERVER = Command(
+    "language-server", "answer an editor about prompts (extra lsp)", _add_arguments
+)
+"""The command."""

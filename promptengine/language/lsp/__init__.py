@@ -1,0 +1,1 @@
+"""The prompt language for editors, over the Language Server Protocol. Needs the extra ``lsp``."""

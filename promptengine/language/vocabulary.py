@@ -1,0 +1,92 @@
+"""What a prompt can name: networks and wildcards of some folders, and the words of the user's own lists."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from promptengine.language.word_lists import FOLDER, WordIndex, WordLists
+from promptengine.prompt.templates.wildcards import Wildcards
+from promptengine.registry.registry import Registry, RegistryEntry
+from promptengine.registry.scan import is_image_name
+from promptengine.registry.side_cars import Cards
+from promptengine.validation import check_type
+
+__all__ = ["Vocabulary"]
+
+_FRESH_S: Final = 2.0
+"""Seconds that a scan of the wildcards counts as what is there; it may look at thousands of folders."""
+
+
+@dataclass(slots=True)
+class _Scan:
+    """The last scan of the wildcards."""
+
+    found: Wildcards | None = None
+    until: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What can be named. Threads may share one; it notices what changes in the folders.
+
+    Attributes:
+        registry: Where networks and wildcards are; None for none.
+        lists: The user's lists of words: those of a folder, or an index; None for none.
+    """
+
+    registry: Registry | None = None
+    lists: WordLists | WordIndex | None = None
+    _scan: _Scan = field(default_factory=_Scan, repr=False, compare=False)
+    _cards: Cards = field(default_factory=Cards, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, models: str | os.PathLike[str]) -> Vocabulary:
+        """Open a models folder and the folder ``tags`` beside it, which need not exist.
+
+        Args:
+            models: As WebUI lays it out.
+
+        Raises:
+            RequestError: It is no path.
+        """
+        check_type("models", models, str, os.PathLike)
+        return cls(Registry.open(models), WordLists(Path(models).absolute().parent / FOLDER))
+
+    @property
+    def words(self) -> WordIndex:
+        """The words of the lists as they are now."""
+        if isinstance(self.lists, WordLists):
+            return self.lists.index()
+        return self.lists or WordIndex(())
+
+    def networks(self, kind: str) -> Sequence[RegistryEntry]:
+        """Return the files of a kind as they are now; images among them are left out."""
+        if self.registry is None:
+            return ()
+        entries = self.registry.current_entries(kind)
+        return [entry for entry in entries if not is_image_name(entry.path.name)]
+
+    def notes(self, kind: str, entries: Sequence[RegistryEntry]) -> dict[str, tuple[float, str]]:
+        """Return what users wrote beside some files of one kind: by name their multiplier, 0 for the usual one, and
+        what they do.
+        """
+        cards = self._cards.of(kind, entries)
+        return {one.entry.name: (one.user.preferred_weight, one.description) for one in cards}
+
+    def wildcards(self) -> Wildcards:
+        """Return the wildcards as they were some two seconds ago at most."""
+        if self.registry is None:
+            return Wildcards()
+        scan = self._scan
+        with scan.lock:
+            if scan.found is None or time.monotonic() >= scan.until:
+                scan.found = self.registry.wildcards()
+                scan.until = time.monotonic() + _FRESH_S
+            return scan.found
