@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from promptengine.cli import commands, serve
+from promptengine.cli.comfyui import COMFYUI
 from promptengine.cli.command import Command
 from promptengine.cli.expand import EXPAND
 from promptengine.cli.field_options import add_fields
@@ -340,6 +341,7 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
         Command("inspect", "say what a model file is and whether it is safe", _add_inspect),
         Command("info", "show how an image was made", _add_info),
         Command("convert", "convert a hypernetwork: .pt <-> .safetensors", _add_convert),
+        COMFYUI,
         PLUGINS,
     ),
     spellings=lambda command: (command.name,),
