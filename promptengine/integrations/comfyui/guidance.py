@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from promptengine.errors import PromptEngineError
@@ -45,17 +46,21 @@ def conditioning_entries(
 ) -> list[tuple[Tensor, Mapping[str, Any]]]:
     """Return encoded parts as a CONDITIONING, an entry for each text of each part.
 
+    Shorter parts are lengthened by their own last vector, as in WebUI.
+
     Args:
         parts: Encoded texts with their weights.
     """
     found: list[tuple[Tensor, Mapping[str, Any]]] = []
+    longest = max(conditioning.embeddings.shape[1] for conditioning, _ in parts)
     for conditioning, weight in parts:
         part = PromptPart(conditioning, weight)
         for number, text in enumerate(conditioning.embeddings):
             entry: Entry = {_KEY: (part, number)}
             if conditioning.pooled is not None:
                 entry["pooled_output"] = conditioning.pooled[number : number + 1]
-            found.append((text[None], entry))
+            filling = text[-1:].expand(longest - len(text), -1)
+            found.append((torch.cat([text, filling])[None], entry))
     return found
 
 
