@@ -11,6 +11,7 @@ from typing import Final, get_args
 
 from promptengine.cli import commands, convert, merge, serve
 from promptengine.cli.civitai import SEARCH, add_base_url, add_download_options
+from promptengine.cli.comfyui import COMFYUI
 from promptengine.cli.command import Command
 from promptengine.cli.expand import EXPAND
 from promptengine.cli.field_options import add_fields
@@ -373,6 +374,7 @@ COMMANDS: Final[ObjectRegistry[Command]] = ObjectRegistry(
         Command("merge", "make one hypernetwork of several", _add_merge),
         SEARCH,
         Command("download", "get a model of Civitai's, verified", _add_download),
+        COMFYUI,
         PLUGINS,
     ),
     spellings=lambda command: (command.name,),

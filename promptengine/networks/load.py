@@ -40,7 +40,15 @@ from promptengine.request.request import HypernetworkLike, Policy
 from promptengine.request.result import NetworkReport
 from promptengine.undo import Changes, UndoLog
 
-__all__ = ["LoadedNetworks", "NetworkCache", "ObjectUse", "load_networks"]
+__all__ = [
+    "LoadedNetworks",
+    "NetworkCache",
+    "ObjectUse",
+    "load_networks",
+    "refusal_reason",
+    "skipped_report",
+    "use_report",
+]
 
 
 class NetworkCache:
@@ -219,9 +227,9 @@ class _Findings:
         """Note a network that is not applied; under ``strict`` that is an error instead."""
         if self.policy == "strict":
             raise error
-        reason = _reason(error)
+        reason = refusal_reason(error)
         own = isinstance(use, ObjectUse)
-        self.reports.append(use.report(reason=reason) if own else _report(use, reason=reason))
+        self.reports.append(use.report(reason=reason) if own else use_report(use, reason=reason))
         if self.policy == "warn":
             hint = "it is not applied"
             self.diagnostics.append(kinds.UNUSABLE_NETWORK(str(error), use.span, hint))
@@ -254,7 +262,7 @@ def load_networks(
         NetworkFormatError: ``strict``, and a file is damaged, unsafe or gone.
         IncompatibleNetworkError: ``strict``, and a network does not fit.
     """
-    found = _Findings(policy, reports=[_skipped(tag) for tag in plan.skipped])
+    found = _Findings(policy, reports=[skipped_report(tag) for tag in plan.skipped])
     effects = [_effect(kind, plan, registry, cache, found) for kind in tag_kinds()]
     found.reports.sort(key=lambda report: report.span.start)
     effects.append(_objects(objects, cache, found, end))
@@ -279,10 +287,10 @@ def _effect(
             found.refuse(use, error)
             continue
         if idle := loader.idle(network, use):
-            found.reports.append(_report(use, reason=idle, short_hash=short))
+            found.reports.append(use_report(use, reason=idle, short_hash=short))
         else:
             uses.append(LoadedUse(network, use, digest))
-            found.reports.append(_report(use, digest=digest, short_hash=short))
+            found.reports.append(use_report(use, digest=digest, short_hash=short))
         found.diagnostics += loader.remarks(network, use)
     return loader.effect(uses)
 
@@ -315,13 +323,15 @@ def _objects(
     return NetworkEffect(at=lambda _: fixed)
 
 
-def _reason(error: PromptEngineError) -> str:
+def refusal_reason(error: PromptEngineError) -> str:
+    """Say in a few words why a network is not applied, for its report."""
     if isinstance(error, UnsupportedNetworkError):
         return f"{error.noun} is not supported"
     return "does not fit" if isinstance(error, IncompatibleNetworkError) else "not readable"
 
 
-def _skipped(skipped: SkippedTag) -> NetworkReport:
+def skipped_report(skipped: SkippedTag) -> NetworkReport:
+    """Report a tag that names nothing that can be applied."""
     return NetworkReport(
         kind=skipped.tag.kind,
         name=skipped.tag.arguments[0],
@@ -336,13 +346,21 @@ def _keeps_spelling(use: NetworkUse) -> bool:
     return NETWORK_KINDS[use.entry.kind].infotext.webui
 
 
-def _report(
+def use_report(
     use: NetworkUse,
     *,
     reason: str = "",
     digest: str | None = None,
     short_hash: str | None = None,
 ) -> NetworkReport:
+    """Report what became of a network that a tag names.
+
+    Args:
+        use: What the tag asks for.
+        reason: Why it is not applied; empty where it is.
+        digest: SHA-256 of its file in hex, where it is applied.
+        short_hash: A LoRA's in WebUI's lists.
+    """
     return NetworkReport(
         kind=use.tag.kind,
         name=use.name if _keeps_spelling(use) else use.entry.name,
