@@ -717,20 +717,140 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/promptengine/v1/words": {
+    "/promptengine/v1/language/read": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /**
-         * Words
-         * @description Find words of the CSV files in ``tags``, the folder beside that of the models, by how a part of them begins.
-         */
-        get: operations["words_promptengine_v1_words_get"];
+        get?: never;
         put?: never;
-        post?: never;
+        /**
+         * Read Prompt
+         * @description Read a prompt, as a generation would; needs no model.
+         */
+        post: operations["read_prompt_promptengine_v1_language_read_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/language/diagnose": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Diagnostics
+         * @description Tell what looks odd in a text, with what mends it, and what of it the folders do not have.
+         */
+        post: operations["diagnostics_promptengine_v1_language_diagnose_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/language/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Completions
+         * @description Offer what can stand at a caret: kinds, networks, multipliers, embeddings, wildcards, keywords, listed words.
+         */
+        post: operations["completions_promptengine_v1_language_complete_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/language/hover": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hovered
+         * @description Tell what a character does: its weight, when it acts, which file it means; null for plain words.
+         */
+        post: operations["hovered_promptengine_v1_language_hover_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/language/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Tokens
+         * @description Tell what each stretch of a text is, ascending and without overlap; plain words are left out.
+         */
+        post: operations["tokens_promptengine_v1_language_tokens_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/language/format": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Formatted
+         * @description Write a text with canonical spacing; it says the same.
+         */
+        post: operations["formatted_promptengine_v1_language_format_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/language/weight": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Weighed
+         * @description Raise or lower the weight of a selection as WebUI's keys do; null where nothing can be weighed.
+         */
+        post: operations["weighed_promptengine_v1_language_weight_post"];
         delete?: never;
         options?: never;
         head?: never;
@@ -807,11 +927,121 @@ export interface components {
             choices: string[];
         };
         /**
+         * CompletionForm
+         * @description A caret in a text; ``explicit`` says that somebody asked, and did not only type.
+         */
+        CompletionForm: {
+            /** Text */
+            text: string;
+            /**
+             * Dialect
+             * @default webui
+             * @enum {string}
+             */
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
+            /**
+             * Negative
+             * @default false
+             */
+            negative: boolean;
+            /**
+             * Comments
+             * @default true
+             */
+            comments: boolean;
+            /**
+             * Dynamic
+             * @default false
+             */
+            dynamic: boolean;
+            /**
+             * Steps
+             * @default 20
+             */
+            steps: number;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "extended-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "unknown-wildcard" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
+            /** Offset */
+            offset: number;
+            /**
+             * Explicit
+             * @default false
+             */
+            explicit: boolean;
+            /**
+             * Limit
+             * @default 50
+             */
+            limit: number;
+        };
+        /**
+         * CompletionItem
+         * @description One thing to choose.
+         *
+         *     Attributes:
+         *         kind: What it is.
+         *         label: As lists show it.
+         *         start: Of what it replaces.
+         *         end: Its end.
+         *         text: What stands there then.
+         *         select: The selection afterwards, as offsets in ``text``.
+         *         detail: A few words beside the label.
+         *         help: More of it.
+         *         alias: What was typed for, where it is not the label; else empty.
+         *         category: Of a listed word, its number in the list; -1 for none.
+         *         group: Of a network or an embedding, the name of its kind.
+         *         more: Whether there is something to complete behind it.
+         */
+        CompletionItem: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "kind" | "network" | "multiplier" | "embedding" | "keyword" | "wildcard" | "word";
+            /** Label */
+            label: string;
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Text */
+            text: string;
+            /** Select */
+            select: [
+                number,
+                number
+            ];
+            /** Detail */
+            detail: string;
+            /** Help */
+            help: string;
+            /** Alias */
+            alias: string;
+            /** Category */
+            category: number;
+            /** Group */
+            group: string;
+            /** More */
+            more: boolean;
+        };
+        /**
+         * Completions
+         * @description What can stand at a caret, the likeliest first; ``complete`` says that these are all.
+         */
+        Completions: {
+            /** Items */
+            items: components["schemas"]["CompletionItem"][];
+            /** Complete */
+            complete: boolean;
+        };
+        /**
          * DiagnosticForm
          * @description What a person would want to know; ``start`` and ``end`` count characters from 0.
          *
          *     Attributes:
+         *         code: What kind of thing it is, in words with hyphens, which stay the same.
          *         remedy: The obvious mend, where there is one.
+         *         related: Further places that have to do with it.
          */
         DiagnosticForm: {
             /**
@@ -830,6 +1060,33 @@ export interface components {
             /** End */
             end: number | null;
             remedy?: components["schemas"]["RemedyForm"] | null;
+            /**
+             * Code
+             * @default remark
+             */
+            code: string;
+            /**
+             * Related
+             * @default []
+             */
+            related: components["schemas"]["RelatedForm"][];
+        };
+        /**
+         * EditForm
+         * @description A change of a text: what stands in place of ``start`` to ``end``, and the selection in the new text.
+         */
+        EditForm: {
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Text */
+            text: string;
+            /** Select */
+            select: [
+                number,
+                number
+            ];
         };
         /**
          * Error
@@ -858,18 +1115,12 @@ export interface components {
             type: string;
         };
         /**
-         * FoundWords
-         * @description Words that begin so, those used most first.
-         *
-         *     Attributes:
-         *         words: Those.
-         *         known: How many words the lists have in all.
+         * Formatted
+         * @description A text with canonical spacing.
          */
-        FoundWords: {
-            /** Words */
-            words: components["schemas"]["ListedWord"][];
-            /** Known */
-            known: number;
+        Formatted: {
+            /** Text */
+            text: string;
         };
         /**
          * HiresPassForm
@@ -938,6 +1189,56 @@ export interface components {
              * @description another checkpoint
              */
             checkpoint?: string | null;
+        };
+        /**
+         * HoverForm
+         * @description A character of a text.
+         */
+        HoverForm: {
+            /** Text */
+            text: string;
+            /**
+             * Dialect
+             * @default webui
+             * @enum {string}
+             */
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
+            /**
+             * Negative
+             * @default false
+             */
+            negative: boolean;
+            /**
+             * Comments
+             * @default true
+             */
+            comments: boolean;
+            /**
+             * Dynamic
+             * @default false
+             */
+            dynamic: boolean;
+            /**
+             * Steps
+             * @default 20
+             */
+            steps: number;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "extended-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "unknown-wildcard" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
+            /** Offset */
+            offset: number;
+        };
+        /**
+         * Hovered
+         * @description What a place does, in sentences, and where what they tell of stands.
+         */
+        Hovered: {
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Lines */
+            lines: string[];
         };
         /**
          * ImageStartForm
@@ -1085,7 +1386,8 @@ export interface components {
          *     prompts, one after another. ``checkpoint`` and ``vae`` are names. Without a size the
          *     image is as large as the checkpoint's own, or as the one that it starts from. Its images go to the
          *     server's output folder unless ``save`` says no. ``script`` makes images of the request, and grids of these.
-         *     ``regions`` are texts that act where their masks are.
+         *     ``regions`` are texts that act where their masks are. ``ignored_diagnostics`` are codes that its result
+         *     does not tell.
          */
         JobForm: {
             /**
@@ -1249,6 +1551,8 @@ export interface components {
             checkpoint?: string | null;
             /** Vae */
             vae?: string | null;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "extended-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "unknown-wildcard" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
             /**
              * Save
              * @default true
@@ -1361,27 +1665,40 @@ export interface components {
             preview?: string | null;
         };
         /**
-         * ListedWord
-         * @description A word of the lists.
-         *
-         *     Attributes:
-         *         name: As the list spells it.
-         *         text: As a prompt spells it.
-         *         category: Its number in the list; -1 where it has none.
-         *         count: How often it is used.
-         *         alias: What matched, where it is not the name; else empty.
+         * LanguageForm
+         * @description A text, and how it is read; all offsets count its characters from 0. ``dynamic`` says that it is a template.
          */
-        ListedWord: {
-            /** Name */
-            name: string;
+        LanguageForm: {
             /** Text */
             text: string;
-            /** Category */
-            category: number;
-            /** Count */
-            count: number;
-            /** Alias */
-            alias: string;
+            /**
+             * Dialect
+             * @default webui
+             * @enum {string}
+             */
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
+            /**
+             * Negative
+             * @default false
+             */
+            negative: boolean;
+            /**
+             * Comments
+             * @default true
+             */
+            comments: boolean;
+            /**
+             * Dynamic
+             * @default false
+             */
+            dynamic: boolean;
+            /**
+             * Steps
+             * @default 20
+             */
+            steps: number;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "extended-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "unknown-wildcard" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
         };
         /**
          * Mark
@@ -1658,6 +1975,8 @@ export interface components {
             region_base_ratios?: string | null;
             /** Region Layout */
             region_layout?: string | null;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "extended-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "unknown-wildcard" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
         };
         /**
          * PromptRegions
@@ -1780,6 +2099,18 @@ export interface components {
              * @default 1
              */
             weight: number;
+        };
+        /**
+         * RelatedForm
+         * @description Another place that has to do with a diagnostic, characters ``start`` to ``end``, and what stands there.
+         */
+        RelatedForm: {
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Message */
+            message: string;
         };
         /**
          * RemedyForm
@@ -2018,6 +2349,8 @@ export interface components {
             checkpoint?: string | null;
             /** Vae */
             vae?: string | null;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "extended-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "unknown-wildcard" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
             /**
              * Save
              * @default true
@@ -2131,6 +2464,23 @@ export interface components {
              * @default
              */
             negative_prompt: string;
+        };
+        /**
+         * TokenForm
+         * @description A stretch of a text, on one line: what it is, and of words their weight.
+         */
+        TokenForm: {
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "words" | "keyword" | "operator" | "number" | "comment" | "kind" | "name" | "argument" | "macro";
+            /** Weight */
+            weight: number;
         };
         /**
          * Tokens
@@ -2592,6 +2942,53 @@ export interface components {
             body?: string | null;
             /** Errors */
             errors?: string | null;
+        };
+        /**
+         * WeightForm
+         * @description A selection of a text, or a caret, and whether its weight shall be more.
+         */
+        WeightForm: {
+            /** Text */
+            text: string;
+            /**
+             * Dialect
+             * @default webui
+             * @enum {string}
+             */
+            dialect: "webui" | "extended" | "compel" | "novelai" | "comfyui" | "swarmui";
+            /**
+             * Negative
+             * @default false
+             */
+            negative: boolean;
+            /**
+             * Comments
+             * @default true
+             */
+            comments: boolean;
+            /**
+             * Dynamic
+             * @default false
+             */
+            dynamic: boolean;
+            /**
+             * Steps
+             * @default 20
+             */
+            steps: number;
+            /** Ignored Diagnostics */
+            ignored_diagnostics?: ("unclosed-bracket" | "unopened-bracket" | "not-a-weight" | "weight-of-whole-prompt" | "weighted-break" | "negative-weight" | "bare-weight" | "full-width-mark" | "not-a-schedule" | "stray-bar" | "backslash-at-line-end" | "unscheduled-tag" | "unknown-tag" | "idle-argument" | "almost-tag" | "tag-in-negative" | "comment-in-text" | "part-left-out" | "nothing-swapped" | "nothing-mixed" | "weights-cancel" | "nothing-wrapped" | "misplaced-keyword" | "too-many-regions" | "schedule-left-out" | "compel-syntax" | "comfyui-syntax" | "dynamic-prompts-syntax" | "extension-syntax" | "infotext-syntax" | "midjourney-syntax" | "novelai-syntax" | "extended-syntax" | "swarmui-syntax" | "webui-syntax" | "unknown-network" | "unusable-tag" | "repeated-network" | "unusable-network" | "unmatched-parts" | "whole-weights" | "unusable-embedding" | "not-in-regions" | "networks-everywhere" | "unknown-wildcard" | "idle-region-setting" | "idle-token-merging" | "idle-scheduler" | "two-schedulers" | "prompt-cut-off" | "decoded-in-tiles" | "not-finite" | "unfinished" | "setting-left-out" | "setting-changed" | "unknown-entry" | "missing-file" | "renamed-file" | "other-file" | "unnameable-file" | "missing-image" | "skipped-network" | "preset-changed" | "other-program" | "no-infotext" | "unreadable-infotext" | "unknown-checkpoint" | "remarks-left-out" | "left-out-there" | "changed-there" | "read-there" | "other-weight-rule" | "other-step" | "not-quite-the-same" | "remark")[];
+            /** Start */
+            start: number;
+            /** End */
+            end: number;
+            /** Up */
+            up: boolean;
+            /**
+             * Step
+             * @default 0.1
+             */
+            step: number;
         };
     };
     responses: never;
@@ -6378,17 +6775,18 @@ export interface operations {
             };
         };
     };
-    words_promptengine_v1_words_get: {
+    read_prompt_promptengine_v1_language_read_post: {
         parameters: {
-            query?: {
-                prefix?: string;
-                limit?: number;
-            };
+            query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PromptForm"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -6396,7 +6794,583 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["FoundWords"];
+                    "application/json": components["schemas"]["ReadPrompt"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    diagnostics_promptengine_v1_language_diagnose_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LanguageForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DiagnosticForm"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    completions_promptengine_v1_language_complete_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompletionForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Completions"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    hovered_promptengine_v1_language_hover_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoverForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Hovered"] | null;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    tokens_promptengine_v1_language_tokens_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LanguageForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenForm"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    formatted_promptengine_v1_language_format_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LanguageForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Formatted"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    weighed_promptengine_v1_language_weight_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WeightForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EditForm"] | null;
                 };
             };
             /** @description Bad Request */
