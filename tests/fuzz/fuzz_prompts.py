@@ -3,7 +3,7 @@
 Run as ``python -m tests.fuzz.fuzz_prompts [--count N] [--seed N] [--processes N] [--first CHUNK]``.
 Prompts are grown from the grammar's pieces and then mutated. They come in chunks of a thousand, each
 with a random generator of its own, so that ``--first`` and ``--count 1000`` repeat one chunk alone.
-Every prompt is read in every dialect; what costs more is done with every twentieth. Each reading of a
+Every prompt is read in every dialect and as a template, and translated between two dialects; what costs more is done with every twentieth. Each reading of a
 prompt is timed by itself, by the process's CPU time. Prints what failed, the slowest reading and the
 counts; the exit status is 1 where anything failed.
 """
@@ -20,13 +20,14 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 from promptengine.cli.render import show_prompt, show_timelines
-from promptengine.errors import PromptEngineError
+from promptengine.errors import PromptEngineError, RequestError
 from promptengine.infotext.read import infotext_with_prompts, read_infotext
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.infotext.webui import webui_fields
@@ -35,9 +36,12 @@ from promptengine.language.marks import marks_of
 from promptengine.prompt import DIALECTS, Prompt, attention, emphasis, parse
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document
+from promptengine.prompt.templates import Wildcards, parse_template
 from promptengine.prompt.timelines import tag_timelines
 from promptengine.prompt.translate import unparse
 from promptengine.registry.registry import Registry
+from promptengine.request.dynamic import expand_template
+from promptengine.request.dynamic_fields import DynamicMethod
 from promptengine.request.plan import make_plan
 
 MOST_SECONDS = 1.0
@@ -118,6 +122,9 @@ FOREIGN_MARKS = (
     ),
 )
 """Of the dialects of other programs."""
+COUNTS = ("2", "1-3", "-2", "1-", "0", "3-1", "10000000000")
+"""How many options of a template's choice are picked."""
+WILDCARDS = ("animal", "a*", "*", "loop", "none", "animal(x=1)")
 KINDS = ("hypernet", "lora", "lyco", "wildcard", "x", "")
 
 
@@ -153,6 +160,12 @@ def grown(dice: random.Random, depth: int) -> str:
             f"<alternate:{dice.choice(('||', '|', ',')).join(inner)}>",
             f"<fromto[{number}]:{inner[0]},{inner[-1]}>",
             f"<lora:{name}:{number}:0.5>",
+            f"{{{number}::{inner[0]}|{inner[-1]}}}",
+            f"{{{dice.choice(COUNTS)}$${dice.choice(('', ', $$', ' and $$'))}{'|'.join(inner)}}}",
+            f"{{{dice.choice('@~!')}{'|'.join(inner)}}}",
+            f"__{dice.choice(WILDCARDS)}__",
+            f"${{x={dice.choice(('', '!'))}{inner[0]}}}",
+            f"${{x{dice.choice(('', f':{inner[0]}'))}}}",
         )
     )
 
@@ -189,6 +202,25 @@ def registry() -> Registry:
     return Registry.open(folder)
 
 
+@cache
+def wildcards() -> Wildcards:
+    """Files of values, one of which names itself."""
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-wildcards-"))
+    (folder / "animal.txt").write_text("cat\n0.3::dog\n{red|blue} ${x:bird}\n")
+    (folder / "loop.txt").write_text("__loop__ __animal__\n")
+    return Wildcards.open([folder])
+
+
+def _prompts_of(text: str, dice: random.Random) -> Iterator[str]:
+    """Read a text as a template, and make prompts of it by a method."""
+    parse_template(text)
+    yield "template"
+    method = dice.choice(get_args(DynamicMethod))
+    with suppress(RequestError):
+        expand_template(text, wildcards(), 3, method=method, seed=dice.randint(0, 9))
+    yield f"{method} prompts of the template"
+
+
 def read(text: str, dice: random.Random) -> Iterator[str]:
     """Read a prompt as everything does that reads prompts; after each reading comes its name."""
     steps, hires_steps = dice.choice((1, 4, 9)), dice.choice((None, None, 7))
@@ -205,6 +237,10 @@ def read(text: str, dice: random.Random) -> Iterator[str]:
     for other in prompts[2:]:
         assert ScheduledPrompt(other, steps, hires_steps).schedules
         yield f"schedule in {other.dialect}"
+    source, target = dice.choice(prompts), dice.choice(list(DIALECTS.builtins))
+    unparse(source, target)
+    yield f"translate from {source.dialect} to {target}"
+    yield from _prompts_of(text, dice)
     prompt = dice.choice(prompts)
     scheduled = ScheduledPrompt(prompt, steps, hires_steps)
     json.dumps(prompt_document(scheduled, prompt.diagnostics))
@@ -228,10 +264,6 @@ def _read_at_length(text: str, steps: int, dice: random.Random) -> Iterator[str]
     scheduled = ScheduledPrompt(prompt, steps)
     timelines = tag_timelines(scheduled)
     yield "timelines"
-    names = list(DIALECTS.builtins)
-    source, target = dice.choice(names), dice.choice(names)
-    unparse(parse(text, dialect=source), target)
-    yield f"translate from {source} to {target}"
     marks_of(prompt, scheduled.schedules)
     yield "marks"
     infotext = write_infotext(text, text, {**ENTRIES, "Hires prompt": text})
