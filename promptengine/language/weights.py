@@ -180,7 +180,8 @@ def _number(text: str, block: tuple[int, int], change: float, *, tag: bool) -> T
     elif "." in written:
         shown = _shown(max(float(written) + change, 0.0))
     else:
-        shown = str(max(math.trunc(float(written)) + (1 if change > 0 else -1), 0))
+        steps = math.trunc(min(max(float(written), 0.0), _LARGEST))
+        shown = str(max(steps + (1 if change > 0 else -1), 0))
     caret = colon + 1 + len(shown)
     return TextEdit(colon + 1, block[1], shown, (caret, caret))
 

@@ -12,7 +12,7 @@ from typing import Final
 from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Span, Tag
 from promptengine.prompt.meaning import Change, Joint, Words
-from promptengine.prompt.writing import Notes, Style, number, surrounded
+from promptengine.prompt.writing import Notes, Style, number, step, surrounded
 
 __all__ = ["COMFYUI", "COMPEL", "EXTENDED", "NOVELAI", "SWARMUI", "WEBUI"]
 
@@ -81,7 +81,7 @@ def _escaped(found: re.Match[str]) -> str:
 
 
 def _webui_change(change: Change, before: str, after: str) -> str:
-    when = number(change.when) if change.share else str(math.ceil(change.when))
+    when = number(change.when) if change.share else step(change.when)
     dotted = f"{when}.0" if change.share and "." not in when else when
     return f"[{before}:{after}:{dotted}]"
 
@@ -146,7 +146,7 @@ def _swarmui_words(words: Words, inside: bool, notes: Notes) -> str:
 
 
 def _swarmui_change(change: Change, before: str, after: str) -> str:
-    when = number(change.when) if change.share else str(math.ceil(change.when))
+    when = number(change.when) if change.share else step(change.when)
     return f"<fromto[{when}]:{before}||{after}>"
 
 

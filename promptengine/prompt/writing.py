@@ -14,7 +14,7 @@ from promptengine.prompt.diagnostic_kinds import DiagnosticKind
 from promptengine.prompt.meaning import Change, Joint, Meaning, Piece, Turn, Words
 from promptengine.prompt.quoting import quoted
 
-__all__ = ["Notes", "Style", "number", "surrounded", "write"]
+__all__ = ["Notes", "Style", "number", "step", "surrounded", "write"]
 
 
 @dataclass(slots=True)
@@ -180,6 +180,11 @@ def number(value: float) -> str:
         value = math.copysign(1e6, value)
     written = f"{Decimal(f'{value:.6g}'):f}"
     return written.rstrip("0").rstrip(".") if "." in written else written
+
+
+def step(value: float) -> str:
+    """Write the first step of those that begin at a place or after it."""
+    return number(math.ceil(value) if math.isfinite(value) else value)
 
 
 def surrounded(text: str, before: str, behind: str) -> str:

@@ -32,8 +32,20 @@ from promptengine.infotext.read import infotext_with_prompts, read_infotext
 from promptengine.infotext.recipe import recipe_from_infotext
 from promptengine.infotext.webui import webui_fields
 from promptengine.infotext.write import write_infotext
+from promptengine.language import (
+    PromptSyntax,
+    Vocabulary,
+    code_actions,
+    complete,
+    diagnose,
+    format_prompt,
+    hover,
+    semantic_tokens,
+    weight_down,
+    weight_up,
+)
 from promptengine.language.marks import marks_of
-from promptengine.prompt import DIALECTS, Prompt, attention, emphasis, parse
+from promptengine.prompt import DIALECTS, Prompt, Span, attention, emphasis, parse
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.serialize import prompt_document
 from promptengine.prompt.templates import Wildcards, parse_template
@@ -194,8 +206,12 @@ def mutated(dice: random.Random, text: str) -> str:
 
 @cache
 def registry() -> Registry:
-    """A folder with one network of each kind, of which no prompt here asks for the content."""
+    """A folder of networks, whose content no prompt here asks for, and of wildcards, one of which names itself."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-prompts-"))
+    values = folder / "wildcards"
+    values.mkdir()
+    (values / "animal.txt").write_text("cat\n0.3::dog\n{red|blue} ${x:bird}\n")
+    (values / "loop.txt").write_text("__loop__ __animal__\n")
     for path in (folder / "hypernetworks" / "ink.pt", folder / "Lora" / "line.pt"):
         path.parent.mkdir()
         path.touch()
@@ -204,11 +220,8 @@ def registry() -> Registry:
 
 @cache
 def wildcards() -> Wildcards:
-    """Files of values, one of which names itself."""
-    folder = Path(tempfile.mkdtemp(prefix="fuzz-wildcards-"))
-    (folder / "animal.txt").write_text("cat\n0.3::dog\n{red|blue} ${x:bird}\n")
-    (folder / "loop.txt").write_text("__loop__ __animal__\n")
-    return Wildcards.open([folder])
+    """Those of the same folder."""
+    return registry().wildcards()
 
 
 def _prompts_of(text: str, dice: random.Random) -> Iterator[str]:
@@ -219,6 +232,33 @@ def _prompts_of(text: str, dice: random.Random) -> Iterator[str]:
     with suppress(RequestError):
         expand_template(text, wildcards(), 3, method=method, seed=dice.randint(0, 9))
     yield f"{method} prompts of the template"
+
+
+def _asked_by_editors(text: str, dice: random.Random) -> Iterator[str]:
+    """Ask all that an editor asks about a text."""
+    syntax = PromptSyntax(
+        dialect=dice.choice(list(DIALECTS.builtins)),
+        negative=dice.random() < 0.2,
+        dynamic=dice.random() < 0.5,
+    )
+    start, end = sorted(dice.randint(0, len(text)) for _ in range(2))
+    vocabulary = Vocabulary(registry())
+    diagnose(text, syntax, vocabulary)
+    yield "diagnose"
+    code_actions(text, Span(start, end), syntax, vocabulary)
+    yield "code actions"
+    complete(text, end, vocabulary, syntax, explicit=True)
+    yield "complete"
+    hover(text, end, vocabulary, syntax)
+    yield "hover"
+    semantic_tokens(text, syntax)
+    yield "tokens"
+    format_prompt(text, syntax)
+    yield "format"
+    for change in weight_up, weight_down:
+        edit = change(text, start, end, syntax=syntax)
+        assert edit is None or 0 <= edit.start <= edit.end <= len(text)
+    yield "weight"
 
 
 def read(text: str, dice: random.Random) -> Iterator[str]:
@@ -254,6 +294,7 @@ def read(text: str, dice: random.Random) -> Iterator[str]:
 
 
 def _read_at_length(text: str, steps: int, dice: random.Random) -> Iterator[str]:
+    yield from _asked_by_editors(text, dice)
     attention(text)
     yield "attention"
     emphasis(text)

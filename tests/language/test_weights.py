@@ -61,6 +61,7 @@ def test_words_selections_and_tags_change_as_with_webuis_keys(
         ("[day:night:5^]", "[day:night:6]"),
         ("[day:night:0.5^]", "[day:night:0.6]"),
         ("[day:ni^ght:5]", "[day:(night:1.1):5]"),
+        (f"[day:night:{'9' * 400}^]", "[day:night:1000001]"),
         ("[red|bl^ue]", "[red|(blue:1.1)]"),
         ("[a:(b^:1.2):5]", "[a:(b:1.3):5]"),
         (r"cat \(ani^mal\)", r"cat \((animal:1.1)\)"),

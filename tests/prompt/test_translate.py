@@ -13,6 +13,7 @@ from promptengine.errors import RequestError
 from promptengine.plugins import isolated_plugins
 from promptengine.prompt import DIALECTS, Dialect, parse
 from promptengine.prompt.dialects import find_dialect, register_dialect
+from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.translate import says_the_same, translate, unparse
 from tests.cli.test_main import run
 from tests.prompt.test_other_dialects import MARKS
@@ -144,6 +145,13 @@ def test_other_rules_of_weights_are_told() -> None:
     (told,) = translate("(a:1.2)", "webui", "comfyui").problems
     assert (told.severity, told.span) == ("info", None)
     assert not translate("(a:1.2)", "webui", "novelai").problems
+
+
+@pytest.mark.parametrize("target", ["webui", "extended", "swarmui"])
+def test_a_step_that_never_comes_is_written(target: str) -> None:
+    written = translate(f"[a:b:{'9' * 400}]", "webui", target).text
+    segments = ScheduledPrompt(parse(written, dialect=target), 20).schedules[0].segments
+    assert [one.text for one in segments] == ["a"]
 
 
 def test_deep_nesting_is_written() -> None:
