@@ -48,6 +48,9 @@ _LORA: Final = re.compile(
     rf"(?<!\w)(?:use|with)Lora\(\s*([\w-]+)\s*(?:,\s*({_NUMBER})\s*)?\)", re.ASCII
 )
 _ESCAPE: Final = re.compile(r'\\([()"])')
+_WORD_PIECES: Final = re.compile(
+    r'(?P<ESCAPE>\\[()".,+\-=])|(?:[^\\]|\\(?![()".,+\-=]))+', re.DOTALL
+)
 _WEIGHTED: Final = re.compile(r"(\++|-+|\.attend\([^()]*\))\Z")
 _RAW: Final = "no_normalize"
 
@@ -102,7 +105,7 @@ def _lora_in_negative(lora: re.Match[str]) -> Diagnostic:
 @gc_paused
 def weigh(excerpt: MappedText) -> tuple[Fragment, ...]:
     """Work out the weights of a text, without ``.blend()`` and ``.and()``."""
-    lexemes = _language().lex(excerpt.text)
+    lexemes = _lexed(excerpt.text)
     _balance(lexemes)
     return fragments(_said(_language().parse(lexemes)), excerpt)
 
@@ -129,7 +132,7 @@ def _said(tree: Tree) -> Iterator[Leaf]:
 
 
 def _diagnostics(excerpt: MappedText) -> Iterator[Diagnostic]:
-    lexemes = _language().lex(excerpt.text)
+    lexemes = _lexed(excerpt.text)
     _balance(lexemes)
     stray = next((one for one in lexemes if one.type == "TEXT" and one.text in "()"), None)
     if stray is not None:
@@ -151,6 +154,20 @@ def _diagnostics(excerpt: MappedText) -> Iterator[Diagnostic]:
 @cache
 def _language() -> Language:
     return language("compel", {"start": list, "group": list, "swapped": list})
+
+
+def _lexed(text: str) -> list[Lexeme]:
+    """Split a text into lexemes, and words into what is escaped and what is not."""
+    lexemes: list[Lexeme] = []
+    for lexeme in _language().lex(text):
+        if lexeme.type != "WORD" or "\\" not in lexeme.text:
+            lexemes.append(lexeme)
+            continue
+        for piece in _WORD_PIECES.finditer(lexeme.text):
+            start = lexeme.start + piece.start()
+            kind = piece.lastgroup or "WORD"
+            lexemes.append(Lexeme(kind, piece[0], start, start + len(piece[0])))
+    return lexemes
 
 
 class _Scan:
@@ -274,7 +291,7 @@ class _Mixed:
 
 def _mixed(excerpt: MappedText) -> tuple[_Mixed | None, list[Diagnostic]]:
     """Read ``("a", "b").blend(1, 2)`` or ``.and(1, 2)``, where that is all there is."""
-    lexemes = [one for one in _language().lex(excerpt.text) if one.type != "SPACE"]
+    lexemes = [one for one in _lexed(excerpt.text) if one.type != "SPACE"]
     if len(lexemes) < 3 or lexemes[0].type != "LPAR" or lexemes[-1].type != "FUNCTION":
         return None, []
     arms = _arms(lexemes[1:-1], excerpt)
