@@ -139,7 +139,7 @@ def _settle(lexemes: list[Lexeme], opened: list[int], partner: dict[int, int]) -
 def _weigh_pair(opener: Lexeme, closer: Lexeme) -> None:
     opener.factor = _FACTOR
     if closer.type == "WEIGHT" and closer.start > opener.end:
-        opener.factor = float(closer.text[1:-1])
+        opener.factor = float(closer.text[1:-1].strip())
         opener.type = "SET"
 
 

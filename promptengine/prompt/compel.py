@@ -44,6 +44,7 @@ MINUS: Final = 0.9
 """What a minus multiplies by."""
 
 _NUMBER: Final = r"-?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_PLAIN_NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _LORA: Final = re.compile(
     rf"(?<!\w)(?:use|with)Lora\(\s*([\w-]+)\s*(?:,\s*({_NUMBER})\s*)?\)", re.ASCII
 )
@@ -302,10 +303,10 @@ def _mixed(excerpt: MappedText) -> tuple[_Mixed | None, list[Diagnostic]]:
     name, _, options = function.text.strip()[1:-1].partition("(")
     written = [option.strip() for option in options.split(",") if option.strip()]
     raw = written[-1:] == [_RAW] and name == "blend"
-    try:
-        weights = [float(option) for option in written[: len(written) - raw]] or [1.0] * len(arms)
-    except ValueError:
+    numbers = written[: len(written) - raw]
+    if not all(_PLAIN_NUMBER.fullmatch(one) and math.isfinite(float(one)) for one in numbers):
         return None, [_not_mixed(excerpt, function, "its weights must be numbers")]
+    weights = [float(number) for number in numbers] or [1.0] * len(arms)
     if len(weights) != len(arms) or not all(map(math.isfinite, weights)):
         message = f"it needs a weight for each of {len(arms)} prompts (got {len(weights)})"
         return None, [_not_mixed(excerpt, function, message)]

@@ -91,6 +91,7 @@ def test_novelai_weighs_by_1_05_and_by_numbers(
         ("((((a)))", [("(a", 1.331)]),
         ("a) (b) ((c)", [("a) (b) (", 1), ("c", 1.1)]),
         ("(:1.2)", [(":1.2", 1.1)]),
+        ("(a:\x1d1.2)", [("a", 1.2)]),
         ("a <break> BREAK", [("a <break> BREAK", 1)]),
     ],
 )
@@ -257,3 +258,10 @@ def test_time_grows_with_the_length(dialect: str) -> None:
 
 def test_every_dialect_says_what_its_weights_do() -> None:
     assert all(dialect.weights.name for dialect in DIALECTS.values())
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1_0", "9" * 400, "\u0663"])
+def test_what_mixes_texts_is_a_number(number: str) -> None:
+    prompt = parse(f'("a", "b").blend({number}, 1)', dialect="compel")
+    assert prompt.parts[0].mix is None
+    assert "must be numbers" in str(prompt.diagnostics)
