@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 import promptengine
 from promptengine.cli.main import _parser
-from promptengine.prompt.diagnostic_kinds import DIAGNOSTIC_KINDS
+from promptengine.prompt.diagnostic_kinds import DIAGNOSTIC_KINDS, KnownCode
 from promptengine.prompt.dialects import DIALECTS, KnownDialect
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
@@ -271,6 +271,8 @@ def _rule(rule: object) -> str:
         return (
             f", one of {', '.join(_code(repr(name)) for name in DIALECTS.builtins)} or a plugin's"
         )
+    if isinstance(rule, KnownCode):
+        return ", one of the [codes of diagnostics](diagnostics.md)"
     if isinstance(rule, RatioRule):
         return f", {rule.words}"
     raise PluginError(f"no words for {rule!r}")

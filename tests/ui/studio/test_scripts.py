@@ -36,6 +36,8 @@ def write(page: StudioPage, name: str, text: str) -> None:
 
 def button(page: StudioPage, name: str) -> None:
     (found,) = page.all(f"button[aria-label='{name}']")
+    # A driver takes a button for visible whose middle lies at the edge of what scrolls.
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", found)
     found.click()
 
 
