@@ -177,18 +177,7 @@ def convert_to_lora(
         }
         names = file_names(unet, found)
         errors = samples.errors(changes)
-    told = LoraConversion(
-        path=target,
-        ranks={names[path]: len(change.down) for path, change in changes.items()},
-        errors={names[path]: error.relative for path, error in errors.items()},
-        error=sum(errors.values(), Error()).relative,
-        fitted=sum(not change.exact for change in changes.values()),
-        biased=any(
-            bool(weight.any())
-            for name, weight in network.state_dict().items()
-            if name.endswith("bias")
-        ),
-    )
+    told = _told(target, network, names, changes, errors)
     tensors = {
         f"{names[path]}.{part}": tensor
         for path, change in changes.items()
@@ -197,6 +186,27 @@ def convert_to_lora(
     with atomic_write(target) as temporary:
         write_safetensors(temporary, tensors, _metadata(network, engine, told, form))
     return told
+
+
+def _told(
+    path: Path,
+    network: Hypernetwork,
+    names: Mapping[str, str],
+    changes: Mapping[str, SiteChange],
+    errors: Mapping[str, Error],
+) -> LoraConversion:
+    return LoraConversion(
+        path=path,
+        ranks={names[place]: len(change.down) for place, change in changes.items()},
+        errors={names[place]: error.relative for place, error in errors.items()},
+        error=sum(errors.values(), Error()).relative,
+        fitted=sum(not change.exact for change in changes.values()),
+        biased=any(
+            bool(weight.any())
+            for name, weight in network.state_dict().items()
+            if name.endswith("bias")
+        ),
+    )
 
 
 def _checked(layout: str, rank: int | None, target: Path) -> LoraLayout:

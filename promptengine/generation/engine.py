@@ -35,6 +35,7 @@ from promptengine.generation.conditioning import EngineContext, encoding_cache
 from promptengine.generation.control import OnInterrupted, OnProgress, RunControl
 from promptengine.generation.draft import BatchEnded, Draft
 from promptengine.generation.dynamic import generate_expanded
+from promptengine.generation.finiteness import finiteness
 from promptengine.generation.further_models import FurtherModels, ModelInUse, Opening
 from promptengine.generation.infotext import build_infotexts
 from promptengine.generation.prepare import PreparedRequest, prepare_request, share_networks
@@ -44,8 +45,6 @@ from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.interrupt import Interrupt
 from promptengine.networks.load import NetworkCache
-from promptengine.prompt import Diagnostic
-from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.diagnostic_kinds import without_codes
 from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.open_models import Models, open_models
@@ -475,7 +474,7 @@ class Engine:
     def _result(self, draft: Draft, clock: StageTimer) -> GenerationResult:
         job, made = draft.job, len(draft.images)
         latents = draft.latents
-        found = (*job.diagnostics, *draft.notes, *_finiteness(latents))
+        found = (*job.diagnostics, *draft.notes, *finiteness(latents))
         return GenerationResult(
             images=tuple(draft.images),
             latents=latents,
@@ -492,11 +491,3 @@ class Engine:
             masks=tuple(draft.masks),
             mask_composites=tuple(draft.mask_composites),
         )
-
-
-def _finiteness(latents: Tensor) -> list[Diagnostic]:
-    if bool(latents.isfinite().all()):
-        return []
-    message = "the result holds values that are no numbers, so images are black in part or whole"
-    hint = "lower the weights, multipliers or CFG scale, or use --dtype float32"
-    return [kinds.NOT_FINITE(message, None, hint)]

@@ -13,8 +13,9 @@ from typing import Final, Literal, TypeAlias
 
 from promptengine.language.reading import Reading, read
 from promptengine.language.syntax import PromptSyntax
-from promptengine.prompt.ast import Alternating, Fragment, Group, Node, Part, Scheduled, Span, Text
+from promptengine.prompt.ast import Fragment, Part, Span
 from promptengine.prompt.emphasis import attention
+from promptengine.prompt.lint import branch_texts
 from promptengine.prompt.regions import divided
 from promptengine.prompt.source_map import MappedText, join
 from promptengine.prompt.templates.tree import Variable, Wildcard
@@ -109,7 +110,7 @@ def _region_keywords(reading: Reading) -> Iterator[Span]:
     """Yield where the words stand that divide the image."""
     for part in reading.prompt.parts:
         if part.regions is not None:
-            leaves = ((leaf.text, leaf.span.start) for leaf in _leaves(part.nodes))
+            leaves = ((leaf.text, leaf.span.start) for leaf in branch_texts(part.nodes))
             excerpt = join(leaves, origin=part.span.start)
             division = divided(excerpt)
             for keyword in () if division is None else division.keywords:
@@ -121,27 +122,10 @@ def _words(reading: Reading) -> Iterator[tuple[Span, Fragment]]:
     for part in reading.prompt.parts:
         for arm in part.arms:
             excerpt = join(
-                ((leaf.text, leaf.span.start) for leaf in _leaves(arm)), origin=part.span.start
+                ((leaf.text, leaf.span.start) for leaf in branch_texts(arm)), origin=part.span.start
             )
             if excerpt.text:
                 yield from _placed(excerpt, part, reading.prompt.source)
-
-
-def _leaves(nodes: Sequence[Node]) -> Iterator[Text]:
-    """Yield the text of all branches, in the order of the source."""
-    pending: list[Node] = list(reversed(nodes))
-    while pending:
-        match pending.pop():
-            case Text() as text:
-                yield text
-            case Group(children):
-                pending += reversed(children)
-            case Scheduled(before, after):
-                pending += reversed((*before, *after))
-            case Alternating(arms):
-                pending += reversed([node for arm in arms for node in arm])
-            case _:
-                pass
 
 
 def _placed(excerpt: MappedText, part: Part, source: str) -> Iterator[tuple[Span, Fragment]]:

@@ -46,6 +46,7 @@ from promptengine.prompt.source_map import MappedText, join
 __all__ = [
     "almost_tags",
     "brackets",
+    "branch_texts",
     "comments",
     "negative_weights",
     "scheduled_tags",
@@ -445,11 +446,11 @@ def negative_weights(prompt: Prompt) -> Iterator[Diagnostic]:
 
 def _fragments(nodes: tuple[Node, ...], weigh: Weigh | None = None) -> tuple[Fragment, ...]:
     """Weigh all branches at once: each text in the brackets that are around it in any case."""
-    texts = join(((text.text, text.span.start) for text in _texts(nodes)), origin=0)
+    texts = join(((text.text, text.span.start) for text in branch_texts(nodes)), origin=0)
     return (weigh or attention)(texts)
 
 
-def _texts(nodes: tuple[Node, ...]) -> Iterator[Text]:
+def branch_texts(nodes: tuple[Node, ...]) -> Iterator[Text]:
     """Yield the text of all branches, in the order of the source."""
     pending: list[Node] = list(reversed(nodes))
     while pending:

@@ -16,14 +16,12 @@ folder of embeddings for what they may carry; they come after all other files an
 
 from __future__ import annotations
 
-import difflib
-import heapq
 import logging
 import os
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -37,6 +35,7 @@ from promptengine.files.hashing import Digests
 from promptengine.kinds import ModelKind, NetworkKind, PresetTable, find_kind, model_kinds
 from promptengine.prompt.templates.wildcards import Wildcards
 from promptengine.registry.block_presets import PresetFiles
+from promptengine.registry.near_names import NearNames
 from promptengine.registry.scan import (
     FolderState,
     Kind,
@@ -64,12 +63,6 @@ __all__ = [
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
-_COMPARED_CHARACTERS: Final = 100
-_MOST_TOLD: Final = 256
-_PAIRED_CHARACTERS: Final = 50
-_COMPARED_NAMES: Final = 32
-_BEGINNING: Final = "\0"
-_LEAST_LIKENESS: Final = 0.6
 _SHOWN_CHARACTERS: Final = 80
 
 WILDCARDS: Final = "wildcards"
@@ -314,68 +307,6 @@ def folders_below(models: PathLike) -> dict[Kind, list[Path]]:
 
 
 @dataclass(frozen=True)
-class _Index:
-    """Spellings worth proposing, folded once so that they can be compared quickly.
-
-    Attributes:
-        spellings: As they are proposed.
-        folded: The same without case, each after a mark of the beginning.
-        entries: What each one finds.
-        _told: Answers so far.
-    """
-
-    spellings: Sequence[str]
-    folded: Sequence[str]
-    entries: Sequence[RegistryEntry]
-    _told: dict[tuple[str, int], tuple[str, ...]] = field(
-        default_factory=dict[tuple[str, int], tuple[str, ...]], repr=False, compare=False
-    )
-
-    def near(self, name: str, limit: int) -> tuple[str, ...]:
-        """See :meth:`Registry.near`."""
-        # Whoever edits a prompt asks for its unknown names again at each key.
-        asked = name[:_COMPARED_CHARACTERS], limit
-        if asked not in self._told:
-            if len(self._told) >= _MOST_TOLD:
-                self._told.clear()
-            self._told[asked] = self._near(*asked)
-        return self._told[asked]
-
-    def _near(self, name: str, limit: int) -> tuple[str, ...]:
-        wanted = _folded(name)
-        rated: list[tuple[float, str, Path]] = []
-        for number in self._candidates(wanted):
-            entry, spelling = self.entries[number], self.spellings[number]
-            # A file that is known by its stem may have been asked for by its path.
-            for proposal in {spelling, entry.relative} if "/" in wanted else {spelling}:
-                likeness = _likeness(wanted, _folded(proposal))
-                if likeness >= _LEAST_LIKENESS:
-                    rated.append((-likeness, proposal, entry.path))
-        found: dict[Path, str] = {}
-        for _, proposal, path in sorted(rated):
-            if proposal not in found.values():
-                found.setdefault(path, proposal)
-        return tuple(found.values())[: max(limit, 0)]
-
-    def _candidates(self, wanted: str) -> list[int]:
-        """Choose the few that have the most pairs of neighboring letters in common.
-
-        Comparing all letter by letter would take ten times as long.
-        """
-        beginning = wanted[1 : _PAIRED_CHARACTERS + 1]
-        pairs = set(map("".join, zip(_BEGINNING + beginning, beginning, strict=False)))
-        shared: Counter[int] = Counter()
-        for pair in pairs:
-            shared.update([number for number, text in enumerate(self.folded) if pair in text])
-        size, folded = len(pairs), self.folded
-        return heapq.nlargest(
-            _COMPARED_NAMES,
-            shared,
-            key=lambda number: shared[number] / (size + len(folded[number])),
-        )
-
-
-@dataclass(frozen=True)
 class _Shelf:
     """The files of one kind at the time of a scan. Never altered; a scan makes a new one."""
 
@@ -393,12 +324,12 @@ class _Shelf:
         return {a: entry for a, entry in pairs if uses[a] == 1 and a.lower() != "none"}
 
     @cached_property
-    def index(self) -> _Index:
+    def index(self) -> NearNames:
         """Names and aliases, for proposals."""
         spellings = {entry.name: entry for entry in self.entries}
         for alias, entry in self.aliases.items():
             spellings.setdefault(alias, entry)
-        return _Index(tuple(spellings), tuple(map(_folded, spellings)), tuple(spellings.values()))
+        return NearNames.of(spellings)
 
     def find(self, name: str) -> RegistryEntry | None:
         """See :meth:`Registry.find`."""
@@ -481,19 +412,6 @@ def _paths_of(entry: RegistryEntry) -> Iterator[str]:
         prefix = "".join(f"{part}/" for part in above[len(above) - depth :])
         yield prefix + entry.relative
         yield prefix + with_suffix(entry)
-
-
-def _folded(spelling: str) -> str:
-    return _BEGINNING + spelling[:_COMPARED_CHARACTERS].replace("\\", "/").casefold()
-
-
-def _likeness(wanted: str, known: str) -> float:
-    """Rate from 0 (nothing alike) over 1 (one begins with the other) to 2 (equal but for case)."""
-    if wanted == known:
-        return 2.0
-    ratio = difflib.SequenceMatcher(None, wanted, known).ratio()
-    shorter, longer = sorted((wanted, known), key=len)
-    return 1.0 + ratio / 2 if len(shorter) > 2 and longer.startswith(shorter) else ratio
 
 
 def _alternatives(names: Sequence[str]) -> str:
