@@ -95,8 +95,8 @@ def attach(
         t5: What weights do to T5's states, in Stable Diffusion 3 and Flux: ``weighted`` multiplies by them,
             ``unweighted`` leaves the states alone, as WebUI 1.10.1 does, and ``off``, for Stable Diffusion 3
             alone, puts zeros in their place.
-        ignored_diagnostics: Codes of what is not to be told, such as ``negative-weight``. What is refused stays
-            refused.
+        ignored_diagnostics: Codes of what is not to be told, such as ``negative-weight``; each warning ends in its
+            code. What is refused stays refused.
 
     Raises:
         PromptEngineError: Not such a pipeline, one that is attached already, no such dialect or code, or a setting
@@ -161,4 +161,5 @@ def _call(pipe: Any, *args: Any, **kwargs: Any) -> Any:
 def _warn(diagnostics: Iterable[Diagnostic]) -> None:
     for diagnostic in dict.fromkeys(diagnostics):
         hint = f" ({diagnostic.hint})" if diagnostic.hint else ""
-        warnings.warn(f"{diagnostic.message}{hint}", stacklevel=3)
+        code = f" [{diagnostic.code}]" if diagnostic.code else ""
+        warnings.warn(f"{diagnostic.message}{hint}{code}", stacklevel=3)

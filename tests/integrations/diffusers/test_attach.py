@@ -214,6 +214,34 @@ def test_what_is_not_applied_is_said(originals: dict[str, Original], models: Pat
         latents(pipe, "a cat <hypernet:inkk:1>", 5)
 
 
+def test_diagnostics_are_left_out_by_their_codes(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    prompt = "a (cat:-1) <hypernet:inkk:1>"
+    with attach(pipe, models), pytest.warns(UserWarning) as told:
+        before = latents(pipe, prompt, 5)
+    codes = {str(one.message).rpartition("[")[2].rstrip("]") for one in told}
+    assert codes == {"negative-weight", "unknown-network"}
+    with attach(pipe, models, ignored_diagnostics=["unknown-network"]) as attachment:
+        with pytest.warns(UserWarning, match="negative-weight") as told:
+            assert torch.equal(latents(pipe, prompt, 5), before)
+        assert len(told) == 1
+        assert not attachment.networks[0][0].applied
+    with pytest.raises(RequestError, match="did you mean 'unknown-network'"):
+        attach(pipe, models, ignored_diagnostics=["unknown-netwrk"])
+    strict = attach(pipe, models, policy="strict", ignored_diagnostics=["unknown-network"])
+    with strict, pytest.raises(UnknownNetworkError):
+        latents(pipe, prompt, 5)
+
+
+def test_a_pipeline_without_t5_has_no_setting_of_it(
+    originals: dict[str, Original], models: Path
+) -> None:
+    with pytest.raises(RequestError, match="t5 is 'off', and StableDiffusionPipeline reads no T5"):
+        attach(pipeline(originals["SD1"]), models, t5="off")
+
+
 def test_embeddings_given_by_hand_pass_through(
     originals: dict[str, Original], models: Path
 ) -> None:
