@@ -21,6 +21,7 @@ from promptengine.integrations.diffusers.call import (
     SteeredCall,
     stacked_texts,
 )
+from promptengine.integrations.diffusers.loras import loras_scaled
 from promptengine.integrations.diffusers.transformer_forward import (
     PromptTexts,
     composed,
@@ -193,7 +194,10 @@ class TransformerProcessor:
         reader = self._family.reader(self.pipe, call, self._settings)
         guided = self._family.guided(call)
         words = self._words()
-        read = [self._read(pair, call, reader, words, guided=guided) for pair in pairs]
+        # The encoders whose LoRAs pipelines scale; that of Stable Diffusion 3's T5 is none.
+        encoders = self.pipe.text_encoder, self.pipe.text_encoder_2
+        with loras_scaled(encoders, call.value("joint_attention_kwargs")):
+            read = [self._read(pair, call, reader, words, guided=guided) for pair in pairs]
         self.reports = tuple(one.reports for one in read)
         texts = [one.texts for one in read for _ in range(call.images)]
         arguments = _arguments(texts, guided=guided)

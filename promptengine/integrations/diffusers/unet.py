@@ -16,6 +16,7 @@ from promptengine.generation.cfg_denoiser import skips_resized_like_webui
 from promptengine.generation.cond_batch import CondBatches
 from promptengine.generation.conditioning import PreparedPrompts
 from promptengine.integrations.diffusers.call import AttachSettings, PipelineCall, SteeredCall
+from promptengine.integrations.diffusers.loras import loras_scaled
 from promptengine.integrations.diffusers.processor import PromptProcessor, embedding_arguments
 from promptengine.integrations.diffusers.unet_forward import override_unet_forward
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
@@ -44,12 +45,14 @@ class UNetProcessor(PromptProcessor):
         Raises:
             PromptEngineError: As :func:`promptengine.attach` says of prompts.
         """
-        prepared = self.prepare(
-            call.pairs,
-            steps=call.steps,
-            calls=call.calls,
-            clip_skip=(call.given.get("clip_skip") or 0) + 1,
-        )
+        encoders = self.parts.checkpoint.text_encoders
+        with loras_scaled(encoders, call.value("cross_attention_kwargs")):
+            prepared = self.prepare(
+                call.pairs,
+                steps=call.steps,
+                calls=call.calls,
+                clip_skip=(call.given.get("clip_skip") or 0) + 1,
+            )
         diagnostics = [said for one in prepared for said in one.diagnostics]
         if hasattr(self.pipe, "controlnet") and any(one.guidance.signed for one in prepared):
             diagnostics.append(_CONTROLNET)

@@ -20,6 +20,7 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
 )
+from peft import LoraConfig
 from PIL import Image
 from torch import Tensor
 
@@ -233,6 +234,22 @@ def test_diagnostics_are_left_out_by_their_codes(
     strict = attach(pipe, models, policy="strict", ignored_diagnostics=["unknown-network"])
     with strict, pytest.raises(UnknownNetworkError):
         latents(pipe, prompt, 5)
+
+
+def test_loras_of_the_pipelines_own_have_the_scale_of_the_call(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(copy.deepcopy(originals["SD1"]))
+    pipe.text_encoder.add_adapter(
+        LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    )
+    ways = [{"cross_attention_kwargs": {"scale": scale}} for scale in (1.0, 0.3)]
+    whole, part = (latents(pipe, "a cat", 5, **way) for way in ways)
+    assert not torch.allclose(whole, part, atol=1e-4)
+    with attach(pipe, models):
+        for way, expected in zip(ways, (whole, part), strict=True):
+            found = latents(pipe, "a cat", 5, **way)
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
 
 
 def test_a_pipeline_without_t5_has_no_setting_of_it(

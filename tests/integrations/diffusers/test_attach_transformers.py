@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +13,16 @@ import pytest
 import torch
 from diffusers import (
     FlowMatchHeunDiscreteScheduler,
+    FluxControlNetModel,
+    FluxControlNetPipeline,
     FluxImg2ImgPipeline,
+    FluxInpaintPipeline,
+    SD3ControlNetModel,
+    StableDiffusion3ControlNetPipeline,
     StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3InpaintPipeline,
 )
+from peft import LoraConfig
 from torch import Tensor
 
 from promptengine import attach, detach
@@ -499,16 +507,69 @@ def test_embeddings_given_by_hand_pass_through(
         torch.testing.assert_close(latents(pipe, "a cat", **more), before, atol=1e-5, rtol=1e-5)
 
 
-@BOTH
-def test_image_to_image_runs(family: str, models: Path) -> None:
-    kind: Any = StableDiffusion3Img2ImgPipeline if family == "SD3" else FluxImg2ImgPipeline
-    pipe = PIPELINES[family](kind=kind)
+def control_of(family: str, pipe: Any) -> Any:
+    own = dict(pipe.transformer.config)
+    kind: Any = SD3ControlNetModel if family == "SD3" else FluxControlNetModel
+    known = inspect.signature(kind.__init__).parameters
+    control = kind(**{name: value for name, value in own.items() if name in known})
+    # A fresh ControlNet's last convolutions are zero, and so is what it says.
+    for tensor in control.controlnet_blocks.parameters():
+        torch.nn.init.normal_(tensor)
+    return control.eval().requires_grad_(False)
+
+
+OTHERS: dict[str, tuple[str, Any]] = {
+    "SD3 image to image": ("SD3", StableDiffusion3Img2ImgPipeline),
+    "SD3 inpainting": ("SD3", StableDiffusion3InpaintPipeline),
+    "SD3 ControlNet": ("SD3", StableDiffusion3ControlNetPipeline),
+    "Flux image to image": ("Flux", FluxImg2ImgPipeline),
+    "Flux inpainting": ("Flux", FluxInpaintPipeline),
+    "Flux ControlNet": ("Flux", FluxControlNetPipeline),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_other_pipelines_run(case: str, pipes: dict[str, Any], models: Path) -> None:
+    family, kind = OTHERS[case]
+    parts = {name: part for name, part in pipes[family].components.items() if part is not None}
     image = torch.rand(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
-    more = {"image": image, "strength": 0.7, "steps": 4}
-    before = latents(pipe, "a cat", **more)
+    more: dict[str, Any] = {"image": image, "strength": 0.7}
+    if "ControlNet" in case:
+        parts["controlnet"] = control_of(family, pipes[family])
+        more = {"control_image": image}
+    elif "inpainting" in case:
+        more["mask_image"] = torch.ones(1, 1, SIZE, SIZE)
+    pipe = kind(**parts)
+    pipe.set_progress_bar_config(disable=True)
+    more |= {"steps": 4, "num_images_per_prompt": 2}
+    before = latents(pipe, ["a cat", "a dog"], **more)
     with attach(pipe, models):
-        torch.testing.assert_close(latents(pipe, "a cat", **more), before, atol=1e-5, rtol=1e-5)
-        assert not torch.allclose(latents(pipe, "a [cat:dog:1]", **more), before, atol=1e-4)
+        found = latents(pipe, ["a cat", "a dog"], **more)
+        torch.testing.assert_close(found, before, atol=1e-5, rtol=1e-5)
+        changing = latents(pipe, ["a [cat:dog:1]", "a dog"], **more)
+        assert not torch.allclose(changing[:2], before[:2], atol=1e-4)
+        torch.testing.assert_close(changing[2:], before[2:], atol=1e-5, rtol=1e-5)
+        assert latents(pipe, ["a cat AND snow :0.5", "a BREAK dog"], **more).shape == before.shape
+
+
+@BOTH
+def test_loras_of_the_pipelines_own_have_the_scale_of_the_call(family: str, models: Path) -> None:
+    pipe = PIPELINES[family]()
+    pipe.text_encoder.add_adapter(
+        LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    )
+    scalings = [m.scaling for m in pipe.text_encoder.modules() if hasattr(m, "lora_A")]
+    known = [dict(one) for one in scalings]
+    ways = [{"joint_attention_kwargs": {"scale": scale}} for scale in (1.0, 0.3)]
+    whole, part = (latents(pipe, "a cat", **way) for way in ways)
+    assert not torch.allclose(whole, part, atol=1e-4)
+    with attach(pipe, models):
+        for way, expected in zip(ways, (whole, part), strict=True):
+            torch.testing.assert_close(
+                latents(pipe, "a cat", **way), expected, atol=1e-5, rtol=1e-5
+            )
+        latents(pipe, "a cat", joint_attention_kwargs={"scale": 0.0})
+    assert scalings == known
 
 
 @BOTH
