@@ -14,7 +14,7 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
 )
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import nn
 from transformers import (
     CLIPTextConfig,
@@ -43,6 +43,7 @@ def t5_tokenizer() -> PreTrainedTokenizerFast:
     model.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]
     )
+    model.decoder = decoders.Metaspace()
     model.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", 1)]
     )
@@ -103,21 +104,21 @@ def _made(pipe: Any) -> Any:
 def sd3_pipeline(*, t5: bool = True, kind: Any = StableDiffusion3Pipeline) -> Any:
     torch.manual_seed(0)
     transformer = SD3Transformer2DModel(
-        sample_size=8,
+        sample_size=16,
         patch_size=1,
-        in_channels=4,
-        out_channels=4,
+        in_channels=16,
+        out_channels=16,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=4,
         caption_projection_dim=32,
         joint_attention_dim=T5_WIDTH,
         pooled_projection_dim=2 * CLIP_WIDTH,
-        pos_embed_max_size=8,
+        pos_embed_max_size=16,
     )
     parts = {
         "transformer": transformer,
-        "vae": _vae(4),
+        "vae": _vae(16),
         "scheduler": FlowMatchEulerDiscreteScheduler(),
         "text_encoder": CLIPTextModelWithProjection(clip_config("quick_gelu")),
         "text_encoder_2": CLIPTextModelWithProjection(clip_config("gelu")),
