@@ -138,6 +138,7 @@ def sd3_text_model(
     *,
     clip_skip: int = 0,
     paddings: tuple[int, int] = (END_TOKEN, _OPEN_CLIP_PADDING),
+    device: torch.device | None = None,
 ) -> TextModel:
     """Read the CLIP encoders of Stable Diffusion 3 (Esser et al., arXiv:2403.03206) as one.
 
@@ -149,6 +150,8 @@ def sd3_text_model(
         second: OpenCLIP-G, likewise.
         clip_skip: As diffusers counts: layers of both to leave out beyond the last.
         paddings: The id behind the end token that each was trained to see.
+        device: Where their input belongs; by default where their weights are, which is not so where weights
+            come to the device with each call.
 
     Raises:
         RequestError: ``clip_skip`` is larger than the layers that are left.
@@ -158,7 +161,7 @@ def sd3_text_model(
         message = f"clip_skip is {clip_skip}; with these text encoders it must be 0 to {layers - 2}"
         raise RequestError(message, field="clip_skip")
     readings = [
-        _Reading(encoder, layer=2 + clip_skip, normalized=False, padding=padding)
+        _Reading(encoder, layer=2 + clip_skip, normalized=False, padding=padding, device=device)
         for encoder, padding in zip((first, second), paddings, strict=True)
     ]
 
@@ -183,11 +186,10 @@ def pooled_text(encoder: PreTrainedModel, tokens: Tensor, *, padding: int = END_
 
     Args:
         encoder: CLIP-L as a transformers ``CLIPTextModel``.
-        tokens: Ids ``[batch, 77]`` on any device, each row padded with end tokens.
+        tokens: Ids ``[batch, 77]`` where the encoder's input belongs, each row padded with end tokens.
         padding: The id behind the end token that the encoder was trained to see.
     """
-    ids = _padded(tokens.to(next(encoder.parameters()).device), padding)
-    output: Any = encoder(input_ids=ids)
+    output: Any = encoder(input_ids=_padded(tokens, padding))
     return output.pooler_output
 
 
@@ -205,12 +207,14 @@ class _Reading:
         layer: The layer that is read, counted from the end: 1 is the last.
         normalized: Whether the final layer norm follows.
         padding: The id after the end token.
+        device: Where the encoder's input belongs; by default where its weights are.
     """
 
     encoder: PreTrainedModel
     layer: int
     normalized: bool
     padding: int
+    device: torch.device | None = None
 
     def read(
         self,
@@ -221,7 +225,8 @@ class _Reading:
     ) -> tuple[Tensor, Tensor | None]:
         """Return the states ``[batch, 77, width]``, and the pooled projection where the encoder has one."""
         encoder = self.encoder
-        ids = _padded(tokens.to(next(encoder.parameters()).device), self.padding)
+        device = self.device or next(encoder.parameters()).device
+        ids = _padded(tokens.to(device), self.padding)
         inner_layer = self.layer > 1 or not self.normalized
         with _standing_in(_token_embedding(encoder), ids, placements, part):
             # An argument that is left out keeps the quicker way through attention.

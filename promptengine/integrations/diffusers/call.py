@@ -20,7 +20,7 @@ from promptengine.request.request import Policy
 from promptengine.request.result import NetworkReport
 from promptengine.text.t5 import T5Weights
 from promptengine.undo import UndoLog
-from promptengine.validation import check_fields
+from promptengine.validation import check_fields, check_type, shown
 
 __all__ = [
     "AttachSettings",
@@ -98,14 +98,20 @@ class PipelineCall:
         """Prompts with their negative prompts; one negative prompt serves all.
 
         Raises:
-            RequestError: There are more or fewer negative prompts, or prompts of single encoders.
+            RequestError: There is no prompt, there are more or fewer negative prompts, or prompts of single
+                encoders.
         """
         for name in _FURTHER_PROMPTS:
             if self.given.get(name) is not None:
                 message = f"{name} means nothing in WebUI's prompts; all encoders read the prompt"
                 raise RequestError(message, field=name)
         prompt, negative = self.given["prompt"], self.given.get("negative_prompt")
+        for name, value in (("prompt", prompt), ("negative_prompt", negative or "")):
+            check_type(name, value, str, list, tuple, words="text or a list of texts")
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts:
+            message = "prompt is an empty list; it must hold one text at least"
+            raise RequestError(message, field="prompt")
         if negative is None or isinstance(negative, str):
             return [(one, negative or "") for one in prompts]
         if len(negative) != len(prompts):
@@ -128,8 +134,18 @@ class PipelineCall:
 
     @property
     def images(self) -> int:
-        """Images of each prompt."""
-        return self.value("num_images_per_prompt") or 1
+        """Images of each prompt.
+
+        Raises:
+            RequestError: Less than one.
+        """
+        name = "num_images_per_prompt"
+        images = self.value(name)
+        images = 1 if images is None else images
+        check_type(name, images, int)
+        if images < 1:
+            raise RequestError(f"{name} is {shown(images)}; it must be 1 or more", field=name)
+        return images
 
     @property
     def without_prompts(self) -> dict[str, Any]:

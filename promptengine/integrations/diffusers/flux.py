@@ -53,9 +53,10 @@ class _FluxTexts:
         """Return the pooled vectors ``[segments, width]``; equal texts are encoded once."""
         # Without the rule for commas: the pipeline's CLIP reads as much as its window holds.
         first = [chunk_fragments(one.fragments, comma_backtrack=0)[0] for one in schedule.segments]
+        ids = {one.tokens: torch.tensor([one.tokens], device=self.device) for one in first}
         found = {
-            tokens: pooled_text(self.clip, torch.tensor([tokens]), padding=self.padding)[0]
-            for tokens in dict.fromkeys(one.tokens for one in first)
+            tokens: pooled_text(self.clip, row, padding=self.padding)[0]
+            for tokens, row in ids.items()
         }
         return torch.stack([found[one.tokens] for one in first]).to(self.device)
 

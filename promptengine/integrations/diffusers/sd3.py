@@ -71,8 +71,8 @@ def _texts(pipe: Any, call: PipelineCall, settings: AttachSettings) -> _SD3Texts
         weighted = settings.t5 == "weighted"
         t5 = T5Model(pipe.text_encoder_3, pipe.tokenizer_3, length, device, weighted)
     return _SD3Texts(
-        sd3_text_model(*clips, clip_skip=clip_skip, paddings=paddings),
-        sd3_text_model(*clips, paddings=paddings),
+        sd3_text_model(*clips, clip_skip=clip_skip, paddings=paddings, device=device),
+        sd3_text_model(*clips, paddings=paddings, device=device),
         t5,
         device,
     )

@@ -252,6 +252,17 @@ def test_loras_of_the_pipelines_own_have_the_scale_of_the_call(
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
 
 
+def test_listed_timesteps_are_a_pipelines_steps(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    timesteps, prompt = [900, 600, 300, 100], "a [dog:cat:2]"
+    with attach(pipe, models):
+        listed = latents(pipe, "a [dog:cat:0.5]", 5, timesteps=timesteps)
+        assert torch.equal(listed, latents(pipe, prompt, 5, timesteps=timesteps))
+        assert not torch.equal(listed, latents(pipe, "a [dog:cat:1]", 5, timesteps=timesteps))
+
+
 def test_a_pipeline_without_t5_has_no_setting_of_it(
     originals: dict[str, Original], models: Path
 ) -> None:
