@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 _FURTHER_PROMPTS: Final = ("prompt_2", "negative_prompt_2", "prompt_3", "negative_prompt_3")
+_EMBEDDINGS: Final = tuple(
+    f"{side}{kind}_embeds" for side in ("", "negative_") for kind in ("prompt", "pooled_prompt")
+)
 _REPLACED: Final = ("self", "prompt", "negative_prompt", "clip_skip", *_FURTHER_PROMPTS)
 
 
@@ -99,11 +102,15 @@ class PipelineCall:
 
         Raises:
             RequestError: There is no prompt, there are more or fewer negative prompts, or prompts of single
-                encoders.
+                encoders or embeddings beside the prompt.
         """
         for name in _FURTHER_PROMPTS:
             if self.given.get(name) is not None:
                 message = f"{name} means nothing in WebUI's prompts; all encoders read the prompt"
+                raise RequestError(message, field=name)
+        for name in _EMBEDDINGS:
+            if self.given.get(name) is not None:
+                message = f"{name} and prompt are both given; leave one of them out"
                 raise RequestError(message, field=name)
         prompt, negative = self.given["prompt"], self.given.get("negative_prompt")
         for name, value in (("prompt", prompt), ("negative_prompt", negative or "")):

@@ -147,6 +147,11 @@ def test_a_negative_prompt_that_does_nothing_is_told(pipes: dict[str, Any], mode
         ({"max_sequence_length": 10**9}, "it must be 1 to 512"),
         ({"num_inference_steps": 0}, "steps is 0"),
         ({"negative_prompt": ["a", "b"]}, "2 negative prompts for 1 prompts"),
+        (
+            {"pooled_prompt_embeds": torch.zeros(1, 4)},
+            "pooled_prompt_embeds and prompt are both given",
+        ),
+        ({"negative_prompt_embeds": torch.zeros(1, 2, 4)}, "negative_prompt_embeds and prompt are"),
         ({"negative_prompt": 5}, "negative_prompt is 5; it must be text or a list of texts"),
         ({"num_images_per_prompt": 0}, "num_images_per_prompt is 0; it must be 1 or more"),
     ],
