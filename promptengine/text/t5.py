@@ -2,8 +2,8 @@
 
 T5 has one window of tokens and no chunks. As in WebUI 1.10.1, fragments of different weight are cut into tokens
 on their own and ``BREAK`` is left out. A weight multiplies the states of its tokens, and nothing restores the
-mean: that of T5's states is so near to 0 that a quotient of two of them says nothing. (WebUI reads T5's weights
-and drops them.)
+mean: nothing keeps that of T5's states away from 0, where a quotient of two means says nothing. (WebUI reads T5's
+weights and drops them.)
 """
 
 from __future__ import annotations
