@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.console import Console
 
@@ -25,7 +24,7 @@ __all__ = ["run"]
 def run(
     options: argparse.Namespace,
     request: GenerationRequest,
-    folders: Path | Mapping[Kind, list[Path]],
+    folders: Mapping[Kind, list[Path]],
 ) -> tuple[GenerationResult, ...]:
     """Make the grid that the options ask for and write it, and its images if they are wanted.
 
