@@ -86,18 +86,19 @@ def folders_of(options: argparse.Namespace) -> dict[Kind, list[Path]]:
     folders = folders_below(roots_of(options))
     if options.webui is not None:
         from promptengine.integrations.webui.installation import webui_folders
+        from promptengine.integrations.webui.launch_arguments import read_launch_arguments
 
         for kind, found in webui_folders(options.webui).items():
             folders[kind] += found
+        launch = read_launch_arguments(options.webui)
+        _tell_left_out(launch.path, launch.left_out)
     if options.extra_model_paths_config:
         from promptengine.integrations.comfyui.extra_model_paths import read_extra_model_paths
 
         for file in options.extra_model_paths_config:
             extra = read_extra_model_paths(file)
             folders = extra.added_to(folders)
-            if extra.left_out:
-                names = names_in_short(extra.left_out)
-                print(printable(f"note: {file}: not used here: {names}"), file=sys.stderr)
+            _tell_left_out(file, extra.left_out)
     own: Path | None = getattr(options, "hypernetwork_dir", None)
     if own is not None:
         if not own.is_dir():
@@ -105,6 +106,12 @@ def folders_of(options: argparse.Namespace) -> dict[Kind, list[Path]]:
             raise RequestError(message, field="hypernetwork_dir")
         folders[HYPERNETWORK.name].insert(0, own)
     return folders
+
+
+def _tell_left_out(file: Path, names: Sequence[str]) -> None:
+    if names:
+        told = f"note: {file}: not used here: {names_in_short(names)}"
+        print(printable(told), file=sys.stderr)
 
 
 def has_folders(options: argparse.Namespace) -> bool:

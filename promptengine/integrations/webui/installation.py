@@ -10,6 +10,7 @@ from typing import Final
 from promptengine.errors import RequestError
 from promptengine.integrations.webui.form_defaults import FormDefaults
 from promptengine.integrations.webui.json_files import read_object
+from promptengine.integrations.webui.launch_arguments import read_launch_arguments
 from promptengine.integrations.webui.saved_settings import SavedSettings
 from promptengine.registry.registry import Kind, folders_below
 from promptengine.validation import check_type
@@ -26,7 +27,8 @@ class WebUIInstallation:
     Attributes:
         root: Its folder.
         folders: Where it keeps models, networks, embeddings, wildcards and lists of words, for
-            :meth:`promptengine.Engine.open` and :meth:`promptengine.Registry.open`.
+            :meth:`promptengine.Engine.open` and :meth:`promptengine.Registry.open`; those that its ``webui-user``
+            script names are among them.
         styles: Its file of styles, which need not be there, for :func:`promptengine.apply_styles`.
         settings: The options of its ``config.json``.
         forms: The defaults of its page.
@@ -60,13 +62,13 @@ def read_webui(root: str | Path) -> WebUIInstallation:
 
 
 def webui_folders(root: str | Path) -> dict[Kind, list[Path]]:
-    """Return where a WebUI keeps each kind of file, whether it is there or not.
+    """Return where a WebUI keeps each kind of file, whether it is there or not; see :class:`WebUIInstallation`.
 
     Args:
         root: The folder, which holds ``models``.
 
     Raises:
-        RequestError: It is no such folder.
+        RequestError: It is no such folder, or its ``webui-user`` script cannot be read.
     """
     check_type("root", root, str, Path)
     root = Path(root)
@@ -74,4 +76,4 @@ def webui_folders(root: str | Path) -> dict[Kind, list[Path]]:
         found = "has no folder models" if root.is_dir() else "is no folder"
         message = f"{root} {found}; it must be that of a WebUI, which holds models and config.json"
         raise RequestError(message, field="webui")
-    return folders_below(root / _MODELS)
+    return read_launch_arguments(root).applied_to(folders_below(root / _MODELS))

@@ -10,6 +10,7 @@ from promptengine.checkpoints.vae import vae_named
 from promptengine.errors import ModelNotFoundError
 from promptengine.integrations.webui.saved_settings import SavedSettings
 from promptengine.registry.registry import Registry
+from promptengine.validation import check_type
 
 __all__ = ["chosen_checkpoint", "chosen_vae"]
 
@@ -28,6 +29,7 @@ def chosen_checkpoint(settings: SavedSettings, registry: Registry) -> Path | Non
         ModelNotFoundError: It is not here.
         RequestError: The setting is no text.
     """
+    _check(settings, registry)
     name = settings.checkpoint
     if name is None:
         return None
@@ -48,6 +50,7 @@ def chosen_vae(settings: SavedSettings, registry: Registry) -> str | Path:
         ModelNotFoundError: It is not here.
         RequestError: The setting is no text.
     """
+    _check(settings, registry)
     name = settings.vae
     if name in ("Automatic", "None"):
         return name
@@ -55,6 +58,11 @@ def chosen_vae(settings: SavedSettings, registry: Registry) -> str | Path:
     if path is None:
         raise _missing(settings, registry, "vae", name, "sd_vae")
     return path
+
+
+def _check(settings: SavedSettings, registry: Registry) -> None:
+    check_type("settings", settings, SavedSettings)
+    check_type("registry", registry, Registry)
 
 
 def _missing(

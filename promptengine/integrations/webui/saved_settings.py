@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from promptengine.errors import RequestError
-from promptengine.request.options import REQUEST_SETTINGS, SETTINGS
+from promptengine.request.options import SETTINGS, UNTOLD_SETTINGS
 from promptengine.request.setting import Setting
 from promptengine.validation import shown
 
@@ -21,11 +21,6 @@ _VAE_DEFAULT: Final = "sd_vae_as_default"
 
 MODEL_SETTINGS: Final = (_CHECKPOINT, "sd_checkpoint_hash", _VAE, _VAE_OVERRIDES, _VAE_DEFAULT)
 """Options that say which model is opened."""
-
-_TOLD_OTHERWISE: Final = frozenset(
-    {"sd_hypernetwork", "sd_lora", "token_merging_ratio_img2img", *REQUEST_SETTINGS}
-)
-"""Options that infotexts tell under no label of their own: by tags, or by an entry of another option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +62,7 @@ class SavedSettings:
         Raises:
             RequestError: As :meth:`known`.
         """
-        told = {name for name, setting in SETTINGS.items() if setting.label} | _TOLD_OTHERWISE
-        return self.known({*given, *told})
+        return self.known({*given, *(SETTINGS.keys() - UNTOLD_SETTINGS)})
 
     def left_out(self, known: Collection[str] = ()) -> tuple[str, ...]:
         """Return the names of options that do nothing here, sorted.
