@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from promptengine.cli.model_folders import folders_of, has_folders, places_of, styles_of

@@ -13,11 +13,7 @@ from promptengine.validation import check_type
 __all__ = ["Models", "open_models"]
 
 Models = (
-    str
-    | Path
-    | Sequence[str | Path]
-    | Mapping[Kind, str | Path | Sequence[str | Path]]
-    | Registry
+    str | Path | Sequence[str | Path] | Mapping[Kind, str | Path | Sequence[str | Path]] | Registry
 )
 """Where networks are looked up: a models folder or several, the folders of each kind, or what was scanned already."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,7 @@ from tests.super_resolution.builders import nearest_compact, write
 Capture = pytest.CaptureFixture[str]
 ENGINE = ["--config", str(CONFIG), "--device", "cpu"]
 PAGE = {
-    "customscript/sampler.py/txt2img/Sampling method/value": "DPM++ 2M",
+    "customscript/sampler.py/txt2img/Sampling method/value": "DPM++ 2S a",
     "customscript/sampler.py/txt2img/Schedule type/value": "Karras",
     "customscript/sampler.py/txt2img/Sampling steps/value": 2,
     "customscript/seed.py/txt2img/Seed/value": 5.0,
@@ -50,7 +50,7 @@ SETTINGS = {
 
 
 @pytest.fixture
-def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def webui(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     root = make_webui(tmp_path / "webui", SETTINGS, PAGE, "a-first", "tiny")
     before = {path: path.read_bytes() for path in root.glob("*.*")}
@@ -77,9 +77,16 @@ def test_an_image_is_what_webuis_settings_and_page_say(
     prompt = "a cat <hypernet:hn-relu:0.8>"
     assert run("txt2img", prompt, "--webui", webui, *ENGINE, "-o", "by-webui") == 0
     output = capsys.readouterr()
-    explicit = ["--sampler", "DPM++ 2M", "--scheduler", "karras", "--steps", "2", "--seed", "5"]
+    explicit = ["--sampler", "DPM++ 2S a", "--scheduler", "karras", "--steps", "2", "--seed", "5"]
     explicit += ["--width", "64", "--height", "64", "--cfg-scale", "5.5", "-n", "blurry, color"]
-    explicit += ["--clip-skip", "2", "--noise-source", "nv", "--option", "eta_noise_seed_delta=31337"]
+    explicit += [
+        "--clip-skip",
+        "2",
+        "--noise-source",
+        "nv",
+        "--option",
+        "eta_noise_seed_delta=31337",
+    ]
     explicit += ["--checkpoint", str(webui / "models/Stable-diffusion/tiny.safetensors")]
     explicit += ["--models", str(webui / "models"), *ENGINE, "-o", "by-hand"]
     assert run("txt2img", f"{prompt}, ink drawing", *explicit) == 0
@@ -96,10 +103,10 @@ def test_what_is_given_goes_before(webui: Path, tmp_path: Path) -> None:
     given = ["--steps", "1", "--option", "CLIP_stop_at_last_layers=1", "--noise-source", "cpu"]
     given += ["--option", "eta_noise_seed_delta=7", "--checkpoint", "a-first", "-n", "dull"]
     (tmp_path / "own.csv").write_text("name,prompt,negative_prompt\nplain,plain,\n")
-    given += ["--style", "plain", "--styles", "own.csv", "--sampler", "Euler"]
+    given += ["--style", "plain", "--styles", "own.csv", "--sampler", "Euler a"]
     assert run("txt2img", "a cat", "--webui", webui, *given, *ENGINE, "-o", "out") == 0
     _, text = made(tmp_path / "out")
-    assert text.startswith("a cat, plain\nNegative prompt: dull\nSteps: 1, Sampler: Euler, ")
+    assert text.startswith("a cat, plain\nNegative prompt: dull\nSteps: 1, Sampler: Euler a, ")
     assert "Schedule type: Karras" in text
     assert "ENSD: 7" in text and "Model: a-first" in text and "RNG: CPU" in text
     assert "Clip skip" not in text
@@ -282,7 +289,7 @@ def test_a_server_begins_with_webuis_settings(
     assert config.settings["eta_noise_seed_delta"] == 7
     assert config.settings["samples_format"] == "webp"
     assert config.form_defaults["clip_skip"] == 2
-    assert config.form_defaults["sampler"] == "DPM++ 2M"
+    assert config.form_defaults["sampler"] == "DPM++ 2S a"
     assert config.form_defaults["hires.scale"] == 1.5
     assert config.form_defaults["start.denoising_strength"] == 0.6
     assert "not known here (2): localization, outdir_samples" in capsys.readouterr().err

@@ -20,7 +20,8 @@ __all__ = ["LaunchArguments", "read_launch_arguments"]
 _SHELL: Final = "webui-user.sh"
 _BATCH: Final = "webui-user.bat"
 _LINE: Final = re.compile(
-    r'^[ \t]*(?:export[ \t]+|@?set[ \t]+)?"?COMMANDLINE_ARGS=([^\r\n]*)', re.MULTILINE | re.IGNORECASE
+    r'^[ \t]*(?:export[ \t]+|@?set[ \t]+)?"?COMMANDLINE_ARGS=([^\r\n]*)',
+    re.MULTILINE | re.IGNORECASE,
 )
 _MOST_BYTES: Final = 64 << 10
 _COMPUTED: Final = frozenset("$`%\0")
@@ -103,12 +104,10 @@ def read_launch_arguments(root: Path) -> LaunchArguments:
     folders: dict[str, Path] = {}
     left_out: set[str] = set()
     for name, value in _pairs(words):
-        if name in _UNFOLLOWED or (name in _FOLDERS and not value):
-            left_out.add(name)
-        elif name in _FOLDERS and _COMPUTED & set(value):
-            left_out.add(name)
-        elif name in _FOLDERS:
+        if name in _FOLDERS and value and not _COMPUTED & set(value):
             folders[name] = root / Path(value).expanduser()
+        elif name in _FOLDERS or name in _UNFOLLOWED:
+            left_out.add(name)
     return LaunchArguments(path, folders, tuple(sorted(left_out)))
 
 
@@ -129,7 +128,9 @@ def _words(path: Path) -> list[str]:
             words = shlex.split(lines[-1], posix=False)
             return [word.strip('"') for word in words]
         # One text in quotes, that the shell hands on as words.
-        return [word for part in shlex.split(lines[-1], comments=True) for word in shlex.split(part)]
+        return [
+            word for part in shlex.split(lines[-1], comments=True) for word in shlex.split(part)
+        ]
     except ValueError:
         return []
 

@@ -76,7 +76,9 @@ class SavedSettings:
     @property
     def differing(self) -> Mapping[str, object]:
         """Options that this engine has one answer to, where the file asks for another one."""
-        fixed = {name: setting.only for name, setting in SETTINGS.items() if setting.only is not None}
+        fixed = {
+            name: setting.only for name, setting in SETTINGS.items() if setting.only is not None
+        }
         return {
             name: self.values[name]
             for name, only in fixed.items()

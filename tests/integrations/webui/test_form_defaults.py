@@ -155,5 +155,5 @@ def test_styles() -> None:
     assert changed("txt2img/Styles/value", ["ink", "None", ""]).styles(TXT2IMG) == ("ink",)
     assert page().styles(TXT2IMG) == ()
     for wrong in ("ink", ["ink", 5]):
-        with pytest.raises(RequestError, match="txt2img/Styles/value: .* is no list of names"):
+        with pytest.raises(RequestError, match=r"txt2img/Styles/value: .* is no list of names"):
             changed("txt2img/Styles/value", wrong).styles(TXT2IMG)

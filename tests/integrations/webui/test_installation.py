@@ -42,9 +42,14 @@ def test_folders_are_where_webui_has_them(tmp_path: Path) -> None:
 def test_a_library_makes_the_request_that_webui_would(tmp_path: Path) -> None:
     config = {"CLIP_stop_at_last_layers": 2, "eta_noise_seed_delta": 31337, "sd_vae": "None"}
     config |= {"sd_model_checkpoint": "sub/b.safetensors [0123456789]", "localization": "None"}
-    ui = {"txt2img/CFG Scale/value": 5.5, "customscript/sampler.py/txt2img/Sampling steps/value": 28}
+    ui = {
+        "txt2img/CFG Scale/value": 5.5,
+        "customscript/sampler.py/txt2img/Sampling steps/value": 28,
+    }
     root = make_webui(tmp_path, config, ui)
-    touch(*(root / "models" / "Stable-diffusion" / name for name in ("a.ckpt", "sub/b.safetensors")))
+    touch(
+        *(root / "models" / "Stable-diffusion" / name for name in ("a.ckpt", "sub/b.safetensors"))
+    )
     webui = read_webui(root)
     registry = Registry.open(webui.folders)
     assert chosen_checkpoint(webui.settings, registry) == (
@@ -182,8 +187,8 @@ def test_a_vae_is_found_among_vaes_and_beside_checkpoints(tmp_path: Path) -> Non
     assert chosen_vae(webui.settings, Registry.open(webui.folders)) == beside
     touch(own, tmp_path / "out.vae.pt")
     assert chosen_vae(webui.settings, Registry.open(webui.folders)) == own
-    for name in ("gone.pt", "../../../out.vae.pt", "a.vae.\0"):
-        settings = read_webui(make_webui(tmp_path / f"x{len(name)}", {"sd_vae": name})).settings
+    for number, name in enumerate(("gone.pt", "../../../out.vae.pt", "a.vae.\0")):
+        settings = read_webui(make_webui(tmp_path / f"{number}", {"sd_vae": name})).settings
         with pytest.raises(ModelNotFoundError, match="sd_vae is"):
             chosen_vae(settings, Registry.open(webui.folders))
 
