@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from torch import Tensor
 
@@ -21,7 +21,7 @@ __all__ = ["find_vae", "read_vae", "vae_named"]
 
 _PREFIXED: Final = VAE_PREFIX + "decoder."
 _AUTOMATIC: Final = "Automatic"
-_OWN: Final = "None"
+_OWN: Final[Literal["None"]] = "None"
 _IN_NAMES_BESIDE: Final = ".vae."
 """What the names of VAEs have that lie among checkpoints."""
 
@@ -52,7 +52,7 @@ def find_vae(
     """
     if (choice == _AUTOMATIC or not overrides) and not checkpoint.is_dir():
         told = _told(checkpoint, registry)
-        if told == _OWN:
+        if isinstance(told, str):
             return None
         found = told or _of_its_name(checkpoint, registry)
         if found is not None or choice == _AUTOMATIC:
@@ -81,7 +81,7 @@ def vae_named(name: str, registry: Registry) -> Path | None:
         return None
 
 
-def _told(checkpoint: Path, registry: Registry) -> Path | str | None:
+def _told(checkpoint: Path, registry: Registry) -> Path | Literal["None"] | None:
     """Return the VAE that a checkpoint's side-car names, the word for its own, or None where it says nothing."""
     path = checkpoint.with_suffix(USER_METADATA)
     try:

@@ -14,7 +14,7 @@ __all__ = ["read_object"]
 _MOST_BYTES: Final = 4 << 20
 """A WebUI with many extensions writes some hundred KB of defaults."""
 
-_KINDS: Final = {list: "a list", str: "a text", type(None): "null"}
+_KINDS: Final[dict[type, str]] = {list: "a list", str: "a text", type(None): "null"}
 
 
 def read_object(path: Path) -> dict[str, Any]:
