@@ -353,7 +353,7 @@ def train_hypernetwork(options: argparse.Namespace) -> int:
     """``promptengine train hypernetwork``: train, or go on where an earlier run stopped."""
     from promptengine.cli.train import run
 
-    return run(options, folders_of(options))
+    return run(options, folders_of(options, new=True))
 
 
 def _prompt(options: argparse.Namespace, request: GenerationRequest) -> str:

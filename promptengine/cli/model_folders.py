@@ -74,11 +74,15 @@ def roots_of(options: argparse.Namespace) -> list[Path]:
     return options.models or usual
 
 
-def folders_of(options: argparse.Namespace) -> dict[Kind, list[Path]]:
+def folders_of(options: argparse.Namespace, *, new: bool = False) -> dict[Kind, list[Path]]:
     """Return the folders of each kind, those that win a clash of names first.
 
     They are that of ``--hypernetwork-dir``, default ones of ``--extra-model-paths-config``, those of
     ``--models``, of ``--webui``, and the others of ``--extra-model-paths-config``.
+
+    Args:
+        options: Of the command line.
+        new: Whether the folder of hypernetworks may be one that is yet to be made.
 
     Raises:
         RequestError: There is no such folder of hypernetworks or of a WebUI, or a file cannot be used.
@@ -101,7 +105,7 @@ def folders_of(options: argparse.Namespace) -> dict[Kind, list[Path]]:
             _tell_left_out(file, extra.left_out)
     own: Path | None = getattr(options, "hypernetwork_dir", None)
     if own is not None:
-        if not own.is_dir():
+        if not (new or own.is_dir()):
             message = f"--hypernetwork-dir: no such folder: {own}"
             raise RequestError(message, field="hypernetwork_dir")
         folders[HYPERNETWORK.name].insert(0, own)

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, folders: Mapping[Kind, list[Path]]) -> int:
     """
     asked = TrainingOptions(**given_fields(options, TrainingOptions))
     config = asked.config(options.data)
-    files = _files(options, asked, folders[HYPERNETWORK.name][0])
+    files = _files(options, asked, _in_short(folders[HYPERNETWORK.name][0]))
     engine = open_engine(options, folders, dtype=_dtype(options))
     with _interruptible() as cancel, _shown(config.steps) as (on_step, on_file):
         result = train_hypernetwork(
@@ -72,6 +72,12 @@ def _files(options: argparse.Namespace, asked: TrainingOptions, folder: Path) ->
         options.log_dir or Path("outputs") / "training" / options.name,
         options.name,
     )
+
+
+def _in_short(folder: Path) -> Path:
+    """Return a folder as people write it who are above it."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _dtype(options: argparse.Namespace) -> Precision:
