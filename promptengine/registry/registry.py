@@ -123,8 +123,8 @@ class Registry:
             raise ValueError(f"unknown kinds {sorted(unknown)}; allowed are {', '.join(kinds)}")
         self.digests = digests if digests is not None else Digests()
         self._folders = {kind: tuple(map(_absolute, folders.get(kind, ()))) for kind in kinds}
-        self._wildcards = tuple(map(_absolute, folders.get(WILDCARDS, ())))
-        self._word_lists = tuple(map(_absolute, folders.get(WORD_LISTS, ())))
+        self._wildcards = tuple(dict.fromkeys(map(_absolute, folders.get(WILDCARDS, ()))))
+        self._word_lists = tuple(dict.fromkeys(map(_absolute, folders.get(WORD_LISTS, ()))))
         self._presets = PresetFiles(self._folders)
         self._lock = threading.Lock()
         self._shelves = dict.fromkeys(kinds, _EMPTY)

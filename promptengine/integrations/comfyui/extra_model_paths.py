@@ -24,6 +24,9 @@ _DEEPEST: Final = 3
 """Sections, their entries, and lists in these."""
 
 _MOST_FOLDERS: Final = 1000
+_MOST_PIECES: Final = 5000
+"""Names, values and brackets: some thousands take a second to be read."""
+
 _SHOWN: Final = 60
 _BASE: Final = "base_path"
 _DEFAULT: Final = "is_default"
@@ -138,7 +141,11 @@ def _root(path: Path, text: str) -> Any:
     try:
         level = 0
         # The events come one by one, so that depth and aliases are known before anything recurses.
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        for number, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
+            if number > _MOST_PIECES:
+                raise _fault(
+                    path, event, f"more than {_MOST_PIECES} pieces, which no such file has"
+                )
             if isinstance(event, yaml.AliasEvent):
                 raise _fault(path, event, "an alias (*name) stands there; write the folders out")
             level += isinstance(event, yaml.CollectionStartEvent)

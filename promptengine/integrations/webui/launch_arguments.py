@@ -105,7 +105,7 @@ def read_launch_arguments(root: Path) -> LaunchArguments:
     left_out: set[str] = set()
     for name, value in _pairs(words):
         if name in _FOLDERS and value and not _COMPUTED & set(value):
-            folders[name] = root / Path(value).expanduser()
+            folders[name] = root / value
         elif name in _FOLDERS or name in _UNFOLLOWED:
             left_out.add(name)
     return LaunchArguments(path, folders, tuple(sorted(left_out)))

@@ -117,6 +117,7 @@ MERGES = "a: &a {vae: x}\n" + "".join(
         ("\x07", "no YAML"),
         (b"\xff", "no text in UTF-8 (byte 0)"),
         ("a: {vae: [" + "x," * 2000 + "]}", "more than 1000 folders"),
+        ("a: b\n" * 13_000, "more than 5000 pieces, which no such file has"),
         (" " * (65 << 10), "cannot be read: more than 64 KiB"),
         ("a: !!python/object/apply:os.system [touch ran]\n", "entries must stand there"),
     ],
