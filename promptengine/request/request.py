@@ -124,6 +124,8 @@ class GenerationRequest:
         seed_resize_from: Width and height in pixels of an image whose composition the seed shall
             keep at this size, or None.
         tiling: Let opposite edges fit.
+        cache_interval: How many calls of the UNet share one whole call, 1 to 100; those in between reuse its deep
+            layers' states (DeepCache). 1 is exact, 3 takes about half the time. In both passes.
         refiner: Another checkpoint of the models folder, which takes over on the way: a name, a title, or a
             file's name; never a path. None, empty, ``None`` and the model at work itself are none.
         refiner_switch_at: The share of the way after which it does, 0 to 1: 1 is never, None at once. By
@@ -340,6 +342,17 @@ class GenerationRequest:
             flag=Flag("--tiling"),
             api=ApiField({"tiling": None}),
             entry=Entry("Tiling", None, lambda value, _: value or None),
+        ),
+    )
+    cache_interval: Annotated[int, Between(1, 100)] = field(
+        default=1,
+        metadata=described(
+            "Cache interval",
+            "compute the UNet's deep layers at every n-th step only: quicker, and another image",
+            flag=Flag("--cache", "N"),
+            api=LeftOut("WebUI has no such thing"),
+            entry=Entry("Cache interval", parse_int, unless(1)),
+            axis="cache-interval",
         ),
     )
     refiner: str | None = field(

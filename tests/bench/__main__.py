@@ -21,6 +21,7 @@ QUICK: Mapping[str, Sequence[str]] = {
     ),
     "bench_run": ("--models", "starter", "--steps", "10", "--rounds", "3"),
     "bench_batch": ("--steps", "5", "--rounds", "3"),
+    "bench_cache": ("--models", "starter", "--steps", "9", "--rounds", "3"),
     "bench_switch": ("--rounds", "30"),
     "bench_startup": ("--rounds", "2"),
 }

@@ -1486,6 +1486,12 @@ export interface components {
              */
             tiling: boolean;
             /**
+             * Cache interval
+             * @description compute the UNet's deep layers at every n-th step only: quicker, and another image
+             * @default 1
+             */
+            cache_interval: number;
+            /**
              * Refiner checkpoint
              * @description another checkpoint, which takes over on the way
              */
@@ -2283,6 +2289,12 @@ export interface components {
              * @default false
              */
             tiling: boolean;
+            /**
+             * Cache interval
+             * @description compute the UNet's deep layers at every n-th step only: quicker, and another image
+             * @default 1
+             */
+            cache_interval: number;
             /**
              * Refiner checkpoint
              * @description another checkpoint, which takes over on the way
