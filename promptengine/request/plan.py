@@ -44,11 +44,13 @@ from promptengine.request.request import Policy
 from promptengine.validation import check_type
 
 __all__ = [
+    "LookUps",
     "NetworkUse",
     "Plan",
     "SkippedTag",
     "WeightedSchedule",
     "append_default_lora",
+    "look_up",
     "make_plan",
 ]
 
@@ -117,6 +119,21 @@ class SkippedTag:
 
 
 @dataclass(frozen=True, slots=True)
+class LookUps:
+    """What the tags of a prompt come to.
+
+    Attributes:
+        networks: Uses of networks in the order of their tags.
+        skipped: Tags that will not be applied.
+        diagnostics: What is to be said of both.
+    """
+
+    networks: tuple[NetworkUse, ...]
+    skipped: tuple[SkippedTag, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WeightedSchedule:
     """One operand of ``AND`` over the steps, with its weight."""
 
@@ -179,9 +196,37 @@ def make_plan(
     check_type("negative", negative, Prompt)
     check_type("registry", registry, Registry)
     parsed = prompt.prompt
+    found = look_up(prompt, registry, policy=policy)
+    return Plan(
+        positive=tuple(
+            WeightedSchedule(timeline, part.weight)
+            for timeline, part in zip(prompt.schedules, parsed.parts, strict=True)
+        ),
+        negative=replace(prompt, prompt=negative).schedules[0],
+        networks=found.networks,
+        skipped=found.skipped,
+        diagnostics=(*parsed.diagnostics, *negative.diagnostics, *found.diagnostics),
+    )
+
+
+def look_up(prompt: ScheduledPrompt, registry: Registry, *, policy: Policy = "warn") -> LookUps:
+    """Decide what becomes of a prompt's tags; no text is weighed unless brackets schedule some.
+
+    Args:
+        prompt: As for :func:`make_plan`.
+        registry: Likewise.
+        policy: Likewise.
+
+    Raises:
+        PromptSyntaxError: As :func:`make_plan` does.
+        UnknownNetworkError: Likewise.
+    """
+    parsed = prompt.prompt
     uses: list[NetworkUse] = []
     skipped: list[SkippedTag] = []
-    diagnostics = [*parsed.diagnostics, *negative.diagnostics]
+    diagnostics: list[Diagnostic] = []
+    if not parsed.tags:
+        return LookUps((), (), ())
     clock = TagClock.of(prompt)
     for tag in parsed.tags:
         outcome = _resolve(tag, parsed, registry, clock)
@@ -196,16 +241,7 @@ def make_plan(
                 told = outcome.kind(outcome.problem, tag.span, hint, outcome.remedy)
                 diagnostics.append(told)
     diagnostics += _repetitions(parsed, uses)
-    return Plan(
-        positive=tuple(
-            WeightedSchedule(timeline, part.weight)
-            for timeline, part in zip(prompt.schedules, parsed.parts, strict=True)
-        ),
-        negative=replace(prompt, prompt=negative).schedules[0],
-        networks=tuple(uses),
-        skipped=tuple(skipped),
-        diagnostics=tuple(diagnostics),
-    )
+    return LookUps(tuple(uses), tuple(skipped), tuple(diagnostics))
 
 
 def append_default_lora(
