@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 from typing import get_args
 
+from promptengine.cli.arguments import add_ignore
 from promptengine.cli.command import Command
 from promptengine.cli.render import printable, show_diagnostics
+from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.prompt.serialize import well_formed
 from promptengine.prompt.templates import Wildcards, parse_template
 from promptengine.registry.registry import WILDCARDS, folders_below
@@ -44,6 +46,7 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of the first prompt, each further one has one more; default: drawn",
     )
+    add_ignore(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     parser.add_argument(
         "--models",
@@ -56,8 +59,10 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
 
 
 def _expand(options: argparse.Namespace) -> int:
+    check_codes(options.ignore, "--ignore")
     wildcards = Wildcards.open(folders_below(options.models)[WILDCARDS])
-    show_diagnostics(parse_template(options.template).diagnostics, options.template, to_stderr=True)
+    found = without_codes(parse_template(options.template).diagnostics, options.ignore)
+    show_diagnostics(found, options.template, to_stderr=True)
     prompts = expand_template(
         options.template, wildcards, options.count, method=options.method, seed=options.seed
     )
