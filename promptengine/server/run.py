@@ -114,6 +114,8 @@ def server_of(config: ServerConfig, app: FastAPI) -> uvicorn.Server:
             raise RequestError(message, field="port") from None
         connections = server.server_state.connections
         watches.append(asyncio.create_task(hang_up(connections, config.limits.send_s)))
+        # Requests are answered meanwhile.
+        watches.append(asyncio.create_task(asyncio.to_thread(service.vocabulary.warm_up)))
         for own in sockets or ():
             _log.info("Uvicorn running on %s", _address(config, own))
 

@@ -37,8 +37,10 @@ class ServerOptions:
 
     @classmethod
     def open(cls, models: Path, syntax: PromptSyntax) -> ServerOptions:
-        """Open a models folder."""
-        return cls(syntax, models, Vocabulary.open(models))
+        """Open a models folder, and read in it what questions are about."""
+        vocabulary = Vocabulary.open(models)
+        vocabulary.warm_up()
+        return cls(syntax, models, vocabulary)
 
     def changed(self, given: object) -> ServerOptions:
         """Return them with what a client gives: the fields of :class:`PromptSyntax`, and ``models``.
