@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from promptengine.language.reading import Reading, read
@@ -13,7 +15,7 @@ from promptengine.prompt.ast import Fragment, Span
 from promptengine.prompt.schedule import schedule
 from promptengine.prompt.templates import unparse
 
-__all__ = ["format_prompt", "says_exactly"]
+__all__ = ["format_prompt"]
 
 _BLANKS: Final = re.compile(r"[^\S\r\n]+")
 _BEFORE_COMMA: Final = re.compile(r"(?<=[\w)\]>])[^\S\r\n]+(?=,)")
@@ -41,9 +43,10 @@ def format_prompt(text: str, syntax: PromptSyntax | None = None) -> str:
     if len(text) > _LONGEST:
         return text
     words = [(span.start, span.end) for span in _loose(reading)]
+    said = _Said(reading)
     for change in (_spaced, _fewer_blanks):
         written = _changed(text, words, change)
-        if written == text or says_exactly(reading, read(written, spoken)):
+        if written == text or said.is_same(_Said(read(written, spoken))):
             return written
     return text
 
@@ -79,33 +82,57 @@ def _spaced(text: str) -> str:
     return _BEHIND_COMMA.sub(" ", _BEFORE_COMMA.sub("", _fewer_blanks(text)))
 
 
-def says_exactly(one: Reading, other: Reading) -> bool:
-    """Tell whether two texts say the same words, cut as CLIP cuts them, with the same weights at every step."""
-    if (one.template is None) != (other.template is None):
-        return False
-    if one.template is not None and other.template is not None:
-        mine, theirs = (
-            _WORD.findall(unparse(each.nodes)) for each in (one.template, other.template)
+@dataclass(frozen=True)
+class _Said:
+    """What a text says: its words, cut as CLIP cuts them, with their weights at every step.
+
+    Worked out as far as it takes to see that another one says something else.
+
+    Attributes:
+        reading: Of the text.
+    """
+
+    reading: Reading
+
+    @cached_property
+    def template(self) -> tuple[list[str], int]:
+        """The words of a template, and how many marks it has."""
+        template = self.reading.template
+        words = [] if template is None else _WORD.findall(unparse(template.nodes))
+        return words, len(self.reading.marks)
+
+    @cached_property
+    def tags(self) -> list[object]:
+        """What the tags ask for."""
+        return [(tag.kind, tag.arguments) for tag in self.reading.prompt.tags]
+
+    @cached_property
+    def told(self) -> list[object]:
+        """What is said at each step, with weights, and how the texts become one."""
+        told: list[object] = []
+        for part in self.reading.prompt.parts:
+            found = schedule(part, _STEPS)
+            mix = None if found.mix is None else (found.mix.kind, found.mix.weights)
+            told += [part.weight, mix]
+            # An alternation comes back to the same texts again and again.
+            known: dict[int, list[tuple[list[str], float]]] = {}
+            for segment in found.segments:
+                tags = [(tag.kind, tag.arguments) for tag in segment.tags]
+                arms = segment.arms or (segment.fragments,)
+                for fragments in arms:
+                    if id(fragments) not in known:
+                        known[id(fragments)] = _pieces(fragments)
+                told += [segment.until_step, tags, [known[id(arm)] for arm in arms]]
+        return told
+
+    def is_same(self, other: _Said) -> bool:
+        """Return whether another text says the same."""
+        return (
+            (self.reading.template is None) == (other.reading.template is None)
+            and self.template == other.template
+            and self.tags == other.tags
+            and self.told == other.told
         )
-        if mine != theirs or len(one.marks) != len(other.marks):
-            return False
-    tags = [(tag.kind, tag.arguments) for tag in one.prompt.tags]
-    if tags != [(tag.kind, tag.arguments) for tag in other.prompt.tags]:
-        return False
-    return _told(one) == _told(other)
-
-
-def _told(reading: Reading) -> list[object]:
-    """Return what is said at each step, with weights, and how the texts become one."""
-    told: list[object] = []
-    for part in reading.prompt.parts:
-        found = schedule(part, _STEPS)
-        told += [part.weight, None if found.mix is None else (found.mix.kind, found.mix.weights)]
-        for segment in found.segments:
-            arms = segment.arms or (segment.fragments,)
-            tags = [(tag.kind, tag.arguments) for tag in segment.tags]
-            told += [segment.until_step, tags, [_pieces(fragments) for fragments in arms]]
-    return told
 
 
 def _pieces(fragments: Sequence[Fragment]) -> list[tuple[list[str], float]]:

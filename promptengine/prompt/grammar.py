@@ -66,6 +66,14 @@ class Language:
             for match in self.terminals.finditer(text, 0, len(text) if end is None else end)
         ]
 
+    def marks(self, text: str) -> list[Lexeme]:
+        """Return the lexemes of a text that are not of type TEXT."""
+        return [
+            Lexeme(match.lastgroup or "", match[0], match.start(), match.end())
+            for match in self.terminals.finditer(text)
+            if match.lastgroup != "TEXT"
+        ]
+
 
 def grammar_file(name: str) -> Path:
     """Return the path of ``name.lark``, in a checkout or in an installed package.

@@ -212,8 +212,7 @@ def _operands(excerpt: MappedText) -> list[tuple[MappedText, float]]:
     operand: list[Lexeme] = []
     start = 0
     # Text says nothing of itself here. An AND after the last operand ends it like any other.
-    marks = [lexeme for lexeme in tongue.lex(text) if lexeme.type != "TEXT"]
-    for child in tongue.parse([*marks, Lexeme("AND", "", len(text), len(text))]):
+    for child in tongue.parse([*tongue.marks(text), Lexeme("AND", "", len(text), len(text))]):
         if isinstance(child, list):
             operand = cast(list[Lexeme], child)
             continue

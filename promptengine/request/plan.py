@@ -7,8 +7,9 @@ what was asked for and will not happen, because nothing may be dropped without a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError
@@ -233,7 +234,7 @@ def look_up(prompt: ScheduledPrompt, registry: Registry, *, policy: Policy = "wa
         if isinstance(outcome, NetworkUse):
             uses.append(outcome)
         elif policy == "strict":
-            raise outcome.error
+            raise outcome.error()
         else:
             skipped.append(SkippedTag(tag, outcome.reason, outcome.multiplier))
             if policy == "warn":
@@ -265,13 +266,13 @@ def append_default_lora(
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a tag cannot be applied: in a few words, in a sentence, and as the error to raise; and what mends it."""
+    """Why a tag cannot be applied: in a few words, in a sentence, and as what makes the error; and what mends it."""
 
     kind: kinds.DiagnosticKind
     reason: str
     problem: str
     multiplier: float | None
-    error: PromptEngineError
+    error: Callable[[], PromptEngineError]
     remedy: Remedy | None = None
 
 
@@ -323,14 +324,14 @@ def _moving(values: tuple[float, ...]) -> tuple[float, ...]:
 def _unknown(
     kind: NetworkKind, name: str, tag: Tag, registry: Registry, multiplier: float
 ) -> _Refusal:
-    placed = registry.unknown(kind.name, name, place=f"at column {tag.span.column}")
-    sayable = (near for near in placed.near if kind.tag is not None and kind.tag.holds(near))
+    unknown = registry.unknown(kind.name, name)
+    sayable = (near for near in unknown.near if kind.tag is not None and kind.tag.holds(near))
     near = next(sayable, None)
     remedy = None
     if near is not None and name in tag.arguments:
         remedy = of_argument(tag, tag.arguments.index(name), near, f"use {quoted(near)}")
-    problem = str(registry.unknown(kind.name, name))
-    return _Refusal(kinds.UNKNOWN_NETWORK, "not found", problem, multiplier, placed, remedy)
+    placed = partial(registry.unknown, kind.name, name, place=f"at column {tag.span.column}")
+    return _Refusal(kinds.UNKNOWN_NETWORK, "not found", str(unknown), multiplier, placed, remedy)
 
 
 def _decimal_point(tag: Tag) -> Remedy | None:
@@ -346,7 +347,7 @@ def _decimal_point(tag: Tag) -> Remedy | None:
 
 def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
     span = (tag.span.start, tag.span.end)
-    error = PromptSyntaxError(problem, source=prompt.source, span=span)
+    error = partial(PromptSyntaxError, problem, source=prompt.source, span=span)
     return _Refusal(kinds.UNUSABLE_TAG, reason, problem, None, error)
 
 

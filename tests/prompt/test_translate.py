@@ -196,8 +196,8 @@ def test_the_command_line_leaves_codes_out(capsys: pytest.CaptureFixture[str]) -
     assert run(*command, "--json", "--ignore", "left-out-there") == 0
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert problem["code"] == "other-weight-rule"
-    assert run(*command, "--ignore", "left-out") == 2
-    assert "--ignore is 'left-out'; did you mean 'left-out-there'" in capsys.readouterr().err
+    assert run(*command, "--ignore", "left-out-ther") == 2
+    assert "--ignore is 'left-out-ther'; did you mean 'left-out-there'" in capsys.readouterr().err
 
 
 def test_a_network_that_a_dialect_cannot_name_is_refused() -> None:
