@@ -88,6 +88,9 @@ def parser_of(lark: Any, functions: Functions) -> Callable[[list[Any]], Any]:
     Returns:
         Takes tokens, which it takes out of their list, and returns what is made of the first rule. Tokens that do
         not fit the grammar raise KeyError.
+
+    Raises:
+        ValueError: A rule of the grammar has what it must not.
     """
     tables = lark.parse_interactive("").parser_state.parse_conf
     rows = {state: _Row() for state in tables.states}
@@ -111,6 +114,12 @@ def _reduction(rule: Any, functions: Functions) -> _Reduction:
         if not symbol.is_term and symbol.name.startswith("_")
     )
     name, size = str(rule.origin.name), len(rule.expansion)
+    unnamed = any(symbol.is_term and symbol.filter_out for symbol in rule.expansion)
+    if unnamed or rule.alias or rule.options.expand1 or any(rule.options.empty_indices):
+        raise ValueError(
+            f"rule {name!r} has a token without a name, an alias, a ? before it or square brackets; "
+            "it must have none"
+        )
     inlined = name.startswith("_")
     repeats, passes = (inlined and size == wanted and lists == (0,) for wanted in (2, 1))
     function = None if inlined else functions.get(name)

@@ -82,3 +82,12 @@ def test_what_does_not_fit_is_an_error() -> None:
     parse = parser_of(made("conjunction"), {})
     with pytest.raises(KeyError):
         parse([token("NONE", 0)])
+
+
+@pytest.mark.parametrize(
+    "rules", ['start: "x" A', "start: A -> other", "start: b\n?b: A | A A", "start: [A] A"]
+)
+def test_what_the_loop_does_not_build_is_refused(rules: str) -> None:
+    lark = Lark(f'{rules}\nA: "a"', parser="lalr", lexer="basic")
+    with pytest.raises(ValueError, match="has a token without a name"):
+        parser_of(lark, {})
