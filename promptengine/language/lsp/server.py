@@ -34,6 +34,7 @@ def serve(options: ServerOptions) -> None:
     logging.getLogger("pygls").setLevel(logging.CRITICAL)
     server = make_server(options)
     # What was read while opening stays: the collector would look at all of it again and again.
+    gc.collect()
     gc.freeze()
     server.start_io()
 
