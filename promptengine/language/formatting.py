@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
 from promptengine.language.reading import Reading, read
 from promptengine.language.syntax import PromptSyntax
 from promptengine.language.tokens import tokens_of
-from promptengine.prompt.ast import Fragment, Span
-from promptengine.prompt.schedule import schedule
+from promptengine.prompt.ast import Fragment, Part, Span
+from promptengine.prompt.schedule import bracketed_tags, schedule
 from promptengine.prompt.templates import unparse
 
 __all__ = ["format_prompt"]
@@ -43,10 +41,9 @@ def format_prompt(text: str, syntax: PromptSyntax | None = None) -> str:
     if len(text) > _LONGEST:
         return text
     words = [(span.start, span.end) for span in _loose(reading)]
-    said = _Said(reading)
     for change in (_spaced, _fewer_blanks):
         written = _changed(text, words, change)
-        if written == text or said.is_same(_Said(read(written, spoken))):
+        if written == text or _says_exactly(reading, read(written, spoken)):
             return written
     return text
 
@@ -55,7 +52,8 @@ def _loose(reading: Reading) -> Iterator[Span]:
     """Yield the stretches in which blanks may change: what is neither a tag, nor a comment, nor a template's mark."""
     fixed = [tag.span for tag in reading.prompt.tags]
     fixed += [span for span, _ in reading.marks]
-    fixed += [token.span for token in tokens_of(reading) if token.kind == "comment"]
+    if "#" in reading.text:
+        fixed += [token.span for token in tokens_of(reading) if token.kind == "comment"]
     place = 0
     for span in sorted(fixed, key=lambda one: one.start):
         if place < span.start:
@@ -82,57 +80,46 @@ def _spaced(text: str) -> str:
     return _BEHIND_COMMA.sub(" ", _BEFORE_COMMA.sub("", _fewer_blanks(text)))
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What a text says: its words, cut as CLIP cuts them, with their weights at every step.
-
-    Worked out as far as it takes to see that another one says something else.
-
-    Attributes:
-        reading: Of the text.
-    """
-
-    reading: Reading
-
-    @cached_property
-    def template(self) -> tuple[list[str], int]:
-        """The words of a template, and how many marks it has."""
-        template = self.reading.template
-        words = [] if template is None else _WORD.findall(unparse(template.nodes))
-        return words, len(self.reading.marks)
-
-    @cached_property
-    def tags(self) -> list[object]:
-        """What the tags ask for."""
-        return [(tag.kind, tag.arguments) for tag in self.reading.prompt.tags]
-
-    @cached_property
-    def told(self) -> list[object]:
-        """What is said at each step, with weights, and how the texts become one."""
-        told: list[object] = []
-        for part in self.reading.prompt.parts:
-            found = schedule(part, _STEPS)
-            mix = None if found.mix is None else (found.mix.kind, found.mix.weights)
-            told += [part.weight, mix]
-            # An alternation comes back to the same texts again and again.
-            known: dict[int, list[tuple[list[str], float]]] = {}
-            for segment in found.segments:
-                tags = [(tag.kind, tag.arguments) for tag in segment.tags]
-                arms = segment.arms or (segment.fragments,)
-                for fragments in arms:
-                    if id(fragments) not in known:
-                        known[id(fragments)] = _pieces(fragments)
-                told += [segment.until_step, tags, [known[id(arm)] for arm in arms]]
-        return told
-
-    def is_same(self, other: _Said) -> bool:
-        """Return whether another text says the same."""
-        return (
-            (self.reading.template is None) == (other.reading.template is None)
-            and self.template == other.template
-            and self.tags == other.tags
-            and self.told == other.told
+def _says_exactly(one: Reading, other: Reading) -> bool:
+    """Tell whether two texts say the same words, cut as CLIP cuts them, with the same weights at every step."""
+    if (one.template is None) != (other.template is None):
+        return False
+    if one.template is not None and other.template is not None:
+        mine, theirs = (
+            _WORD.findall(unparse(each.nodes)) for each in (one.template, other.template)
         )
+        if mine != theirs or len(one.marks) != len(other.marks):
+            return False
+    tags, others = (
+        [(tag.kind, tag.arguments) for tag in each.prompt.tags] for each in (one, other)
+    )
+    parts = one.prompt.parts, other.prompt.parts
+    return tags == others and len(parts[0]) == len(parts[1]) and all(map(_is_same, *parts))
+
+
+def _is_same(one: Part, other: Part) -> bool:
+    """Tell the same of two operands of ``AND``."""
+    mine, theirs = ((part.text, part.weight, part.mix) for part in (one, other))
+    if mine == theirs and not any(map(bracketed_tags, (one, other))):
+        return True
+    return _told(one) == _told(other)
+
+
+def _told(part: Part) -> list[object]:
+    """Return what is said at each step, with weights, and how the texts become one."""
+    found = schedule(part, _STEPS)
+    mix = None if found.mix is None else (found.mix.kind, found.mix.weights)
+    told: list[object] = [part.weight, mix]
+    # An alternation comes back to the same texts again and again.
+    known: dict[int, list[tuple[list[str], float]]] = {}
+    for segment in found.segments:
+        tags = [(tag.kind, tag.arguments) for tag in segment.tags]
+        arms = segment.arms or (segment.fragments,)
+        for fragments in arms:
+            if id(fragments) not in known:
+                known[id(fragments)] = _pieces(fragments)
+        told += [segment.until_step, tags, [known[id(arm)] for arm in arms]]
+    return told
 
 
 def _pieces(fragments: Sequence[Fragment]) -> list[tuple[list[str], float]]:
