@@ -68,8 +68,9 @@ class Vocabulary:
         """
         warm_up()
         _ = self.words, self.wildcards()
-        for kind in tag_kinds() if self.registry is not None else ():
-            self.registry.near(kind.name, "")
+        if self.registry is not None:
+            for kind in tag_kinds():
+                self.registry.near(kind.name, "")
 
     @property
     def words(self) -> WordIndex:
