@@ -6,9 +6,11 @@ import argparse
 import json
 from typing import get_args
 
+from promptengine.cli.arguments import add_ignore
 from promptengine.cli.command import Command
 from promptengine.cli.model_folders import add_model_folders, folders_of
 from promptengine.cli.render import printable, show_diagnostics
+from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.prompt.serialize import well_formed
 from promptengine.prompt.templates import Wildcards, parse_template
 from promptengine.registry.registry import WILDCARDS
@@ -45,14 +47,17 @@ def _add_expand(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="of the first prompt, each further one has one more; default: drawn",
     )
+    add_ignore(parser)
     parser.add_argument("--json", action="store_true", help="print a JSON list")
     add_model_folders(parser, hypernetworks=False)
     parser.set_defaults(run=_expand, method="random")
 
 
 def _expand(options: argparse.Namespace) -> int:
+    check_codes(options.ignore, "--ignore")
     wildcards = Wildcards.open(folders_of(options)[WILDCARDS])
-    show_diagnostics(parse_template(options.template).diagnostics, options.template, to_stderr=True)
+    found = without_codes(parse_template(options.template).diagnostics, options.ignore)
+    show_diagnostics(found, options.template, to_stderr=True)
     prompts = expand_template(
         options.template, wildcards, options.count, method=options.method, seed=options.seed
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, get_args
 
 from promptengine.cli import commands, convert, merge, serve
+from promptengine.cli.arguments import add_ignore
 from promptengine.cli.civitai import SEARCH, add_base_url, add_download_options
 from promptengine.cli.comfyui import COMFYUI
 from promptengine.cli.command import Command
@@ -24,7 +25,6 @@ from promptengine.cli.upscale import UPSCALE
 from promptengine.errors import PromptEngineError
 from promptengine.plugins import SCRIPT, ObjectRegistry, Plugin, short_warnings
 from promptengine.prompt import DIALECTS
-from promptengine.prompt.diagnostic_kinds import read_codes
 from promptengine.request.fields import fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
@@ -219,7 +219,7 @@ def _add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) -
         metavar="NAME=VALUE",
         help="one of WebUI's settings by its name there, such as eta_ancestral=0.5; may be repeated",
     )
-    _add_ignore(parser)
+    add_ignore(parser)
     parser.add_argument(
         "--compile",
         action="store_true",
@@ -227,17 +227,6 @@ def _add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) -
     )
     add_model_folders(parser)
     _add_checkpoint(parser)
-
-
-def _add_ignore(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ignore",
-        type=read_codes,
-        action="extend",
-        default=[],
-        metavar="CODE[,CODE]",
-        help="tell no diagnostics of these codes, such as negative-weight; may be repeated",
-    )
 
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -309,7 +298,7 @@ def _add_parse(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--negative", action="store_true", help="read it as a negative prompt")
     parser.add_argument("--dialect", choices=list(DIALECTS), default="webui")
-    _add_ignore(parser)
+    add_ignore(parser)
     parser.add_argument(
         "--comments",
         action=argparse.BooleanOptionalAction,

@@ -42,6 +42,7 @@ HYPERNETWORK: Final = NetworkKind(
     tag=plain_tag("hypernet", noun=_NOUN, over_steps=True, by_block=True),
     loader=LazyFunction(f"{_HOME}:HypernetworkLoader"),
     per_image=True,
+    regional=True,
     labels=InfotextLabels(
         "Hypernet hashes", "Hypernet skipped", "Hypernet schedule", "Hypernet objects"
     ),

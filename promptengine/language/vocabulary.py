@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from promptengine.kinds import tag_kinds
+from promptengine.language.reading import warm_up
 from promptengine.language.word_lists import WordIndex, WordLists
 from promptengine.prompt.templates.wildcards import Wildcards
 from promptengine.registry.registry import Kind, Registry, RegistryEntry
@@ -62,6 +64,17 @@ class Vocabulary:
         registry = Registry.open(models)
         return cls(registry, WordLists(registry.word_lists))
 
+    def warm_up(self) -> None:
+        """Read now what the first questions would wait for: lists of words, names to propose, wildcards, grammars.
+
+        Services do it while they open; it may take a second.
+        """
+        warm_up()
+        _ = self.words, self.wildcards()
+        if self.registry is not None:
+            for kind in tag_kinds():
+                self.registry.near(kind.name, "")
+
     @property
     def words(self) -> WordIndex:
         """The words of the lists as they are now."""
@@ -70,10 +83,10 @@ class Vocabulary:
         return self.lists or WordIndex(())
 
     def networks(self, kind: str) -> Sequence[RegistryEntry]:
-        """Return the files of a kind as they are now; images among them are left out."""
+        """Return the files of a kind that are there now; images among them are left out."""
         if self.registry is None:
             return ()
-        entries = self.registry.current_entries(kind)
+        entries = self.registry.named_entries(kind)
         return [entry for entry in entries if not is_image_name(entry.path.name)]
 
     def notes(self, kind: str, entries: Sequence[RegistryEntry]) -> dict[str, tuple[float, str]]:

@@ -2,20 +2,20 @@
 
 Between the two stands a scan, written where the language is used: literal brackets show only at
 their closer, which one token of look-ahead cannot see, so the scan retypes lexemes before the
-parser reads them (as Lark's own indenter does for indentation). Nothing here recurses: Lark's LALR
-parser keeps its own stack and calls a language's functions while it builds.
+parser reads them (as Lark's own indenter does for indentation). Nothing here recurses: the parser
+(``lalr.py``) keeps its own stack and calls a language's functions while it builds.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
+from promptengine.prompt.lalr import Functions, parser_of
 from promptengine.prompt.source_map import MappedText
 
 __all__ = ["Language", "Lexeme", "grammar_file", "language", "place"]
@@ -44,9 +44,6 @@ class Lexeme:
     end: int
     factor: float = 1.0
 
-    # Lark copies these from the last token to its end mark.
-    start_pos = end_pos = line = column = end_line = end_column = None
-
 
 @dataclass(frozen=True, slots=True)
 class Language:
@@ -69,6 +66,14 @@ class Language:
             for match in self.terminals.finditer(text, 0, len(text) if end is None else end)
         ]
 
+    def marks(self, text: str) -> list[Lexeme]:
+        """Return the lexemes of a text that are not of type TEXT."""
+        return [
+            Lexeme(match.lastgroup or "", match[0], match.start(), match.end())
+            for match in self.terminals.finditer(text)
+            if match.lastgroup != "TEXT"
+        ]
+
 
 def grammar_file(name: str) -> Path:
     """Return the path of ``name.lark``, in a checkout or in an installed package.
@@ -83,7 +88,7 @@ def grammar_file(name: str) -> Path:
     raise FileNotFoundError(f"{name}.lark is in none of {', '.join(map(str, _FOLDERS))}")
 
 
-def language(name: str, functions: Mapping[str, Callable[[Any], Any]]) -> Language:
+def language(name: str, functions: Functions) -> Language:
     """Build the language of ``name.lark``.
 
     Callers cache what they get: building takes some milliseconds.
@@ -91,7 +96,7 @@ def language(name: str, functions: Mapping[str, Callable[[Any], Any]]) -> Langua
     Args:
         name: The grammar file's name without ``.lark``.
         functions: By rule, what to make of the list of its children; by terminal, what to make of
-            the lexeme. A rule that is missing gives a ``lark.Tree``.
+            the lexeme. A rule that is missing gives the list.
 
     Raises:
         FileNotFoundError: If there is no such grammar.
@@ -100,37 +105,28 @@ def language(name: str, functions: Mapping[str, Callable[[Any], Any]]) -> Langua
     # Lark takes longer to import than all the rest of a command that parses nothing.
     from lark import Lark
 
-    lark = Lark(
-        grammar_file(name).read_text(encoding="utf-8"),
-        parser="lalr",
-        lexer=_feed(),
-        transformer=cast(Any, SimpleNamespace(**functions)),
-    )
+    lark = Lark(grammar_file(name).read_text("utf-8"), parser="lalr", lexer=_no_lexer())
     terminals = sorted(lark.terminals, key=lambda terminal: -terminal.priority)
     alternatives = [f"(?P<{t.name}>{t.pattern.to_regexp()})" for t in terminals if t.pattern]
     pattern = re.compile("|".join([*alternatives, r"[\s\S]"]))
-    return Language(pattern, cast(Any, lark.parse))
+    return Language(pattern, parser_of(lark, functions))
 
 
 @cache
-def _feed() -> type[Any]:
-    """Return the lexer class that hands Lark the lexemes it is given."""
+def _no_lexer() -> type[Any]:
+    """Return a lexer class that keeps Lark from making one of its own."""
     from lark.lexer import Lexer
 
-    class Feed(Lexer):
+    class NoLexer(Lexer):
         __future_interface__ = 1
 
         def __init__(self, conf: Any) -> None:
             pass
 
         def lex(self, lexer_state: Any, parser_state: Any) -> Any:
-            # Each lexeme goes once it is read: what lives on is what garbage collection looks at.
-            lexemes: list[Lexeme] = lexer_state.text
-            lexemes.reverse()
-            while lexemes:
-                yield lexemes.pop()
+            return iter(())
 
-    return Feed
+    return NoLexer
 
 
 def place(lexemes: list[Lexeme], excerpt: MappedText) -> list[Lexeme]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 QUICK: Mapping[str, Sequence[str]] = {
-    "bench_parse": ("--runs", "2", "--growth-runs", "1"),
+    "bench_parse": ("--runs", "2", "--growth-runs", "0"),
     "bench_unet": (
         *("--sizes", "256", "--dtypes", "bfloat16", "--rounds", "3"),
         *("--counts", "0", "1", "3"),

@@ -254,6 +254,17 @@ class TestRescan:
         assert registry.entries("hypernet") is found
         assert registry.current_entries("lora") == ()
 
+    def test_named_entries_have_the_names_of_now(self, tmp_path: Path) -> None:
+        registry = hypernets(tmp_path, "ink.pt", "old.pt")
+        folder = tmp_path / "hypernetworks"
+        before = registry.named_entries("hypernet")
+        (folder / "ink.pt").write_bytes(b"longer")
+        assert registry.named_entries("hypernet") is before
+        touch(folder / "new.pt")
+        (folder / "old.pt").unlink()
+        found = registry.named_entries("hypernet")
+        assert [(entry.name, entry.size) for entry in found] == [("ink", 6), ("new", 1)]
+
     def test_refresh_keeps_what_is_unchanged(self, tmp_path: Path) -> None:
         registry = hypernets(tmp_path, "ink.pt")
         before = registry.entries("hypernet")

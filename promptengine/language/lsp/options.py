@@ -38,8 +38,10 @@ class ServerOptions:
     def open(
         cls, models: Path | Mapping[Kind, Sequence[Path]], syntax: PromptSyntax
     ) -> ServerOptions:
-        """Open a models folder, or the folders of each kind, which need not exist."""
-        return cls(syntax, Vocabulary.open(models))
+        """Open a models folder, or the folders of each kind, which need not exist, and read what questions are about."""
+        vocabulary = Vocabulary.open(models)
+        vocabulary.warm_up()
+        return cls(syntax, vocabulary)
 
     def changed(self, given: object) -> ServerOptions:
         """Return them with what a client gives: the fields of :class:`PromptSyntax`, and ``models``.
