@@ -214,6 +214,7 @@ from .scripts.table import register_script as register_script
 from .text.count import TokenCount as TokenCount
 from .text.count import count_tokens as count_tokens
 from .text.encoder import TextModel as TextModel
+from .text.t5 import T5Weights as T5Weights
 from .text.textual_inversion.embedding import Embedding as Embedding
 from .text.textual_inversion.table import EmbeddingTable as EmbeddingTable
 from .text.textual_inversion.table import Match as Match

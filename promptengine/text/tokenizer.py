@@ -25,6 +25,7 @@ __all__ = [
     "END_TOKEN",
     "START_TOKEN",
     "bracket_factors",
+    "encodable",
     "tokenize",
     "untokenize",
 ]
@@ -51,7 +52,7 @@ def tokenize(texts: Sequence[str]) -> list[list[int]]:
     """
     if not texts:
         return []
-    cleaned = [ftfy.fix_text(_encodable(text)) for text in texts]
+    cleaned = [ftfy.fix_text(encodable(text)) for text in texts]
     return clip_tokenizer()(cleaned, add_special_tokens=False, truncation=False)["input_ids"]
 
 
@@ -75,7 +76,8 @@ def bracket_factors() -> Mapping[int, float]:
     return found
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """Return a text without what UTF-8 cannot hold: lone surrogates become U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
