@@ -9,15 +9,14 @@ import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptengine.cli.command import Command
+from promptengine.cli.model_folders import folders_of
 from promptengine.cli.render import printable
 from promptengine.errors import RequestError
 from promptengine.kinds import ModelKind, model_kinds
 from promptengine.prompt.serialize import well_formed
-from promptengine.registry.registry import folders_below
 
 if TYPE_CHECKING:
     from promptengine.civitai.shapes import FoundModel, ModelVersion, VersionFile
@@ -135,10 +134,7 @@ def _show_found(found: tuple[FoundModel, ...]) -> None:
 
 
 def _download(options: argparse.Namespace) -> int:
-    from promptengine.cli.commands import folders_of
-
     folders = folders_of(options)
-    named = folders_below(folders) if isinstance(folders, Path) else folders
     with _opened(options.base_url) as site, _shown() as on_bytes:
         from promptengine.civitai.keep import download
         from promptengine.civitai.site import read_reference
@@ -146,7 +142,7 @@ def _download(options: argparse.Namespace) -> int:
         made = download(
             site,
             read_reference(options.reference),
-            named,
+            folders,
             name=options.file,
             force=options.force,
             preview=options.preview,

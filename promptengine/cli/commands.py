@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from promptengine.cli.model_folders import folders_of, has_folders, places_of, styles_of
 from promptengine.cli.render import (
     printable,
     show_block_weights,
@@ -27,7 +28,6 @@ from promptengine.cli.render import (
 from promptengine.errors import RequestError
 from promptengine.files.hashing import default_cache_file
 from promptengine.kinds import (
-    HYPERNETWORK,
     NETWORK_KINDS,
     FileSummary,
     NetworkKind,
@@ -44,7 +44,6 @@ from promptengine.registry.registry import (
     Registry,
     RegistryEntry,
     description,
-    folders_below,
     preview,
 )
 from promptengine.request.edit import append_hypernetwork
@@ -54,7 +53,6 @@ from promptengine.request.result import GenerationResult, NetworkReport
 from promptengine.request.styles import apply_styles
 
 __all__ = [
-    "folders_of",
     "grid",
     "info",
     "inspect",
@@ -107,7 +105,7 @@ def _check_steps(name: str, steps: object) -> None:
 
 def _lookups(prompt: Prompt, options: argparse.Namespace) -> Plan | None:
     """Return what the tags come to with the models folder; nothing where there is no such folder."""
-    if options.hypernetwork_dir is None and not options.models.is_dir():
+    if not has_folders(options):
         return None
     registry = Registry.open(folders_of(options))
     return make_plan(ScheduledPrompt(prompt, 1), parse("", negative=True), registry)
@@ -162,7 +160,7 @@ def networks(options: argparse.Namespace) -> int:
         told = [_entry_as_json(entry, registry, found.get(entry.path)) for entry in entries]
         print(json.dumps(well_formed(told), indent=2))
     else:
-        show_networks(entries, registry.clashes, options.models, found)
+        show_networks(entries, registry.clashes, places_of(options), found)
     registry.digests.save()
     return 0
 
@@ -185,22 +183,6 @@ def _entry_as_json(
         "misfit": None,
     }
     return fields | ({} if summary is None else dict(summary.facts))
-
-
-def folders_of(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
-    """Return the models folder, with ``--hypernetwork-dir`` searched first where it is given.
-
-    Raises:
-        RequestError: There is no such folder.
-    """
-    if options.hypernetwork_dir is None:
-        return options.models
-    if not options.hypernetwork_dir.is_dir():
-        message = f"--hypernetwork-dir: no such folder: {options.hypernetwork_dir}"
-        raise RequestError(message, field="hypernetwork_dir")
-    folders = folders_below(options.models)
-    folders[HYPERNETWORK.name].insert(0, options.hypernetwork_dir)
-    return folders
 
 
 def inspect(options: argparse.Namespace) -> int:
@@ -227,7 +209,7 @@ def txt2img(options: argparse.Namespace) -> int:
     from promptengine.cli.image_options import hires_of
 
     folders = folders_of(options)
-    options, request = _begun(options, folders)
+    options, request = _begun(options, folders, "txt2img")
     request = replace(request, hires=hires_of(options, request.hires))
     return _generate(options, request, folders)
 
@@ -237,30 +219,47 @@ def img2img(options: argparse.Namespace) -> int:
     from promptengine.cli.image_options import start_of
 
     folders = folders_of(options)
-    options, request = _begun(options, folders)
+    options, request = _begun(options, folders, "img2img")
     return _generate(options, replace(request, start=start_of(options)), folders)
 
 
 def _begun(
-    options: argparse.Namespace, folders: Path | Mapping[Kind, list[Path]]
+    options: argparse.Namespace, folders: Mapping[Kind, list[Path]], tab: str
 ) -> tuple[argparse.Namespace, GenerationRequest]:
-    """Options and request to go on with: those of the file of ``--from``, or the prompt alone."""
+    """Options and request to go on with: those of the file of ``--from``, or the prompt and WebUI's defaults."""
     if options.origin is not None:
         from promptengine.cli.from_image import read_recipe
 
-        return read_recipe(options, folders)
-    if options.prompt is None and options.prompts is not None:
-        return options, GenerationRequest(prompt="")
-    if options.prompt is None:
+        options, request = read_recipe(options, folders)
+        return _with_webui(options, request)
+    if options.prompt is None and options.prompts is None:
         message = "PROMPT is missing; write one, or name a file with --from"
         raise RequestError(message, field="prompt")
-    return options, GenerationRequest(prompt=options.prompt)
+    return _with_webui(options, GenerationRequest(prompt=options.prompt or ""), tab)
+
+
+def _with_webui(
+    options: argparse.Namespace, request: GenerationRequest, tab: str = ""
+) -> tuple[argparse.Namespace, GenerationRequest]:
+    """Fill what is not given from the WebUI of ``--webui``.
+
+    Args:
+        options: Of the command line.
+        request: What to change.
+        tab: Whose defaults hold; empty for a request that was read off a file and has its own.
+    """
+    if options.webui is None:
+        return options, request
+    from promptengine.cli.webui import with_page_defaults, with_saved_settings
+
+    request = with_saved_settings(options, request, read=not tab)
+    return with_page_defaults(options, tab) if tab else options, request
 
 
 def _generate(
     options: argparse.Namespace,
     request: GenerationRequest,
-    folders: Path | Mapping[Kind, list[Path]],
+    folders: Mapping[Kind, list[Path]],
 ) -> int:
     from promptengine.cli.script import asks_for_script
     from promptengine.generation.timing import StageTimer
@@ -290,7 +289,7 @@ def _generate(
 def _run_script(
     options: argparse.Namespace,
     request: GenerationRequest,
-    folders: Path | Mapping[Kind, list[Path]],
+    folders: Mapping[Kind, list[Path]],
 ) -> int:
     from promptengine.cli.script import run
 
@@ -310,7 +309,7 @@ def _asked(options: argparse.Namespace, request: GenerationRequest) -> Generatio
 
     request = request_of(options, request)
     if options.style:
-        request = apply_styles(request, options.style, options.styles)
+        request = apply_styles(request, options.style, styles_of(options))
     return replace(request, prompt=_prompt(options, request))
 
 
@@ -326,8 +325,9 @@ def grid(options: argparse.Namespace) -> int:
     """``promptengine grid``: an X/Y/Z plot, and what became of the networks in it."""
     from promptengine.cli.grid import run
 
-    request = _asked(options, GenerationRequest(prompt=options.prompt))
-    _show_all(run(options, request, folders_of(options)))
+    folders = folders_of(options)
+    options, request = _with_webui(options, GenerationRequest(prompt=options.prompt), "txt2img")
+    _show_all(run(options, _asked(options, request), folders))
     return 0
 
 
@@ -353,7 +353,7 @@ def train_hypernetwork(options: argparse.Namespace) -> int:
     """``promptengine train hypernetwork``: train, or go on where an earlier run stopped."""
     from promptengine.cli.train import run
 
-    return run(options, folders_below(options.models))
+    return run(options, folders_of(options, new=True))
 
 
 def _prompt(options: argparse.Namespace, request: GenerationRequest) -> str:

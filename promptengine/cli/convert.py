@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from promptengine.cli.model_folders import folders_of
 from promptengine.cli.render import printable
 from promptengine.conversion.layouts import LORA_LAYOUTS
 from promptengine.errors import RequestError
-from promptengine.registry.registry import folders_below
 
 __all__ = ["add_options", "require_free"]
 
@@ -88,7 +88,7 @@ def _to_lora(options: argparse.Namespace) -> int:
     if options.steps is not None:
         sampling = replace(sampling, steps=options.steps)
     dtype = "float32" if options.dtype == "auto" else options.dtype
-    engine = open_engine(options, folders_below(options.models), dtype=dtype)
+    engine = open_engine(options, folders_of(options), dtype=dtype)
     with _shown() as on_image:
         made = convert_to_lora(
             network,

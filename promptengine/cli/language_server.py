@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from pathlib import Path
 
 from promptengine.cli.command import Command
+from promptengine.cli.model_folders import add_model_folders, folders_of
 from promptengine.errors import PromptEngineError
 from promptengine.prompt import DIALECTS
 from promptengine.prompt.dialects import WEBUI
@@ -31,7 +31,7 @@ def _run(options: argparse.Namespace) -> int:
         dynamic=options.dynamic,
         steps=options.steps,
     )
-    serve(ServerOptions.open(options.models, syntax))
+    serve(ServerOptions.open(folders_of(options), syntax))
     return 0
 
 
@@ -54,13 +54,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         help="# begins a comment (default: yes)",
     )
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="default: 20")
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=Path("models"),
-        metavar="DIR",
-        help="WebUI's models folder; word lists are in tags beside it",
-    )
+    add_model_folders(parser)
     parser.set_defaults(run=_run)
 
 

@@ -16,6 +16,7 @@ from promptengine.cli.command import Command
 from promptengine.cli.expand import EXPAND
 from promptengine.cli.field_options import add_fields
 from promptengine.cli.language_server import LANGUAGE_SERVER
+from promptengine.cli.model_folders import add_model_folders
 from promptengine.cli.plugins import PLUGINS
 from promptengine.cli.script import SCRIPTS_COMMAND, add_script_options
 from promptengine.cli.translate import TRANSLATE
@@ -91,28 +92,18 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
     convert.add_options(parser)
-    _add_models(parser)
+    add_model_folders(parser)
     _add_checkpoint(parser)
 
 
 def _add_merge(parser: argparse.ArgumentParser) -> None:
     merge.add_options(parser)
-    _add_models(parser)
+    add_model_folders(parser)
 
 
 def _add_download(parser: argparse.ArgumentParser) -> None:
     add_download_options(parser)
-    _add_models(parser)
-
-
-def _add_models(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("where things are")
-    group.add_argument(
-        "--models", type=Path, default=Path("models"), metavar="DIR", help="WebUI's models folder"
-    )
-    group.add_argument(
-        "--hypernetwork-dir", type=Path, metavar="DIR", help="another folder of hypernetworks"
-    )
+    add_model_folders(parser)
 
 
 def _add_txt2img(parser: argparse.ArgumentParser) -> None:
@@ -199,9 +190,8 @@ def _add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) -
     parser.add_argument(
         "--styles",
         type=Path,
-        default=Path("styles.csv"),
         metavar="FILE",
-        help="WebUI's file of styles; default: styles.csv",
+        help="WebUI's file of styles; default: styles.csv, or that of --webui",
     )
     parser.add_argument(
         "--hypernetwork",
@@ -235,7 +225,7 @@ def _add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) -
         action="store_true",
         help="torch.compile, meant for GPUs and many images of one size",
     )
-    _add_models(parser)
+    add_model_folders(parser)
     _add_checkpoint(parser)
 
 
@@ -273,7 +263,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     )
     hypernetwork.add_argument("name", metavar="NAME", help="of the network and of its file")
     _add_training_options(hypernetwork)
-    _add_models(hypernetwork)
+    add_model_folders(hypernetwork)
     _add_checkpoint(hypernetwork)
     hypernetwork.set_defaults(run=commands.train_hypernetwork)
 
@@ -301,7 +291,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     serve.add_options(parser)
-    _add_models(parser)
+    add_model_folders(parser)
     _add_checkpoint(parser)
 
 
@@ -326,7 +316,7 @@ def _add_parse(parser: argparse.ArgumentParser) -> None:
         help="take out # comments (default: yes; with --jsonl no)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    _add_models(parser)
+    add_model_folders(parser)
     parser.set_defaults(run=commands.parse_prompt)
 
 
@@ -343,7 +333,7 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 
 def _add_networks(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, with SHA-256")
-    _add_models(parser)
+    add_model_folders(parser)
     parser.set_defaults(run=commands.networks)
 
 

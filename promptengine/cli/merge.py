@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from promptengine.cli.convert import require_free
+from promptengine.cli.model_folders import folders_of
 from promptengine.cli.render import printable
 from promptengine.errors import RequestError
 from promptengine.kinds import HYPERNETWORK
@@ -34,7 +36,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from promptengine.cli.commands import folders_of
     from promptengine.networks.hypernetwork.files import (
         load_hypernetwork,
         require_writable,
@@ -43,7 +44,8 @@ def _run(options: argparse.Namespace) -> int:
     from promptengine.networks.hypernetwork.merge import merge_hypernetworks
 
     require_free(options.output, force=options.force)
-    named = [_named(use, lambda: Registry.open(folders_of(options))) for use in options.uses]
+    opened = cache(lambda: Registry.open(folders_of(options)))
+    named = [_named(use, opened) for use in options.uses]
     uses = [(load_hypernetwork(path), multiplier) for path, multiplier in named]
     merged = merge_hypernetworks(uses, name=options.output.stem)
     require_writable(merged.settings, options.output)

@@ -78,7 +78,7 @@ def asks_for_script(options: argparse.Namespace) -> bool:
 def run(
     options: argparse.Namespace,
     request: GenerationRequest,
-    folders: Path | Mapping[Kind, list[Path]],
+    folders: Mapping[Kind, list[Path]],
 ) -> ScriptOutput:
     """Run the script that the options ask for; images are on disk once they are made, then its grids.
 

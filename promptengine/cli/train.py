@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,8 @@ from promptengine.cli.field_options import given_fields
 from promptengine.cli.generate import open_engine
 from promptengine.cli.render import printable
 from promptengine.generation.engine import Precision
-from promptengine.registry.open_models import Models
+from promptengine.kinds import HYPERNETWORK
+from promptengine.registry.registry import Kind
 from promptengine.training.config import TrainingFiles
 from promptengine.training.loop import TrainingProgress, train_hypernetwork
 from promptengine.training.options import TrainingOptions
@@ -29,8 +30,8 @@ from promptengine.training.options import TrainingOptions
 __all__ = ["run"]
 
 
-def run(options: argparse.Namespace, folders: Models) -> int:
-    """Train as the options say.
+def run(options: argparse.Namespace, folders: Mapping[Kind, list[Path]]) -> int:
+    """Train as the options say; the network goes into the first folder of hypernetworks.
 
     The first interrupt lets the step end and saves the state; a second one ends at once.
 
@@ -43,7 +44,7 @@ def run(options: argparse.Namespace, folders: Models) -> int:
     """
     asked = TrainingOptions(**given_fields(options, TrainingOptions))
     config = asked.config(options.data)
-    files = _files(options, asked)
+    files = _files(options, asked, _in_short(folders[HYPERNETWORK.name][0]))
     engine = open_engine(options, folders, dtype=_dtype(options))
     with _interruptible() as cancel, _shown(config.steps) as (on_step, on_file):
         result = train_hypernetwork(
@@ -65,13 +66,18 @@ def run(options: argparse.Namespace, folders: Models) -> int:
     return 130
 
 
-def _files(options: argparse.Namespace, asked: TrainingOptions) -> TrainingFiles:
-    folder = options.hypernetwork_dir or options.models / "hypernetworks"
+def _files(options: argparse.Namespace, asked: TrainingOptions, folder: Path) -> TrainingFiles:
     return asked.files(
         options.output or folder / f"{options.name}{asked.suffix}",
         options.log_dir or Path("outputs") / "training" / options.name,
         options.name,
     )
+
+
+def _in_short(folder: Path) -> Path:
+    """Return a folder as people write it who are above it."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _dtype(options: argparse.Namespace) -> Precision:

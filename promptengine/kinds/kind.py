@@ -47,6 +47,7 @@ class ModelKind:
         article: Of the noun.
         file_kind: What ``promptengine inspect`` calls it; by default the noun.
         civitai_types: What Civitai calls models of it; none where it has none.
+        comfyui_folders: What ComfyUI calls folders of it, in its ``extra_model_paths.yaml``; likewise.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelKind:
     article: str = "a"
     file_kind: str = ""
     civitai_types: tuple[str, ...] = ()
+    comfyui_folders: tuple[str, ...] = ()
 
     @property
     def inspected(self) -> str:

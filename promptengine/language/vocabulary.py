@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from promptengine.language.word_lists import FOLDER, WordIndex, WordLists
+from promptengine.language.word_lists import WordIndex, WordLists
 from promptengine.prompt.templates.wildcards import Wildcards
-from promptengine.registry.registry import Registry, RegistryEntry
+from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.registry.scan import is_image_name
 from promptengine.registry.side_cars import Cards
 from promptengine.validation import check_type
@@ -47,17 +47,20 @@ class Vocabulary:
     _cards: Cards = field(default_factory=Cards, repr=False, compare=False)
 
     @classmethod
-    def open(cls, models: str | os.PathLike[str]) -> Vocabulary:
+    def open(cls, models: str | os.PathLike[str] | Mapping[Kind, Sequence[Path]]) -> Vocabulary:
         """Open a models folder and the folder ``tags`` beside it, which need not exist.
 
         Args:
-            models: As WebUI lays it out.
+            models: As WebUI lays it out; or the folders of each kind, as
+                :func:`promptengine.registry.registry.folders_below` names them.
 
         Raises:
             RequestError: It is no path.
         """
-        check_type("models", models, str, os.PathLike)
-        return cls(Registry.open(models), WordLists(Path(models).absolute().parent / FOLDER))
+        words = "a folder, or a mapping of kinds to folders"
+        check_type("models", models, str, os.PathLike, Mapping, words=words)
+        registry = Registry.open(models)
+        return cls(registry, WordLists(registry.word_lists))
 
     @property
     def words(self) -> WordIndex:

@@ -20,10 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FOLDER", "FoundWord", "Word", "WordIndex", "WordLists", "read_list"]
-
-FOLDER: Final = "tags"
-"""The folder's name, beside that of the models; the extension that WebUI's users know has one of this name."""
+__all__ = ["FoundWord", "Word", "WordIndex", "WordLists", "read_list"]
 
 _MOST_BYTES: Final = 20 << 20
 _MOST_ROWS: Final = 200_000
@@ -201,13 +198,13 @@ _State = tuple[tuple[Path, int, int], ...]
 
 @dataclass(slots=True)
 class WordLists:
-    """The lists of a folder, read when they are first asked for and again when they change. Threads may share it.
+    """The lists of folders, read when they are first asked for and again when they change. Threads may share it.
 
     Attributes:
-        folder: Need not be there.
+        folders: They need not be there.
     """
 
-    folder: Path
+    folders: Sequence[Path]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _state: _State | None = None
     _index: WordIndex = field(default_factory=lambda: WordIndex(()))
@@ -224,10 +221,7 @@ class WordLists:
 
     def _look(self) -> _State:
         """Return which files there are, by their names, with their times and sizes."""
-        try:
-            paths = sorted(one for one in self.folder.iterdir() if one.suffix.lower() == ".csv")
-        except OSError:
-            return ()
+        paths = [path for folder in self.folders for path in _lists_in(folder)]
         found: list[tuple[Path, int, int]] = []
         for path in paths[:_MOST_FILES]:
             try:
@@ -252,3 +246,10 @@ class WordLists:
             except (OSError, ValueError) as error:
                 _log.warning("the list of words %s is left out: %s", path.name, error)
         return words
+
+
+def _lists_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(one for one in folder.iterdir() if one.suffix.lower() == ".csv")
+    except OSError:
+        return []

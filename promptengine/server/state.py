@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
@@ -18,8 +17,8 @@ from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.language.vocabulary import Vocabulary
-from promptengine.language.word_lists import FOLDER, WordLists
-from promptengine.registry.registry import Kind, Registry
+from promptengine.language.word_lists import WordLists
+from promptengine.registry.registry import Registry
 from promptengine.registry.side_cars import Cards
 from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
@@ -157,7 +156,9 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         config=config,
         registry=registry,
         words=EmbeddingCache(registry),
-        settings=ServerSettings(registry, model, config.styles),
+        settings=ServerSettings(
+            registry, model, config.styles, config.settings, config.form_defaults
+        ),
         queue=queue,
         metrics=metrics,
         shown=PathRedactor.by(config),
@@ -165,18 +166,10 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         outputs=outputs,
         images=images,
         training=Trainer(config, registry),
-        vocabulary=Vocabulary(registry, WordLists(_beside(config.models) / FOLDER)),
+        vocabulary=Vocabulary(registry, WordLists(registry.word_lists)),
         records=JobRecords(JobStore(outputs.root if config.save else None)),
         devices=devices,
     )
-
-
-def _beside(models: Path | Mapping[Kind, Sequence[Path]]) -> Path:
-    """Return the folder that a folder of models lies in."""
-    if isinstance(models, Mapping):
-        checkpoints = next(iter(models.get("checkpoint", ())), Path("models", "any"))
-        models = checkpoints.parent
-    return models.absolute().parent
 
 
 def _told(metrics: Metrics, job: Job) -> None:

@@ -45,6 +45,14 @@ class TestClashes:
         (clash,) = registry.clashes
         assert (clash.kind, clash.winner.name, clash.loser.name) == ("hypernet", "ink", "b/ink")
 
+    def test_of_two_models_folders_the_first_keeps_the_stem(self, tmp_path: Path) -> None:
+        files = [tmp_path / name / "hypernetworks" / "ink.pt" for name in "ab"]
+        touch(*files)
+        registry = Registry.open([tmp_path / "b", str(tmp_path / "a")])
+        assert path_of(registry, "ink") == files[1]
+        assert path_of(registry, "hypernetworks/ink") == files[0]
+        assert registry.word_lists == (tmp_path / "tags",)
+
     def test_a_file_in_the_folder_itself_goes_first(self, tmp_path: Path) -> None:
         registry = hypernets(tmp_path, "ink.pt", "art/ink.pt")
         folder = tmp_path / "hypernetworks"
