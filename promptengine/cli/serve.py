@@ -21,6 +21,7 @@ __all__ = ["add_options", "run"]
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
 _NEEDED_FOR_REPLICAS = "ray"
+_NEEDED_FOR_CIVITAI = "httpx"
 _USUAL_MODELS = Path("models")
 _PASSWORDS = "PROMPTENGINE_API_AUTH"
 
@@ -59,6 +60,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="WebUI's file of styles, made when one is saved; default: styles.csv",
     )
+    add(
+        "--civitai",
+        action="store_true",
+        help="let clients search Civitai and download from it into the models folder, with the token in "
+        "CIVITAI_API_TOKEN if there is one; without it the server asks nobody",
+    )
     add("--grace", type=float, default=usual.grace_s, metavar="S", help="to finish when stopped")
     add("--compile", action="store_true", help="torch.compile; pays for many images of one size")
     add("-o", "--output", type=Path, default=usual.output, metavar="DIR", help="for saved images")
@@ -89,6 +96,9 @@ def run(options: argparse.Namespace) -> int:
     if any(find_spec(name) is None for name in _NEEDED):
         message = "promptengine serve needs the extra 'server': pip install 'promptengine[server]'"
         raise RequestError(message, field="serve")
+    if options.civitai and find_spec(_NEEDED_FOR_CIVITAI) is None:
+        message = "--civitai needs the extra 'civitai': pip install 'promptengine[civitai]'"
+        raise RequestError(message, field="civitai")
     from promptengine.cli.generate import quiet_libraries
     from promptengine.server.run import serve
 
@@ -122,6 +132,7 @@ def run(options: argparse.Namespace) -> int:
             training=options.training,
             save=not options.no_save,
             styles=options.styles,
+            civitai=options.civitai,
             users=_users(options),
             cors_origins=_split(options.cors_allow_origins),
             cors_origins_regex=options.cors_allow_origins_regex,

@@ -73,6 +73,7 @@ class ServerConfig:
         training: Where trainings find data sets, in ``data``, and leave what they write, in ``runs``.
         save: Whether images of our own API's jobs are written there unless a job says otherwise.
         styles: WebUI's ``styles.csv``, or None.
+        civitai: Whether clients may have it ask Civitai, for searches and downloads.
         users: Names and passwords; empty lets everybody in.
         cors_origins: Origins of pages that may use the server; ``*`` is any.
         cors_origins_regex: The same as a regular expression, or None.
@@ -102,6 +103,7 @@ class ServerConfig:
     training: Path = Path("training")
     save: bool = True
     styles: Path | None = None
+    civitai: bool = False
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     cors_origins_regex: str | None = None

@@ -212,7 +212,7 @@ def test_a_download_that_never_ends_is_given_up_and_kept(
 ) -> None:
     fake.add(1, CONTENT)
     fake.cut = [100] + [0] * 20
-    with pytest.raises(DownloadError, match="100 bytes are here, and the same command goes on"):
+    with pytest.raises(DownloadError, match="100 bytes are here, and the next download goes on"):
         get(site, tmp_path)
     assert len(fake.stored) == 6 and len(waits) == 5
     fake.cut = []
