@@ -80,7 +80,7 @@ class Shop:
 
 def fill(fake: FakeSite) -> None:
     """What the site has."""
-    fake.add(1, LARGE, model={"name": "Ink wash", "type": "Hypernetwork", **TERMS})
+    fake.add(1, LARGE, name="wash.pt", model={"name": "Ink wash", "type": "Hypernetwork", **TERMS})
     fake.add(2, EVIL["zip"], name="evil.pt", model={"name": HOSTILE, "type": "Hypernetwork"})
     fake.add(3, CONTENT, name="ink.pt", model={"name": "Ink lines", "type": "Hypernetwork"})
     fake.add(
@@ -165,7 +165,7 @@ def test_from_a_search_to_the_prompt(shop: Shop) -> None:
     shop.press(1)
     assert "models/hypernetworks" in shop.state(1, "here").text
     shop.press(1, ".take")
-    assert page.prompt_text == "a cat <hypernet:ink (1):1>" or "<hypernet:" in page.prompt_text
+    assert page.prompt_text == "a cat <hypernet:wash:1> ink wash, sumi"
     shop.press(1, ".take")
     assert page.prompt_text == "a cat"
     here = page.all(".cards .segments input[value=here]")[0]
