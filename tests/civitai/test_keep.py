@@ -384,7 +384,7 @@ def test_another_file_of_a_version_can_be_named(fake: FakeSite, site: Site, tmp_
     assert get(site, tmp_path).path.name == "ink.pt"
     assert get(site, tmp_path, name="small.pt").path.name == "small.pt"
     with pytest.raises(
-        RequestError, match=r"no file 'large.pt'; of hypernetworks it has 'small.pt'"
+        RequestError, match=r"no file 'large.pt'; of hypernetworks it has 'ink.pt', 'small.pt'"
     ):
         get(site, tmp_path, name="large.pt")
 

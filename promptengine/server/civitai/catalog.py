@@ -177,7 +177,7 @@ class Catalog:
         if file.size is None or not file.sha256:
             return None
         name, digests = file_name(file, version, kind), self._registry.digests
-        for entry in self._registry.entries(kind.name):
+        for entry in self._registry.current_entries(kind.name):
             if abs(entry.size - file.size) > _SLACK or entry.path.is_dir():
                 continue
             try:

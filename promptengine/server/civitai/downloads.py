@@ -191,7 +191,10 @@ class Downloads:
 
     def _work(self) -> None:
         while (view := self._next()) is not None:
-            self._change(view.id, **self._outcome(view))
+            outcome = self._outcome(view)
+            self._change(view.id, **outcome)
+            facts = {"version": view.order.version, "state": outcome["state"]}
+            _log.info("download ended", extra={"facts": facts})
 
     def _next(self) -> DownloadView | None:
         """Take up the next one that waits; where there is none, the thread ends."""
@@ -211,12 +214,12 @@ class Downloads:
         """Download a file; return what that changes."""
         try:
             made = self._downloaded(view)
+            kind = kind_of_type(made.version.type)
+            network = "" if kind is None else self._listed(kind.name, made.path)
         except _CancelledError:
             return {"state": "cancelled"}
         except Exception as error:  # noqa: BLE001 - whatever ends the thread must not end in silence
             return _failure(error)
-        kind = kind_of_type(made.version.type)
-        network = "" if kind is None else self._listed(kind.name, made.path)
         told = {"state": "done", "path": made.path, "network": network}
         return {**told, "fresh": made.fresh, "notes": made.notes}
 

@@ -1,12 +1,14 @@
 // Civitai as a second source of cards: what is looked for and was found. The server asks; the browser asks nobody else.
 import { computed, signal } from "@preact/signals";
-import { api, words, type CivitaiModel } from "../api";
+import { api, words, type CivitaiModel, type NetworkPage } from "../api";
 import { keep, kept } from "../store";
 import { follow } from "./downloads";
 import { pages } from "./pages";
 
 const SOURCE = "promptengine.studio.cards.source";
 const WANTED = "promptengine.studio.civitai";
+
+type Kind = NetworkPage["kind"];
 
 /** Where cards come from. */
 export const SOURCES = [
@@ -43,12 +45,12 @@ function readWanted(): Record<string, Partial<Wanted>> {
   return found !== null && typeof found === "object" ? (found as Record<string, Partial<Wanted>>) : {};
 }
 
-export function wantedOf(kind: string): Wanted {
+export function wantedOf(kind: Kind): Wanted {
   const { text, nsfw, all } = wanted.value[kind] ?? {};
   return { text: typeof text === "string" ? text : "", nsfw: nsfw === true, all: all === true };
 }
 
-export function want(kind: string, some: Partial<Wanted>): void {
+export function want(kind: Kind, some: Partial<Wanted>): void {
   wanted.value = { ...wanted.value, [kind]: { ...wantedOf(kind), ...some } };
   keep(WANTED, wanted.value);
 }
@@ -66,25 +68,25 @@ export interface Found {
 const searches = signal<Record<string, Found>>({});
 
 /** What was found last among the cards of a kind; null where nothing was looked for. */
-export const foundOf = (kind: string): Found | null => searches.value[kind] ?? null;
+export const foundOf = (kind: Kind): Found | null => searches.value[kind] ?? null;
 
-const show = (kind: string, found: Found) => (searches.value = { ...searches.value, [kind]: found });
+const show = (kind: Kind, found: Found) => (searches.value = { ...searches.value, [kind]: found });
 
 /** Which search of a kind came last. */
 const turns = new Map<string, number>();
 
 /** Look for what is wanted now. */
-export async function search(kind: string): Promise<void> {
+export async function search(kind: Kind): Promise<void> {
   await ask(kind, { wanted: wantedOf(kind), models: [], next: null, busy: true, fault: "" });
 }
 
 /** Look for more of what was found. */
-export async function searchMore(kind: string): Promise<void> {
+export async function searchMore(kind: Kind): Promise<void> {
   const before = foundOf(kind);
   if (before && before.next !== null && !before.busy) await ask(kind, { ...before, busy: true, fault: "" });
 }
 
-async function ask(kind: string, begun: Found): Promise<void> {
+async function ask(kind: Kind, begun: Found): Promise<void> {
   const turn = (turns.get(kind) ?? 0) + 1;
   turns.set(kind, turn);
   show(kind, begun);
