@@ -94,6 +94,10 @@ class Web:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up on all hosts; nothing is asked any more."""
         self._client.close()
 
     @property

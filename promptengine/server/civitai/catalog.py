@@ -77,6 +77,7 @@ class Catalog:
         self._closing.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.downloads.close(grace_s)
+        self.site.web.close()
 
     def _wait(self, seconds: float) -> None:
         """Wait between tries, but not longer than a person does.

@@ -16,6 +16,7 @@ from PIL import Image
 
 from promptengine import DownloadError, RequestError
 from promptengine.civitai import previews as previews_module
+from promptengine.civitai import web as web_module
 from promptengine.civitai.site import BASE_VARIABLE
 from promptengine.civitai.web import TOKEN_VARIABLE, Web
 from promptengine.registry.registry import Registry
@@ -587,6 +588,7 @@ def test_a_silent_site_keeps_no_other_route_waiting(
 ) -> None:
     monkeypatch.setattr(catalog_module, "_ROOM", 1)
     monkeypatch.setattr(catalog_module, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(web_module, "_WAITS_S", (0.01,))
     with client_of(create_app(config, [painter])) as http:
         fake.answers.clear()
         url = f"{http.base_url}{CIVITAI}/search"
