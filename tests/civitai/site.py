@@ -179,7 +179,7 @@ class _Api(_Handler):
         return model | document["model"] | {"modelVersions": versions}
 
     def found(self, asked: dict[str, list[str]]) -> Any:
-        self.site.answers.wait(30)
+        self.site.answers.wait(120)
         models = [self.model(number) for number in self.site.documents]
         wanted = asked.get("types")
         items = [m for m in models if wanted is None or m["type"] in wanted]
@@ -221,7 +221,7 @@ class _Storage(_Handler):
         if held := self.site.held_after:
             self.wfile.write(content[:held])
             self.wfile.flush()
-            self.site.gate.wait(30)
+            self.site.gate.wait(120)
             content = content[held:]
         with suppress(ConnectionError):
             self.wfile.write(content)

@@ -109,8 +109,13 @@ def shop_of(browser: StudioPage, folder: Path, *, civitai: bool) -> Iterator[Sho
             page.load()
             page.complaints()
             page.asked()
-            yield Shop(page, fake, models)
-            fake.gate.set()
+            try:
+                yield Shop(page, fake, models)
+            finally:
+                fake.gate.set()
+                # A page that listens would keep the server from ending.
+                browser.driver.execute_script("window.stop()")
+                browser.driver.get("about:blank")
 
 
 @pytest.fixture
@@ -158,7 +163,8 @@ def test_from_a_search_to_the_prompt(shop: Shop) -> None:
     assert page.one(".cards-bar input[type=text]").get_property("value") == "ink"
     shop.search("ink")
     shop.press(1, ".found-state button")
-    shop.fake.held_after = 0
+    page.until(lambda: "Stopping" in shop.card(1).text)
+    fake.held_after = 0
     fake.gate.set()
     shop.state(1, "cancelled")
     assert "Go on" in shop.card(1).text

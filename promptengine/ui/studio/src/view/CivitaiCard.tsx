@@ -23,7 +23,7 @@ export function CivitaiCard({ model, nsfw }: Props) {
         <h3>{model.name}</h3>
         <p class="found-facts">{factWords(model)}</p>
         {model.terms.length > 0 && <p class="found-terms">{model.terms.join(" · ")}</p>}
-        <a class="found-page" href={model.page} target="_blank" rel="noreferrer" aria-label={`${model.name} on Civitai`}>Page on Civitai</a>
+        <a class="found-page" href={model.page} target="_blank" rel="noreferrer" aria-label={`Page on Civitai: ${model.name}`}>Page on Civitai</a>
       </div>
       <div class="found-state" data-state={entry ? "here" : (told?.state ?? "")}>
         {entry ? <HereAlready entry={entry} told={told} /> : <Getting model={model} told={told} nsfw={nsfw} />}
@@ -122,8 +122,9 @@ function Running({ told }: { told: CivitaiDownload }) {
         <progress aria-label="Downloaded" {...known} />
         <span>{runningWords(told)}</span>
       </div>
-      <button type="button" class="quiet" disabled={state === "stopping"} aria-label={`Cancel ${told.model || "the download"}`} onClick={() => void cancel(told.id)}>
+      <button type="button" class="quiet" disabled={state === "stopping"} onClick={() => void cancel(told.id)}>
         {state === "stopping" ? "Stopping…" : "Cancel"}
+        <span class="sr"> {told.model}</span>
       </button>
     </>
   );
