@@ -570,7 +570,8 @@ def test_all_of_it_needs_the_password(
     config = ServerConfig(
         models=models, output=tmp_path / "out", civitai=True, users=(("ann", "a"),)
     )
-    with client_of(create_app(config, [painter])) as http:
+    app = create_app(config, [painter])
+    with client_of(app) as http:
         for method, path in (
             ("POST", "search"),
             ("GET", f"previews/{'0' * 40}"),
@@ -581,6 +582,8 @@ def test_all_of_it_needs_the_password(
         ):
             assert http.request(method, f"{CIVITAI}/{path}", json={}).status_code == 401
         assert http.post(f"{CIVITAI}/search", json={}, auth=("ann", "a")).status_code == 200
+    with pytest.raises(HTTPRefusal, match="stopping"):
+        app.state.service.civitai.downloads.start(downloads_module.DownloadOrder(1))
 
 
 def test_a_silent_site_keeps_no_other_route_waiting(
