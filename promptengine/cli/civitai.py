@@ -87,7 +87,7 @@ def _search(options: argparse.Namespace) -> int:
     kind = None if options.type is None else _kind(options.type)
     types = () if kind is None else kind.civitai_types
     with _opened(options.base_url) as site:
-        found = site.search(options.text, types, limit=options.limit, nsfw=options.nsfw)
+        found = site.search(options.text, types, limit=options.limit, nsfw=options.nsfw).models
     if options.json:
         print(json.dumps(well_formed([dataclasses.asdict(one) for one in found]), indent=2))
     elif found:
@@ -201,19 +201,10 @@ class Lookup:
             DownloadError: The site cannot be asked.
         """
         with _opened(self._base) as site:
-            from promptengine.civitai.hashes import hashes_in, look_up
+            from promptengine.civitai.hashes import describe_hash, hashes_in, look_up
 
-            return [
-                {
-                    **dataclasses.asdict(one),
-                    "model": version and version.model,
-                    "version": version and version.name,
-                    "type": version and version.type,
-                    "base_model": version and version.base_model,
-                    "page": version and site.page(version),
-                }
-                for one, version in look_up(site, hashes_in(entries), self._known)
-            ]
+            found = look_up(site, hashes_in(entries), self._known)
+            return [describe_hash(site, one, version) for one, version in found]
 
 
 def show_online(found: list[dict[str, Any]]) -> None:

@@ -20,6 +20,7 @@ __all__ = ["add_options", "run"]
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
 _NEEDED_FOR_REPLICAS = "ray"
+_NEEDED_FOR_CIVITAI = "httpx"
 _PASSWORDS = "PROMPTENGINE_API_AUTH"
 
 
@@ -63,6 +64,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="one of WebUI's settings to begin with, such as eta_ancestral=0.5; may be repeated",
     )
+    add(
+        "--civitai",
+        action="store_true",
+        help="let clients search Civitai and download from it into the models folder, with the token in "
+        "CIVITAI_API_TOKEN if there is one; without it the server asks nobody",
+    )
     add("--grace", type=float, default=usual.grace_s, metavar="S", help="to finish when stopped")
     add("--compile", action="store_true", help="torch.compile; pays for many images of one size")
     add("-o", "--output", type=Path, default=usual.output, metavar="DIR", help="for saved images")
@@ -93,6 +100,9 @@ def run(options: argparse.Namespace) -> int:
     if any(find_spec(name) is None for name in _NEEDED):
         message = "promptengine serve needs the extra 'server': pip install 'promptengine[server]'"
         raise RequestError(message, field="serve")
+    if options.civitai and find_spec(_NEEDED_FOR_CIVITAI) is None:
+        message = "--civitai needs the extra 'civitai': pip install 'promptengine[civitai]'"
+        raise RequestError(message, field="civitai")
     from promptengine.cli.generate import quiet_libraries
     from promptengine.cli.serve_settings import begin_with
     from promptengine.server.run import serve
@@ -130,6 +140,7 @@ def run(options: argparse.Namespace) -> int:
             styles=styles_of(options),
             settings=begun.settings,
             form_defaults=begun.form_defaults,
+            civitai=options.civitai,
             users=_users(options),
             cors_origins=_split(options.cors_allow_origins),
             cors_origins_regex=options.cors_allow_origins_regex,

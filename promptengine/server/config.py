@@ -79,6 +79,7 @@ class ServerConfig:
             our own API's jobs too, unless these say otherwise.
         form_defaults: What fields of our own API's jobs are where they are left out, by their paths, such as
             ``hires.scale``, where that is not the usual.
+        civitai: Whether clients may have it ask Civitai, for searches and downloads.
         users: Names and passwords; empty lets everybody in.
         cors_origins: Origins of pages that may use the server; ``*`` is any.
         cors_origins_regex: The same as a regular expression, or None.
@@ -111,6 +112,7 @@ class ServerConfig:
     styles: Path | None = None
     settings: Mapping[str, object] = field(default_factory=dict[str, object])
     form_defaults: Mapping[str, object] = field(default_factory=dict[str, object])
+    civitai: bool = False
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     cors_origins_regex: str | None = None
