@@ -275,11 +275,7 @@ class _Reading:
         count = whole_text(self.graph.value(node, "batch_size"))
         if count not in (None, "1"):
             self._tell(node, "batch_size", int(count), "which of them this image is, is not told")
-            self.differences.append(
-                "of a batch, all but the first image have noise of their own"
-                if self.own is None
-                else "of a batch, all but the first image have another seed"
-            )
+            self.differences.append("of a batch, all but the first image have noise of their own")
 
     def _prompt(self, name: str, output: int) -> tuple[str, Node | None]:
         """Return a prompt, and the node that reads it.

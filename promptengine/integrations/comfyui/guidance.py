@@ -121,10 +121,12 @@ class Guidance:
         if plain:
             return [first, unconditional]
         answers = [first, *(_asked([entries, None], asked)[0] for entries, _ in parts[1:])]
-        found = unconditional
-        for answer, (_, weight) in zip(answers, parts, strict=True):
-            found = found + (answer - unconditional) * weight
-        return [found, unconditional]
+        # Small numbers first: the scale magnifies what is rounded off beside the large ones.
+        pulls = [
+            (answer - unconditional) * weight
+            for answer, (_, weight) in zip(answers, parts, strict=True)
+        ]
+        return [unconditional + torch.stack(pulls).sum(0), unconditional]
 
     def _parts(self, cond: Sequence[Entry]) -> list[tuple[list[Entry], float]]:
         """Return the texts that hold at the call, part by part, with their weights; entries of other nodes

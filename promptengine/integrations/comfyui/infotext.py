@@ -49,7 +49,7 @@ def write_infotexts(
 
 
 def _written(facts: RunFacts, number: int, files: GraphFiles, digests: Digests) -> Infotext:
-    told = facts.told
+    told, noise = facts.told, facts.noise
     if facts.problem or told is None:
         message = f"there is no true infotext of these images: {facts.problem}"
         raise RequestError(f"{message}; use SaveImage, or connect the nodes so", field="sampler")
@@ -57,8 +57,8 @@ def _written(facts: RunFacts, number: int, files: GraphFiles, digests: Digests) 
     entries = generation_entries(
         request,
         _making(facts, request, reports, files, digests),
-        seed=facts.noise.seed + number,
-        variation_seed=facts.noise.variation_seed + number if facts.noise.strength else None,
+        seed=noise.seed if noise.strength else noise.seed + number,
+        variation_seed=noise.variation_seed + number if noise.strength else None,
     )
     version = entries.pop("Version", None)
     if facts.starts_late:

@@ -157,8 +157,8 @@ class WebUISampler:
             scheduler: WebUI's schedule type.
             steps: 1 or more.
             denoise: Denoising strength; below 1 the run starts from latents, by WebUI's rule of steps.
-            seed: Of the first image; the next has the next.
-            variation_seed: Likewise.
+            seed: Of the first image; the next has the next, or the same where there is a variation.
+            variation_seed: Of the first image; the next has the next.
             variation_strength: How far the noise moves towards that of the variation seed.
             noise_source: Who draws random numbers.
             eta: Fresh noise of ancestral samplers and DDIM; -1 is the sampler's own.
@@ -177,7 +177,8 @@ class WebUISampler:
                 raise RequestError(message, field="eta")
             changed: dict[str, Any] = {name: eta}
             options = replace(options, **changed)
-        run = plan_run(found, noise_levels(model), steps, options, denoise)
+        varies = variation_strength > 0
+        run = plan_run(found, noise_levels(model), steps, options, denoise, varies=varies)
         noise = WebUINoise(seed, variation_seed, variation_strength, options)
         patched, log = webui_levels(model), RunLog()
         log.attach(patched)

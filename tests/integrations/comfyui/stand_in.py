@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.checkpoints.load import Checkpoint
+from promptengine.sampling.sigmas import scaled_linear_alphas
 
 Options = dict[str, Any]
 
@@ -45,7 +46,7 @@ def options_clone(options: Any) -> Any:
 
 
 class ModelSamplingDiscrete(nn.Module):
-    """Noise levels: whole timesteps, and the first noise of a full run a little too strong."""
+    """Noise levels of double precision: whole timesteps, and the first noise of a full run too strong."""
 
     sigmas: Tensor
     log_sigmas: Tensor
@@ -125,7 +126,7 @@ class BaseModel:
         for block in self.diffusion_model.up_blocks:
             if block.upsamplers is not None:
                 block.upsamplers = nn.ModuleList(Upsampler(one.conv) for one in block.upsamplers)
-        self.model_sampling: Any = ModelSamplingDiscrete(checkpoint.noise_table.alphas_cumprod)
+        self.model_sampling: Any = ModelSamplingDiscrete(scaled_linear_alphas())
         self.options: Options = {}
         layers = self.diffusion_model.config.layers_per_block
         for path, module in self.diffusion_model.named_modules():

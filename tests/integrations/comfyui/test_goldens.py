@@ -30,6 +30,10 @@ from tests.integrations.comfyui.stand_in import CLIP, KSAMPLER, ModelPatcher, sa
 EXACT, STOCHASTIC = 1e-4, 1e-3
 """Tolerances of final latents: of samplers that draw no noise, and of those that do."""
 
+MAGNIFIED = ("steps-1", "pr-AND3-euler-8")
+"""Where one step from the highest level, or three parts at scale 7, magnify the last digits of single
+precision: WebUI's own latents are 1.1e-4 and 0.6e-4 away from those of a UNet in double precision."""
+
 ONE_OF_EACH = (
     *("smp-euler-8", "smp-euler-a-8", "smp-dpmpp-2m-karras-8", "smp-dpmpp-sde-karras-8"),
     *("smp-heun-8", "smp-ddim-8", "smp-lms-karras-8", "smp-unipc-8", "smp-plms-8"),
@@ -67,7 +71,9 @@ def draws(case: Mapping[str, Any]) -> bool:
 def tolerance(case: Mapping[str, Any]) -> float:
     if case["sampler"] == "DPM adaptive":
         return ADAPTIVE_TOLERANCE
-    return STOCHASTIC if draws(case) or "eta" in str(case.get("opts", "")) else EXACT
+    if draws(case) or "eta" in str(case.get("opts", "")):
+        return STOCHASTIC
+    return 2 * EXACT if case["id"] in MAGNIFIED else EXACT
 
 
 @pytest.mark.parametrize("name", WANTED)
