@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from promptengine.errors import RequestError
 from promptengine.files.hashing import Digests
@@ -23,6 +24,7 @@ from promptengine.kinds import HYPERNETWORK
 from promptengine.plugins import Plugin, plugins_of
 from promptengine.prompt.dialects import DIALECTS
 from promptengine.request.edit import append_network
+from promptengine.request.ranges import MAX_SEED
 from promptengine.request.request import GenerationRequest
 from promptengine.request.result import NetworkReport
 from promptengine.request.samplers import SAMPLERS
@@ -30,6 +32,9 @@ from promptengine.request.schedulers import AUTOMATIC, SCHEDULERS, scheduler_lab
 from promptengine.text.conditioning import embedding_hashes
 
 __all__ = ["write_infotexts"]
+
+_SEEDS: Final = MAX_SEED + 1
+"""Where seeds begin anew, for noise as for infotexts."""
 
 
 def write_infotexts(
@@ -57,8 +62,8 @@ def _written(facts: RunFacts, number: int, files: GraphFiles, digests: Digests) 
     entries = generation_entries(
         request,
         _making(facts, request, reports, files, digests),
-        seed=noise.seed if noise.strength else noise.seed + number,
-        variation_seed=noise.variation_seed + number if noise.strength else None,
+        seed=noise.seed if noise.strength else (noise.seed + number) % _SEEDS,
+        variation_seed=(noise.variation_seed + number) % _SEEDS if noise.strength else None,
     )
     version = entries.pop("Version", None)
     if facts.starts_late:

@@ -77,7 +77,7 @@ class HypernetworkPatch:
     ) -> None:
         self.loaded = loaded
         self._stack_at = stack_at
-        self._clock = clock
+        self.clock = clock
         self._placed: dict[Hypernetwork, Hypernetwork] = {}
 
     def __call__(
@@ -93,7 +93,7 @@ class HypernetworkPatch:
         """
         found = {"query": query, "key": key, "value": value}
         block = _block(extra.get("block"))
-        for use in self._stack_at(self._clock.call):
+        for use in self._stack_at(self.clock.call):
             found = {part: self._changed(x, part, use, block) for part, x in found.items()}
         return found["query"], found["key"], found["value"]
 

@@ -104,6 +104,7 @@ def apply_prompt(model: Any, clip: Any, settings: PromptSettings) -> AppliedProm
         clip_skip=_clip_skip(found.clip, text.family),
         changes=weight_changes(model) + weight_changes(clip.patcher),
         lora_changes=weight_changes(found.model) - weight_changes(model),
+        clock=clock,
     )
     misfits = misfit_diagnostics(words, plan.texts)
     diagnostics = [*plan.diagnostics, *found.diagnostics, *misfits]

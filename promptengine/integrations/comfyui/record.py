@@ -211,8 +211,9 @@ class _Look:
             scale, int | float
         ):
             yield f"the guider ({type(self.guider).__name__}) is none with one CFG scale"
-        if not isinstance(self.options.get(_CALC), Guidance):
-            yield "the guider's MODEL is not that of WebUI Prompt"
+        guidance = self.options.get(_CALC)
+        if not isinstance(guidance, Guidance) or (told and guidance.clock is not told.clock):
+            yield "the guider's MODEL is not that of the WebUI Prompt that read the prompt"
         sigmas = self.sigmas.cpu()
         if sigmas.shape != run.sigmas.shape or not torch.equal(sigmas, run.sigmas.to(sigmas)):
             yield "the SIGMAS are not those of the WebUI Sampler"
@@ -248,7 +249,7 @@ class _Look:
                 yield from (f"conditioning {key}" for key in more if key not in _OWN_ENTRY)
         yield from (f"model {key}" for key in self.options if key not in _OWN_OPTIONS)
         for name, patches in (self.transformer.get("patches") or {}).items():
-            if not all(isinstance(one, HypernetworkPatch) for one in patches):
+            if not all(_is_told(one, told) for one in patches):
                 yield f"model {name}"
         if self.transformer.get("patches_replace"):
             yield "model patches_replace"
@@ -287,6 +288,13 @@ def _told(cond: Sequence[Mapping[str, Any]], *, negative: bool) -> PromptTold | 
     texts = [(part.conditioning, part.weight) for part in parts]
     counts = sum(len(conditioning.embeddings) for conditioning, _ in whole)
     return told if texts == [*whole] and len(set(pairs)) == len(pairs) == counts else None
+
+
+def _is_told(patch: object, told: PromptTold | None) -> bool:
+    """Return whether a patch is of networks that an infotext names."""
+    if not isinstance(patch, HypernetworkPatch):
+        return False
+    return patch.loaded is not None or (told is not None and patch.clock is told.clock)
 
 
 def _changes_over_steps(told: PromptTold) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from promptengine.integrations.comfyui.patches import RunClock
 from promptengine.prompt import Prompt, Schedule
 from promptengine.prompt.dialects import WEBUI
 from promptengine.request.options import Emphasis
@@ -52,6 +53,7 @@ class PromptTold:
         changes: How many changes of weights wait in the model and in the text encoder, the prompt's LoRAs
             apart: those of other nodes.
         lora_changes: How many of the prompt's LoRAs wait in the model.
+        clock: Of the model that the prompts were put into, by which that is known.
     """
 
     settings: PromptSettings
@@ -63,6 +65,7 @@ class PromptTold:
     clip_skip: int | None
     changes: int
     lora_changes: int
+    clock: RunClock
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -64,7 +64,12 @@ def settings_of(case: Mapping[str, Any]) -> Settings | None:
     opts = dict(case.get("opts") or {})
     # How texts are batched changes no image.
     opts.pop("batch_cond_uncond", None)
-    if "sampler" not in case or _OTHER_REQUESTS & case.keys() or opts.keys() - _SETTINGS.keys() or mixed_multipliers(case):
+    if (
+        "sampler" not in case
+        or _OTHER_REQUESTS & case.keys()
+        or opts.keys() - _SETTINGS.keys()
+        or mixed_multipliers(case)
+    ):
         return None
     if "schedule_kind" in case:
         found = find_sampler(case["sampler"], bare_name(case["sampler"]) or "Automatic")

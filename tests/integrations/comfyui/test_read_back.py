@@ -122,3 +122,35 @@ def test_workflows_name_no_fields_and_are_read_alike() -> None:
 
 
 LINKED = ("noise", "sampler", "sigmas", "guider")
+
+
+STRANGE: tuple[Any, ...] = (
+    *(
+        None,
+        True,
+        [],
+        {},
+        "x",
+        "-1",
+        -1,
+        1e400,
+        10**60,
+        "\ud800",
+        ["3", 0],
+        ["2", True],
+        [["2"], 0],
+    ),
+    *(["4", 99], ["gone", 0], ["2", -1], ["8", 0]),
+)
+
+
+def test_no_value_in_a_graph_of_own_nodes_is_more_than_left_out() -> None:
+    plain = graph()
+    for number, node in plain.items():
+        for name in [*node["inputs"], "eta", "variation_strength", "dialect", "clip_skip"]:
+            for value in STRANGE:
+                found = describe_text(json.dumps(graph(**{f"node{number}": {name: value}})))
+                assert found.program == "ComfyUI"
+                if found.image is not None:
+                    assert found.image.verdict
+                    assert str(found.infotext)

@@ -54,7 +54,11 @@ GRAPH = {
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    folders = {"hypernet": NETWORKS, "embedding": WEBUI / "embeddings", "checkpoint": WEBUI / "model"}
+    folders = {
+        "hypernet": NETWORKS,
+        "embedding": WEBUI / "embeddings",
+        "checkpoint": WEBUI / "model",
+    }
     return Engine.open(CHECKPOINT, models=folders, config=CONFIG, device="cpu")
 
 
@@ -79,10 +83,8 @@ def saved(
 
 
 AGAIN = (
-    *("smp-euler-8", "hn-three", "pr-sched-heun-8", "pr-AND3-euler-8", "pr-ti-euler-8"),
-    *("var-batch2", "nv-batch2", "opt-clipskip2-hn", "opt-ensd", "opt-eta-ddim-1"),
-    *("opt-emph-nonorm", "size-72x88", "smp-dpmpp-sde-karras-8", "hn-unknown", "cfg1-euler"),
-    *("smp-unipc-8",),
+    *("hn-three", "hn-unknown", "pr-sched-heun-8", "pr-ti-euler-8", "nv-batch2", "var-batch2"),
+    *("opt-clipskip2-hn", "opt-ensd", "opt-eta-ddim-1", "opt-emph-nonorm", "size-72x88"),
 )
 """Cases whose every setting stands in the infotext."""
 
@@ -256,6 +258,9 @@ def test_runs_of_which_no_infotext_is_true_are_refused(
     varied = WebUISampler().make(model, "Euler", "Automatic", 2, 1.0, 5, 9, 0.5)[3]
     refused("the NOISE is not that", noise=varied)
     refused("is none with one CFG scale", guider=PerpNegGuider)
+    elsewhere = WebUIPrompt().read(parts["model"], clip, "<hypernet:hn-relu:1>", "", 2)
+    refused("MODEL is not that of the WebUI Prompt", model=elsewhere[0])
+    refused("MODEL is not that", positive=elsewhere[1], negative=elsewhere[2])
     scheduled = WebUIPrompt().read(parts["model"], clip, "[a:b:0.5]", "", 9)
     refused(
         "counted other steps",
@@ -265,7 +270,7 @@ def test_runs_of_which_no_infotext_is_true_are_refused(
 
 
 def test_what_other_nodes_changed_is_told(
-    parts: Parts, checkpoint: Checkpoint, comfyui: Path
+    parts: Parts, clip: CLIP, checkpoint: Checkpoint, comfyui: Path
 ) -> None:
     assert "ComfyUI changes" not in text_of(parts, checkpoint, comfyui)
     changed = parts["model"].clone()
@@ -279,6 +284,11 @@ def test_what_other_nodes_changed_is_told(
         'ComfyUI changes: "conditioning strength, model model_function_wrapper, model attn2_patch"'
     )
     assert line in told
+    over = WebUIPrompt().read(parts["model"], clip, "<hypernet:hn-relu:1>", "", 2)
+    over = WebUIPrompt().read(over[0], clip, "a cat", "", 2)
+    both = dict(zip(("model", "positive", "negative"), over, strict=False))
+    told = text_of(Parts(parts, **both), checkpoint, comfyui)
+    assert 'ComfyUI changes: "model attn1_patch, model attn2_patch"' in told
     files = json.loads(json.dumps(GRAPH))
     files["9"] = {"class_type": "ImageSharpen", "inputs": {"image": ["7", 0]}}
     files["8"]["inputs"]["images"] = ["9", 0]
