@@ -11,13 +11,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, Final
 
+import torch
 from torch import Tensor
 
 from promptengine.errors import PromptEngineError
 from promptengine.families import family_of_width
 from promptengine.integrations.comfyui.patches import model_widths
 from promptengine.integrations.comfyui.sizes import webui_sizes
-from promptengine.sampling.sigmas import DiscreteSchedule
+from promptengine.sampling.sigmas import DiscreteSchedule, scaled_linear_alphas
 
 __all__ = ["WebUILevels", "noise_levels", "webui_levels"]
 
@@ -74,9 +75,22 @@ def noise_levels(model: Any) -> DiscreteSchedule:
         message = f"the model's noise levels ({type(levels).__name__}) are not of discrete steps"
         raise PromptEngineError(f"{message}; it must be Stable Diffusion 1, 2 or XL")
     spec = family_of_width(model_widths(model).text)
-    # WebUI has the alphas in single precision; what they lose by it moves the lowest sigmas.
-    alphas = (1 / (1 + sigmas.detach().cpu().double() ** 2)).float()
-    return DiscreteSchedule(alphas, "SD1" if spec is None else spec.name)
+    return DiscreteSchedule(_alphas(sigmas), "SD1" if spec is None else spec.name)
+
+
+def _alphas(sigmas: Tensor) -> Tensor:
+    """Return the alphas of sigmas in single precision, as WebUI has them.
+
+    Sigmas in single precision leave the last digit of an alpha open, which samplers with Brownian noise
+    magnify, so that the usual table is recognized.
+    """
+    levels = sigmas.detach().cpu().double()
+    usual = scaled_linear_alphas()
+    if len(levels) == len(usual) and torch.allclose(
+        ((1 - usual) / usual).sqrt(), levels, rtol=1e-6, atol=0
+    ):
+        return usual.float()
+    return (1 / (1 + levels**2)).float()
 
 
 def _has_other_levels(model: Any) -> bool:
@@ -96,6 +110,8 @@ def webui_levels(model: Any) -> Any:
     webui_sizes(patched)
     original = model.get_model_object(_OBJECT)
     if isinstance(original, WebUILevels):
+        # Another clone may have put them there, and will take them away.
+        patched.add_object_patch(_OBJECT, original)
         return patched
     changed: Any = copy.copy(original)
     kind = type(original)

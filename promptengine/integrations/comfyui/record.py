@@ -257,22 +257,19 @@ class _Look:
             yield from (
                 f"model {kind} wrapper" for key, some in keyed.items() if key != KEY and some
             )
-        yield from self._other_objects()
-        if told is not None:
-            waiting = weight_changes(self.guider.model_patcher) - told.lora_changes
+        patcher = getattr(self.guider, "model_patcher", None)
+        if told is not None and patcher is not None:
+            waiting = weight_changes(patcher) - told.lora_changes
             if told.changes or waiting:
                 yield "model weights"
             if told.clip_skip is None:
                 yield "CLIP's last layer"
-        if self.extra.get("denoise_mask") is not None:
-            yield "a denoise mask"
-
-    def _other_objects(self) -> Iterator[str]:
-        objects: Mapping[str, Any] = getattr(self.guider.model_patcher, "object_patches", {})
-        for name, value in objects.items():
+        for name, value in getattr(patcher, "object_patches", dict[str, Any]()).items():
             own = isinstance(value, WebUILevels | WebUIUpsample)
             if not own or getattr(value, "webui_over_others", False):
                 yield f"model {name}"
+        if self.extra.get("denoise_mask") is not None:
+            yield "a denoise mask"
 
 
 def _told(cond: Sequence[Mapping[str, Any]], *, negative: bool) -> PromptTold | None:

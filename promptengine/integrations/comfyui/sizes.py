@@ -47,7 +47,11 @@ def webui_sizes(model: Any) -> None:
     for path, module in model.model.diffusion_model.named_modules():
         name = f"{_ROOT}.{path}"
         original = model.get_model_object(name) if isinstance(module, kind) else None
-        if original is None or isinstance(original, WebUIUpsample):
+        if original is None:
+            continue
+        if isinstance(original, WebUIUpsample):
+            # Another clone may have put it there, and will take it away.
+            model.add_object_patch(name, original)
             continue
         # Weights stay those of the model, under their paths: only the class is another one.
         changed: Any = copy.copy(original)

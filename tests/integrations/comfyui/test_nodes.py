@@ -16,7 +16,7 @@ from promptengine.integrations.comfyui.nodes import (
     WebUISampler,
 )
 from tests.integrations.comfyui.graphs import CASES, sampled
-from tests.integrations.comfyui.stand_in import CLIP, KSAMPLER, ModelPatcher, sample_euler
+from tests.integrations.comfyui.stand_in import CLIP, KSAMPLER, ModelPatcher, loaded, sample_euler
 
 
 def test_what_is_not_loaded_is_told(model: ModelPatcher) -> None:
@@ -115,6 +115,15 @@ def test_levels_are_exchanged_once_and_in_a_clone(model: ModelPatcher) -> None:
     levels = patched.get_model_object("model_sampling")
     assert float(levels.timestep(sigma)) % 1 != 0
     assert float(model.model.model_sampling.timestep(sigma)) % 1 == 0
+
+
+def test_what_another_clone_put_into_the_model_is_held_on_to(model: ModelPatcher) -> None:
+    """ComfyUI leaves a clone's changes in the model that all clones share until another one is loaded."""
+    patched = webui_levels(model)
+    with loaded(patched, model.model.diffusion_model):
+        other = webui_levels(ModelPatcher(model.model))
+    assert other.object_patches == patched.object_patches
+    assert len(other.object_patches) > 1
 
 
 def test_nodes_declare_what_they_take_and_give() -> None:
