@@ -252,7 +252,12 @@ def _applied(this: _Pass, passes: Sequence[PreparedPass]) -> Generator[CFGDenois
         ) as loras,
         inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
         merge_tokens(unet, passes[0].asked.merging, (rows, columns), journal=journal),
-        cache_steps(unet, lead.request.cache_interval, journal=journal) as step_cache,
+        cache_steps(
+            unet,
+            lead.request.cache_interval,
+            passes[0].calls(lead.request.steps),
+            journal=journal,
+        ) as step_cache,
         skips_resized_like_webui(unet, journal=journal),
         circular_padding(*[unet] * lead.request.tiling, journal=journal),
         _regions_in(unet, passes, journal) as regional,

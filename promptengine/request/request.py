@@ -125,7 +125,7 @@ class GenerationRequest:
             keep at this size, or None.
         tiling: Let opposite edges fit.
         cache_interval: How many calls of the UNet share one whole call, 1 to 100; those in between reuse its deep
-            layers' states (DeepCache). 1 is exact, 3 takes about half the time. In both passes.
+            layers' states (DeepCache), but for the last fifth of a pass. 1 is exact, 3 takes about half the time.
         refiner: Another checkpoint of the models folder, which takes over on the way: a name, a title, or a
             file's name; never a path. None, empty, ``None`` and the model at work itself are none.
         refiner_switch_at: The share of the way after which it does, 0 to 1: 1 is never, None at once. By

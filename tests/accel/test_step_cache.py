@@ -90,7 +90,7 @@ def test_calls_in_between_compute_the_outermost_skip_alone(family: str) -> None:
     handle = layer.register_forward_pre_hook(with_old_states)
     expected = ask(later, LATE)
     handle.remove()
-    with cache_steps(unet, 2) as cache:
+    with cache_steps(unet, 2, 20) as cache:
         assert cache is not None
         cache.choose(rows, 0)
         assert torch.equal(ask(x, EARLY), plain)
@@ -106,14 +106,14 @@ def test_calls_in_between_compute_the_outermost_skip_alone(family: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "whole"),
     [
-        ({}, [0, 3]),
-        ({"cache_interval": 4, "sampler": "Heun"}, [0, 4, 8]),
-        ({"prompt": "a [cat:dog:2]"}, [0, 3]),
+        ({}, [0, 3, 5]),
+        ({"cache_interval": 4, "sampler": "Heun"}, [0, 4, 8, 10]),
+        ({"prompt": "a [cat:dog:2]"}, [0, 3, 5]),
         ({"prompt": "a [cat:dog:1]"}, [0, 2, 5]),
         ({"prompt": "a [cat|dog]"}, [0, 2, 3, 4, 5]),
         ({"negative_prompt": "a [cat:dog:1]"}, [0, 2, 5]),
-        ({"hires": HiresPass(scale=1.5, steps=4, denoising_strength=1.0)}, [0, 3, 6, 9]),
-        ({"options": Options(unguided_early=0.4)}, [0, 3]),
+        ({"hires": HiresPass(scale=1.5, steps=4, denoising_strength=1.0)}, [0, 3, 5, 6, 9]),
+        ({"options": Options(unguided_early=0.4)}, [0, 3, 5]),
     ],
 )
 def test_which_calls_are_whole(
@@ -194,8 +194,8 @@ def test_a_refiner_has_states_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["sd15", "sd2", "sdxl"])
-def test_three_steps_cost_as_little_as_they_shall(model: str) -> None:
-    """A third of the calls is whole: in multiplications of the true shapes at least 1.8 times less in all."""
+def test_an_interval_of_three_costs_as_little_as_it_shall(model: str) -> None:
+    """In multiplications of the true shapes 20 steps are at least 1.8 times cheaper."""
     unet: Any = configured(model).unet
     text = torch.empty(2, 77, unet.config.cross_attention_dim, device="meta")
     x = torch.empty(2, 4, 64, 64, device="meta")
@@ -207,12 +207,16 @@ def test_three_steps_cost_as_little_as_they_shall(model: str) -> None:
                 "time_ids": torch.empty(2, 6, device="meta"),
             }
         }
-    costs: list[int] = []
-    with torch.no_grad(), cache_steps(unet, 3) as cache:
+    names = [(0, 0), (1, 0)]
+    with (
+        torch.no_grad(),
+        cache_steps(unet, 3, 20) as cache,
+        FlopCounterMode(display=False) as counted,
+    ):
         assert cache is not None
-        for call in range(3):
-            cache.choose([(0, 0), (1, 0)], call)
-            with FlopCounterMode(display=False) as counted:
-                unet(x, torch.tensor(500, device="meta"), text, return_dict=False, **added)
-            costs.append(counted.get_total_flops())
-    assert 3 * costs[0] >= 1.8 * sum(costs)
+        for call in range(20):
+            cache.choose(names, call)
+            unet(x, torch.tensor(500, device="meta"), text, return_dict=False, **added)
+            if call == 0:
+                whole = counted.get_total_flops()
+    assert 20 * whole >= 1.8 * counted.get_total_flops()

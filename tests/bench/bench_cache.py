@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="*", choices=["starter", "sd15"], default=["starter", "sd15"]
     )
-    parser.add_argument("--steps", type=int, default=18)
+    parser.add_argument("--steps", type=int, default=20)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")

@@ -119,7 +119,7 @@ def measure(
                 ask = partial(_steered, calls, unet, injection, stack, calls.text.clone())
                 actions[f"{label}, {kind}"] = ask
         unet = calls.twin()
-        cache = blocks.enter_context(cache_steps(unet, INTERVAL))
+        cache = blocks.enter_context(cache_steps(unet, INTERVAL, 20))
         assert cache is not None
         actions[CACHED] = partial(_three, calls, unet, cache)
         seconds = interleaved(actions, rounds, warm=2)
