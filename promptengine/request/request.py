@@ -35,6 +35,7 @@ from promptengine.request.ranges import (
     Side,
     drawn_seed,
 )
+from promptengine.request.refiner_fields import REFINER, REFINER_SWITCH_AT
 from promptengine.request.regions import (
     BASE_RATIO,
     BASE_RATIOS,
@@ -62,7 +63,6 @@ __all__ = [
     "HypernetworkLike",
     "Policy",
     "merging_ratios_of",
-    "named_refiner",
     "one_batch",
     "samplers_of",
     "with_seeds",
@@ -82,15 +82,6 @@ def _cut_side(pixels: int) -> int:
 
 def _syntax(dialect: str, _: Said) -> str | None:
     return None if DIALECTS[dialect].silent else dialect
-
-
-def named_refiner(name: str | None) -> str | None:
-    """Return the checkpoint that a refiner's name means, or None where the name is WebUI's word for none."""
-    return None if name is None or name.lower() in ("", "none") else name
-
-
-def _if_refined(share: float | None, said: Said) -> float | None:
-    return None if share is None or said.own["refiner"] is None else float(share)
 
 
 def _variation_strength(strength: float, said: Said) -> float | None:
@@ -355,31 +346,8 @@ class GenerationRequest:
             axis="cache-interval",
         ),
     )
-    refiner: str | None = field(
-        default=None,
-        metadata=described(
-            "Refiner checkpoint",
-            "another checkpoint, which takes over on the way",
-            flag=Flag("--refiner", "NAME"),
-            api=ApiField({"refiner_checkpoint": None}, named_refiner),
-            entry=Entry("Refiner", str),
-            axis="refiner",
-            usual="none",
-            choices="checkpoints",
-        ),
-    )
-    refiner_switch_at: Share | None = field(
-        default=None,
-        metadata=described(
-            "Refiner switch at",
-            "share of the way after which the refiner takes over, 0 to 1",
-            flag=Flag("--refiner-switch-at", "X"),
-            api=ApiField({"refiner_switch_at": None}),
-            entry=Entry("Refiner switch at", parse_float, _if_refined),
-            axis="refiner-switch-at",
-            usual="at once",
-        ),
-    )
+    refiner: str | None = field(default=None, metadata=REFINER)
+    refiner_switch_at: Share | None = field(default=None, metadata=REFINER_SWITCH_AT)
     hires: HiresPass | None = field(
         default=None,
         metadata=grouped("Hires. fix", "a second pass at a higher resolution"),
