@@ -15,6 +15,7 @@ from torch.nn import functional
 from promptengine.accel.onednn import pack_conv_weights, use_onednn
 from tests.bench.floor import measured, multiply_adds, quickest_product
 from tests.bench.machine import Machine
+from tests.bench.openvino_unet import OpenVinoUnet
 from tests.bench.timing import FLOOR
 from tests.checkpoints.original import tiny
 
@@ -108,3 +109,17 @@ def test_actions_stand_beside_the_floor() -> None:
 
 def test_the_floor_is_a_product_of_the_type() -> None:
     assert multiply_adds(quickest_product(torch.float32)) == 2048 * 1024 * 1024
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_openvino_answers_as_diffusers_at_every_size() -> None:
+    pytest.importorskip("openvino")
+    unet: Any = tiny("SD1").unet.eval()
+    width = unet.config.cross_attention_dim
+    converted = OpenVinoUnet(unet, torch.float32, width)
+    for cells in (8, 16):
+        x, text = torch.randn(2, 4, cells, cells), torch.randn(2, 77, width)
+        (answer,) = converted.call(x, text)().values()
+        expected = unet(x, 500, text, return_dict=False)[0]
+        torch.testing.assert_close(torch.from_numpy(answer), expected, rtol=0, atol=1e-4)
