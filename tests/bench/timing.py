@@ -139,13 +139,13 @@ def compared(
 
 
 def print_table(title: str, rows: Rows) -> None:
-    """Print what :func:`compared` found; rates are in thousand million multiply-adds a second."""
-    counted = f"{'rate':>14}{'× floor':>9}" if any(row.floor for row in rows.values()) else ""
-    print(f"\n{title:<36}{'seconds':>9}{'ratio':>8}{counted}", flush=True)
+    """Print what :func:`compared` found."""
+    counted = any(row.floor for row in rows.values())
+    head = f"{'GMAC/s':>10}{'× floor':>18}" if counted else ""
+    print(f"\n{title:<36}{'seconds':>9}{'ratio':>18}{head}", flush=True)
     for name, row in rows.items():
-        counted = "" if row.floor is None else f"{row.rate:9.1f}{row.floor.value:9.3f}"
-        tail = "" if row.floor is None else f" ± {row.floor.spread:.3f}"
-        print(f"  {name:<34}{row.seconds:9.3f}   {row.ratio}{counted}{tail}", flush=True)
+        tail = f"{row.rate:10.1f}{row.floor!s:>18}" if row.floor else ""
+        print(f"  {name:<34}{row.seconds:9.3f}{row.ratio!s:>18}{tail}", flush=True)
 
 
 def options(*, rounds: int) -> argparse.ArgumentParser:
