@@ -1,12 +1,13 @@
 """The quick form of all benchmarks, one after another: ``python -m tests.bench``.
 
-Takes up to five minutes on two cores. Each benchmark's own docstring says what it measures and what the
+Takes some minutes on two cores. Each benchmark's own docstring says what it measures and what the
 floor is; without its options here it measures more, and longer.
 
 ``--json FILE`` keeps the figures, and the machine. ``--compare FILE`` measures what such a file holds anew and says what
 has become slower. What is compared are ratios within one run, to diffusers or what else a table starts from and to the
 floor, and not seconds, in which other programs of the machine have a part; a ratio is slower when it grew by more than
-both spreads and the ``--threshold`` together. The exit status is 1 where something is slower or a benchmark failed.
+both spreads and the ``--threshold`` together. Figures without rounds, such as those of reading prompts, are kept and not
+compared. The exit status is 1 where something is slower or a benchmark failed.
 """
 
 from __future__ import annotations
@@ -86,10 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not given.threshold >= 0:
         parser.error(f"--threshold must be 0 or more (got {given.threshold:g})")
-    if given.json is not None and not given.json.parent.is_dir():
-        parser.error(
-            f"{given.json.parent} is no folder; --json must name a file in one that exists"
-        )
+    if given.json is not None and (given.json.is_dir() or not given.json.parent.is_dir()):
+        parser.error(f"--json must name a file in a folder that exists (got {given.json})")
     names: Iterable[str] = QUICK
     before: Results = {}
     if given.compare is not None:

@@ -147,7 +147,8 @@ def test_a_file_of_something_else_is_refused(
     [
         (["--compare", "{}/none.json"], "cannot be read"),
         (["--compare", "{}"], "cannot be read"),
-        (["--json", "{}/none/figures.json"], "is no folder"),
+        (["--json", "{}/none/figures.json"], "--json must name a file in a folder that exists"),
+        (["--json", "{}"], "--json must name a file in a folder that exists"),
         (["--threshold", "-1"], "must be 0 or more (got -1)"),
         (["--threshold", "nan"], "must be 0 or more (got nan)"),
     ],
