@@ -7,7 +7,7 @@ floor is; without its options here it measures more, and longer.
 has become slower. What is compared are ratios within one run, to diffusers or what else a table starts from and to the
 floor, and not seconds, in which other programs of the machine have a part; a ratio is slower when it grew by more than
 both spreads and the ``--threshold`` together. Figures without rounds, such as those of reading prompts, are kept and not
-compared. The exit status is 1 where something is slower or a benchmark failed.
+compared. The exit status is 1 where something is slower, nothing can be compared, or a benchmark failed.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def measure(names: Iterable[str]) -> tuple[Results, Sequence[str]]:
 
 
 def regressed(before: Results, now: Results, threshold: float) -> bool:
-    """Print how ratios have changed; returns whether some grew beyond spread and threshold."""
+    """Print how ratios have changed; returns whether some grew beyond spread and threshold, or none are there."""
     found = list(changes(before, now))
     print_changes(found, threshold)
     for place in missing(before, now):
@@ -73,7 +73,7 @@ def regressed(before: Results, now: Results, threshold: float) -> bool:
         print(f"The machine is another one ({difference}): ratios may have changed with it")
     slower = sum(change.slower(threshold) for change in found)
     print(f"{slower} of {len(found)} ratios slower by more than their spreads and {threshold:.1%}")
-    return slower > 0
+    return slower > 0 or not found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

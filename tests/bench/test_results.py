@@ -103,11 +103,11 @@ def test_the_same_machine_is_not_told(
     assert "another one" not in capsys.readouterr().out
 
 
-def test_rows_that_are_gone_are_told(
+def test_rows_that_are_gone_are_told_and_none_is_no_success(
     run: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = {"bench_unet": Result(MACHINE, {"float32, 256×256": {}})}
-    run(results(0.8), empty)
+    assert run(results(0.8), empty) == 1
     said = capsys.readouterr().out
     assert "none, ours: not measured any more" in said
     assert "diffusers: not measured" not in said
