@@ -87,7 +87,7 @@ def measured(
     return compared(seconds, base, work=work, theirs=theirs)
 
 
-def _formulas() -> Mapping[Any, Callable[..., int]]:
+def _formulas() -> dict[Any, Callable[..., int]]:
     """Return how operations are counted that torch's counter does not know, as far as they exist."""
     found: dict[Any, Callable[..., int]] = {}
     for library, name, formula in (
@@ -119,5 +119,5 @@ def _linear(x: torch.Size, *_: object, out_shape: torch.Size, **__: object) -> i
 
 def _convolution(*shapes: object, out_shape: torch.Size, **_: object) -> int:
     # What is added to the result stands before the weight, the bias behind it.
-    *_, weight = (one for one in shapes if isinstance(one, torch.Size) and len(one) == 4)
+    weight = [one for one in shapes if isinstance(one, torch.Size) and len(one) == 4][-1]
     return 2 * out_shape.numel() * weight[1:].numel()
