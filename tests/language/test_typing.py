@@ -41,5 +41,6 @@ def test_every_question_is_asked(tmp_path: Path) -> None:
     always, in_turn = questions(words, PromptSyntax())
     expected = {**dict.fromkeys(always, 10), **dict.fromkeys(in_turn, 2)}
     for seconds in (took.wall, took.cpu):
-        assert {name: len(spent) for name, spent in seconds.items()} == expected
+        answered = {name: sum(one > 0 for one in spent) for name, spent in seconds.items()}
+        assert answered == expected
     assert len(took.memory) == 10
