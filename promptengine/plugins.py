@@ -23,12 +23,12 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import metadata
-from typing import Any, Final, Generic, TypeVar, cast
-
-from packaging.utils import canonicalize_name
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from promptengine.errors import PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "GROUPS",
@@ -200,7 +200,7 @@ class ObjectRegistry(Mapping[str, T], Generic[T]):
             message = f"plugin {item.plugin}: {self.noun} {item.name!r} is skipped: {item.problem}"
             warnings.warn(message, PluginWarning, stacklevel=3)
 
-    def _add_entry(self, entry: metadata.EntryPoint) -> None:
+    def _add_entry(self, entry: EntryPoint) -> None:
         plugin = _plugin_of(entry)
         try:
             item = entry.load()
@@ -249,7 +249,12 @@ class ObjectRegistry(Mapping[str, T], Generic[T]):
         return next(iter(self._spellings(item)))
 
 
-def _entry_points(group: str) -> list[metadata.EntryPoint]:
+def _entry_points(group: str) -> list[EntryPoint]:
+    # Looking for plugins takes longer than all the rest of a command that needs none.
+    from importlib import metadata
+
+    from packaging.utils import canonicalize_name
+
     allowed = os.environ.get(VARIABLE)
     found = sorted(
         metadata.entry_points(group=group), key=lambda entry: (_plugin_of(entry), entry.name)
@@ -260,7 +265,7 @@ def _entry_points(group: str) -> list[metadata.EntryPoint]:
     return [entry for entry in found if canonicalize_name(_plugin_of(entry).name) in names]
 
 
-def _plugin_of(entry: metadata.EntryPoint) -> Plugin:
+def _plugin_of(entry: EntryPoint) -> Plugin:
     if entry.dist is None:
         return Plugin(entry.value.partition(":")[0])
     return Plugin(entry.dist.name, entry.dist.version)

@@ -15,7 +15,7 @@ from rich.progress import Progress as ProgressBar
 from promptengine.cli.arguments import assignments, free_path
 from promptengine.cli.field_options import given_fields
 from promptengine.cli.image_options import regions_of
-from promptengine.cli.render import printable
+from promptengine.cli.terminal import printable
 from promptengine.generation.engine import Engine, Precision
 from promptengine.generation.timing import StageTimer
 from promptengine.images import save_image

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from promptengine.cli.convert import require_free
-from promptengine.cli.render import printable
+from promptengine.cli.options import add_models, folders_of
+from promptengine.cli.terminal import printable
 from promptengine.errors import RequestError
 from promptengine.kinds import HYPERNETWORK
 from promptengine.registry.registry import Registry
 
-__all__ = ["add_options"]
+__all__ = ["add_arguments"]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes beside where models are."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.description = (
         "Write one hypernetwork that does at multiplier 1 what the given ones do in a row, exactly but for "
         "rounding. Where no network does that, say why. Networks are exact together whose activations "
@@ -30,11 +31,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    add_models(parser)
     parser.set_defaults(run=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from promptengine.cli.commands import folders_of
     from promptengine.networks.hypernetwork.files import (
         load_hypernetwork,
         require_writable,

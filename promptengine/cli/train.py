@@ -19,9 +19,9 @@ from rich.progress import Progress as ProgressBar
 
 from promptengine.cli.field_options import given_fields
 from promptengine.cli.generate import open_engine
-from promptengine.cli.render import printable
+from promptengine.cli.terminal import printable
 from promptengine.generation.engine import Precision
-from promptengine.registry.open_models import Models
+from promptengine.registry.registry import folders_below
 from promptengine.training.config import TrainingFiles
 from promptengine.training.loop import TrainingProgress, train_hypernetwork
 from promptengine.training.options import TrainingOptions
@@ -29,7 +29,7 @@ from promptengine.training.options import TrainingOptions
 __all__ = ["run"]
 
 
-def run(options: argparse.Namespace, folders: Models) -> int:
+def run(options: argparse.Namespace) -> int:
     """Train as the options say.
 
     The first interrupt lets the step end and saves the state; a second one ends at once.
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, folders: Models) -> int:
     asked = TrainingOptions(**given_fields(options, TrainingOptions))
     config = asked.config(options.data)
     files = _files(options, asked)
-    engine = open_engine(options, folders, dtype=_dtype(options))
+    engine = open_engine(options, folders_below(options.models), dtype=_dtype(options))
     with _interruptible() as cancel, _shown(config.steps) as (on_step, on_file):
         result = train_hypernetwork(
             engine,
