@@ -1,28 +1,40 @@
-"""Languages: a ``.lark`` file each, its terminals as one lexer and its rules as one LALR parser.
+"""Languages: the terminals of a grammar as one lexer and its rules as one LALR(1) parser.
 
 Between the two stands a scan, written where the language is used: literal brackets show only at
 their closer, which one token of look-ahead cannot see, so the scan retypes lexemes before the
-parser reads them (as Lark's own indenter does for indentation). Nothing here recurses: Lark's LALR
-parser keeps its own stack and calls a language's functions while it builds.
+parser reads them (as Lark's own indenter does for indentation). Nothing here recurses: the parser keeps
+its own stack and calls a language's functions while it builds.
+
+The grammars are Lark's files in ``grammars/``; what an LALR(1) parser does in which state is worked out from them
+once, by ``grammars/build.py``, and read from ``tables/NAME.json``:
+
+- ``terminals``: all terminals as one pattern, each a named group;
+- ``rules``: as ``origin: symbols``;
+- ``states``: for each symbol that may come next, the state to go on in, or -1 - n to apply rule n first;
+- ``end``: the state behind a whole text.
+
+A rule whose name begins with ``_`` is no node: what it holds becomes part of what holds it.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Final, TypeAlias
 
 from promptengine.prompt.source_map import MappedText
 
-__all__ = ["Language", "Lexeme", "grammar_file", "language", "place"]
+__all__ = ["Language", "Lexeme", "language", "place"]
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-# An installed wheel carries the grammars inside the package; a checkout has them beside it.
-_FOLDERS = (_PACKAGE / "grammars", _PACKAGE.parent / "grammars")
+_TABLES: Final = Path(__file__).with_name("tables")
+_END: Final = "$END"
+
+_Make: TypeAlias = Callable[[Any], Any]
+_Rule: TypeAlias = tuple[str, int, _Make]
+"""What it makes, of how many symbols, and what that is for the list of theirs."""
 
 
 @dataclass(slots=True)
@@ -44,9 +56,6 @@ class Lexeme:
     end: int
     factor: float = 1.0
 
-    # Lark copies these from the last token to its end mark.
-    start_pos = end_pos = line = column = end_line = end_column = None
-
 
 @dataclass(frozen=True, slots=True)
 class Language:
@@ -55,12 +64,17 @@ class Language:
     Attributes:
         terminals: All terminals as one pattern, each a named group, by priority and then by the
             order in the grammar.
-        parse: The LALR parser: lexemes to whatever the language's ``start`` function returns. It
-            empties the list it is given.
+        rules: As they are numbered in states.
+        states: What each symbol means in each.
+        end: The state behind a whole text.
+        leaves: By terminal, what to make of a lexeme; others stay what they are.
     """
 
     terminals: re.Pattern[str]
-    parse: Callable[[list[Lexeme]], Any]
+    rules: Sequence[_Rule]
+    states: Sequence[Mapping[str, int]]
+    end: int
+    leaves: Mapping[str, _Make]
 
     def lex(self, text: str, end: int | None = None) -> list[Lexeme]:
         """Split ``text`` (up to ``end``) into lexemes that cover every character of it."""
@@ -69,68 +83,85 @@ class Language:
             for match in self.terminals.finditer(text, 0, len(text) if end is None else end)
         ]
 
+    def parse(self, lexemes: list[Lexeme]) -> Any:
+        """Return whatever the language's ``start`` function does.
 
-def grammar_file(name: str) -> Path:
-    """Return the path of ``name.lark``, in a checkout or in an installed package.
+        Args:
+            lexemes: Of a whole text. The list is emptied: what lives on is what garbage collection looks at.
 
-    Raises:
-        FileNotFoundError: If neither place has it.
-    """
-    for folder in _FOLDERS:
-        path = folder / f"{name}.lark"
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"{name}.lark is in none of {', '.join(map(str, _FOLDERS))}")
+        Raises:
+            KeyError: They fit no rule, which a language's scan sees to.
+        """
+        rules, states, end, leaves = self.rules, self.states, self.end, self.leaves
+        path, values = [0], list[Any]()
+        lexemes.reverse()
+        while True:
+            kind = lexemes[-1].type if lexemes else _END
+            action = states[path[-1]][kind]
+            while action < 0:
+                origin, size, make = rules[~action]
+                children: list[Any] = []
+                if size:
+                    children = values[-size:]
+                    del values[-size:], path[-size:]
+                values.append(make(children))
+                path.append(states[path[-1]][origin])
+                if path[-1] == end and not lexemes:
+                    return values[0]
+                action = states[path[-1]][kind]
+            path.append(action)
+            leaf = leaves.get(kind)
+            values.append(lexemes.pop() if leaf is None else leaf(lexemes.pop()))
 
 
-def language(name: str, functions: Mapping[str, Callable[[Any], Any]]) -> Language:
-    """Build the language of ``name.lark``.
+def language(name: str, functions: Mapping[str, _Make]) -> Language:
+    """Read the language of ``tables/NAME.json``.
 
-    Callers cache what they get: building takes some milliseconds.
+    Callers cache what they get: it takes about a millisecond.
 
     Args:
         name: The grammar file's name without ``.lark``.
         functions: By rule, what to make of the list of its children; by terminal, what to make of
-            the lexeme. A rule that is missing gives a ``lark.Tree``.
+            the lexeme. A rule that is missing gives the list.
 
     Raises:
-        FileNotFoundError: If there is no such grammar.
-        lark.exceptions.GrammarError: If the grammar is not LALR(1) or not a grammar.
+        FileNotFoundError: If there is no such table.
     """
-    # Lark takes longer to import than all the rest of a command that parses nothing.
-    from lark import Lark
-
-    lark = Lark(
-        grammar_file(name).read_text(encoding="utf-8"),
-        parser="lalr",
-        lexer=_feed(),
-        transformer=cast(Any, SimpleNamespace(**functions)),
+    table = json.loads((_TABLES / f"{name}.json").read_text(encoding="utf-8"))
+    lines: list[str] = table["rules"]
+    return Language(
+        terminals=re.compile(table["terminals"]),
+        rules=[_rule(*line.split(), functions=functions) for line in lines],
+        states=table["states"],
+        end=table["end"],
+        leaves={symbol: make for symbol, make in functions.items() if symbol.isupper()},
     )
-    terminals = sorted(lark.terminals, key=lambda terminal: -terminal.priority)
-    alternatives = [f"(?P<{t.name}>{t.pattern.to_regexp()})" for t in terminals if t.pattern]
-    pattern = re.compile("|".join([*alternatives, r"[\s\S]"]))
-    return Language(pattern, cast(Any, lark.parse))
 
 
-@cache
-def _feed() -> type[Any]:
-    """Return the lexer class that hands Lark the lexemes it is given."""
-    from lark.lexer import Lexer
+def _rule(origin: str, *symbols: str, functions: Mapping[str, _Make]) -> _Rule:
+    """Return a rule, ready to be applied."""
+    origin = origin.removesuffix(":")
+    make = functions.get(origin, _unchanged)
+    nodes = [not symbol.startswith("_") for symbol in symbols]
+    if all(nodes):
+        return origin, len(symbols), make
 
-    class Feed(Lexer):
-        __future_interface__ = 1
+    def spliced(children: list[Any]) -> Any:
+        # Repetition is a rule that begins with itself. Adding to its list keeps that linear.
+        first, *rest = children
+        found: list[Any] = [first] if nodes[0] else first
+        for child, node in zip(rest, nodes[1:], strict=True):
+            if node:
+                found.append(child)
+            else:
+                found += child
+        return make(found)
 
-        def __init__(self, conf: Any) -> None:
-            pass
+    return origin, len(symbols), spliced
 
-        def lex(self, lexer_state: Any, parser_state: Any) -> Any:
-            # Each lexeme goes once it is read: what lives on is what garbage collection looks at.
-            lexemes: list[Lexeme] = lexer_state.text
-            lexemes.reverse()
-            while lexemes:
-                yield lexemes.pop()
 
-    return Feed
+def _unchanged(children: list[Any]) -> list[Any]:
+    return children
 
 
 def place(lexemes: list[Lexeme], excerpt: MappedText) -> list[Lexeme]:
