@@ -22,7 +22,7 @@ import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from promptengine.errors import PluginError
@@ -66,7 +66,7 @@ class PluginWarning(UserWarning):
     """A plugin that was skipped, and why."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Plugin:
     """Who added an object.
 
@@ -86,7 +86,7 @@ SCRIPT: Final = "script"
 """What a script that registers objects is called where it does not say."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class PluginObject:
     """One object that was added, or was to be.
 
@@ -257,7 +257,8 @@ def _entry_points(group: str) -> list[EntryPoint]:
 
     allowed = os.environ.get(VARIABLE)
     found = sorted(
-        metadata.entry_points(group=group), key=lambda entry: (_plugin_of(entry), entry.name)
+        metadata.entry_points(group=group),
+        key=lambda entry: (astuple(_plugin_of(entry)), entry.name),
     )
     if allowed is None:
         return found
@@ -290,7 +291,8 @@ class LazyFunction:
 
 def load_plugins() -> list[PluginObject]:
     """Load all plugins, and list their objects with those that were skipped."""
-    return sorted(item for group in GROUPS for item in _registry(group).objects())
+    found = (item for group in GROUPS for item in _registry(group).objects())
+    return sorted(found, key=astuple)
 
 
 def plugins_of(*used: tuple[ObjectRegistry[Any], str]) -> tuple[Plugin, ...]:
@@ -300,7 +302,7 @@ def plugins_of(*used: tuple[ObjectRegistry[Any], str]) -> tuple[Plugin, ...]:
         used: The registry and the name of each object.
     """
     found = (registry.plugin_of(name) for registry, name in used)
-    return tuple(sorted({plugin for plugin in found if plugin is not None}))
+    return tuple(sorted({plugin for plugin in found if plugin is not None}, key=astuple))
 
 
 def _registry(group: str) -> ObjectRegistry[object]:
