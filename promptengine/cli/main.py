@@ -11,6 +11,7 @@ from typing import Final
 from promptengine.cli.command import Command
 from promptengine.cli.terminal import printable
 from promptengine.errors import PromptEngineError
+from promptengine.garbage import gc_paused, skip_last_collection
 from promptengine.plugins import SCRIPT, LazyFunction, ObjectRegistry, Plugin, short_warnings
 from promptengine.version import __version__
 
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0 for success, 1 where some of the input could not be read, 2 for a mistake of the user's,
         130 where the user interrupted.
     """
+    skip_last_collection()
     given = sys.argv[1:] if arguments is None else list(arguments)
     with short_warnings():
         return _run(given)
@@ -57,6 +59,7 @@ def _message(error: Exception) -> str:
     return str(error)
 
 
+@gc_paused
 def _parser(first: str = "") -> argparse.ArgumentParser:
     """Build the parser, with no more in it than the first argument asks for: each command costs its imports.
 

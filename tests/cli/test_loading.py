@@ -47,7 +47,7 @@ def test_a_prompt_is_read_with_little_more_than_the_standard_library() -> None:
     modules = loaded("parse", "a (cat:1.3) [dog:fox:0.5]")
     ours = {name for name in modules if name.startswith("promptengine.")}
     parts = {name.split(".")[1] for name in ours}
-    assert parts == {"cli", "errors", "plugins", "prompt", "validation", "version"}
+    assert parts == {"cli", "errors", "garbage", "plugins", "prompt", "validation", "version"}
     assert {name for name in ours if name.startswith("promptengine.cli.")} == {
         f"promptengine.cli.{name}"
         for name in ("command", "main", "options", "parse", "render", "terminal")
