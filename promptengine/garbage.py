@@ -39,8 +39,9 @@ def gc_paused(read: Callable[P, R]) -> Callable[P, R]:
 def skip_last_collection() -> None:
     """Let this process end without looking through all that is left, which takes a second once torch is loaded.
 
-    Memory goes back to the system as a whole. What is not part of a cycle is still let go of in order, and what
-    has to be done at the end and was asked for by :mod:`atexit` or :func:`weakref.finalize` is done.
+    Memory goes back to the system as a whole. ``__del__`` of what is left is not called, which Python never
+    promises; what :mod:`atexit` and :func:`weakref.finalize` are asked for is done, and streams are flushed.
+    For programs, not for libraries: whoever embeds the package decides about the end of the process.
     """
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
