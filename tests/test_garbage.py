@@ -43,6 +43,7 @@ def test_an_error_turns_the_collector_on_again() -> None:
 def test_a_process_ends_without_a_search_but_not_without_its_last_duties() -> None:
     code = (
         "import atexit, weakref\n"
+        "from promptengine.garbage import skip_last_collection as skip\n"
         "class Thing:\n"
         "    def __del__(self): print('found')\n"
         "cycle, kept = Thing(), Thing()\n"
@@ -51,9 +52,8 @@ def test_a_process_ends_without_a_search_but_not_without_its_last_duties() -> No
         "atexit.register(print, 'asked for')\n"
         "del cycle\n"
     )
-    skip = "from promptengine.garbage import skip_last_collection as skip\nskip()\nskip()"
     assert set(printed(code)) == {"found", "finalized", "asked for"}
-    assert set(printed(code + skip)) == {"finalized", "asked for"}
+    assert set(printed(code + "skip()\nskip()")) == {"finalized", "asked for"}
 
 
 def printed(code: str) -> list[str]:
