@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from promptengine.cli.main import COMMANDS, _parser  # pyright: ignore[reportPrivateUsage]
+from tests.conftest import CHECKPOINT, CONFIG
 
 ROOT = Path(__file__).parent.parent.parent
 HEAVY = {"torch", "numpy", "PIL", "rich", "transformers", "diffusers", "httpx", "yaml", "fastapi"}
@@ -36,6 +37,38 @@ def loaded(*arguments: str) -> set[str]:
         check=True,
     )
     return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.slow
+def test_an_image_loads_what_makes_it(tmp_path: Path) -> None:
+    modules = loaded(
+        *("txt2img", "a cat", "--checkpoint", str(CHECKPOINT), "--config", str(CONFIG)),
+        *(
+            "--device",
+            "cpu",
+            "--width",
+            "64",
+            "--height",
+            "64",
+            "--steps",
+            "1",
+            "-o",
+            str(tmp_path),
+        ),
+    )
+    assert "torch" in modules
+    assert not modules & {
+        "torchvision",
+        "scipy",
+        "pandas",
+        "sklearn",
+        "ftfy",
+        "httpx",
+        "fastapi",
+        "lark",
+    }
+    ours = {name.split(".")[1] for name in modules if name.startswith("promptengine.")}
+    assert not ours & {"scripts", "server", "ui", "training", "civitai", "language", "xyz_plot"}
 
 
 def listed(parser: argparse.ArgumentParser) -> list[str]:
