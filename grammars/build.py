@@ -28,8 +28,8 @@ def table_of(grammar: str) -> dict[str, Any]:
         grammar: Of a ``.lark`` file.
 
     Raises:
-        ValueError: It has something that the tables cannot say: aliases, ``?rule``, ``[optional]`` or terminals
-            without a name.
+        ValueError: It has something that the tables cannot say: aliases, ``?rule``, or terminals without a
+            name.
         lark.exceptions.GrammarError: It is no grammar, or not LALR(1).
     """
     lark = Lark(grammar, parser="lalr", lexer="basic", maybe_placeholders=False)

@@ -60,10 +60,20 @@ from .infotext.recipe import Recipe as Recipe
 from .infotext.recipe import recipe_from_infotext as recipe_from_infotext
 from .inspection import FileReport as FileReport
 from .inspection import inspect_file as inspect_file
+from .integrations.comfyui.extra_model_paths import ExtraModelPaths as ExtraModelPaths
+from .integrations.comfyui.extra_model_paths import (
+    read_extra_model_paths as read_extra_model_paths,
+)
 from .integrations.diffusers.attach import Attachment as Attachment
 from .integrations.diffusers.attach import attach as attach
 from .integrations.diffusers.attach import detach as detach
 from .integrations.diffusers.processor import PromptProcessor as PromptProcessor
+from .integrations.webui.form_defaults import FormDefaults as FormDefaults
+from .integrations.webui.installation import WebUIInstallation as WebUIInstallation
+from .integrations.webui.installation import read_webui as read_webui
+from .integrations.webui.models import chosen_checkpoint as chosen_checkpoint
+from .integrations.webui.models import chosen_vae as chosen_vae
+from .integrations.webui.saved_settings import SavedSettings as SavedSettings
 from .interrupt import Interrupt as Interrupt
 from .kinds.blocks import AskedBlocks as AskedBlocks
 from .kinds.blocks import BlockWeights as BlockWeights
@@ -165,6 +175,7 @@ from .registry.scan import RegistryEntry as RegistryEntry
 from .request.dynamic import expand_request as expand_request
 from .request.dynamic import expand_template as expand_template
 from .request.dynamic_fields import DynamicMethod as DynamicMethod
+from .request.edit import apply_settings as apply_settings
 from .request.hires_pass import HiresPass as HiresPass
 from .request.image_start import ImageStart as ImageStart
 from .request.image_start import Inpainting as Inpainting
@@ -214,6 +225,7 @@ from .scripts.table import register_script as register_script
 from .text.count import TokenCount as TokenCount
 from .text.count import count_tokens as count_tokens
 from .text.encoder import TextModel as TextModel
+from .text.t5 import T5Weights as T5Weights
 from .text.textual_inversion.embedding import Embedding as Embedding
 from .text.textual_inversion.table import EmbeddingTable as EmbeddingTable
 from .text.textual_inversion.table import Match as Match

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,3 +43,9 @@ def write_safetensors(path: Path, metadata: Mapping[str, str] | None) -> None:
     header = json.dumps({} if metadata is None else {"__metadata__": metadata}).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+def settle(root: Path) -> None:
+    """Make all folders look as though they had not changed for years."""
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        os.utime(folder, ns=(OLD_NS, OLD_NS))

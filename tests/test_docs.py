@@ -47,7 +47,7 @@ def named(page: Path) -> str:
 
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the examples find where they run: a small checkpoint, images to train on."""
+    """What the examples find where they run: a small checkpoint, also in a WebUI, and images to train on."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("promptengine.training.step._PROBES", 2)
     (tmp_path / "my-model.safetensors").symlink_to(CHECKPOINT)
@@ -56,6 +56,10 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my-model.yaml").write_text(small.replace("image_size: 64", "image_size: 8", 1))
     make_images(tmp_path / "images")
     (tmp_path / "models" / "hypernetworks").mkdir(parents=True)
+    home = tmp_path / "stable-diffusion-webui" / "models" / "Stable-diffusion"
+    home.mkdir(parents=True)
+    for suffix in (".safetensors", ".yaml"):
+        (home / f"my-model{suffix}").symlink_to(tmp_path / f"my-model{suffix}")
     return tmp_path / "models"
 
 

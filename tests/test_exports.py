@@ -22,6 +22,7 @@ INNER = {
     "MaskedRows",
     "Opening",
     "PatchedProjection",
+    "PipelineProcessor",
     "PreparedPrompts",
     "ProjectionFuser",
     "TextMemory",

@@ -54,6 +54,7 @@ def pictures_of(
     *,
     steps: int = 20,
     use: tuple[str, float] | None = None,
+    cache_interval: int = 1,
 ) -> torch.Tensor:
     """Draw scenes with Euler a at CFG 7, scene i from seed i.
 
@@ -62,6 +63,7 @@ def pictures_of(
         scenes: What to draw; the prompt is the caption that states all of it.
         steps: Of the sampler.
         use: A hypernetwork's name and multiplier.
+        cache_interval: As requests have it.
 
     Returns:
         ``[scenes, 3, 128, 128]`` in -1..1.
@@ -71,7 +73,15 @@ def pictures_of(
         prompt = full_caption(scene)
         if use is not None:
             prompt = append_hypernetwork(prompt, use[0], f"{use[1]:g}")
-        requests.append(GenerationRequest(prompt=prompt, seed=seed, steps=steps, policy="strict"))
+        requests.append(
+            GenerationRequest(
+                prompt=prompt,
+                seed=seed,
+                steps=steps,
+                cache_interval=cache_interval,
+                policy="strict",
+            )
+        )
     images: list[Image.Image] = []
     for start in range(0, len(requests), AT_ONCE):
         for result in engine.generate_batch(requests[start : start + AT_ONCE]):
@@ -79,10 +89,13 @@ def pictures_of(
     return stacked(images)
 
 
-def evaluate(engine: Engine, probe: Probe, *, pictures: int, steps: int = 20) -> Verdict:
+def evaluate(
+    engine: Engine, probe: Probe, *, pictures: int, steps: int = 20, cache_interval: int = 1
+) -> Verdict:
     """Draw held-out scenes and judge them."""
     scenes = held_out_scenes(pictures)
-    return judge(probe, pictures_of(engine, scenes, steps=steps), scenes)
+    drawn = pictures_of(engine, scenes, steps=steps, cache_interval=cache_interval)
+    return judge(probe, drawn, scenes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +144,14 @@ def main() -> None:
     options.add_argument(
         "--train-probe", action="store_true", help="train the probe anew, an hour on two cores"
     )
+    options.add_argument(
+        "--cache",
+        type=int,
+        nargs="*",
+        default=[],
+        metavar="N",
+        help="judge these intervals instead",
+    )
     chosen = options.parse_args()
     if chosen.train_probe:
         chosen.work.mkdir(parents=True, exist_ok=True)
@@ -140,7 +161,16 @@ def main() -> None:
         )
     probe = load_probe()
     engine = Engine.open(chosen.checkpoint, models=chosen.checkpoint.parent.parent, device="cpu")
-    if chosen.networks is None:
+    if chosen.cache:
+        _print_contents(
+            {
+                f"every {interval}": evaluate(
+                    engine, probe, pictures=chosen.pictures, cache_interval=interval
+                )
+                for interval in chosen.cache
+            }
+        )
+    elif chosen.networks is None:
         _print_contents(
             {
                 "held-out drawings": probe_accuracy(probe, pictures=1_000, styles=STYLES[:1]),

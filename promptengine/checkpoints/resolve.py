@@ -45,20 +45,23 @@ def resolve_checkpoint(checkpoint: str | Path | None, registry: Registry) -> Pat
     return resolve_path(checkpoint, "checkpoint", registry)
 
 
-def checkpoint_named(name: str, registry: Registry, current: Path | None = None) -> Path | None:
+def checkpoint_named(
+    name: str, registry: Registry, current: Path | None = None, *, by_hash: bool = True
+) -> Path | None:
     """Return the checkpoint that a title, a name, a file's name or a hash means; never a path of the caller's.
 
     Args:
         name: As it was written; case does not matter where nothing else differs.
         registry: Where checkpoints are found.
         current: One outside the folders that may be named too.
+        by_hash: Whether files are read for their hashes where no name fits.
     """
     match = _HASHED_TITLE.fullmatch(name)
     bare, digest = (match[1], match[2]) if match else (name, name.lower())
     if current is not None and bare in (current.name, current.stem, str(current)):
         return current
     entry = registry.find("checkpoint", bare) or _any_case(bare, registry)
-    if entry is None and _HASH.fullmatch(digest):
+    if entry is None and by_hash and _HASH.fullmatch(digest):
         entry = next((e for e in registry.entries("checkpoint") if _has(e, digest, registry)), None)
     return None if entry is None else entry.path
 

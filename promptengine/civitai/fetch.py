@@ -139,12 +139,12 @@ class _Download:
                 broken = error
             except OSError as error:
                 message = f"{self.part.parent} cannot be written: {error.strerror or error}"
-                raise DownloadError(f"{message}; once it can, the same command goes on") from None
+                raise DownloadError(f"{message}; once it can, the next download goes on") from None
             here = _size(self.part)
             failures = 0 if here > before else failures + 1
             wait = None if failures >= _TRIES else min(2.0 ** (failures - 1), _LONGEST_WAIT_S)
             kept = (
-                f"; {here} bytes are here, and the same command goes on from there" if here else ""
+                f"; {here} bytes are here, and the next download goes on from there" if here else ""
             )
             wait_before_retry(self.web, f"{broken}{kept}", broken.asked, wait)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from promptengine.civitai.shapes import ModelVersion
 from promptengine.civitai.site import Site
@@ -13,7 +13,7 @@ from promptengine.files.size_limits import json_object
 from promptengine.infotext.find_files import hash_list
 from promptengine.kinds import NETWORK_KINDS
 
-__all__ = ["NamedHash", "hashes_in", "look_up"]
+__all__ = ["NamedHash", "describe_hash", "hashes_in", "look_up"]
 
 _HASH: Final = re.compile(r"[0-9a-f]{8,64}")
 _WHOLE: Final = (("checkpoint", "Model"), ("vae", "VAE"))
@@ -78,3 +78,21 @@ def look_up(
         if one.digest not in known:
             known[one.digest] = site.by_hash(one.digest)
     return [(one, known[one.digest]) for one in hashes]
+
+
+def describe_hash(site: Site, one: NamedHash, version: ModelVersion | None) -> dict[str, Any]:
+    """Return what JSON tells of a hash; all of the version is None where the site does not know it.
+
+    Args:
+        site: Who was asked.
+        one: What for.
+        version: What it belongs to.
+    """
+    return {
+        **asdict(one),
+        "model": version and version.model,
+        "version": version and version.name,
+        "type": version and version.type,
+        "base_model": version and version.base_model,
+        "page": version and site.page(version.model_id, version.id),
+    }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -11,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from promptengine.civitai.fetch import OnBytes, Wanted, fetch_file, part_of
 from promptengine.civitai.names import safe_name
+from promptengine.civitai.previews import get_preview, small_image
 from promptengine.civitai.shapes import ModelVersion, VersionFile
 from promptengine.civitai.site import Reference, Site
 from promptengine.errors import DownloadError, NetworkFormatError, RequestError
@@ -27,14 +25,21 @@ from promptengine.registry.registry import RegistryEntry
 from promptengine.registry.scan import PREVIEWS, USER_METADATA, beside, is_image_name
 from promptengine.registry.side_cars import MOST_TEXT, SideCarError, write_user_metadata
 
-__all__ = ["SITE_METADATA", "Download", "download", "kind_of_type"]
+__all__ = [
+    "SITE_METADATA",
+    "Download",
+    "download",
+    "family_of",
+    "file_name",
+    "files_of_kind",
+    "kind_of_type",
+]
 
 SITE_METADATA: Final = ".civitai.info"
 """How the name of the site's whole answer goes on, as the extension Civitai Helper has it."""
 
 _PREVIEW: Final = ".preview.png"
 _LARGEST_PREVIEW: Final = 768
-_MOST_PREVIEW_BYTES: Final = 32 << 20
 _ROOM: Final = 64 << 20
 """Bytes that stay free on a disk."""
 
@@ -71,6 +76,31 @@ class Download:
 def kind_of_type(type_: str) -> ModelKind | None:
     """Return the kind of what the site calls a type; None where there is no folder for it."""
     return next((kind for kind in model_kinds().values() if type_ in kind.civitai_types), None)
+
+
+def family_of(base_model: str) -> str:
+    """Return what WebUI's side-cars call a base model; empty for one that is none of Stable Diffusion 1, 2 and XL."""
+    found = (name for start, name in _FAMILIES.items() if base_model.startswith(start))
+    return next(found, "")
+
+
+def files_of_kind(files: Sequence[VersionFile], kind: ModelKind) -> list[VersionFile]:
+    """Return the files of a version that may lie in a kind's folder, the one that is meant first."""
+    fitting = (file for file in files if _suffix(file) in kind.suffixes)
+    return sorted(fitting, key=lambda file: not file.primary)
+
+
+def file_name(file: VersionFile, version: int, kind: ModelKind) -> str:
+    """Return what a file is called once it is here.
+
+    Args:
+        file: As the site tells of it.
+        version: The id of its version.
+        kind: Of the file.
+    """
+    name = safe_name(file.name, f"civitai-{version}")
+    path = Path(name)
+    return name if kind.accepts(path.stem) else f"civitai-{version}{path.suffix}"
 
 
 def download(
@@ -111,6 +141,9 @@ def download(
             f"{version.model!r} is of the type {version.type!r}; there are folders for {known}"
         )
         raise DownloadError(message)
+    folder = next(iter(folders.get(kind.name, ())), None)
+    if folder is None:
+        raise DownloadError(f"no folder is set for {kind.plural}")
     file = _chosen(version, kind, reference, name)
     if not file.sha256:
         raise DownloadError(
@@ -118,8 +151,7 @@ def download(
         )
     if on_version is not None:
         on_version(version, file)
-    folder = folders[kind.name][0]
-    target = folder / _file_name(file, version, kind)
+    target = folder / file_name(file, version.id, kind)
     fresh = not _is_there(target, file.sha256, force=force)
     if fresh:
         _make_room(folder, target, file)
@@ -137,7 +169,7 @@ def download(
 
 
 def _chosen(version: ModelVersion, kind: ModelKind, reference: Reference, name: str) -> VersionFile:
-    fitting = [file for file in version.files if _suffix(file) in kind.suffixes]
+    fitting = files_of_kind(version.files, kind)
     if name:
         found = [file for file in fitting if file.name == name]
         if not found:
@@ -146,7 +178,7 @@ def _chosen(version: ModelVersion, kind: ModelKind, reference: Reference, name: 
             raise RequestError(message, field="file")
         return found[0]
     asked = [file for file in fitting if reference.digest and _has(file, reference.digest)]
-    chosen = asked or sorted(fitting, key=lambda file: not file.primary)
+    chosen = asked or fitting
     if not chosen:
         there = _names(version.files)
         message = (
@@ -166,12 +198,6 @@ def _has(file: VersionFile, digest: str) -> bool:
 
 def _suffix(file: VersionFile) -> str:
     return Path(safe_name(file.name, "model")).suffix.lower()
-
-
-def _file_name(file: VersionFile, version: ModelVersion, kind: ModelKind) -> str:
-    name = safe_name(file.name, f"civitai-{version.id}")
-    path = Path(name)
-    return name if kind.accepts(path.stem) else f"civitai-{version.id}{path.suffix}"
 
 
 def _is_there(target: Path, digest: str, *, force: bool) -> bool:
@@ -260,13 +286,14 @@ def _lay_metadata(
     place = Path(beside(entry) + USER_METADATA)
     if place.exists():
         return None
-    family = next((v for k, v in _FAMILIES.items() if version.base_model.startswith(k)), "Other")
     title = " – ".join(filter(None, (version.model, version.name)))
     fields: dict[str, str | float] = {
         "description": "\n".join(filter(None, (title, version.description)))[:MOST_TEXT],
-        "sd_version": family if version.base_model else "Unknown",
+        "sd_version": (family_of(version.base_model) or "Other")
+        if version.base_model
+        else "Unknown",
         "activation_text": ", ".join(version.words)[:MOST_TEXT],
-        "notes": site.page(version),
+        "notes": site.page(version.model_id, version.id),
     }
     try:
         write_user_metadata(entry, fields, [folder])
@@ -301,24 +328,10 @@ def _lay_preview(
         return None
     place = Path(stem + _PREVIEW)
     try:
-        image = read_image(io.BytesIO(_bytes_of(site, shown.url)))
-        image = image.convert("RGB")
-        image.thumbnail((_LARGEST_PREVIEW, _LARGEST_PREVIEW))
+        image = small_image(get_preview(site.web, shown.url), _LARGEST_PREVIEW).convert("RGB")
         with atomic_write(place) as temporary:
             image.save(temporary, format="PNG")
-    except (DownloadError, httpx.TransportError, ValueError, OSError) as error:
+    except (DownloadError, OSError) as error:
         notes.append(f"no preview: {error}")
         return None
     return place
-
-
-def _bytes_of(site: Site, url: str) -> bytes:
-    content = bytearray()
-    with site.web.stream(url) as response:
-        if response.status_code != 200:
-            raise DownloadError(site.web.refusal(response))
-        for piece in response.iter_raw():
-            content += piece
-            if len(content) > _MOST_PREVIEW_BYTES:
-                raise DownloadError("the image is larger than any preview")
-    return bytes(content)

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import unescape
 from typing import Any, Final, cast
+from urllib.parse import parse_qs, urlsplit
 
 from promptengine.errors import DownloadError
 
 __all__ = [
     "FoundModel",
+    "FoundPage",
     "ModelVersion",
     "VersionFile",
     "VersionImage",
@@ -24,6 +26,8 @@ _LONGEST_TEXT: Final = 10_000
 _MOST_ITEMS: Final = 200
 _HASH: Final = re.compile(r"[0-9a-fA-F]{8,64}")
 _TAG: Final = re.compile(r"<[^<>]{0,2000}>")
+_WORD: Final = re.compile(r"[A-Za-z]{1,40}")
+_LONGEST_CURSOR: Final = 500
 _BREAK: Final = re.compile(r"</(?:p|li|h\d|div)>|<br ?/?>", re.IGNORECASE)
 
 
@@ -113,6 +117,9 @@ class FoundModel:
         version: Id of the newest version; 0 where there is none.
         version_name: Its name.
         base_model: What that was made for.
+        terms: What its author asks of those who use it, as far as the site says so.
+        files: Of the newest version, in their order.
+        images: Of it, still ones, in their order.
     """
 
     id: int
@@ -123,6 +130,22 @@ class FoundModel:
     version: int
     version_name: str
     base_model: str
+    terms: tuple[str, ...]
+    files: tuple[VersionFile, ...]
+    images: tuple[VersionImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """Some of the models that a search finds.
+
+    Attributes:
+        models: In the site's order.
+        next: What the site wants to hear for those that follow; empty behind the last.
+    """
+
+    models: tuple[FoundModel, ...]
+    next: str
 
 
 def read_version(document: object) -> ModelVersion:
@@ -151,7 +174,7 @@ def read_version(document: object) -> ModelVersion:
     )
 
 
-def read_found(document: object) -> tuple[FoundModel, ...]:
+def read_found(document: object) -> FoundPage:
     """Read the answer of ``models``.
 
     Raises:
@@ -160,7 +183,21 @@ def read_found(document: object) -> tuple[FoundModel, ...]:
     found = _object(document)
     if not isinstance(found.get("items"), list):
         raise DownloadError("the site answers with something else than a list of models")
-    return tuple(_model(one) for one in _objects(found, "items") if _whole(one, "id") is not None)
+    models = (_model(one) for one in _objects(found, "items") if _whole(one, "id") is not None)
+    return FoundPage(tuple(models), _cursor(_object(found.get("metadata"))))
+
+
+def _cursor(metadata: Mapping[str, Any]) -> str:
+    """Return what leads on; of the address of the next page nothing else is read."""
+    cursor = metadata.get("nextCursor")
+    if cursor is None:
+        try:
+            query = urlsplit(_text(metadata, "nextPage", most=_LONGEST_TEXT)).query
+            cursor = parse_qs(query).get("cursor", [""])[0]
+        except ValueError:
+            cursor = ""
+    text = str(cursor) if isinstance(cursor, str | int) and not isinstance(cursor, bool) else ""
+    return text if len(text) <= _LONGEST_CURSOR else ""
 
 
 def _model(found: Mapping[str, Any]) -> FoundModel:
@@ -174,7 +211,26 @@ def _model(found: Mapping[str, Any]) -> FoundModel:
         version=_whole(version, "id") or 0,
         version_name=_text(version, "name"),
         base_model=_text(version, "baseModel"),
+        terms=tuple(_terms(found)),
+        files=tuple(_file(one) for one in _objects(version, "files")),
+        images=tuple(_images(version)),
     )
+
+
+def _terms(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what an author asks for; the site tells commercial uses as a list, or as text."""
+    if found.get("allowNoCredit") is False:
+        yield "credit its creator"
+    if "allowCommercialUse" in found:
+        told = found["allowCommercialUse"]
+        texts = [one for one in _list({"": told}, "") if isinstance(one, str)]
+        text = told if isinstance(told, str) else " ".join(texts)
+        uses = [use for use in _WORD.findall(text[:_LONGEST_NAME]) if use != "None"]
+        yield f"commercial use: {', '.join(uses)}" if uses else "no commercial use"
+    if found.get("allowDerivatives") is False:
+        yield "no derivatives"
+    if found.get("allowDifferentLicense") is False:
+        yield "derivatives under the same terms"
 
 
 def _file(found: Mapping[str, Any]) -> VersionFile:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import parse_qs, urlsplit
 
-from promptengine.civitai.shapes import FoundModel, ModelVersion, read_found, read_version
-from promptengine.civitai.web import TOKEN_VARIABLE, Web
+from promptengine.civitai.shapes import FoundPage, ModelVersion, read_found, read_version
+from promptengine.civitai.web import TIMEOUT_S, TOKEN_VARIABLE, Web
 from promptengine.errors import DownloadError, RequestError
 
 __all__ = ["BASE_VARIABLE", "Reference", "Site", "open_web", "read_reference"]
@@ -30,17 +31,25 @@ _PATH: Final = re.compile(
 _AIR: Final = re.compile(r"^urn:air:[^:]+:[^:]+:civitai:(\d{1,9})(?:@(\d{1,9}))?$")
 
 
-def open_web(base: str | None = None) -> Web:
+def open_web(
+    base: str | None = None,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    timeout_s: float = TIMEOUT_S,
+) -> Web:
     """Return what asks the site, with the user's token from the environment.
 
     Args:
         base: The site; by default that of the environment, else Civitai's.
+        sleep: Waits for some seconds between tries.
+        timeout_s: Seconds without an answer after which a host counts as silent.
 
     Raises:
         RequestError: It is no address that is asked, or the token is none.
     """
     chosen = base or os.environ.get(BASE_VARIABLE) or _BASE
-    return Web(chosen, os.environ.get(TOKEN_VARIABLE, "").strip())
+    token = os.environ.get(TOKEN_VARIABLE, "").strip()
+    return Web(chosen, token, sleep=sleep, timeout_s=timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +114,22 @@ class Site:
         self.web = web
 
     def search(
-        self, text: str, types: Sequence[str] = (), *, limit: int = 20, nsfw: bool = False
-    ) -> tuple[FoundModel, ...]:
+        self,
+        text: str,
+        types: Sequence[str] = (),
+        *,
+        limit: int = 20,
+        nsfw: bool = False,
+        cursor: str = "",
+    ) -> FoundPage:
         """Return models that a text finds, as the site orders them.
 
         Args:
-            text: What to look for.
+            text: What to look for; empty for anything.
             types: As the site calls them, such as ``Hypernetwork``; none for all.
             limit: The most to return, 1 to 100.
             nsfw: Whether those for adults are wanted as well.
+            cursor: What the page before this one leads on with; empty for the first.
 
         Raises:
             RequestError: ``limit`` is out of its range.
@@ -123,12 +139,14 @@ class Site:
             message = f"limit is {limit}; it must be 1 to {_MOST_FOUND}"
             raise RequestError(message, field="limit")
         params = {
-            "query": text,
+            **({"query": text} if text else {}),
             "limit": str(limit),
             "nsfw": str(nsfw).lower(),
             **({"types": list(types)} if types else {}),
+            **({"cursor": cursor} if cursor else {}),
         }
-        return read_found(self.web.json("/api/v1/models", params))[:limit]
+        found = read_found(self.web.json("/api/v1/models", params))
+        return replace(found, models=found.models[:limit])
 
     def version(self, reference: Reference) -> ModelVersion:
         """Return the version that a user means.
@@ -161,9 +179,9 @@ class Site:
         document = self.web.json(f"/api/v1/model-versions/by-hash/{digest.upper()}")
         return None if document is None else read_version(document)
 
-    def page(self, version: ModelVersion) -> str:
-        """Return the address of a version's page."""
-        return f"{self.web.base}/models/{version.model_id}?modelVersionId={version.id}"
+    def page(self, model: int, version: int) -> str:
+        """Return the address of a version's page, by the ids of both."""
+        return f"{self.web.base}/models/{model}?modelVersionId={version}"
 
 
 def _newest(document: Any) -> int | None:

@@ -22,14 +22,17 @@ import httpx
 from promptengine.errors import DownloadError, RequestError
 from promptengine.version import __version__
 
-__all__ = ["TOKEN_VARIABLE", "Web", "wait_before_retry"]
+__all__ = ["TIMEOUT_S", "TOKEN_VARIABLE", "Web", "wait_before_retry"]
 
 TOKEN_VARIABLE: Final = "CIVITAI_API_TOKEN"
 """Environment variable of the user's token."""
 
+TIMEOUT_S: Final = 60.0
+"""Seconds without an answer after which a host counts as silent."""
+
+_CONNECT_S: Final = 15.0
 _MOST_REDIRECTS: Final = 5
 _MOST_ANSWER: Final = 16 << 20
-_TIMEOUT: Final = httpx.Timeout(60.0, connect=15.0)
 _WAITS_S: Final = (1.0, 2.0, 4.0)
 """Before each further try."""
 
@@ -48,13 +51,19 @@ class Web:
         base: The site, such as ``https://civitai.com``.
         token: Of the user; empty for none.
         sleep: Waits for some seconds.
+        timeout_s: Seconds without an answer after which a host counts as silent.
 
     Attributes:
         base: As given, without a slash at its end.
     """
 
     def __init__(
-        self, base: str, token: str = "", *, sleep: Callable[[float], None] = time.sleep
+        self,
+        base: str,
+        token: str = "",
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        timeout_s: float = TIMEOUT_S,
     ) -> None:
         try:
             self._origin = httpx.URL(base)
@@ -73,7 +82,8 @@ class Web:
         self._local = local
         self.sleep = sleep
         transport = _CheckedTransport(self._may_connect)
-        self._client = httpx.Client(transport=transport, trust_env=False, timeout=_TIMEOUT)
+        timeout = httpx.Timeout(timeout_s, connect=min(timeout_s, _CONNECT_S))
+        self._client = httpx.Client(transport=transport, trust_env=False, timeout=timeout)
 
     def __enter__(self) -> Web:
         return self
@@ -84,6 +94,10 @@ class Web:
         _error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up on all hosts; nothing is asked any more."""
         self._client.close()
 
     @property

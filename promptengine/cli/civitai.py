@@ -9,15 +9,13 @@ import sys
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptengine.cli.options import add_models, folders_of
+from promptengine.cli.model_folders import add_model_folders, folders_of
 from promptengine.cli.terminal import printable
 from promptengine.errors import RequestError
 from promptengine.kinds import ModelKind, model_kinds
 from promptengine.prompt.serialize import well_formed
-from promptengine.registry.registry import folders_below
 
 if TYPE_CHECKING:
     from promptengine.civitai.shapes import FoundModel, ModelVersion, VersionFile
@@ -71,7 +69,7 @@ def add_download(parser: argparse.ArgumentParser) -> None:
         "--nsfw", action="store_true", help="also a preview that is not for all ages"
     )
     add_base_url(parser)
-    add_models(parser)
+    add_model_folders(parser)
     parser.set_defaults(run=_download)
 
 
@@ -90,7 +88,7 @@ def _search(options: argparse.Namespace) -> int:
     kind = None if options.type is None else _kind(options.type)
     types = () if kind is None else kind.civitai_types
     with _opened(options.base_url) as site:
-        found = site.search(options.text, types, limit=options.limit, nsfw=options.nsfw)
+        found = site.search(options.text, types, limit=options.limit, nsfw=options.nsfw).models
     if options.json:
         print(json.dumps(well_formed([dataclasses.asdict(one) for one in found]), indent=2))
     elif found:
@@ -138,7 +136,6 @@ def _show_found(found: tuple[FoundModel, ...]) -> None:
 
 def _download(options: argparse.Namespace) -> int:
     folders = folders_of(options)
-    named = folders_below(folders) if isinstance(folders, Path) else folders
     with _opened(options.base_url) as site, _shown() as on_bytes:
         from promptengine.civitai.keep import download
         from promptengine.civitai.site import read_reference
@@ -146,7 +143,7 @@ def _download(options: argparse.Namespace) -> int:
         made = download(
             site,
             read_reference(options.reference),
-            named,
+            folders,
             name=options.file,
             force=options.force,
             preview=options.preview,
@@ -205,19 +202,10 @@ class Lookup:
             DownloadError: The site cannot be asked.
         """
         with _opened(self._base) as site:
-            from promptengine.civitai.hashes import hashes_in, look_up
+            from promptengine.civitai.hashes import describe_hash, hashes_in, look_up
 
-            return [
-                {
-                    **dataclasses.asdict(one),
-                    "model": version and version.model,
-                    "version": version and version.name,
-                    "type": version and version.type,
-                    "base_model": version and version.base_model,
-                    "page": version and site.page(version),
-                }
-                for one, version in look_up(site, hashes_in(entries), self._known)
-            ]
+            found = look_up(site, hashes_in(entries), self._known)
+            return [describe_hash(site, one, version) for one, version in found]
 
 
 def show_online(found: list[dict[str, Any]]) -> None:

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from promptengine.cli.options import add_checkpoint, add_models
+from promptengine.cli.model_folders import add_model_folders, folders_of
+from promptengine.cli.options import add_checkpoint
 from promptengine.cli.terminal import printable
 from promptengine.conversion.layouts import LORA_LAYOUTS
 from promptengine.errors import RequestError
-from promptengine.registry.registry import folders_below
 
 __all__ = ["add_arguments", "require_free"]
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--size", type=int, metavar="PX", help="of their sides; default: the checkpoint's own"
     )
-    add_models(parser)
+    add_model_folders(parser)
     add_checkpoint(parser)
     parser.set_defaults(run=_run)
 
@@ -91,7 +91,7 @@ def _to_lora(options: argparse.Namespace) -> int:
     if options.steps is not None:
         sampling = replace(sampling, steps=options.steps)
     dtype = "float32" if options.dtype == "auto" else options.dtype
-    engine = open_engine(options, folders_below(options.models), dtype=dtype)
+    engine = open_engine(options, folders_of(options), dtype=dtype)
     with _shown() as on_image:
         made = convert_to_lora(
             network,

@@ -44,7 +44,7 @@ _LABELS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def read_recipe(
-    options: argparse.Namespace, folders: Path | Mapping[Kind, list[Path]]
+    options: argparse.Namespace, folders: Mapping[Kind, list[Path]]
 ) -> tuple[argparse.Namespace, GenerationRequest]:
     """Read the file of ``--from`` and print what of it cannot be honored.
 
@@ -67,7 +67,8 @@ def read_recipe(
     request, left_out = apply_recipe(recipe, starts=hasattr(options, "image"), registry=registry)
     diagnostics = [*found.remarks, *recipe.diagnostics, *left_out]
     if options.checkpoint is None and recipe.checkpoint is None:
-        message = "the checkpoint is not known, so the first of the models folder is used"
+        chosen = "" if options.webui is None else "the one of WebUI's settings, or "
+        message = f"the checkpoint is not known, so {chosen}the first of the models folder is used"
         diagnostics.append(kinds.UNKNOWN_CHECKPOINT(message, None, "name one with --checkpoint"))
     check_codes(options.ignore, "--ignore")
     show_diagnostics(without_codes(diagnostics, options.ignore), "", to_stderr=True)

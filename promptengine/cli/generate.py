@@ -16,13 +16,14 @@ from promptengine.cli.arguments import assignments, free_path
 from promptengine.cli.field_options import given_fields
 from promptengine.cli.image_options import regions_of
 from promptengine.cli.terminal import printable
+from promptengine.cli.webui import chosen_models
 from promptengine.garbage import gc_paused
 from promptengine.generation.engine import Engine, Precision
 from promptengine.generation.timing import StageTimer
 from promptengine.images import save_image
 from promptengine.infotext.read import infotext_with_prompts
 from promptengine.prompt.diagnostic_kinds import check_codes
-from promptengine.registry.open_models import Models
+from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Kind
 from promptengine.request.edit import apply_settings
 from promptengine.request.options import read_settings
@@ -42,7 +43,7 @@ __all__ = [
 def run(
     options: argparse.Namespace,
     request: GenerationRequest,
-    folders: Path | Mapping[Kind, list[Path]],
+    folders: Mapping[Kind, list[Path]],
     clock: StageTimer,
 ) -> GenerationResult:
     """Make the images the options ask for and write them.
@@ -130,13 +131,16 @@ def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
 def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precision) -> Engine:
     """Open the engine that a command's options name, with the libraries' own output turned off."""
     quiet_libraries()
+    registry = open_models(folders)
+    checkpoint, vae, vae_overrides = chosen_models(options, registry)
     return Engine.open(
-        options.checkpoint,
-        folders,
+        checkpoint,
+        registry,
         config=options.config,
         device=options.device,
         dtype=dtype,
-        vae="Automatic" if options.vae is None else options.vae,
+        vae=vae,
+        vae_overrides=vae_overrides,
         compile=getattr(options, "compile", False),
     )
 

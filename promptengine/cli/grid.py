@@ -25,7 +25,7 @@ __all__ = ["run"]
 def run(
     options: argparse.Namespace,
     request: GenerationRequest,
-    folders: Path | Mapping[Kind, list[Path]],
+    folders: Mapping[Kind, list[Path]],
 ) -> tuple[GenerationResult, ...]:
     """Make the grid that the options ask for and write it, and its images if they are wanted.
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from promptengine.cli.field_options import add_fields
-from promptengine.cli.options import folders_of
+from promptengine.cli.model_folders import folders_of, styles_of
 from promptengine.cli.render import show_diagnostics, show_reports
 from promptengine.cli.request_options import add_hires, add_images, add_prompt, add_request
 from promptengine.cli.script_options import add_script_options, asks_for_script
@@ -83,7 +83,7 @@ def _txt2img(options: argparse.Namespace) -> int:
     from promptengine.cli.image_options import hires_of
 
     folders = folders_of(options)
-    options, request = _begun(options, folders)
+    options, request = _begun(options, folders, "txt2img")
     request = replace(request, hires=hires_of(options, request.hires))
     return _generate(options, request, folders)
 
@@ -93,30 +93,47 @@ def _img2img(options: argparse.Namespace) -> int:
     from promptengine.cli.image_options import start_of
 
     folders = folders_of(options)
-    options, request = _begun(options, folders)
+    options, request = _begun(options, folders, "img2img")
     return _generate(options, replace(request, start=start_of(options)), folders)
 
 
 def _begun(
-    options: argparse.Namespace, folders: Path | Mapping[Kind, list[Path]]
+    options: argparse.Namespace, folders: Mapping[Kind, list[Path]], tab: str
 ) -> tuple[argparse.Namespace, GenerationRequest]:
-    """Options and request to go on with: those of the file of ``--from``, or the prompt alone."""
+    """Options and request to go on with: those of the file of ``--from``, or the prompt and WebUI's defaults."""
     if options.origin is not None:
         from promptengine.cli.from_image import read_recipe
 
-        return read_recipe(options, folders)
-    if options.prompt is None and options.prompts is not None:
-        return options, GenerationRequest(prompt="")
-    if options.prompt is None:
+        options, request = read_recipe(options, folders)
+        return _with_webui(options, request)
+    if options.prompt is None and options.prompts is None:
         message = "PROMPT is missing; write one, or name a file with --from"
         raise RequestError(message, field="prompt")
-    return options, GenerationRequest(prompt=options.prompt)
+    return _with_webui(options, GenerationRequest(prompt=options.prompt or ""), tab)
+
+
+def _with_webui(
+    options: argparse.Namespace, request: GenerationRequest, tab: str = ""
+) -> tuple[argparse.Namespace, GenerationRequest]:
+    """Fill what is not given from the WebUI of ``--webui``.
+
+    Args:
+        options: Of the command line.
+        request: What to change.
+        tab: Whose defaults hold; empty for a request that was read off a file and has its own.
+    """
+    if options.webui is None:
+        return options, request
+    from promptengine.cli.webui import with_page_defaults, with_saved_settings
+
+    request = with_saved_settings(options, request, read=not tab)
+    return with_page_defaults(options, tab) if tab else options, request
 
 
 def _generate(
     options: argparse.Namespace,
     request: GenerationRequest,
-    folders: Path | Mapping[Kind, list[Path]],
+    folders: Mapping[Kind, list[Path]],
 ) -> int:
     from promptengine.generation.timing import StageTimer
 
@@ -147,7 +164,7 @@ def _generate(
 def _run_script(
     options: argparse.Namespace,
     request: GenerationRequest,
-    folders: Path | Mapping[Kind, list[Path]],
+    folders: Mapping[Kind, list[Path]],
 ) -> int:
     from promptengine.cli.script import run
 
@@ -167,7 +184,7 @@ def _asked(options: argparse.Namespace, request: GenerationRequest) -> Generatio
 
     request = request_of(options, request)
     if options.style:
-        request = apply_styles(request, options.style, options.styles)
+        request = apply_styles(request, options.style, styles_of(options))
     return replace(request, prompt=_prompt(options, request))
 
 
@@ -183,8 +200,9 @@ def _grid(options: argparse.Namespace) -> int:
     """Make an X/Y/Z plot, and say what became of the networks in it."""
     from promptengine.cli.grid import run
 
-    request = _asked(options, GenerationRequest(prompt=options.prompt))
-    _show_all(run(options, request, folders_of(options)))
+    folders = folders_of(options)
+    options, request = _with_webui(options, GenerationRequest(prompt=options.prompt), "txt2img")
+    _show_all(run(options, _asked(options, request), folders))
     return 0
 
 

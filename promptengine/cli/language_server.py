@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-from pathlib import Path
 
+from promptengine.cli.model_folders import add_model_folders, folders_of
 from promptengine.cli.options import add_dialect
 from promptengine.errors import PromptEngineError
 
@@ -29,7 +29,7 @@ def _run(options: argparse.Namespace) -> int:
         dynamic=options.dynamic,
         steps=options.steps,
     )
-    serve(ServerOptions.open(options.models, syntax))
+    serve(ServerOptions.open(folders_of(options), syntax))
     return 0
 
 
@@ -53,11 +53,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="# begins a comment (default: yes)",
     )
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="default: 20")
-    parser.add_argument(
-        "--models",
-        type=Path,
-        default=Path("models"),
-        metavar="DIR",
-        help="WebUI's models folder; word lists are in tags beside it",
-    )
+    add_model_folders(parser)
     parser.set_defaults(run=_run)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 from promptengine.cli.convert import require_free
-from promptengine.cli.options import add_models, folders_of
+from promptengine.cli.model_folders import add_model_folders, folders_of
 from promptengine.cli.terminal import printable
 from promptengine.errors import RequestError
 from promptengine.kinds import HYPERNETWORK
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
-    add_models(parser)
+    add_model_folders(parser)
     parser.set_defaults(run=_run)
 
 
@@ -44,7 +45,8 @@ def _run(options: argparse.Namespace) -> int:
     from promptengine.networks.hypernetwork.merge import merge_hypernetworks
 
     require_free(options.output, force=options.force)
-    named = [_named(use, lambda: Registry.open(folders_of(options))) for use in options.uses]
+    opened = cache(lambda: Registry.open(folders_of(options)))
+    named = [_named(use, opened) for use in options.uses]
     uses = [(load_hypernetwork(path), multiplier) for path, multiplier in named]
     merged = merge_hypernetworks(uses, name=options.output.stem)
     require_writable(merged.settings, options.output)

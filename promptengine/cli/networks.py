@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from promptengine.cli.options import add_models, folders_of
+from promptengine.cli.model_folders import add_model_folders, folders_of, places_of
 from promptengine.cli.tables import show_networks
 from promptengine.files.hashing import default_cache_file
 from promptengine.kinds import NETWORK_KINDS, FileSummary, NetworkKind, model_kinds
@@ -19,7 +19,7 @@ __all__ = ["add_arguments"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("--json", action="store_true", help="print JSON, with SHA-256")
-    add_models(parser)
+    add_model_folders(parser)
     parser.set_defaults(run=_run)
 
 
@@ -43,7 +43,7 @@ def _run(options: argparse.Namespace) -> int:
         told = [_entry_as_json(entry, registry, found.get(entry.path)) for entry in entries]
         print(json.dumps(well_formed(told), indent=2))
     else:
-        show_networks(entries, registry.clashes, options.models, found)
+        show_networks(entries, registry.clashes, places_of(options), found)
     registry.digests.save()
     return 0
 

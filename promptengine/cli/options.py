@@ -1,50 +1,14 @@
-"""Options that several commands share: where models are, which one to take, and what not to be told."""
+"""Options that several commands share: which checkpoint to take, the dialect, and what not to be told."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from promptengine.errors import RequestError
 from promptengine.prompt.diagnostic_kinds import read_codes
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 
-if TYPE_CHECKING:
-    from promptengine.registry.registry import Kind
-
-__all__ = ["add_checkpoint", "add_dialect", "add_ignore", "add_models", "folders_of"]
-
-
-def add_models(parser: argparse.ArgumentParser) -> None:
-    """Add what says where models are."""
-    group = parser.add_argument_group("where things are")
-    group.add_argument(
-        "--models", type=Path, default=Path("models"), metavar="DIR", help="WebUI's models folder"
-    )
-    group.add_argument(
-        "--hypernetwork-dir", type=Path, metavar="DIR", help="another folder of hypernetworks"
-    )
-
-
-def folders_of(options: argparse.Namespace) -> Path | Mapping[Kind, list[Path]]:
-    """Return the models folder, with ``--hypernetwork-dir`` searched first where it is given.
-
-    Raises:
-        RequestError: There is no such folder.
-    """
-    if options.hypernetwork_dir is None:
-        return options.models
-    if not options.hypernetwork_dir.is_dir():
-        message = f"--hypernetwork-dir: no such folder: {options.hypernetwork_dir}"
-        raise RequestError(message, field="hypernetwork_dir")
-    from promptengine.kinds import HYPERNETWORK
-    from promptengine.registry.registry import folders_below
-
-    folders = folders_below(options.models)
-    folders[HYPERNETWORK.name].insert(0, options.hypernetwork_dir)
-    return folders
+__all__ = ["add_checkpoint", "add_dialect", "add_ignore"]
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +41,7 @@ def add_dialect(parser: argparse.ArgumentParser) -> None:
 
 
 def add_ignore(parser: argparse.ArgumentParser) -> None:
-    """Add what says which diagnostics to leave out."""
+    """Add the codes of what not to tell, which :func:`check_codes` and :func:`without_codes` take."""
     parser.add_argument(
         "--ignore",
         type=read_codes,

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from promptengine.cli.options import add_dialect, add_ignore, add_models, folders_of
+from promptengine.cli.model_folders import add_model_folders, folders_of, has_folders
+from promptengine.cli.options import add_dialect, add_ignore
 from promptengine.cli.render import (
     show_block_weights,
     show_prompt,
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="take out # comments (default: yes; with --jsonl no)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    add_models(parser)
+    add_model_folders(parser)
     parser.set_defaults(run=_run)
 
 
@@ -106,8 +107,7 @@ def _check_steps(name: str, steps: object) -> None:
 
 def _lookups(prompt: Prompt, options: argparse.Namespace) -> Plan | None:
     """Return what the tags come to with the models folder; nothing where there are none, or no such folder."""
-    named = options.hypernetwork_dir is not None
-    if not named and not (prompt.tags and options.models.is_dir()):
+    if not prompt.tags or not has_folders(options):
         return None
     from promptengine.registry.registry import Registry
     from promptengine.request.plan import make_plan

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import get_args
 
 from promptengine.cli.field_options import add_fields
-from promptengine.cli.options import add_checkpoint, add_ignore, add_models
+from promptengine.cli.model_folders import add_model_folders
+from promptengine.cli.options import add_checkpoint, add_ignore
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import NoiseSource
 from promptengine.request.request import GenerationRequest
@@ -67,9 +68,8 @@ def add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) ->
     parser.add_argument(
         "--styles",
         type=Path,
-        default=Path("styles.csv"),
         metavar="FILE",
-        help="WebUI's file of styles; default: styles.csv",
+        help="WebUI's file of styles; default: styles.csv, or that of --webui",
     )
     parser.add_argument(
         "--hypernetwork",
@@ -103,5 +103,5 @@ def add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) ->
         action="store_true",
         help="torch.compile, meant for GPUs and many images of one size",
     )
-    add_models(parser)
+    add_model_folders(parser)
     add_checkpoint(parser)

@@ -43,7 +43,7 @@ _FLAGS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": Fal
 def run(
     options: argparse.Namespace,
     request: GenerationRequest,
-    folders: Path | Mapping[Kind, list[Path]],
+    folders: Mapping[Kind, list[Path]],
 ) -> ScriptOutput:
     """Run the script that the options ask for; images are on disk once they are made, then its grids.
 

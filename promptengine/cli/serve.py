@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptengine.cli.options import add_checkpoint, add_models, folders_of
+from promptengine.cli.model_folders import add_model_folders, folders_of, roots_of, styles_of
+from promptengine.cli.options import add_checkpoint
 from promptengine.errors import RequestError
 from promptengine.server.config import Limits, ServerConfig
 
@@ -21,7 +21,7 @@ __all__ = ["add_arguments"]
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
 _NEEDED_FOR_REPLICAS = "ray"
-_USUAL_MODELS = Path("models")
+_NEEDED_FOR_CIVITAI = "httpx"
 _PASSWORDS = "PROMPTENGINE_API_AUTH"
 
 
@@ -55,9 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--styles",
         type=Path,
-        default=Path("styles.csv"),
         metavar="FILE",
-        help="WebUI's file of styles, made when one is saved; default: styles.csv",
+        help="WebUI's file of styles, made when one is saved; default: styles.csv, or that of --webui",
+    )
+    add(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="one of WebUI's settings to begin with, such as eta_ancestral=0.5; may be repeated",
+    )
+    add(
+        "--civitai",
+        action="store_true",
+        help="let clients search Civitai and download from it into the models folder, with the token in "
+        "CIVITAI_API_TOKEN if there is one; without it the server asks nobody",
     )
     add("--grace", type=float, default=usual.grace_s, metavar="S", help="to finish when stopped")
     add("--compile", action="store_true", help="torch.compile; pays for many images of one size")
@@ -76,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--ray", action="store_true", help="engines in processes of their own, by Ray Serve")
     add("--replicas", type=int, default=1, metavar="N", help="how many of them; default: 1")
     add("--no-page", action="store_true", help="the API alone, without the page")
-    add_models(parser)
+    add_model_folders(parser)
     add_checkpoint(parser)
     parser.set_defaults(run=_run)
 
@@ -91,11 +103,14 @@ def _run(options: argparse.Namespace) -> int:
     if any(find_spec(name) is None for name in _NEEDED):
         message = "promptengine serve needs the extra 'server': pip install 'promptengine[server]'"
         raise RequestError(message, field="serve")
+    if options.civitai and find_spec(_NEEDED_FOR_CIVITAI) is None:
+        message = "--civitai needs the extra 'civitai': pip install 'promptengine[civitai]'"
+        raise RequestError(message, field="civitai")
     from promptengine.cli.generate import quiet_libraries
+    from promptengine.cli.serve_settings import begin_with
     from promptengine.server.run import serve
 
     _check_folders(options)
-
     quiet_libraries()
     limits = replace(
         Limits(),
@@ -104,6 +119,7 @@ def _run(options: argparse.Namespace) -> int:
         total_images=options.max_images,
     )
     folders = folders_of(options)
+    begun = begin_with(options, folders)
     serve(
         ServerConfig(
             host=options.host,
@@ -112,10 +128,11 @@ def _run(options: argparse.Namespace) -> int:
             subpath=options.subpath.rstrip("/"),
             tls_certfile=options.tls_certfile,
             tls_keyfile=options.tls_keyfile,
-            models=dict(folders) if isinstance(folders, Mapping) else folders,
-            checkpoint=options.checkpoint,
+            models=folders,
+            checkpoint=begun.checkpoint,
             model_config=options.config,
-            vae="Automatic" if options.vae is None else options.vae,
+            vae=begun.vae,
+            vae_overrides=begun.vae_overrides,
             devices=_split(options.device),
             dtype=options.dtype,
             compile=options.compile,
@@ -123,7 +140,10 @@ def _run(options: argparse.Namespace) -> int:
             output=options.output,
             training=options.training,
             save=not options.no_save,
-            styles=options.styles,
+            styles=styles_of(options),
+            settings=begun.settings,
+            form_defaults=begun.form_defaults,
+            civitai=options.civitai,
             users=_users(options),
             cors_origins=_split(options.cors_allow_origins),
             cors_origins_regex=options.cors_allow_origins_regex,
@@ -170,11 +190,13 @@ def _check_folders(options: argparse.Namespace) -> None:
     Raises:
         RequestError: One is missing, or a file is in its place.
     """
-    models, output = options.models, options.output
+    output = options.output
     is_file = options.checkpoint is not None and Path(options.checkpoint).exists()
-    # A checkpoint's file is enough for a server without networks.
-    if not models.is_dir() and not (is_file and models == _USUAL_MODELS):
-        message = f"--models: no such folder: {models}; name WebUI's models folder or make it"
+    # A checkpoint's file is enough for a server without networks, and so are folders of ComfyUI's.
+    needless = not options.models and (is_file or options.extra_model_paths_config)
+    missing = next((root for root in roots_of(options) if not root.is_dir()), None)
+    if missing is not None and not needless:
+        message = f"--models: no such folder: {missing}; name WebUI's models folder or make it"
         raise RequestError(message, field="models")
     blocked = next((path for path in (output, *output.parents) if path.exists()), None)
     if blocked is not None and not blocked.is_dir():

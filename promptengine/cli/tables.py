@@ -43,7 +43,7 @@ def show_profile(seconds: Mapping[str, float]) -> None:
 def show_networks(
     entries: Sequence[RegistryEntry],
     clashes: Sequence[Clash],
-    models: Path,
+    models: str,
     summaries: Mapping[Path, FileSummary],
 ) -> None:
     """Print a table of model files, and the clashes between their names.
@@ -56,7 +56,7 @@ def show_networks(
     """
     console = _console()
     if not entries:
-        console.print(Styled(f"no model files in {printable(str(models))}"))
+        console.print(Styled(f"no model files in {printable(models)}"))
     else:
         table = Table(box=None, pad_edge=False)
         for title in ("kind", "name", "MB", "holds", "description"):

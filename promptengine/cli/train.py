@@ -19,9 +19,10 @@ from rich.progress import Progress as ProgressBar
 
 from promptengine.cli.field_options import given_fields
 from promptengine.cli.generate import open_engine
+from promptengine.cli.model_folders import folders_of
 from promptengine.cli.terminal import printable
 from promptengine.generation.engine import Precision
-from promptengine.registry.registry import folders_below
+from promptengine.kinds import HYPERNETWORK
 from promptengine.training.config import TrainingFiles
 from promptengine.training.loop import TrainingProgress, train_hypernetwork
 from promptengine.training.options import TrainingOptions
@@ -43,8 +44,9 @@ def run(options: argparse.Namespace) -> int:
     """
     asked = TrainingOptions(**given_fields(options, TrainingOptions))
     config = asked.config(options.data)
-    files = _files(options, asked)
-    engine = open_engine(options, folders_below(options.models), dtype=_dtype(options))
+    folders = folders_of(options, new=True)
+    files = _files(options, asked, _in_short(folders[HYPERNETWORK.name][0]))
+    engine = open_engine(options, folders, dtype=_dtype(options))
     with _interruptible() as cancel, _shown(config.steps) as (on_step, on_file):
         result = train_hypernetwork(
             engine,
@@ -65,13 +67,18 @@ def run(options: argparse.Namespace) -> int:
     return 130
 
 
-def _files(options: argparse.Namespace, asked: TrainingOptions) -> TrainingFiles:
-    folder = options.hypernetwork_dir or options.models / "hypernetworks"
+def _files(options: argparse.Namespace, asked: TrainingOptions, folder: Path) -> TrainingFiles:
     return asked.files(
         options.output or folder / f"{options.name}{asked.suffix}",
         options.log_dir or Path("outputs") / "training" / options.name,
         options.name,
     )
+
+
+def _in_short(folder: Path) -> Path:
+    """Return a folder as people write it who are above it."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _dtype(options: argparse.Namespace) -> Precision:

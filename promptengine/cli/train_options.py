@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from promptengine.cli.field_options import add_fields
-from promptengine.cli.options import add_checkpoint, add_models
+from promptengine.cli.model_folders import add_model_folders
+from promptengine.cli.options import add_checkpoint
 from promptengine.plugins import LazyFunction
 from promptengine.request.fields import fields_of
 from promptengine.training.options import GROUPS, TrainingOptions
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     hypernetwork.add_argument("name", metavar="NAME", help="of the network and of its file")
     _add_training_options(hypernetwork)
-    add_models(hypernetwork)
+    add_model_folders(hypernetwork)
     add_checkpoint(hypernetwork)
     hypernetwork.set_defaults(run=LazyFunction("promptengine.cli.train:run"))
 

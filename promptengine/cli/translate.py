@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 
+from promptengine.cli.options import add_ignore
 from promptengine.cli.render import show_diagnostics
 from promptengine.cli.terminal import printable
 from promptengine.prompt import DIALECTS
+from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.prompt.dialects import WEBUI
 from promptengine.prompt.serialize import diagnostic_document, well_formed
 from promptengine.prompt.translate import translate
@@ -16,6 +18,7 @@ __all__ = ["add_arguments"]
 
 
 def _run(options: argparse.Namespace) -> int:
+    check_codes(options.ignore, "--ignore")
     found = translate(
         options.prompt,
         options.source,
@@ -23,12 +26,13 @@ def _run(options: argparse.Namespace) -> int:
         negative=options.negative,
         comments=options.comments,
     )
+    problems = without_codes(found.problems, options.ignore)
     if options.json:
-        problems = [diagnostic_document(problem) for problem in found.problems]
-        print(json.dumps(well_formed({"prompt": found.text, "problems": problems}), indent=2))
+        told = [diagnostic_document(problem) for problem in problems]
+        print(json.dumps(well_formed({"prompt": found.text, "problems": told}), indent=2))
         return 0
     print(printable(found.text))
-    show_diagnostics(found.problems, options.prompt, to_stderr=True)
+    show_diagnostics(problems, options.prompt, to_stderr=True)
     return 0
 
 
@@ -53,5 +57,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=True,
         help="take out # comments of WebUI's prompts (default: yes)",
     )
+    add_ignore(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)

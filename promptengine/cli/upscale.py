@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from promptengine.cli.model_folders import add_model_folders, folders_of
 from promptengine.errors import ImageError, RequestError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="one of WebUI's settings by its name there, such as ESRGAN_tile=128; may be repeated",
     )
-    add("--models", type=Path, default=Path("models"), metavar="DIR", help="WebUI's models folder")
+    add_model_folders(parser, hypernetworks=False)
     add("--device", default="auto", help="auto, cpu, cuda, mps, …")
     add("-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="for the PNGs")
     parser.set_defaults(run=_run)
@@ -64,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     from promptengine.registry.registry import Registry
 
     device = resolve_device(options.device)
-    upscalers = UpscalerCache(Registry.open(options.models), device)
+    upscalers = UpscalerCache(Registry.open(folders_of(options)), device)
     wish = _wish(options, upscalers)
     options.output.mkdir(parents=True, exist_ok=True)
     status = 0
@@ -89,9 +90,8 @@ def _wish(options: argparse.Namespace, upscalers: UpscalerCache) -> Postprocess:
     Raises:
         RequestError: Options that do not go together, or no such upscaler.
     """
-    from promptengine.cli.arguments import assignments
+    from promptengine.cli.webui import saved_options
     from promptengine.images.postprocess import Postprocess
-    from promptengine.request.options import Options, read_settings
 
     sides = (options.width, options.height)
     if None in sides and sides != (None, None):
@@ -100,7 +100,7 @@ def _wish(options: argparse.Namespace, upscalers: UpscalerCache) -> Postprocess:
         raise RequestError("--scale cannot be given with --width and --height", field="scale")
     if options.visibility is not None and options.upscaler_2 is None:
         raise RequestError("--visibility is given, but no --upscaler-2", field="visibility")
-    settings = Options.from_webui(read_settings(assignments(options.option)))
+    settings = saved_options(options)
     second = options.upscaler_2
     return Postprocess(
         upscaler=upscalers.find_pixel(options.upscaler, settings, field="upscaler"),

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptengine.accel.step_cache import StepCache
 from promptengine.errors import PromptEngineError
 from promptengine.families import Prediction
 from promptengine.generation.cond_batch import CondBatch, CondBatches, PromptCond, UNetCall
@@ -43,6 +44,7 @@ class CFGDenoiser:
         injection: Where hypernetworks are chosen; None for a UNet that none are injected into.
         loras: Where LoRAs are chosen, likewise.
         regional: Where regions are chosen; None for a UNet that none act in.
+        step_cache: Where calls learn whether they are whole; None where all are.
         planned: Calls of the pass in all, which ``Options.unguided_early`` is a share of.
         unconditional: What the last call predicted for the negative prompt, or, where that was left
             out, for the prompt's first part; None before the first call.
@@ -57,6 +59,7 @@ class CFGDenoiser:
     injection: Injection | None = None
     loras: LoraInjection | None = None
     regional: RegionalAttention | None = None
+    step_cache: StepCache | None = None
     planned: int = 1
     unconditional: Tensor | None = field(default=None, init=False)
     calls: int = field(default=0, init=False)
@@ -70,6 +73,7 @@ class CFGDenoiser:
         self.unet, self.guidance, self._texts = other.unet, other.guidance, other._texts
         self.extras, self.prediction = other.extras, other.prediction
         self.injection, self.loras, self.regional = other.injection, other.loras, other.regional
+        self.step_cache = other.step_cache
 
     def __call__(
         self,
@@ -156,6 +160,10 @@ class CFGDenoiser:
                 text=text and text.rows,
                 image=image and image.rows,
             )
+        if self.step_cache is not None:
+            texts = [row.segments_at(self.calls) for row in rows]
+            names = zip(call.images, call.numbers, strict=True)
+            self.step_cache.choose(list(zip(names, texts, strict=True)), self.calls)
 
     def _stacks(self, image: int) -> tuple[HypernetworkStack, Sequence[HypernetworkStack]]:
         """Return the networks that act on an image, and those of each group of its regions."""

@@ -83,6 +83,8 @@ class UNetCall:
 
     Attributes:
         images: For each row the image whose latents it has.
+        numbers: For each row which of that image's texts it is asked with: the prompt's parts, then the negative
+            prompt.
         context: Texts ``[rows, tokens, width]``; where rows have regions, one for each of these.
         mask: ``[rows, tokens]``, true where there is text; None where all are of one length.
         pooled: Pooled vector ``[width]`` of each row, for families that use it.
@@ -93,6 +95,7 @@ class UNetCall:
     """
 
     images: list[int]
+    numbers: list[int]
     context: Tensor
     mask: Tensor | None
     pooled: list[Tensor | None]
@@ -253,6 +256,7 @@ def _call(rows: Sequence[_Row], dtype: torch.dtype) -> UNetCall:
         ]
     return UNetCall(
         images=[row.image for row in rows],
+        numbers=[row.number for row in rows],
         context=torch.stack(texts),
         mask=mask,
         pooled=[row.pooled for row in rows],

@@ -108,6 +108,7 @@ class Engine:
         dtype: torch.dtype | Precision = "auto",
         *,
         vae: str | Path | None = "Automatic",
+        vae_overrides: bool = True,
         compile: bool = False,
     ) -> Engine:
         """Load a checkpoint and scan the folders of networks.
@@ -115,16 +116,18 @@ class Engine:
         Args:
             checkpoint: A file, a diffusers folder, or a name in ``models``; by default the first
                 checkpoint there.
-            models: WebUI's models folder, a mapping of kinds to folders, or a registry of them, which
-                engines may share.
+            models: WebUI's models folder, several of them, a mapping of kinds to folders, or a registry of
+                them, which engines may share.
             config: A folder of configurations in diffusers' form, for what the weights and a
                 ``.yaml`` beside them leave open, such as the number of text attention heads.
             device: As torch names it; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
             dtype: Of UNet and text model; ``auto`` is float16 on CUDA and float32 elsewhere, as in
                 WebUI.
-            vae: ``Automatic`` takes one of the checkpoint's name from beside it or from ``models``,
-                as WebUI does; else a file, a diffusers folder or a name, or None for the
-                checkpoint's own.
+            vae: ``Automatic`` takes the one that the checkpoint's side-car names, or one of its name from beside
+                it or from ``models``, as WebUI does; else a file, a diffusers folder or a name, or None
+                for the checkpoint's own.
+            vae_overrides: Whether that goes before what the checkpoint prefers: WebUI's setting
+                ``sd_vae_overrides_per_model_preferences``. It holds for a second pass's checkpoint too.
             compile: Let ``torch.compile`` make the UNet faster. The first image of a size takes a
                 minute or more for that, and results move within the rounding of the dtype.
 
@@ -143,7 +146,9 @@ class Engine:
         place = resolve_device(device)
         kind = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype, place)
         configurations = None if config is None else Path(config)
-        opening = Opening(kind, config=configurations, vae=vae, compile=compile)
+        opening = Opening(
+            kind, config=configurations, vae=vae, vae_overrides=vae_overrides, compile=compile
+        )
         parts = opening.open(path, registry, place)
         return cls(parts, registry, place, compiled=compile, opening=opening)
 

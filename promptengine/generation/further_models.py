@@ -34,12 +34,14 @@ class Opening:
         dtype: Of UNet and text encoders.
         config: A folder of configurations in diffusers' form, for what weights leave open.
         vae: By the words of WebUI's ``sd_vae``; it holds for every model.
+        vae_overrides: Whether it goes before what a model prefers.
         compile: Whether UNets are compiled.
     """
 
     dtype: torch.dtype
     config: Path | None = None
     vae: str | Path | None = "Automatic"
+    vae_overrides: bool = True
     compile: bool = False
 
     def open(self, path: Path, registry: Registry, device: torch.device) -> Checkpoint:
@@ -53,7 +55,7 @@ class Opening:
         Raises:
             CheckpointError: It cannot be loaded.
         """
-        separate = find_vae(self.vae, path, registry)
+        separate = find_vae(self.vae, path, registry, overrides=self.vae_overrides)
         parts = open_checkpoint(
             path, config=self.config, vae=separate, device=device, dtype=self.dtype
         )

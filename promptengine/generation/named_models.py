@@ -10,7 +10,8 @@ from promptengine.checkpoints.resolve import resolve_further
 from promptengine.errors import RequestError
 from promptengine.registry.registry import Registry
 from promptengine.request.hires_pass import named_hires_checkpoint
-from promptengine.request.request import GenerationRequest, named_refiner
+from promptengine.request.refiner_fields import named_refiner
+from promptengine.request.request import GenerationRequest
 
 __all__ = ["NamedModels", "check_latents", "find_models", "names_models"]
 

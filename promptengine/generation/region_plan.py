@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from promptengine.errors import PromptSyntaxError, RequestError
 from promptengine.generation.region_masks import BoxMasks, ImageMasks
 from promptengine.generation.regions import RegionMasks
-from promptengine.kinds import HYPERNETWORK, find_kind
+from promptengine.kinds import NetworkKind, find_kind
 from promptengine.networks.load import LoadedNetworks, NetworkCache, load_networks
 from promptengine.prompt import Diagnostic, Prompt, Schedule, parse
 from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.lint import negative_weights
-from promptengine.prompt.regions import region_at
+from promptengine.prompt.regions import NOT_REGIONAL_HINT, not_regional, region_at
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.registry.registry import Registry
 from promptengine.request.plan import NetworkUse, Plan, SkippedTag, make_plan
@@ -31,8 +31,6 @@ __all__ = [
     "plan_regions",
     "region_entries",
 ]
-
-_NO_LORAS = "a region has hypernetworks alone, because {} change the model for the whole image"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,7 +212,7 @@ def _of_mask(
         raise RequestError(message, field="regions")
     nothing = parse("", negative=True)
     plan = make_plan(replace(beside, prompt=prompt), nothing, registry, policy=request.policy)
-    uses, skipped, said = _hypernetworks(prompt, plan.networks, request)
+    uses, skipped, said = _regional(prompt, plan.networks, request)
     diagnostics = tuple(_of_region(one, number) for one in (*plan.diagnostics, *said))
     plan = replace(plan, networks=uses, skipped=(*plan.skipped, *skipped), diagnostics=diagnostics)
     own = RegionNetworks(number, number, plan, region.networks, False, len(region.prompt))
@@ -238,12 +236,11 @@ def _with_own_networks(
     assert regions is not None
     heads = 0 if regions.base is None else 1
     networks: list[RegionNetworks] = []
-    said: list[Diagnostic] = []
     for index in range(regions.count):
         uses = [use for use in plan.networks if region_at(prompt, use.span.start) == index]
         skipped = [one for one in plan.skipped if region_at(prompt, one.tag.span.start) == index]
-        kept, refused, more = _hypernetworks(prompt, uses, request)
-        said += more
+        # Reading the prompt has told of those already.
+        kept, refused, _ = _regional(prompt, uses, request)
         if uses or skipped:
             own = replace(plan, networks=kept, skipped=(*skipped, *refused), diagnostics=())
             end = len(prompt.source)
@@ -252,20 +249,18 @@ def _with_own_networks(
         plan,
         networks=tuple(use for use in plan.networks if region_at(prompt, use.span.start) is None),
         skipped=tuple(one for one in plan.skipped if region_at(prompt, one.tag.span.start) is None),
-        diagnostics=(*plan.diagnostics, *said),
     )
     return RegionPlan(everywhere, parts, tuple(networks))
 
 
-def _hypernetworks(
+def _regional(
     prompt: Prompt, uses: Sequence[NetworkUse], request: GenerationRequest
 ) -> tuple[tuple[NetworkUse, ...], tuple[SkippedTag, ...], tuple[Diagnostic, ...]]:
     """Return the uses that a region may have, and what becomes of the others."""
-    others = [use for use in uses if use.entry.kind != HYPERNETWORK.name]
+    others = [use for use in uses if not _is_regional(use)]
     said: list[Diagnostic] = []
     for use in others:
-        message = _NO_LORAS.format(find_kind(use.entry.kind).plural)
-        hint = "put the tag before the first region, or into the request's own prompt"
+        message, hint = not_regional(find_kind(use.entry.kind)), NOT_REGIONAL_HINT
         if request.policy == "strict":
             span = (use.span.start, use.span.end)
             raise PromptSyntaxError(f"{message}; {hint}", source=prompt.source, span=span)
@@ -277,6 +272,11 @@ def _hypernetworks(
     reason = "regions have hypernetworks alone"
     skipped = tuple(SkippedTag(use.tag, reason, use.multiplier) for use in others)
     return kept, skipped, tuple(said)
+
+
+def _is_regional(use: NetworkUse) -> bool:
+    kind = find_kind(use.entry.kind)
+    return isinstance(kind, NetworkKind) and kind.regional
 
 
 def _told_of_and(prompt: Prompt, plan: Plan) -> Plan:

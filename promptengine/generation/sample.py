@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from promptengine.accel.step_cache import cache_steps
 from promptengine.accel.tiling import circular_padding
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.checkpoints.vae_codec import decode_image
@@ -251,12 +252,19 @@ def _applied(this: _Pass, passes: Sequence[PreparedPass]) -> Generator[CFGDenois
         ) as loras,
         inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
         merge_tokens(unet, passes[0].asked.merging, (rows, columns), journal=journal),
+        cache_steps(
+            unet,
+            lead.request.cache_interval,
+            passes[0].calls(lead.request.steps),
+            journal=journal,
+        ) as step_cache,
         skips_resized_like_webui(unet, journal=journal),
         circular_padding(*[unet] * lead.request.tiling, journal=journal),
         _regions_in(unet, passes, journal) as regional,
     ):
         model = _guided(this, parts.checkpoint, passes)
         model.injection, model.loras, model.regional = injection, loras, regional
+        model.step_cache = step_cache
         yield model
 
 

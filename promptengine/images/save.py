@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -36,6 +37,9 @@ OWN_KEYWORD: Final = "promptengine"
 
 _JSON_VERSION: Final = 1
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+_PNG_KEYWORD: Final = re.compile(r"[!-~\xa1-\xff]([ -~\xa1-\xff]{0,77}[!-~\xa1-\xff])?")
+"""PNG, third edition, section 11.3.3.2: no blank at either end."""
+
 _LONGEST_SEGMENT: Final = 0xFFFF - 2
 
 
@@ -101,7 +105,12 @@ def save_png(image: Image, path: str | Path, infotext: str | Infotext = "") -> N
 
 
 def encode_image(
-    image: Image, format: str = "png", infotext: str | Infotext = "", *, quality: int = 80
+    image: Image,
+    format: str = "png",
+    infotext: str | Infotext = "",
+    *,
+    quality: int = 80,
+    texts: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the bytes of the file that :func:`save_image` would write.
 
@@ -110,14 +119,19 @@ def encode_image(
         format: ``png``, ``jpg``, ``jpeg`` or ``webp``, with or without a dot before it.
         infotext: As text or as structure; empty for none.
         quality: Of JPEG and WEBP, 1 to 100.
+        texts: Further texts of a PNG by their keywords of 1 to 79 printable Latin-1 characters, such as
+            ComfyUI's ``workflow``.
 
     Raises:
         ImageError: Another format, an image too large for it, or a text too long for it.
-        RequestError: An argument of another type.
+        RequestError: An argument of another type, or a text that no PNG can hold.
     """
     _check_arguments(image, infotext, format, quality)
     name, file = Path(f"image.{format.lstrip('.')}"), BytesIO()
-    _write(image, file, _options(_known_format(format, name), infotext, quality, name), name)
+    options = _options(_known_format(format, name), infotext, quality, name)
+    if texts:
+        _add_texts(options, texts)
+    _write(image, file, options, name)
     return file.getvalue()
 
 
@@ -167,6 +181,20 @@ def _chunks(infotext: str | Infotext, name: Path) -> dict[str, Any]:
     if own:
         chunks.add_itxt(OWN_KEYWORD, own)
     return {"pnginfo": chunks}
+
+
+def _add_texts(options: Mapping[str, Any], texts: Mapping[str, str]) -> None:
+    """Add texts to the chunks that Pillow is told of."""
+    if options["format"] != "PNG":
+        raise RequestError("only a PNG holds texts beside the infotext", field="texts")
+    for keyword, text in texts.items():
+        if _PNG_KEYWORD.fullmatch(keyword) is None or keyword in (KEYWORD, OWN_KEYWORD):
+            message = f"{keyword!r} cannot be the keyword of a text of a PNG"
+            remedy = (
+                f"it must be 1 to 79 Latin-1 characters, and neither {KEYWORD} nor {OWN_KEYWORD}"
+            )
+            raise RequestError(f"{message}; {remedy}", field="texts")
+        options["pnginfo"].add_text(keyword, _encodable(text))
 
 
 def to_json(infotext: Infotext) -> str:

@@ -41,6 +41,7 @@ from promptengine.infotext.schedule_types import (
     split_name,
 )
 from promptengine.infotext.webui import first_pass_size, implied_labels, size_of
+from promptengine.infotext.write import OTHER_NODES
 from promptengine.kinds import NETWORK_KINDS, VAE
 from promptengine.prompt import Diagnostic
 from promptengine.prompt import diagnostic_kinds as kinds
@@ -138,6 +139,7 @@ def recipe_from_infotext(infotext: Infotext, registry: Registry) -> Recipe:
     _take_labels(draft, OPTIONS, draft.options)
     _take_labels(draft, FIELDS, draft.fields)
     _note_start_image(draft)
+    _note_other_nodes(draft)
     rename_networks(draft, hashes)
     _report_rest(draft, infotext)
     return Recipe(
@@ -356,6 +358,13 @@ def _note_start_image(draft: Draft) -> None:
             kinds.MISSING_IMAGE,
             f"this image {made} made from another one (img2img), which its text does not hold",
         )
+
+
+def _note_other_nodes(draft: Draft) -> None:
+    """Say so where nodes of ComfyUI's that no infotext can ask for had a part in an image."""
+    if changes := draft.left.pop(OTHER_NODES, ""):
+        message = "other nodes of ComfyUI's had a part in this image, so that it will differ"
+        draft.say(kinds.OTHER_PROGRAM, f"{message}: {shown_value(changes)}")
 
 
 def _report_rest(draft: Draft, infotext: Infotext) -> None:

@@ -20,6 +20,7 @@ from promptengine.version import __version__
 
 __all__ = [
     "BLOCK_WEIGHTS",
+    "OTHER_NODES",
     "InfotextContext",
     "add_entries",
     "generation_entries",
@@ -32,6 +33,9 @@ __all__ = [
 
 BLOCK_WEIGHTS: Final = "Block weights"
 """The key that tells the numbers of presets that tags name."""
+
+OTHER_NODES: Final = "ComfyUI changes"
+"""The key that names what other nodes did where an image was made within ComfyUI."""
 
 _ITEM_MARKS: Final = re.compile(r"[()\r\n]")
 _VERSION: Final = re.compile(r', Version: [^,"\n]*\Z')

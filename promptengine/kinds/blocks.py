@@ -221,6 +221,8 @@ def without_blocks(arguments: Sequence[str]) -> list[str]:
 
 def _keys(arguments: Sequence[str]) -> list[str]:
     """Return what stands before ``=`` in each argument; nothing where that is no key of weights by block."""
+    if not any(argument.startswith("lbw") for argument in arguments):
+        return [""] * len(arguments)
     found = [argument.partition("=") for argument in arguments]
     blocks = any(mark and key == "lbw" for key, mark, _ in found)
     keys = _BLOCK_KEYS if blocks else {"lbwe"}

@@ -23,6 +23,7 @@ CHECKPOINT: Final = ModelKind(
     index="model_index.json",
     page="checkpoints",
     civitai_types=("Checkpoint",),
+    comfyui_folders=("checkpoints", "diffusers"),
 )
 """A whole model: a file, or a folder of diffusers."""
 
@@ -32,6 +33,7 @@ VAE: Final = ModelKind(
     file_kind="vae",
     plural="VAEs",
     civitai_types=("VAE",),
+    comfyui_folders=("vae",),
     folders=("VAE",),
     suffixes=(".pt", ".ckpt", ".safetensors"),
 )

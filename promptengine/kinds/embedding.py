@@ -20,6 +20,7 @@ EMBEDDING: Final = NetworkKind(
     suffixes=(".pt", ".safetensors", ".bin", ".png", ".webp"),
     page="textual inversion",
     civitai_types=("TextualInversion",),
+    comfyui_folders=("embeddings",),
     labels=InfotextLabels("TI hashes", webui=True),
     civitai=("embed",),
     recognize=LazyFunction(f"{_HOME}:is_one_word"),

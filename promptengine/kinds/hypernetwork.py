@@ -38,9 +38,11 @@ HYPERNETWORK: Final = NetworkKind(
     accepts=_is_hypernetwork,
     page="hypernetworks",
     civitai_types=("Hypernetwork",),
+    comfyui_folders=("hypernetworks",),
     tag=plain_tag("hypernet", noun=_NOUN, over_steps=True, by_block=True),
     loader=LazyFunction(f"{_HOME}:HypernetworkLoader"),
     per_image=True,
+    regional=True,
     labels=InfotextLabels(
         "Hypernet hashes", "Hypernet skipped", "Hypernet schedule", "Hypernet objects"
     ),

@@ -47,6 +47,7 @@ class ModelKind:
         article: Of the noun.
         file_kind: What ``promptengine inspect`` calls it; by default the noun.
         civitai_types: What Civitai calls models of it; none where it has none.
+        comfyui_folders: What ComfyUI calls folders of it, in its ``extra_model_paths.yaml``; likewise.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelKind:
     article: str = "a"
     file_kind: str = ""
     civitai_types: tuple[str, ...] = ()
+    comfyui_folders: tuple[str, ...] = ()
 
     @property
     def inspected(self) -> str:
@@ -215,6 +217,7 @@ class NetworkKind(ModelKind):
             model; None where networks act otherwise than by tags.
         per_image: Whether the images of a batch may have different ones. Others change the model, for
             all of a batch.
+        regional: Whether one may act in a region of the image alone. Others change the model, for all of the image.
         labels: Its keys in infotexts; by default its name with ``hashes`` and ``skipped`` behind it.
         short_hash: Takes the registry and an entry, and returns the hash that WebUI knows a file by;
             None where that is the file's own.
@@ -232,6 +235,7 @@ class NetworkKind(ModelKind):
     tag: TagSyntax | None = None
     loader: Callable[..., Any] | None = None
     per_image: bool = False
+    regional: bool = False
     labels: InfotextLabels | None = None
     short_hash: Callable[[Any, Any], str] | None = None
     file_digests: Callable[[Path], Iterator[str]] = _no_digests

@@ -156,6 +156,7 @@ LORA: Final = NetworkKind(
     aliases=LazyFunction(f"{_HOME}:own_names"),
     page="lora",
     civitai_types=("LORA", "LoCon", "DoRA"),
+    comfyui_folders=("loras",),
     tag=TagSyntax(
         words=("lora", "lyco"),
         read=_read,

@@ -134,7 +134,7 @@ class TagSyntax:
 
     def holds(self, name: str) -> bool:
         """Return whether a tag can hold a name."""
-        return bool(name) and not any(mark in name for mark in f"<>:\r\n{self.marks}")
+        return bool(name) and set(f"<>:\r\n{self.marks}").isdisjoint(name)
 
     def written(self, name: str, multiplier: str) -> str:
         """Write a tag."""

@@ -16,5 +16,6 @@ UPSCALER: Final = ModelKind(
     suffixes=(".pth", ".pt", ".safetensors"),
     article="an",
     civitai_types=("Upscaler",),
+    comfyui_folders=("upscale_models",),
 )
 """Files of ESRGAN, Real-ESRGAN, its compact ones and SwinIR."""

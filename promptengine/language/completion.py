@@ -372,8 +372,8 @@ def _networks(
         (rank, entry.name.casefold(), entry.name, number)
         for number, kind in enumerate(kinds)
         for entry in place.words.networks(kind.name)
-        if kind.tag is not None and kind.tag.holds(entry.name)
         if (rank := _rank(entry.name, typed)) is not None
+        if kind.tag is not None and kind.tag.holds(entry.name)
     )
     taken = [(name, kinds[number]) for _, _, name, number in best[: place.limit]]
     notes = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from promptengine.errors import RequestError
 from promptengine.language.reading import Reading, read
@@ -12,16 +12,13 @@ from promptengine.language.vocabulary import Vocabulary
 from promptengine.prompt.ast import Diagnostic, Remedy, Span
 from promptengine.prompt.diagnostic_kinds import UNKNOWN_WILDCARD, without_codes
 from promptengine.prompt.lint import negative_weights
-from promptengine.prompt.parser import parse
 from promptengine.prompt.quoting import told as told_of
-from promptengine.prompt.schedule import bracketed_tags
 from promptengine.prompt.templates.tree import Literal, Wildcard
 from promptengine.prompt.templates.wildcards import Wildcards
-from promptengine.registry.registry import Registry
-from promptengine.request.plan import Plan, make_plan
+from promptengine.request.plan import look_up
 from promptengine.validation import check_type
 
-__all__ = ["CodeAction", "code_actions", "diagnose", "planned"]
+__all__ = ["CodeAction", "code_actions", "diagnose"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +54,10 @@ def diagnose(
     """
     reading = read(text, syntax or PromptSyntax())
     registry = None if vocabulary is None else vocabulary.registry
-    if registry is None:
-        found = [*reading.prompt.diagnostics, *negative_weights(reading.prompt)]
-    else:
-        found = list(planned(reading, registry)[1])
+    found = list(reading.prompt.diagnostics)
+    if registry is not None:
+        found += look_up(reading.scheduled, registry).diagnostics
+    found += negative_weights(reading.prompt)
     if reading.template is not None:
         found = [one for one in found if one.span is None or not reading.is_set_aside(one.span)]
         found += reading.template.diagnostics
@@ -68,24 +65,6 @@ def diagnose(
             found += _unknown_wildcards(reading, vocabulary.wildcards())
     told = without_codes(found, reading.syntax.ignored_diagnostics)
     return tuple(sorted(told, key=lambda one: one.span.start if one.span else 0))
-
-
-def planned(reading: Reading, registry: Registry) -> tuple[Plan, tuple[Diagnostic, ...]]:
-    """Look a prompt's networks up.
-
-    Args:
-        reading: Of the prompt.
-        registry: Where they are.
-
-    Returns:
-        The plan, and all there is to say of the prompt.
-    """
-    scheduled = reading.scheduled
-    if not any(bracketed_tags(part) for part in reading.prompt.parts):
-        # What a tag asks for does not depend on the steps, whose texts would all be weighed.
-        scheduled = replace(scheduled, steps=1)
-    plan = make_plan(scheduled, parse("", negative=True), registry)
-    return plan, (*plan.diagnostics, *negative_weights(reading.prompt))
 
 
 def code_actions(

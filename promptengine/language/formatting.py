@@ -9,11 +9,11 @@ from typing import Final
 from promptengine.language.reading import Reading, read
 from promptengine.language.syntax import PromptSyntax
 from promptengine.language.tokens import tokens_of
-from promptengine.prompt.ast import Fragment, Span
-from promptengine.prompt.schedule import schedule
+from promptengine.prompt.ast import Fragment, Part, Span
+from promptengine.prompt.schedule import bracketed_tags, schedule
 from promptengine.prompt.templates import unparse
 
-__all__ = ["format_prompt", "says_exactly"]
+__all__ = ["format_prompt"]
 
 _BLANKS: Final = re.compile(r"[^\S\r\n]+")
 _BEFORE_COMMA: Final = re.compile(r"(?<=[\w)\]>])[^\S\r\n]+(?=,)")
@@ -43,7 +43,7 @@ def format_prompt(text: str, syntax: PromptSyntax | None = None) -> str:
     words = [(span.start, span.end) for span in _loose(reading)]
     for change in (_spaced, _fewer_blanks):
         written = _changed(text, words, change)
-        if written == text or says_exactly(reading, read(written, spoken)):
+        if written == text or _says_exactly(reading, read(written, spoken)):
             return written
     return text
 
@@ -52,7 +52,8 @@ def _loose(reading: Reading) -> Iterator[Span]:
     """Yield the stretches in which blanks may change: what is neither a tag, nor a comment, nor a template's mark."""
     fixed = [tag.span for tag in reading.prompt.tags]
     fixed += [span for span, _ in reading.marks]
-    fixed += [token.span for token in tokens_of(reading) if token.kind == "comment"]
+    if "#" in reading.text:
+        fixed += [token.span for token in tokens_of(reading) if token.kind == "comment"]
     place = 0
     for span in sorted(fixed, key=lambda one: one.start):
         if place < span.start:
@@ -79,7 +80,7 @@ def _spaced(text: str) -> str:
     return _BEHIND_COMMA.sub(" ", _BEFORE_COMMA.sub("", _fewer_blanks(text)))
 
 
-def says_exactly(one: Reading, other: Reading) -> bool:
+def _says_exactly(one: Reading, other: Reading) -> bool:
     """Tell whether two texts say the same words, cut as CLIP cuts them, with the same weights at every step."""
     if (one.template is None) != (other.template is None):
         return False
@@ -89,22 +90,35 @@ def says_exactly(one: Reading, other: Reading) -> bool:
         )
         if mine != theirs or len(one.marks) != len(other.marks):
             return False
-    tags = [(tag.kind, tag.arguments) for tag in one.prompt.tags]
-    if tags != [(tag.kind, tag.arguments) for tag in other.prompt.tags]:
-        return False
+    tags, others = (
+        [(tag.kind, tag.arguments) for tag in each.prompt.tags] for each in (one, other)
+    )
+    parts = one.prompt.parts, other.prompt.parts
+    return tags == others and len(parts[0]) == len(parts[1]) and all(map(_is_same, *parts))
+
+
+def _is_same(one: Part, other: Part) -> bool:
+    """Tell the same of two operands of ``AND``."""
+    mine, theirs = ((part.text, part.weight, part.mix) for part in (one, other))
+    if mine == theirs and not any(map(bracketed_tags, (one, other))):
+        return True
     return _told(one) == _told(other)
 
 
-def _told(reading: Reading) -> list[object]:
+def _told(part: Part) -> list[object]:
     """Return what is said at each step, with weights, and how the texts become one."""
-    told: list[object] = []
-    for part in reading.prompt.parts:
-        found = schedule(part, _STEPS)
-        told += [part.weight, None if found.mix is None else (found.mix.kind, found.mix.weights)]
-        for segment in found.segments:
-            arms = segment.arms or (segment.fragments,)
-            tags = [(tag.kind, tag.arguments) for tag in segment.tags]
-            told += [segment.until_step, tags, [_pieces(fragments) for fragments in arms]]
+    found = schedule(part, _STEPS)
+    mix = None if found.mix is None else (found.mix.kind, found.mix.weights)
+    told: list[object] = [part.weight, mix]
+    # An alternation comes back to the same texts again and again.
+    known: dict[int, list[tuple[list[str], float]]] = {}
+    for segment in found.segments:
+        tags = [(tag.kind, tag.arguments) for tag in segment.tags]
+        arms = segment.arms or (segment.fragments,)
+        for fragments in arms:
+            if id(fragments) not in known:
+                known[id(fragments)] = _pieces(fragments)
+        told += [segment.until_step, tags, [known[id(arm)] for arm in arms]]
     return told
 
 

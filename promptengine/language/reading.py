@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Final, TypeAlias
 
+from promptengine.kinds import tag_words
 from promptengine.language.syntax import PromptSyntax
 from promptengine.prompt.ast import Prompt, Span
+from promptengine.prompt.dialects import DIALECTS
 from promptengine.prompt.parser import parse
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.prompt.templates import parse_template
@@ -23,13 +25,18 @@ from promptengine.prompt.templates.tree import (
     Wildcard,
     Wrap,
 )
+from promptengine.validation import check_type
 
-__all__ = ["Reading", "read"]
+__all__ = ["Reading", "read", "warm_up"]
 
 _MOST_SCHEDULED: Final = 500_000
 """Characters of schedules that are worked out while somebody types."""
 
+_MOST_KEPT: Final = 10_000
+"""Characters of a text whose reading is remembered."""
+
 _STANDS_IN: Final = "x"
+_SAMPLE: Final = "# a\n(a:1.1) [b:c:2] {d|e} <f:g> ADDCOL 1.1::h:: AND i"
 _MarkedNode: TypeAlias = Choice | Assignment | Variable | Wildcard | Wrap
 
 
@@ -63,11 +70,25 @@ class Reading:
 
 
 def read(text: str, syntax: PromptSyntax) -> Reading:
-    """Read a text.
+    """Read a text. Editors ask several things about each state of one, for which it is read once.
 
     Raises:
         RequestError: It is no text, or the syntax is none.
     """
+    check_type("text", text, str)
+    check_type("syntax", syntax, PromptSyntax)
+    # What a plugin's name stands for may change within a process.
+    if len(text) > _MOST_KEPT or syntax.dialect not in DIALECTS.builtins:
+        return _read(text, syntax)
+    return _kept(text, syntax, tag_words())
+
+
+@lru_cache(maxsize=4)
+def _kept(text: str, syntax: PromptSyntax, _words: tuple[str, ...]) -> Reading:
+    return _read(text, syntax)
+
+
+def _read(text: str, syntax: PromptSyntax) -> Reading:
     template = parse_template(text) if syntax.dynamic else None
     marks = () if template is None else tuple(_marks(template.nodes))
     prompt = parse(
@@ -77,6 +98,13 @@ def read(text: str, syntax: PromptSyntax) -> Reading:
         dialect=syntax.dialect,
     )
     return Reading(text, syntax, prompt, template, marks)
+
+
+def warm_up() -> None:
+    """Build the grammars of all dialects and of templates, which whoever asks first would wait for."""
+    for dialect in DIALECTS.builtins:
+        reading = _read(_SAMPLE, PromptSyntax(dialect, dynamic=True))
+        _ = reading.scheduled.schedules
 
 
 def _marks(nodes: Sequence[TemplateNode]) -> Iterator[tuple[Span, _MarkedNode]]:

@@ -33,6 +33,7 @@ _PIECE: Final = re.compile(
     r"(?P<comment>#[^\n]*)|(?P<number>(?<![^\W\d])[-+]?(?:\d+\.?\d*|\.\d+)(?![^\W\d]))"
     r"|(?P<keyword>[^\W\d]\w*)|(?P<operator>\S)"
 )
+_LINE_END: Final = re.compile(r"[\r\n]")
 _TAG_PIECE: Final = re.compile(
     r"(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?=[\s:>),\]]))|(?P<argument>[^<>:(),\[\]\s][^<>:(),\[\]]*)|(?P<operator>[<>:(),\[\]])"
 )
@@ -84,7 +85,12 @@ def tokens_of(reading: Reading) -> tuple[SemanticToken, ...]:
         elif fragment.weight != 1 and free and text[place.start : place.end].strip():
             found.append(SemanticToken(place, "words", fragment.weight))
     found += _rest(reading, covered)
-    lines = (line for token in found for line in _by_lines(text, token))
+    lines: list[SemanticToken] = []
+    for token in found:
+        if _LINE_END.search(text, token.span.start, token.span.end):
+            lines += _by_lines(text, token)
+        else:
+            lines.append(token)
     return tuple(sorted(lines, key=lambda token: token.span.start))
 
 
@@ -130,21 +136,37 @@ def _words(reading: Reading) -> Iterator[tuple[Span, Fragment]]:
 
 def _placed(excerpt: MappedText, part: Part, source: str) -> Iterator[tuple[Span, Fragment]]:
     """Find what each fragment says in the text that it comes from: the rest of that are marks."""
-    runs = excerpt.runs(0, len(excerpt.text))
-    places = [place for first, last, o in runs for place in range(o, o + last - first)]
+    places: list[int] = []
+    for first, last, origin in excerpt.runs(0, len(excerpt.text)):
+        places += range(origin, origin + last - first)
     cursor = 0
     for fragment in (part.weigh or attention)(excerpt):
         while cursor < len(places) and places[cursor] < fragment.span.start:
             cursor += 1
-        end = cursor
-        while end < len(places) and places[end] < fragment.span.end:
-            end += 1
-        kept = _aligned(excerpt.text, cursor, end, fragment.text)
+        end = _end(places, cursor, fragment.span.end)
+        said = excerpt.text[cursor:end]
+        if said == fragment.text and "\\" not in said:
+            kept = range(cursor, end)
+        else:
+            kept = _aligned(excerpt.text, cursor, end, fragment.text)
         # Of a tag that stands for words, such as SwarmUI's <embed:name>, these are not what is written.
         same = [places[one] for one in kept if source[places[one]] == excerpt.text[one]]
         for first, last in _runs(same):
             yield Span(first, last), fragment
         cursor = end
+
+
+def _end(places: Sequence[int], start: int, limit: int) -> int:
+    """Return where places from one on reach a limit."""
+    if start < len(places):
+        # Most are a run of the source up to there.
+        last = start + limit - places[start]
+        ends = last == len(places) or (last < len(places) and places[last] >= limit)
+        if ends and places[start:last] == list(range(places[start], limit)):
+            return last
+    while start < len(places) and places[start] < limit:
+        start += 1
+    return start
 
 
 def _aligned(text: str, start: int, end: int, said: str) -> Iterator[int]:
@@ -189,11 +211,8 @@ def _rest(reading: Reading, covered: bytearray) -> Iterator[SemanticToken]:
 
 
 def _by_lines(text: str, token: SemanticToken) -> Iterator[SemanticToken]:
-    """Yield a token by lines, without the blanks at the ends of each."""
+    """Yield a token by lines, without those of blanks alone."""
     span = token.span
-    if "\n" not in text[span.start : span.end] and "\r" not in text[span.start : span.end]:
-        yield token
-        return
     for match in re.finditer(r"[^\r\n]+", text[span.start : span.end]):
         if match[0].strip():
             place = Span(span.start + match.start(), span.start + match.end())

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from promptengine.language.word_lists import FOLDER, WordIndex, WordLists
+from promptengine.kinds import tag_kinds
+from promptengine.language.reading import warm_up
+from promptengine.language.word_lists import WordIndex, WordLists
 from promptengine.prompt.templates.wildcards import Wildcards
-from promptengine.registry.registry import Registry, RegistryEntry
+from promptengine.registry.registry import Kind, Registry, RegistryEntry
 from promptengine.registry.scan import is_image_name
 from promptengine.registry.side_cars import Cards
 from promptengine.validation import check_type
@@ -47,17 +49,31 @@ class Vocabulary:
     _cards: Cards = field(default_factory=Cards, repr=False, compare=False)
 
     @classmethod
-    def open(cls, models: str | os.PathLike[str]) -> Vocabulary:
+    def open(cls, models: str | os.PathLike[str] | Mapping[Kind, Sequence[Path]]) -> Vocabulary:
         """Open a models folder and the folder ``tags`` beside it, which need not exist.
 
         Args:
-            models: As WebUI lays it out.
+            models: As WebUI lays it out; or the folders of each kind, as
+                :func:`promptengine.registry.registry.folders_below` names them.
 
         Raises:
             RequestError: It is no path.
         """
-        check_type("models", models, str, os.PathLike)
-        return cls(Registry.open(models), WordLists(Path(models).absolute().parent / FOLDER))
+        words = "a folder, or a mapping of kinds to folders"
+        check_type("models", models, str, os.PathLike, Mapping, words=words)
+        registry = Registry.open(models)
+        return cls(registry, WordLists(registry.word_lists))
+
+    def warm_up(self) -> None:
+        """Read now what the first questions would wait for: lists of words, names to propose, wildcards, grammars.
+
+        Services do it while they open; it may take a second.
+        """
+        warm_up()
+        _ = self.words, self.wildcards()
+        if self.registry is not None:
+            for kind in tag_kinds():
+                self.registry.near(kind.name, "")
 
     @property
     def words(self) -> WordIndex:
@@ -67,10 +83,10 @@ class Vocabulary:
         return self.lists or WordIndex(())
 
     def networks(self, kind: str) -> Sequence[RegistryEntry]:
-        """Return the files of a kind as they are now; images among them are left out."""
+        """Return the files of a kind that are there now; images among them are left out."""
         if self.registry is None:
             return ()
-        entries = self.registry.current_entries(kind)
+        entries = self.registry.named_entries(kind)
         return [entry for entry in entries if not is_image_name(entry.path.name)]
 
     def notes(self, kind: str, entries: Sequence[RegistryEntry]) -> dict[str, tuple[float, str]]:

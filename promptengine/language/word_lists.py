@@ -20,10 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FOLDER", "FoundWord", "Word", "WordIndex", "WordLists", "read_list"]
-
-FOLDER: Final = "tags"
-"""The folder's name, beside that of the models; the extension that WebUI's users know has one of this name."""
+__all__ = ["FoundWord", "Word", "WordIndex", "WordLists", "read_list"]
 
 _MOST_BYTES: Final = 20 << 20
 _MOST_ROWS: Final = 200_000
@@ -92,20 +89,23 @@ class WordIndex:
         unique: dict[str, Word] = {}
         for word in words:
             unique.setdefault(word.name, word)
-        self._words = sorted(unique.values(), key=lambda word: -word.count)
+        ordered = sorted(unique.values(), key=lambda word: -word.count)
+        # Garbage collection looks at no tuples of texts and numbers, and at each of 100,000 other objects.
+        self._words = [(one.name, one.category, one.count, one.aliases) for one in ordered]
         self._spellings: list[str] = []
-        self._ranks, self._aliases = array("l"), array("l")
-        for rank, word in enumerate(self._words):
-            for number, spelling in enumerate((word.name, *word.aliases)):
+        ranks = array("l")
+        for rank, word in enumerate(ordered):
+            for spelling in (word.name, *word.aliases):
                 self._spellings.append(_folded(spelling))
-                self._ranks.append(rank)
-                self._aliases.append(number - 1)
+                ranks.append(rank)
         places = (
             number * _OFFSETS + start
             for number, spelling in enumerate(self._spellings)
             for start in _starts(spelling)
         )
         self._places = array("q", sorted(places, key=self._from))
+        # Of the word at each place: what begins many words is answered by these alone.
+        self._ranks = array("l", (ranks[place // _OFFSETS] for place in self._places))
 
     def __len__(self) -> int:
         return len(self._words)
@@ -122,21 +122,21 @@ class WordIndex:
             return []
         first = bisect_left(self._places, wanted, key=self._from)
         last = bisect_left(self._places, wanted + _LAST, key=self._from)
-        best: dict[int, int] = {}
-        for place in self._places[first:last]:
-            number = place // _OFFSETS
-            rank, alias = self._ranks[number], self._aliases[number]
-            # The name goes before an alias, which goes before the next ones.
-            best[rank] = min(best.get(rank, alias), alias)
-        return [self._found(rank, best[rank]) for rank in heapq.nsmallest(limit, best)]
+        ranks = heapq.nsmallest(limit, set(self._ranks[first:last]))
+        return [_found(Word(*self._words[rank]), wanted) for rank in ranks]
 
     def _from(self, place: int) -> str:
         number, start = divmod(place, _OFFSETS)
         return self._spellings[number][start:]
 
-    def _found(self, rank: int, alias: int) -> FoundWord:
-        word = self._words[rank]
-        return FoundWord(word, word.aliases[alias] if alias >= 0 else "")
+
+def _found(word: Word, wanted: str) -> FoundWord:
+    """Tell how a word was found: its name goes before an alias, which goes before the next ones."""
+    for spelling in (word.name, *word.aliases):
+        folded = _folded(spelling)
+        if any(folded.startswith(wanted, start) for start in _starts(folded)):
+            return FoundWord(word, "" if spelling is word.name else spelling)
+    return FoundWord(word)
 
 
 def _folded(text: str) -> str:
@@ -201,13 +201,13 @@ _State = tuple[tuple[Path, int, int], ...]
 
 @dataclass(slots=True)
 class WordLists:
-    """The lists of a folder, read when they are first asked for and again when they change. Threads may share it.
+    """The lists of folders, read when they are first asked for and again when they change. Threads may share it.
 
     Attributes:
-        folder: Need not be there.
+        folders: They need not be there.
     """
 
-    folder: Path
+    folders: Sequence[Path]
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _state: _State | None = None
     _index: WordIndex = field(default_factory=lambda: WordIndex(()))
@@ -224,10 +224,7 @@ class WordLists:
 
     def _look(self) -> _State:
         """Return which files there are, by their names, with their times and sizes."""
-        try:
-            paths = sorted(one for one in self.folder.iterdir() if one.suffix.lower() == ".csv")
-        except OSError:
-            return ()
+        paths = [path for folder in self.folders for path in _lists_in(folder)]
         found: list[tuple[Path, int, int]] = []
         for path in paths[:_MOST_FILES]:
             try:
@@ -252,3 +249,10 @@ class WordLists:
             except (OSError, ValueError) as error:
                 _log.warning("the list of words %s is left out: %s", path.name, error)
         return words
+
+
+def _lists_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(one for one in folder.iterdir() if one.suffix.lower() == ".csv")
+    except OSError:
+        return []

@@ -221,7 +221,7 @@ TWO_SCHEDULERS: Final = DiagnosticKind(
     "two-schedulers", "warning", "the sampler's name and the scheduler say different things"
 )
 PROMPT_CUT_OFF: Final = DiagnosticKind(
-    "prompt-cut-off", "warning", "the old emphasis has no room for the whole prompt"
+    "prompt-cut-off", "warning", "the old emphasis, or T5, has no room for the whole prompt"
 )
 DECODED_IN_TILES: Final = DiagnosticKind(
     "decoded-in-tiles", "warning", "memory is short, so an image is decoded in tiles"

@@ -11,8 +11,8 @@ import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from typing import TypeAlias, cast
+from functools import cache, lru_cache
+from typing import Final, TypeAlias, cast
 
 from promptengine.garbage import gc_paused
 from promptengine.prompt.ast import Break, Emphasis, Fragment, Text
@@ -27,12 +27,16 @@ _SPECIAL = re.compile(r"[\\()\[\]:]|\bBREAK\b")
 # that floats are equal to the last bit and neighbors merge where the reference's do. Deeper down
 # running products take over; they keep the work linear and agree to about 1e-16 a bracket.
 _EXACT_DEPTH = 32
+_MOST_KEPT: Final = 4096
+"""Characters of a text whose weights are remembered."""
 
 # A leaf, or an emphasis: its opener, what it holds, and its closer, which knows the factor. Public
 # nodes are made for those who ask for the tree; weights need none.
 _Node: TypeAlias = "Lexeme | _Pair"
 _Pair: TypeAlias = "list[_Node]"
 _Match: TypeAlias = tuple[int, int, float]
+_Piece: TypeAlias = tuple[str, float, int, int]
+"""A text, its weight, and where it begins and ends in what was read."""
 
 
 @gc_paused
@@ -50,20 +54,33 @@ def attention(text: str | MappedText) -> tuple[Fragment, ...]:
     excerpt = whole(text) if isinstance(text, str) else text
     if not _SPECIAL.search(excerpt.text):
         return (Fragment(excerpt.text, 1.0, excerpt.span(0, len(excerpt.text))),)
-    fragments: list[Fragment] = []
+    known = _kept_pieces if len(excerpt.text) <= _MOST_KEPT else _pieces
+    return tuple(
+        Fragment(said, weight, excerpt.span(start, end))
+        for said, weight, start, end in known(excerpt.text)
+    )
+
+
+def _pieces(text: str) -> tuple[_Piece, ...]:
+    """Work out the weights in a text with brackets."""
+    found: list[_Piece] = []
     pieces: list[str] = []
     start, end, weight = 0, 0, math.nan
-    for leaf, factor in _weighed(_read(excerpt.text)):
+    for leaf, factor in _weighed(_read(text)):
         value = -factor if leaf.type == "BREAK" else factor
         if pieces and value != weight:
-            fragments.append(Fragment("".join(pieces), weight, excerpt.span(start, end)))
+            found.append(("".join(pieces), weight, start, end))
             pieces = []
         if not pieces:
             start, weight = leaf.start, value
         pieces.append(_said(leaf))
         end = leaf.end
-    fragments.append(Fragment("".join(pieces), weight if pieces else 1.0, excerpt.span(start, end)))
-    return tuple(fragments)
+    found.append(("".join(pieces), weight if pieces else 1.0, start, end))
+    return tuple(found)
+
+
+_kept_pieces = lru_cache(maxsize=32)(_pieces)
+"""Whoever edits a prompt asks for the weights of most of its texts again at each key."""
 
 
 @gc_paused
@@ -263,7 +280,7 @@ def _weighed(nodes: list[_Node]) -> Iterator[tuple[Lexeme, float]]:
             indices.pop()
             if levels:
                 around.pop()
-        factor = _product(around)
+        factor = around.product()
 
 
 @dataclass(slots=True)
@@ -296,9 +313,18 @@ class _Open:
         self.mantissas.pop()
         self.exponents.pop()
 
+    def product(self) -> float:
+        """Multiply all factors, the innermost first."""
+        depth = len(self.factors)
+        if depth < 2:
+            return self.factors[0] if depth else 1.0
+        if depth <= _EXACT_DEPTH:
+            return math.prod(reversed(self.factors), start=1.0)
+        return _scaled(self)
+
 
 def _product(*stacks: _Open) -> float:
-    """Multiply the factors of all open brackets."""
+    """Multiply the factors of all open brackets, in the order of their ranks."""
     depth = sum(len(stack.factors) for stack in stacks)
     if depth == 0:
         return 1.0
@@ -307,6 +333,11 @@ def _product(*stacks: _Open) -> float:
             pair for stack in stacks for pair in zip(stack.ranks, stack.factors, strict=True)
         )
         return math.prod([1.0, *(factor for _, factor in ordered)])
+    return _scaled(*stacks)
+
+
+def _scaled(*stacks: _Open) -> float:
+    """Multiply the running products of all open brackets."""
     mantissa = math.prod(stack.mantissas[-1] for stack in stacks)
     exponent = sum(stack.exponents[-1] for stack in stacks)
     try:

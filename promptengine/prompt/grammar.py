@@ -2,8 +2,8 @@
 
 Between the two stands a scan, written where the language is used: literal brackets show only at
 their closer, which one token of look-ahead cannot see, so the scan retypes lexemes before the
-parser reads them (as Lark's own indenter does for indentation). Nothing here recurses: the parser keeps
-its own stack and calls a language's functions while it builds.
+parser reads them (as Lark's own indenter does for indentation). Nothing here recurses: the parser
+(``lalr.py``) keeps its own stack and calls a language's functions while it builds.
 
 The grammars are Lark's files in ``grammars/``; what an LALR(1) parser does in which state is worked out from them
 once, by ``grammars/build.py``, and read from ``tables/NAME.json``:
@@ -20,21 +20,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
+from promptengine.prompt.lalr import Functions, parser_of
 from promptengine.prompt.source_map import MappedText
 
 __all__ = ["Language", "Lexeme", "language", "place"]
 
 _TABLES: Final = Path(__file__).with_name("tables")
-_END: Final = "$END"
-
-_Make: TypeAlias = Callable[[Any], Any]
-_Rule: TypeAlias = tuple[str, int, _Make]
-"""What it makes, of how many symbols, and what that is for the list of theirs."""
 
 
 @dataclass(slots=True)
@@ -64,17 +60,12 @@ class Language:
     Attributes:
         terminals: All terminals as one pattern, each a named group, by priority and then by the
             order in the grammar.
-        rules: As they are numbered in states.
-        states: What each symbol means in each.
-        end: The state behind a whole text.
-        leaves: By terminal, what to make of a lexeme; others stay what they are.
+        parse: The LALR parser: lexemes to whatever the language's ``start`` function returns. It
+            empties the list it is given.
     """
 
     terminals: re.Pattern[str]
-    rules: Sequence[_Rule]
-    states: Sequence[Mapping[str, int]]
-    end: int
-    leaves: Mapping[str, _Make]
+    parse: Callable[[list[Lexeme]], Any]
 
     def lex(self, text: str, end: int | None = None) -> list[Lexeme]:
         """Split ``text`` (up to ``end``) into lexemes that cover every character of it."""
@@ -83,38 +74,16 @@ class Language:
             for match in self.terminals.finditer(text, 0, len(text) if end is None else end)
         ]
 
-    def parse(self, lexemes: list[Lexeme]) -> Any:
-        """Return whatever the language's ``start`` function does.
-
-        Args:
-            lexemes: Of a whole text. The list is emptied: what lives on is what garbage collection looks at.
-
-        Raises:
-            KeyError: They fit no rule, which a language's scan sees to.
-        """
-        rules, states, end, leaves = self.rules, self.states, self.end, self.leaves
-        path, values = [0], list[Any]()
-        lexemes.reverse()
-        while True:
-            kind = lexemes[-1].type if lexemes else _END
-            action = states[path[-1]][kind]
-            while action < 0:
-                origin, size, make = rules[~action]
-                children: list[Any] = []
-                if size:
-                    children = values[-size:]
-                    del values[-size:], path[-size:]
-                values.append(make(children))
-                path.append(states[path[-1]][origin])
-                if path[-1] == end and not lexemes:
-                    return values[0]
-                action = states[path[-1]][kind]
-            path.append(action)
-            leaf = leaves.get(kind)
-            values.append(lexemes.pop() if leaf is None else leaf(lexemes.pop()))
+    def marks(self, text: str) -> list[Lexeme]:
+        """Return the lexemes of a text that are not of type TEXT."""
+        return [
+            Lexeme(match.lastgroup or "", match[0], match.start(), match.end())
+            for match in self.terminals.finditer(text)
+            if match.lastgroup != "TEXT"
+        ]
 
 
-def language(name: str, functions: Mapping[str, _Make]) -> Language:
+def language(name: str, functions: Functions) -> Language:
     """Read the language of ``tables/NAME.json``.
 
     Callers cache what they get: it takes about a millisecond.
@@ -128,40 +97,7 @@ def language(name: str, functions: Mapping[str, _Make]) -> Language:
         FileNotFoundError: If there is no such table.
     """
     table = json.loads((_TABLES / f"{name}.json").read_text(encoding="utf-8"))
-    lines: list[str] = table["rules"]
-    return Language(
-        terminals=re.compile(table["terminals"]),
-        rules=[_rule(*line.split(), functions=functions) for line in lines],
-        states=table["states"],
-        end=table["end"],
-        leaves={symbol: make for symbol, make in functions.items() if symbol.isupper()},
-    )
-
-
-def _rule(origin: str, *symbols: str, functions: Mapping[str, _Make]) -> _Rule:
-    """Return a rule, ready to be applied."""
-    origin = origin.removesuffix(":")
-    make = functions.get(origin, _unchanged)
-    nodes = [not symbol.startswith("_") for symbol in symbols]
-    if all(nodes):
-        return origin, len(symbols), make
-
-    def spliced(children: list[Any]) -> Any:
-        # Repetition is a rule that begins with itself. Adding to its list keeps that linear.
-        first, *rest = children
-        found: list[Any] = [first] if nodes[0] else first
-        for child, node in zip(rest, nodes[1:], strict=True):
-            if node:
-                found.append(child)
-            else:
-                found += child
-        return make(found)
-
-    return origin, len(symbols), spliced
-
-
-def _unchanged(children: list[Any]) -> list[Any]:
-    return children
+    return Language(re.compile(table["terminals"]), parser_of(table, functions))
 
 
 def place(lexemes: list[Lexeme], excerpt: MappedText) -> list[Lexeme]:

@@ -34,7 +34,7 @@ from promptengine.prompt.brackets import balance
 from promptengine.prompt.dialects import WEBUI, find_dialect
 from promptengine.prompt.grammar import Language, Lexeme, language, place
 from promptengine.prompt.other_syntax import foreign_syntax
-from promptengine.prompt.regions import ReadPiece, divided
+from promptengine.prompt.regions import ReadPiece, divided, tags_in_regions
 from promptengine.prompt.source_map import MappedText, take, whole
 from promptengine.validation import check_type
 
@@ -125,8 +125,10 @@ def read_brackets(
     if not schedules_tags:
         diagnostics += lint.scheduled_tags(tags, parts)
     diagnostics += foreign.diagnostics
+    prompt = Prompt(text, tags, tuple(parts), ())
+    diagnostics += tags_in_regions(prompt)
     diagnostics.sort(key=_place_of)
-    return Prompt(text, tags, tuple(parts), tuple(diagnostics))
+    return replace(prompt, diagnostics=tuple(diagnostics))
 
 
 def _part(operand: MappedText, weight: float, read: ReadPiece) -> tuple[Part, Sequence[Diagnostic]]:
@@ -209,8 +211,8 @@ def _operands(excerpt: MappedText) -> list[tuple[MappedText, float]]:
     found: list[tuple[MappedText, float]] = []
     operand: list[Lexeme] = []
     start = 0
-    # An AND after the last operand ends it like any other.
-    for child in tongue.parse([*tongue.lex(text), Lexeme("AND", "", len(text), len(text))]):
+    # Text says nothing of itself here. An AND after the last operand ends it like any other.
+    for child in tongue.parse([*tongue.marks(text), Lexeme("AND", "", len(text), len(text))]):
         if isinstance(child, list):
             operand = cast(list[Lexeme], child)
             continue

@@ -11,16 +11,30 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Final, NamedTuple
 
+from promptengine.kinds import ModelKind, kind_of_word
 from promptengine.prompt import diagnostic_kinds as kinds
-from promptengine.prompt.ast import Diagnostic, Node, Part, Prompt, Regions, Span, Text
+from promptengine.prompt.ast import Diagnostic, Node, Part, Prompt, Regions, Span, Tag, Text
 from promptengine.prompt.grammar import Language, Lexeme, language
-from promptengine.prompt.quoting import told
+from promptengine.prompt.quoting import quoted, told
 from promptengine.prompt.source_map import MappedText, take
 
-__all__ = ["MOST_REGIONS", "Division", "ReadPiece", "divided", "region_at", "texts_of"]
+__all__ = [
+    "MOST_REGIONS",
+    "NOT_REGIONAL_HINT",
+    "Division",
+    "ReadPiece",
+    "divided",
+    "not_regional",
+    "region_at",
+    "tags_in_regions",
+    "texts_of",
+]
 
 MOST_REGIONS: Final = 16
 """Regions of one prompt: each costs a text, and an attention in every layer."""
+
+NOT_REGIONAL_HINT: Final = "put the tag before the first region, or into the request's own prompt"
+"""What to do with a network that cannot act in a region."""
 
 _JOINT: Final = ", "
 
@@ -228,6 +242,31 @@ def region_at(prompt: Prompt, offset: int) -> int | None:
         return None
     before = bisect_right(regions.begins, offset)
     return before - 1 if before else None
+
+
+def not_regional(kind: ModelKind) -> str:
+    """Return why a network of a kind cannot act in a region alone."""
+    return f"a region has hypernetworks alone, because {kind.plural} change the model for the whole image"
+
+
+def tags_in_regions(prompt: Prompt) -> Iterator[Diagnostic]:
+    """Report tags in a region's own text whose networks cannot act in a region alone."""
+
+    def odd() -> Iterator[tuple[Tag, ModelKind]]:
+        for tag in prompt.tags:
+            kind = kind_of_word(tag.kind)
+            if kind is None or kind.tag is None or kind.regional:
+                continue
+            if region_at(prompt, tag.span.start) is not None:
+                yield tag, kind
+
+    return told(odd(), _left_out)
+
+
+def _left_out(found: tuple[Tag, ModelKind]) -> Diagnostic:
+    tag, kind = found
+    message = f"{quoted(tag.arguments[0])} is not applied: {not_regional(kind)}"
+    return kinds.NOT_IN_REGIONS(message, tag.span, NOT_REGIONAL_HINT)
 
 
 def texts_of(part: Part) -> tuple[Part, ...]:

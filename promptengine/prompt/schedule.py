@@ -27,7 +27,7 @@ from promptengine.prompt.emphasis import attention
 from promptengine.prompt.source_map import join
 from promptengine.validation import check_type
 
-__all__ = ["bracketed_tags", "last_step", "schedule"]
+__all__ = ["bracketed_tags", "last_step", "schedule", "steps_of"]
 
 
 @gc_paused
@@ -72,6 +72,11 @@ def schedule(
         fragments = tuple(one for arm in arms for one in arm) if part.mix else arms[0]
         segments.append(Segment(end, "\n".join(texts), fragments, tuple(tags), mixed))
     return Schedule(count.steps, tuple(segments), part.mix, part.exact_steps)
+
+
+def steps_of(part: Part, steps: int, *, hires_steps: int | None = None, old: bool = False) -> int:
+    """Return how many steps the schedule of a part has; the arguments are those of :func:`schedule`."""
+    return _Count.of(steps, hires_steps, old, part.exact_steps).steps
 
 
 def last_step(node: Scheduled, part: Part, steps: int) -> int:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from promptengine.prompt.ast import Alternating, Group, Node, Part, Prompt, Schedule, Scheduled
 from promptengine.prompt.regions import texts_of
-from promptengine.prompt.schedule import schedule
+from promptengine.prompt.schedule import schedule, steps_of
 from promptengine.validation import check_type
 
 __all__ = ["ScheduledPrompt"]
@@ -55,6 +55,12 @@ class ScheduledPrompt:
             for text in texts_of(part)
         ]
         return sum(length * min(_segments(nodes, most), most) for nodes, length in lengths)
+
+    @property
+    def pass_steps(self) -> int:
+        """How many steps the schedules have."""
+        part = self.prompt.parts[0]
+        return steps_of(part, self.steps, hires_steps=self.hires_steps, old=self.old)
 
     @cached_property
     def schedules(self) -> tuple[Schedule, ...]:

@@ -36,6 +36,9 @@ class MappedText:
 
     def span(self, start: int, end: int) -> Span:
         """Return the source span from the first to past the last character of ``start:end``."""
+        if len(self.origins) == 1:
+            moved = self.origins[0]
+            return Span(start + moved, end + moved)
         if start == end:
             place = self.locate(start)
             return Span(place, place)

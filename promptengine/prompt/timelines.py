@@ -65,9 +65,11 @@ class TagClock:
     @classmethod
     def of(cls, prompt: ScheduledPrompt) -> TagClock:
         """Read when a prompt's tags hold."""
-        tags = frozenset(tag for part in prompt.prompt.parts for tag in bracketed_tags(part))
-        schedules = prompt.schedules
-        steps = schedules[0].steps
+        parsed, steps = prompt.prompt, prompt.pass_steps
+        parts = parsed.parts if parsed.tags else ()
+        tags = frozenset(tag for part in parts for tag in bracketed_tags(part))
+        # Texts need not be weighed to know that a tag always holds.
+        schedules = prompt.schedules if tags else ()
         # One call more than steps: past the end a schedule's first segment holds again.
         calls = range(steps + 2) if tags else ()
         holding = (frozenset(t for s in schedules for t in s.at(call).tags) for call in calls)

@@ -12,8 +12,10 @@ from promptengine.validation import check_type
 
 __all__ = ["Models", "open_models"]
 
-Models = str | Path | Mapping[Kind, str | Path | Sequence[str | Path]] | Registry
-"""Where networks are looked up: a models folder, the folders of each kind, or what was scanned already."""
+Models = (
+    str | Path | Sequence[str | Path] | Mapping[Kind, str | Path | Sequence[str | Path]] | Registry
+)
+"""Where networks are looked up: a models folder or several, the folders of each kind, or what was scanned already."""
 
 
 def open_models(models: Models) -> Registry:
@@ -24,8 +26,8 @@ def open_models(models: Models) -> Registry:
     """
     if isinstance(models, Registry):
         return models
-    words = "a folder, a mapping of kinds to folders, or a Registry"
-    check_type("models", models, str, Path, Mapping, words=words)
+    words = "a folder, a list of folders, a mapping of kinds to folders, or a Registry"
+    check_type("models", models, str, Path, list, tuple, Mapping, words=words)
     try:
         return Registry.open(models, cache_file=default_cache_file())
     except (TypeError, ValueError) as error:

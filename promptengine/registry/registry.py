@@ -51,6 +51,7 @@ from promptengine.registry.scan import (
 
 __all__ = [
     "WILDCARDS",
+    "WORD_LISTS",
     "Clash",
     "Kind",
     "Registry",
@@ -73,6 +74,10 @@ _WILDCARD_FOLDERS: Final = (
     "../wildcards",
     "../extensions/sd-dynamic-prompts/wildcards",
 )
+
+WORD_LISTS: Final = "tags"
+"""Likewise those of lists of words to complete prompts with; the folder's name, beside that of the models, where
+an extension that WebUI's users know has it."""
 
 _log = logging.getLogger(__name__)
 
@@ -113,12 +118,13 @@ class Registry:
         self, folders: Mapping[Kind, Sequence[Path]], digests: Digests | None = None
     ) -> None:
         kinds = model_kinds()
-        unknown = set(folders) - {*kinds, WILDCARDS}
+        unknown = set(folders) - {*kinds, WILDCARDS, WORD_LISTS}
         if unknown:
             raise ValueError(f"unknown kinds {sorted(unknown)}; allowed are {', '.join(kinds)}")
         self.digests = digests if digests is not None else Digests()
         self._folders = {kind: tuple(map(_absolute, folders.get(kind, ()))) for kind in kinds}
-        self._wildcards = tuple(map(_absolute, folders.get(WILDCARDS, ())))
+        self._wildcards = tuple(dict.fromkeys(map(_absolute, folders.get(WILDCARDS, ()))))
+        self._word_lists = tuple(dict.fromkeys(map(_absolute, folders.get(WORD_LISTS, ()))))
         self._presets = PresetFiles(self._folders)
         self._lock = threading.Lock()
         self._shelves = dict.fromkeys(kinds, _EMPTY)
@@ -127,16 +133,17 @@ class Registry:
     @classmethod
     def open(
         cls,
-        models: PathLike | Mapping[Kind, PathLike | Sequence[PathLike]],
+        models: PathLike | Sequence[PathLike] | Mapping[Kind, PathLike | Sequence[PathLike]],
         *,
         cache_file: Path | None = None,
     ) -> Registry:
-        """Scan a models folder, or the folders of each kind.
+        """Scan a models folder or several, or the folders of each kind.
 
         Args:
             models: WebUI's models folder, with ``hypernetworks``, ``Lora``, ``LyCORIS``,
                 ``Stable-diffusion``, ``VAE``, ``ESRGAN``, ``RealESRGAN``, ``SwinIR``, ``upscaler`` and
-                ``embeddings`` in it (the last one also beside it); or a mapping of kinds to a folder or several. Missing folders are fine.
+                ``embeddings`` in it (the last one also beside it); several of these, the ones that win a clash of
+                names first; or a mapping of kinds to a folder or several. Missing folders are fine.
             cache_file: Where digests are kept between runs, such as
                 :func:`promptengine.files.hashing.default_cache_file`; None keeps them in memory.
 
@@ -154,6 +161,11 @@ class Registry:
     def wildcards(self) -> Wildcards:
         """Scan the folders of wildcards, and return what is in them now."""
         return Wildcards.open(self._wildcards)
+
+    @property
+    def word_lists(self) -> tuple[Path, ...]:
+        """Where lists of words are looked for, whether the folders are there or not."""
+        return self._word_lists
 
     @property
     def clashes(self) -> tuple[Clash, ...]:
@@ -179,6 +191,15 @@ class Registry:
             # Another thread may have scanned while this one waited.
             shelf = self._shelf(kind)
             return (shelf if shelf.is_current() else self._scan(kind)).entries
+
+    def named_entries(self, kind: Kind) -> tuple[RegistryEntry, ...]:
+        """Return all files of a kind that are there now, for their names: like :meth:`current_entries`, but a file
+        that was only written anew may have its former size and time. It costs a look at the folders alone.
+        """
+        shelf = self._shelf(kind)
+        if shelf.vouches_for(None):
+            return shelf.entries
+        return self.current_entries(kind)
 
     def refresh(self) -> None:
         """Scan all folders again. Readers see the former state until a kind's scan is complete."""
@@ -299,11 +320,16 @@ class Registry:
         return shelf
 
 
-def folders_below(models: PathLike) -> dict[Kind, list[Path]]:
-    """Return where WebUI keeps each kind of file under a models folder, whether it is there or not."""
-    root = _absolute(models)
-    found = {kind: [root / part for part in one.folders] for kind, one in model_kinds().items()}
-    return found | {WILDCARDS: [root / part for part in _WILDCARD_FOLDERS]}
+def folders_below(models: PathLike | Sequence[PathLike]) -> dict[Kind, list[Path]]:
+    """Return where WebUI keeps each kind of file under a models folder, whether it is there or not.
+
+    Args:
+        models: The folder, or several, of which the first one's come first.
+    """
+    roots = [_absolute(one) for one in _as_paths(models)]
+    parts = {kind: one.folders for kind, one in model_kinds().items()}
+    parts |= {WILDCARDS: _WILDCARD_FOLDERS, WORD_LISTS: (f"../{WORD_LISTS}",)}
+    return {kind: [root / part for root in roots for part in some] for kind, some in parts.items()}
 
 
 @dataclass(frozen=True)

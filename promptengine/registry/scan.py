@@ -151,7 +151,7 @@ class FolderState:
             if mtime_ns != self.mtime_ns or self.names is None:
                 return mtime_ns == self.mtime_ns
             return is_settling(mtime_ns) and self.names == frozenset(
-                child.name for child in path.iterdir()
+                os.listdir(path)  # noqa: PTH208 - looked at again at each key
             )
         except OSError:
             return self.mtime_ns == _MISSING

@@ -11,6 +11,7 @@ from promptengine.prompt import parse
 from promptengine.prompt.dialects import WEBUI
 from promptengine.request.options import REQUEST_SETTINGS, SETTINGS, Options
 from promptengine.request.request import GenerationRequest
+from promptengine.validation import check_type
 
 __all__ = [
     "append_default_hypernetwork",
@@ -32,6 +33,8 @@ def apply_settings(request: GenerationRequest, settings: Mapping[str, object]) -
     Raises:
         RequestError: An unknown name, or a value that cannot be used.
     """
+    check_type("request", request, GenerationRequest)
+    check_type("settings", settings, Mapping)
     own = {
         REQUEST_SETTINGS[name]: SETTINGS[name].ours(value)
         for name, value in settings.items()

@@ -19,6 +19,7 @@ from promptengine.request.setting import Setting
 __all__ = [
     "REQUEST_SETTINGS",
     "SETTINGS",
+    "UNTOLD_SETTINGS",
     "Emphasis",
     "NegativeWeights",
     "NoiseSource",
@@ -401,6 +402,17 @@ SETTINGS: Final[Mapping[str, Setting]] = MappingProxyType(
     }
 )
 """Every option of WebUI that is understood, by its name."""
+
+
+_TOLD_OTHERWISE: Final = {"sd_hypernetwork", "sd_lora", "token_merging_ratio_img2img"}
+"""Options without a label of their own that infotexts tell all the same: by tags, and by another option's entry."""
+
+UNTOLD_SETTINGS: Final = frozenset(
+    name
+    for name, setting in SETTINGS.items()
+    if not setting.label and name not in {*_TOLD_OTHERWISE, *REQUEST_SETTINGS}
+)
+"""Options that no infotext tells, so that one which is read says nothing about them."""
 
 
 def _setting(name: str) -> Setting:

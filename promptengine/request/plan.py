@@ -7,8 +7,9 @@ what was asked for and will not happen, because nothing may be dropped without a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from promptengine.errors import PromptEngineError, PromptSyntaxError
@@ -44,11 +45,13 @@ from promptengine.request.request import Policy
 from promptengine.validation import check_type
 
 __all__ = [
+    "LookUps",
     "NetworkUse",
     "Plan",
     "SkippedTag",
     "WeightedSchedule",
     "append_default_lora",
+    "look_up",
     "make_plan",
 ]
 
@@ -117,6 +120,21 @@ class SkippedTag:
 
 
 @dataclass(frozen=True, slots=True)
+class LookUps:
+    """What the tags of a prompt come to.
+
+    Attributes:
+        networks: Uses of networks in the order of their tags.
+        skipped: Tags that will not be applied.
+        diagnostics: What is to be said of both.
+    """
+
+    networks: tuple[NetworkUse, ...]
+    skipped: tuple[SkippedTag, ...]
+    diagnostics: tuple[Diagnostic, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class WeightedSchedule:
     """One operand of ``AND`` over the steps, with its weight."""
 
@@ -179,16 +197,44 @@ def make_plan(
     check_type("negative", negative, Prompt)
     check_type("registry", registry, Registry)
     parsed = prompt.prompt
+    found = look_up(prompt, registry, policy=policy)
+    return Plan(
+        positive=tuple(
+            WeightedSchedule(timeline, part.weight)
+            for timeline, part in zip(prompt.schedules, parsed.parts, strict=True)
+        ),
+        negative=replace(prompt, prompt=negative).schedules[0],
+        networks=found.networks,
+        skipped=found.skipped,
+        diagnostics=(*parsed.diagnostics, *negative.diagnostics, *found.diagnostics),
+    )
+
+
+def look_up(prompt: ScheduledPrompt, registry: Registry, *, policy: Policy = "warn") -> LookUps:
+    """Decide what becomes of a prompt's tags; no text is weighed unless brackets schedule some.
+
+    Args:
+        prompt: As for :func:`make_plan`.
+        registry: Likewise.
+        policy: Likewise.
+
+    Raises:
+        PromptSyntaxError: As :func:`make_plan` does.
+        UnknownNetworkError: Likewise.
+    """
+    parsed = prompt.prompt
     uses: list[NetworkUse] = []
     skipped: list[SkippedTag] = []
-    diagnostics = [*parsed.diagnostics, *negative.diagnostics]
+    diagnostics: list[Diagnostic] = []
+    if not parsed.tags:
+        return LookUps((), (), ())
     clock = TagClock.of(prompt)
     for tag in parsed.tags:
         outcome = _resolve(tag, parsed, registry, clock)
         if isinstance(outcome, NetworkUse):
             uses.append(outcome)
         elif policy == "strict":
-            raise outcome.error
+            raise outcome.error()
         else:
             skipped.append(SkippedTag(tag, outcome.reason, outcome.multiplier))
             if policy == "warn":
@@ -196,16 +242,7 @@ def make_plan(
                 told = outcome.kind(outcome.problem, tag.span, hint, outcome.remedy)
                 diagnostics.append(told)
     diagnostics += _repetitions(parsed, uses)
-    return Plan(
-        positive=tuple(
-            WeightedSchedule(timeline, part.weight)
-            for timeline, part in zip(prompt.schedules, parsed.parts, strict=True)
-        ),
-        negative=replace(prompt, prompt=negative).schedules[0],
-        networks=tuple(uses),
-        skipped=tuple(skipped),
-        diagnostics=tuple(diagnostics),
-    )
+    return LookUps(tuple(uses), tuple(skipped), tuple(diagnostics))
 
 
 def append_default_lora(
@@ -229,13 +266,13 @@ def append_default_lora(
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a tag cannot be applied: in a few words, in a sentence, and as the error to raise; and what mends it."""
+    """Why a tag cannot be applied: in a few words, in a sentence, and as what makes the error; and what mends it."""
 
     kind: kinds.DiagnosticKind
     reason: str
     problem: str
     multiplier: float | None
-    error: PromptEngineError
+    error: Callable[[], PromptEngineError]
     remedy: Remedy | None = None
 
 
@@ -287,14 +324,14 @@ def _moving(values: tuple[float, ...]) -> tuple[float, ...]:
 def _unknown(
     kind: NetworkKind, name: str, tag: Tag, registry: Registry, multiplier: float
 ) -> _Refusal:
-    placed = registry.unknown(kind.name, name, place=f"at column {tag.span.column}")
-    sayable = (near for near in placed.near if kind.tag is not None and kind.tag.holds(near))
+    unknown = registry.unknown(kind.name, name)
+    sayable = (near for near in unknown.near if kind.tag is not None and kind.tag.holds(near))
     near = next(sayable, None)
     remedy = None
     if near is not None and name in tag.arguments:
         remedy = of_argument(tag, tag.arguments.index(name), near, f"use {quoted(near)}")
-    problem = str(registry.unknown(kind.name, name))
-    return _Refusal(kinds.UNKNOWN_NETWORK, "not found", problem, multiplier, placed, remedy)
+    placed = partial(registry.unknown, kind.name, name, place=f"at column {tag.span.column}")
+    return _Refusal(kinds.UNKNOWN_NETWORK, "not found", str(unknown), multiplier, placed, remedy)
 
 
 def _decimal_point(tag: Tag) -> Remedy | None:
@@ -310,7 +347,7 @@ def _decimal_point(tag: Tag) -> Remedy | None:
 
 def _unusable(tag: Tag, prompt: Prompt, reason: str, problem: str) -> _Refusal:
     span = (tag.span.start, tag.span.end)
-    error = PromptSyntaxError(problem, source=prompt.source, span=span)
+    error = partial(PromptSyntaxError, problem, source=prompt.source, span=span)
     return _Refusal(kinds.UNUSABLE_TAG, reason, problem, None, error)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, get_args, get_origin
 
 from promptengine.request.fields import (
@@ -33,7 +34,11 @@ _CONTROLS: Final[Mapping[Any, str]] = {
 }
 
 
-def fields_schema(owner: type, lists: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def fields_schema(
+    owner: type,
+    lists: Mapping[str, Sequence[str]],
+    defaults: Mapping[str, object] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Describe the fields of a dataclass.
 
     Beside JSON Schema's own words each property has: ``title``, as WebUI's page calls it; ``x-control``,
@@ -45,13 +50,22 @@ def fields_schema(owner: type, lists: Mapping[str, Sequence[str]]) -> dict[str, 
         owner: A dataclass with described fields, such as
             :class:`promptengine.request.request.GenerationRequest`.
         lists: The names of samplers and their like, by what :attr:`FieldSpec.choices` calls them.
+        defaults: Other defaults than the dataclass's, by their paths, such as ``hires.scale``.
     """
     properties = {own.name: _property(own, lists) for own in fields_of(owner)}
+    for name, value in defaults.items():
+        if name in properties:
+            properties[name]["default"] = value
     for name, (group, kind) in groups_of(owner).items():
+        inner = {
+            path.removeprefix(f"{name}."): value
+            for path, value in defaults.items()
+            if path.startswith(f"{name}.")
+        }
         properties[name] = {
             "title": group.label,
             "description": group.help,
-            "anyOf": [fields_schema(kind, lists), {"type": "null"}],
+            "anyOf": [fields_schema(kind, lists, inner), {"type": "null"}],
             "default": None,
         }
     return {

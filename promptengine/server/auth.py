@@ -89,9 +89,8 @@ class BasicAuth:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 401."""
-        path = below_root(scope)
-        is_open = path in _OPEN_PATHS or path.startswith(_OPEN_BELOW)
-        if scope["type"] not in ("http", "websocket") or is_open:
+        # What tells of the server's start and end has no path.
+        if scope["type"] not in ("http", "websocket") or _is_open(below_root(scope)):
             await self._app(scope, receive, send)
             return
         headers = dict(cast("list[tuple[bytes, bytes]]", scope["headers"]))
@@ -113,6 +112,10 @@ class BasicAuth:
         digest = hashlib.sha256(given).digest()
         found = [name for name, known in self._known if hmac.compare_digest(known, digest)]
         return found[0] if found else None
+
+
+def _is_open(path: str) -> bool:
+    return path in _OPEN_PATHS or path.startswith(_OPEN_BELOW)
 
 
 _GIVEN: Final[Mapping[bytes, Callable[[bytes], bytes]]] = {

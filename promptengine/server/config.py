@@ -61,10 +61,12 @@ class ServerConfig:
         subpath: Where a proxy shows it, such as ``/sd``; empty for the proxy's root.
         tls_certfile: Its certificate, and those of who signed it; None for plain HTTP.
         tls_keyfile: The certificate's key, where it lies elsewhere.
-        models: WebUI's models folder, or folders by kind.
+        models: WebUI's models folder, or folders by kind, as
+            :func:`promptengine.registry.registry.folders_below` names them.
         checkpoint: The one to begin with, a file or a name; None for the first there is.
         model_config: Configurations in diffusers' form for the checkpoint.
         vae: As for :meth:`promptengine.generation.engine.Engine.open`.
+        vae_overrides: Likewise.
         devices: One worker for each.
         dtype: Of UNet and text model.
         compile: Whether regions of the UNet are compiled.
@@ -73,6 +75,11 @@ class ServerConfig:
         training: Where trainings find data sets, in ``data``, and leave what they write, in ``runs``.
         save: Whether images of our own API's jobs are written there unless a job says otherwise.
         styles: WebUI's ``styles.csv``, or None.
+        settings: WebUI's settings to begin with, by its names, where they are not the usual ones. They hold for
+            our own API's jobs too, unless these say otherwise.
+        form_defaults: What fields of our own API's jobs are where they are left out, by their paths, such as
+            ``hires.scale``, where that is not the usual.
+        civitai: Whether clients may have it ask Civitai, for searches and downloads.
         users: Names and passwords; empty lets everybody in.
         cors_origins: Origins of pages that may use the server; ``*`` is any.
         cors_origins_regex: The same as a regular expression, or None.
@@ -94,6 +101,7 @@ class ServerConfig:
     checkpoint: str | None = None
     model_config: Path | None = None
     vae: str = "Automatic"
+    vae_overrides: bool = True
     devices: tuple[str, ...] = ("auto",)
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     compile: bool = False
@@ -102,6 +110,9 @@ class ServerConfig:
     training: Path = Path("training")
     save: bool = True
     styles: Path | None = None
+    settings: Mapping[str, object] = field(default_factory=dict[str, object])
+    form_defaults: Mapping[str, object] = field(default_factory=dict[str, object])
+    civitai: bool = False
     users: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
     cors_origins_regex: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
@@ -19,6 +20,8 @@ from promptengine.server.sockets import bound_sockets, check_certificate, hang_u
 if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
+
+    from promptengine.server.state import Service
 
     Extend = Callable[[FastAPI], None]
 
@@ -114,6 +117,8 @@ def server_of(config: ServerConfig, app: FastAPI) -> uvicorn.Server:
             raise RequestError(message, field="port") from None
         connections = server.server_state.connections
         watches.append(asyncio.create_task(hang_up(connections, config.limits.send_s)))
+        # Requests are answered meanwhile.
+        watches.append(asyncio.create_task(asyncio.to_thread(_warm_up, service)))
         for own in sockets or ():
             _log.info("Uvicorn running on %s", _address(config, own))
 
@@ -131,6 +136,14 @@ def server_of(config: ServerConfig, app: FastAPI) -> uvicorn.Server:
     # waits at every read and write while another thread makes images.
     sys.setswitchinterval(_SWITCH_S)
     return server
+
+
+def _warm_up(service: Service) -> None:
+    """Read what the first keys in a prompt would wait for."""
+    service.vocabulary.warm_up()
+    # What is here by now stays: the collector would stop all threads to look at it again and again.
+    gc.collect()
+    gc.freeze()
 
 
 def _address(config: ServerConfig, own: socket.socket) -> str:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Annotated, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
@@ -18,8 +17,8 @@ from promptengine.checkpoints.resolve import resolve_checkpoint, resolve_device
 from promptengine.files.hashing import default_cache_file
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.language.vocabulary import Vocabulary
-from promptengine.language.word_lists import FOLDER, WordLists
-from promptengine.registry.registry import Kind, Registry
+from promptengine.language.word_lists import WordLists
+from promptengine.registry.registry import Registry
 from promptengine.registry.side_cars import Cards
 from promptengine.server.background import AfterWork
 from promptengine.server.config import ServerConfig
@@ -37,6 +36,9 @@ from promptengine.server.sdapi.options import ServerSettings
 from promptengine.server.training import Trainer
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.text.textual_inversion.table import EmbeddingTable
+
+if TYPE_CHECKING:
+    from promptengine.server.civitai.catalog import Catalog
 
 __all__ = [
     "Client",
@@ -74,6 +76,7 @@ class Service:
         cards: What is known of files beside models.
         styles: Held while the file of styles is written.
         upscaling: Held while an image is enlarged by one of ``upscalers``.
+        civitai: What may be asked of Civitai; None where nothing may.
         closing: Held while all of it ends.
     """
 
@@ -95,6 +98,7 @@ class Service:
     styles: threading.Lock = field(default_factory=threading.Lock)
     devices: tuple[Device, ...] = ()
     upscaling: threading.Lock = field(default_factory=threading.Lock)
+    civitai: Catalog | None = None
     closing: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -116,6 +120,8 @@ class Service:
             self.training.stop()
             self.queue.close(grace_s)
             self.training.close(grace_s)
+            if self.civitai is not None:
+                self.civitai.close(grace_s)
             self.saves.close()
             self.records.close()
             self.images.close()
@@ -130,9 +136,10 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
 
     Raises:
         CheckpointError: There is no checkpoint, none of the name, or it cannot be loaded.
-        RequestError: There is no such device.
+        RequestError: There is no such device, or Civitai cannot be asked so.
     """
     registry = Registry.open(config.models, cache_file=default_cache_file())
+    catalog = _catalog(config, registry)
     model = Model(resolve_checkpoint(config.checkpoint, registry).absolute(), config.vae)
     devices: tuple[Device, ...] = ()
     if runs is None:
@@ -157,7 +164,9 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         config=config,
         registry=registry,
         words=EmbeddingCache(registry),
-        settings=ServerSettings(registry, model, config.styles),
+        settings=ServerSettings(
+            registry, model, config.styles, config.settings, config.form_defaults
+        ),
         queue=queue,
         metrics=metrics,
         shown=PathRedactor.by(config),
@@ -165,18 +174,20 @@ def open_service(config: ServerConfig, runs: Sequence[Run] | None = None) -> Ser
         outputs=outputs,
         images=images,
         training=Trainer(config, registry),
-        vocabulary=Vocabulary(registry, WordLists(_beside(config.models) / FOLDER)),
+        vocabulary=Vocabulary(registry, WordLists(registry.word_lists)),
         records=JobRecords(JobStore(outputs.root if config.save else None)),
         devices=devices,
+        civitai=catalog,
     )
 
 
-def _beside(models: Path | Mapping[Kind, Sequence[Path]]) -> Path:
-    """Return the folder that a folder of models lies in."""
-    if isinstance(models, Mapping):
-        checkpoints = next(iter(models.get("checkpoint", ())), Path("models", "any"))
-        models = checkpoints.parent
-    return models.absolute().parent
+def _catalog(config: ServerConfig, registry: Registry) -> Catalog | None:
+    """Return what may be asked of Civitai, which needs an extra; None where nothing may."""
+    if not config.civitai:
+        return None
+    from promptengine.server.civitai.catalog import Catalog
+
+    return Catalog(registry)
 
 
 def _told(metrics: Metrics, job: Job) -> None:

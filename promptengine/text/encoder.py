@@ -7,9 +7,11 @@ SD1           CLIP-L                     last layer, or clip skip    yes        
 SD2           OpenCLIP-H                 last but one                yes          0
 SDXL          CLIP-L, OpenCLIP-G         last but one, of both       no           end token; 0
 SDXL refiner  OpenCLIP-G                 last but one                no           0
+SD3           CLIP-L, OpenCLIP-G         last but one, of both       no           end token; 0
 ============  =========================  ==========================  ===========  ===================
 
-SDXL and its refiner also hand on OpenCLIP's projected state of the end token ("pooled").
+SDXL and its refiner also hand on OpenCLIP's projected state of the end token ("pooled"), SD3 those of both
+encoders. Flux reads nothing of CLIP but CLIP-L's pooled state (:func:`pooled_text`).
 """
 
 from __future__ import annotations
@@ -35,8 +37,10 @@ __all__ = [
     "Encoded",
     "TextModel",
     "clip_text_model",
+    "pooled_text",
     "refiner_text_model",
     "sd2_text_model",
+    "sd3_text_model",
     "sdxl_text_model",
     "text_widths",
 ]
@@ -128,6 +132,67 @@ def refiner_text_model(encoder: PreTrainedModel) -> TextModel:
     return _model(_Reading(encoder, layer=2, normalized=False, padding=_OPEN_CLIP_PADDING))
 
 
+def sd3_text_model(
+    first: PreTrainedModel,
+    second: PreTrainedModel,
+    *,
+    clip_skip: int = 0,
+    paddings: tuple[int, int] = (END_TOKEN, _OPEN_CLIP_PADDING),
+    device: torch.device | None = None,
+) -> TextModel:
+    """Read the CLIP encoders of Stable Diffusion 3 (Esser et al., arXiv:2403.03206) as one.
+
+    Their states stand side by side as those of one encoder, since WebUI 1.10.1 restores the mean of both together
+    where weights have disturbed it.
+
+    Args:
+        first: CLIP-L as a transformers ``CLIPTextModelWithProjection``.
+        second: OpenCLIP-G, likewise.
+        clip_skip: As diffusers counts: layers of both to leave out beyond the last.
+        paddings: The id behind the end token that each was trained to see.
+        device: Where their input belongs; by default where their weights are, which is not so where weights
+            come to the device with each call.
+
+    Raises:
+        RequestError: ``clip_skip`` is larger than the layers that are left.
+    """
+    layers = min(first.config.num_hidden_layers, second.config.num_hidden_layers)
+    if not 0 <= clip_skip <= layers - 2:
+        message = f"clip_skip is {clip_skip}; with these text encoders it must be 0 to {layers - 2}"
+        raise RequestError(message, field="clip_skip")
+    readings = [
+        _Reading(encoder, layer=2 + clip_skip, normalized=False, padding=padding, device=device)
+        for encoder, padding in zip((first, second), paddings, strict=True)
+    ]
+
+    @torch.no_grad()
+    def encode(
+        tokens: Tensor,
+        placements: Sequence[Sequence[Placement]] = (),
+        *,
+        mask: Tensor | None = None,
+    ) -> Encoded:
+        read = [one.read(tokens, placements, part, mask) for part, one in enumerate(readings)]
+        states = torch.cat([states for states, _ in read], dim=-1)
+        pooled = [pooled for _, pooled in read if pooled is not None]
+        return Encoded((states,), torch.cat(pooled, dim=-1))
+
+    return encode
+
+
+@torch.no_grad()
+def pooled_text(encoder: PreTrainedModel, tokens: Tensor, *, padding: int = END_TOKEN) -> Tensor:
+    """Return CLIP's state of the end token alone, which is all that Flux reads of it: ``[batch, width]``.
+
+    Args:
+        encoder: CLIP-L as a transformers ``CLIPTextModel``.
+        tokens: Ids ``[batch, 77]`` where the encoder's input belongs, each row padded with end tokens.
+        padding: The id behind the end token that the encoder was trained to see.
+    """
+    output: Any = encoder(input_ids=_padded(tokens, padding))
+    return output.pooler_output
+
+
 def text_widths(*encoders: PreTrainedModel) -> tuple[int, ...]:
     """Return the widths of the vectors that encoders read in place of tokens, in their order."""
     return tuple(_token_embedding(encoder).embedding_dim for encoder in encoders)
@@ -142,12 +207,14 @@ class _Reading:
         layer: The layer that is read, counted from the end: 1 is the last.
         normalized: Whether the final layer norm follows.
         padding: The id after the end token.
+        device: Where the encoder's input belongs; by default where its weights are.
     """
 
     encoder: PreTrainedModel
     layer: int
     normalized: bool
     padding: int
+    device: torch.device | None = None
 
     def read(
         self,
@@ -158,7 +225,8 @@ class _Reading:
     ) -> tuple[Tensor, Tensor | None]:
         """Return the states ``[batch, 77, width]``, and the pooled projection where the encoder has one."""
         encoder = self.encoder
-        ids = _padded(tokens.to(next(encoder.parameters()).device), self.padding)
+        device = self.device or next(encoder.parameters()).device
+        ids = _padded(tokens.to(device), self.padding)
         inner_layer = self.layer > 1 or not self.normalized
         with _standing_in(_token_embedding(encoder), ids, placements, part):
             # An argument that is left out keeps the quicker way through attention.

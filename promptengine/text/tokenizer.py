@@ -23,6 +23,7 @@ __all__ = [
     "END_TOKEN",
     "START_TOKEN",
     "bracket_factors",
+    "encodable",
     "tokenize",
     "untokenize",
 ]
@@ -79,10 +80,11 @@ def _fixed(text: str) -> str:
         return text
     import ftfy
 
-    return ftfy.fix_text(_encodable(text))
+    return ftfy.fix_text(encodable(text))
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
+    """Return a text without what UTF-8 cannot hold: lone surrogates become U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -14,13 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 QUICK: Mapping[str, Sequence[str]] = {
-    "bench_parse": ("--runs", "2", "--growth-runs", "1"),
+    "bench_parse": ("--runs", "2", "--growth-runs", "0"),
     "bench_unet": (
         *("--sizes", "256", "--dtypes", "bfloat16", "--rounds", "3"),
         *("--counts", "0", "1", "3"),
     ),
     "bench_run": ("--models", "starter", "--steps", "10", "--rounds", "3"),
     "bench_batch": ("--steps", "5", "--rounds", "3"),
+    "bench_cache": ("--models", "starter", "--steps", "9", "--rounds", "3"),
     "bench_switch": ("--rounds", "30"),
     "bench_startup": ("--rounds", "2"),
 }

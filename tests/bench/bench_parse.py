@@ -1,14 +1,15 @@
 """How long reading a prompt takes, and how that grows with its length.
 
-Run as ``python -m tests.bench.bench_parse [--json FILE] [--runs N] [--growth-runs N]``. Two things are
-measured, both over the whole of reading: ``parse``, ``schedule`` of every part, and with it the
-weights of every text.
+Run as ``python -m tests.bench.bench_parse [--json FILE] [--runs N] [--growth-runs N] [--only READING]``. Two things are
+measured:
 
-- By class of the conformance cases: the median over the class of each prompt's median of ``--runs``
-  runs, in milliseconds. The tables of the grammars are read before (their time is given on its own).
-- By pattern, of prompts and of templates: the median processor time of ``--growth-runs`` runs at 1,000, 10,000 and 100,000
-  repetitions, and the exponent of the power law fitted through the three; likewise in the dialects of
-  other programs, where the exponents alone are told.
+- By class of the conformance cases, over the whole of reading (``parse``, ``schedule`` of every part, and with it the
+  weights of every text): the median over the class of each prompt's median of ``--runs`` runs, in milliseconds. Lark is
+  imported and its parsers are built before (their time is given on its own).
+- By reading and hostile text (``hostile.py``): the least processor time of ``--growth-runs`` runs at three sizes, and
+  the exponent of the power law fitted through these. Readings are every dialect, templates, translation from every
+  dialect, and the diagnosis of the language service in every dialect. The exit status is 1 where an exponent is above
+  1.1.
 
 A fixed loop in plain Python is timed beside them, so that figures from two machines compare.
 """
@@ -20,117 +21,33 @@ import gc
 import json
 import math
 import os
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from statistics import linear_regression, median
 from typing import Any
 
+from promptengine.language import PromptSyntax, Vocabulary, diagnose
 from promptengine.prompt import DIALECTS, parse, schedule
+from promptengine.prompt.dialects import WEBUI
 from promptengine.prompt.templates import parse_template
+from promptengine.prompt.translate import translate
+from promptengine.registry.registry import Registry
+from tests.bench.hostile import ALL, OTHER_PROGRAMS, PROMPTS, TEMPLATES, Hostile
 from tests.bench.timing import calibration, timed, write_json
 
 STEPS = 20
 SIZES = (1_000, 10_000, 100_000)
-PATTERNS = (
-    *("(", "[", "[a:", "[a|", "(a:1.1),", "([a", "<a:", "(a"),
-    *(")", ": ", ":1", " ", "1", "|", "\\", "#", "AND ", ":1 AND ", "BREAK ", "<a", "<a:b>", "<>"),
-    *("[a:b:0.5]", "((a)]"),
-)
-# As many closers as openers: balanced, to the depth given.
-NESTED = (("(", ")"), ("[a:", ":3]"), ("[a|", "]"), ("([a", ")]"))
+SMALLER = (1_000, 4_000, 16_000)
+"""For readings that do more with a text than to parse it. Short texts are no measure: what is asked of one twice is worked
+out once, up to 4,096 characters."""
 
-TEMPLATE_PATTERNS = (
-    *(
-        "{",
-        "}",
-        "|",
-        "$$",
-        "__",
-        "__a",
-        "(",
-        "#",
-        "${a",
-        "${a=",
-        "%{",
-        "{1",
-        "{1$$",
-        "<a:",
-        "<a:b>",
-    ),
-    *("{a|b}", "__a(b=c)__"),
-)
-TEMPLATES_NESTED = (("{a|", "}"), ("__{", "}__"), ("${a=", "}"), ("${a:", "}"), ("%{a$$", "}"))
-
-
-FOREIGN = (
-    *(
-        "(",
-        ")",
-        "[",
-        "]",
-        "{",
-        "}",
-        '"',
-        "\\",
-        ":",
-        "::",
-        "1",
-        " ",
-        ",",
-        ".",
-        "-",
-        "+",
-        "a ",
-        "<",
-        ">",
-    ),
-    *(
-        "(a ",
-        "(a)",
-        "((a)",
-        "(a:1.2)",
-        "(a:",
-        "a++ ",
-        "a+(b",
-        "(a)+ ",
-        '"a"+ ',
-        '"(a ',
-        "a- ",
-        "1.5::a",
-    ),
-    *(
-        "1.5::a:: ",
-        "{a}",
-        "{[a}",
-        "embedding:",
-        "<a:",
-        "<alternate:a,",
-        "<alternate:a|b>",
-        "<fromto[1]:",
-    ),
-    *(
-        "<break>",
-        "<a:b>",
-        ".blend(",
-        '("a").and()',
-        ".swap(",
-        "a.swap(b) ",
-        "a.attend(1",
-        "withLora(",
-    ),
-    *("withLora(a) ", "(a= ", "é", ":1", ")5"),
-)
-"""Repeated in the dialects of other programs."""
-FOREIGN_NESTED = (
-    ("(", ")"),
-    ("(a ", ":1.2)"),
-    ("{", "}"),
-    ("1.5::", "::"),
-    ("<alternate:a,", ">"),
-    ('"(', ')"'),
-)
+MOST = 1.1
+"""The largest exponent that is not told as one too many."""
 
 
 def read(
@@ -161,102 +78,126 @@ def classes(runs: int) -> dict[str, dict[str, float]]:
     }
 
 
-def growth(runs: int) -> dict[str, dict[str, Any]]:
-    """Return, by pattern, the milliseconds at each size and the fitted exponent."""
-    made: dict[str, Callable[[int], str]] = {
-        f"{pattern!r}*n": lambda size, pattern=pattern: pattern * size for pattern in PATTERNS
-    }
-    for opener, closer in NESTED:
-        made[f"{opener!r}*n+{closer!r}*n"] = lambda size, pair=(opener, closer): (
-            pair[0] * size + pair[1] * size
-        )
-    made["':'+' '*n"] = lambda size: ":" + " " * size
-    made["'(a:'+' '*n"] = lambda size: "(a:" + " " * size
-    made["'(a:'+'1'*n"] = lambda size: "(a:" + "1" * size
-    made["'[a:b:'+'1'*n"] = lambda size: "[a:b:" + "1" * size
-    made["'<a:'*n+'>'"] = lambda size: "<a:" * size + ">"
-    return {name: fit(make, runs) for name, make in made.items()} | {
-        f"template {opener!r}*n{closer and f'+{closer!r}*n'}": fit(
-            lambda size, pair=(opener, closer): pair[0] * size + pair[1] * size,
-            runs,
-            parse_template,
-        )
-        for opener, closer in (*((one, "") for one in TEMPLATE_PATTERNS), *TEMPLATES_NESTED)
-    }
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Something that is done with texts of any length.
+
+    Attributes:
+        read: Does it.
+        texts: What may take long.
+        sizes: How often the marks of these are repeated.
+        numbers: What texts begin with, each with another one: what was read once may be remembered.
+    """
+
+    read: Callable[[str], object]
+    numbers: Iterator[int]
+    texts: tuple[Hostile, ...] = tuple(ALL.values())
+    sizes: Sequence[int] = SIZES
+
+    def text(self, one: Hostile, size: int) -> str:
+        """Write a text that was not read before."""
+        return f"{next(self.numbers)} {one.text(size)}"
 
 
-def fit(
-    make: Callable[[int], str],
-    runs: int,
-    read: Callable[[str], object] = read,
-    sizes: Sequence[int] = SIZES,
-) -> dict[str, Any]:
-    """Return the times of one pattern and its exponent."""
+def readings() -> dict[str, Reading]:
+    """Return all that is to take time in proportion: every dialect and templates, translation, and a service's answers."""
+    names, numbers = list(DIALECTS.builtins), count()
+    prompts = (*PROMPTS, *OTHER_PROGRAMS)
+    found = {
+        # Two steps: an alternation has a segment for each, whose texts add up.
+        name: Reading(partial(read, steps=2, dialect=name), numbers, prompts)
+        for name in names
+    }
+    found["templates"] = Reading(parse_template, numbers, TEMPLATES)
+    for source, target in zip(names, [*names[1:], names[0]], strict=True):
+        action = partial(translate, source=source, target=target)
+        found[f"translate {source} to {target}"] = Reading(action, numbers, sizes=SMALLER)
+    for name in names:
+        syntax = PromptSyntax(name, dynamic=name == WEBUI)
+        action = partial(diagnose, syntax=syntax, vocabulary=Vocabulary(Registry({})))
+        found[f"diagnose {name}"] = Reading(action, numbers, sizes=SMALLER)
+    return found
+
+
+def growth(reading: Reading, runs: int) -> dict[str, dict[str, Any]]:
+    """Return, by text, the milliseconds at each size and the fitted exponent."""
+    reading.read("a")
+    return {str(one): fit(one, reading, runs) for one in reading.texts}
+
+
+def fit(one: Hostile, reading: Reading, runs: int) -> dict[str, Any]:
+    """Return the times of one text and their exponent; one that is too large is looked at again."""
+    found = _fit(one, reading, runs)
+    return found if found["exponent"] <= MOST else _fit(one, reading, 2 * runs + 1)
+
+
+def _fit(one: Hostile, reading: Reading, runs: int) -> dict[str, Any]:
     times: list[float] = []
-    for size in sizes:
-        prompt = make(size)
+    for size in reading.sizes:
+        texts = [reading.text(one, size) for _ in range(runs)]
         gc.collect()
-        times.append(median(timed(lambda prompt=prompt: read(prompt), runs, time.process_time)))
+        spent = (timed(partial(reading.read, text), 1, time.process_time)[0] for text in texts)
+        times.append(min(spent))
     times = [max(seconds, 1e-6) for seconds in times]
-    slope = linear_regression([math.log(n) for n in sizes], [math.log(t) for t in times]).slope
-    return {"ms": [value * 1e3 for value in times], "exponent": slope}
-
-
-def growth_of(
-    dialect: str, patterns: Sequence[str], sizes: Sequence[int] = SIZES, runs: int = 3
-) -> dict[str, float]:
-    """Return the exponents of another program's dialect, by pattern."""
-    made: dict[str, Callable[[int], str]] = {
-        f"{pattern!r}*n": lambda size, pattern=pattern: pattern * size for pattern in patterns
+    points = [math.log(size) for size in reading.sizes], [math.log(seconds) for seconds in times]
+    return {
+        "ms": [seconds * 1e3 for seconds in times],
+        "exponent": linear_regression(*points).slope,
     }
-    for opener, closer in FOREIGN_NESTED:
-        made[f"{opener!r}*n+{closer!r}*n"] = lambda size, pair=(opener, closer): (
-            pair[0] * size + pair[1] * size
-        )
-    # Two steps: an alternation has a segment for each, whose texts add up.
-    reading = partial(read, steps=2, dialect=dialect)
-    reading("a")
-    return {name: fit(make, runs, reading, sizes)["exponent"] for name, make in made.items()}
 
 
-def main() -> None:
-    """Print the figures."""
+def main() -> int:
+    """Print the figures; returns how many exponents are too large."""
     options = argparse.ArgumentParser(description="Measure how long reading prompts takes.")
     options.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     options.add_argument("--runs", type=int, default=5, help="runs of each measurement (5)")
-    options.add_argument("--growth-runs", type=int, default=3, help="runs at each size (3)")
+    options.add_argument(
+        "--growth-runs", type=int, default=3, help="runs at each size (3); 0: no growth"
+    )
+    options.add_argument(
+        "--only", metavar="TEXT", default="", help="measure only the growth of readings named so"
+    )
+    options.add_argument(
+        "--scale", type=float, default=1.0, metavar="X", help="of the sizes, such as 0.1"
+    )
     chosen = options.parse_args()
     start = time.perf_counter()
     read("<a:b> (a:1.1) [a:b:1] AND c BREAK")
-    build = (time.perf_counter() - start) * 1e3
-    foreign = {
-        name: growth_of(name, FOREIGN, runs=chosen.growth_runs)
-        for name in DIALECTS
-        if name not in ("webui", "extended")
-    }
-    figures = {
-        "foreign": foreign,
+    figures: dict[str, Any] = {
         "calibration_ms": calibration(),
-        "build_ms": build,
-        "classes": classes(chosen.runs),
-        "growth": growth(chosen.growth_runs),
+        "build_ms": (time.perf_counter() - start) * 1e3,
+        "classes": {} if chosen.only else classes(chosen.runs),
+        "growth": {},
     }
-    write_json(chosen.json, figures)
     print(f"calibration {figures['calibration_ms']:.2f} ms (100,000 turns of a plain loop)")
-    print(f"tables read in {build:.1f} ms\n")
+    print(f"tables read in {figures['build_ms']:.1f} ms\n")
     print(f"{'class':12}{'prompts':>8}{'median ms':>11}{'p95 ms':>9}")
     for name, row in figures["classes"].items():
         print(f"{name:12}{row['prompts']:8}{row['median_ms']:11.3f}{row['p95_ms']:9.3f}")
-    print(f"\n{'pattern':24}" + "".join(f"{n:>10,}" for n in SIZES) + "  exponent")
-    for name, row in figures["growth"].items():
-        print(
-            f"{name:24}" + "".join(f"{ms:10.2f}" for ms in row["ms"]) + f"{row['exponent']:10.2f}"
-        )
-    print("\nother programs' dialects: the largest exponent, and its pattern")
-    for name, exponents in foreign.items():
-        worst = max(exponents, key=exponents.__getitem__)
-        print(f"{name:24}{exponents[worst]:10.2f}  {worst}")
+    above = 0
+    for name, reading in readings().items():
+        if chosen.growth_runs and chosen.only in name:
+            sizes = tuple(max(10, int(size * chosen.scale)) for size in reading.sizes)
+            found = growth(replace(reading, sizes=sizes), chosen.growth_runs)
+            figures["growth"][name] = found
+            above += show_growth(name, sizes, found)
+    write_json(chosen.json, figures)
+    print(f"\n{above} exponents above {MOST}")
+    return above
+
+
+def show_growth(name: str, sizes: Sequence[int], found: Mapping[str, Mapping[str, Any]]) -> int:
+    """Print a reading's three largest exponents, and all that are too large; returns how many these are."""
+    ordered = sorted(found, key=lambda text: -found[text]["exponent"])
+    above = sum(found[text]["exponent"] > MOST for text in ordered)
+    title = f"{name} ({len(found)} texts)"
+    print(f"\n{title:44}" + "".join(f"{size:>11,}" for size in sizes) + "  exponent", flush=True)
+    for text in ordered[: max(3, above)]:
+        row = found[text]
+        times = "".join(f"{ms:11.2f}" for ms in row["ms"])
+        print(f"  {text:42}{times}{row['exponent']:10.2f}{' !' if row['exponent'] > MOST else ''}")
+    return above
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(min(main(), 1))

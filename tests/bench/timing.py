@@ -25,7 +25,7 @@ def timed(
     return seconds
 
 
-def calibration() -> float:
+def calibration(clock: Callable[[], float] = time.perf_counter) -> float:
     """Return the milliseconds that a fixed loop takes on this machine."""
 
     def loop() -> int:
@@ -34,7 +34,7 @@ def calibration() -> float:
             total += number & 7
         return total
 
-    return median(timed(loop, 9)) * 1e3
+    return median(timed(loop, 9, clock)) * 1e3
 
 
 def interleaved(

@@ -116,3 +116,39 @@ def test_what_is_no_vae(tmp_path: Path, weights: dict[str, Tensor]) -> None:
         open_checkpoint(CHECKPOINT, config=CONFIG, vae=path)
     with pytest.raises(CheckpointError, match="no such file"):
         read_vae(tmp_path / "nowhere.pt")
+
+
+def test_a_side_car_names_the_vae_that_goes_with_a_checkpoint(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home = tmp_path / "Stable-diffusion"
+    (tmp_path / "VAE").mkdir()
+    home.mkdir()
+    for path in (home / "fox.ckpt", home / "hen.vae.pt", tmp_path / "VAE" / "fox.pt"):
+        path.touch()
+    (tmp_path / "VAE" / "other.pt").touch()
+    registry, card = Registry.open(tmp_path), home / "fox.json"
+
+    def found(choice: str, *, overrides: bool = True) -> str | None:
+        vae = find_vae(choice, home / "fox.ckpt", registry, overrides=overrides)
+        return None if vae is None else vae.name
+
+    assert found("other.pt", overrides=False) == "fox.pt"
+    assert found("None", overrides=False) == "fox.pt"
+    for text, chosen in (
+        ('{"vae": "other.pt"}', "other.pt"),
+        ('{"vae": "hen.vae.pt"}', "hen.vae.pt"),
+        ('{"vae": "None"}', None),
+        ('{"vae": "Automatic"}', "fox.pt"),
+        ('{"vae": ["other.pt"]}', "fox.pt"),
+        ('{"vae": "../VAE/other.pt"}', "fox.pt"),
+        ('{"vae": "a.vae.\\u0000"}', "fox.pt"),
+        ("[" * 100_000, "fox.pt"),
+    ):
+        card.write_text(text)
+        assert found("Automatic") == chosen
+        assert found("fox.pt", overrides=False) == chosen
+        assert found("fox") == "fox.pt"
+    card.write_text('{"vae": "gone.pt"}')
+    assert found("Automatic") == "fox.pt"
+    assert "names the VAE 'gone.pt', which is not here" in caplog.text

@@ -8,7 +8,7 @@ import json
 import re
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -39,6 +39,10 @@ class FakeSite:
         ranges: Whether the storage knows ranges.
         etag: Of all files; empty for none.
         redirects: Where downloads are redirected to, in place of the storage.
+        images: What the storage answers for an image, in place of one: a type and content.
+        held_after: Bytes of a file after which the storage waits for ``gate``; 0 for no wait.
+        gate: Lets files that are held go on.
+        answers: Searches wait for it.
         seen: Requests to the site.
         stored: Requests to the storage.
     """
@@ -52,6 +56,10 @@ class FakeSite:
     ranges: bool = True
     etag: str = '"one"'
     redirects: dict[str, str] = field(default_factory=dict)
+    images: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    held_after: int = 0
+    gate: threading.Event = field(default_factory=threading.Event)
+    answers: threading.Event = field(default_factory=threading.Event)
     seen: list[Seen] = field(default_factory=list)
     stored: list[Seen] = field(default_factory=list)
 
@@ -171,18 +179,24 @@ class _Api(_Handler):
         return model | document["model"] | {"modelVersions": versions}
 
     def found(self, asked: dict[str, list[str]]) -> Any:
+        self.site.answers.wait(120)
         models = [self.model(number) for number in self.site.documents]
         wanted = asked.get("types")
         items = [m for m in models if wanted is None or m["type"] in wanted]
-        items = [m for m in items if asked["query"][0].lower() in m["name"].lower()]
-        return {"items": items, "metadata": {"pageSize": 20}}
+        text = asked.get("query", [""])[0].lower()
+        items = [m for m in items if text in m["name"].lower()]
+        start, limit = int(asked.get("cursor", ["0"])[0]), int(asked["limit"][0])
+        end = start + limit
+        more = {"nextCursor": str(end)} if end < len(items) else {}
+        return {"items": items[start:end], "metadata": {"pageSize": limit, **more}}
 
 
 class _Storage(_Handler):
     def do_GET(self) -> None:
         path = self.note(self.site.stored)
         if path.endswith(".jpeg"):
-            self.send(200, _image(path[1:-5]), {"Content-Type": "image/jpeg"})
+            kind, image = self.site.images.get(path) or ("image/jpeg", _image(path[1:-5]))
+            self.send(200, image, {"Content-Type": kind})
             return
         content = self.site.files[int(path.rpartition("/")[2])]
         etag = {"ETag": self.site.etag} if self.site.etag else {}
@@ -204,13 +218,20 @@ class _Storage(_Handler):
         if self.site.cut:
             content = content[: self.site.cut.pop(0)]
             self.close_connection = True
-        self.wfile.write(content)
+        if held := self.site.held_after:
+            self.wfile.write(content[:held])
+            self.wfile.flush()
+            self.site.gate.wait(120)
+            content = content[held:]
+        with suppress(ConnectionError):
+            self.wfile.write(content)
 
 
 @contextmanager
 def running() -> Generator[FakeSite]:
     """Serve both hosts."""
     site = FakeSite()
+    site.answers.set()
     servers = [
         ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (kind,), {"site": site}))
         for kind in (_Api, _Storage)
@@ -225,6 +246,8 @@ def running() -> Generator[FakeSite]:
     try:
         yield site
     finally:
+        for held in (site.gate, site.answers):
+            held.set()
         for server in servers:
             server.shutdown()
             server.server_close()

@@ -212,7 +212,7 @@ def test_a_download_that_never_ends_is_given_up_and_kept(
 ) -> None:
     fake.add(1, CONTENT)
     fake.cut = [100] + [0] * 20
-    with pytest.raises(DownloadError, match="100 bytes are here, and the same command goes on"):
+    with pytest.raises(DownloadError, match="100 bytes are here, and the next download goes on"):
         get(site, tmp_path)
     assert len(fake.stored) == 6 and len(waits) == 5
     fake.cut = []
@@ -384,7 +384,7 @@ def test_another_file_of_a_version_can_be_named(fake: FakeSite, site: Site, tmp_
     assert get(site, tmp_path).path.name == "ink.pt"
     assert get(site, tmp_path, name="small.pt").path.name == "small.pt"
     with pytest.raises(
-        RequestError, match=r"no file 'large.pt'; of hypernetworks it has 'small.pt'"
+        RequestError, match=r"no file 'large.pt'; of hypernetworks it has 'ink.pt', 'small.pt'"
     ):
         get(site, tmp_path, name="large.pt")
 

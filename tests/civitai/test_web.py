@@ -146,7 +146,7 @@ def test_what_passes_is_tried_again(
 ) -> None:
     fake.add(1, CONTENT)
     fake.statuses = [(status, {}), (status, {"Retry-After": "9"}), (status, {})]
-    assert len(site.search("ink")) == 1
+    assert len(site.search("ink").models) == 1
     assert waits == [1, 9, 4]
     fake.statuses = [(status, {})] * 4
     with pytest.raises(DownloadError, match=rf"\({status}\)"):
@@ -212,10 +212,10 @@ def test_a_search_asks_as_documented(fake: FakeSite, site: Site) -> None:
     fake.add(1, CONTENT)
     fake.add(2, CONTENT, type_="LORA")
     fake.add(3, CONTENT, type_="LoCon")
-    (found,) = site.search("ink", ("Hypernetwork",))
+    (found,) = site.search("ink", ("Hypernetwork",)).models
     assert (found.id, found.version, found.type, found.downloads) == (10, 1, "Hypernetwork", 7)
     assert (found.name, found.creator, found.base_model) == ("Ink", "someone", "SD 1.5")
-    assert len(site.search("ink", ("LORA", "LoCon"), limit=100)) == 2
+    assert len(site.search("ink", ("LORA", "LoCon"), limit=100).models) == 2
     assert fake.seen[0].path == "/api/v1/models?query=ink&limit=20&nsfw=false&types=Hypernetwork"
     for limit in (0, 101):
         with pytest.raises(RequestError, match="limit is"):

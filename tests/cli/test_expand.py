@@ -67,6 +67,10 @@ def test_expand_marks_what_is_never_closed(capsys: Capture) -> None:
     assert expanded(capsys, "a {b|c", "-n", "1") == ["a {b|c"]
     assert run("expand", "a {b|c", "-n", "1") == 0
     assert "never closed" in capsys.readouterr().err
+    assert run("expand", "a {b|c", "-n", "1", "--ignore", "unclosed-bracket") == 0
+    assert capsys.readouterr().err == ""
+    assert run("expand", "a {b|c", "--ignore", "unclosed-brackets") == 2
+    assert "--ignore is 'unclosed-brackets'; did you mean" in capsys.readouterr().err
 
 
 def test_dynamic_draws_a_prompt_for_each_image(

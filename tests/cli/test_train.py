@@ -120,6 +120,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "device": "cpu",
         "dtype": "bfloat16",
         "vae": "Automatic",
+        "vae_overrides": True,
         "compile": False,
     }
     assert restart is True

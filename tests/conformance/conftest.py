@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.golden import DATA, folder
+from tests.conformance.golden import DATA, device, folder
 
 if TYPE_CHECKING:
     from promptengine.generation.engine import Engine
@@ -55,7 +55,8 @@ def engine(conformance_dir: Path, model_dir: Path) -> Engine:
             "embedding": conformance_dir / "webui" / "embeddings",
         },
         config=model_dir / "diffusers_config",
-        device="cpu",
+        device=device(),
+        dtype="float32",
     )
 
 

@@ -20,6 +20,11 @@ def folder() -> Path:
     return Path(os.environ.get("PROMPTENGINE_CONFORMANCE", DATA))
 
 
+def device() -> str:
+    """Where models run: the CPU, or the device that PROMPTENGINE_TEST_DEVICE names."""
+    return os.environ.get("PROMPTENGINE_TEST_DEVICE", "cpu")
+
+
 def rows(path: Path) -> list[dict[str, Any]]:
     """The objects of a .jsonl file."""
     return [json.loads(line) for line in present(path).read_text(encoding="utf-8").splitlines()]
@@ -49,4 +54,4 @@ def difference(ours: Tensor, golden: Tensor) -> float:
     """The largest absolute difference; infinite where shapes differ or a value is no number."""
     if ours.shape != golden.shape or not ours.isfinite().all():
         return float("inf")
-    return float((ours.double() - golden.double()).abs().max())
+    return float((ours.cpu().double() - golden.double()).abs().max())

@@ -14,7 +14,7 @@ from promptengine import Engine
 from promptengine.registry.registry import Registry
 from promptengine.server.sdapi.to_response import api_infotext
 from tests.conformance.api import request_of
-from tests.conformance.golden import difference, folder, rows, tensors
+from tests.conformance.golden import device, difference, folder, rows, tensors
 from tests.conformance.test_txt2img import LATENT_TOLERANCE, without_own_keys
 
 TABLE = folder() / "webui-3" / "goldens" / "fromtext.jsonl"
@@ -40,7 +40,8 @@ def engine(model_dir: Path, second_models: Registry) -> Engine:
         model_dir / "tiny-sd1.safetensors",
         models=second_models,
         config=model_dir / "diffusers_config",
-        device="cpu",
+        device=device(),
+        dtype="float32",
     )
 
 

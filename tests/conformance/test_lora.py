@@ -17,7 +17,7 @@ from promptengine import Engine
 from promptengine.kinds import LORA
 from promptengine.networks.lora.keys import parse_name
 from promptengine.prompt import parse
-from tests.conformance.golden import difference, folder, rows, table, tensors
+from tests.conformance.golden import device, difference, folder, rows, table, tensors
 from tests.conformance.test_txt2img import (
     LATENT_TOLERANCE,
     assert_tells_the_same,
@@ -77,7 +77,8 @@ def lora_engine(conformance_dir: Path, model_dir: Path) -> Engine:
             "lora": conformance_dir / "webui-2" / "loras",
         },
         config=model_dir / "diffusers_config",
-        device="cpu",
+        device=device(),
+        dtype="float32",
     )
 
 

@@ -17,7 +17,7 @@ from promptengine.networks.lora.merge import exchange_weights, merge, targets
 from promptengine.prompt import parse
 from promptengine.prompt.scheduled import ScheduledPrompt
 from promptengine.request.plan import make_plan
-from tests.conformance.golden import difference, folder, rows, tensors
+from tests.conformance.golden import device, difference, folder, rows, tensors
 from tests.conformance.test_txt2img import LATENT_TOLERANCE, request_of, without_own_keys
 
 TABLE = folder() / "webui-3" / "goldens" / "lora3.jsonl"
@@ -63,7 +63,8 @@ def engine_3(conformance_dir: Path, model_dir: Path) -> Engine:
             "lora": conformance_dir / "webui-3" / "loras",
         },
         config=model_dir / "diffusers_config",
-        device="cpu",
+        device=device(),
+        dtype="float32",
     )
 
 

@@ -20,7 +20,7 @@ from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.worker import Model
 from promptengine.server.sdapi.to_response import api_infotext
 from tests.conformance.api import request_and_model
-from tests.conformance.golden import difference, folder, rows, tensors
+from tests.conformance.golden import device, difference, folder, rows, tensors
 from tests.conformance.test_txt2img import LATENT_TOLERANCE, without_own_keys
 from tests.conformance.upscaler_folders import golden_image, share_off, worst_level
 
@@ -58,7 +58,8 @@ def engine_of(model_dir: Path, second_models: Registry) -> EngineOf:
             model.checkpoint,
             models=second_models,
             config=model_dir / "diffusers_config",
-            device="cpu",
+            device=device(),
+            dtype="float32",
             vae=model.vae,
         )
 

@@ -14,7 +14,7 @@ from promptengine import Engine
 from promptengine.request.request import merging_ratios_of
 from promptengine.server.sdapi.to_response import api_infotext
 from tests.conformance.api import request_of
-from tests.conformance.golden import difference, folder, rows, tensors
+from tests.conformance.golden import device, difference, folder, rows, tensors
 from tests.conformance.test_txt2img import LATENT_TOLERANCE, without_own_keys
 
 TABLE = folder() / "webui-3" / "goldens" / "tome.jsonl"
@@ -36,7 +36,8 @@ def merging_engine(conformance_dir: Path, model_dir: Path) -> Engine:
             "lora": conformance_dir / "webui-2" / "loras",
         },
         config=model_dir / "diffusers_config",
-        device="cpu",
+        device=device(),
+        dtype="float32",
     )
 
 

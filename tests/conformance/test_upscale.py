@@ -17,7 +17,7 @@ from promptengine.generation.enlarge import enlarge_latents
 from promptengine.request.image_start import ImageStart, Inpainting, MaskedContent, ResizeMode
 from promptengine.super_resolution.files import load_upscaler
 from promptengine.super_resolution.swinir import SwinIR
-from tests.conformance.golden import difference, tensors
+from tests.conformance.golden import device, difference, tensors
 from tests.conformance.test_txt2img import LATENT_TOLERANCE, request_of
 from tests.conformance.upscaler_folders import (
     GOLDENS,
@@ -56,7 +56,8 @@ def engine(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Engine:
         model_dir / "tiny-sd1.safetensors",
         models=upscaler_registry(tmp_path_factory.mktemp("models")),
         config=model_dir / "diffusers_config",
-        device="cpu",
+        device=device(),
+        dtype="float32",
     )
 
 

@@ -358,3 +358,15 @@ def test_a_file_open_for_text_and_an_unknown_format_are_refused(tmp_path: Path) 
         save_image(image, file)
     with pytest.raises(ImageError, match="must end in"):
         encode_image(image, "bmp")
+
+
+def test_further_texts_stand_beside_the_infotext() -> None:
+    image = Image.new("RGB", (8, 8))
+    texts = {"workflow": '{"ä": "\ud800"}', "prompt": "{}"}
+    with Image.open(BytesIO(encode_image(image, "png", "a cat", texts=texts))) as found:
+        assert found.info == {"parameters": "a cat", "workflow": '{"ä": "�"}', "prompt": "{}"}
+    for keyword in ("", " a", "a ", "\u4e00", "a" * 80, "a\0b", "parameters", "promptengine"):
+        with pytest.raises(RequestError, match="cannot be the keyword"):
+            encode_image(image, "png", texts={keyword: ""})
+    with pytest.raises(RequestError, match="only a PNG holds texts"):
+        encode_image(image, "webp", texts=texts)

@@ -41,6 +41,13 @@ def said(found: Recipe) -> str:
     return "\n".join(f"{d.severity}: {d.message}; {d.hint}" for d in found.diagnostics)
 
 
+def test_other_nodes_of_comfyuis_are_told(tmp_path: Path) -> None:
+    found = recipe(f"a\n{LINE}, ComfyUI changes: model weights", tmp_path)
+    message = "other nodes of ComfyUI's had a part in this image, so that it will differ"
+    assert f"{message}: 'model weights'" in said(found)
+    assert "not understood" not in said(found)
+
+
 def test_the_common_keys(tmp_path: Path) -> None:
     found = recipe(
         "a\nNegative prompt: b\nSteps: 30, Sampler: DPM++ 2M Karras, CFG scale: 7.5, Seed: 42, "

@@ -37,9 +37,9 @@ def test_each_key_is_one_away_from_the_one_before() -> None:
 @pytest.mark.slow
 def test_every_question_is_asked(tmp_path: Path) -> None:
     words = fill(tmp_path, networks=4)
-    seconds, _ = replay(words, PromptSyntax("extended"), 10)
+    took = replay(words, PromptSyntax("extended"), 10)
     always, in_turn = questions(words, PromptSyntax())
-    assert {name: len(spent) for name, spent in seconds.items()} == {
-        **dict.fromkeys(always, 10),
-        **dict.fromkeys(in_turn, 2),
-    }
+    expected = {**dict.fromkeys(always, 10), **dict.fromkeys(in_turn, 2)}
+    for seconds in (took.wall, took.cpu):
+        assert {name: len(spent) for name, spent in seconds.items()} == expected
+    assert len(took.memory) == 10

@@ -89,7 +89,7 @@ def test_what_is_no_list_is_refused(data: bytes) -> None:
 
 
 def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
-    lists = WordLists(tmp_path / "tags")
+    lists = WordLists((tmp_path / "tags",))
     assert names(lists.index(), "c") == []
     (tmp_path / "tags").mkdir()
     (tmp_path / "tags" / "a.csv").write_bytes(b"cat,0,5\n")
@@ -114,7 +114,7 @@ def test_hostile_files_cost_only_themselves(
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "good.csv").write_bytes(b"cat,0,5\n")
     with caplog.at_level(logging.WARNING):
-        index = WordLists(tmp_path).index()
+        index = WordLists((tmp_path,)).index()
     assert names(index, "c") == ["cat"]
     assert len(index) == 1
     told = " ".join(caplog.messages)
@@ -170,7 +170,7 @@ def test_what_a_search_finds_is_what_a_look_at_every_word_finds() -> None:
 
 def test_threads_share_the_lists(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"".join(b"cat%d,0,%d\n" % (i, i) for i in range(5000)))
-    lists, found = WordLists(tmp_path), list[WordIndex]()
+    lists, found = WordLists((tmp_path,)), list[WordIndex]()
     threads = [threading.Thread(target=lambda: found.append(lists.index())) for _ in range(8)]
     for thread in threads:
         thread.start()

@@ -128,3 +128,16 @@ def test_ten_thousand_regions_take_no_time() -> None:
     assert said.message == "the prompt has 17 regions; it must have up to 16"
     assert said.span is not None
     assert said.span.start == 2 + 9 * 15
+
+
+def test_a_tag_that_acts_everywhere_has_no_place_in_a_region() -> None:
+    text = "a <lora:x:1> ADDBASE b<lora:y:1> ADDCOL c <lora:z:1><hypernet:ink:1> ADDROW <loha:q:1>"
+    told = [one for one in read(text).diagnostics if one.code == "not-in-regions"]
+    assert [one.span.start for one in told if one.span] == [
+        text.index("<lora:y"),
+        text.index("<lora:z"),
+    ]
+    assert told[0].message.startswith("'y' is not applied: a region has hypernetworks alone")
+    for other in (text + " AND d", text.replace("ADD", "Add")):
+        assert "not-in-regions" not in {one.code for one in read(other).diagnostics}
+    assert "not-in-regions" not in {one.code for one in parse(text).diagnostics}

@@ -44,3 +44,13 @@ def test_a_prompt_that_is_not_parsed_is_refused() -> None:
         ScheduledPrompt("a cat", 20)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="steps"):
         ScheduledPrompt(parse("a cat"), 2.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dialect", ["webui", "swarmui"])
+@pytest.mark.parametrize("hires_steps", [None, 7])
+@pytest.mark.parametrize("old", [False, True])
+def test_steps_are_known_without_schedules(
+    dialect: str, hires_steps: int | None, old: bool
+) -> None:
+    prompt = ScheduledPrompt(parse("a", dialect=dialect), 4, hires_steps, old)
+    assert prompt.pass_steps == prompt.schedules[0].steps

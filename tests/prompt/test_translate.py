@@ -189,6 +189,17 @@ def test_the_command_line_translates(capsys: pytest.CaptureFixture[str]) -> None
     assert json.loads(capsys.readouterr().out) == {"prompt": "(a:1.05)", "problems": []}
 
 
+def test_the_command_line_leaves_codes_out(capsys: pytest.CaptureFixture[str]) -> None:
+    command = "translate", "a (b:1.2) [c|d]", "--to", "comfyui"
+    assert run(*command, "--ignore", "left-out-there,other-weight-rule") == 0
+    assert capsys.readouterr().err == ""
+    assert run(*command, "--json", "--ignore", "left-out-there") == 0
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem["code"] == "other-weight-rule"
+    assert run(*command, "--ignore", "left-out-ther") == 2
+    assert "--ignore is 'left-out-ther'; did you mean 'left-out-there'" in capsys.readouterr().err
+
+
 def test_a_network_that_a_dialect_cannot_name_is_refused() -> None:
     from promptengine.kinds import HYPERNETWORK
     from promptengine.request.edit import append_network

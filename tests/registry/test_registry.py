@@ -11,8 +11,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from promptengine.errors import CheckpointError, NetworkFormatError
 from promptengine.registry import registry as registry_module
@@ -21,13 +19,15 @@ from promptengine.registry.registry import (
     Kind,
     Registry,
 )
-from tests.model_folders import OLD_NS, hypernets, names_of, path_of, touch, write_safetensors
-
-
-def _settle(root: Path) -> None:
-    """Make all folders look as though they had not changed for years."""
-    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
-        os.utime(folder, ns=(OLD_NS, OLD_NS))
+from tests.model_folders import (
+    OLD_NS,
+    hypernets,
+    names_of,
+    path_of,
+    settle,
+    touch,
+    write_safetensors,
+)
 
 
 class TestClashes:
@@ -44,6 +44,14 @@ class TestClashes:
         assert path_of(registry, "A/ink") == folder / "A" / "ink.pt"
         (clash,) = registry.clashes
         assert (clash.kind, clash.winner.name, clash.loser.name) == ("hypernet", "ink", "b/ink")
+
+    def test_of_two_models_folders_the_first_keeps_the_stem(self, tmp_path: Path) -> None:
+        files = [tmp_path / name / "hypernetworks" / "ink.pt" for name in "ab"]
+        touch(*files)
+        registry = Registry.open([tmp_path / "b", str(tmp_path / "a")])
+        assert path_of(registry, "ink") == files[1]
+        assert path_of(registry, "hypernetworks/ink") == files[0]
+        assert registry.word_lists == (tmp_path / "tags",)
 
     def test_a_file_in_the_folder_itself_goes_first(self, tmp_path: Path) -> None:
         registry = hypernets(tmp_path, "ink.pt", "art/ink.pt")
@@ -168,7 +176,7 @@ class TestRescan:
     ) -> None:
         registry = hypernets(tmp_path, "ink.pt", "style/old.pt")
         if settled:
-            _settle(tmp_path)
+            settle(tmp_path)
             registry.refresh()
         assert registry.find("hypernet", "new") is None
         touch(tmp_path / "hypernetworks" / where)
@@ -204,7 +212,7 @@ class TestRescan:
         for number in range(200):
             assert registry.find("hypernet", f"unknown {number}") is None
         assert scans == []
-        _settle(tmp_path)
+        settle(tmp_path)
         for number in range(200):
             assert registry.find("hypernet", f"unknown {number}") is None
         assert scans == ["hypernet"]
@@ -245,6 +253,17 @@ class TestRescan:
         assert [(entry.name, entry.size) for entry in found] == [("ink", 6), ("new", 1)]
         assert registry.entries("hypernet") is found
         assert registry.current_entries("lora") == ()
+
+    def test_named_entries_have_the_names_of_now(self, tmp_path: Path) -> None:
+        registry = hypernets(tmp_path, "ink.pt", "old.pt")
+        folder = tmp_path / "hypernetworks"
+        before = registry.named_entries("hypernet")
+        (folder / "ink.pt").write_bytes(b"longer")
+        assert registry.named_entries("hypernet") is before
+        touch(folder / "new.pt")
+        (folder / "old.pt").unlink()
+        found = registry.named_entries("hypernet")
+        assert [(entry.name, entry.size) for entry in found] == [("ink", 6), ("new", 1)]
 
     def test_refresh_keeps_what_is_unchanged(self, tmp_path: Path) -> None:
         registry = hypernets(tmp_path, "ink.pt")
@@ -411,76 +430,3 @@ class TestDigest:
         hashes = {e.name: registry.short_hash(e) for e in registry.entries("lora")}
         body, nothing, whole = (sha256(x).hexdigest()[:12] for x in (b"tensors", b"", b"x"))
         assert hashes == {"a": body, "b": body, "c": "AB" * 6, "d": nothing, "e": whole}
-
-
-_part = st.text(st.sampled_from("abAB.é _-"), min_size=1, max_size=4).filter(
-    lambda part: not part.startswith(".") and part.strip(". ") == part
-)
-_file_name = st.builds(
-    "{}{}".format,
-    st.lists(_part, min_size=1, max_size=3).map("/".join),
-    st.sampled_from([".pt", ".PT", ".safetensors", ".ckpt", ".bin"]),
-)
-
-
-@pytest.fixture(scope="module")
-def fixed(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """Files inside and outside of a hypernetwork folder."""
-    root = tmp_path_factory.mktemp("outside")
-    touch(root / "secret.pt", root / "models" / "secret.pt", root / "models" / "Lora" / "secret.pt")
-    registry = hypernets(root / "models", "a.pt", "b/a.pt", "b/c.bin")
-    _settle(root)
-    registry.refresh()
-    return registry
-
-
-@given(
-    name=st.one_of(
-        st.text(max_size=20),
-        st.lists(
-            st.sampled_from(["..", ".", "/", "\\", "a", "b", "c", "secret", ".pt", "Lora", "\0"]),
-            max_size=8,
-        ).map("".join),
-    )
-)
-def test_no_name_leads_out_of_the_folder(fixed: Registry, name: str) -> None:
-    entry = fixed.find("hypernet", name)
-    if entry is not None:
-        assert entry in fixed.entries("hypernet")
-        assert name.replace("\\", "/") in {
-            spelling
-            for entry in fixed.entries("hypernet")
-            for spelling in (entry.name, entry.relative, entry.relative + entry.path.suffix)
-        }
-
-
-@given(name=st.text(max_size=30))
-def test_every_proposal_is_found(fixed: Registry, name: str) -> None:
-    for proposal in fixed.near("hypernet", name):
-        assert fixed.find("hypernet", proposal) is not None
-
-
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(files=st.sets(_file_name, max_size=12))
-def test_every_entry_is_found_by_its_name(
-    tmp_path_factory: pytest.TempPathFactory, files: set[str]
-) -> None:
-    root = tmp_path_factory.mktemp("any")
-    for name in files:
-        try:
-            touch(root / "hypernetworks" / name)
-        except OSError:
-            # "a.pt" cannot be a file and the folder of "a.pt/b.pt" at once.
-            continue
-    registry = Registry.open(root)
-    entries = registry.entries("hypernet")
-    assert {entry.path for entry in entries} == {
-        path for path in (root / "hypernetworks").rglob("*") if path.is_file()
-    }
-    assert len({entry.name for entry in entries}) == len(entries)
-    for entry in entries:
-        assert registry.find("hypernet", entry.name) is entry
-    stems = [entry.relative.rpartition("/")[2] for entry in entries]
-    assert len(registry.clashes) == len(stems) - len(set(stems))

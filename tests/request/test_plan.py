@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from promptengine import PromptSyntaxError, Registry, RequestError, UnknownNetworkError, parse
 from promptengine.prompt.scheduled import ScheduledPrompt
-from promptengine.request.plan import Plan, append_default_lora, make_plan
+from promptengine.request.plan import Plan, append_default_lora, look_up, make_plan
 from tests.model_folders import write_safetensors
 
 
@@ -327,3 +327,28 @@ def test_where_no_mend_is_the_obvious_one_there_is_none(registry: Registry, text
     assert [
         one.remedy for one in plan(registry, text).diagnostics if one.message[:7] != "'#c' is"
     ] == [None]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["a <hypernet:ink:1><hypernet:inkk:1><hypernet:ink:x><other:a>", "a", "[<lora:line:1>:2]"],
+)
+@pytest.mark.parametrize("dialect", ["webui", "extended"])
+def test_looking_up_decides_the_same_as_a_plan(
+    registry: Registry, prompt: str, dialect: str
+) -> None:
+    parsed = parse(prompt, dialect=dialect)
+    made = make_plan(ScheduledPrompt(parsed, 10), parse("", negative=True), registry)
+    found = look_up(ScheduledPrompt(parsed, 10), registry)
+    assert (found.networks, found.skipped) == (made.networks, made.skipped)
+    assert (*parsed.diagnostics, *found.diagnostics) == made.diagnostics
+
+
+def test_looking_up_weighs_no_text(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("a text was weighed")
+
+    monkeypatch.setattr("promptengine.prompt.scheduled.schedule", never)
+    prompt = ScheduledPrompt(parse("((a)) <hypernet:ink:1@0,0@1> [b|c]", dialect="extended"), 4)
+    (use,) = look_up(prompt, registry).networks
+    assert use.multipliers[0] == 1

@@ -84,6 +84,19 @@ def test_without_the_extra_there_is_one_clear_line(
     )
 
 
+def test_civitai_needs_what_asks_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "promptengine.cli.serve.find_spec", lambda name: None if name == "httpx" else name
+    )
+    assert main(["serve", "--civitai"]) == 2
+    assert capsys.readouterr().err == (
+        "promptengine: error: --civitai needs the extra 'civitai': "
+        "pip install 'promptengine[civitai]'\n"
+    )
+
+
 def test_mistakes_on_the_command_line_are_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

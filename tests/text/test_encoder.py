@@ -16,7 +16,9 @@ from promptengine.text.chunks import Chunk, chunk_fragments
 from promptengine.text.conditioning import encode_chunks, encode_schedule
 from promptengine.text.encoder import (
     clip_text_model,
+    pooled_text,
     sd2_text_model,
+    sd3_text_model,
     sdxl_text_model,
     text_widths,
 )
@@ -227,3 +229,36 @@ def test_a_word_of_two_encoders_reaches_both(
     for index in (slice(0, 16), slice(16, 40)):
         assert not torch.allclose(found.embeddings[..., index], plain.embeddings[..., index])
     assert not torch.allclose(found.pooled, plain.pooled)
+
+
+def test_sd3_reads_both_encoders_as_one(second: CLIPTextModelWithProjection) -> None:
+    torch.manual_seed(2)
+    first = livelier(CLIPTextModelWithProjection(config(16)))
+    tokens = tokens_of("a cat", "a dog")
+    padded = tokens.clone()
+    padded[:, 4:] = 0
+    with torch.no_grad():
+        outputs = [
+            encoder(ids, output_hidden_states=True)
+            for encoder, ids in ((first, tokens), (second, padded))
+        ]
+    for clip_skip in (0, 1):
+        found = sd3_text_model(first, second, clip_skip=clip_skip)(tokens)
+        states = [one.hidden_states[-2 - clip_skip] for one in outputs]
+        (own,) = found.states
+        assert torch.equal(own, torch.cat(states, dim=-1))
+        assert found.pooled is not None
+        assert torch.equal(found.pooled, torch.cat([one.text_embeds for one in outputs], dim=-1))
+    for wrong in (-1, 2):
+        with pytest.raises(RequestError, match=f"clip_skip is {wrong}; .* it must be 0 to 1"):
+            sd3_text_model(first, second, clip_skip=wrong)
+
+
+def test_flux_reads_the_pooled_state_alone(first: CLIPTextModel) -> None:
+    tokens = tokens_of("a cat", "a dog")
+    with torch.no_grad():
+        assert torch.equal(pooled_text(first, tokens), first(tokens).pooler_output)
+        tokens[:, 4:] = 0
+        assert torch.equal(
+            pooled_text(first, tokens_of("a cat", "a dog"), padding=0), first(tokens).pooler_output
+        )

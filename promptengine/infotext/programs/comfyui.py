@@ -7,7 +7,7 @@ no tags; where a graph loads networks it is SwarmUI's, which weighs words alike 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from promptengine.infotext.programs.comfyui_graph import Graph, Node, graph_in
@@ -15,12 +15,16 @@ from promptengine.infotext.programs.comfyui_nodes import (
     ENCODERS,
     ENDS,
     MODEL_FILES,
+    OWN_HYPERNETWORK,
+    OWN_PROMPT,
+    OWN_SAMPLER,
     SAMPLER_NAMES,
     SAMPLERS,
     SCHEDULERS,
     SILENT,
     STOCHASTIC,
 )
+from promptengine.infotext.programs.comfyui_own import own_prompt, own_sampler_entries
 from promptengine.infotext.programs.reader import (
     ImageNotes,
     ImageReader,
@@ -47,6 +51,14 @@ _MOST_NODES_TOLD: Final = 100
 _MOST_PASSES: Final = 10
 _SCHEDULE_NODES: Final = {"KarrasScheduler": "karras", "ExponentialScheduler": "exponential"}
 _FULL: Final = ("1", "1.0")
+_EVEN_SIDE: Final = 64
+_OWN_LINKS: Final = ("noise", "sampler", "sigmas")
+_HYPERNETWORKS: Final = {
+    "HypernetworkLoader": "hypernetwork_name",
+    OWN_HYPERNETWORK: "hypernetwork",
+}
+_BEFORE_A_PASS: Final = ("LatentUpscale", "ImageScale", "ImageUpscale", "UpscaleModel")
+"""What the types of nodes that enlarge begin with."""
 
 _COMMON: Final = (
     "ComfyUI scales the first noise and rounds the times of steps in ways of its own, which alone moves "
@@ -57,6 +69,9 @@ _COMMON: Final = (
 def noise_differences(entries: dict[str, str]) -> Iterator[str]:
     """Yield why a sampler of ComfyUI's gives another image than the one of the same name here."""
     yield _COMMON
+    sides = entries.get("Size", "").split("x")
+    if any(side.isdecimal() and int(side) % _EVEN_SIDE for side in sides):
+        yield f"sizes that are no multiples of {_EVEN_SIDE} pixels are resized within the model otherwise there"
     sampler = entries.get("Sampler", "")
     if sampler in STOCHASTIC:
         yield f"{sampler} draws its noise on the way from other seeds there, so the image is another one"
@@ -106,6 +121,9 @@ class _Reading:
         self.differences: list[str] = []
         self.used = {sampler.id}
         self.parts = [sampler, *self._parts()]
+        self.own = next((part for part in self.parts if part.type == OWN_SAMPLER), None)
+        self.dialect = "comfyui"
+        self.first: set[str] = set()
 
     def image(self, keyword: str, later: list[Node]) -> ProgramImage:
         """Return what the graph says.
@@ -119,15 +137,13 @@ class _Reading:
         prompt, encoder = self._prompt("positive", 0)
         negative, _ = self._prompt("negative", 1)
         self._clip_skip(encoder)
-        networks = list(self._model_chain())
+        networks = list(self._model_chain(encoder))
         prompt, dialect = self._with_networks(prompt, networks)
         self._vae()
-        self.entries["RNG"] = "CPU"
-        for node in later:
-            self.used.add(node.id)
-            self.unmapped.append(UnmappedSetting(str(node), _told(node), "a later pass"))
-        if later:
-            self.differences.append("later passes of the graph are left out")
+        if self.own is None:
+            self.entries["RNG"] = "CPU"
+        for node in reversed(later):
+            self._later_pass(node)
         self._others()
         return ProgramImage(
             program=COMFYUI.name,
@@ -137,8 +153,25 @@ class _Reading:
             dialect=dialect,
             entries=self.entries,
             unmapped=tuple(self.unmapped),
-            differences=(*noise_differences(self.entries), *self.differences),
+            differences=(
+                *(noise_differences(self.entries) if self.own is None else ()),
+                *self.differences,
+            ),
         )
+
+    def _later_pass(self, node: Node) -> None:
+        """Tell of a pass that is left out, and of what enlarges before it."""
+        self.used.add(node.id)
+        self.unmapped.append(UnmappedSetting(str(node), _told(node), "a later pass"))
+        start = self.graph.source(node, SAMPLERS[node.type].latent)
+        between: list[str] = []
+        for one in () if start is None else self.graph.upstream(start[0]):
+            if one.type in SAMPLERS:
+                break
+            if one.type.startswith(_BEFORE_A_PASS):
+                between.append(str(one))
+        behind = f" behind {', '.join(between)}" if between else ""
+        self.differences.append(f"a later pass is left out: {node}{behind}")
 
     def _parts(self) -> Iterator[Node]:
         for name in SAMPLERS[self.sampler.type].parts:
@@ -157,18 +190,13 @@ class _Reading:
         return next((one for one in found if one is not None), None)
 
     def _settings(self) -> None:
+        if self.own is not None:
+            self._own_settings(self.own)
+            return
         seed = SAMPLERS[self.sampler.type].seed
-        for label, name, read in (
-            ("Steps", "steps", whole_text),
-            ("CFG scale", "cfg", number_text),
-            ("Seed", seed, whole_text),
-        ):
-            value = self._value(name)
-            text = read(value)
-            if text is not None:
-                self.entries[label] = text
-            elif value is not None or any(name in part.links for part in self.parts):
-                self._tell(self.sampler, name, value, "not a number that the graph holds")
+        self._number("Steps", "steps", whole_text)
+        self._number("CFG scale", "cfg", number_text)
+        self._number("Seed", seed, whole_text)
         name, place = text_of(self._value("sampler_name")) or "", f"{self.sampler} sampler_name"
         found, unknown = sampler_entries(name, SAMPLER_NAMES, place)
         self.entries |= found
@@ -177,6 +205,28 @@ class _Reading:
             self._tell(self.sampler, "sampler_name", name, "UniPC's variant bh2 is an option here")
         self._schedule()
         self._range()
+
+    def _number(self, label: str, name: str, read: Callable[[object], str | None]) -> None:
+        value = self._value(name)
+        text = read(value)
+        if text is not None:
+            self.entries[label] = text
+        elif value is not None or any(name in part.links for part in self.parts):
+            self._tell(self.sampler, name, value, "not a number that the graph holds")
+
+    def _own_settings(self, own: Node) -> None:
+        """Read the settings of *WebUI Sampler*."""
+        for label, text, name, value in own_sampler_entries(self.graph, own):
+            if text is not None:
+                self.entries[label] = text
+            elif value is not None or name in own.links:
+                self._tell(own, name, value, "not a value that the graph holds")
+        self._number("CFG scale", "cfg", number_text)
+        sources = (self.graph.source(self.sampler, name) for name in _OWN_LINKS)
+        if any(found is None or found[0] is not own for found in sources):
+            self.differences.append("other nodes have a part in its noise, sampler or levels")
+        if "CFG scale" not in self.entries:
+            self.differences.append("its CFG scale is not told")
 
     def _schedule(self) -> None:
         by_node = (_SCHEDULE_NODES.get(part.type) for part in self.parts)
@@ -244,8 +294,9 @@ class _Reading:
                 continue
             seen.add(node.id)
             self.used.add(node.id)
-            if node.type in ENCODERS:
-                texts.append((node, self._encoded(node)))
+            if node.type in ENCODERS or node.type == OWN_PROMPT:
+                own = node.type == OWN_PROMPT
+                texts.append((node, self._own_text(node, slot) if own else self._encoded(node)))
                 continue
             self._tell_node(node, "between prompt and sampler")
             names = [one for one in node.links if one.startswith("conditioning")]
@@ -273,6 +324,23 @@ class _Reading:
                 self._tell(node, "text", text, "one prompt is for all text encoders here")
         return texts[0] if texts else ""
 
+    def _own_text(self, node: Node, output: int) -> str:
+        """Return a prompt of *WebUI Prompt*, and take its settings."""
+        own = own_prompt(self.graph, node, output)
+        assert own is not None
+        self.dialect = own.dialect
+        if own.clip_skip:
+            self.entries["Clip skip"] = own.clip_skip
+        if own.emphasis:
+            self.entries["Emphasis"] = own.emphasis
+        for name in ("prompt", "negative", "steps"):
+            if name in node.links:
+                self.used.add(node.links[name].node)
+        text = text_of(own.text)
+        if text is None:
+            self._tell(node, "prompt", own.text, "not a text that the graph holds")
+        return text or ""
+
     def _clip_skip(self, encoder: Node | None) -> None:
         """Read where the text model stops, from the nodes between its loader and the prompt."""
         found = None if encoder is None else self.graph.source(encoder, "clip")
@@ -280,13 +348,15 @@ class _Reading:
             if node.type != "CLIPSetLastLayer":
                 continue
             self.used.add(node.id)
+            if encoder is not None and encoder.type == OWN_PROMPT and "Clip skip" in self.entries:
+                continue
             layer = whole_text(self.graph.value(node, "stop_at_clip_layer"))
             if layer is not None and -12 <= int(layer) < 0 and "Clip skip" not in self.entries:
                 self.entries["Clip skip"] = str(-int(layer))
             else:
                 self._tell_node(node)
 
-    def _model_chain(self) -> Iterator[tuple[Node, NetworkKind, str, str]]:
+    def _model_chain(self, encoder: Node | None) -> Iterator[tuple[Node, NetworkKind, str, str]]:
         """Yield the networks between the model and the sampler, that next to the model first; read its file.
 
         Of each there are its node, kind, name and multiplier.
@@ -301,8 +371,12 @@ class _Reading:
         for node in reversed(chain):
             if node.type in MODEL_FILES:
                 self._model_file(node)
-            elif node.type == "HypernetworkLoader":
-                name = self.graph.value(node, "hypernetwork_name")
+            elif node == encoder:
+                self.first = {one.id for one in chain[chain.index(node) :]}
+            elif node.type in (OWN_SAMPLER, OWN_PROMPT):
+                continue
+            elif node.type in _HYPERNETWORKS:
+                name = self.graph.value(node, _HYPERNETWORKS[node.type])
                 yield node, HYPERNETWORK, file_name(name) or "", self._strength(node, "strength")
             elif node.type in ("LoraLoader", "LoraLoaderModelOnly"):
                 name = file_name(self.graph.value(node, "lora_name")) or ""
@@ -338,23 +412,27 @@ class _Reading:
     def _with_networks(
         self, prompt: str, networks: list[tuple[Node, NetworkKind, str, str]]
     ) -> tuple[str, str]:
-        dialect = "comfyui"
+        dialect, before = self.dialect, ""
         for node, kind, name, multiplier in networks[:_MOST_NODES_TOLD]:
             if not name:
                 self._tell_node(node, "it names no file")
                 continue
-            prompt, dialect, problem = tagged(prompt, dialect, kind, name, multiplier)
+            if node.id in self.first:
+                # What the model had before the prompt was read acts before the prompt's own.
+                before, dialect, problem = tagged(before, dialect, kind, name, multiplier)
+            else:
+                prompt, dialect, problem = tagged(prompt, dialect, kind, name, multiplier)
             if problem:
                 self._tell(node, kind.noun, name, problem)
                 self.differences.append(f"a {kind.noun} is left out")
-            elif kind == HYPERNETWORK:
+            elif kind == HYPERNETWORK and node.type != OWN_HYPERNETWORK:
                 self.differences.append(
                     "ComfyUI misreads hypernetworks of some layouts; here they are read as WebUI does"
                 )
         for node, kind, name, _ in networks[_MOST_NODES_TOLD:]:
             self._tell(node, kind.noun, name, "more networks than an image has")
         self.differences = list(dict.fromkeys(self.differences))
-        return prompt, dialect
+        return f"{before}{prompt}", dialect
 
     def _vae(self) -> None:
         for node in self.graph.nodes.values():

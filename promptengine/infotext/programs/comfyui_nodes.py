@@ -9,10 +9,15 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 __all__ = [
+    "DECODERS",
     "ENCODERS",
     "ENDS",
     "FIELDS",
     "MODEL_FILES",
+    "OWN_HYPERNETWORK",
+    "OWN_PROMPT",
+    "OWN_SAMPLER",
+    "OWN_SAVE",
     "SAMPLERS",
     "SAMPLER_NAMES",
     "SCHEDULERS",
@@ -20,6 +25,13 @@ __all__ = [
     "STOCHASTIC",
     "SamplerNode",
 ]
+
+
+OWN_PROMPT: Final = "PromptEngineWebUIPrompt"
+OWN_SAMPLER: Final = "PromptEngineWebUISampler"
+OWN_HYPERNETWORK: Final = "PromptEngineLoadHypernetwork"
+OWN_SAVE: Final = "PromptEngineSaveWithInfotext"
+"""This package's own nodes, by the names that stand in graphs."""
 
 
 class SamplerNode(NamedTuple):
@@ -41,11 +53,13 @@ SAMPLERS: Final[Mapping[str, SamplerNode]] = {
     "KSamplerAdvanced": SamplerNode("noise_seed"),
     "SamplerCustom": SamplerNode("noise_seed", parts=("sampler", "sigmas")),
     "SamplerCustomAdvanced": SamplerNode(
-        "noise_seed", parts=("noise", "guider", "sampler", "sigmas")
+        "noise_seed", parts=("guider", "noise", "sampler", "sigmas")
     ),
 }
 
-ENDS: Final = frozenset({"SaveImage", "SaveImageWebsocket", "PreviewImage", "SaveAnimatedWEBP"})
+ENDS: Final = frozenset(
+    {"SaveImage", "SaveImageWebsocket", "PreviewImage", "SaveAnimatedWEBP", OWN_SAVE}
+)
 """Nodes that give the image out."""
 
 ENCODERS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -68,11 +82,14 @@ MODEL_FILES: Final[Mapping[str, str]] = {
 }
 """Nodes that load a model, and their input that names its file."""
 
+DECODERS: Final = frozenset({"VAEDecode", "VAEDecodeTiled"})
+"""Nodes that make an image of latents."""
+
 SILENT: Final = frozenset(
     {
-        *("VAEDecode", "Note", "MarkdownNote", "Reroute"),
+        *(*DECODERS, "Note", "MarkdownNote", "Reroute", OWN_SAMPLER, OWN_PROMPT),
         *("PrimitiveNode", "KSamplerSelect", "BasicScheduler", "RandomNoise", "CFGGuider"),
-        *("BasicGuider", *ENDS),
+        *("BasicGuider", "PreviewAny", *ENDS),
     }
 )
 """Nodes that change nothing, or whose settings are read where others use them."""
@@ -115,6 +132,13 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "LoadImage": ("image",),
     "SaveImage": ("filename_prefix",),
     "PrimitiveNode": ("value",),
+    OWN_PROMPT: ("prompt", "negative", "steps", "dialect", "clip_skip", "emphasis", "policy"),
+    OWN_SAMPLER: (
+        *("sampler", "scheduler", "steps", "denoise", "seed", "variation_seed"),
+        *("variation_strength", "noise_source", "eta", "seed_delta"),
+    ),
+    OWN_HYPERNETWORK: ("hypernetwork", "strength"),
+    OWN_SAVE: ("filename_prefix",),
 }
 """The fields of nodes in the order in which workflows hold their values."""
 

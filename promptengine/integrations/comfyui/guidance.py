@@ -19,9 +19,11 @@ from promptengine.integrations.comfyui.host import host_module
 from promptengine.integrations.comfyui.patches import RunClock
 from promptengine.text.conditioning import Conditioning
 
-__all__ = ["Guidance", "conditioning_entries", "guide"]
+__all__ = ["PART_KEY", "Guidance", "PromptPart", "conditioning_entries", "guide"]
 
-_KEY: Final = "promptengine"
+PART_KEY: Final = "promptengine"
+"""Under which an entry of a CONDITIONING names the part of a prompt that it is a text of."""
+
 _FUNCTION: Final = "sampler_calc_cond_batch_function"
 
 Entry = dict[str, Any]
@@ -35,14 +37,16 @@ class PromptPart:
     Attributes:
         conditioning: Its texts and when they hold.
         weight: How hard it pulls.
+        origin: What the prompt was made of, for those who ask what steered a run.
     """
 
     conditioning: Conditioning
     weight: float
+    origin: object = None
 
 
 def conditioning_entries(
-    parts: Sequence[tuple[Conditioning, float]],
+    parts: Sequence[tuple[Conditioning, float]], origin: object = None
 ) -> list[tuple[Tensor, Mapping[str, Any]]]:
     """Return encoded parts as a CONDITIONING, an entry for each text of each part.
 
@@ -50,13 +54,14 @@ def conditioning_entries(
 
     Args:
         parts: Encoded texts with their weights.
+        origin: See :class:`PromptPart`.
     """
     found: list[tuple[Tensor, Mapping[str, Any]]] = []
     longest = max(conditioning.embeddings.shape[1] for conditioning, _ in parts)
     for conditioning, weight in parts:
-        part = PromptPart(conditioning, weight)
+        part = PromptPart(conditioning, weight, origin)
         for number, text in enumerate(conditioning.embeddings):
-            entry: Entry = {_KEY: (part, number)}
+            entry: Entry = {PART_KEY: (part, number)}
             if conditioning.pooled is not None:
                 entry["pooled_output"] = conditioning.pooled[number : number + 1]
             filling = text[-1:].expand(longest - len(text), -1)
@@ -116,10 +121,12 @@ class Guidance:
         if plain:
             return [first, unconditional]
         answers = [first, *(_asked([entries, None], asked)[0] for entries, _ in parts[1:])]
-        found = unconditional
-        for answer, (_, weight) in zip(answers, parts, strict=True):
-            found = found + (answer - unconditional) * weight
-        return [found, unconditional]
+        # Small numbers first: the scale magnifies what is rounded off beside the large ones.
+        pulls = [
+            (answer - unconditional) * weight
+            for answer, (_, weight) in zip(answers, parts, strict=True)
+        ]
+        return [unconditional + torch.stack(pulls).sum(0), unconditional]
 
     def _parts(self, cond: Sequence[Entry]) -> list[tuple[list[Entry], float]]:
         """Return the texts that hold at the call, part by part, with their weights; entries of other nodes
@@ -127,7 +134,7 @@ class Guidance:
         """
         groups: dict[PromptPart | None, list[Entry]] = {}
         for entry in cond:
-            part, number = entry.get(_KEY, (None, 0))
+            part, number = entry.get(PART_KEY, (None, 0))
             held = groups.setdefault(part, [])
             if part is None or part.conditioning.segment_at(self.clock.call) == number:
                 held.append(entry)

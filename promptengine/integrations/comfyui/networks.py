@@ -29,7 +29,7 @@ from promptengine.request.plan import NetworkUse, Plan
 from promptengine.request.request import Policy
 from promptengine.request.result import NetworkReport
 
-__all__ = ["AppliedNetworks", "apply_networks"]
+__all__ = ["AppliedNetworks", "apply_networks", "weight_changes"]
 
 
 @dataclass(slots=True, eq=False)
@@ -136,10 +136,10 @@ def _lora(use: NetworkUse, found: AppliedNetworks, registry: Registry) -> None:
         found.reports.append(use_report(use, reason="multiplier is 0"))
         return
     tensors, _ = read_safetensors(use.entry.path)
-    before = _changes(found.model, found.clip)
+    before = weight_changes(found.model) + weight_changes(found.clip.patcher)
     load = host_module("comfy.sd").load_lora_for_models
     model, clip = load(found.model, found.clip, dict(tensors), unet, text)
-    reached = _changes(model, clip) - before
+    reached = weight_changes(model) + weight_changes(clip.patcher) - before
     if reached == 0 and not lora.embeddings:
         raise _NotHere(use, "it changes nothing")
     found.model, found.clip = model, clip
@@ -157,9 +157,9 @@ def _tell_leftovers(use: NetworkUse, lora: Lora, reached: int, found: AppliedNet
         found.diagnostics.append(told)
 
 
-def _changes(model: Any, clip: Any) -> int:
-    """Count the changes of weights that wait in a model and a text encoder."""
-    return sum(len(one) for part in (model, clip.patcher) for one in part.patches.values())
+def weight_changes(patcher: Any) -> int:
+    """Count the changes of weights that wait in a ``ModelPatcher``."""
+    return sum(map(len, patcher.patches.values()))
 
 
 def _has_outside_scale(module: LoraModule) -> bool:

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, get_args
 
 from torch import Tensor
 
 from promptengine.errors import RequestError
+from promptengine.files.hashing import Digests, default_cache_file
+from promptengine.infotext.programs.comfyui_nodes import (
+    OWN_HYPERNETWORK,
+    OWN_PROMPT,
+    OWN_SAMPLER,
+    OWN_SAVE,
+)
+from promptengine.integrations.comfyui.graph_files import files_of
 from promptengine.integrations.comfyui.host import file_names, find_file, host_module
+from promptengine.integrations.comfyui.infotext import write_infotexts
 from promptengine.integrations.comfyui.levels import noise_levels, webui_levels
 from promptengine.integrations.comfyui.patches import RunClock, add_hypernetworks, model_widths
-from promptengine.integrations.comfyui.prompt import PromptSettings, PromptTold, apply_prompt
-from promptengine.integrations.comfyui.sampling import SamplerRun, WebUINoise, plan_run
+from promptengine.integrations.comfyui.prompt import apply_prompt
+from promptengine.integrations.comfyui.record import RecordedRun, RunLog, find_runs
+from promptengine.integrations.comfyui.sampling import WebUINoise, plan_run
+from promptengine.integrations.comfyui.saving import (
+    graph_texts,
+    save_images,
+    writes_metadata,
+)
+from promptengine.integrations.comfyui.told import PromptSettings, PromptTold
+from promptengine.kinds import HYPERNETWORK
 from promptengine.networks.attention import require_fit
 from promptengine.networks.hypernetwork.files import load_hypernetwork
+from promptengine.prompt import Span
 from promptengine.prompt.dialects import DIALECTS, WEBUI
 from promptengine.request.options import Emphasis, NoiseSource, Options
 from promptengine.request.request import Policy
+from promptengine.request.result import NetworkReport
 from promptengine.request.samplers import SAMPLERS, find_sampler
 from promptengine.request.schedulers import AUTOMATIC, SCHEDULERS, scheduler_label
 
@@ -25,6 +45,7 @@ __all__ = [
     "NODE_CLASS_MAPPINGS",
     "NODE_DISPLAY_NAME_MAPPINGS",
     "LoadHypernetwork",
+    "SaveWithInfotext",
     "WebUIPrompt",
     "WebUISampler",
 ]
@@ -33,8 +54,8 @@ _CATEGORY: Final = "promptengine"
 _LARGEST_SEED: Final = 2**64 - 1
 _MOST_STEPS: Final = 1000
 
-Sockets = dict[str, dict[str, tuple[Any, ...]]]
-"""ComfyUI's table of inputs: ``required`` and ``optional``, each by name."""
+Sockets = dict[str, dict[str, Any]]
+"""ComfyUI's table of inputs: ``required``, ``optional`` and ``hidden``, each by name."""
 
 
 class LoadHypernetwork:
@@ -64,12 +85,17 @@ class LoadHypernetwork:
         Raises:
             PromptEngineError: There is no such file, it cannot be read, or the network does not fit.
         """
-        network = load_hypernetwork(find_file("hypernet", hypernetwork))
+        path = find_file("hypernet", hypernetwork)
+        network = load_hypernetwork(path)
         require_fit(model_widths(model), network, name=hypernetwork)
         if strength == 0:
             return model, f"hypernetwork {hypernetwork!r} is not applied: its strength is 0"
         patched, clock = model.clone(), RunClock()
-        add_hypernetworks(patched, lambda _: ((network, strength),), clock)
+        digest = Digests(default_cache_file()).of(path)
+        loaded = NetworkReport(
+            HYPERNETWORK.words[0], path.stem, strength, True, "", Span(0, 0), path, digest
+        )
+        add_hypernetworks(patched, lambda _: ((network, strength),), clock, loaded)
         return patched, f"hypernetwork {hypernetwork!r} is applied at {strength:g}"
 
 
@@ -131,8 +157,8 @@ class WebUISampler:
             scheduler: WebUI's schedule type.
             steps: 1 or more.
             denoise: Denoising strength; below 1 the run starts from latents, by WebUI's rule of steps.
-            seed: Of the first image; the next has the next.
-            variation_seed: Likewise.
+            seed: Of the first image; the next has the next, or the same where there is a variation.
+            variation_seed: Of the first image; the next has the next.
             variation_strength: How far the noise moves towards that of the variation seed.
             noise_source: Who draws random numbers.
             eta: Fresh noise of ancestral samplers and DDIM; -1 is the sampler's own.
@@ -151,10 +177,13 @@ class WebUISampler:
                 raise RequestError(message, field="eta")
             changed: dict[str, Any] = {name: eta}
             options = replace(options, **changed)
-        run = plan_run(found, noise_levels(model), steps, options, denoise)
+        varies = variation_strength > 0
+        run = plan_run(found, noise_levels(model), steps, options, denoise, varies=varies)
         noise = WebUINoise(seed, variation_seed, variation_strength, options)
-        wrapped = host_module("comfy.samplers").KSAMPLER(run)
-        return webui_levels(model), wrapped, run.sigmas, noise
+        patched, log = webui_levels(model), RunLog()
+        log.attach(patched)
+        wrapped = host_module("comfy.samplers").KSAMPLER(RecordedRun(run, noise, log))
+        return patched, wrapped, run.sigmas, noise
 
 
 class WebUIPrompt:
@@ -232,10 +261,82 @@ class WebUIPrompt:
         return found.model, found.positive, found.negative, report, found.told
 
 
+class SaveWithInfotext:
+    """Writes images that say how they were made, as WebUI's do."""
+
+    CATEGORY = _CATEGORY
+    DESCRIPTION = (
+        "Saves PNG files in ComfyUI's output folder with WebUI's infotext beside ComfyUI's own graph. Connect "
+        "the latents that the images were decoded from and the SAMPLER of WebUI Sampler that made them: "
+        "what is written was noted while they ran."
+    )
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("infotext",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> Sockets:  # noqa: N802 - ComfyUI's name
+        """Return what the node takes."""
+        return {
+            "required": {
+                "images": ("IMAGE",),
+                "latent": ("LATENT",),
+                "sampler": ("SAMPLER",),
+                "filename_prefix": ("STRING", {"default": "ComfyUI"}),
+            },
+            "hidden": {
+                "prompt": "PROMPT",
+                "extra_pnginfo": "EXTRA_PNGINFO",
+                "unique_id": "UNIQUE_ID",
+            },
+        }
+
+    def save(  # noqa: PLR0917 - a node's inputs
+        self,
+        images: Tensor,
+        latent: Mapping[str, Any],
+        sampler: Any,
+        filename_prefix: str = "ComfyUI",
+        prompt: object = None,
+        extra_pnginfo: object = None,
+        unique_id: object = None,
+    ) -> dict[str, object]:
+        """Write the files; where ComfyUI was started with ``--disable-metadata`` they hold no text.
+
+        Args:
+            images: As they came out of the VAE.
+            latent: What they were decoded from, as it came out of the sampler.
+            sampler: Of WebUI Sampler.
+            filename_prefix: As of ComfyUI's own node that saves.
+            prompt: The graph, from ComfyUI.
+            extra_pnginfo: What its page sends along.
+            unique_id: This node's.
+
+        Returns:
+            What ComfyUI's page shows, and as result the infotexts with an empty line between.
+
+        Raises:
+            RequestError: No infotext would be true of these images, or they cannot have this name.
+            PromptEngineError: The images cannot be written.
+        """
+        runs = find_runs(images, latent, sampler)
+        files, digests = files_of(prompt, unique_id), Digests(default_cache_file())
+        infotexts = write_infotexts(runs, files, digests)
+        digests.save()
+        if writes_metadata():
+            texts = graph_texts(prompt, extra_pnginfo)
+            saved = save_images(images, infotexts, filename_prefix, texts)
+        else:
+            saved = save_images(images, [""] * len(runs), filename_prefix, {})
+        return {"ui": {"images": saved}, "result": ("\n\n".join(map(str, infotexts)),)}
+
+
 def _counted_calls(sampler: Any, sigmas: Tensor | None, steps: int) -> tuple[int, str]:
     """Return what schedules count, and that in words."""
-    run = getattr(sampler, "sampler_function", None)
-    if isinstance(run, SamplerRun):
+    recorded = getattr(sampler, "sampler_function", None)
+    if isinstance(recorded, RecordedRun):
+        run = recorded.run
         return run.calls, f"the {run.calls} calls of {run.steps} steps of {run.sampler.name}"
     if sampler is not None and sigmas is None:
         message = "the SAMPLER is not one of WebUI Sampler, so its steps are unknown"
@@ -247,15 +348,17 @@ def _counted_calls(sampler: Any, sigmas: Tensor | None, steps: int) -> tuple[int
 
 
 NODE_CLASS_MAPPINGS: Final[dict[str, type]] = {
-    "PromptEngineWebUIPrompt": WebUIPrompt,
-    "PromptEngineWebUISampler": WebUISampler,
-    "PromptEngineLoadHypernetwork": LoadHypernetwork,
+    OWN_PROMPT: WebUIPrompt,
+    OWN_SAMPLER: WebUISampler,
+    OWN_HYPERNETWORK: LoadHypernetwork,
+    OWN_SAVE: SaveWithInfotext,
 }
 """The nodes by the names that stand in workflows."""
 
 NODE_DISPLAY_NAME_MAPPINGS: Final = {
-    "PromptEngineWebUIPrompt": "WebUI Prompt",
-    "PromptEngineWebUISampler": "WebUI Sampler",
-    "PromptEngineLoadHypernetwork": "Load Hypernetwork (WebUI)",
+    OWN_PROMPT: "WebUI Prompt",
+    OWN_SAMPLER: "WebUI Sampler",
+    OWN_HYPERNETWORK: "Load Hypernetwork (WebUI)",
+    OWN_SAVE: "Save with infotext",
 }
 """What menus call them."""

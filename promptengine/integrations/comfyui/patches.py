@@ -18,6 +18,7 @@ from promptengine.networks.attention import AttentionWidths
 from promptengine.networks.hypernetwork.inject import HypernetworkStack
 from promptengine.networks.hypernetwork.module import Hypernetwork
 from promptengine.networks.hypernetwork.projection import HypernetworkUse
+from promptengine.request.result import NetworkReport
 
 __all__ = ["HypernetworkPatch", "RunClock", "add_hypernetworks", "model_widths"]
 
@@ -65,11 +66,18 @@ class HypernetworkPatch:
     Args:
         stack_at: The networks that act at a 0-based call of the denoiser.
         clock: Counts the calls.
+        loaded: What is told of a network that a node of its own applies; None for those of a prompt's tags.
     """
 
-    def __init__(self, stack_at: Callable[[int], HypernetworkStack], clock: RunClock) -> None:
+    def __init__(
+        self,
+        stack_at: Callable[[int], HypernetworkStack],
+        clock: RunClock,
+        loaded: NetworkReport | None = None,
+    ) -> None:
+        self.loaded = loaded
         self._stack_at = stack_at
-        self._clock = clock
+        self.clock = clock
         self._placed: dict[Hypernetwork, Hypernetwork] = {}
 
     def __call__(
@@ -85,7 +93,7 @@ class HypernetworkPatch:
         """
         found = {"query": query, "key": key, "value": value}
         block = _block(extra.get("block"))
-        for use in self._stack_at(self._clock.call):
+        for use in self._stack_at(self.clock.call):
             found = {part: self._changed(x, part, use, block) for part, x in found.items()}
         return found["query"], found["key"], found["value"]
 
@@ -111,7 +119,10 @@ class HypernetworkPatch:
 
 
 def add_hypernetworks(
-    model: Any, stack_at: Callable[[int], HypernetworkStack], clock: RunClock
+    model: Any,
+    stack_at: Callable[[int], HypernetworkStack],
+    clock: RunClock,
+    loaded: NetworkReport | None = None,
 ) -> None:
     """Let hypernetworks act on all attentions of a model, behind the patches that it has.
 
@@ -119,9 +130,10 @@ def add_hypernetworks(
         model: A ``ModelPatcher`` that is the caller's own clone.
         stack_at: The networks that act at a 0-based call of the denoiser.
         clock: Counts the calls; attached to the model.
+        loaded: What is told of a network that a node of its own applies; None for those of a prompt's tags.
     """
-    model.set_model_attn1_patch(HypernetworkPatch(stack_at, clock))
-    model.set_model_attn2_patch(HypernetworkPatch(stack_at, clock))
+    model.set_model_attn1_patch(HypernetworkPatch(stack_at, clock, loaded))
+    model.set_model_attn2_patch(HypernetworkPatch(stack_at, clock, loaded))
 
 
 def model_widths(model: Any) -> AttentionWidths:

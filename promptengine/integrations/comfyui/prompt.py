@@ -11,66 +11,28 @@ import torch
 from torch import Tensor
 
 from promptengine.errors import RequestError
-from promptengine.families import FAMILIES
+from promptengine.families import FAMILIES, Family
 from promptengine.integrations.comfyui.guidance import conditioning_entries, guide
 from promptengine.integrations.comfyui.host import open_folders
-from promptengine.integrations.comfyui.networks import apply_networks
+from promptengine.integrations.comfyui.networks import apply_networks, weight_changes
 from promptengine.integrations.comfyui.patches import RunClock
 from promptengine.integrations.comfyui.text import ClipText
+from promptengine.integrations.comfyui.told import PromptOrigin, PromptSettings, PromptTold
 from promptengine.prompt import Diagnostic, Schedule, parse
-from promptengine.prompt.dialects import WEBUI, find_dialect
+from promptengine.prompt.dialects import find_dialect
 from promptengine.prompt.scheduled import ScheduledPrompt
-from promptengine.request.options import Emphasis, Options
+from promptengine.request.options import Options
 from promptengine.request.plan import Plan, make_plan
-from promptengine.request.request import Policy
 from promptengine.request.result import NetworkReport
 from promptengine.request.weighing import check_weighing
-from promptengine.text.conditioning import Conditioning, embedding_hashes, encode_schedule
+from promptengine.text.conditioning import Conditioning, encode_schedule
 from promptengine.text.textual_inversion.loader import (
     EmbeddingCache,
     misfit_diagnostics,
     with_bundled,
 )
 
-__all__ = ["AppliedPrompt", "PromptSettings", "PromptTold", "apply_prompt"]
-
-
-@dataclass(frozen=True, slots=True)
-class PromptSettings:
-    """What is asked for.
-
-    Attributes:
-        prompt: In the dialect, tags included.
-        negative_prompt: Likewise.
-        calls: How many calls of the denoiser prompt schedules count; 1 or more.
-        dialect: That both are written in.
-        clip_skip: As WebUI counts; 1 leaves it to the CLIP.
-        emphasis: What becomes of weights.
-        policy: What to do with a network that cannot be applied.
-    """
-
-    prompt: str
-    negative_prompt: str
-    calls: int
-    dialect: str = WEBUI
-    clip_skip: int = 1
-    emphasis: Emphasis = "Original"
-    policy: Policy = "warn"
-
-
-@dataclass(frozen=True, slots=True)
-class PromptTold:
-    """What an infotext says of prompts.
-
-    Attributes:
-        settings: As asked for.
-        reports: What became of the tags.
-        embedding_hashes: See :func:`promptengine.text.conditioning.embedding_hashes`.
-    """
-
-    settings: PromptSettings
-    reports: tuple[NetworkReport, ...]
-    embedding_hashes: str | None
+__all__ = ["AppliedPrompt", "apply_prompt"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,14 +94,24 @@ def apply_prompt(model: Any, clip: Any, settings: PromptSettings) -> AppliedProm
 
     positive = [(encode(part.schedule), part.weight) for part in plan.positive]
     negative = _negative(encode(plan.negative), plan, text)
-    hashes = embedding_hashes([one for one, _ in positive], negative)
-    told = PromptTold(settings, tuple(found.reports), hashes)
+    told = PromptTold(
+        settings,
+        tuple(found.reports),
+        tuple(positive),
+        negative,
+        prompts,
+        plan.schedules,
+        clip_skip=_clip_skip(found.clip, text.family),
+        changes=weight_changes(model) + weight_changes(clip.patcher),
+        lora_changes=weight_changes(found.model) - weight_changes(model),
+        clock=clock,
+    )
     misfits = misfit_diagnostics(words, plan.texts)
     diagnostics = [*plan.diagnostics, *found.diagnostics, *misfits]
     return AppliedPrompt(
         found.model,
-        conditioning_entries(positive),
-        conditioning_entries([(negative, 1.0)]),
+        conditioning_entries(positive, PromptOrigin(told, negative=False)),
+        conditioning_entries([(negative, 1.0)], PromptOrigin(told, negative=True)),
         "\n".join(_lines(plan, told, diagnostics, positive, negative)),
         told,
     )
@@ -156,6 +128,14 @@ def _negative(conditioning: Conditioning, plan: Plan, text: ClipText) -> Conditi
         embeddings=torch.zeros_like(conditioning.embeddings),
         pooled=None if pooled is None else torch.zeros_like(pooled),
     )
+
+
+def _clip_skip(clip: Any, family: Family) -> int | None:
+    """Return where a CLIP stops as WebUI counts; None where it is told so in another way."""
+    layer = clip.layer_idx
+    if layer is None:
+        return 1
+    return -layer if family == "SD1" and isinstance(layer, int) and layer < 0 else None
 
 
 def _lines(

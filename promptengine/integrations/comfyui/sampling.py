@@ -33,8 +33,8 @@ class WebUINoise:
     """NOISE: for each image of a batch that of its own seed, as in WebUI.
 
     Attributes:
-        seed: Of the first image; the next has the next.
-        variation_seed: Likewise.
+        seed: Of the first image; the next has the next, or the same where there is a variation.
+        variation_seed: Of the first image; the next has the next.
         strength: How far the noise moves towards that of the variation seed, 0 to 1.
         options: Who draws.
     """
@@ -58,14 +58,21 @@ class WebUINoise:
 
 
 def _image_noise(
-    x: Tensor, seed: int, options: Options, *, noise: WebUINoise | None = None
+    x: Tensor,
+    seed: int,
+    options: Options,
+    *,
+    noise: WebUINoise | None = None,
+    varies: bool = False,
 ) -> ImageNoise:
     if x.ndim != 4:
         message = f"latents must be [images, channels, height, width] (got {list(x.shape)})"
         raise PromptEngineError(message)
     numbers = range(len(x))
+    varies = varies or (noise is not None and noise.strength > 0)
     seeding = Seeding(
-        seeds=tuple(seed + number for number in numbers),
+        # With a variation images differ by its seed alone, as in WebUI.
+        seeds=tuple(seed if varies else seed + number for number in numbers),
         delta=options.noise_seed_delta,
         source=options.noise_source,
     )
@@ -88,6 +95,7 @@ class SamplerRun:
         schedule: Its whole schedule: sigmas, or rising timesteps.
         sigmas: What it walks of it, as SIGMAS.
         denoise: Denoising strength, above 0 to 1; below 1 it starts from latents.
+        varies: Whether the images of a batch have one seed and variations of their own.
     """
 
     sampler: Sampler
@@ -97,6 +105,7 @@ class SamplerRun:
     schedule: Tensor
     sigmas: Tensor
     denoise: float
+    varies: bool = False
 
     @property
     def calls(self) -> int:
@@ -130,7 +139,8 @@ class SamplerRun:
             message = "the SAMPLER of WebUI Sampler needs the MODEL that the same node gives"
             raise PromptEngineError(f"{message}; connect that one to the guider")
         extra = dict(extra_args or {})
-        noise = _image_noise(x, int(extra.get("seed") or 0), self.options)
+        seed = int(extra.get("seed") or 0)
+        noise = _image_noise(x, seed, self.options, varies=self.varies)
         noise.first()
         run = _Run(self, model, levels, extra, noise, _told(callback, sigmas))
         if isinstance(self.sampler, SigmaSampler):
@@ -263,7 +273,13 @@ class _Run:
 
 
 def plan_run(
-    sampler: Sampler, table: DiscreteSchedule, steps: int, options: Options, denoise: float = 1.0
+    sampler: Sampler,
+    table: DiscreteSchedule,
+    steps: int,
+    options: Options,
+    denoise: float = 1.0,
+    *,
+    varies: bool = False,
 ) -> SamplerRun:
     """Work out what a sampler walks.
 
@@ -273,6 +289,7 @@ def plan_run(
         steps: 1 or more.
         options: The sampler's settings.
         denoise: Denoising strength, above 0 to 1.
+        varies: Whether the images of a batch have one seed and variations of their own.
 
     Raises:
         PromptEngineError: So low a strength that nothing is walked, or more steps than the sampler takes.
@@ -291,4 +308,4 @@ def plan_run(
             raise PromptEngineError(f"{message}; raise one of them")
         sigmas = table.sigma(torch.cat([part, joined]).flip(0).float())
         part = torch.cat([sigmas, sigmas.new_zeros(1)])
-    return SamplerRun(sampler, steps, options, levels, schedule, part, denoise)
+    return SamplerRun(sampler, steps, options, levels, schedule, part, denoise, varies)

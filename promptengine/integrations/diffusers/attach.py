@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from torch import nn
-
-from promptengine.accel.onednn import use_onednn
-from promptengine.errors import PromptEngineError, RequestError
-from promptengine.generation.cfg_denoiser import skips_resized_like_webui
-from promptengine.generation.cond_batch import CondBatches
-from promptengine.generation.conditioning import PreparedPrompts
-from promptengine.integrations.diffusers.processor import PromptProcessor, embedding_arguments
-from promptengine.integrations.diffusers.unet_forward import override_unet_forward
-from promptengine.networks.hypernetwork.inject import inject_hypernetworks
-from promptengine.networks.lora.inject import inject_loras
+from promptengine.errors import PromptEngineError
+from promptengine.integrations.diffusers.call import (
+    AttachSettings,
+    PipelineCall,
+    PipelineProcessor,
+)
+from promptengine.integrations.diffusers.families import find_family
+from promptengine.prompt import Diagnostic
+from promptengine.prompt.diagnostic_kinds import DiagnosticCode, without_codes
 from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.open_models import Models
-from promptengine.request.options import NegativeWeights, Options
+from promptengine.request.options import NegativeWeights
 from promptengine.request.request import Policy
 from promptengine.request.result import NetworkReport
+from promptengine.text.t5 import T5Weights
 from promptengine.undo import UndoLog
 
 __all__ = ["Attachment", "attach", "detach"]
 
 _ATTRIBUTE = "_promptengine"
-_SECOND_PROMPTS = ("prompt_2", "negative_prompt_2")
 
 
 class Attachment:
@@ -38,14 +35,18 @@ class Attachment:
     As a context manager it gives the pipeline back at the end of its block.
 
     Attributes:
-        processor: The pipeline's prompt processor.
+        processor: What reads the pipeline's prompts; of one with a UNet a :class:`promptengine.PromptProcessor`.
         original: The pipeline's own class.
-        journal: What a call changes in the pipeline's UNet; empty between calls.
+        ignored: Codes of diagnostics that are not told.
+        journal: What a call changes in the pipeline; empty between calls.
     """
 
-    def __init__(self, processor: PromptProcessor, original: type) -> None:
+    def __init__(
+        self, processor: PipelineProcessor, original: type, ignored: Sequence[DiagnosticCode] = ()
+    ) -> None:
         self.processor = processor
         self.original = original
+        self.ignored = tuple(ignored)
         self.journal = UndoLog()
 
     def __enter__(self) -> Attachment:
@@ -69,6 +70,8 @@ def attach(
     policy: Policy = "warn",
     dialect: str = WEBUI,
     negative_weights: NegativeWeights = "scale",
+    t5: T5Weights | None = None,
+    ignored_diagnostics: Sequence[DiagnosticCode] = (),
 ) -> Attachment:
     """Let a pipeline understand WebUI's prompts, until :func:`detach`.
 
@@ -79,26 +82,43 @@ def attach(
     ``prompt_embeds`` passes through unchanged, as do the pipeline's class name and ``isinstance``.
 
     Args:
-        pipe: Any text-to-image, image-to-image, inpainting or ControlNet pipeline of Stable Diffusion
-            1, 2 or XL. A ControlNet reads each prompt's first text, without networks.
+        pipe: A text-to-image, image-to-image, inpainting or ControlNet pipeline of Stable Diffusion 1, 2 or XL,
+            of Stable Diffusion 3, or of Flux. On a transformer, which the latter two have, no network and no
+            embedding of a prompt acts, and that is told. A ControlNet reads each prompt's first text, without
+            networks.
         models: WebUI's models folder, a mapping of kinds to folders, or a registry.
         policy: What to do with a network that cannot be applied: ``strict`` raises.
-        dialect: That prompts are written in, such as ``extended``.
+        dialect: That prompts are written in, such as ``extended``. For a transformer one that weighs words by WebUI's
+            rule.
         negative_weights: What weights below 0 do: ``subtract`` turns the UNet against the words, see
             :class:`promptengine.request.options.Options`. A ControlNet reads them as words of a weight above 0.
+        t5: What weights do to T5's states, in Stable Diffusion 3 and Flux: ``weighted`` multiplies by them,
+            ``unweighted`` leaves the states alone, and ``off``, for Stable Diffusion 3 alone, puts zeros in their
+            place. By default ``unweighted`` for Stable Diffusion 3, as in WebUI 1.10.1, and ``weighted`` for Flux,
+            where weights act on nothing else.
+        ignored_diagnostics: Codes of what is not to be told, such as ``negative-weight``; each warning ends in its
+            code. What is refused stays refused.
 
     Raises:
-        PromptEngineError: Not such a pipeline, one that is attached already, no such dialect, or one with a rule
-            of its own for weights, which leaves ``negative_weights`` no say.
+        PromptEngineError: Not such a pipeline, one that is attached already, no such dialect or code, or a setting
+            that the pipeline cannot honor: ``negative_weights`` with a dialect that has a rule of its own for
+            weights, or with a transformer, and ``t5`` where there is none.
     """
     if hasattr(pipe, _ATTRIBUTE):
         raise PromptEngineError("the pipeline is attached already; detach it first")
-    processor = PromptProcessor(pipe, models, policy, dialect, negative_weights)
+    family = find_family(pipe)
+    settings = AttachSettings(
+        policy=policy,
+        dialect=dialect,
+        negative_weights=negative_weights,
+        t5=t5,
+        ignored_diagnostics=cast("tuple[DiagnosticCode, ...]", ignored_diagnostics),
+    )
     original: type = type(pipe)
     if not {"prompt", "num_inference_steps"} <= _parameters(original).keys():
         raise PromptEngineError(f"{original.__name__} takes no prompt and steps")
-    _ = processor.parts
-    attachment = Attachment(processor, original)
+    processor = family.processor(pipe, models, settings)
+    attachment = Attachment(processor, original, settings.ignored_diagnostics)
     setattr(pipe, _ATTRIBUTE, attachment)
     pipe.__class__ = type(
         original.__name__,
@@ -130,76 +150,17 @@ def _call(pipe: Any, *args: Any, **kwargs: Any) -> Any:
     """Return an attached pipeline's ``__call__``."""
     attachment: Attachment = getattr(pipe, _ATTRIBUTE)
     original: Callable[..., Any] = cast("Any", attachment.original).__call__
-    signature = inspect.signature(original)
-    given = dict(signature.bind(pipe, *args, **kwargs).arguments)
-    given |= given.pop("kwargs", {})
-    prompt = given.get("prompt")
-    if prompt is None:
+    call = PipelineCall.bind(pipe, original, args, kwargs)
+    if call.given.get("prompt") is None:
         return original(pipe, *args, **kwargs)
-
-    def value(name: str) -> Any:
-        return given.get(name, signature.parameters[name].default)
-
-    second = [name for name in _SECOND_PROMPTS if given.get(name) is not None]
-    if second:
-        message = f"{second[0]} means nothing in WebUI's prompts; both encoders read the prompt"
-        raise RequestError(message, field=second[0])
-    steps = value("num_inference_steps")
-    prepared = attachment.processor.prepare(
-        _pairs(prompt, given.get("negative_prompt")),
-        steps=steps,
-        calls=steps * getattr(pipe.scheduler, "order", 1),
-        clip_skip=(given.get("clip_skip") or 0) + 1,
-    )
-    _warn(prepared)
-    if hasattr(pipe, "controlnet") and any(one.guidance.signed for one in prepared):
-        message = "the ControlNet reads words of negative weight as ones of positive weight"
-        warnings.warn(f"{message}; the UNet subtracts them", stacklevel=2)
-    for name in ("self", "prompt", "negative_prompt", "clip_skip", *_SECOND_PROMPTS):
-        given.pop(name, None)
-    with (
-        attachment.journal.run(),
-        _acting(attachment, prepared, value("num_images_per_prompt") or 1),
-    ):
-        return original(pipe, **given, **embedding_arguments(prepared))
+    steered = attachment.processor.steer(call)
+    _warn(without_codes(steered.diagnostics, attachment.ignored))
+    with attachment.journal.run(), steered.acting(attachment.journal):
+        return original(pipe, **{**call.without_prompts, **steered.arguments})
 
 
-def _pairs(
-    prompt: str | Sequence[str], negative: str | Sequence[str] | None
-) -> list[tuple[str, str]]:
-    """Prompts with their negative prompts; one negative prompt serves all."""
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    if negative is None or isinstance(negative, str):
-        return [(one, negative or "") for one in prompts]
-    if len(negative) != len(prompts):
-        message = f"{len(negative)} negative prompts for {len(prompts)} prompts"
-        raise RequestError(message, field="negative_prompt")
-    return list(zip(prompts, negative, strict=True))
-
-
-def _warn(prepared: Sequence[PreparedPrompts]) -> None:
-    for diagnostic in dict.fromkeys(d for one in prepared for d in one.diagnostics):
+def _warn(diagnostics: Iterable[Diagnostic]) -> None:
+    for diagnostic in dict.fromkeys(diagnostics):
         hint = f" ({diagnostic.hint})" if diagnostic.hint else ""
-        warnings.warn(f"{diagnostic.message}{hint}", stacklevel=4)
-
-
-@contextmanager
-def _acting(
-    attachment: Attachment, prepared: Sequence[PreparedPrompts], images: int
-) -> Generator[None]:
-    """Let prompts act on the pipeline's UNet within a ``with`` block; ``images`` for each of them."""
-    parts, journal = attachment.processor.parts, attachment.journal
-    unet: nn.Module = parts.checkpoint.unet
-    guidance = [one.guidance for one in prepared for _ in range(images)]
-    texts = CondBatches(guidance, Options())
-    with (
-        prepared[0].stack.merged(journal),
-        use_onednn(unet, journal=journal),
-        inject_loras(
-            unet, [one.loras for one in guidance], parts.networks.lora_weights, journal=journal
-        ) as loras,
-        inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
-        skips_resized_like_webui(unet, journal=journal),
-        override_unet_forward(unet, texts, len(guidance), injection, loras, journal=journal),
-    ):
-        yield
+        code = f" [{diagnostic.code}]" if diagnostic.code else ""
+        warnings.warn(f"{diagnostic.message}{hint}{code}", stacklevel=3)

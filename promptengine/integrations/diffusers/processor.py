@@ -23,6 +23,7 @@ from promptengine.generation.conditioning import (
 )
 from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
+from promptengine.integrations.diffusers.call import stacked_texts
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.load import NetworkCache
 from promptengine.networks.lora.inject import inject_loras
@@ -33,7 +34,6 @@ from promptengine.request.options import NegativeWeights, Options
 from promptengine.request.request import GenerationRequest, Policy
 from promptengine.request.result import NetworkReport
 from promptengine.request.weighing import check_weighing
-from promptengine.text.conditioning import Conditioning
 from promptengine.text.textual_inversion.loader import EmbeddingCache
 from promptengine.undo import UndoLog
 
@@ -222,8 +222,8 @@ def embedding_arguments(prepared: Sequence[PreparedPrompts]) -> dict[str, Tensor
     negative = [one.guidance.negative for one in prepared]
     longest = max(one.embeddings.shape[1] for one in (*texts, *negative))
     arguments = {
-        "prompt_embeds": _lengthened(texts, longest),
-        "negative_prompt_embeds": _lengthened(negative, longest),
+        "prompt_embeds": stacked_texts([text.at(0) for text in texts], longest),
+        "negative_prompt_embeds": stacked_texts([text.at(0) for text in negative], longest),
     }
     for name, some in (
         ("pooled_prompt_embeds", texts),
@@ -233,8 +233,3 @@ def embedding_arguments(prepared: Sequence[PreparedPrompts]) -> dict[str, Tensor
         if pooled:
             arguments[name] = torch.stack(pooled)
     return arguments
-
-
-def _lengthened(texts: Sequence[Conditioning], length: int) -> Tensor:
-    rows = [text.at(0) for text in texts]
-    return torch.stack([torch.cat([row, row[-1:].expand(length - len(row), -1)]) for row in rows])

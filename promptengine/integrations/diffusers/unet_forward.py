@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from promptengine.errors import PromptEngineError
 from promptengine.generation.cond_batch import CondBatch, CondBatches, UNetCall
+from promptengine.integrations.diffusers.rows import chosen_rows
 from promptengine.networks.hypernetwork.inject import Injection
 from promptengine.networks.lora.inject import LoraInjection
 from promptengine.undo import UndoLog
@@ -116,8 +117,8 @@ class _Steering:
         self.injection.choose(*(one.networks(self.calls) for one in own))
         self.injection.sign(call.signs)
         self.loras.choose(*(one.loras.at(self.calls) for one in own))
-        rows = torch.tensor(sources, device=sample.device)
-        chosen = {name: _chosen(value, rows, len(sample)) for name, value in more.items()}
+        chosen = chosen_rows(more, sources, len(sample))
+        latents, times = chosen_rows((sample, timestep), sources, len(sample))
         if call.pooled[0] is not None:
             pooled = torch.stack([one for one in call.pooled if one is not None])
             added = chosen.get("added_cond_kwargs") or {}
@@ -125,8 +126,8 @@ class _Steering:
         if call.mask is not None:
             chosen["encoder_attention_mask"] = call.mask
         return self.ask(
-            sample[rows],
-            _chosen(timestep, rows, len(sample)),
+            latents,
+            times,
             call.context,
             return_dict=False,
             **chosen,
@@ -158,16 +159,3 @@ def _combined(answers: Tensor, batch: CondBatch, *, guided: bool, plain: bool) -
         return torch.cat([negative, answers[batch.parts[0]]])
     found = batch.guided([answers[rows] for rows in batch.parts], negative)
     return torch.cat([negative, found]) if guided else found
-
-
-def _chosen(value: Any, rows: Tensor, count: int) -> Any:
-    """Return the wanted rows of whatever has one for each row of the pipeline's batch."""
-    if isinstance(value, Tensor):
-        return value[rows.to(value.device)] if value.ndim and len(value) == count else value
-    if isinstance(value, Mapping):
-        items: Mapping[str, Any] = value
-        return {name: _chosen(one, rows, count) for name, one in items.items()}
-    if isinstance(value, (list, tuple)):
-        some: Sequence[Any] = value
-        return type(value)(_chosen(one, rows, count) for one in some)
-    return value

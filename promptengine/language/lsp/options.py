@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 from promptengine.errors import RequestError
 from promptengine.language.syntax import PromptSyntax
 from promptengine.language.vocabulary import Vocabulary
+from promptengine.registry.registry import Kind
 from promptengine.validation import shown
 
 __all__ = ["SECTION", "ServerOptions"]
@@ -27,18 +28,20 @@ class ServerOptions:
 
     Attributes:
         syntax: Of every text.
-        models: The models folder, which need not exist.
-        vocabulary: What that holds.
+        vocabulary: What the models folders hold.
     """
 
     syntax: PromptSyntax
-    models: Path
     vocabulary: Vocabulary
 
     @classmethod
-    def open(cls, models: Path, syntax: PromptSyntax) -> ServerOptions:
-        """Open a models folder."""
-        return cls(syntax, models, Vocabulary.open(models))
+    def open(
+        cls, models: Path | Mapping[Kind, Sequence[Path]], syntax: PromptSyntax
+    ) -> ServerOptions:
+        """Open a models folder, or the folders of each kind, which need not exist, and read what questions are about."""
+        vocabulary = Vocabulary.open(models)
+        vocabulary.warm_up()
+        return cls(syntax, vocabulary)
 
     def changed(self, given: object) -> ServerOptions:
         """Return them with what a client gives: the fields of :class:`PromptSyntax`, and ``models``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from dataclasses import dataclass, field
 from typing import Final
@@ -31,7 +32,11 @@ def serve(options: ServerOptions) -> None:
     """
     # The client shows what comes on standard error; pygls tells there of every message.
     logging.getLogger("pygls").setLevel(logging.CRITICAL)
-    make_server(options).start_io()
+    server = make_server(options)
+    # What was read while opening stays: the collector would look at all of it again and again.
+    gc.collect()
+    gc.freeze()
+    server.start_io()
 
 
 @dataclass(slots=True)

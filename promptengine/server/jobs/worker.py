@@ -105,6 +105,7 @@ class Device:
                 device=self.name,
                 dtype=self._config.dtype,
                 vae=model.vae,
+                vae_overrides=self._config.vae_overrides,
                 compile=self._config.compile,
             )
             self._widths = text_widths(*self._engine.checkpoint.text_encoders)

@@ -24,6 +24,7 @@ from promptengine.server.errors import HTTPRefusal
 from promptengine.server.jobs.job import Work
 from promptengine.server.openai.errors import fault_of
 from promptengine.server.openai.forms import EditForm, ImageForm, OutputFormat
+from promptengine.server.sdapi.options import ServerSettings
 from promptengine.server.state import Service
 from promptengine.server.v1.schemas import JobForm
 from promptengine.server.v1.to_request import work_from_form
@@ -108,7 +109,7 @@ def generation_call(form: ImageForm, service: Service) -> ImageCall:
         PromptEngineError: As :func:`promptengine.server.v1.to_request.work_from_form`; ``field`` is
             OpenAI's parameter.
     """
-    values = _values(form)
+    values = _values(form, service.settings)
     if values.get("start") is not None:
         message = "promptengine.start is for edits; send the image to /v1/images/edits"
         raise RequestError(message, field="promptengine.start")
@@ -130,7 +131,7 @@ def edit_call(form: EditForm, files: Upload, service: Service) -> ImageCall:
             "which keeps more of the image the lower it is"
         )
         raise RequestError(message, field="input_fidelity")
-    values = _values(form)
+    values = _values(form, service.settings)
     start = _part(values, "start")
     start["images"] = [encode_base64(files.images[0])]
     if files.mask is not None:
@@ -139,7 +140,7 @@ def edit_call(form: EditForm, files: Upload, service: Service) -> ImageCall:
     return ImageCall(form, _work({**values, "start": start}, service), "image_edit")
 
 
-def _values(form: ImageForm) -> dict[str, Any]:
+def _values(form: ImageForm, settings: ServerSettings) -> dict[str, Any]:
     """Return the fields of a job.
 
     Raises:
@@ -161,7 +162,8 @@ def _values(form: ImageForm) -> dict[str, Any]:
         styles = values.get("styles") or []
         values["styles"] = [*styles, form.style] if isinstance(styles, list) else styles
     if (factor := _STEPS.get(form.quality or "auto")) is not None:
-        steps = values.get("steps", JobForm.model_fields["steps"].default)
+        usual = settings.form_defaults.get("steps", JobForm.model_fields["steps"].default)
+        steps = values.get("steps", usual)
         whole = isinstance(steps, int) and abs(steps) < 1 << 31
         values["steps"] = math.ceil(steps * factor) if whole else steps
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, cast
 
 from promptengine.checkpoints.resolve import checkpoint_named
@@ -22,6 +23,7 @@ from promptengine.validation import Between
 __all__ = [
     "OWN_SETTINGS",
     "ServerSettings",
+    "check_own",
     "find_checkpoint",
     "known_settings",
     "read_options",
@@ -49,6 +51,7 @@ _NAMES: Final = (
 )
 _WORDS: Final[Mapping[type, str]] = {bool: "true or false", int: "a whole number", str: "text"}
 _FORMATS: Final = ("png", "jpg", "jpeg", "webp")
+_NONE: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 def known_settings() -> frozenset[str]:
@@ -63,13 +66,33 @@ class ServerSettings:
         registry: Where models are found.
         model: The one to begin with.
         styles_file: WebUI's ``styles.csv``, or None.
+        settings: Those to begin with, where they are not the usual ones.
+        form_defaults: What fields of our own API's jobs are where they are left out, by their paths.
 
     Attributes:
         styles_file: As given.
+        usual: The options among ``settings`` that our own API's jobs have unless they say otherwise.
+        form_defaults: As given.
+
+    Raises:
+        RequestError: A setting to begin with that cannot be used.
     """
 
-    def __init__(self, registry: Registry, model: Model, styles_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        model: Model,
+        styles_file: Path | None = None,
+        settings: Mapping[str, object] = _NONE,
+        form_defaults: Mapping[str, object] = _NONE,
+    ) -> None:
         self.styles_file = styles_file
+        self.usual = {
+            name: value
+            for name, value in settings.items()
+            if name in SETTINGS and name not in REQUEST_SETTINGS
+        }
+        self.form_defaults = form_defaults
         self._registry = registry
         self._lock = threading.Lock()
         self._values: Mapping[str, object] = {
@@ -79,6 +102,7 @@ class ServerSettings:
             "sd_vae": Path(model.vae).name,
         }
         self._model = model
+        self._values, _ = self.merged(settings)
 
     @property
     def model(self) -> Model:
@@ -132,7 +156,7 @@ class ServerSettings:
         if vae != values["sd_vae"]:
             model = Model(model.checkpoint, _vae(str(vae), self._registry))
             values["sd_vae"] = vae
-        values |= _checked(changes)
+        values |= check_own(changes)
         return values, model
 
 
@@ -150,8 +174,12 @@ def _default_of(field: str) -> object:
     return getattr(GenerationRequest(prompt=""), field)
 
 
-def _checked(changes: Mapping[str, object]) -> dict[str, object]:
-    """Return the server's own settings among changes, if they can be used."""
+def check_own(changes: Mapping[str, object]) -> dict[str, object]:
+    """Return those among changes that say in which format and under which names images are saved.
+
+    Raises:
+        RequestError: A value that cannot be used.
+    """
     found: dict[str, object] = {}
     if (form := changes.get("samples_format")) is not None:
         if form not in _FORMATS:

@@ -1,8 +1,9 @@
-"""Forms of our own API, derived from the declared fields of a request."""
+"""Forms of our own API, derived from the declared fields of a request, and answers that hold those of a result."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, get_args, get_origin
+from dataclasses import fields
+from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
@@ -10,7 +11,7 @@ from promptengine.prompt.serialize import well_formed
 from promptengine.request.fields import ImageValue, LeftOut, RequestField, fields_of, groups_of
 from promptengine.request.schema import constraints
 
-__all__ = ["StrictForm", "Text", "form_of"]
+__all__ = ["StrictForm", "Text", "answer_of", "form_of"]
 
 Text = Annotated[str, BeforeValidator(well_formed, json_schema_input_type=str)]
 """Text without halves of surrogate pairs."""
@@ -42,6 +43,17 @@ def form_of(owner: type, doc: str) -> type[StrictForm]:
     for name, (group, kind) in groups_of(owner).items():
         found[name] = (form_of(kind, f"{group.label}: {group.help}.") | None, None)
     return create_model(f"{owner.__name__}Form", __base__=StrictForm, __doc__=doc, **found)
+
+
+def answer_of(owner: type) -> type[BaseModel]:
+    """Return the model of an answer that tells every field of a dataclass, also those that have their default.
+
+    Args:
+        owner: A dataclass whose fields are of JSON's types, or tuples of these.
+    """
+    hints = get_type_hints(owner, include_extras=True)
+    found: dict[str, Any] = {own.name: (hints[own.name], ...) for own in fields(owner)}
+    return create_model(f"{owner.__name__}Answer", **found)
 
 
 def _annotated(own: RequestField) -> Any:

@@ -29,6 +29,7 @@ from promptengine.prompt.serialize import diagnostic_document, well_formed
 from promptengine.request.fields import ApiField, Entry, LeftOut, fields_of
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.image_start import ImageStart, Inpainting
+from promptengine.request.options import UNTOLD_SETTINGS, Options
 from promptengine.request.request import GenerationRequest
 from promptengine.request.samplers import split_sampler
 from promptengine.request.schedulers import AUTOMATIC, find_scheduler
@@ -118,7 +119,8 @@ def read_sent_infotext(service: Served, form: InfotextForm) -> ReadInfotext:
         request, left_out = apply_recipe(recipe, registry=service.registry)
         notes += left_out
         assert found.infotext is not None
-        values = _values(recipe, request, whole=bool(found.infotext.entries))
+        usual = service.settings.usual
+        values = _values(recipe, request, usual, whole=bool(found.infotext.entries))
     others = list((found.texts or {}).items())[:_MOST_TEXTS]
     told = ReadInfotext(
         infotext=found.text,
@@ -216,12 +218,15 @@ def _recipe(service: Service, found: _Found) -> tuple[Recipe | None, list[Diagno
     return recipe, [*found.remarks, *recipe.diagnostics]
 
 
-def _values(recipe: Recipe, request: GenerationRequest, *, whole: bool) -> dict[str, Any]:
+def _values(
+    recipe: Recipe, request: GenerationRequest, usual: Mapping[str, object], *, whole: bool
+) -> dict[str, Any]:
     """Return the fields of a job, as the module's answer has them.
 
     Args:
         recipe: Of the infotext.
         request: That the recipe makes.
+        usual: Options by WebUI's names that a job has which says none.
         whole: Whether the infotext has parameters, without which it says nothing but prompts.
     """
     values: dict[str, Any] = {
@@ -235,13 +240,22 @@ def _values(recipe: Recipe, request: GenerationRequest, *, whole: bool) -> dict[
             values[own.name] = _plain(getattr(request, own.name))
     values |= _named(request.sampler, request.scheduler)
     values |= {"hires": _hires(request.hires), "start": _start(recipe)}
-    usual = GenerationRequest(prompt="").options.to_webui()
-    chosen = request.options.to_webui().items()
-    values["options"] = {name: value for name, value in chosen if value != usual[name]}
+    values["options"] = _options(request.options, usual)
     if recipe.checkpoint is not None:
         values["checkpoint"] = recipe.checkpoint.name
     vae = recipe.options.get("sd_vae") if recipe.vae is None else recipe.vae.name
     return values if vae is None else {**values, "vae": vae}
+
+
+def _options(options: Options, usual: Mapping[str, object]) -> dict[str, object]:
+    """Return the options that a job has to say: those that are not as usual, if the infotext can tell them."""
+    default = Options().to_webui()
+    return {
+        name: value
+        for name, value in options.to_webui().items()
+        if value != {**default, **usual}[name]
+        and (value != default[name] or name not in UNTOLD_SETTINGS)
+    }
 
 
 def _named(sampler: str, scheduler: str) -> dict[str, str]:

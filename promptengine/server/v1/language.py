@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from promptengine.errors import RequestError
-from promptengine.language.completion import MOST, CompletionKind, complete
+from promptengine.language.completion import MOST, Completion, complete
 from promptengine.language.diagnosis import diagnose
 from promptengine.language.formatting import format_prompt
 from promptengine.language.hovers import hover
@@ -23,7 +23,7 @@ from promptengine.server.limits import check_texts
 from promptengine.server.sdapi.responses import Json
 from promptengine.server.sdapi.routes import ERRORS
 from promptengine.server.state import Served, Service
-from promptengine.server.v1.forms import StrictForm, Text
+from promptengine.server.v1.forms import StrictForm, Text, answer_of
 from promptengine.server.v1.routes import PREFIX, read_prompt
 from promptengine.server.v1.schemas import Codes, DiagnosticForm, DialectText, ReadPrompt
 
@@ -86,36 +86,8 @@ class WeightForm(LanguageForm):
     step: Annotated[float, Field(ge=0.001, le=10)] = STEP
 
 
-class CompletionItem(BaseModel):
-    """One thing to choose.
-
-    Attributes:
-        kind: What it is.
-        label: As lists show it.
-        start: Of what it replaces.
-        end: Its end.
-        text: What stands there then.
-        select: The selection afterwards, as offsets in ``text``.
-        detail: A few words beside the label.
-        help: More of it.
-        alias: What was typed for, where it is not the label; else empty.
-        category: Of a listed word, its number in the list; -1 for none.
-        group: Of a network or an embedding, the name of its kind.
-        more: Whether there is something to complete behind it.
-    """
-
-    kind: CompletionKind
-    label: str
-    start: int
-    end: int
-    text: str
-    select: tuple[int, int]
-    detail: str
-    help: str
-    alias: str
-    category: int
-    group: str
-    more: bool
+class CompletionItem(answer_of(Completion)):
+    __doc__ = Completion.__doc__
 
 
 class Completions(BaseModel):

@@ -66,6 +66,7 @@ class NetworkPage(BaseModel):
         tag: The word of the tag that names such a file in prompts; null where none does.
         in_text: Whether a file's bare name in a prompt is what uses it.
         folders: Where such files go, the first that wins a clash of names.
+        civitai: Whether this server searches Civitai for such files.
     """
 
     kind: KindName
@@ -75,6 +76,7 @@ class NetworkPage(BaseModel):
     tag: str | None
     in_text: bool
     folders: list[str]
+    civitai: bool
 
 
 class UserMetadataForm(StrictForm):
@@ -111,6 +113,7 @@ def _page(service: Service, name: str) -> NetworkPage:
         tag=tag,
         in_text=isinstance(kind, NetworkKind) and tag is None,
         folders=[service.shown.path(folder) for folder in service.registry.folders(name)],
+        civitai=service.civitai is not None and bool(kind.civitai_types),
     )
 
 

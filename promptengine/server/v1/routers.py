@@ -7,6 +7,7 @@ from typing import Final
 from fastapi import APIRouter
 
 from promptengine.server.v1 import (
+    civitai,
     images,
     infotext,
     language,
@@ -32,5 +33,6 @@ ROUTERS: Final[tuple[APIRouter, ...]] = (
     styles.router,
     upscale.router,
     language.router,
+    civitai.router,
 )
 """In the order in which paths are looked up."""

@@ -117,7 +117,9 @@ def _tokens(service: Service, prompt: ScheduledPrompt, form: PromptForm) -> Toke
 @router.get("/fields")
 def fields(service: Served) -> dict[str, Any]:
     """Describe the fields of a job as JSON Schema, with labels, controls and their names elsewhere."""
-    told = fields_schema(GenerationRequest, named_lists(service.registry))
+    told = fields_schema(
+        GenerationRequest, named_lists(service.registry), service.settings.form_defaults
+    )
     describe_regions(told["properties"])
     return told
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from promptengine.errors import (
     PromptEngineError,
@@ -58,6 +58,8 @@ from promptengine.server.v1.script_calls import script_from_form
 
 __all__ = ["named_model", "request_from_form", "work_from_form"]
 
+_Form = TypeVar("_Form", bound=StrictForm)
+
 _PLAIN: Final = {own.name for own in fields_of(GenerationRequest)}
 """What a form says in a request's own words."""
 
@@ -89,6 +91,7 @@ def request_from_form(
     Raises:
         PromptEngineError: As :func:`work_from_form`.
     """
+    form = _filled(form, settings.form_defaults)
     _check(form, limits)
     chosen = _chosen(form, settings)
     model = named_model(form.checkpoint, form.vae, settings)
@@ -96,7 +99,7 @@ def request_from_form(
     prompts = (request.prompt, request.negative_prompt)
     most = limits.prompt_characters
     request = replace(request, **styled_prompts(*prompts, chosen, most=most))
-    request = apply_settings(request, read_options(form.options))
+    request = apply_settings(request, {**settings.usual, **read_options(form.options)})
     check_supported(request.options)
     find_sampler(request.sampler, request.scheduler)
     if form.hires is not None:
@@ -114,6 +117,25 @@ def request_from_form(
     _check_sizes(request, model, limits)
     _plan(request, registry, limits)
     return request, model
+
+
+def _filled(form: _Form, defaults: Mapping[str, object], above: str = "") -> _Form:
+    """Return a form with the server's own defaults in the place of fields that it leaves out.
+
+    Args:
+        form: A job's, or one within it.
+        defaults: By their paths.
+        above: Path of the form, with a dot at its end.
+    """
+    changes: dict[str, object] = {
+        name: defaults[above + name]
+        for name in type(form).model_fields
+        if above + name in defaults and name not in form.model_fields_set
+    }
+    for name in form.model_fields_set:
+        if isinstance(inner := getattr(form, name), StrictForm):
+            changes[name] = _filled(inner, defaults, f"{above}{name}.")
+    return form.model_copy(update=changes)
 
 
 def _chosen(form: JobForm, settings: ServerSettings) -> list[Style]:

@@ -397,3 +397,30 @@ def _changed(document: Any, path: tuple[Any, ...], value: object) -> Any:
     copy = dict(document) if isinstance(document, dict) else list(document)
     copy[path[0]] = _changed(document[path[0]], path[1:], value)
     return copy
+
+
+def test_a_second_pass_of_comfyui_is_named() -> None:
+    graph = api_graph()
+    last = next(n for n, node in graph.items() if node["class_type"] == "KSampler")
+    decode = next(node for node in graph.values() if node["class_type"] == "VAEDecode")
+    upscale = {"samples": [last, 0], "upscale_method": "nearest-exact", "width": 1024}
+    graph["40"] = {"class_type": "LatentUpscale", "inputs": upscale}
+    second = {**graph[last]["inputs"], "latent_image": ["40", 0], "denoise": 0.5, "seed": 2}
+    graph["41"] = {"class_type": "KSampler", "inputs": second}
+    decode["inputs"]["samples"] = ["41", 0]
+    image = image_of(graph)
+    assert "not the same image" in image.verdict
+    named = "a later pass is left out: node 41 (KSampler) behind node 40 (LatentUpscale)"
+    assert named in image.differences
+    # What is read is the first pass, at its own seed and in full.
+    assert image.entries["Seed"] == str(graph[last]["inputs"]["seed"])
+    assert "Denoising strength" not in image.entries
+    assert {"node 40 (LatentUpscale)", "node 41 (KSampler)"} <= {o.place for o in image.unmapped}
+
+
+def test_sizes_that_comfyui_resizes_in_another_place_are_told() -> None:
+    graph = api_graph()
+    start = next(n for n in graph.values() if n["class_type"] == "EmptyLatentImage")
+    assert "multiples of 64" not in image_of(graph).verdict
+    start["inputs"]["width"] = 520
+    assert "multiples of 64" in image_of(graph).verdict

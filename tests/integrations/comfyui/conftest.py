@@ -10,7 +10,8 @@ import torch
 
 from promptengine.checkpoints.load import Checkpoint, open_checkpoint
 from tests.conftest import CHECKPOINT, CONFIG, DATA, NETWORKS, WEBUI
-from tests.integrations.comfyui.stand_in import CLIP, BaseModel, ModelPatcher, standing_in
+from tests.integrations.comfyui.host_modules import standing_in
+from tests.integrations.comfyui.stand_in import CLIP, BaseModel, ModelPatcher
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +41,7 @@ def comfyui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "hypernetworks": NETWORKS,
         "embeddings": WEBUI / "embeddings",
         "loras": DATA / "webui-2" / "loras",
+        "checkpoints": WEBUI / "model",
         "output": output,
     }
     standing_in(monkeypatch, folders)

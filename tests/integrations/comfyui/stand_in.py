@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import copy
 import math
-import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import torch
 from torch import Tensor, nn
 
 from promptengine.checkpoints.load import Checkpoint
+from promptengine.sampling.sigmas import scaled_linear_alphas
 
 Options = dict[str, Any]
 
@@ -48,7 +46,7 @@ def options_clone(options: Any) -> Any:
 
 
 class ModelSamplingDiscrete(nn.Module):
-    """Noise levels: whole timesteps, and the first noise of a full run a little too strong."""
+    """Noise levels of double precision: whole timesteps, and the first noise of a full run too strong."""
 
     sigmas: Tensor
     log_sigmas: Tensor
@@ -97,10 +95,38 @@ class Attention:
         return attn.to_out[0](found.transpose(1, 2).reshape(rows, hidden.shape[1], -1))
 
 
+class Upsample(nn.Module):
+    """Resizes to the skip's size before its convolution."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, output_shape: Sequence[int] | None = None) -> Tensor:
+        shape = [2 * side for side in x.shape[2:]]
+        if output_shape is not None:
+            shape = list(output_shape[2:])
+        return self.conv(nn.functional.interpolate(x, size=shape, mode="nearest"))
+
+
+class Upsampler(nn.Module):
+    """ComfyUI's upsampler where diffusers calls one of its own."""
+
+    def __init__(self, conv: nn.Module) -> None:
+        super().__init__()
+        self.layer = Upsample(conv)
+
+    def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
+        return self.layer(x, output_shape=None if size is None else (*x.shape[:2], *size))
+
+
 class BaseModel:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.diffusion_model: Any = copy.deepcopy(checkpoint.unet)
-        self.model_sampling: Any = ModelSamplingDiscrete(checkpoint.noise_table.alphas_cumprod)
+        for block in self.diffusion_model.up_blocks:
+            if block.upsamplers is not None:
+                block.upsamplers = nn.ModuleList(Upsampler(one.conv) for one in block.upsamplers)
+        self.model_sampling: Any = ModelSamplingDiscrete(scaled_linear_alphas())
         self.options: Options = {}
         layers = self.diffusion_model.config.layers_per_block
         for path, module in self.diffusion_model.named_modules():
@@ -160,7 +186,7 @@ class ModelPatcher:
         self.object_patches[name] = value
 
     def get_model_object(self, name: str) -> Any:
-        return self.object_patches.get(name, getattr(self.model, name, None))
+        return self.object_patches.get(name, _found(self.model, name))
 
     def add_wrapper_with_key(self, kind: str, key: str, wrapper: Any) -> None:
         self.wrappers.setdefault(kind, {}).setdefault(key, []).append(wrapper)
@@ -171,6 +197,17 @@ class ModelPatcher:
         return list(patches)
 
 
+def _found(root: Any, path: str) -> Any:
+    for name in path.split("."):
+        root = getattr(root, name)
+    return root
+
+
+def _put(root: Any, path: str, value: Any) -> None:
+    parent, _, name = path.rpartition(".")
+    setattr(_found(root, parent) if parent else root, name, value)
+
+
 class loaded:
     """A patcher's changes in its model, within a ``with`` block."""
 
@@ -179,10 +216,10 @@ class loaded:
 
     def __enter__(self) -> None:
         model = self.patcher.model
-        self.before = {name: getattr(model, name) for name in self.patcher.object_patches}
+        self.before = {name: _found(model, name) for name in self.patcher.object_patches}
         self.weights: dict[str, Tensor] = {}
         for name, value in self.patcher.object_patches.items():
-            setattr(model, name, value)
+            _put(model, name, value)
         for path, changes in self.patcher.patches.items():
             weight: Any = self.root.get_submodule(path).weight
             self.weights[path] = weight.data
@@ -190,7 +227,7 @@ class loaded:
 
     def __exit__(self, *_: object) -> None:
         for name, value in self.before.items():
-            setattr(self.patcher.model, name, value)
+            _put(self.patcher.model, name, value)
         for path, value in self.weights.items():
             weight: Any = self.root.get_submodule(path).weight
             weight.data = value
@@ -344,6 +381,7 @@ class CFGGuider:
         self, noise: Tensor, latent_image: Tensor, sampler: Any, sigmas: Tensor, seed: int
     ) -> Tensor:
         kept, self.model_options = self.model_options, options_clone(self.model_options)
+        self.model_options["to_load_options"] = {"wrappers": {}, "callbacks": {}}
         self.model_options["transformer_options"] |= {
             "wrappers": options_clone(self.model_patcher.wrappers),
             "sample_sigmas": sigmas,
@@ -411,33 +449,3 @@ def sample_euler(  # noqa: PLR0917 - ComfyUI calls it so
         denoised = model(x, sigma * x.new_ones(len(x)), **extra_args)
         x = x + (x - denoised) / sigma * (target - sigma)
     return x
-
-
-def standing_in(monkeypatch: pytest.MonkeyPatch, folders: Mapping[str, Path]) -> None:
-    """Make the modules importable that the nodes import; ``folders`` by ComfyUI's names of them."""
-
-    def names(kind: str) -> list[str]:
-        return sorted(path.name for path in folders[kind].iterdir()) if kind in folders else []
-
-    def full_path(kind: str, name: str) -> str | None:
-        return str(folders[kind] / name) if name in names(kind) else None
-
-    def paths(kind: str) -> list[str]:
-        return [str(folders[kind])] if kind in folders else []
-
-    content: dict[str, dict[str, Any]] = {
-        "comfy": {},
-        "comfy.patcher_extension": {"WrappersMP": WrappersMP},
-        "comfy.samplers": {"KSAMPLER": KSAMPLER, "calc_cond_batch": calc_cond_batch},
-        "comfy.sd": {"load_lora_for_models": load_lora_for_models},
-        "folder_paths": {
-            "get_filename_list": names,
-            "get_full_path": full_path,
-            "get_folder_paths": paths,
-            "get_output_directory": lambda: str(folders["output"]),
-        },
-    }
-    for name, members in content.items():
-        module = ModuleType(name)
-        vars(module).update(members)
-        monkeypatch.setitem(sys.modules, name, module)

@@ -1,13 +1,11 @@
-"""The nodes together: WebUI's golden latents within the stand-in, and what reports say."""
+"""The nodes together: what they take, what reports say, and what is refused."""
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from promptengine.errors import PromptEngineError, RequestError, UnknownNetworkError
 from promptengine.integrations.comfyui.levels import webui_levels
@@ -17,137 +15,11 @@ from promptengine.integrations.comfyui.nodes import (
     WebUIPrompt,
     WebUISampler,
 )
-from promptengine.request.samplers import find_sampler
-from tests.conformance.golden import difference, folder, rows, tensors
-from tests.conformance.test_txt2img import bare_name
-from tests.integrations.comfyui.stand_in import (
-    CLIP,
-    KSAMPLER,
-    CFGGuider,
-    ModelPatcher,
-    sample_euler,
-)
-from tests.public_surface import ROOT
-
-GOLDENS = folder() / "webui" / "goldens"
-CASES = {case["id"]: case for case in rows(GOLDENS / "txt2img.jsonl")}
-EXACT, STOCHASTIC = 1e-4, 1e-3
-"""Tolerances of final latents: of samplers that draw no noise, and of those that do."""
+from tests.integrations.comfyui.graphs import CASES, sampled
+from tests.integrations.comfyui.stand_in import CLIP, KSAMPLER, ModelPatcher, loaded, sample_euler
 
 
-@pytest.fixture(scope="module")
-def golden() -> dict[str, Tensor]:
-    return tensors(GOLDENS / "txt2img_latents.safetensors")
-
-
-def generated(model: ModelPatcher, clip: CLIP, case: dict[str, Any], **more: Any) -> Tensor:
-    """The latents of a case as a graph of the nodes and SamplerCustomAdvanced makes them."""
-    label = bare_name(case["sampler"]) or "Automatic"
-    sampler = find_sampler(case["sampler"], label)
-    settings = {"steps": case["steps"], "denoise": 1.0, "seed": case["seed"], **more}
-    patched, run, sigmas, noise = WebUISampler().make(
-        model, sampler.name, sampler.scheduler, **settings
-    )
-    patched, positive, negative, _, _ = WebUIPrompt().read(
-        patched, clip, case["prompt"], case["negative_prompt"], case["steps"], sampler=run
-    )
-    return sampled(patched, positive, negative, run, sigmas, noise, case)
-
-
-def sampled(  # noqa: PLR0917 - the sockets of a graph
-    model: Any,
-    positive: Any,
-    negative: Any,
-    run: Any,
-    sigmas: Tensor,
-    noise: Any,
-    case: dict[str, Any],
-) -> Tensor:
-    guider = CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(case["cfg_scale"])
-    images = case.get("batch_size", 1)
-    latent = torch.zeros(images, 4, case["height"] // 8, case["width"] // 8)
-    first = noise.generate_noise({"samples": latent})
-    return guider.sample(first, latent, run, sigmas, noise.seed)
-
-
-WANTED = [
-    *(
-        "smp-euler-8",
-        "smp-euler-a-8",
-        "smp-dpmpp-2m-karras-8",
-        "smp-dpmpp-sde-karras-8",
-        "smp-heun-8",
-    ),
-    *("smp-ddim-8", "smp-lms-karras-8", "smp-unipc-8", "smp-plms-8", "smp-dpm2-a-karras-8"),
-    *("smp-dpmpp-2s-a-karras-8", "smp-dpmpp-2m-sde-karras-8", "smp-dpmpp-3m-sde-karras-8"),
-    *(
-        "smp-dpm-fast-8",
-        "smp-restart-8",
-        "size-64x128",
-        "cfg1-euler",
-        "hn-three",
-        "hn-second-order",
-    ),
-    *(
-        "hn-unipc",
-        "hn-unknown",
-        "hn-in-negative",
-        "hn-batch2",
-        "pr-sched-heun-8",
-        "pr-sched-ddim-8",
-    ),
-    *("pr-alt-dpmpp-sde-8", "pr-AND3-euler-8", "pr-emph-euler-8", "pr-ti-euler-8", "pr-long-both"),
-    *("pr-and-in-neg", "pr-break", "pr-and-long", "pr-cfg1-and", "pr-alt-neg", "pr-batchmean-heun"),
-    *("batch2-dpm2-a", "seed-big", "steps-1"),
-]
-"""One case of each kind; those of eight steps are quick."""
-
-
-def draws(case: dict[str, Any]) -> bool:
-    return any(word in case["sampler"] for word in (" a", "SDE", "fast", "LCM", "Restart"))
-
-
-@pytest.mark.parametrize("name", WANTED)
-def test_latents_are_webuis(
-    name: str, model: ModelPatcher, clip: CLIP, golden: dict[str, Tensor]
-) -> None:
-    case = CASES[name]
-    found = generated(model, clip, case)
-    # Three parts at scale 7, or one step from the highest level, magnify the last digits.
-    tolerance = 2 * EXACT if name in ("pr-AND3-euler-8", "steps-1") else EXACT
-    assert difference(found, golden[name]) <= (STOCHASTIC if draws(case) else tolerance)
-
-
-def test_stock_samplers_give_webuis_latents_with_the_exchanged_levels(
-    model: ModelPatcher, clip: CLIP, golden: dict[str, Tensor]
-) -> None:
-    case = CASES["smp-euler-8"]
-    patched, _, sigmas, noise = WebUISampler().make(
-        model, "Euler", "Automatic", 8, 1.0, case["seed"]
-    )
-    differences: list[float] = []
-    for own in (patched, model):
-        guided, positive, negative, _, _ = WebUIPrompt().read(
-            own, clip, case["prompt"], case["negative_prompt"], 8
-        )
-        found = sampled(guided, positive, negative, KSAMPLER(sample_euler), sigmas, noise, case)
-        differences.append(difference(found, golden["smp-euler-8"]))
-    assert differences[0] <= EXACT
-    # Without them: whole timesteps, and a little too much noise.
-    assert differences[1] > 10 * EXACT
-
-
-def test_a_loaded_hypernetwork_acts_with_any_prompt(
-    model: ModelPatcher, clip: CLIP, golden: dict[str, Tensor]
-) -> None:
-    case = CASES["hn-hn-swish-ln-0.5"]
-    loaded, told = LoadHypernetwork().load(model, "hn-swish-ln.pt", 0.5)
-    assert told == "hypernetwork 'hn-swish-ln.pt' is applied at 0.5"
-    bare = {**case, "prompt": case["prompt"].replace("<hypernet:hn-swish-ln:0.5>", "")}
-    assert bare["prompt"] != case["prompt"]
-    assert difference(generated(loaded, clip, bare), golden[case["id"]]) <= EXACT
+def test_what_is_not_loaded_is_told(model: ModelPatcher) -> None:
     same, told = LoadHypernetwork().load(model, "hn-relu.pt", 0.0)
     assert same is model
     assert "not applied" in told
@@ -245,27 +117,18 @@ def test_levels_are_exchanged_once_and_in_a_clone(model: ModelPatcher) -> None:
     assert float(model.model.model_sampling.timestep(sigma)) % 1 == 0
 
 
+def test_what_another_clone_put_into_the_model_is_held_on_to(model: ModelPatcher) -> None:
+    """ComfyUI leaves a clone's changes in the model that all clones share until another one is loaded."""
+    patched = webui_levels(model)
+    with loaded(patched, model.model.diffusion_model):
+        other = webui_levels(ModelPatcher(model.model))
+    assert other.object_patches == patched.object_patches
+    assert len(other.object_patches) > 1
+
+
 def test_nodes_declare_what_they_take_and_give() -> None:
     for node in NODE_CLASS_MAPPINGS.values():
         declared = node.INPUT_TYPES()
         assert declared["required"]
         assert len(node.RETURN_TYPES) == len(node.RETURN_NAMES)
         assert callable(getattr(node, node.FUNCTION))
-
-
-def test_the_example_fits_the_nodes(model: ModelPatcher, clip: CLIP) -> None:
-    graph = json.loads((ROOT / "examples" / "comfyui_workflow.json").read_text(encoding="utf-8"))
-    results: dict[str, Any] = {"1": (model, clip)}
-    for number, step in sorted(graph.items()):
-        kind = NODE_CLASS_MAPPINGS.get(step["class_type"])
-        if kind is None:
-            continue
-        given = {
-            name: results[value[0]][value[1]] if isinstance(value, list) else value
-            for name, value in step["inputs"].items()
-        }
-        declared = kind.INPUT_TYPES()
-        assert given.keys() <= declared["required"].keys() | declared["optional"].keys()
-        results[number] = getattr(kind(), kind.FUNCTION)(**given)
-    assert results.keys() == {"1", "2", "3"}
-    assert "prompt: 1 part, 2 texts over 20 calls" in results["3"][3]

@@ -20,6 +20,7 @@ from diffusers import (
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
 )
+from peft import LoraConfig, inject_adapter_in_model
 from PIL import Image
 from torch import Tensor
 
@@ -212,6 +213,61 @@ def test_what_is_not_applied_is_said(originals: dict[str, Original], models: Pat
     attach(pipe, models, policy="strict")
     with pytest.raises(UnknownNetworkError):
         latents(pipe, "a cat <hypernet:inkk:1>", 5)
+
+
+def test_diagnostics_are_left_out_by_their_codes(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    prompt = "a (cat:-1) <hypernet:inkk:1>"
+    with attach(pipe, models), pytest.warns(UserWarning) as told:
+        before = latents(pipe, prompt, 5)
+    said = [str(one.message) for one in told if one.category is UserWarning]
+    codes = {one.rpartition("[")[2].rstrip("]") for one in said}
+    assert codes == {"negative-weight", "unknown-network"}
+    with attach(pipe, models, ignored_diagnostics=["unknown-network"]) as attachment:
+        with pytest.warns(UserWarning, match="negative-weight") as told:
+            assert torch.equal(latents(pipe, prompt, 5), before)
+        assert len([one for one in told if one.category is UserWarning]) == 1
+        assert not attachment.networks[0][0].applied
+    with pytest.raises(RequestError, match="did you mean 'unknown-network'"):
+        attach(pipe, models, ignored_diagnostics=["unknown-netwrk"])
+    strict = attach(pipe, models, policy="strict", ignored_diagnostics=["unknown-network"])
+    with strict, pytest.raises(UnknownNetworkError):
+        latents(pipe, prompt, 5)
+
+
+def test_loras_of_the_pipelines_own_have_the_scale_of_the_call(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(copy.deepcopy(originals["SD1"]))
+    config = LoraConfig(r=2, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    inject_adapter_in_model(config, pipe.text_encoder)
+    ways = [{"cross_attention_kwargs": {"scale": scale}} for scale in (1.0, 0.3)]
+    whole, part = (latents(pipe, "a cat", 5, **way) for way in ways)
+    assert not torch.allclose(whole, part, atol=1e-4)
+    with attach(pipe, models):
+        for way, expected in zip(ways, (whole, part), strict=True):
+            found = latents(pipe, "a cat", 5, **way)
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_listed_timesteps_are_a_pipelines_steps(
+    originals: dict[str, Original], models: Path
+) -> None:
+    pipe = pipeline(originals["SD1"])
+    timesteps, prompt = [900, 600, 300, 100], "a [dog:cat:2]"
+    with attach(pipe, models):
+        listed = latents(pipe, "a [dog:cat:0.5]", 5, timesteps=timesteps)
+        assert torch.equal(listed, latents(pipe, prompt, 5, timesteps=timesteps))
+        assert not torch.equal(listed, latents(pipe, "a [dog:cat:1]", 5, timesteps=timesteps))
+
+
+def test_a_pipeline_without_t5_has_no_setting_of_it(
+    originals: dict[str, Original], models: Path
+) -> None:
+    with pytest.raises(RequestError, match="t5 is 'off', and StableDiffusionPipeline reads no T5"):
+        attach(pipeline(originals["SD1"]), models, t5="off")
 
 
 def test_embeddings_given_by_hand_pass_through(

@@ -1,4 +1,4 @@
-"""An interrupt at any line where a pipeline's UNet changes leaves it as it was."""
+"""An interrupt at any line where a pipeline's UNet or transformer changes leaves it as it was."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from promptengine import PromptProcessor, attach, detach
 from promptengine.networks.hypernetwork.files import save_hypernetwork
 from tests.checkpoints.diffusers_pipelines import pipeline
 from tests.checkpoints.original import tiny
+from tests.checkpoints.transformer_pipelines import sd3_pipeline
 from tests.ctrl_c import ends_of_changes, interrupted, lines_around, modules_of, state_of
 from tests.networks.builders import random_network
 
@@ -33,10 +35,10 @@ def models(tmp_path: Path) -> Path:
 
 
 def check(
-    pipe: Any, run: Callable[[], object], within: Callable[[Callable[[], None]], None]
+    model: nn.Module, run: Callable[[], object], within: Callable[[Callable[[], None]], None]
 ) -> None:
-    """Interrupt a run wherever it changes the UNet; ``within`` calls back amid one."""
-    modules, seen = modules_of(pipe.unet), []
+    """Interrupt a run wherever it changes the model; ``within`` calls back amid one."""
+    modules, seen = modules_of(model), []
     clean = state_of(modules)
     within(lambda: seen.append(state_of(modules)))
     ends = ends_of_changes(clean, seen[0])
@@ -48,11 +50,12 @@ def check(
         assert state_of(modules) == clean, line
 
 
-def test_an_attached_pipeline_is_left_as_it_was(pipe: Any, models: Path) -> None:
-    asked = {"num_inference_steps": 1, "height": 64, "width": 64, "output_type": "latent"}
+def attached(pipe: Any, model: nn.Module, prompt: str, side: int, models: Path) -> None:
+    """Interrupt the calls of an attached pipeline."""
+    asked = {"num_inference_steps": 1, "height": side, "width": side, "output_type": "latent"}
 
     def run(**more: Any) -> None:
-        pipe(PROMPT, **asked, **more)
+        pipe(prompt, **asked, **more)
 
     def within(look: Callable[[], None]) -> None:
         def on_step(_pipe: Any, _step: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
@@ -63,9 +66,19 @@ def test_an_attached_pipeline_is_left_as_it_was(pipe: Any, models: Path) -> None
 
     attach(pipe, models)
     try:
-        check(pipe, run, within)
+        check(model, run, within)
     finally:
         detach(pipe)
+
+
+def test_an_attached_pipeline_is_left_as_it_was(pipe: Any, models: Path) -> None:
+    attached(pipe, pipe.unet, PROMPT, 64, models)
+
+
+def test_an_attached_transformer_is_left_as_it_was(models: Path) -> None:
+    pipe = sd3_pipeline()
+    attached(pipe, pipe.transformer, "a [cat|dog]", 16, models)
+    assert "step" not in vars(pipe.scheduler)
 
 
 def test_networks_held_by_hand_are_taken_out(pipe: Any, models: Path) -> None:
@@ -75,4 +88,4 @@ def test_networks_held_by_hand_are_taken_out(pipe: Any, models: Path) -> None:
         with processor.networks(PROMPT):
             look()
 
-    check(pipe, run, run)
+    check(pipe.unet, run, run)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from statistics import linear_regression, median
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -177,34 +174,3 @@ def test_a_thousand_unclosed_braces_need_no_thousand_sentences() -> None:
 def test_only_text_is_a_template() -> None:
     with pytest.raises(RequestError, match="template is 3; it must be text"):
         parse_template(3)  # type: ignore[arg-type]
-
-
-def seconds(text: str) -> float:
-    def once() -> float:
-        begin = time.process_time()
-        parse_template(text)
-        return time.process_time() - begin
-
-    return median(once() for _ in range(3))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("opener", "closer"),
-    [
-        ("{", ""),
-        ("{a|", "}"),
-        ("__{", "}__"),
-        ("__a", ""),
-        ("${a=", "}"),
-        ("%{a$$", "}"),
-        ("<a:", ""),
-    ],
-)
-def test_time_is_linear_in_length(opener: str, closer: str) -> None:
-    sizes = (2_000, 8_000, 32_000)
-    taken = [seconds(opener * size + closer * size) for size in sizes]
-    import math
-
-    exponent = linear_regression([math.log(n) for n in sizes], [math.log(t) for t in taken]).slope
-    assert exponent < 1.25, taken

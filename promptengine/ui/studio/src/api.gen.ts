@@ -857,6 +857,112 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/promptengine/v1/civitai/search": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Search
+         * @description Search models; those whose page or previews are not for all ages only with ``nsfw``.
+         */
+        post: operations["search_promptengine_v1_civitai_search_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/civitai/previews/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Preview
+         * @description Give a small WEBP of an image that a search has named; the server gets it, and asks for no other address.
+         */
+        get: operations["preview_promptengine_v1_civitai_previews__name__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/civitai/downloads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Downloads
+         * @description List the downloads since the server was started, in their order.
+         */
+        get: operations["downloads_promptengine_v1_civitai_downloads_get"];
+        put?: never;
+        /**
+         * Download
+         * @description Download a file in the background; it is kept only if its SHA-256 is the site's and if it runs no code.
+         *
+         *     What was cancelled or interrupted goes on where it stopped.
+         */
+        post: operations["download_promptengine_v1_civitai_downloads_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/civitai/downloads/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Cancel
+         * @description End a download; what is here of its file stays for the next one.
+         */
+        delete: operations["cancel_promptengine_v1_civitai_downloads__id__delete"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/promptengine/v1/civitai/hashes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Hashes
+         * @description Ask what the hashes in an infotext belong to.
+         */
+        post: operations["hashes_promptengine_v1_civitai_hashes_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -925,6 +1031,161 @@ export interface components {
             type: "integer" | "number" | "string";
             /** Choices */
             choices: string[];
+        };
+        /**
+         * CivitaiDownload
+         * @description Where a download is.
+         *
+         *     Attributes:
+         *         id: Of the download.
+         *         version: Of the model.
+         *         state: ``waiting``, ``downloading``, ``stopping``, ``done``, ``failed`` or ``cancelled``.
+         *         model: Names of the model and its version; empty where they are not known yet.
+         *         file: Likewise of the file.
+         *         kind: Of the file; null where it is not known yet.
+         *         done: Bytes that are here.
+         *         total: Bytes that there are to be; null where that is not known.
+         *         folder: Where the file is, once it is whole, verified and safe; null before.
+         *         network: What it is called in lists; null where it is in none.
+         *         fresh: Whether it was not there before.
+         *         notes: What could not be laid beside it, and what the site's scans say.
+         *         error: Why it failed.
+         *         taken: Whether it failed since another file has its name: ``overwrite`` would replace that.
+         */
+        CivitaiDownload: {
+            /** Id */
+            id: string;
+            /** Version */
+            version: number;
+            /** State */
+            state: string;
+            /** Model */
+            model: string;
+            /** File */
+            file: string;
+            /** Kind */
+            kind: ("hypernet" | "lora" | "checkpoint" | "vae" | "upscaler" | "embedding") | null;
+            /** Done */
+            done: number;
+            /** Total */
+            total: number | null;
+            /** Folder */
+            folder: string | null;
+            /** Network */
+            network: string | null;
+            /** Fresh */
+            fresh: boolean;
+            /** Notes */
+            notes: string[];
+            /** Error */
+            error: string | null;
+            /** Taken */
+            taken: boolean;
+        };
+        /**
+         * CivitaiModel
+         * @description The newest version of a model that a search has found.
+         *
+         *     Attributes:
+         *         id: Of the model.
+         *         version: Of its newest version; what a download names.
+         *         name: Of the model.
+         *         version_name: Of the version.
+         *         type: What the site calls its kind.
+         *         kind: The same as lists spell it; null where there is no folder for such files.
+         *         base_model: What it was made for, in the site's words.
+         *         creator: Who made it.
+         *         downloads: How often it was downloaded; null where that is not said.
+         *         terms: What its author asks of those who use it, as far as the site says so.
+         *         file: The name of the file that is meant.
+         *         bytes: Its size; null where that is not said.
+         *         preview: Names an image to show, see ``GET previews/{name}``; null where there is none.
+         *         page: Its address for people.
+         *         network: What the very file is called here, by its SHA-256; null where it is not here.
+         *         problem: Why it cannot be downloaded or used here; null where it can.
+         */
+        CivitaiModel: {
+            /** Id */
+            id: number;
+            /** Version */
+            version: number;
+            /** Name */
+            name: string;
+            /** Version Name */
+            version_name: string;
+            /** Type */
+            type: string;
+            /** Kind */
+            kind: ("hypernet" | "lora" | "checkpoint" | "vae" | "upscaler" | "embedding") | null;
+            /** Base Model */
+            base_model: string;
+            /** Creator */
+            creator: string;
+            /** Downloads */
+            downloads: number | null;
+            /** Terms */
+            terms: string[];
+            /** File */
+            file: string;
+            /** Bytes */
+            bytes: number | null;
+            /** Preview */
+            preview: string | null;
+            /** Page */
+            page: string;
+            /** Network */
+            network: string | null;
+            /** Problem */
+            problem: string | null;
+        };
+        /**
+         * CivitaiPage
+         * @description Some models, in the site's order.
+         *
+         *     Attributes:
+         *         models: Those.
+         *         next: Asks as ``cursor`` for those that follow; null behind the last.
+         */
+        CivitaiPage: {
+            /** Models */
+            models: components["schemas"]["CivitaiModel"][];
+            /** Next */
+            next: string | null;
+        };
+        /**
+         * CivitaiSearch
+         * @description What to look for.
+         *
+         *     Attributes:
+         *         text: Of the search; empty for anything.
+         *         kind: Of the files; null for any.
+         *         nsfw: Also what is not for all ages.
+         *         limit: Models of a page.
+         *         cursor: The ``next`` of the page before this one; empty for the first.
+         */
+        CivitaiSearch: {
+            /**
+             * Text
+             * @default
+             */
+            text: string;
+            /** Kind */
+            kind?: ("hypernet" | "lora" | "checkpoint" | "vae" | "upscaler" | "embedding") | null;
+            /**
+             * Nsfw
+             * @default false
+             */
+            nsfw: boolean;
+            /**
+             * Limit
+             * @default 20
+             */
+            limit: number;
+            /**
+             * Cursor
+             * @default
+             */
+            cursor: string;
         };
         /**
          * CompletionForm
@@ -1072,6 +1333,35 @@ export interface components {
             related: components["schemas"]["RelatedForm"][];
         };
         /**
+         * DownloadForm
+         * @description What to download into the folder of its kind.
+         *
+         *     Attributes:
+         *         version: Of a model.
+         *         file: The name of one of its files; empty for the one that is meant.
+         *         nsfw: Whether its preview may be one that is not for all ages.
+         *         overwrite: Whether another file of its name may be replaced.
+         */
+        DownloadForm: {
+            /** Version */
+            version: number;
+            /**
+             * File
+             * @default
+             */
+            file: string;
+            /**
+             * Nsfw
+             * @default false
+             */
+            nsfw: boolean;
+            /**
+             * Overwrite
+             * @default false
+             */
+            overwrite: boolean;
+        };
+        /**
          * EditForm
          * @description A change of a text: what stands in place of ``start`` to ``end``, and the selection in the new text.
          */
@@ -1121,6 +1411,46 @@ export interface components {
         Formatted: {
             /** Text */
             text: string;
+        };
+        /**
+         * HashedFile
+         * @description A file that an infotext names by its hash, and what that belongs to.
+         *
+         *     Attributes:
+         *         kind: Of the file, as far as it is known.
+         *         name: As the infotext has it.
+         *         digest: In lower case.
+         *         model: Name of the model; null where the site does not know the hash, as all that follows.
+         *         version: Name of the version.
+         *         type: What the site calls its kind.
+         *         base_model: What it was made for.
+         *         page: Its address for people.
+         */
+        HashedFile: {
+            /** Kind */
+            kind: string;
+            /** Name */
+            name: string;
+            /** Digest */
+            digest: string;
+            /** Model */
+            model: string | null;
+            /** Version */
+            version: string | null;
+            /** Type */
+            type: string | null;
+            /** Base Model */
+            base_model: string | null;
+            /** Page */
+            page: string | null;
+        };
+        /**
+         * HashesForm
+         * @description An infotext, whose hashes are asked about.
+         */
+        HashesForm: {
+            /** Infotext */
+            infotext: string;
         };
         /**
          * HiresPassForm
@@ -1485,6 +1815,12 @@ export interface components {
              * @default false
              */
             tiling: boolean;
+            /**
+             * Cache interval
+             * @description compute the UNet's deep layers at every n-th step only: quicker, and another image
+             * @default 1
+             */
+            cache_interval: number;
             /**
              * Refiner checkpoint
              * @description another checkpoint, which takes over on the way
@@ -1868,6 +2204,7 @@ export interface components {
          *         tag: The word of the tag that names such a file in prompts; null where none does.
          *         in_text: Whether a file's bare name in a prompt is what uses it.
          *         folders: Where such files go, the first that wins a clash of names.
+         *         civitai: Whether this server searches Civitai for such files.
          */
         NetworkPage: {
             /**
@@ -1887,6 +2224,8 @@ export interface components {
             in_text: boolean;
             /** Folders */
             folders: string[];
+            /** Civitai */
+            civitai: boolean;
         };
         /**
          * PlacedRegion
@@ -2283,6 +2622,12 @@ export interface components {
              * @default false
              */
             tiling: boolean;
+            /**
+             * Cache interval
+             * @description compute the UNet's deep layers at every n-th step only: quicker, and another image
+             * @default 1
+             */
+            cache_interval: number;
             /**
              * Refiner checkpoint
              * @description another checkpoint, which takes over on the way
@@ -7420,6 +7765,628 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    search_promptengine_v1_civitai_search_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CivitaiSearch"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CivitaiPage"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Bad Gateway */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    preview_promptengine_v1_civitai_previews__name__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/webp": unknown;
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Bad Gateway */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    downloads_promptengine_v1_civitai_downloads_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CivitaiDownload"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Bad Gateway */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    download_promptengine_v1_civitai_downloads_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DownloadForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CivitaiDownload"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Bad Gateway */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    cancel_promptengine_v1_civitai_downloads__id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CivitaiDownload"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Bad Gateway */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Insufficient Storage */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    hashes_promptengine_v1_civitai_hashes_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HashesForm"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HashedFile"][];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Conflict */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationError"];
+                };
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Bad Gateway */
+            502: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -11,6 +11,10 @@ export type CompletionItem = Schemas["CompletionItem"];
 export type NetworkEntry = Schemas["NetworkEntry"];
 export type NetworkDetail = Schemas["NetworkDetail"];
 export type NetworkPage = Schemas["NetworkPage"];
+export type CivitaiModel = Schemas["CivitaiModel"];
+export type CivitaiPage = Schemas["CivitaiPage"];
+export type CivitaiDownload = Schemas["CivitaiDownload"];
+export type HashedFile = Schemas["HashedFile"];
 export type UserMetadata = Schemas["UserMetadataForm"];
 export type PlacedRegion = Schemas["PlacedRegion"];
 export type PromptRegions = Schemas["PromptRegions"];
@@ -129,6 +133,12 @@ export const api = {
     send<NetworkEntry>("PUT", `${network(kind, name)}/user-metadata`, form),
   setPreview: (kind: string, name: string, image: string) =>
     send<NetworkEntry>("PUT", `${network(kind, name)}/preview`, { image }),
+  searchCivitai: (form: Asked<Schemas["CivitaiSearch"]>) => send<CivitaiPage>("POST", "/civitai/search", form),
+  civitaiPreviewUrl: (name: string) => `${V1}/civitai/previews/${encodeURIComponent(name)}`,
+  downloads: () => ask<CivitaiDownload[]>("/civitai/downloads"),
+  download: (form: Asked<Schemas["DownloadForm"]>) => send<CivitaiDownload>("POST", "/civitai/downloads", form),
+  cancelDownload: (id: string) => send<CivitaiDownload>("DELETE", `/civitai/downloads/${encodeURIComponent(id)}`),
+  askHashes: (infotext: string) => send<HashedFile[]>("POST", "/civitai/hashes", { infotext }),
   styles: () => ask<Style[]>("/styles"),
   saveStyle: ({ name, prompt, negative_prompt }: Style) =>
     send<Style>("PUT", style(name), { prompt, negative_prompt }),

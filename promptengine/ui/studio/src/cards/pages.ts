@@ -63,6 +63,9 @@ export function choose(page: NetworkPage, entry: NetworkEntry): void {
   }
 }
 
+/** The kind of a file, where it has cards. */
+export const pageOf = (entry: NetworkEntry) => pages.value.find((page) => page.kind === entry.kind);
+
 /** Show what the server now tells of a file. */
 export function replaceEntry(entry: NetworkEntry): void {
   networks.value = networks.value.map((one) => (one.kind === entry.kind && one.name === entry.name ? entry : one));

@@ -2,11 +2,14 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { api, words, type NetworkEntry, type NetworkPage } from "../api";
+import { SOURCES, chooseSource, chosenSource } from "../cards/civitai";
 import { allOf, ask, askedOf, foldersOf, found, order, ORDERS, setOrder } from "../cards/list";
 import { loadNetworks } from "../state";
 import { Card } from "./Card";
 import { CardEditor } from "./CardEditor";
+import { Civitai } from "./Civitai";
 import { Icon } from "./Icon";
+import { Segments } from "./Segments";
 import "./Cards.css";
 
 /** The least width of a card, the space between two, and the height of its words. */
@@ -18,13 +21,25 @@ const MORE = 1;
 
 export function Cards({ page }: { page: NetworkPage }) {
   useEffect(() => void loadNetworks(), [page]);
-  const all = allOf(page.kind).length;
   return (
     <div class="cards" data-kind={page.kind}>
-      <Bar page={page} all={all} />
-      {all > 0 ? <Grid page={page} list={found(page.kind)} /> : <Empty page={page} />}
+      {page.civitai && (
+        <Segments label="Source of the cards" id="cards-source" choices={SOURCES} value={chosenSource.value} give={chooseSource} />
+      )}
+      {page.civitai && chosenSource.value === "civitai" ? <Civitai key={page.kind} page={page} /> : <Here page={page} />}
       <CardEditor page={page} />
     </div>
+  );
+}
+
+/** The files of the server's folders. */
+function Here({ page }: { page: NetworkPage }) {
+  const all = allOf(page.kind).length;
+  return (
+    <>
+      <Bar page={page} all={all} />
+      {all > 0 ? <Grid page={page} list={found(page.kind)} /> : <Empty page={page} />}
+    </>
   );
 }
 

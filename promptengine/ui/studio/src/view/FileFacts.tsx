@@ -1,5 +1,6 @@
 // What a file of a model is, as the server reads it without running anything in it.
 import type { NetworkDetail, NetworkEntry } from "../api";
+import { sizeWords } from "../cards/size";
 
 interface Props {
   entry: NetworkEntry;
@@ -40,10 +41,4 @@ export function FileFacts({ entry, detail, fault }: Props) {
 
 function Fact({ label, value }: { label: string; value: string }) {
   return <div><dt>{label}</dt><dd>{value}</dd></div>;
-}
-
-function sizeWords(bytes: number): string {
-  const units = ["bytes", "KiB", "MiB", "GiB"];
-  const unit = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), units.length - 1);
-  return `${Number((bytes / 1024 ** unit).toPrecision(3))} ${units[unit]}`;
 }

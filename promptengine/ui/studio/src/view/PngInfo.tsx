@@ -3,7 +3,9 @@ import { signal } from "@preact/signals";
 import { useLayoutEffect, useState } from "preact/hooks";
 import { api, words, type InfotextSource, type ReadInfotext } from "../api";
 import { base64Of, keepBlob, keptBlob } from "../blobs";
+import { isOn } from "../cards/civitai";
 import type { SentImage } from "../targets";
+import { AskCivitai } from "./AskCivitai";
 import { CopyButton, ReuseButtons, SendRow } from "./ImageActions";
 import { Icon } from "./Icon";
 import { Notes } from "./Notices";
@@ -120,6 +122,7 @@ function Reading({ told }: { told: ReadInfotext }) {
       )}
       {told.notes.length > 0 && <Notes notes={told.notes} />}
       {infotext && <pre class="infotext" tabIndex={0} aria-label="Infotext">{infotext}</pre>}
+      {isOn.value && infotext && <AskCivitai key={infotext} infotext={infotext} />}
       <Parameters told={told.parameters} />
       {Object.entries(told.texts).map(([keyword, text]) => (
         <details class="more-text" key={keyword}>

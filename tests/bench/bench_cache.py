@@ -1,0 +1,77 @@
+"""What reusing deep layers' states saves: ``python -m tests.bench.bench_cache``.
+
+Whole images with a cache interval of 1, 2, 3 and 5, in turns: Euler, CFG 7, float32, one relu network, from the
+starter checkpoint and from a model of Stable Diffusion 1.5's shape with random weights, both at 256×256. Prints the
+seconds, and their ratio to an interval of 1.
+
+The floor is the share of whole calls, and what the outermost skip costs in the others (of SD1.5's multiplications
+a fifteenth here, a ninth at 1024×1024).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+import torch
+
+from promptengine import GenerationRequest
+from tests.bench.bench_run import PIXELS, opened
+from tests.bench.timing import (
+    Rows,
+    calibration,
+    compared,
+    interleaved,
+    options,
+    print_table,
+    write_json,
+)
+
+INTERVALS = (1, 2, 3, 5)
+
+
+def measure(model: str, *, steps: int, rounds: int) -> Rows:
+    """Time whole images in turns; returns seconds, ratios to an interval of 1 and spreads."""
+    seeds = count()
+    with tempfile.TemporaryDirectory() as folder:
+        engine = opened(model, Path(folder))
+
+        def make(interval: int) -> None:
+            request = GenerationRequest(
+                prompt="a cat <hypernet:relu:0.8>",
+                seed=next(seeds),
+                sampler="Euler",
+                steps=steps,
+                width=PIXELS,
+                height=PIXELS,
+                cache_interval=interval,
+                policy="strict",
+            )
+            engine.generate(request)
+
+        actions = {f"every {interval}": partial(make, interval) for interval in INTERVALS}
+        seconds = interleaved(actions, rounds)
+    return compared(seconds, "every 1")
+
+
+def main() -> None:
+    """Read the options, measure and print."""
+    parser = options(rounds=5)
+    parser.add_argument(
+        "--models", nargs="*", choices=["starter", "sd15"], default=["starter", "sd15"]
+    )
+    parser.add_argument("--steps", type=int, default=20)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
+    tables: dict[str, Rows] = {}
+    for model in given.models:
+        tables[model] = measure(model, steps=given.steps, rounds=given.rounds)
+        print_table(f"{model}, {given.steps} steps", tables[model])
+    write_json(given.json, tables)
+
+
+if __name__ == "__main__":
+    main()

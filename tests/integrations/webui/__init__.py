@@ -1,0 +1,1 @@
+"""A WebUI as it is."""
