@@ -28,7 +28,7 @@ from promptengine.prompt.ast import (
 )
 from promptengine.prompt.emphasis import attention
 from promptengine.prompt.schedule import bracketed_tags
-from promptengine.prompt.source_map import join
+from promptengine.prompt.source_map import MappedText, join
 from promptengine.prompt.weighing import BREAK_WEIGHT
 
 __all__ = ["Change", "Clause", "Joint", "Meaning", "Piece", "Turn", "Words", "meaning_of"]
@@ -135,13 +135,22 @@ def _pieces(nodes: Sequence[Node], part: Part) -> tuple[Piece, ...]:
         else:
             texts.append(None)
             events.append(found)
-    mark = _unused("".join(text.text for text in texts if text is not None), part)
+    chunks: list[list[Piece]] = []
+    for mark in _unused("".join(text.text for text in texts if text is not None), part):
+        fragments = (part.weigh or attention)(_marked(texts, mark, part))
+        chunks = list(_between(fragments, mark))
+        if len(chunks) == len(events) + 1:
+            break
+    return _built(chunks, events, part)
+
+
+def _marked(texts: Sequence[Text | None], mark: str, part: Part) -> MappedText:
+    """Join texts; None stands for a border."""
     place, pieces = part.span.start, list[tuple[str, int]]()
     for text in texts:
         pieces.append((mark, place) if text is None else (text.text, text.span.start))
         place = place if text is None else text.span.end
-    excerpt = join(pieces, origin=part.span.start)
-    return _built(list(_between((part.weigh or attention)(excerpt), mark)), events, part)
+    return join(pieces, origin=part.span.start)
 
 
 def _linear(nodes: Sequence[Node]) -> Iterator[Text | _Event]:
@@ -174,13 +183,14 @@ def _linear(nodes: Sequence[Node]) -> Iterator[Text | _Event]:
 _MARKS: Final = (*range(0xE000, 0xF900), *range(0xF0000, 0x10FFFE))
 
 
-def _unused(text: str, part: Part) -> str:
-    """Return a character that a text does not hold, and that means nothing in any dialect."""
-    # ComfyUI looks for white space before a name; WebUI takes white space around BREAK away.
+def _unused(text: str, part: Part) -> Iterator[str]:
+    """Yield characters that a text does not hold; the last one means nothing in any dialect."""
+    # ComfyUI looks for white space before a name, but a weight at a border takes that along. WebUI takes white
+    # space around BREAK away.
     if part.weigh is not None and "\x1f" not in text:
-        return "\x1f"
+        yield "\x1f"
     held = set(text)
-    return next(chr(code) for code in _MARKS if chr(code) not in held)
+    yield next(chr(code) for code in _MARKS if chr(code) not in held)
 
 
 def _between(fragments: Iterable[Fragment], mark: str) -> Iterator[list[Piece]]:

@@ -15,19 +15,9 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-import torch
-
 from promptengine import GenerationRequest
-from tests.bench.bench_run import PIXELS, opened
-from tests.bench.timing import (
-    Rows,
-    calibration,
-    compared,
-    interleaved,
-    options,
-    print_table,
-    write_json,
-)
+from tests.bench.bench_run import PIXELS, opened, run
+from tests.bench.timing import Rows, compared, interleaved
 
 INTERVALS = (1, 2, 3, 5)
 
@@ -56,22 +46,5 @@ def measure(model: str, *, steps: int, rounds: int) -> Rows:
     return compared(seconds, "every 1")
 
 
-def main() -> None:
-    """Read the options, measure and print."""
-    parser = options(rounds=5)
-    parser.add_argument(
-        "--models", nargs="*", choices=["starter", "sd15"], default=["starter", "sd15"]
-    )
-    parser.add_argument("--steps", type=int, default=20)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
-    tables: dict[str, Rows] = {}
-    for model in given.models:
-        tables[model] = measure(model, steps=given.steps, rounds=given.rounds)
-        print_table(f"{model}, {given.steps} steps", tables[model])
-    write_json(given.json, tables)
-
-
 if __name__ == "__main__":
-    main()
+    run(measure)

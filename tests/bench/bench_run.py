@@ -100,8 +100,12 @@ def measure(model: str, *, steps: int, rounds: int) -> Rows:
     return compared(seconds, "diffusers")
 
 
-def main() -> None:
-    """Read the options, measure and print."""
+def run(measure: Callable[..., Rows]) -> None:
+    """Read the options of a benchmark of whole runs, measure and print.
+
+    Args:
+        measure: Takes a model's name, ``steps`` and ``rounds``.
+    """
     parser = options(rounds=5)
     parser.add_argument(
         "--models", nargs="*", choices=["starter", "sd15"], default=["starter", "sd15"]
@@ -118,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(measure)

@@ -154,6 +154,17 @@ def test_a_step_that_never_comes_is_written(target: str) -> None:
     assert [one.text for one in segments] == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("webui", "(a:1.1) [(b:1.1):(c\\:1:1.1):1]"),
+        ("comfyui", "(a:1.1) (b:1.1)"),
+    ],
+)
+def test_what_looks_like_a_weight_ends_with_its_arm(target: str, expected: str) -> None:
+    assert translate("(a <fromto[1]:b,c:1>)", "swarmui", target).text == expected
+
+
 def test_deep_nesting_is_written() -> None:
     text = "[a|" * 2000 + "b" + "]" * 2000
     assert translate(text, "webui", "swarmui").text.count("<alternate:") == 2000

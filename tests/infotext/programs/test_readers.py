@@ -159,7 +159,7 @@ def test_later_passes_and_start_images_are_told() -> None:
     graph["8"]["inputs"]["samples"] = ["21", 0]
     image = image_of(graph)
     assert image.entries["Steps"] == "20" and image.entries["Size"] == "512x768"
-    assert "later passes" in image.verdict
+    assert "a later pass is left out: node 21 (KSampler)" in image.verdict
     assert {one.place for one in image.unmapped} == {
         "node 21 (KSampler)",
         "node 20 (LatentUpscaleBy)",

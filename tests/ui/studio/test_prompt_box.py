@@ -273,7 +273,7 @@ def test_a_moving_multiplier_is_a_line(page: StudioPage) -> None:
 
 @pytest.fixture
 def listed(page: StudioPage, studio: Studio) -> Iterator[StudioPage]:
-    folder = studio.app.state.service.vocabulary.lists.folder
+    folder = studio.app.state.service.vocabulary.lists.folders[0]
     folder.mkdir(exist_ok=True)
     path = folder / "list.csv"
     path.write_text(
