@@ -16,6 +16,7 @@ from functools import cache, partial
 from typing import Any, cast
 
 from promptengine.errors import PluginError
+from promptengine.garbage import gc_paused
 from promptengine.prompt import lint
 from promptengine.prompt.ast import (
     Alternating,
@@ -31,7 +32,6 @@ from promptengine.prompt.ast import (
 )
 from promptengine.prompt.brackets import balance
 from promptengine.prompt.dialects import WEBUI, find_dialect
-from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language, place
 from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.regions import ReadPiece, divided, tags_in_regions
