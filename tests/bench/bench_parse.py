@@ -170,7 +170,7 @@ def main() -> int:
         "growth": {},
     }
     print(f"calibration {figures['calibration_ms']:.2f} ms (100,000 turns of a plain loop)")
-    print(f"Lark and all parsers built in {figures['build_ms']:.0f} ms\n")
+    print(f"tables read in {figures['build_ms']:.1f} ms\n")
     print(f"{'class':12}{'prompts':>8}{'median ms':>11}{'p95 ms':>9}")
     for name, row in figures["classes"].items():
         print(f"{name:12}{row['prompts']:8}{row['median_ms']:11.3f}{row['p95_ms']:9.3f}")
