@@ -19,6 +19,7 @@ __all__ = [
     "add_model_folders",
     "folders_of",
     "has_folders",
+    "names_folders",
     "names_in_short",
     "places_of",
     "roots_of",
@@ -125,8 +126,12 @@ def _tell_left_out(file: Path, names: Sequence[str]) -> None:
 
 def has_folders(options: argparse.Namespace) -> bool:
     """Return whether any folder is named, or the usual one is there."""
-    named = (options.hypernetwork_dir, options.webui, *options.extra_model_paths_config)
-    return any(named) or any(root.is_dir() for root in roots_of(options))
+    return names_folders(options) or any(root.is_dir() for root in roots_of(options))
+
+
+def names_folders(options: argparse.Namespace) -> bool:
+    """Return whether an option names what must be there."""
+    return any((options.hypernetwork_dir, options.webui, *options.extra_model_paths_config))
 
 
 def places_of(options: argparse.Namespace) -> str:

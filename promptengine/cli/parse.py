@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from promptengine.cli.model_folders import add_model_folders, folders_of, has_folders
+from promptengine.cli.model_folders import add_model_folders, folders_of, has_folders, names_folders
 from promptengine.cli.options import add_dialect, add_ignore
 from promptengine.cli.render import (
     show_block_weights,
@@ -107,12 +107,16 @@ def _check_steps(name: str, steps: object) -> None:
 
 def _lookups(prompt: Prompt, options: argparse.Namespace) -> Plan | None:
     """Return what the tags come to with the models folder; nothing where there are none, or no such folder."""
-    if not prompt.tags or not has_folders(options):
+    # Folders that are named must be there, even if nothing is looked for in them.
+    if not names_folders(options) and not (prompt.tags and has_folders(options)):
+        return None
+    folders = folders_of(options)
+    if not prompt.tags:
         return None
     from promptengine.registry.registry import Registry
     from promptengine.request.plan import make_plan
 
-    registry = Registry.open(folders_of(options))
+    registry = Registry.open(folders)
     return make_plan(ScheduledPrompt(prompt, 1), parse("", negative=True), registry)
 
 
