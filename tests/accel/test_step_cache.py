@@ -74,7 +74,11 @@ class Asked:
     def last_input(self, x: Tensor, timestep: Tensor) -> tuple[Tensor, Tensor]:
         """What the last layer gets in a call: from below, and from the outermost skip."""
         found: list[Tensor] = []
-        handle = self.layer.register_forward_pre_hook(lambda _, given: found.append(given[0]))
+
+        def note(_: object, given: tuple[Any, ...]) -> None:
+            found.append(given[0])
+
+        handle = self.layer.register_forward_pre_hook(note)
         self(x, timestep)
         handle.remove()
         channels = found[0].shape[1]
@@ -115,6 +119,25 @@ def test_calls_in_between_compute_the_outermost_skip_alone(family: str) -> None:
         assert torch.equal(ask(later, LATE), exact)
     assert not torch.equal(exact, expected)
     assert not any("forward" in vars(module) for module in ask.unet.modules())
+
+
+@torch.no_grad()
+def test_a_skip_that_does_not_change_moves_nothing_in_half_precision() -> None:
+    ask = Asked("SD1")
+    ask.unet.bfloat16()
+    ask.text = ask.text.bfloat16()
+    x, later = torch.randn(2, 2, 4, 9, 8).bfloat16()
+    deep, _ = ask.last_input(x, LATE)
+    expected = ask.given(deep, later, LATE)
+    with cache_steps(ask.unet, 3, 9) as cache:
+        assert cache is not None
+        for call, timestep in enumerate([EARLY, LATE]):
+            cache.choose(ROWS, call)
+            ask(x, timestep)
+        cache.choose(ROWS, 2)
+        made = ask(later, LATE)
+    assert made.dtype == torch.bfloat16
+    assert torch.equal(made, expected)
 
 
 def ridge(x: Tensor, y: Tensor) -> Tensor:
