@@ -115,8 +115,8 @@ class GenerationRequest:
         seed_resize_from: Width and height in pixels of an image whose composition the seed shall
             keep at this size, or None.
         tiling: Let opposite edges fit.
-        cache_interval: How many calls of the UNet share one whole call, 1 to 100; those in between reuse its deep
-            layers' states (DeepCache), but for the last fifth of a pass. 1 is exact, 3 takes about half the time.
+        cache_interval: How many calls of the UNet share one whole call at most, 1 to 100; those in between reuse its
+            deep layers' states (DeepCache), but for the last tenth of a pass. 1 is exact, 3 takes about half the time.
         refiner: Another checkpoint of the models folder, which takes over on the way: a name, a title, or a
             file's name; never a path. None, empty, ``None`` and the model at work itself are none.
         refiner_switch_at: The share of the way after which it does, 0 to 1: 1 is never, None at once. By

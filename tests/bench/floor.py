@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from promptengine.accel.onednn import linear
 from tests.bench.timing import FLOOR, Row, compared, interleaved, timed
 
-__all__ = ["measured", "multiply_adds", "quickest_product", "wait"]
+__all__ = ["counting", "measured", "multiply_adds", "quickest_product", "wait"]
 
 
 def wait(device: str) -> None:
@@ -44,6 +44,11 @@ def quickest_product(dtype: torch.dtype, device: str = "cpu") -> Callable[[], ob
     return min(ways, key=lambda way: min(timed(way, 3)))
 
 
+def counting() -> FlopCounterMode:
+    """Return a counter, as a context, that knows all that models do here, with multiplications and additions apart."""
+    return FlopCounterMode(display=False, custom_mapping=_formulas())
+
+
 def multiply_adds(action: Callable[[], object]) -> int:
     """Count the multiply-adds of an action's matrix products, convolutions and attention.
 
@@ -53,7 +58,7 @@ def multiply_adds(action: Callable[[], object]) -> int:
     Returns:
         None of what other libraries than torch do.
     """
-    with FlopCounterMode(display=False, custom_mapping=_formulas()) as counted:
+    with counting() as counted:
         action()
     # Torch counts a multiplication and an addition as two.
     return counted.get_total_flops() // 2
