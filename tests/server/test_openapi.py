@@ -58,7 +58,7 @@ def test_no_request_is_a_server_error(schema: Any, mode: GenerationMode) -> None
         operation = found.ok()
 
         @settings(
-            max_examples=10,
+            max_examples=6,
             deadline=None,
             derandomize=True,
             database=None,

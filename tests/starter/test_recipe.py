@@ -137,8 +137,8 @@ def test_the_real_recipe_fits_the_repository() -> None:
 
 @pytest.mark.slow
 def test_the_probe_learns_and_its_verdict_is_about_the_pictures(tmp_path: Path) -> None:
-    probe = train_probe(tmp_path, pictures=24, steps=12, device=CPU, batch=8)
-    again = train_probe(tmp_path, pictures=24, steps=12, device=CPU, batch=8)
+    probe = train_probe(tmp_path, pictures=24, steps=4, device=CPU, batch=8)
+    again = train_probe(tmp_path, pictures=24, steps=4, device=CPU, batch=8)
     indices = range(24)
     pixels = stacked([drawing(index) for index in indices])
     scenes = [probe_scene(index) for index in indices]
