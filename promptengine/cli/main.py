@@ -18,6 +18,7 @@ from promptengine.cli.expand import EXPAND
 from promptengine.cli.field_options import add_fields
 from promptengine.cli.language_server import LANGUAGE_SERVER
 from promptengine.cli.model_folders import add_model_folders
+from promptengine.cli.offload import add_offload
 from promptengine.cli.plugins import PLUGINS
 from promptengine.cli.script import SCRIPTS_COMMAND, add_script_options
 from promptengine.cli.translate import TRANSLATE
@@ -225,6 +226,7 @@ def _add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) -
         action="store_true",
         help="torch.compile, meant for GPUs and many images of one size",
     )
+    add_offload(parser.add_argument)
     add_model_folders(parser)
     _add_checkpoint(parser)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptengine.cli.model_folders import folders_of, roots_of, styles_of
+from promptengine.cli.offload import add_offload, offload_of
 from promptengine.errors import RequestError
 from promptengine.server.config import Limits, ServerConfig
 
@@ -72,6 +73,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--grace", type=float, default=usual.grace_s, metavar="S", help="to finish when stopped")
     add("--compile", action="store_true", help="torch.compile; pays for many images of one size")
+    add_offload(add)
     add("-o", "--output", type=Path, default=usual.output, metavar="DIR", help="for saved images")
     add(
         "--training",
@@ -133,6 +135,7 @@ def run(options: argparse.Namespace) -> int:
             devices=_split(options.device),
             dtype=options.dtype,
             compile=options.compile,
+            offload=offload_of(options, _split(options.device)),
             replicas=_replicas(options),
             output=options.output,
             training=options.training,

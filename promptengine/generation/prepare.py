@@ -251,7 +251,7 @@ def prepare_request(
     vaes, journal = [parts.checkpoint.vae] * tiles, parts.checkpoint.journal
     with clock.measuring("encode"), vae_tiling(*vaes, journal=journal):
         latents = encode_init_images(
-            parts.checkpoint,
+            parts,
             with_tags,
             (width, height),
             seeds,
