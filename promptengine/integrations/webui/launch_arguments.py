@@ -115,8 +115,8 @@ def read_launch_arguments(root: Path) -> LaunchArguments:
             folders[name] = root / value
         elif name in _FOLDERS or name in _UNFOLLOWED:
             left_out.add(name)
-    offload: OffloadName = next((name for flag, name in _OFFLOADS.items() if flag in words), AUTO)
-    return LaunchArguments(path, folders, tuple(sorted(left_out)), offload)
+    asked = [name for flag, name in _OFFLOADS.items() if flag in words]
+    return LaunchArguments(path, folders, tuple(sorted(left_out)), asked[0] if asked else AUTO)
 
 
 def _words(path: Path) -> list[str]:
