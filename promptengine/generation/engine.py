@@ -186,7 +186,8 @@ class Engine:
     def to_pipeline(self) -> Any:
         """Return a ``StableDiffusionPipeline`` or ``StableDiffusionXLPipeline`` on this engine's modules.
 
-        Nothing is copied, and closing the engine leaves the pipeline whole. A checkpoint for inpainting
+        Nothing is copied, and closing the engine leaves the pipeline whole. Where parts leave the engine's device, the
+        pipeline is on the CPU at first. A checkpoint for inpainting
         gives the inpainting pipeline of its family. :func:`promptengine.attach` teaches it WebUI's
         prompts.
 

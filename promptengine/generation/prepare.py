@@ -365,7 +365,7 @@ def _needs_tiles(
     # Tiles do not know of each other's far edge, which circular images depend on.
     if request.tiling or not needs_tiles(parts.checkpoint.vae, parts.device, *largest):
         return False
-    if not names_models(request) and further.forget():
+    if parts.stays and not names_models(request) and further.forget():
         return needs_tiles(parts.checkpoint.vae, parts.device, *largest)
     return True
 
