@@ -69,7 +69,7 @@ class Engine:
         registry: Where tag names are looked up.
         device: Where the model lives.
         compiled: Whether regions of the UNet are compiled.
-        offload: What it was opened with.
+        requested_offload: What it was opened with.
         residence: Where the model's parts are, and when.
     """
 
@@ -97,7 +97,7 @@ class Engine:
         place = self.residence
         parts = EngineContext(checkpoint, registry, networks, words, texts, upscalers, place)
         opening = opening or Opening(next(checkpoint.unet.parameters()).dtype)
-        self.offload: OffloadName = opening.offload
+        self.requested_offload: OffloadName = opening.offload
         self._models: FurtherModels | None = FurtherModels(parts, opening)
         room = None if compiled or shared or not parts.stays else free_bytes(device)
         self._packed = pack_conv_weights(checkpoint.unet, room=room)
@@ -202,6 +202,11 @@ class Engine:
         return self._parts.checkpoint
 
     @property
+    def offload(self) -> OffloadName:
+        """What leaves the device: ``none``, ``model`` or ``layers``; see :meth:`open`."""
+        return self.residence.name
+
+    @property
     def closed(self) -> bool:
         """Whether :meth:`close` was called."""
         return self._models is None
@@ -236,7 +241,7 @@ class Engine:
         dtype = str(next(checkpoint.unet.parameters()).dtype).removeprefix("torch.")
         what = f"{checkpoint.family}{' inpainting' if checkpoint.inpainting else ''}"
         more = ", compiled" if self.compiled else ""
-        more += "" if self._parts.stays else f", offload {self.residence.name}"
+        more += "" if self._parts.stays else f", offload {self.offload}"
         return f"<Engine: {checkpoint.path.name} ({what}) on {self.device}, {dtype}{more}>"
 
     def count_tokens(

@@ -258,20 +258,20 @@ def test_a_run_that_fails_leaves_all_at_home(away: Engine, plain: Engine) -> Non
 
 
 def test_what_leaves_is_told(away: Engine, plain: Engine) -> None:
-    assert repr(away).endswith(f"on cpu, float32, offload {away.residence.name}>")
+    assert repr(away).endswith(f"on cpu, float32, offload {away.offload}>")
     assert repr(plain).endswith("on cpu, float32>")
 
 
 def test_a_cpu_is_not_left(registry: Registry) -> None:
     with pytest.raises(RequestError, match="offload is 'model', but the model works on the CPU"):
         Engine.open(CHECKPOINT, registry, CONFIG, "cpu", offload="model")
-    assert Engine.open(CHECKPOINT, registry, CONFIG, "cpu").residence.name == "none"
+    assert Engine.open(CHECKPOINT, registry, CONFIG, "cpu").offload == "none"
 
 
 def test_what_reads_weights_itself_refuses_a_model_that_is_away(
     away: Engine, tmp_path: Path
 ) -> None:
-    told = rf"needs all of the model on cpu, and the engine has offload '{away.residence.name}'"
+    told = rf"needs all of the model on cpu, and the engine has offload '{away.offload}'"
     network = load_hypernetwork(NETWORKS / "hn-relu.pt")
     with pytest.raises(RequestError, match=told):
         convert_to_lora(network, tmp_path / "x.safetensors", away)

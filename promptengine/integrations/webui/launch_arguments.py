@@ -115,7 +115,7 @@ def read_launch_arguments(root: Path) -> LaunchArguments:
             folders[name] = root / value
         elif name in _FOLDERS or name in _UNFOLLOWED:
             left_out.add(name)
-    asked = [name for flag, name in _OFFLOADS.items() if flag in words]
+    asked: list[OffloadName] = [name for flag, name in _OFFLOADS.items() if flag in words]
     return LaunchArguments(path, folders, tuple(sorted(left_out)), asked[0] if asked else AUTO)
 
 
