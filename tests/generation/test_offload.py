@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,14 @@ from promptengine.request.result import GenerationResult, Progress
 from promptengine.training.config import TrainingConfig, TrainingFiles
 from promptengine.training.loop import train_hypernetwork
 from tests.conftest import CHECKPOINT, CONFIG, NETWORKS, WEBUI
+from tests.ctrl_c import State, ends_of_changes, interrupted, lines_around, modules_of, state_of
 
 CPU = torch.device("cpu")
 BASE = GenerationRequest(
     prompt="a (cat:1.2) on a [hill:lake:0.5]",
     negative_prompt="rain",
     seed=7,
-    steps=3,
+    steps=2,
     width=64,
     height=64,
     sampler="Euler",
@@ -109,19 +111,25 @@ def plain(registry: Registry) -> Engine:
     return opened(registry)
 
 
-@pytest.fixture(params=[*KINDS])
+@pytest.fixture(scope="module")
+def expected(plain: Engine) -> Callable[[str], GenerationResult]:
+    """What requests come to whose model stays, each made once."""
+    return cache(lambda name: plain.generate(REQUESTS[name]))
+
+
+@pytest.fixture(scope="module", params=[*KINDS])
 def away(request: pytest.FixtureRequest, registry: Registry) -> Iterator[Engine]:
     """An engine with nothing on its device, which has all at home again in the end."""
     engine = opened(registry, KINDS[request.param](OtherDevice()))
-    places = [tensor.data_ptr() for tensor in all_of(engine)]
-    hidden = {name: vars(module).get("forward") for name, module in modules_of(engine)}
+    modules = all_modules(engine)
+    before = state_of(modules)
     yield engine
-    assert [tensor.data_ptr() for tensor in all_of(engine)] == places
-    assert {name: vars(module).get("forward") for name, module in modules_of(engine)} == hidden
+    assert state_of(modules) == before
 
 
-def modules_of(engine: Engine) -> Iterator[tuple[str, nn.Module]]:
-    yield from engine.checkpoint.unet.named_modules()
+def all_modules(engine: Engine) -> dict[int, nn.Module]:
+    parts = engine.checkpoint
+    return modules_of(*parts.text_encoders, parts.unet, parts.vae)
 
 
 def same(made: GenerationResult, expected: GenerationResult) -> bool:
@@ -136,7 +144,7 @@ REQUESTS = {
     "LoRA": replace(BASE, prompt="a cat <lora:lo-kohya:0.8>"),
     "moving LoRA": replace(BASE, prompt="a cat <lora:lo-kohya:0@0,1@1>", dialect="extended"),
     "two passes, cached steps": replace(
-        BASE, cache_interval=2, steps=6, hires=HiresPass(scale=1.5, upscaler="Lanczos")
+        BASE, cache_interval=2, steps=4, hires=HiresPass(scale=1.5, upscaler="Lanczos")
     ),
     "regions": replace(BASE, prompt="a cat BREAK a dog <hypernet:hn-relu:1>", region_ratios="1,1"),
     "inpainting": replace(
@@ -148,8 +156,10 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_images_are_the_same_to_the_bit(away: Engine, plain: Engine, name: str) -> None:
-    assert same(away.generate(REQUESTS[name]), plain.generate(REQUESTS[name]))
+def test_images_are_the_same_to_the_bit(
+    away: Engine, expected: Callable[[str], GenerationResult], name: str
+) -> None:
+    assert same(away.generate(REQUESTS[name]), expected(name))
 
 
 def test_rows_with_networks_of_their_own(away: Engine, plain: Engine) -> None:
@@ -161,14 +171,14 @@ def test_rows_with_networks_of_their_own(away: Engine, plain: Engine) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_computed_with_weights_at_home(
-    registry: Registry, plain: Engine, kind: str
+    registry: Registry, expected: Callable[[str], GenerationResult], kind: str
 ) -> None:
     device = OtherDevice()
     engine = opened(registry, KINDS[kind](device))
     parts = engine.checkpoint
     device.hide(*parts.text_encoders, parts.unet, parts.vae)
     for name in ("networks", "moving LoRA", "two passes, cached steps", "inpainting"):
-        assert same(engine.generate(REQUESTS[name]), plain.generate(REQUESTS[name])), name
+        assert same(engine.generate(REQUESTS[name]), expected(name)), name
 
 
 def is_there(part: nn.Module, homes: dict[int, int]) -> bool:
@@ -179,6 +189,7 @@ def test_parts_leave_while_others_work(away: Engine) -> None:
     parts = away.checkpoint
     homes = {id(tensor): tensor.data_ptr() for tensor in all_of(away)}
     others: dict[str, set[tuple[str, ...]]] = {}
+    request = replace(BASE, prompt="a text that is not yet remembered", negative_prompt="")
     named = {"text": parts.text_encoder, "UNet": parts.unet, "VAE": parts.vae}
 
     def note(name: str, *_: Any) -> None:
@@ -191,7 +202,7 @@ def test_parts_leave_while_others_work(away: Engine) -> None:
         parts.unet.register_forward_pre_hook(lambda *_: note("UNet")),
         decoder.decoder.register_forward_pre_hook(lambda *_: note("VAE")),
     ]
-    away.generate(BASE)
+    away.generate(request)
     for handle in handles:
         handle.remove()
     assert others == {name: {(name,)} for name in named}
@@ -255,6 +266,22 @@ def test_a_run_that_fails_leaves_all_at_home(away: Engine, plain: Engine) -> Non
     with pytest.raises(ZeroDivisionError):
         away.generate(BASE, on_progress=fail)
     assert same(away.generate(BASE), plain.generate(BASE))
+
+
+def test_an_interrupt_where_weights_come_and_go_leaves_all_at_home(
+    away: Engine, expected: Callable[[str], GenerationResult]
+) -> None:
+    def run() -> GenerationResult:
+        return away.generate(REQUESTS["LoRA"])
+
+    modules, within = all_modules(away), list[State]()
+    clean = state_of(modules)
+    away.generate(REQUESTS["LoRA"], on_progress=lambda _: within.append(state_of(modules)))
+    lines = lines_around(run, modules, ends_of_changes(clean, within[0]))
+    for line in lines[::8]:
+        assert interrupted(run, line), line
+        assert state_of(modules) == clean, line
+    assert same(run(), expected("LoRA"))
 
 
 def test_what_leaves_is_told(away: Engine, plain: Engine) -> None:
