@@ -10,7 +10,12 @@ from typing import Final
 import torch
 from torch import nn
 
-from promptengine.accel.memory import free_bytes, unet_memory_bytes, vae_memory_bytes
+from promptengine.accel.memory import (
+    free_bytes,
+    release_memory,
+    unet_memory_bytes,
+    vae_memory_bytes,
+)
 from promptengine.accel.offload_names import AUTO, OffloadName
 from promptengine.accel.residence import LayerByLayer, PartByPart, Residence, Resident
 from promptengine.accel.visits import tensors_of
@@ -175,6 +180,8 @@ def place_model(
     """
     found = asked
     if found is None:
+        # A model that was here before may still be there, since its parts know each other.
+        release_memory(device)
         free = free_bytes(device)
         found = choose_offload(free, sizes)
         _require_compilable(found, compiled=compiled)
