@@ -13,7 +13,6 @@ RUN command -v python3 || { \
 WORKDIR /srv/promptengine
 COPY pyproject.toml README.md LICENSE ./
 COPY promptengine promptengine
-COPY grammars grammars
 RUN python3 -m venv .venv && .venv/bin/pip install --no-cache-dir -q ".[server]"
 
 COPY models models

@@ -215,13 +215,13 @@ def _is_told(action: argparse.Action) -> bool:
 
 
 def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> tuple[str, str]:
-    value = ""
+    value, choices = "", ", ".join(map(str, action.choices or ()))
     if action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction):
         value = str(action.metavar or action.dest.upper())
-        if action.choices is not None:
-            value = "{" + ",".join(map(str, action.choices)) + "}"
+        if action.choices is not None and action.metavar is None:
+            value = "{" + choices.replace(", ", ",") + "}"
     names = [f"{name} {value}".strip() for name in action.option_strings] or [value]
-    meaning = (action.help or "") % {**vars(action), "prog": parser.prog}
+    meaning = (action.help or "") % {**vars(action), "choices": choices, "prog": parser.prog}
     if _has_default(action) and "default" not in meaning:
         meaning = f"{meaning}; default: {action.default}".removeprefix("; ")
     if action.required and action.option_strings:

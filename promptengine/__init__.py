@@ -12,10 +12,26 @@ Making an image does::
     result = engine.generate(GenerationRequest(prompt="a cat <hypernet:ink:0.8>"))
     result.images[0].save("cat.png")
 
-Importing this package loads neither torch nor lark; names are loaded when they are first used. ``__init__.pyi`` is the list
+Importing this package loads nothing else; names are loaded when they are first used. ``__init__.pyi`` is the list
 of them, for type checkers and at run time.
 """
 
-from lazy_loader import attach_stub
+from collections.abc import Callable
+from functools import cache
 
-__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)
+
+@cache
+def _attached() -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    # The list is read by the first name that is asked for: the command line asks for none.
+    from lazy_loader import attach_stub
+
+    return attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    load, _, names = _attached()
+    return names if name == "__all__" else load(name)
+
+
+def __dir__() -> list[str]:
+    return _attached()[1]()

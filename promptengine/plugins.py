@@ -22,13 +22,13 @@ import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from importlib import metadata
-from typing import Any, Final, Generic, TypeVar, cast
-
-from packaging.utils import canonicalize_name
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from promptengine.errors import PluginError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "GROUPS",
@@ -66,7 +66,7 @@ class PluginWarning(UserWarning):
     """A plugin that was skipped, and why."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Plugin:
     """Who added an object.
 
@@ -86,7 +86,7 @@ SCRIPT: Final = "script"
 """What a script that registers objects is called where it does not say."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class PluginObject:
     """One object that was added, or was to be.
 
@@ -200,7 +200,7 @@ class ObjectRegistry(Mapping[str, T], Generic[T]):
             message = f"plugin {item.plugin}: {self.noun} {item.name!r} is skipped: {item.problem}"
             warnings.warn(message, PluginWarning, stacklevel=3)
 
-    def _add_entry(self, entry: metadata.EntryPoint) -> None:
+    def _add_entry(self, entry: EntryPoint) -> None:
         plugin = _plugin_of(entry)
         try:
             item = entry.load()
@@ -249,10 +249,16 @@ class ObjectRegistry(Mapping[str, T], Generic[T]):
         return next(iter(self._spellings(item)))
 
 
-def _entry_points(group: str) -> list[metadata.EntryPoint]:
+def _entry_points(group: str) -> list[EntryPoint]:
+    # Looking for plugins takes longer than all the rest of a command that needs none.
+    from importlib import metadata
+
+    from packaging.utils import canonicalize_name
+
     allowed = os.environ.get(VARIABLE)
     found = sorted(
-        metadata.entry_points(group=group), key=lambda entry: (_plugin_of(entry), entry.name)
+        metadata.entry_points(group=group),
+        key=lambda entry: (astuple(_plugin_of(entry)), entry.name),
     )
     if allowed is None:
         return found
@@ -260,7 +266,7 @@ def _entry_points(group: str) -> list[metadata.EntryPoint]:
     return [entry for entry in found if canonicalize_name(_plugin_of(entry).name) in names]
 
 
-def _plugin_of(entry: metadata.EntryPoint) -> Plugin:
+def _plugin_of(entry: EntryPoint) -> Plugin:
     if entry.dist is None:
         return Plugin(entry.value.partition(":")[0])
     return Plugin(entry.dist.name, entry.dist.version)
@@ -285,7 +291,8 @@ class LazyFunction:
 
 def load_plugins() -> list[PluginObject]:
     """Load all plugins, and list their objects with those that were skipped."""
-    return sorted(item for group in GROUPS for item in _registry(group).objects())
+    found = (item for group in GROUPS for item in _registry(group).objects())
+    return sorted(found, key=astuple)
 
 
 def plugins_of(*used: tuple[ObjectRegistry[Any], str]) -> tuple[Plugin, ...]:
@@ -295,7 +302,7 @@ def plugins_of(*used: tuple[ObjectRegistry[Any], str]) -> tuple[Plugin, ...]:
         used: The registry and the name of each object.
     """
     found = (registry.plugin_of(name) for registry, name in used)
-    return tuple(sorted({plugin for plugin in found if plugin is not None}))
+    return tuple(sorted({plugin for plugin in found if plugin is not None}, key=astuple))
 
 
 def _registry(group: str) -> ObjectRegistry[object]:

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "promptengine"
 
 LAYERS: list[set[str]] = [
-    {"errors", "version", "interrupt", "undo"},
+    {"errors", "version", "interrupt", "undo", "garbage"},
     {"validation", "plugins"},
     {"files", "accel"},
     {"kinds"},
@@ -40,6 +40,7 @@ TORCH_FREE = {
         "errors",
         "interrupt",
         "undo",
+        "garbage",
         "validation",
         "plugins",
         "kinds",

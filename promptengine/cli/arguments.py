@@ -1,28 +1,14 @@
-"""What several commands make of their arguments: settings, codes not to tell of, and the names of files to write."""
+"""What several commands make of their arguments: settings, and the names of files to write."""
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from promptengine.errors import RequestError
-from promptengine.prompt.diagnostic_kinds import read_codes
 
-__all__ = ["add_ignore", "assignments", "free_path"]
-
-
-def add_ignore(parser: argparse.ArgumentParser) -> None:
-    """Let a command leave diagnostics out by their codes, which :func:`check_codes` and :func:`without_codes` take."""
-    parser.add_argument(
-        "--ignore",
-        type=read_codes,
-        action="extend",
-        default=[],
-        metavar="CODE[,CODE]",
-        help="tell no diagnostics of these codes, such as negative-weight; may be repeated",
-    )
+__all__ = ["assignments", "free_path"]
 
 
 def assignments(texts: Sequence[str]) -> dict[str, str]:

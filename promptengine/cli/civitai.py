@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from promptengine.cli.command import Command
-from promptengine.cli.model_folders import folders_of
-from promptengine.cli.render import printable
+from promptengine.cli.model_folders import add_model_folders, folders_of
+from promptengine.cli.terminal import printable
 from promptengine.errors import RequestError
 from promptengine.kinds import ModelKind, model_kinds
 from promptengine.prompt.serialize import well_formed
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from promptengine.civitai.shapes import FoundModel, ModelVersion, VersionFile
     from promptengine.civitai.site import Site
 
-__all__ = ["SEARCH", "Lookup", "add_base_url", "add_download_options", "show_online"]
+__all__ = ["Lookup", "add_base_url", "add_download", "add_search", "show_online"]
 
 
 def add_base_url(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +33,8 @@ def add_base_url(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_search(parser: argparse.ArgumentParser) -> None:
+def add_search(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``search``."""
     parser.description = "Search models of Civitai's. CIVITAI_API_TOKEN may hold a token."
     parser.add_argument("text", metavar="TEXT")
     parser.add_argument(
@@ -47,8 +47,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_search)
 
 
-def add_download_options(parser: argparse.ArgumentParser) -> None:
-    """Add what ``promptengine download`` takes beside where models are."""
+def add_download(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``download``."""
     parser.description = (
         "Get a model of Civitai's into the folder of its kind, with a preview and what the site says of it. What was "
         "interrupted goes on where it stopped. A file is kept only if its SHA-256 is the one that the site "
@@ -69,6 +69,7 @@ def add_download_options(parser: argparse.ArgumentParser) -> None:
         "--nsfw", action="store_true", help="also a preview that is not for all ages"
     )
     add_base_url(parser)
+    add_model_folders(parser)
     parser.set_defaults(run=_download)
 
 
@@ -218,6 +219,3 @@ def show_online(found: list[dict[str, Any]]) -> None:
         print(printable(f"online: {what} {one['digest']}: {told}"))
     if not found:
         print("online: no hashes to ask about")
-
-
-SEARCH = Command("search", "search models of Civitai's", _add_search)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
 
-from promptengine.cli.command import Command
-from promptengine.cli.render import printable
+from promptengine.cli.terminal import printable
 from promptengine.integrations.comfyui.install import install_nodes, uninstall_nodes
 
-__all__ = ["COMFYUI"]
+__all__ = ["add_arguments"]
 
 
 def _install(options: argparse.Namespace) -> int:
@@ -24,7 +22,8 @@ def _uninstall(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be done, each with its options."""
     verbs = parser.add_subparsers(title="what to do", required=True, metavar="VERB")
     for name, help_, run in (
         ("install", "let a ComfyUI find the nodes", _install),
@@ -35,7 +34,3 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
             "folder", type=Path, metavar="DIR", help="of ComfyUI, which holds custom_nodes"
         )
         verb.set_defaults(run=run)
-
-
-COMFYUI: Final = Command("comfyui", "add WebUI's prompts to a ComfyUI", _add_arguments)
-"""The command."""

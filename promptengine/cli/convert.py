@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from promptengine.cli.model_folders import folders_of
-from promptengine.cli.render import printable
+from promptengine.cli.model_folders import add_model_folders, folders_of
+from promptengine.cli.options import add_checkpoint
+from promptengine.cli.terminal import printable
 from promptengine.conversion.layouts import LORA_LAYOUTS
 from promptengine.errors import RequestError
 
-__all__ = ["add_options", "require_free"]
+__all__ = ["add_arguments", "require_free"]
 
 _OF_LORAS = ("rank", "prompts", "steps", "size")
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes beside where models are."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.description = (
         "Write a hypernetwork in the format of OUT's suffix, or with --to as a LoRA for a checkpoint. What "
         "has no activation becomes exactly that; else the nearest is fitted to images made for it, and the "
@@ -48,6 +49,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--size", type=int, metavar="PX", help="of their sides; default: the checkpoint's own"
     )
+    add_model_folders(parser)
+    add_checkpoint(parser)
     parser.set_defaults(run=_run)
 
 

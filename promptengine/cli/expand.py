@@ -6,10 +6,10 @@ import argparse
 import json
 from typing import get_args
 
-from promptengine.cli.arguments import add_ignore
-from promptengine.cli.command import Command
 from promptengine.cli.model_folders import add_model_folders, folders_of
-from promptengine.cli.render import printable, show_diagnostics
+from promptengine.cli.options import add_ignore
+from promptengine.cli.render import show_diagnostics
+from promptengine.cli.terminal import printable
 from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.prompt.serialize import well_formed
 from promptengine.prompt.templates import Wildcards, parse_template
@@ -17,10 +17,11 @@ from promptengine.registry.registry import WILDCARDS
 from promptengine.request.dynamic import MOST_PROMPTS, expand_template
 from promptengine.request.dynamic_fields import DynamicMethod
 
-__all__ = ["EXPAND"]
+__all__ = ["add_arguments"]
 
 
-def _add_expand(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.description = (
         "Write prompts of a template, one a line, as --dynamic of txt2img and img2img draws them. Wildcards lie in a "
         "models folder or beside it."
@@ -66,6 +67,3 @@ def _expand(options: argparse.Namespace) -> int:
     else:
         print("\n".join(map(printable, prompts)))
     return 0
-
-
-EXPAND = Command("expand", "write prompts of a template; needs no model", _add_expand)

@@ -16,8 +16,9 @@ from promptengine.cli.arguments import assignments, free_path
 from promptengine.cli.field_options import given_fields
 from promptengine.cli.image_options import regions_of
 from promptengine.cli.offload import offload_of
-from promptengine.cli.render import printable
+from promptengine.cli.terminal import printable
 from promptengine.cli.webui import chosen_models
+from promptengine.garbage import gc_paused
 from promptengine.generation.engine import Engine, Precision
 from promptengine.generation.timing import StageTimer
 from promptengine.images import save_image
@@ -127,6 +128,7 @@ def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
         yield lambda _progress: bar.advance(task)
 
 
+@gc_paused
 def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precision) -> Engine:
     """Open the engine that a command's options name, with the libraries' own output turned off.
 

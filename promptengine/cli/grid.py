@@ -10,7 +10,7 @@ from rich.console import Console
 
 from promptengine.cli.arguments import free_path
 from promptengine.cli.generate import open_engine, progress_bar
-from promptengine.cli.render import printable
+from promptengine.cli.terminal import printable
 from promptengine.images import save_png
 from promptengine.infotext.read import Infotext, infotext_with_prompts
 from promptengine.registry.registry import Kind

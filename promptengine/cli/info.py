@@ -1,4 +1,4 @@
-"""The loop behind ``promptengine info``."""
+"""``promptengine info``: what images say about how they were made."""
 
 from __future__ import annotations
 
@@ -8,17 +8,30 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from promptengine.cli.civitai import Lookup, show_online
-from promptengine.cli.render import printable, show_infotext
+from promptengine.cli.civitai import Lookup, add_base_url, show_online
+from promptengine.cli.tables import show_infotext
+from promptengine.cli.terminal import printable
 from promptengine.errors import ImageError
 from promptengine.images import ImageInfo, read_image_info
 from promptengine.infotext.programs.reader import ProgramImage
 from promptengine.prompt.serialize import well_formed
 
-__all__ = ["run"]
+__all__ = ["add_arguments"]
 
 
-def run(options: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.description = "Show the infotext of images (PNG, JPEG, WEBP, GIF) and text files."
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--online", action="store_true", help="ask Civitai what the hashes in it belong to"
+    )
+    add_base_url(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
     """Show what each file says; one that cannot be read gets a line of its own.
 
     Returns:

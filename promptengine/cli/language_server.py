@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 
-from promptengine.cli.command import Command
 from promptengine.cli.model_folders import add_model_folders, folders_of
+from promptengine.cli.options import add_dialect
 from promptengine.errors import PromptEngineError
-from promptengine.prompt import DIALECTS
-from promptengine.prompt.dialects import WEBUI
 
-__all__ = ["LANGUAGE_SERVER"]
+__all__ = ["add_arguments"]
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -35,7 +33,8 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.description = (
         "Answer an editor on standard input and output, in the Language Server Protocol: diagnostics, completion, "
         "hover, colors, formatting and remedies. A client may set the same options by their names, - as _, as its "
@@ -44,7 +43,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stdio", action="store_true", help="what some clients give; it is the only way there is"
     )
-    parser.add_argument("--dialect", choices=list(DIALECTS), default=WEBUI, help="default: webui")
+    add_dialect(parser)
     parser.add_argument("--negative", action="store_true", help="texts are negative prompts")
     parser.add_argument("--dynamic", action="store_true", help="texts are templates")
     parser.add_argument(
@@ -56,9 +55,3 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=20, metavar="N", help="default: 20")
     add_model_folders(parser)
     parser.set_defaults(run=_run)
-
-
-LANGUAGE_SERVER = Command(
-    "language-server", "answer an editor about prompts (extra lsp)", _add_arguments
-)
-"""The command."""

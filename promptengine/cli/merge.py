@@ -8,17 +8,17 @@ from functools import cache
 from pathlib import Path
 
 from promptengine.cli.convert import require_free
-from promptengine.cli.model_folders import folders_of
-from promptengine.cli.render import printable
+from promptengine.cli.model_folders import add_model_folders, folders_of
+from promptengine.cli.terminal import printable
 from promptengine.errors import RequestError
 from promptengine.kinds import HYPERNETWORK
 from promptengine.registry.registry import Registry
 
-__all__ = ["add_options"]
+__all__ = ["add_arguments"]
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what the command takes beside where models are."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.description = (
         "Write one hypernetwork that does at multiplier 1 what the given ones do in a row, exactly but for "
         "rounding. Where no network does that, say why. Networks are exact together whose activations "
@@ -32,6 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    add_model_folders(parser)
     parser.set_defaults(run=_run)
 
 

@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from promptengine.cli.render import printable
+from promptengine.cli.terminal import printable
 from promptengine.errors import RequestError
-from promptengine.kinds import HYPERNETWORK
-from promptengine.registry.registry import Kind, folders_below
+
+if TYPE_CHECKING:
+    from promptengine.registry.registry import Kind
 
 __all__ = [
     "USUAL_MODELS",
@@ -87,6 +88,10 @@ def folders_of(options: argparse.Namespace, *, new: bool = False) -> dict[Kind, 
     Raises:
         RequestError: There is no such folder of hypernetworks or of a WebUI, or a file cannot be used.
     """
+    # What prompts without tags need is told before the registry could be loaded.
+    from promptengine.kinds import HYPERNETWORK
+    from promptengine.registry.registry import folders_below
+
     folders = folders_below(roots_of(options))
     if options.webui is not None:
         from promptengine.integrations.webui.installation import webui_folders

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from promptengine.cli.command import Command
-from promptengine.cli.render import printable
+from promptengine.cli.terminal import printable
 from promptengine.plugins import PluginObject, PluginWarning, load_plugins
 
-__all__ = ["PLUGINS"]
+__all__ = ["add_arguments"]
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.description = (
         "List the samplers, schedule types and other objects that installed packages add. Set "
         "PROMPTENGINE_PLUGINS to names of packages, with commas between, to load these only, or to "
@@ -55,6 +55,3 @@ def _document(item: PluginObject) -> dict[str, str | None]:
         "version": item.plugin.version or None,
         "problem": item.problem or None,
     }
-
-
-PLUGINS = Command("plugins", "list what other packages add", _add_arguments)

@@ -1,4 +1,4 @@
-"""``--script`` and ``--prompts`` of ``txt2img`` and ``img2img``, and ``promptengine scripts``."""
+"""The scripts that ``txt2img`` and ``img2img`` run, and ``promptengine scripts``, which lists them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from promptengine.cli.arguments import free_path
-from promptengine.cli.command import Command
-from promptengine.cli.render import printable
+from promptengine.cli.script_options import asks_for_script
+from promptengine.cli.terminal import printable
 from promptengine.errors import RequestError
 from promptengine.images import save_image
 from promptengine.infotext.read import infotext_with_prompts
@@ -34,45 +34,10 @@ from promptengine.scripts.script import (
 )
 from promptengine.scripts.table import SCRIPTS, find_script, named_arguments
 
-__all__ = ["SCRIPTS_COMMAND", "add_script_options", "asks_for_script", "run"]
+__all__ = ["add_arguments", "run"]
 
 _MOST_BYTES: Final = 64 << 20
 _FLAGS: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-
-
-def add_script_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that ask for a script."""
-    group = parser.add_argument_group("scripts")
-    group.add_argument(
-        "--script",
-        metavar="NAME",
-        help="run one of WebUI's scripts; `promptengine scripts` lists them",
-    )
-    group.add_argument(
-        "--script-arg",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="one of the script's arguments; may be repeated",
-    )
-    group.add_argument(
-        "--prompts",
-        metavar="FILE",
-        help='a prompt a line, or flags such as --prompt "a cat" --steps 30; - reads standard input',
-    )
-
-
-def asks_for_script(options: argparse.Namespace) -> bool:
-    """Whether a script is asked for.
-
-    Raises:
-        RequestError: Arguments of a script without one.
-    """
-    asked = options.script is not None or options.prompts is not None
-    if options.script_arg and not asked:
-        message = "--script-arg says something of a script; name one with --script"
-        raise RequestError(message, field="script_arg")
-    return asked
 
 
 def run(
@@ -215,7 +180,8 @@ def _text(name: str) -> str:
         raise RequestError(message, field="prompts") from None
 
 
-def _add_scripts(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``promptengine scripts``."""
     parser.description = "List the scripts for --script of txt2img and img2img, with their arguments for --script-arg."
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_list)
@@ -269,6 +235,3 @@ def _document(script: Script) -> dict[str, Any]:
 
 def _listed(choices: Sequence[str]) -> list[str] | None:
     return list(choices) or None
-
-
-SCRIPTS_COMMAND = Command("scripts", "list what --script can run, with arguments", _add_scripts)

@@ -9,15 +9,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptengine.cli.model_folders import folders_of, roots_of, styles_of
+from promptengine.cli.model_folders import add_model_folders, folders_of, roots_of, styles_of
 from promptengine.cli.offload import add_offload, offload_of
+from promptengine.cli.options import add_checkpoint
 from promptengine.errors import RequestError
 from promptengine.server.config import Limits, ServerConfig
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-__all__ = ["add_options", "run"]
+__all__ = ["add_arguments"]
 
 _NEEDED = ("fastapi", "uvicorn", "prometheus_client", "fastapi_offline")
 _NEEDED_FOR_REPLICAS = "ray"
@@ -25,8 +26,8 @@ _NEEDED_FOR_CIVITAI = "httpx"
 _PASSWORDS = "PROMPTENGINE_API_AUTH"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add what only this command has; folders and the checkpoint are those of the others."""
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     usual, limits = ServerConfig(), Limits()
     parser.description = "Serve WebUI's HTTP API, our own, and a page in the browser, which needs the extra 'server'."
     add = parser.add_argument_group("server").add_argument
@@ -89,10 +90,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--ray", action="store_true", help="engines in processes of their own, by Ray Serve")
     add("--replicas", type=int, default=1, metavar="N", help="how many of them; default: 1")
     add("--no-page", action="store_true", help="the API alone, without the page")
-    parser.set_defaults(run=run)
+    add_model_folders(parser)
+    add_checkpoint(parser)
+    parser.set_defaults(run=_run)
 
 
-def run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     """Serve until the process is told to end.
 
     Raises:

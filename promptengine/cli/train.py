@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,10 +19,10 @@ from rich.progress import Progress as ProgressBar
 
 from promptengine.cli.field_options import given_fields
 from promptengine.cli.generate import open_engine
-from promptengine.cli.render import printable
+from promptengine.cli.model_folders import folders_of
+from promptengine.cli.terminal import printable
 from promptengine.generation.engine import Precision
 from promptengine.kinds import HYPERNETWORK
-from promptengine.registry.registry import Kind
 from promptengine.training.config import TrainingFiles
 from promptengine.training.loop import TrainingProgress, train_hypernetwork
 from promptengine.training.options import TrainingOptions
@@ -30,8 +30,8 @@ from promptengine.training.options import TrainingOptions
 __all__ = ["run"]
 
 
-def run(options: argparse.Namespace, folders: Mapping[Kind, list[Path]]) -> int:
-    """Train as the options say; the network goes into the first folder of hypernetworks.
+def run(options: argparse.Namespace) -> int:
+    """Train as the options say.
 
     The first interrupt lets the step end and saves the state; a second one ends at once.
 
@@ -44,6 +44,7 @@ def run(options: argparse.Namespace, folders: Mapping[Kind, list[Path]]) -> int:
     """
     asked = TrainingOptions(**given_fields(options, TrainingOptions))
     config = asked.config(options.data)
+    folders = folders_of(options, new=True)
     files = _files(options, asked, _in_short(folders[HYPERNETWORK.name][0]))
     engine = open_engine(options, folders, dtype=_dtype(options))
     with _interruptible() as cancel, _shown(config.steps) as (on_step, on_file):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 
-from promptengine.cli.arguments import add_ignore
-from promptengine.cli.command import Command
-from promptengine.cli.render import printable, show_diagnostics
+from promptengine.cli.options import add_ignore
+from promptengine.cli.render import show_diagnostics
+from promptengine.cli.terminal import printable
 from promptengine.prompt import DIALECTS
 from promptengine.prompt.diagnostic_kinds import check_codes, without_codes
 from promptengine.prompt.dialects import WEBUI
 from promptengine.prompt.serialize import diagnostic_document, well_formed
 from promptengine.prompt.translate import translate
 
-__all__ = ["TRANSLATE"]
+__all__ = ["add_arguments"]
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -36,7 +36,8 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     written = [name for name, dialect in DIALECTS.items() if dialect.style is not None]
     parser.description = (
         "Rewrite a prompt in another dialect. What cannot be said there is told on standard error, "
@@ -59,7 +60,3 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     add_ignore(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=_run)
-
-
-TRANSLATE = Command("translate", "rewrite a prompt in another dialect", _add_arguments)
-"""The command."""

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from promptengine.cli.command import Command
 from promptengine.cli.model_folders import add_model_folders, folders_of
 from promptengine.errors import ImageError, RequestError
 
@@ -19,13 +18,14 @@ if TYPE_CHECKING:
     from promptengine.images.postprocess import Postprocess
     from promptengine.images.upscaler_cache import UpscalerCache
 
-__all__ = ["UPSCALE"]
+__all__ = ["add_arguments"]
 
 _LONGEST_STEM: Final = 100
 _USUAL_SCALE: Final = 2.0
 
 
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
     parser.description = (
         "Enlarge images. Networks lie in ESRGAN, RealESRGAN, SwinIR and upscaler below the models "
         "folder, and go by their files' names without suffix."
@@ -52,9 +52,6 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_run)
 
 
-UPSCALE: Final = Command("upscale", "enlarge images", _add_arguments)
-
-
 def _run(options: argparse.Namespace) -> int:
     """Enlarge every file; one that is no image gets a line of its own.
 
@@ -63,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
     """
     from promptengine.accel.memory import translate_oom
     from promptengine.checkpoints.resolve import resolve_device
-    from promptengine.cli.render import printable
+    from promptengine.cli.terminal import printable
     from promptengine.images.upscaler_cache import UpscalerCache
     from promptengine.registry.registry import Registry
 
@@ -152,7 +149,7 @@ def _progress_bar() -> Generator[Callable[[Path], Callable[[int, int], None]]]:
         TimeRemainingColumn,
     )
 
-    from promptengine.cli.render import printable
+    from promptengine.cli.terminal import printable
 
     columns = (
         TextColumn("{task.description}"),

@@ -11,7 +11,7 @@ from typing import Any, Final
 from promptengine.cli.arguments import assignments
 from promptengine.cli.field_options import flagged_fields, given_fields
 from promptengine.cli.model_folders import names_in_short, styles_of
-from promptengine.cli.render import printable
+from promptengine.cli.terminal import printable
 from promptengine.integrations.webui.form_defaults import IMG2IMG, TXT2IMG, FormDefaults
 from promptengine.integrations.webui.installation import WebUIInstallation, read_webui
 from promptengine.integrations.webui.saved_settings import SavedSettings

@@ -8,7 +8,6 @@ from typing import Final
 
 from promptengine.language.reading import Reading, read
 from promptengine.language.syntax import PromptSyntax
-from promptengine.language.tokens import tokens_of
 from promptengine.prompt.ast import Fragment, Part, Span
 from promptengine.prompt.schedule import bracketed_tags, schedule
 from promptengine.prompt.templates import unparse
@@ -52,8 +51,7 @@ def _loose(reading: Reading) -> Iterator[Span]:
     """Yield the stretches in which blanks may change: what is neither a tag, nor a comment, nor a template's mark."""
     fixed = [tag.span for tag in reading.prompt.tags]
     fixed += [span for span, _ in reading.marks]
-    if "#" in reading.text:
-        fixed += [token.span for token in tokens_of(reading) if token.kind == "comment"]
+    fixed += reading.prompt.comments
     place = 0
     for span in sorted(fixed, key=lambda one: one.start):
         if place < span.start:

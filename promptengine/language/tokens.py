@@ -145,10 +145,14 @@ def _placed(excerpt: MappedText, part: Part, source: str) -> Iterator[tuple[Span
             cursor += 1
         end = _end(places, cursor, fragment.span.end)
         said = excerpt.text[cursor:end]
-        if said == fragment.text and "\\" not in said:
-            kept = range(cursor, end)
-        else:
-            kept = _aligned(excerpt.text, cursor, end, fragment.text)
+        literal = said == fragment.text and "\\" not in said
+        if literal and said and source.startswith(said, places[cursor]):
+            first, last = places[cursor], places[end - 1] + 1
+            if last - first == len(said):
+                yield Span(first, last), fragment
+                cursor = end
+                continue
+        kept = range(cursor, end) if literal else _aligned(excerpt.text, cursor, end, fragment.text)
         # Of a tag that stands for words, such as SwarmUI's <embed:name>, these are not what is written.
         same = [places[one] for one in kept if source[places[one]] == excerpt.text[one]]
         for first, last in _runs(same):

@@ -1,6 +1,6 @@
 """Reading prompts: text in, trees, schedules and weighted fragments out.
 
-Text only: nothing here needs torch, and Lark is imported by the first prompt that needs a parser.
+Text only: nothing here needs torch, and the tables of a grammar are read by the first prompt that needs it.
 """
 
 from promptengine.prompt.ast import (

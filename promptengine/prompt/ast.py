@@ -264,6 +264,7 @@ class Prompt:
         parts: The operands of ``AND``.
         diagnostics: What a person would want to know about it.
         dialect: Name of the dialect it was read in.
+        comments: Where comments stand, in the order of the source; they say nothing.
     """
 
     source: str
@@ -271,6 +272,7 @@ class Prompt:
     parts: tuple[Part, ...]
     diagnostics: tuple[Diagnostic, ...]
     dialect: str = "webui"
+    comments: tuple[Span, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

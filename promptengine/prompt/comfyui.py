@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache, partial
 
+from promptengine.garbage import gc_paused
 from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Fragment, Part, Prompt, Span, Text
-from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.quoting import quoted

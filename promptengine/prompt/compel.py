@@ -15,6 +15,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Final
 
+from promptengine.garbage import gc_paused
 from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import (
     Diagnostic,
@@ -28,7 +29,6 @@ from promptengine.prompt.ast import (
     Tag,
     Text,
 )
-from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.quoting import quoted

@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from typing import Final
 
-from promptengine.kinds import tag_words
 from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt import remedies
 from promptengine.prompt.ast import Severity
 from promptengine.prompt.diagnostic_kinds import DiagnosticKind
 from promptengine.prompt.dialects import WEBUI
+from promptengine.prompt.tag_kinds import tag_words
 
 __all__ = [
     "ANGLED",
@@ -45,8 +46,9 @@ _SEVERAL: Final = "promptengine grid --x 'prompt=a,b,c' makes an image of each"
 
 def _matches(pattern: str) -> Callable[[str], Iterator[Range]]:
     """Find what a pattern matches; each is written so that it takes linear time on any text."""
-    compiled = re.compile(pattern, re.MULTILINE)
-    return lambda text: (match.span() for match in compiled.finditer(text))
+    # Few texts have the marks that most patterns begin with, and compiling all takes longer than reading one.
+    compiled = cache(lambda: re.compile(pattern, re.MULTILINE))
+    return lambda text: (match.span() for match in compiled().finditer(text))
 
 
 def _braces(text: str) -> Iterator[tuple[Range, bool]]:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Final, TypeAlias, cast
 
+from promptengine.garbage import gc_paused
 from promptengine.prompt.ast import Break, Emphasis, Fragment, Text
-from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.source_map import MappedText, whole
 

@@ -1,28 +1,36 @@
-"""Languages: a ``.lark`` file each, its terminals as one lexer and its rules as one LALR parser.
+"""Languages: the terminals of a grammar as one lexer and its rules as one LALR(1) parser.
 
 Between the two stands a scan, written where the language is used: literal brackets show only at
 their closer, which one token of look-ahead cannot see, so the scan retypes lexemes before the
 parser reads them (as Lark's own indenter does for indentation). Nothing here recurses: the parser
 (``lalr.py``) keeps its own stack and calls a language's functions while it builds.
+
+The grammars are Lark's files in ``grammars/``; what an LALR(1) parser does in which state is worked out from them
+once, by ``grammars/build.py``, and read from ``tables/NAME.json``:
+
+- ``terminals``: all terminals as one pattern, each a named group;
+- ``rules``: as ``origin: symbols``;
+- ``states``: for each symbol that may come next, the state to go on in, or -1 - n to apply rule n first;
+- ``end``: the state behind a whole text.
+
+A rule whose name begins with ``_`` is no node: what it holds becomes part of what holds it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from promptengine.prompt.lalr import Functions, parser_of
 from promptengine.prompt.source_map import MappedText
 
-__all__ = ["Language", "Lexeme", "grammar_file", "language", "place"]
+__all__ = ["Language", "Lexeme", "language", "place"]
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-# An installed wheel carries the grammars inside the package; a checkout has them beside it.
-_FOLDERS = (_PACKAGE / "grammars", _PACKAGE.parent / "grammars")
+_TABLES: Final = Path(__file__).with_name("tables")
 
 
 @dataclass(slots=True)
@@ -75,23 +83,10 @@ class Language:
         ]
 
 
-def grammar_file(name: str) -> Path:
-    """Return the path of ``name.lark``, in a checkout or in an installed package.
-
-    Raises:
-        FileNotFoundError: If neither place has it.
-    """
-    for folder in _FOLDERS:
-        path = folder / f"{name}.lark"
-        if path.is_file():
-            return path
-    raise FileNotFoundError(f"{name}.lark is in none of {', '.join(map(str, _FOLDERS))}")
-
-
 def language(name: str, functions: Functions) -> Language:
-    """Build the language of ``name.lark``.
+    """Read the language of ``tables/NAME.json``.
 
-    Callers cache what they get: building takes some milliseconds.
+    Callers cache what they get: it takes about a millisecond.
 
     Args:
         name: The grammar file's name without ``.lark``.
@@ -99,34 +94,10 @@ def language(name: str, functions: Functions) -> Language:
             the lexeme. A rule that is missing gives the list.
 
     Raises:
-        FileNotFoundError: If there is no such grammar.
-        lark.exceptions.GrammarError: If the grammar is not LALR(1) or not a grammar.
+        FileNotFoundError: If there is no such table.
     """
-    # Lark takes longer to import than all the rest of a command that parses nothing.
-    from lark import Lark
-
-    lark = Lark(grammar_file(name).read_text("utf-8"), parser="lalr", lexer=_no_lexer())
-    terminals = sorted(lark.terminals, key=lambda terminal: -terminal.priority)
-    alternatives = [f"(?P<{t.name}>{t.pattern.to_regexp()})" for t in terminals if t.pattern]
-    pattern = re.compile("|".join([*alternatives, r"[\s\S]"]))
-    return Language(pattern, parser_of(lark, functions))
-
-
-@cache
-def _no_lexer() -> type[Any]:
-    """Return a lexer class that keeps Lark from making one of its own."""
-    from lark.lexer import Lexer
-
-    class NoLexer(Lexer):
-        __future_interface__ = 1
-
-        def __init__(self, conf: Any) -> None:
-            pass
-
-        def lex(self, lexer_state: Any, parser_state: Any) -> Any:
-            return iter(())
-
-    return NoLexer
+    table = json.loads((_TABLES / f"{name}.json").read_text(encoding="utf-8"))
+    return Language(re.compile(table["terminals"]), parser_of(table, functions))
 
 
 def place(lexemes: list[Lexeme], excerpt: MappedText) -> list[Lexeme]:

@@ -1,4 +1,4 @@
-"""The tables of a grammar, which Lark makes, run by a loop of our own.
+"""The tables of a grammar, which Lark worked out, run by a loop of our own.
 
 Lark's loop calls four functions for each token, and the grammars here have lists of some hundred tokens. Whoever
 edits a prompt waits for it at each key; this loop takes a fifth of the time and builds the same.
@@ -76,51 +76,38 @@ class _Row:
     gotos: dict[str, _Row] = field(default_factory=dict[str, "_Row"])
 
 
-def parser_of(lark: Any, functions: Functions) -> Callable[[list[Any]], Any]:
+def parser_of(table: Mapping[str, Any], functions: Functions) -> Callable[[list[Any]], Any]:
     """Return what parses the tokens of a grammar.
 
     Args:
-        lark: The grammar, made with ``parser="lalr"``, without anonymous tokens, aliases, ``?`` before rules, and
-            square brackets.
+        table: What ``grammars/build.py`` made of the grammar: ``rules``, ``states`` and ``end``.
         functions: By rule, what to make of the list of its children, among which stand those of rules whose names
             begin with ``_``; by terminal, what to make of the token. A rule that is missing gives the list.
 
     Returns:
         Takes tokens, which it takes out of their list, and returns what is made of the first rule. Tokens that do
         not fit the grammar raise KeyError.
-
-    Raises:
-        ValueError: A rule of the grammar has what it must not.
     """
-    tables = lark.parse_interactive("").parser_state.parse_conf
-    rows = {state: _Row() for state in tables.states}
-    for state, actions in tables.states.items():
-        row = rows[state]
-        for symbol, (_, target) in actions.items():
-            if not isinstance(target, int):
-                row.reductions[symbol] = _reduction(target, functions)
+    reductions = [_reduction(line, functions) for line in table["rules"]]
+    rows = [_Row() for _ in table["states"]]
+    for row, actions in zip(rows, table["states"], strict=True):
+        for symbol, target in actions.items():
+            if target < 0:
+                row.reductions[symbol] = reductions[~target]
             elif symbol.isupper():
                 row.shifts[symbol] = rows[target], functions.get(symbol)
             else:
                 row.gotos[symbol] = rows[target]
-    first, last = rows[tables.start_state], rows[tables.end_state]
+    first, last = rows[0], rows[table["end"]]
     return lambda tokens: _parsed(tokens, first, last)
 
 
-def _reduction(rule: Any, functions: Functions) -> _Reduction:
-    lists = tuple(
-        place
-        for place, symbol in enumerate(rule.expansion)
-        if not symbol.is_term and symbol.name.startswith("_")
-    )
-    name, size = str(rule.origin.name), len(rule.expansion)
-    unnamed = any(symbol.is_term and symbol.filter_out for symbol in rule.expansion)
-    if unnamed or rule.alias or rule.options.expand1 or any(rule.options.empty_indices):
-        raise ValueError(
-            f"rule {name!r} has a token without a name, an alias, a ? before it or square brackets; "
-            "it must have none"
-        )
-    inlined = name.startswith("_")
+def _reduction(line: str, functions: Functions) -> _Reduction:
+    """Return the rule of a line, ``origin: symbols``."""
+    name, *symbols = line.split()
+    name = name.removesuffix(":")
+    lists = tuple(place for place, symbol in enumerate(symbols) if symbol.startswith("_"))
+    inlined, size = name.startswith("_"), len(symbols)
     repeats, passes = (inlined and size == wanted and lists == (0,) for wanted in (2, 1))
     function = None if inlined else functions.get(name)
     return _Reduction(size, name, repeats, passes, lists, function)

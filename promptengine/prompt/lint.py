@@ -10,8 +10,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
+from typing import TYPE_CHECKING
 
-from promptengine.kinds import NetworkKind, kind_of_word, tag_words
 from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt import remedies
 from promptengine.prompt.ast import (
@@ -42,6 +42,10 @@ from promptengine.prompt.emphasis import attention
 from promptengine.prompt.grammar import Lexeme
 from promptengine.prompt.quoting import MOST, capped, quoted, told
 from promptengine.prompt.source_map import MappedText, join
+from promptengine.prompt.tag_kinds import kind_of_word, tag_words
+
+if TYPE_CHECKING:
+    from promptengine.kinds import NetworkKind
 
 __all__ = [
     "almost_tags",

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from promptengine.garbage import gc_paused
 from promptengine.prompt.ast import (
     Alternating,
     Break,
@@ -26,7 +27,6 @@ from promptengine.prompt.ast import (
     Text,
 )
 from promptengine.prompt.emphasis import attention
-from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.schedule import bracketed_tags
 from promptengine.prompt.source_map import MappedText, join
 from promptengine.prompt.weighing import BREAK_WEIGHT

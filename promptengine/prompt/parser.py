@@ -16,6 +16,7 @@ from functools import cache, partial
 from typing import Any, cast
 
 from promptengine.errors import PluginError
+from promptengine.garbage import gc_paused
 from promptengine.prompt import lint
 from promptengine.prompt.ast import (
     Alternating,
@@ -31,7 +32,6 @@ from promptengine.prompt.ast import (
 )
 from promptengine.prompt.brackets import balance
 from promptengine.prompt.dialects import WEBUI, find_dialect
-from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language, place
 from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.regions import ReadPiece, divided, tags_in_regions
@@ -96,9 +96,9 @@ def read_brackets(
         schedules_tags: Whether brackets decide when the tags within hold.
         regions: Whether ``ADDCOL`` and its like divide a prompt that is not negative.
     """
-    rest, diagnostics = whole(text), list[Diagnostic]()
-    if comments and "#" in text:
-        rest, diagnostics = _without_comments(text)
+    said_nothing = _comments(text) if comments else []
+    rest = _without(said_nothing, text)
+    diagnostics = list(lint.comments(text, said_nothing))
     tags: tuple[Tag, ...] = ()
     bracketed: list[Tag] = []
     if negative:
@@ -125,7 +125,8 @@ def read_brackets(
     if not schedules_tags:
         diagnostics += lint.scheduled_tags(tags, parts)
     diagnostics += foreign.diagnostics
-    prompt = Prompt(text, tags, tuple(parts), ())
+    spans = tuple(Span(*place) for place in said_nothing)
+    prompt = Prompt(text, tags, tuple(parts), (), comments=spans)
     diagnostics += tags_in_regions(prompt)
     diagnostics.sort(key=_place_of)
     return replace(prompt, diagnostics=tuple(diagnostics))
@@ -142,13 +143,19 @@ def _place_of(diagnostic: Diagnostic) -> int:
 
 def without_comments(text: str) -> str:
     """Return a prompt as WebUI's infotexts tell it: each comment reduced to the newline that ends it."""
-    return _without_comments(text)[0].text
+    return _without(_comments(text), text).text
 
 
-def _without_comments(text: str) -> tuple[MappedText, list[Diagnostic]]:
+def _comments(text: str) -> list[tuple[int, int]]:
+    """Return where comments start and end."""
+    return [comment.span() for comment in _COMMENT.finditer(text)] if "#" in text else []
+
+
+def _without(comments: Sequence[tuple[int, int]], text: str) -> MappedText:
     """Reduce each comment to the newline that ends it; one that ends the text becomes one."""
+    if not comments:
+        return whole(text)
     kept, ranges, rest = 0, list[tuple[int, int]](), text
-    comments = [comment.span() for comment in _COMMENT.finditer(text)]
     for start, end in comments:
         ranges.append((kept, start))
         kept = end
@@ -156,8 +163,7 @@ def _without_comments(text: str) -> tuple[MappedText, list[Diagnostic]]:
             # The newline needs a place in the source: it stands in for the comment's last character.
             kept -= 1
             rest = text[:kept] + "\n"
-    found = list(lint.comments(text, comments))
-    return take(whole(rest), [*ranges, (kept, len(text))]), found
+    return take(whole(rest), [*ranges, (kept, len(text))])
 
 
 def _without_tags(excerpt: MappedText) -> tuple[tuple[Tag, ...], MappedText]:

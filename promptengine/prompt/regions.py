@@ -9,14 +9,17 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from promptengine.kinds import ModelKind, kind_of_word
 from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Node, Part, Prompt, Regions, Span, Tag, Text
 from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.quoting import quoted, told
 from promptengine.prompt.source_map import MappedText, take
+from promptengine.prompt.tag_kinds import kind_of_word
+
+if TYPE_CHECKING:
+    from promptengine.kinds import ModelKind
 
 __all__ = [
     "MOST_REGIONS",

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from promptengine.garbage import gc_paused
 from promptengine.prompt.ast import (
     Alternating,
     Fragment,
@@ -23,7 +24,6 @@ from promptengine.prompt.ast import (
     Text,
 )
 from promptengine.prompt.emphasis import attention
-from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.source_map import join
 from promptengine.validation import check_type
 

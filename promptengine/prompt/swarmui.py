@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
 
+from promptengine.garbage import gc_paused
 from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import (
     Alternating,
@@ -26,7 +27,6 @@ from promptengine.prompt.ast import (
     Text,
 )
 from promptengine.prompt.comfyui import bracket_diagnostics, weigh_with_breaks
-from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.other_syntax import foreign_syntax
 from promptengine.prompt.quoting import quoted, told

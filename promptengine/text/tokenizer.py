@@ -15,8 +15,6 @@ from importlib import resources
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-import ftfy
-
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer
 
@@ -52,7 +50,7 @@ def tokenize(texts: Sequence[str]) -> list[list[int]]:
     """
     if not texts:
         return []
-    cleaned = [ftfy.fix_text(encodable(text)) for text in texts]
+    cleaned = [_fixed(text) for text in texts]
     return clip_tokenizer()(cleaned, add_special_tokens=False, truncation=False)["input_ids"]
 
 
@@ -74,6 +72,15 @@ def bracket_factors() -> Mapping[int, float]:
         if any(letter in factors for letter in token) and factor != 1:
             found[index] = factor
     return found
+
+
+def _fixed(text: str) -> str:
+    # There is nothing to mend in it but HTML's entities, and ftfy's tables take a while to load.
+    if text.isascii() and text.isprintable() and "&" not in text:
+        return text
+    import ftfy
+
+    return ftfy.fix_text(encodable(text))
 
 
 def encodable(text: str) -> str:

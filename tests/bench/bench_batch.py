@@ -10,20 +10,15 @@ the rows each. Their arithmetic is the same; what is left is the smaller product
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from promptengine import Engine, GenerationRequest
-from tests.bench.timing import (
-    Rows,
-    calibration,
-    compared,
-    interleaved,
-    options,
-    print_table,
-    write_json,
-)
+from tests.bench.floor import measured, quickest_product
+from tests.bench.results import report
+from tests.bench.timing import Rows, options
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 NAMES = ("neon", "vintage", "pastel")
@@ -41,19 +36,21 @@ def requests(*, steps: int, different: bool) -> list[GenerationRequest]:
     return made
 
 
-def measure(*, steps: int, rounds: int) -> Rows:
-    """Time batches and single runs in turns; returns seconds, ratios to the mixed batch and spreads."""
+def measure(*, steps: int, rounds: int) -> Iterator[tuple[str, Rows]]:
+    """Time batches and single runs in turns, beside the mixed batch."""
     engine = Engine.open("starter", models=MODELS, device="cpu")
     mixed, equal = requests(steps=steps, different=True), requests(steps=steps, different=False)
-    seconds = interleaved(
+    rows = measured(
         {
             "eight equal rows": lambda: engine.generate_batch(equal),
             "eight different rows": lambda: engine.generate_batch(mixed),
             "eight runs": lambda: [engine.generate(request) for request in mixed],
         },
-        rounds,
+        "eight different rows",
+        rounds=rounds,
+        floor=quickest_product(torch.float32),
     )
-    return compared(seconds, "eight different rows")
+    yield f"eight images of {steps} steps", rows
 
 
 def main() -> None:
@@ -61,11 +58,7 @@ def main() -> None:
     parser = options(rounds=5)
     parser.add_argument("--steps", type=int, default=10)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
-    rows = measure(steps=given.steps, rounds=given.rounds)
-    print_table(f"eight images of {given.steps} steps", rows)
-    write_json(given.json, rows)
+    report("bench_batch", given, measure(steps=given.steps, rounds=given.rounds))
 
 
 if __name__ == "__main__":

@@ -15,15 +15,18 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+import torch
+
 from promptengine import GenerationRequest
 from tests.bench.bench_run import PIXELS, opened, run
-from tests.bench.timing import Rows, compared, interleaved
+from tests.bench.floor import measured, quickest_product
+from tests.bench.timing import Rows
 
 INTERVALS = (1, 2, 3, 5)
 
 
 def measure(model: str, *, steps: int, rounds: int) -> Rows:
-    """Time whole images in turns; returns seconds, ratios to an interval of 1 and spreads."""
+    """Time whole images in turns, beside an interval of 1."""
     seeds = count()
     with tempfile.TemporaryDirectory() as folder:
         engine = opened(model, Path(folder))
@@ -42,9 +45,9 @@ def measure(model: str, *, steps: int, rounds: int) -> Rows:
             engine.generate(request)
 
         actions = {f"every {interval}": partial(make, interval) for interval in INTERVALS}
-        seconds = interleaved(actions, rounds)
-    return compared(seconds, "every 1")
+        floor = quickest_product(torch.float32)
+        return measured(actions, "every 1", rounds=rounds, floor=floor)
 
 
 if __name__ == "__main__":
-    run(measure)
+    run("bench_cache", measure)

@@ -15,12 +15,14 @@ tag's file, and colors weigh all branches once more. A completion looks up wheth
 from __future__ import annotations
 
 import argparse
+import copy
 import gc
 import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,13 +96,13 @@ class Replay:
     """What a replay took.
 
     Attributes:
-        wall: Seconds of each answer, by question.
+        wall: Seconds of each answer, by question; there from the first key on, so as not to grow themselves.
         cpu: The same of the processor's time.
         memory: The process's, in bytes, at ten times in between.
     """
 
-    wall: dict[str, list[float]]
-    cpu: dict[str, list[float]]
+    wall: dict[str, array[float]]
+    cpu: dict[str, array[float]]
     memory: list[int] = field(default_factory=list[int])
 
 
@@ -108,15 +110,18 @@ def replay(words: Vocabulary, syntax: PromptSyntax, count: int, seed: int = 1) -
     """Type some keys, and ask."""
     always, in_turn = questions(words, syntax)
     turns = list(in_turn.items())
-    names = (*always, *in_turn)
-    took = Replay({name: [] for name in names}, {name: [] for name in names})
+    answers = dict.fromkeys(always, count)
+    answers |= {name: len(range(turn, count, len(turns))) for turn, name in enumerate(in_turn)}
+    empty = {name: array("d", bytes(8 * many)) for name, many in answers.items()}
+    took = Replay(copy.deepcopy(empty), empty)
     process = psutil.Process()
     for number, (text, caret) in zip(range(count), keys(seed), strict=False):
         for name, ask in (*always.items(), turns[number % len(turns)]):
+            place = number if name in always else number // len(turns)
             start, busy = time.perf_counter(), time.process_time()
             ask(text, caret)
-            took.cpu[name].append(time.process_time() - busy)
-            took.wall[name].append(time.perf_counter() - start)
+            took.cpu[name][place] = time.process_time() - busy
+            took.wall[name][place] = time.perf_counter() - start
         if (number + 1) % max(1, count // 10) == 0:
             gc.collect()
             took.memory.append(process.memory_info().rss)
@@ -136,7 +141,7 @@ def fill(root: Path, networks: int = NETWORKS) -> Vocabulary:
     return Vocabulary.open(root / "models")
 
 
-def figures(seconds: list[float]) -> dict[str, float]:
+def figures(seconds: Sequence[float]) -> dict[str, float]:
     """Return percentiles in milliseconds, and how many answers came later than the goal."""
     ordered = sorted(one * 1e3 for one in seconds)
     cuts = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999, "max": 1.0}

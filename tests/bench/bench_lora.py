@@ -12,10 +12,10 @@ writes them; with ``--conv`` all convolutions too.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,17 +30,13 @@ from promptengine.networks.lora.inject import LoraSchedule, inject_loras
 from promptengine.networks.lora.merge import Application, Fit, Target
 from promptengine.networks.lora.weights import LoraWeights
 from tests.bench.bench_unet import DTYPES, random_unet
-from tests.bench.timing import (
-    Rows,
-    calibration,
-    compared,
-    options,
-    print_table,
-    write_json,
-)
+from tests.bench.floor import multiply_adds, quickest_product
+from tests.bench.results import report
+from tests.bench.timing import FLOOR, Rows, compared, options, timed
 
 RANK = 16
 IMAGES = 8
+_Taken = TypeVar("_Taken")
 
 
 def random_lora(unet: nn.Module, number: int, *, conv: bool) -> Fit:
@@ -63,8 +59,8 @@ def random_lora(unet: nn.Module, number: int, *, conv: bool) -> Fit:
     return Fit(lora, tuple(modules), {})
 
 
-def measure(dtype: str, size: int, *, rounds: int, conv: bool) -> dict[str, Rows]:
-    """Time both comparisons."""
+def measure(dtype: str, size: int, *, rounds: int, conv: bool) -> Iterator[tuple[str, Rows]]:
+    """Time one comparison after the other."""
     unet = random_unet(DTYPES[dtype], "cpu")
     loras = [random_lora(unet, number, conv=conv) for number in range(IMAGES)]
     packed = pack_conv_weights(unet, room=free_bytes(torch.device("cpu")))
@@ -80,10 +76,8 @@ def measure(dtype: str, size: int, *, rounds: int, conv: bool) -> dict[str, Rows
         "an eighth, merged": [constant(loras[0])],
     }
     with torch.no_grad(), use_onednn(unet, packed=packed):
-        return {
-            "one image": compared(ask.taking_turns(one, rounds), "merged"),
-            "eight images": compared(ask.taking_turns(eight, rounds), "one merged"),
-        }
+        yield "one image", ask.taking_turns(one, "merged", rounds)
+        yield "eight images", ask.taking_turns(eight, "one merged", rounds)
 
 
 class Asking:
@@ -94,18 +88,24 @@ class Asking:
         self._size = size // 8
         self._dtype = next(unet.parameters()).dtype
         self._weights = LoraWeights()
+        self._floor = quickest_product(self._dtype)
 
     def taking_turns(
-        self, schedules: Mapping[str, list[LoraSchedule]], rounds: int
-    ) -> dict[str, list[float]]:
-        """Return the seconds of a step under each, the first of a run left out."""
-        seconds: dict[str, list[float]] = {name: [] for name in schedules}
+        self, schedules: Mapping[str, list[LoraSchedule]], base: str, rounds: int
+    ) -> Rows:
+        """Time a step under each, the first of a run left out, beside the one that ``base`` names."""
+        seconds: dict[str, list[float]] = {name: [] for name in (FLOOR, *schedules)}
         for _ in range(rounds):
+            seconds[FLOOR] += timed(self._floor, 1)
             for name, rows in schedules.items():
-                seconds[name].append(self._step(rows))
-        return seconds
+                seconds[name] += self._second_step(rows, lambda step: timed(step, 1))
+        work = {name: self._second_step(rows, multiply_adds) for name, rows in schedules.items()}
+        return compared(seconds, base, work=work | {FLOOR: multiply_adds(self._floor)})
 
-    def _step(self, schedules: list[LoraSchedule]) -> float:
+    def _second_step(
+        self, schedules: list[LoraSchedule], take: Callable[[Callable[[], object]], _Taken]
+    ) -> _Taken:
+        """Return what ``take`` says of a step that another one went before."""
         rows = 2 * len(schedules)
         x = torch.randn(rows, 4, self._size, self._size).to(self._dtype)
         text = torch.randn(rows, 77, 768).to(self._dtype)
@@ -113,11 +113,13 @@ class Asking:
             inject_loras(self._unet, schedules, self._weights) as loras,
             inject_hypernetworks(self._unet),
         ):
-            for call in range(2):
-                start = time.perf_counter()
+
+            def step(call: int) -> None:
                 loras.choose(*(one.at(call) for one in schedules for _ in range(2)))
                 self._unet(x, torch.tensor(500), text, return_dict=False)
-        return time.perf_counter() - start
+
+            step(0)
+            return take(partial(step, 1))
 
 
 def constant(lora: Fit) -> LoraSchedule:
@@ -138,12 +140,8 @@ def main() -> None:
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
     parser.add_argument("--conv", action="store_true")
     chosen = parser.parse_args()
-    torch.set_num_threads(chosen.threads)
-    print(f"machine: {calibration():.2f} ms for a fixed loop")
-    figures = measure(chosen.dtype, chosen.size, rounds=chosen.rounds, conv=chosen.conv)
-    for title, rows in figures.items():
-        print_table(title, rows)
-    write_json(chosen.json, figures)
+    tables = measure(chosen.dtype, chosen.size, rounds=chosen.rounds, conv=chosen.conv)
+    report("bench_lora", chosen, tables)
 
 
 if __name__ == "__main__":

@@ -23,15 +23,9 @@ from promptengine import Engine, GenerationRequest, save_hypernetwork
 from promptengine.checkpoints.load import open_checkpoint
 from promptengine.networks.attention import attention_widths
 from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
-from tests.bench.timing import (
-    Rows,
-    calibration,
-    compared,
-    interleaved,
-    options,
-    print_table,
-    write_json,
-)
+from tests.bench.floor import measured, quickest_product
+from tests.bench.results import report
+from tests.bench.timing import Rows, options
 from tests.checkpoints.diffusers_pipelines import pipeline
 from tests.checkpoints.full_size import configured, write_random
 from tests.checkpoints.original import Original
@@ -93,17 +87,22 @@ def actions(engine: Engine, steps: int) -> dict[str, Callable[[], object]]:
 
 
 def measure(model: str, *, steps: int, rounds: int) -> Rows:
-    """Time whole runs in turns; returns seconds, ratios to diffusers and spreads."""
+    """Time whole runs in turns, beside diffusers."""
     with tempfile.TemporaryDirectory() as folder:
-        engine = opened(model, Path(folder))
-        seconds = interleaved(actions(engine, steps), rounds)
-    return compared(seconds, "diffusers")
+        return measured(
+            actions(opened(model, Path(folder)), steps),
+            "diffusers",
+            rounds=rounds,
+            floor=quickest_product(torch.float32),
+            theirs=("diffusers",),
+        )
 
 
-def run(measure: Callable[..., Rows]) -> None:
+def run(name: str, measure: Callable[..., Rows]) -> None:
     """Read the options of a benchmark of whole runs, measure and print.
 
     Args:
+        name: Of the benchmark.
         measure: Takes a model's name, ``steps`` and ``rounds``.
     """
     parser = options(rounds=5)
@@ -112,14 +111,13 @@ def run(measure: Callable[..., Rows]) -> None:
     )
     parser.add_argument("--steps", type=int, default=20)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
-    tables: dict[str, Rows] = {}
-    for model in given.models:
-        tables[model] = measure(model, steps=given.steps, rounds=given.rounds)
-        print_table(f"{model}, {given.steps} steps", tables[model])
-    write_json(given.json, tables)
+    steps, rounds = given.steps, given.rounds
+    tables = (
+        (f"{model}, {steps} steps", measure(model, steps=steps, rounds=rounds))
+        for model in given.models
+    )
+    report(name, given, tables)
 
 
 if __name__ == "__main__":
-    run(measure)
+    run("bench_run", measure)

@@ -1,7 +1,7 @@
 """What it costs to use other networks than the request before: ``python -m tests.bench.bench_switch``.
 
 Times requests of one step at 64×64 with the starter checkpoint: the same network again and again, and three
-networks in turn, once all of them were used. Prints medians and their difference.
+networks in turn, once all of them were used. Prints what two requests take.
 
 The floor is nothing: networks, their folded weights and what texts come to are kept, within a number of
 bytes; what a request must do in any case is parse, look files up, and see whether they changed.
@@ -9,21 +9,23 @@ bytes; what a request must do in any case is parse, look files up, and see wheth
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
-from statistics import median
 
 import torch
 
 from promptengine import Engine, GenerationRequest
-from tests.bench.timing import calibration, interleaved, options, write_json
+from tests.bench.floor import measured, quickest_product
+from tests.bench.results import report
+from tests.bench.timing import Rows, options
 
 MODELS = Path(__file__).parent.parent.parent / "models"
 NAMES = ("neon", "vintage", "pastel")
 
 
-def measure(*, rounds: int) -> dict[str, float]:
-    """Return the milliseconds that a request takes, with the same network and with another one."""
+def measure(*, rounds: int) -> Iterator[tuple[str, Rows]]:
+    """Time two requests with the same network and two with others in turns."""
     engine = Engine.open("starter", models=MODELS, device="cpu")
 
     def ask(name: str) -> None:
@@ -46,21 +48,15 @@ def measure(*, rounds: int) -> dict[str, float]:
         ask(next(turns))
         ask(next(turns))
 
-    seconds = interleaved({"same": ask_twice, "switching": ask_others}, rounds, warm=3)
-    same, switching = (median(spent) / 2 * 1e3 for spent in seconds.values())
-    return {"same_ms": same, "switching_ms": switching}
+    actions = {"same network": ask_twice, "switching": ask_others}
+    floor = quickest_product(torch.float32)
+    yield "two requests", measured(actions, "same network", rounds=rounds, floor=floor, warm=3)
 
 
 def main() -> None:
     """Read the options, measure and print."""
     given = options(rounds=60).parse_args()
-    torch.set_num_threads(given.threads)
-    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
-    found = measure(rounds=given.rounds)
-    same, switching = found.values()
-    print(f"same network     {same:8.2f} ms a request")
-    print(f"switching        {switching:8.2f} ms a request, {switching - same:+.2f} ms")
-    write_json(given.json, found)
+    report("bench_switch", given, measure(rounds=given.rounds))
 
 
 if __name__ == "__main__":

@@ -41,8 +41,9 @@ What paid: reading text once, folding, activation in place, one fused multiply a
 
 from __future__ import annotations
 
+import argparse
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -54,23 +55,19 @@ from promptengine.accel.onednn import linear, pack_conv_weights, use_onednn
 from promptengine.networks.attention import attentions
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
-from tests.bench.timing import (
-    Rows,
-    calibration,
-    compared,
-    interleaved,
-    options,
-    print_table,
-    write_json,
-)
+from tests.bench.floor import measured, quickest_product, wait
+from tests.bench.openvino_unet import NAME, OpenVinoUnet, missing
+from tests.bench.results import report
+from tests.bench.timing import Rows, options
 from tests.checkpoints.full_size import configured
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-WIDTHS = (320, 640, 768, 1280)
+TEXT_WIDTH = 768
+WIDTHS = (320, 640, TEXT_WIDTH, 1280)
 KINDS: Mapping[str, tuple[Sequence[int], str | None]] = {
     "relu": (WIDTHS, "relu"),
     "linear": (WIDTHS, None),
-    "text-only": ((768,), "relu"),
+    "text-only": ((TEXT_WIDTH,), "relu"),
 }
 Stack = Sequence[tuple[Hypernetwork, float]]
 
@@ -138,13 +135,17 @@ class Calls:
         self.plain = random_unet(dtype, device)
         self.ours = copy.deepcopy(self.plain, {id(p): p for p in self.plain.parameters()})
         self.packed = pack_conv_weights(self.ours, room=free_bytes(torch.device(device)))
+        self.floor = quickest_product(dtype, device)
+        reason = missing(dtype, device)
+        if reason:
+            print(f"{NAME} is left out: {reason}")
+        self.openvino = None if reason else OpenVinoUnet(self.plain, dtype, TEXT_WIDTH)
 
     def call(self, unet: nn.Module, x: Tensor, text: Tensor) -> None:
         """Ask once, and wait for the answer."""
         with torch.no_grad():
             unet(x, 500, text, return_dict=False)
-        if self.device == "cuda":
-            torch.cuda.synchronize()
+        wait(self.device)
 
     @torch.no_grad()
     def products(self, stack: Stack, pixels: int) -> None:
@@ -161,17 +162,18 @@ class Calls:
                     for layer in residual.linear if residual else ():
                         if isinstance(layer, nn.Linear):
                             x = linear(x, layer.weight, layer.bias)
-        if self.device == "cuda":
-            torch.cuda.synchronize()
+        wait(self.device)
 
 
 def measure(calls: Calls, pixels: int, cases: Sequence[tuple[str, int]], rounds: int) -> Rows:
-    """Time all cases of one size in turns; returns seconds, ratios to diffusers and spreads."""
+    """Time all cases of one size in turns, beside diffusers."""
     x = torch.randn(2, 4, pixels // 8, pixels // 8).to(calls.device, calls.dtype)
-    text = torch.randn(2, 77, 768).to(calls.device, calls.dtype)
+    text = torch.randn(2, 77, TEXT_WIDTH).to(calls.device, calls.dtype)
     actions: dict[str, Callable[[], object]] = {
         "diffusers": partial(calls.call, calls.plain, x, text)
     }
+    if calls.openvino is not None:
+        actions[NAME] = calls.openvino.call(x, text)
 
     def hooked(stack: Stack) -> None:
         with HookedLikeWebui(calls.plain, stack):
@@ -192,8 +194,24 @@ def measure(calls: Calls, pixels: int, cases: Sequence[tuple[str, int]], rounds:
             actions[f"{name}, ours"] = partial(ours, injection, stack, text.clone())
             if kind == "relu" and count:
                 actions[f"{name}, products alone"] = partial(calls.products, stack, pixels)
-        seconds = interleaved(actions, rounds)
-    return compared(seconds, "diffusers")
+        return measured(
+            actions,
+            "diffusers",
+            rounds=rounds,
+            floor=calls.floor,
+            theirs=[name for name in actions if not name.endswith(", ours")],
+            same_work={NAME: "diffusers"} if NAME in actions else None,
+        )
+
+
+def tables(given: argparse.Namespace) -> Iterator[tuple[str, Rows]]:
+    """Measure what the options ask for, one type and size after another."""
+    cases = [(kind, count) for count in given.counts if count for kind in given.kinds]
+    cases = [("relu", 0)] * (0 in given.counts) + cases
+    for dtype in given.dtypes:
+        calls = Calls(DTYPES[dtype], given.device)
+        for pixels in given.sizes:
+            yield f"{dtype}, {pixels}×{pixels}", measure(calls, pixels, cases, given.rounds)
 
 
 def main() -> None:
@@ -205,18 +223,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=list(KINDS))
     parser.add_argument("--device", default="cpu")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    cases = [(kind, count) for count in given.counts if count for kind in given.kinds]
-    cases = [("relu", 0)] * (0 in given.counts) + cases
-    print(f"calibration: 100,000 turns of a plain loop {calibration():.3f} ms")
-    tables: dict[str, Rows] = {}
-    for dtype in given.dtypes:
-        calls = Calls(DTYPES[dtype], given.device)
-        for pixels in given.sizes:
-            title = f"{dtype}, {pixels}×{pixels}"
-            tables[title] = measure(calls, pixels, cases, given.rounds)
-            print_table(title, tables[title])
-    write_json(given.json, tables)
+    report("bench_unet", given, tables(given), device=given.device)
 
 
 if __name__ == "__main__":

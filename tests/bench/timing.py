@@ -1,16 +1,65 @@
-"""How benchmarks take time: medians of several runs, beside a figure of the machine itself."""
+"""How benchmarks take time: what is compared takes turns, and ratios are those of one round."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
-Rows = dict[str, dict[str, float]]
-"""Figures by what was measured."""
+FLOOR = "floor"
+"""Name of the action that does nothing but matrix products."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times as long one thing takes as another.
+
+    Attributes:
+        value: The median of the rounds' ratios.
+        spread: Half the width of their middle half.
+    """
+
+    value: float
+    spread: float
+
+    @classmethod
+    def of(cls, ratios: Sequence[float]) -> Ratio:
+        """Sum up the ratios of some rounds."""
+        if len(ratios) < 2:
+            return cls(ratios[0], 0.0)
+        low, middle, high = quantiles(ratios, n=4)
+        return cls(middle, (high - low) / 2)
+
+    def __str__(self) -> str:
+        """Write it with its spread."""
+        return f"{self.value:.3f} ± {self.spread:.3f}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What an action took, beside others of the same rounds.
+
+    Attributes:
+        seconds: The median.
+        ratio: To the action that all are compared with.
+        rate: Thousand million multiply-adds a second; None where their number is not known.
+        floor: To the time that its multiply-adds take as plain matrix products; None as above.
+        ours: Whether this project decides what it takes: not so for diffusers, nor for the floor.
+    """
+
+    seconds: float
+    ratio: Ratio
+    rate: float | None = None
+    floor: Ratio | None = None
+    ours: bool = True
+
+
+Rows = Mapping[str, Row]
+"""Actions by what they do."""
 
 
 def timed(
@@ -59,30 +108,44 @@ def interleaved(
     return seconds
 
 
-def ratio(seconds: Mapping[str, Sequence[float]], name: str, base: str) -> tuple[float, float]:
-    """Return the median of the rounds' ratios of two actions, and half the width of their middle half."""
-    ratios = [one / other for one, other in zip(seconds[name], seconds[base], strict=True)]
-    if len(ratios) < 2:
-        return ratios[0], 0.0
-    low, middle, high = quantiles(ratios, n=4)
-    return middle, (high - low) / 2
+def compared(
+    seconds: Mapping[str, Sequence[float]],
+    base: str,
+    *,
+    work: Mapping[str, int] | None = None,
+    theirs: Collection[str] = (),
+) -> dict[str, Row]:
+    """Sum up the rounds of some actions.
 
+    Args:
+        seconds: Of each action in each round.
+        base: What all are compared with.
+        work: Multiply-adds of actions, :data:`FLOOR` among them; what is not there is not known.
+        theirs: Actions that are not this project's, beside the floor.
+    """
+    known = {name: count for name, count in (work or {}).items() if count}
 
-def compared(seconds: Mapping[str, Sequence[float]], base: str) -> Rows:
-    """Return each action's median seconds, its ratio to the action ``base``, and that one's spread."""
-    rows: Rows = {}
-    for name, spent in seconds.items():
-        middle, spread = ratio(seconds, name, base)
-        rows[name] = {"seconds": median(spent), "ratio": middle, "spread": spread}
-    return rows
+    def row(name: str, spent: Sequence[float]) -> Row:
+        middle, ours = median(spent), name not in (FLOOR, *theirs)
+        ratio = Ratio.of([one / other for one, other in zip(spent, seconds[base], strict=True)])
+        if name not in known:
+            return Row(middle, ratio, ours=ours)
+        products = zip(spent, seconds[FLOOR], strict=True)
+        share = known[FLOOR] / known[name]
+        floor = Ratio.of([one / other * share for one, other in products])
+        return Row(middle, ratio, known[name] / middle / 1e9, floor, ours)
+
+    return {name: row(name, spent) for name, spent in seconds.items()}
 
 
 def print_table(title: str, rows: Rows) -> None:
     """Print what :func:`compared` found."""
-    print(f"\n{title:<36}{'seconds':>9}{'ratio':>8}")
+    counted = any(row.floor for row in rows.values())
+    head = f"{'GMAC/s':>10}{'× floor':>18}" if counted else ""
+    print(f"\n{title:<36}{'seconds':>9}{'ratio':>18}{head}", flush=True)
     for name, row in rows.items():
-        figures = f"{row['seconds']:9.3f}{row['ratio']:8.3f} ± {row['spread']:.3f}"
-        print(f"  {name:<34}{figures}")
+        tail = f"{row.rate:10.1f}{row.floor!s:>18}" if row.floor else ""
+        print(f"  {name:<34}{row.seconds:9.3f}{row.ratio!s:>18}{tail}", flush=True)
 
 
 def options(*, rounds: int) -> argparse.ArgumentParser:
@@ -101,4 +164,5 @@ def options(*, rounds: int) -> argparse.ArgumentParser:
 def write_json(path: Path | None, figures: Mapping[str, object]) -> None:
     """Write figures to a file, if one is given."""
     if path is not None:
-        path.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(figures, indent=1, ensure_ascii=False, default=asdict)
+        path.write_text(text + "\n", encoding="utf-8")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,8 @@ import torch
 
 from promptengine import Engine
 from promptengine.accel.offload import OFFLOADS
-from tests.bench.timing import calibration, print_table, write_json
+from tests.bench.machine import Machine
+from tests.bench.timing import print_table, write_json
 from tests.checkpoints.full_size import DTYPE, configured, write_random
 from tests.gpu.checks import BASE as BASE_REQUEST
 from tests.gpu.checks import CHECKS, TAGS, Finding, Setup, apart
@@ -116,8 +116,8 @@ def speed(model: str, batch: int, report: Report, given: argparse.Namespace) -> 
     print_table(title, rows)
     report.figures[title] = rows
     for name, limit in LIMITS.items() if on_gpu and BASE in rows else ():
-        yield Finding(f"{name}, to diffusers compiled", rows[name]["ratio"], limit)
-    shared = rows[CACHED]["seconds"] / rows["ours, no network"]["seconds"]
+        yield Finding(f"{name}, to diffusers compiled", rows[name].ratio.value, limit)
+    shared = rows[CACHED].seconds / rows["ours, no network"].seconds
     yield Finding("a call at cache interval 3", shared, 1 / 1.8 if on_gpu else None)
     if on_gpu:
         peak = torch.cuda.max_memory_allocated() / 2**30
@@ -158,8 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     given = parser.parse_args(arguments)
-    where = torch.cuda.get_device_name() if given.device.startswith("cuda") else platform.machine()
-    print(f"{where}, torch {torch.__version__}; a fixed loop takes {calibration():.2f} ms")
+    print(Machine.here(given.device))
     report = Report(given.seconds)
     with tempfile.TemporaryDirectory() as folder:
         setup = Setup(Path(folder), given.device, backend=given.backend or "eager")

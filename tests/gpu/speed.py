@@ -17,6 +17,7 @@ from promptengine.accel.step_cache import StepCache, cache_steps
 from promptengine.networks.attention import attention_widths
 from promptengine.networks.hypernetwork.inject import Injection, inject_hypernetworks
 from promptengine.networks.hypernetwork.module import Hypernetwork, HypernetworkSettings
+from tests.bench.floor import wait
 from tests.bench.timing import Rows, compared, interleaved
 from tests.checkpoints.full_size import configured
 from tests.checkpoints.original import tiny
@@ -81,8 +82,7 @@ class _Calls:
         """Ask once, and wait for the answer."""
         with torch.no_grad():
             unet(self.x, 500, self.text if text is None else text, return_dict=False, **self.more)
-        if self.device.startswith("cuda"):
-            torch.cuda.synchronize()
+        wait(self.device)
 
 
 def measure(

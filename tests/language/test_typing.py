@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -12,7 +13,17 @@ from promptengine.language import PromptSyntax
 from tests.bench.bench_language import LENGTH, fill, keys, questions, replay
 
 
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    """What other tests have loaded is not looked through at each collection."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("frozen")
 def test_nothing_is_kept_while_somebody_types(tmp_path: Path) -> None:
     words, syntax = fill(tmp_path, networks=20), PromptSyntax()
     replay(words, syntax, 40)
@@ -35,11 +46,13 @@ def test_each_key_is_one_away_from_the_one_before() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("frozen")
 def test_every_question_is_asked(tmp_path: Path) -> None:
     words = fill(tmp_path, networks=4)
     took = replay(words, PromptSyntax("extended"), 10)
     always, in_turn = questions(words, PromptSyntax())
     expected = {**dict.fromkeys(always, 10), **dict.fromkeys(in_turn, 2)}
     for seconds in (took.wall, took.cpu):
-        assert {name: len(spent) for name, spent in seconds.items()} == expected
+        answered = {name: sum(one > 0 for one in spent) for name, spent in seconds.items()}
+        assert answered == expected
     assert len(took.memory) == 10

@@ -5,10 +5,17 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import ftfy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptengine.text.tokenizer import COMMA_TOKEN, END_TOKEN, START_TOKEN, tokenize
+from promptengine.text.tokenizer import (
+    COMMA_TOKEN,
+    END_TOKEN,
+    START_TOKEN,
+    _fixed,  # pyright: ignore[reportPrivateUsage]
+    tokenize,
+)
 
 
 def test_well_known_tokens() -> None:
@@ -31,6 +38,22 @@ def test_a_long_text_is_neither_cut_nor_slow_to_read() -> None:
 def test_every_string_has_tokens_of_the_vocabulary(text: str) -> None:
     (ids,) = tokenize([text + "\ud800"])
     assert all(0 <= token <= END_TOKEN for token in ids)
+
+
+@given(st.text(st.characters(codec="ascii", categories=["L", "M", "N", "P", "S", "Zs"])))
+def test_plain_text_needs_no_mending(text: str) -> None:
+    assert _fixed(text) == ftfy.fix_text(text)
+
+
+def test_plain_text_loads_no_tables_of_mends() -> None:
+    code = (
+        "import sys\n"
+        "from promptengine.text.tokenizer import tokenize\n"
+        "tokenize(['a (cat:1.3)'])\n"
+        "assert 'ftfy' not in sys.modules\n"
+        "assert tokenize(['&quot;cat&quot;']) == tokenize(['\"cat\"'])"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_threads_may_begin_at_once() -> None:

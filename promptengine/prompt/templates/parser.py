@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
+from promptengine.garbage import gc_paused
 from promptengine.prompt import diagnostic_kinds as kinds
 from promptengine.prompt.ast import Diagnostic, Span
-from promptengine.prompt.gc import gc_paused
 from promptengine.prompt.grammar import Language, Lexeme, language
 from promptengine.prompt.quoting import capped, quoted
 from promptengine.prompt.templates.tree import (
