@@ -1,3 +1,4 @@
+from .accel.offload_names import OffloadName as OffloadName
 from .checkpoints.load import Checkpoint as Checkpoint
 from .checkpoints.resolve import Precision as Precision
 from .choices import OptionInfo as OptionInfo

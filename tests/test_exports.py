@@ -25,6 +25,7 @@ INNER = {
     "PipelineProcessor",
     "PreparedPrompts",
     "ProjectionFuser",
+    "Residence",
     "TextMemory",
     "UndoLog",
 }

@@ -18,6 +18,7 @@ __all__ = [
     "needs_tiles",
     "release_memory",
     "translate_oom",
+    "unet_memory_bytes",
     "vae_memory_bytes",
     "vae_tiling",
 ]
@@ -25,6 +26,27 @@ __all__ = [
 _WIDEST_COPIES: Final = 4.0
 """How many activations of the VAE's second width live at once at full resolution: 3.8 by the peak memory
 of a process that decodes 512 x 512 with Stable Diffusion's VAE on a CPU."""
+
+
+_UNET_COPIES: Final = 64
+"""How many activations of a UNet's first width, for two rows at full resolution, a call is taken to need at once; that
+is 1.3 GB with SDXL at 1024 x 1024 in float16."""
+
+_WORKSPACE: Final = 256 << 20
+"""What the libraries of a device take to work in."""
+
+
+def unet_memory_bytes(unet: nn.Module, width: int, height: int) -> int:
+    """Estimate what a call takes beside the weights, for one image with its negative prompt.
+
+    Args:
+        unet: A diffusers ``UNet2DConditionModel``.
+        width: Pixels.
+        height: Likewise.
+    """
+    config: Any = unet.config
+    numbers = 2 * config.block_out_channels[0] * (width // 8) * (height // 8)
+    return _WORKSPACE + _UNET_COPIES * numbers * next(unet.parameters()).element_size()
 
 
 def vae_memory_bytes(vae: nn.Module, width: int, height: int) -> int:
@@ -60,9 +82,10 @@ def release_memory(device: torch.device) -> None:
 
 
 def needs_tiles(vae: nn.Module, device: torch.device, width: int, height: int) -> bool:
-    """Return whether an image is too large to be coded whole in the memory that is free."""
+    """Return whether an image is too large to be coded whole in the memory that is free, beside the VAE itself."""
     free = free_bytes(device)
-    return free is not None and vae_memory_bytes(vae, width, height) > free
+    away = sum(weight.nbytes for weight in vae.parameters() if weight.device.type != device.type)
+    return free is not None and vae_memory_bytes(vae, width, height) + away > free
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from rich.progress import Progress as ProgressBar
 from promptengine.cli.arguments import assignments, free_path
 from promptengine.cli.field_options import given_fields
 from promptengine.cli.image_options import regions_of
+from promptengine.cli.offload import offload_of
 from promptengine.cli.terminal import printable
 from promptengine.cli.webui import chosen_models
 from promptengine.garbage import gc_paused
@@ -129,7 +130,10 @@ def progress_bar(steps: int) -> Generator[Callable[[Progress], None]]:
 
 @gc_paused
 def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precision) -> Engine:
-    """Open the engine that a command's options name, with the libraries' own output turned off."""
+    """Open the engine that a command's options name, with the libraries' own output turned off.
+
+    Of commands that read the model's weights themselves, and so have no ``--offload``, all of it stays on the device.
+    """
     quiet_libraries()
     registry = open_models(folders)
     checkpoint, vae, vae_overrides = chosen_models(options, registry)
@@ -142,6 +146,7 @@ def open_engine(options: argparse.Namespace, folders: Models, *, dtype: Precisio
         vae=vae,
         vae_overrides=vae_overrides,
         compile=getattr(options, "compile", False),
+        offload=offload_of(options, (options.device,)),
     )
 
 

@@ -9,6 +9,7 @@ from typing import get_args
 
 from promptengine.cli.field_options import add_fields
 from promptengine.cli.model_folders import add_model_folders
+from promptengine.cli.offload import add_offload
 from promptengine.cli.options import add_checkpoint, add_ignore
 from promptengine.request.hires_pass import HiresPass
 from promptengine.request.options import NoiseSource
@@ -103,5 +104,6 @@ def add_request(parser: argparse.ArgumentParser, leave: Collection[str] = ()) ->
         action="store_true",
         help="torch.compile, meant for GPUs and many images of one size",
     )
+    add_offload(parser.add_argument)
     add_model_folders(parser)
     add_checkpoint(parser)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptengine.cli.model_folders import add_model_folders, folders_of, roots_of, styles_of
+from promptengine.cli.offload import add_offload, offload_of
 from promptengine.cli.options import add_checkpoint
 from promptengine.errors import RequestError
 from promptengine.server.config import Limits, ServerConfig
@@ -73,6 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--grace", type=float, default=usual.grace_s, metavar="S", help="to finish when stopped")
     add("--compile", action="store_true", help="torch.compile; pays for many images of one size")
+    add_offload(add)
     add("-o", "--output", type=Path, default=usual.output, metavar="DIR", help="for saved images")
     add(
         "--training",
@@ -136,6 +138,7 @@ def _run(options: argparse.Namespace) -> int:
             devices=_split(options.device),
             dtype=options.dtype,
             compile=options.compile,
+            offload=offload_of(options, _split(options.device)),
             replicas=_replicas(options),
             output=options.output,
             training=options.training,

@@ -11,6 +11,7 @@ from typing import Final
 
 import torch
 
+from promptengine.accel.offload import require_resident
 from promptengine.conversion.fit import Error, Moments, SiteChange, solve_site
 from promptengine.conversion.layouts import LORA_LAYOUTS, LoraLayout
 from promptengine.conversion.sites import Site, file_names, sites, watching
@@ -150,7 +151,8 @@ def convert_to_lora(
         on_image: Called with how many images are made and how many there are to be.
 
     Raises:
-        RequestError: No such layout, or a rank that is below 1 or that the layout does not have.
+        RequestError: No such layout, a rank that is below 1 or that the layout does not have, or parts of the
+            model leave its device.
         NetworkFormatError: A target of another suffix.
         IncompatibleNetworkError: The network does not fit the checkpoint.
         PromptEngineError: As :meth:`promptengine.Engine.generate`.
@@ -160,6 +162,7 @@ def convert_to_lora(
     check_type("target", target, str, Path)
     check_type("engine", engine, Engine)
     check_type("rank", rank, int, type(None))
+    require_resident(engine.residence, "the conversion")
     target = Path(target)
     form = _checked(layout, rank, target)
     unet = engine.checkpoint.unet

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from promptengine.accel.residence import Arrive, Residence
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.files.lru import SizedLRU
 from promptengine.generation.cond_batch import PromptCond
@@ -76,7 +78,7 @@ class EngineContext:
         embeddings: Likewise.
         encodings: Texts encoded of late.
         upscalers: Networks that enlarge images.
-        device: Where the model lives.
+        residence: Where the model's parts are, and when.
     """
 
     checkpoint: Checkpoint
@@ -85,7 +87,30 @@ class EngineContext:
     embeddings: EmbeddingCache
     encodings: Encodings
     upscalers: UpscalerCache
-    device: torch.device
+    residence: Residence
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model works."""
+        return self.residence.device
+
+    @property
+    def stays(self) -> bool:
+        """Whether all of the model stays on the device."""
+        return self.residence.fold_bytes is None
+
+    def text_at_work(self) -> AbstractContextManager[Arrive]:
+        """Let text encoders come to the device within a ``with`` block when they are told to."""
+        checkpoint = self.checkpoint
+        return self.residence.at_work(*checkpoint.text_encoders, journal=checkpoint.journal)
+
+    @contextmanager
+    def vae_at_work(self) -> Generator[None]:
+        """Have the VAE on the device within a ``with`` block."""
+        checkpoint = self.checkpoint
+        with self.residence.at_work(checkpoint.vae, journal=checkpoint.journal) as arrive:
+            arrive()
+            yield
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,8 +164,12 @@ def prepare_prompts(
         widths = text_widths(*parts.checkpoint.text_encoders)
         reading = stack if under is None else under
         words = with_bundled(parts.embeddings.words(widths), reading.words, widths)
-    with clock.measuring("encode"), reading.merged(parts.checkpoint.journal):
-        guidance = _encode(parts, asked, request, words.table, reading)
+    with (
+        clock.measuring("encode"),
+        reading.merged(parts.checkpoint.journal),
+        parts.text_at_work() as arrive,
+    ):
+        guidance = _encode(parts, asked, request, words.table, reading, arrive=arrive)
     guidance = _with_networks(guidance, asked.regions, stack, own)
     stack = _told_together(stack, own)
     return PreparedPrompts(
@@ -203,12 +232,14 @@ class _TextModelUnder:
         stack: The networks.
         call: Of the denoiser, from 0.
         journal: Of the model.
+        arrive: Has the text encoders come.
     """
 
     model: TextModel
     stack: LoadedNetworks
     call: int
     journal: UndoLog
+    arrive: Arrive
 
     def __call__(
         self,
@@ -217,6 +248,7 @@ class _TextModelUnder:
         *,
         mask: Tensor | None = None,
     ) -> Encoded:
+        self.arrive()
         with self.stack.encoding(self.call, self.journal):
             return self.model(tokens, placements, mask=mask)
 
@@ -321,11 +353,13 @@ def _encode(
     request: GenerationRequest,
     words: EmbeddingTable,
     stack: LoadedNetworks,
+    *,
+    arrive: Arrive,
 ) -> PromptCond:
-    """Encode what is asked for, under networks."""
+    """Encode what is asked for, under networks; ``arrive`` has the text encoders come."""
     plan, regions, options = asked.plan, asked.regions, request.options
     checkpoint = parts.checkpoint
-    encode = _encoder(parts, request, words, stack)
+    encode = _encoder(parts, request, words, stack, arrive=arrive)
     nothing = parse("", negative=True).parts[0]
     texts = [one.text for one in plan.negative.segments]
     negative = negative_conditioning(checkpoint, encode(plan.negative), texts)
@@ -353,7 +387,12 @@ def _encode(
 
 
 def _encoder(
-    parts: EngineContext, request: GenerationRequest, words: EmbeddingTable, stack: LoadedNetworks
+    parts: EngineContext,
+    request: GenerationRequest,
+    words: EmbeddingTable,
+    stack: LoadedNetworks,
+    *,
+    arrive: Arrive,
 ) -> Callable[[Schedule], Conditioning]:
     """Return what encodes a schedule, each text under the networks of its first call, or remembers it."""
     options = request.options
@@ -373,7 +412,7 @@ def _encoder(
     models: dict[Hashable, TextModel] = {}
 
     def model_at(call: int) -> TextModel:
-        under = _TextModelUnder(model, stack, call, parts.checkpoint.journal)
+        under = _TextModelUnder(model, stack, call, parts.checkpoint.journal, arrive)
         return models.setdefault(stack.text_key(call), under)
 
     def encode(timeline: Schedule) -> Conditioning:

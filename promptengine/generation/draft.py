@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from promptengine.generation.conditioning import EngineContext
+from promptengine.generation.finiteness import finiteness
 from promptengine.generation.further_models import ModelInUse
+from promptengine.generation.infotext import build_infotexts
 from promptengine.generation.prepare import PreparedRequest
 from promptengine.generation.sample import decode_batch
 from promptengine.interrupt import Interrupt
 from promptengine.prompt import Diagnostic
 from promptengine.prompt import diagnostic_kinds as kinds
-from promptengine.request.result import ModelUse
+from promptengine.prompt.diagnostic_kinds import without_codes
+from promptengine.request.result import GenerationResult, ModelUse
 
 __all__ = ["BatchEnded", "Draft"]
 
@@ -71,7 +76,7 @@ class Draft:
         """Decode the latents of a batch with the model at work."""
         self.uses = models.uses
         self._latents.append(latents)
-        for made in decode_batch(models.parts.checkpoint, self.job, latents):
+        for made in decode_batch(models.parts, self.job, latents):
             self.images.append(made.image)
             self.masks += [made.mask] if made.mask else []
             self.mask_composites += [made.composite] if made.composite else []
@@ -93,3 +98,29 @@ class Draft:
         seeds = ", ".join(map(str, dict.fromkeys(self.job.seeds[before : len(self.images)])))
         message = f"unfinished: ended after step {step} of {self.job.steps} (seed {seeds})"
         self.notes.append(kinds.UNFINISHED(message))
+
+    def result(self, parts: EngineContext, timings: Mapping[str, float]) -> GenerationResult:
+        """Return what the job has come to.
+
+        Args:
+            parts: The engine's own model.
+            timings: Seconds of each stage so far.
+        """
+        job, made, latents = self.job, len(self.images), self.latents
+        found = (*job.diagnostics, *self.notes, *finiteness(latents))
+        return GenerationResult(
+            images=tuple(self.images),
+            latents=latents,
+            infotexts=build_infotexts(parts, job, self.uses)[:made],
+            seeds=tuple(job.seeds[:made]),
+            networks=job.first.stack.reports,
+            diagnostics=without_codes(found, job.request.ignored_diagnostics),
+            timings=timings,
+            variation_seeds=tuple(job.variation_seeds[:made]),
+            hires_networks=job.second.stack.reports if job.second else (),
+            refiner_networks=job.refiner_reports,
+            models=self.uses,
+            unfinished=tuple(self.unfinished),
+            masks=tuple(self.masks),
+            mask_composites=tuple(self.mask_composites),
+        )

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from promptengine.accel.compile import use_compiled_regions
 from promptengine.accel.memory import free_bytes, release_memory, translate_oom, vae_tiling
+from promptengine.accel.offload_names import AUTO, OffloadName
 from promptengine.accel.onednn import pack_conv_weights, use_onednn
+from promptengine.accel.residence import Residence, Resident
 from promptengine.checkpoints.latent_rgb import LatentToRGB, fit_latent_to_rgb, preview_images
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.checkpoints.pipelines import (
@@ -35,9 +37,7 @@ from promptengine.generation.conditioning import EngineContext, encoding_cache
 from promptengine.generation.control import OnInterrupted, OnProgress, RunControl
 from promptengine.generation.draft import BatchEnded, Draft
 from promptengine.generation.dynamic import generate_expanded
-from promptengine.generation.finiteness import finiteness
 from promptengine.generation.further_models import FurtherModels, ModelInUse, Opening
-from promptengine.generation.infotext import build_infotexts
 from promptengine.generation.prepare import PreparedRequest, prepare_request, share_networks
 from promptengine.generation.run_async import run_cancellable
 from promptengine.generation.sample import sample_batch
@@ -45,7 +45,6 @@ from promptengine.generation.timing import StageTimer
 from promptengine.images.upscaler_cache import UpscalerCache
 from promptengine.interrupt import Interrupt
 from promptengine.networks.load import NetworkCache
-from promptengine.prompt.diagnostic_kinds import without_codes
 from promptengine.prompt.dialects import WEBUI
 from promptengine.registry.open_models import Models, open_models
 from promptengine.registry.registry import Registry
@@ -70,6 +69,8 @@ class Engine:
         registry: Where tag names are looked up.
         device: Where the model lives.
         compiled: Whether regions of the UNet are compiled.
+        requested_offload: What it was opened with.
+        residence: Where the model's parts are, and when.
     """
 
     def __init__(
@@ -81,19 +82,24 @@ class Engine:
         compiled: bool = False,
         shared: bool = False,
         opening: Opening | None = None,
+        residence: Residence | None = None,
     ) -> None:
         self.registry = registry
         self.device = device
         self.compiled = compiled
-        networks = NetworkCache(checkpoint.unet, *checkpoint.text_encoders)
+        self.residence = residence or Resident(device)
+        home = self.residence.home
+        networks = NetworkCache(checkpoint.unet, *checkpoint.text_encoders, home=home)
         words = EmbeddingCache(registry)
         # What others hold too they may change, so nothing that was made of it can be kept.
         texts = encoding_cache(room=0) if shared else encoding_cache()
         upscalers = UpscalerCache(registry, device)
-        parts = EngineContext(checkpoint, registry, networks, words, texts, upscalers, device)
-        usual = Opening(next(checkpoint.unet.parameters()).dtype)
-        self._models: FurtherModels | None = FurtherModels(parts, opening or usual)
-        room = None if compiled or shared else free_bytes(device)
+        place = self.residence
+        parts = EngineContext(checkpoint, registry, networks, words, texts, upscalers, place)
+        opening = opening or Opening(next(checkpoint.unet.parameters()).dtype)
+        self.requested_offload: OffloadName = opening.offload
+        self._models: FurtherModels | None = FurtherModels(parts, opening)
+        room = None if compiled or shared or not parts.stays else free_bytes(device)
         self._packed = pack_conv_weights(checkpoint.unet, room=room)
         self._colors: LatentToRGB | None = None
         self._busy = threading.Lock()
@@ -110,6 +116,7 @@ class Engine:
         vae: str | Path | None = "Automatic",
         vae_overrides: bool = True,
         compile: bool = False,
+        offload: OffloadName = AUTO,
     ) -> Engine:
         """Load a checkpoint and scan the folders of networks.
 
@@ -130,16 +137,21 @@ class Engine:
                 ``sd_vae_overrides_per_model_preferences``. It holds for a second pass's checkpoint too.
             compile: Let ``torch.compile`` make the UNet faster. The first image of a size takes a
                 minute or more for that, and results move within the rounding of the dtype.
+            offload: What leaves a device with little memory: ``none``; ``model``, text encoders, UNet and VAE are there
+                one at a time (WebUI's ``--medvram``); ``layers``, the UNet's layers too (``--lowvram``). ``auto``
+                takes the first that the free memory allows, and says so in the log where anything leaves.
 
         Raises:
             ModelNotFoundError: No checkpoint or VAE of that name.
             CheckpointError: It cannot be loaded.
-            RequestError: No such device or dtype, or an argument of another type.
+            RequestError: No such device, dtype or ``offload``, one that cannot be had there, or an argument of
+                another type.
         """
         check_type("checkpoint", checkpoint, str, Path, type(None))
         check_type("config", config, str, Path, type(None))
         check_type("device", device, str)
         check_type("dtype", dtype, str, torch.dtype)
+        check_type("offload", offload, str)
         check_type("vae", vae, str, Path, type(None))
         registry = open_models(models)
         path = resolve_checkpoint(checkpoint, registry)
@@ -147,10 +159,10 @@ class Engine:
         kind = dtype if isinstance(dtype, torch.dtype) else resolve_dtype(dtype, place)
         configurations = None if config is None else Path(config)
         opening = Opening(
-            kind, config=configurations, vae=vae, vae_overrides=vae_overrides, compile=compile
+            kind, configurations, vae, vae_overrides=vae_overrides, compile=compile, offload=offload
         )
-        parts = opening.open(path, registry, place)
-        return cls(parts, registry, place, compiled=compile, opening=opening)
+        parts, residence = opening.open_on(path, registry, place)
+        return cls(parts, registry, place, compiled=compile, opening=opening, residence=residence)
 
     @classmethod
     def from_pipeline(cls, pipe: Any, models: Models = "models") -> Engine:
@@ -174,7 +186,8 @@ class Engine:
     def to_pipeline(self) -> Any:
         """Return a ``StableDiffusionPipeline`` or ``StableDiffusionXLPipeline`` on this engine's modules.
 
-        Nothing is copied, and closing the engine leaves the pipeline whole. A checkpoint for inpainting
+        Nothing is copied, and closing the engine leaves the pipeline whole. Where parts leave the engine's device, the
+        pipeline is on the CPU at first. A checkpoint for inpainting
         gives the inpainting pipeline of its family. :func:`promptengine.attach` teaches it WebUI's
         prompts.
 
@@ -187,6 +200,11 @@ class Engine:
     def checkpoint(self) -> Checkpoint:
         """The model's parts. Between requests they are exactly as loaded."""
         return self._parts.checkpoint
+
+    @property
+    def offload(self) -> OffloadName:
+        """What leaves the device: ``none``, ``model`` or ``layers``; see :meth:`open`."""
+        return self.residence.name
 
     @property
     def closed(self) -> bool:
@@ -222,8 +240,9 @@ class Engine:
         checkpoint = self.checkpoint
         dtype = str(next(checkpoint.unet.parameters()).dtype).removeprefix("torch.")
         what = f"{checkpoint.family}{' inpainting' if checkpoint.inpainting else ''}"
-        compiled = ", compiled" if self.compiled else ""
-        return f"<Engine: {checkpoint.path.name} ({what}) on {self.device}, {dtype}{compiled}>"
+        more = ", compiled" if self.compiled else ""
+        more += "" if self._parts.stays else f", offload {self.offload}"
+        return f"<Engine: {checkpoint.path.name} ({what}) on {self.device}, {dtype}{more}>"
 
     def count_tokens(
         self,
@@ -422,7 +441,7 @@ class Engine:
         with self._quick(lead), vae_tiling(*vaes, journal=journal), models:
             for batch in range(lead.request.batch_count):
                 self._make_batch(models, drafts, batch, clock, control)
-        return [self._result(draft, clock) for draft in drafts]
+        return [draft.result(self._parts, clock.seconds) for draft in drafts]
 
     def _make_batch(
         self,
@@ -453,8 +472,8 @@ class Engine:
                 raise BatchEnded
             for number in ending:
                 if drafts[number].interrupt.stopped:
-                    result = self._result(drafts[number], clock)
-                    control.tell_of_end(number, replace(result, timings=dict(clock.seconds)))
+                    result = drafts[number].result(self._parts, dict(clock.seconds))
+                    control.tell_of_end(number, result)
 
         sampled: Sequence[Tensor] = ()
         with clock.measuring("sample"), suppress(BatchEnded):
@@ -475,24 +494,3 @@ class Engine:
             return nullcontext()
         unet, journal = self.checkpoint.unet, self.checkpoint.journal
         return use_onednn(unet, packed=self._packed, journal=journal)
-
-    def _result(self, draft: Draft, clock: StageTimer) -> GenerationResult:
-        job, made = draft.job, len(draft.images)
-        latents = draft.latents
-        found = (*job.diagnostics, *draft.notes, *finiteness(latents))
-        return GenerationResult(
-            images=tuple(draft.images),
-            latents=latents,
-            infotexts=build_infotexts(self._parts, job, draft.uses)[:made],
-            seeds=tuple(job.seeds[:made]),
-            networks=job.first.stack.reports,
-            diagnostics=without_codes(found, job.request.ignored_diagnostics),
-            timings=clock.seconds,
-            variation_seeds=tuple(job.variation_seeds[:made]),
-            hires_networks=job.second.stack.reports if job.second else (),
-            refiner_networks=job.refiner_reports,
-            models=draft.uses,
-            unfinished=tuple(draft.unfinished),
-            masks=tuple(draft.masks),
-            mask_composites=tuple(draft.mask_composites),
-        )

@@ -53,13 +53,15 @@ def enlarge_latents(
     images: list[Image.Image] = []
     upscaler, runs = _counted(found)
     for one in x:
-        image = decode_image(parts.checkpoint, one, tiling=tiling)
+        with parts.vae_at_work():
+            image = decode_image(parts.checkpoint, one, tiling=tiling)
         images.append(resize_image(image, larger.width, larger.height, upscaler=upscaler))
 
     def encode(later: EngineContext) -> Tensor:
         # The last image's seed stands for the whole batch, as in WebUI, which loads networks after it is set.
         draw = stream(seeds[-1], skipped=_init_draws(upscaler, len(runs)))
-        posteriors = [encode_image(later.checkpoint, image, tiling=tiling) for image in images]
+        with later.vae_at_work():
+            posteriors = [encode_image(later.checkpoint, image, tiling=tiling) for image in images]
         latents = [posterior.sample(draw(posterior.mean.shape)) for posterior in posteriors]
         return larger.trimmed(torch.cat(latents))
 

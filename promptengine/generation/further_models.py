@@ -12,7 +12,10 @@ import torch
 
 from promptengine.accel.compile import compile_regions
 from promptengine.accel.memory import free_bytes, release_memory, translate_oom, vae_tiling
+from promptengine.accel.offload import ModelSizes, find_offload, place_model
+from promptengine.accel.offload_names import AUTO, OffloadName
 from promptengine.accel.onednn import Packed, pack_conv_weights, use_onednn
+from promptengine.accel.residence import Residence
 from promptengine.checkpoints.load import Checkpoint, open_checkpoint
 from promptengine.checkpoints.vae import find_vae
 from promptengine.errors import OutOfMemoryError
@@ -36,6 +39,7 @@ class Opening:
         vae: By the words of WebUI's ``sd_vae``; it holds for every model.
         vae_overrides: Whether it goes before what a model prefers.
         compile: Whether UNets are compiled.
+        offload: What leaves the device; see :meth:`promptengine.generation.engine.Engine.open`.
     """
 
     dtype: torch.dtype
@@ -43,6 +47,7 @@ class Opening:
     vae: str | Path | None = "Automatic"
     vae_overrides: bool = True
     compile: bool = False
+    offload: OffloadName = AUTO
 
     def open(self, path: Path, registry: Registry, device: torch.device) -> Checkpoint:
         """Open a model.
@@ -62,6 +67,28 @@ class Opening:
         if self.compile:
             compile_regions(parts.unet)
         return parts
+
+    def open_on(
+        self, path: Path, registry: Registry, device: torch.device
+    ) -> tuple[Checkpoint, Residence]:
+        """Open a model and put its parts where they belong.
+
+        Args:
+            path: A file or a diffusers folder.
+            registry: Where VAEs are looked up.
+            device: Where it shall work.
+
+        Raises:
+            CheckpointError: It cannot be loaded.
+            RequestError: ``offload`` is none, or cannot be had there.
+        """
+        asked = find_offload(self.offload, device, compiled=self.compile)
+        # What may not fit is opened beside the device, and goes there once its size is known.
+        first = torch.device("cpu") if asked is None else asked.residence(device).home
+        model = self.open(path, registry, first)
+        parts = *model.text_encoders, model.unet, model.vae
+        sizes = ModelSizes.of(model.text_encoders, model.unet, model.vae, side=model.native_size)
+        return model, place_model(asked, device, parts, sizes, compiled=self.compile)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,7 +197,7 @@ class FurtherModels:
         return held
 
     def _opened(self, path: Path, state: tuple[int, int] | None) -> _Held:
-        own, device = self.own, self.own.device
+        own, device = self.own, self.own.residence.home
         free = free_bytes(device)
         message = f"no room on {device} for {path.name} beside {own.checkpoint.path.name}"
         remedy = "free memory, or go without refiner and hires checkpoint"
@@ -185,13 +212,13 @@ class FurtherModels:
         parts = EngineContext(
             checkpoint=checkpoint,
             registry=own.registry,
-            networks=NetworkCache(checkpoint.unet, *checkpoint.text_encoders),
+            networks=NetworkCache(checkpoint.unet, *checkpoint.text_encoders, home=device),
             embeddings=own.embeddings,
             encodings=encoding_cache(),
             upscalers=own.upscalers,
-            device=device,
+            residence=own.residence,
         )
-        room = None if self._opening.compile else free_bytes(device)
+        room = free_bytes(device) if own.stays and not self._opening.compile else None
         return _Held(path, state, parts, pack_conv_weights(checkpoint.unet, room=room))
 
 

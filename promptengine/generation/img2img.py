@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from promptengine.checkpoints.load import Checkpoint
 from promptengine.checkpoints.vae_codec import Posterior, encode_image, image_to_tensor
 from promptengine.errors import RequestError
+from promptengine.generation.conditioning import EngineContext
 from promptengine.generation.model_inputs import inpainting_channels, posterior_noise
 from promptengine.generation.sampling_pass import Blend, SoftBlend
 from promptengine.images.inpaint import (
@@ -50,7 +50,7 @@ class InitLatents:
 
 
 def encode_init_images(
-    checkpoint: Checkpoint,
+    parts: EngineContext,
     request: GenerationRequest,
     size: tuple[int, int],
     seeds: Sequence[int],
@@ -61,7 +61,7 @@ def encode_init_images(
     """Encode the images that a request starts from.
 
     Args:
-        checkpoint: Whose VAE to use.
+        parts: Whose VAE to use.
         request: Where there is no ``start``, there is nothing to encode.
         size: Width and height to paint, in pixels.
         seeds: Of all images; the first batch's are used.
@@ -86,7 +86,9 @@ def encode_init_images(
         prepare_image(image, start, masks, size, request.options, upscaler=upscaler)
         for image in start.images
     ]
-    posteriors = [encode_image(checkpoint, one.encoded, tiling=request.tiling) for one in prepared]
+    checkpoint, tiling = parts.checkpoint, request.tiling
+    with parts.vae_at_work():
+        posteriors = [encode_image(checkpoint, one.encoded, tiling=tiling) for one in prepared]
     if len(prepared) < count:
         prepared, posteriors = prepared * count, posteriors * count
     noise = _encoder_noise(posteriors, seeds, start.encoder_seed, encoder_noise)
@@ -96,13 +98,13 @@ def encode_init_images(
         latents = upscale_latents(latents, (size[1] // 8, size[0] // 8))
     latents, blend = _masked(latents, start, masks, request, seeds)
     channels = _channels(
-        checkpoint, request.options, size=size, prepared=prepared, masks=masks, seeds=seeds
+        parts, request.options, size=size, prepared=prepared, masks=masks, seeds=seeds
     )
     return InitLatents(latents, blend, tuple(prepared), channels)
 
 
 def _channels(
-    checkpoint: Checkpoint,
+    parts: EngineContext,
     options: Options,
     *,
     size: tuple[int, int],
@@ -111,6 +113,7 @@ def _channels(
     seeds: Sequence[int],
 ) -> Tensor | None:
     """Return what an inpainting model is shown: the image but for what is to be painted."""
+    checkpoint = parts.checkpoint
     if not checkpoint.inpainting:
         return None
     width, height = size
@@ -119,16 +122,18 @@ def _channels(
         [image_to_tensor(resize_image(one.encoded, width, height)) for one in prepared]
     )
     shape = (checkpoint.latent_channels, height // 8, width // 8)
-    return inpainting_channels(
-        checkpoint,
-        images=len(prepared),
-        width=width,
-        height=height,
-        image=seen,
-        mask=None if masks is None else latent_mask(masks.painted, width, height, hard=False)[None],
-        mask_strength=options.mask_strength,
-        noise=posterior_noise(seeds[-1], len(prepared), shape),
-    )
+    painted = None if masks is None else latent_mask(masks.painted, width, height, hard=False)
+    with parts.vae_at_work():
+        return inpainting_channels(
+            checkpoint,
+            images=len(prepared),
+            width=width,
+            height=height,
+            image=seen,
+            mask=None if painted is None else painted[None],
+            mask_strength=options.mask_strength,
+            noise=posterior_noise(seeds[-1], len(prepared), shape),
+        )
 
 
 def _encoder_noise(

@@ -251,7 +251,7 @@ def prepare_request(
     vaes, journal = [parts.checkpoint.vae] * tiles, parts.checkpoint.journal
     with clock.measuring("encode"), vae_tiling(*vaes, journal=journal):
         latents = encode_init_images(
-            parts.checkpoint,
+            parts,
             with_tags,
             (width, height),
             seeds,
@@ -365,7 +365,7 @@ def _needs_tiles(
     # Tiles do not know of each other's far edge, which circular images depend on.
     if request.tiling or not needs_tiles(parts.checkpoint.vae, parts.device, *largest):
         return False
-    if not names_models(request) and further.forget():
+    if parts.stays and not names_models(request) and further.forget():
         return needs_tiles(parts.checkpoint.vae, parts.device, *largest)
     return True
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from promptengine.accel.step_cache import cache_steps
 from promptengine.accel.tiling import circular_padding
-from promptengine.checkpoints.load import Checkpoint
 from promptengine.checkpoints.vae_codec import decode_image
 from promptengine.generation.cfg_denoiser import CFGDenoiser, skips_resized_like_webui
+from promptengine.generation.conditioning import EngineContext
 from promptengine.generation.enlarge import enlarge_latents
 from promptengine.generation.further_models import ModelInUse
 from promptengine.generation.img2img import InitLatents
@@ -34,6 +34,7 @@ from promptengine.generation.sampling_pass import Blend, first_latents, run_pass
 from promptengine.generation.timing import StageTimer
 from promptengine.images.inpaint import FinishedImage, PreparedImage, finish_image
 from promptengine.images.soft_inpaint import changed_mask, spread_mask
+from promptengine.networks.hypernetwork.fuse import ProjectionFuser
 from promptengine.networks.hypernetwork.inject import inject_hypernetworks
 from promptengine.networks.lora.inject import inject_loras
 from promptengine.networks.regional_attention import RegionalAttention, attend_regions
@@ -250,7 +251,7 @@ def _applied(this: _Pass, passes: Sequence[PreparedPass]) -> Generator[CFGDenois
             parts.networks.lora_weights,
             journal=journal,
         ) as loras,
-        inject_hypernetworks(unet, folder=parts.networks.folder, journal=journal) as injection,
+        inject_hypernetworks(unet, folder=_folder(parts), journal=journal) as injection,
         merge_tokens(unet, passes[0].asked.merging, (rows, columns), journal=journal),
         cache_steps(
             unet,
@@ -262,10 +263,18 @@ def _applied(this: _Pass, passes: Sequence[PreparedPass]) -> Generator[CFGDenois
         circular_padding(*[unet] * lead.request.tiling, journal=journal),
         _regions_in(unet, passes, journal) as regional,
     ):
-        model = _guided(this, parts.checkpoint, passes)
+        model = _guided(this, parts, passes)
         model.injection, model.loras, model.regional = injection, loras, regional
         model.step_cache = step_cache
-        yield model
+        # It comes once networks are merged into it, and what surrounds its layers is there.
+        with parts.residence.unet_at_work(unet, journal=journal):
+            yield model
+
+
+def _folder(parts: EngineContext) -> ProjectionFuser:
+    """Return what folds hypernetworks; what it keeps holds weights, which may not outlast their stay."""
+    room = parts.residence.fold_bytes
+    return parts.networks.folder if room is None else ProjectionFuser(room)
 
 
 def _regions_in(
@@ -279,13 +288,13 @@ def _regions_in(
 
 def _guided(
     this: _Pass,
-    checkpoint: Checkpoint,
+    parts: EngineContext,
     passes: Sequence[PreparedPass],
 ) -> CFGDenoiser:
     """Return the UNet, with what it reads beside text, sized as the pass is."""
     _, rows, columns = this.noise.shape
     width, height = columns * 8, rows * 8
-    start = this.jobs[0].start
+    checkpoint, start = parts.checkpoint, this.jobs[0].start
     if not checkpoint.inpainting:
         channels = None
     elif start is not None:
@@ -295,9 +304,11 @@ def _guided(
             posterior_noise(one.seeds[-1], len(one.seeds), this.noise.shape)
             for one in this.seedings
         ]
-        channels = inpainting_channels(
-            checkpoint, images=sum(this.counts), width=width, height=height, noise=torch.cat(noises)
-        )
+        noise, images = torch.cat(noises), sum(this.counts)
+        with parts.vae_at_work():
+            channels = inpainting_channels(
+                checkpoint, images=images, width=width, height=height, noise=noise
+            )
     pairs, lead = zip(passes, this.counts, strict=True), passes[0]
     return CFGDenoiser(
         checkpoint.unet,
@@ -328,10 +339,12 @@ def _seeding(job: PreparedRequest, batch: int) -> Seeding:
 
 
 def decode_batch(
-    checkpoint: Checkpoint, job: PreparedRequest, latents: Tensor
+    parts: EngineContext, job: PreparedRequest, latents: Tensor
 ) -> list[FinishedImage]:
     """Decode a batch to RGB images, what stays of the originals laid over them."""
-    images = [decode_image(checkpoint, one, tiling=job.request.tiling) for one in latents]
+    with parts.vae_at_work():
+        tiling = job.request.tiling
+        images = [decode_image(parts.checkpoint, one, tiling=tiling) for one in latents]
     if job.start is None:
         return [FinishedImage(image) for image in images]
     inpainting = None if job.request.start is None else job.request.start.inpainting

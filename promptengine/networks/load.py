@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from promptengine.errors import (
@@ -58,6 +59,7 @@ class NetworkCache:
         unet: The model the networks are for.
         text_encoders: Its text encoders, in their order.
         room: Bytes that the networks of one kind may take together; the longest unused goes first.
+        home: Where the model's weights are between runs, and what they become under networks is kept.
 
     Attributes:
         unet: As given.
@@ -65,11 +67,15 @@ class NetworkCache:
     """
 
     def __init__(
-        self, unet: nn.Module, *text_encoders: nn.Module, room: int = NETWORK_BYTES
+        self,
+        unet: nn.Module,
+        *text_encoders: nn.Module,
+        room: int = NETWORK_BYTES,
+        home: torch.device | None = None,
     ) -> None:
         self.unet = unet
         self.folder = ProjectionFuser()
-        self._model = NetworkModel(unet, text_encoders)
+        self._model = NetworkModel(unet, text_encoders, home)
         self._room = room
         self._loaders: dict[Kind, NetworkLoader[Any]] = {}
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from promptengine.files.lru import SizedLRU
@@ -42,10 +43,12 @@ class NetworkModel:
     Attributes:
         unet: A diffusers ``UNet2DConditionModel``.
         text_encoders: Each a transformers ``CLIPTextModel``, in the model's order: SDXL's two, else one.
+        home: Where its weights are between runs, if that is known.
     """
 
     unet: nn.Module
     text_encoders: tuple[nn.Module, ...]
+    home: torch.device | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -249,6 +249,7 @@ def opened_engines(engine: Engine, config: str | Path | None) -> Generator[Engin
                 str(engine.device),
                 next(checkpoint.unet.parameters()).dtype,
                 vae=step.vae or checkpoint.vae_path or "Automatic",
+                offload=engine.requested_offload,
             )
         return opened[wanted]
 

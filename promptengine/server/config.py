@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from promptengine.accel.offload_names import OffloadName
 from promptengine.registry.registry import Kind
 
 __all__ = ["Limits", "ServerConfig"]
@@ -70,6 +71,7 @@ class ServerConfig:
         devices: One worker for each.
         dtype: Of UNet and text model.
         compile: Whether regions of the UNet are compiled.
+        offload: What leaves a device with little memory; as for :meth:`promptengine.generation.engine.Engine.open`.
         replicas: Engines in processes of their own; 0 for one on each device in this process.
         output: The only folder that finished images are written to.
         training: Where trainings find data sets, in ``data``, and leave what they write, in ``runs``.
@@ -105,6 +107,7 @@ class ServerConfig:
     devices: tuple[str, ...] = ("auto",)
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     compile: bool = False
+    offload: OffloadName = "auto"
     replicas: int = 0
     output: Path = Path("outputs")
     training: Path = Path("training")

@@ -352,6 +352,7 @@ class Trainer:
             device=config.devices[-1],
             dtype="bfloat16" if config.dtype == "bfloat16" else "float32",
             vae=model.vae,
+            offload="none",
         )
 
     def _end(self, state: TrainingState, error: str = "") -> None:

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from promptengine.accel.offload import require_resident
 from promptengine.checkpoints.load import Checkpoint
 from promptengine.errors import RequestError, TrainingError
 from promptengine.files.atomic import remove_parts
@@ -172,13 +173,14 @@ def train_hypernetwork(
         TrainingError: The data cannot be used; the run to go on with had other settings; there is
             a network of that name which is not this run's; or the loss, the gradients or the
             weights exploded, in which case the last good weights are in ``files.output``.
-        RequestError: A setting that does not fit the model.
+        RequestError: A setting that does not fit the model, or parts of it leave its device.
         NetworkFormatError: ``files.output`` is a ``.pt``, which has no place for the transform.
         OSError: A file cannot be read or written.
     """
     check_type("engine", engine, Engine)
     check_type("config", config, TrainingConfig)
     check_type("files", files, TrainingFiles)
+    require_resident(engine.residence, "training")
     images = find_images(config, on_warning=on_warning)
     run = _opened(engine, config, files, images, restart=restart, on_file=on_file)
     lesson, state = run.lesson, run.state

@@ -1,4 +1,4 @@
-"""What only a GPU can show: goldens, precision, rows, graphs, speed, memory. ``python -m tests.gpu --device cuda``.
+"""What only a GPU can show: goldens, precision, rows, graphs, what leaves the device, speed, memory. ``python -m tests.gpu --device cuda``.
 
 Each part is done while there is time, and what was left out for want of it is told. Ends with 1 where a figure
 is beyond its limit.
@@ -7,6 +7,7 @@ is beyond its limit.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -19,9 +20,13 @@ from pathlib import Path
 
 import torch
 
+from promptengine import Engine
+from promptengine.accel.offload import OFFLOADS
 from tests.bench.machine import Machine
 from tests.bench.timing import print_table, write_json
-from tests.gpu.checks import CHECKS, TAGS, Finding, Setup
+from tests.checkpoints.full_size import DTYPE, configured, write_random
+from tests.gpu.checks import BASE as BASE_REQUEST
+from tests.gpu.checks import CHECKS, TAGS, Finding, Setup, apart
 from tests.gpu.speed import BASE, CACHED, measure
 
 ROOT = Path(__file__).parent.parent.parent
@@ -119,6 +124,29 @@ def speed(model: str, batch: int, report: Report, given: argparse.Namespace) -> 
         yield Finding("peak GiB of all copies together", peak)
 
 
+def peaks(model: str, device: str) -> Iterator[Finding]:
+    """Tell the memory that an image of a full-size model takes on a GPU, for each way to keep the model there.
+
+    The weights are random; each way must take less than the one before, and make the same image.
+    """
+    stays: torch.Tensor | None = None
+    before = math.inf
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{model}.safetensors"
+        write_random(configured(model).weights(), path, DTYPE[model])
+        for kind in OFFLOADS:
+            with Engine.open(path, folder, None, device, "float16", offload=kind.name) as engine:
+                torch.cuda.reset_peak_memory_stats()
+                start = time.monotonic()
+                made = engine.generate(replace(BASE_REQUEST, width=None, height=None)).latents
+                seconds = time.monotonic() - start
+            peak = torch.cuda.max_memory_allocated() / 2**30
+            yield Finding(f"offload {kind.name}, peak GiB", peak, before)
+            yield Finding(f"offload {kind.name}, seconds of an image", seconds)
+            stays, before = made if stays is None else stays, peak
+            yield Finding(f"offload {kind.name}, from none, float16", apart(made, stays), 0.05)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the options and do all parts; returns 1 where some figure is beyond its limit."""
     parser = argparse.ArgumentParser(description="Show what only a GPU can show.")
@@ -142,6 +170,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workers = min(8, os.cpu_count() or 1)
         report.run("goldens", partial(goldens, given.device, workers, GOLDENS), needs=90)
     models = ("tiny", "tiny sdxl") if given.small else ("sd15", "sdxl")
+    for model in models if given.device.startswith("cuda") and not given.small else ():
+        report.run(f"memory: {model}", partial(peaks, model, given.device), needs=90)
     for model in models:
         for batch in (1,) if given.small else (1, 4, 8):
             part = partial(speed, model, batch, report, given)

@@ -1,4 +1,4 @@
-"""Checks of whole generations on a device: precision, rows of a batch, noise, and what is compiled."""
+"""Checks of whole generations on a device: precision, rows of a batch, noise, what is compiled, and what leaves."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from promptengine import Engine, GenerationRequest
 from promptengine.accel.compile import compile_regions
+from promptengine.accel.offload import OFFLOADS, Offload
 from promptengine.registry.registry import Registry
 from promptengine.request.options import Options
 from promptengine.sampling.noise import philox_normal
@@ -113,6 +114,12 @@ class Setup:
         registry = Registry.open(self.models())
         return Engine(parts, registry, torch.device(self.device), compiled=True)
 
+    def away(self, kind: Offload) -> Engine:
+        """Open it at home, to be on the device only while it works."""
+        parts, device = self.opened(device="cpu").checkpoint, torch.device(self.device)
+        registry = Registry.open(self.models())
+        return Engine(parts, registry, device, residence=kind.residence(device))
+
     def requests(self) -> list[GenerationRequest]:
         """Return an image for each set of networks."""
         return [
@@ -187,5 +194,24 @@ def noise(setup: Setup) -> Iterator[Finding]:
         yield Finding("nv's noise from the GPU's own", far, 1e-5)
 
 
-CHECKS = {"precision": precision, "noise": noise, "graphs": graphs}
+def leaving(setup: Setup) -> Iterator[Finding]:
+    """How far images are apart whose model leaves the device at times, from those of one that stays.
+
+    On a GPU LoRAs are merged beside it, and on a CPU convolutions are not in oneDNN's order, which moves last digits.
+    """
+    requests = setup.requests()
+
+    def made_by(engine: Engine) -> list[Tensor]:
+        made = [*engine.generate_batch(requests), engine.generate(requests[-1])]
+        return [one.latents for one in made]
+
+    with exact_products():
+        staying = made_by(setup.opened())
+        for kind in OFFLOADS:
+            if kind.moves:
+                far = max(map(apart, made_by(setup.away(kind)), staying))
+                yield Finding(f"offload {kind.name} from none, float32", far, 1e-4)
+
+
+CHECKS = {"precision": precision, "noise": noise, "leaving": leaving, "graphs": graphs}
 """By name, in the order in which they run."""

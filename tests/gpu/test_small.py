@@ -25,6 +25,8 @@ def test_the_small_form_holds_on_the_cpu(
     assert main([*options, "--json", str(figures)]) == 0, capsys.readouterr().out
     found = json.loads(figures.read_text("utf-8"))
     assert found["precision: float32, rows with networks of their own"] <= 1e-4
+    for kind in ("model", "layers"):
+        assert found[f"leaving: offload {kind} from none, float32"] <= 1e-4
     assert found["graphs: graphs compiled again for other networks"] == 0
     for model in ("tiny", "tiny sdxl"):
         assert "ours, relu network" in found[f"UNet of {model}, 1 images, float32"]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from promptengine.accel.onednn import use_onednn
+from promptengine.accel.residence import Resident
 from promptengine.checkpoints.pipelines import checkpoint_from_pipeline
 from promptengine.errors import RequestError
 from promptengine.generation.conditioning import (
@@ -100,7 +101,7 @@ class PromptProcessor:
                 self._embeddings,
                 kept,
                 UpscalerCache(self._registry, device),
-                device,
+                Resident(device),
             )
         return self._parts
 

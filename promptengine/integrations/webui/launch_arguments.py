@@ -1,4 +1,4 @@
-"""Folders that a WebUI is started with: arguments in its ``webui-user`` script, which is read and never run."""
+"""Folders and memory that a WebUI is started with: arguments in its ``webui-user`` script, which is read and never run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from promptengine.accel.offload_names import AUTO, OffloadName
 from promptengine.errors import RequestError
 from promptengine.files.size_limits import read_small
 from promptengine.kinds import CHECKPOINT, EMBEDDING, HYPERNETWORK, LORA, VAE
@@ -56,20 +57,26 @@ _UNFOLLOWED: Final = frozenset(
 )
 """Arguments that move other things."""
 
+_OFFLOADS: Final[Mapping[str, OffloadName]] = {"--lowvram": "layers", "--medvram": "model"}
+"""Arguments that say what leaves the device; as there, the first goes before the second."""
+
 
 @dataclass(frozen=True, slots=True)
 class LaunchArguments:
-    """What a WebUI is started with, as far as it names folders of models.
+    """What a WebUI is started with, as far as it names folders of models or what leaves its device.
 
     Attributes:
         path: The script.
         folders: What arguments name, by these.
         left_out: Arguments that say where something is and are not followed, sorted.
+        offload: What leaves the device, in the words of :meth:`promptengine.Engine.open`; ``auto`` where nothing is
+            said of it.
     """
 
     path: Path
     folders: Mapping[str, Path]
     left_out: tuple[str, ...]
+    offload: OffloadName = AUTO
 
     def applied_to(self, folders: Mapping[Kind, list[Path]]) -> dict[Kind, list[Path]]:
         """Return folders of each kind with those that the arguments name, in the order in which WebUI looks.
@@ -91,7 +98,7 @@ class LaunchArguments:
 
 
 def read_launch_arguments(root: Path) -> LaunchArguments:
-    """Read which folders a WebUI is started with.
+    """Read what a WebUI is started with.
 
     Args:
         root: Its folder; the script in it need not exist.
@@ -108,7 +115,8 @@ def read_launch_arguments(root: Path) -> LaunchArguments:
             folders[name] = root / value
         elif name in _FOLDERS or name in _UNFOLLOWED:
             left_out.add(name)
-    return LaunchArguments(path, folders, tuple(sorted(left_out)))
+    asked: list[OffloadName] = [name for flag, name in _OFFLOADS.items() if flag in words]
+    return LaunchArguments(path, folders, tuple(sorted(left_out)), asked[0] if asked else AUTO)
 
 
 def _words(path: Path) -> list[str]:

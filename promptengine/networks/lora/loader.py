@@ -43,7 +43,7 @@ class LoraLoader(NetworkLoader[Fit]):
     def __init__(self, model: NetworkModel, room: int = NETWORK_BYTES) -> None:
         super().__init__(model, room)
         self._targets = targets(model.unet, *model.text_encoders)
-        self.weights = LoraWeights()
+        self.weights = LoraWeights(home=model.home)
 
     def read(self, entry: RegistryEntry) -> Fit:
         """Read a file for the model."""

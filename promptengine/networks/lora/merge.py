@@ -306,8 +306,10 @@ def set_weights(weights: ChangedWeights, changes: Changes) -> None:
     """
     for slot, tensor in weights.items():
         parameter = cast("nn.Parameter | None", getattr(slot.module, slot.name))
+        # They are kept where the model rests, which need not be where it is now.
+        here = tensor.to(cast("Tensor", slot.module.weight).device)
         if parameter is None:
-            bias = nn.Parameter(tensor, requires_grad=False)
+            bias = nn.Parameter(here, requires_grad=False)
             changes.set(slot.module, slot.name, bias)
         else:
-            changes.set(parameter, "data", tensor)
+            changes.set(parameter, "data", here)

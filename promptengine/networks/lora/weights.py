@@ -30,14 +30,16 @@ class LoraWeights:
 
     Args:
         room: Bytes that all of it may take together; what was longest unused goes first.
+        home: Where it is kept; by default where it was worked out.
     """
 
-    def __init__(self, room: int = _KEPT_BYTES) -> None:
+    def __init__(self, room: int = _KEPT_BYTES, *, home: torch.device | None = None) -> None:
+        self._home = home
         self._kept: SizedLRU[Hashable, ChangedWeights] = SizedLRU(room, _nbytes)
 
     def merged(self, uses: Sequence[Application], part: Part) -> ChangedWeights:
         """Return what the weights of a part of the model become; see :func:`merge`."""
-        return self._kept.get((part, *uses), lambda: merge(uses, [part]))
+        return self._kept.get((part, *uses), lambda: self._at_home(merge(uses, [part])))
 
     def of_module(self, module: nn.Module, changes: Sequence[Change]) -> ChangedWeights:
         """Return what the weights of a module become under some changes.
@@ -47,18 +49,18 @@ class LoraWeights:
         """
         if any(change.module.reads_weight for change in changes[1:]):
             key = module, *changes
-            return self._kept.get(key, lambda: merge_module(module, changes))
+            return self._kept.get(key, lambda: self._at_home(merge_module(module, changes)))
         sums: dict[Slot, Tensor] = {}
+        weight = cast("Tensor", module.weight)
         with torch.no_grad():
             for change in changes:
                 for slot, delta in self._whole(module, change).items():
                     before = sums.get(slot)
                     if before is None:
                         before = cast("Tensor | None", getattr(module, slot.name))
-                    step = delta * change.multiplier
+                    step = delta.to(weight.device) * change.multiplier
                     sums[slot] = step if before is None else step.add_(before)
-        dtype = cast("Tensor", module.weight).dtype
-        return {slot: tensor.to(dtype) for slot, tensor in sums.items()}
+        return {slot: tensor.to(weight.dtype) for slot, tensor in sums.items()}
 
     def _whole(self, module: nn.Module, change: Change) -> ChangedWeights:
         """Return a change at multiplier 1, float32."""
@@ -69,11 +71,15 @@ class LoraWeights:
                 Slot(module, "weight"): weight_delta(change.module, weight, ranks=change.ranks),
                 Slot(module, "bias"): bias_delta(change.module, len(weight)),
             }
-            return {
-                slot: delta.to(weight.device) for slot, delta in found.items() if delta is not None
-            }
+            known = {slot: delta for slot, delta in found.items() if delta is not None}
+            return self._at_home({slot: d.to(weight.device) for slot, d in known.items()})
 
         return self._kept.get((module, change.module, change.ranks), make)
+
+    def _at_home(self, weights: ChangedWeights) -> ChangedWeights:
+        if self._home is None:
+            return weights
+        return {slot: tensor.to(self._home) for slot, tensor in weights.items()}
 
 
 def _nbytes(weights: ChangedWeights) -> int:

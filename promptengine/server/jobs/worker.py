@@ -107,6 +107,7 @@ class Device:
                 vae=model.vae,
                 vae_overrides=self._config.vae_overrides,
                 compile=self._config.compile,
+                offload=self._config.offload,
             )
             self._widths = text_widths(*self._engine.checkpoint.text_encoders)
             self._model = model

@@ -302,4 +302,6 @@ def _flags(config: ServerConfig) -> dict[str, Any]:
         "lora_dir": None,
         "embeddings_dir": None,
         "share": False,
+        "medvram": config.offload == "model",
+        "lowvram": config.offload == "layers",
     }

@@ -54,6 +54,21 @@ def test_nothing_is_run_or_worked_out(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "offload"),
+    [
+        ("--xformers", "auto"),
+        ("--medvram-sdxl", "auto"),
+        ("--medvram --api", "model"),
+        ("--lowvram", "layers"),
+        ("--medvram --lowvram", "layers"),
+    ],
+)
+def test_what_leaves_the_device(tmp_path: Path, arguments: str, offload: str) -> None:
+    root = script(tmp_path, f'export COMMANDLINE_ARGS="{arguments}"\n')
+    assert read_launch_arguments(root).offload == offload
+
+
 def test_a_script_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"webui-user\.sh cannot be read: more than 64 KiB"):
         read_launch_arguments(script(tmp_path, " " * (65 << 10)))
