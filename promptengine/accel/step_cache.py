@@ -92,7 +92,10 @@ class StepCache:
                 deep = computed[place]
                 self._kept[row] = _DeepStates(self._call, text, deep)
             found.append(deep)
-        return torch.stack(found)
+        if found[0].is_contiguous():
+            return torch.stack(found)
+        # Images with channels last stay so, since in another order sums come out different in the last digit.
+        return torch.stack([states.permute(1, 2, 0) for states in found]).permute(0, 3, 1, 2)
 
     def last_block(
         self,

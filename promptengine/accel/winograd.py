@@ -86,7 +86,9 @@ class Workspace(threading.local):
         size = prod(shape)
         held = self._held.get(name)
         if held is None or len(held) < size:
-            held = self._held[name] = torch.empty(size)
+            # What was made in inference mode could not be overwritten outside of it.
+            with torch.inference_mode(mode=False):
+                held = self._held[name] = torch.empty(size)
         return held[:size].view(shape)
 
 
@@ -157,9 +159,8 @@ def _convolve_part(
     products = workspace.take("products", 16, batch * lines * columns, after)
     torch.bmm(both.view(16, -1, before), weight, out=products)
     if bias is not None:
-        products[5].add_(
-            bias
-        )  # the only one that goes into all four cells with the sign that it has
+        # The only one that goes into all four cells with the sign that it has.
+        products[5].add_(bias)
     by_column = products.view(4, 4, batch, lines, columns, after)
     _gather(by_column.unbind(), by_column[0], by_column[1])
     _gather(by_column[:2].unbind(1), *answer.permute(2, 4, 0, 1, 3, 5))

@@ -60,6 +60,18 @@ def test_results_outlive_the_workspace() -> None:
     assert torch.equal(first, kept)
 
 
+def test_workspaces_serve_in_and_out_of_inference_mode() -> None:
+    workspace, weight = winograd.Workspace(), winograd.transformed(numbers(8, 8, 3, 3))
+    x = numbers(1, 8, 8, 8)
+    with torch.inference_mode():
+        inside = winograd.convolve(x, weight, None, workspace)
+    with torch.no_grad():
+        outside = winograd.convolve(x, weight, None, workspace)
+    with torch.inference_mode():
+        assert torch.equal(winograd.convolve(x, weight, None, workspace), inside)
+    assert torch.equal(inside, outside)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
