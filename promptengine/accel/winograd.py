@@ -157,13 +157,23 @@ def _convolve_part(
     both = workspace.take("both", 4, 4, batch, lines, columns, before)
     _spread([down[:, :, :, start : start + 2 * columns - 1 : 2] for start in range(4)], both)
     products = workspace.take("products", 16, batch * lines * columns, after)
-    torch.bmm(both.view(16, -1, before), weight, out=products)
+    _multiply(both.view(16, -1, before), weight, products)
     if bias is not None:
         # The only one that goes into all four cells with the sign that it has.
         products[5].add_(bias)
     by_column = products.view(4, 4, batch, lines, columns, after)
     _gather(by_column.unbind(), by_column[0], by_column[1])
     _gather(by_column[:2].unbind(1), *answer.permute(2, 4, 0, 1, 3, 5))
+
+
+def _multiply(x: Tensor, weight: Tensor, out: Tensor) -> None:
+    """Write 16 matrix products; all arguments are ``[16, ...]``."""
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
+        torch.bmm(x, weight, out=out)
+        return
+    # Torch gives that to MKL, which uses half of these instructions' width on AMD's processors.
+    for one, matrix, place in zip(x, weight, out, strict=True):
+        place.copy_(torch.ops.mkldnn._linear_pointwise(one, matrix.mT, None, "none", [], ""))
 
 
 def _spread(cells: Sequence[Tensor], out: Tensor) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from promptengine.accel import winograd
+from promptengine.accel import onednn, winograd
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -41,6 +41,16 @@ def test_numbers_are_those_of_the_sum(
     assert torch.allclose(found, functional.conv2d(x, weight, added, padding=1), atol=1e-4)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(x, kept)
+
+
+@pytest.mark.skipif(not onednn._knows(torch.float32), reason="has no oneDNN to ask")
+def test_processors_with_wider_instructions_ask_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight = numbers(2, 16, 8, 8), numbers(24, 16, 3, 3, seed=1)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(torch, "bmm", None)
+    with torch.no_grad():
+        found = winograd.convolve(x, winograd.transformed(weight), None, winograd.Workspace())
+    assert torch.allclose(found, functional.conv2d(x, weight, padding=1), atol=1e-4)
 
 
 def test_results_are_as_exact_as_the_sums() -> None:

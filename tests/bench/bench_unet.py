@@ -45,8 +45,8 @@ Tried and left out, on two cores with and without bfloat16 instructions:
 - Channels-last in bfloat16: 4 %; oneDNN's order of weights brings its own.
 - Convolutions of the VAE packed: a fifth of the decoding, for 0.2 GB beside weights that were converted.
 - Feed-forward layers with gate and value as two products, the GELU or the multiplication as a post-op of oneDNN, the
-  residual likewise: 0.93 to 1.03 of a whole layer's time at width 320 and 1 at 640 and 1280; oneDNN's own GELU is slower
-  than torch's. The multiplication in place alone: 0.95, 0.99 and 1.05.
+  residual likewise: 0.93, 0.99 and 1.03 of a whole layer's time at widths 320, 640 and 1280; oneDNN's own GELU is
+  slower than torch's. The multiplication in place alone: 0.95, 0.99 and 1.05.
 - Attention as two batched products and a softmax in torch's place: 1.2 to 3.5 times its time; contiguous keys and
   values for it: the same.
 - Linear layers' products by MKL on one thread: as quick as oneDNN's.
