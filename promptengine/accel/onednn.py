@@ -3,7 +3,9 @@
 Convolutions: oneDNN reads weights in blocks of its own order, and torch lets it make that order again in each
 call, which with Stable Diffusion's large weights is a fifth to a third of a UNet's time at 256 x 256. Here
 the order is made once for each size of images: on some processors it hangs on the size, and a weight in the order of
-another one takes ten times as long as one in no order at all. Matrix products in float32: torch gives them to MKL, which takes more than twice as long
+another one takes ten times as long as one in no order at all. In float32 most convolutions are computed with fewer
+products (:mod:`promptengine.accel.winograd`), whose weights are ordered once for all sizes, and images lie in memory
+with channels last. Matrix products in float32: torch gives them to MKL, which takes more than twice as long
 on AMD's processors and as long on Intel's. Results move within the rounding of float32, those of bfloat16
 convolutions not at all.
 
@@ -26,6 +28,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from promptengine.accel import winograd
 from promptengine.undo import UndoLog
 
 __all__ = [
@@ -70,38 +73,65 @@ class OneDNNLinear(nn.Linear):
         return linear(input, self.weight, self.bias)
 
 
+class PointConv2d(nn.Conv2d):
+    """A convolution of one pixel, which is :func:`linear` with channels last."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if input.ndim != 4 or torch.is_grad_enabled():
+            return super()._conv_forward(input, weight, bias)
+        cells = _channels_last(input).permute(0, 2, 3, 1)
+        return linear(cells, weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
 class PackedWeight:
-    """A convolution's weight as oneDNN reads it, for the images that it has read last.
+    """A convolution's weight as it is read quickest, for the images that it has read last.
 
     Args:
         layer: The convolution as it is; other weights that take the place of its own are not packed.
+        workspace: For fewer products, where the convolution suits; None where they are not wanted.
     """
 
-    def __init__(self, layer: nn.Conv2d) -> None:
+    def __init__(self, layer: nn.Conv2d, workspace: winograd.Workspace | None) -> None:
         self._address, self._version = layer.weight.data_ptr(), layer.weight._version
-        self._ordered: tuple[torch.Size, Tensor] | None = None
+        self._workspace = workspace
+        self._ordered: tuple[torch.Size | None, Tensor] | None = None
 
     def is_of(self, weight: Tensor) -> bool:
         """Return whether a weight is the one that this was made for, with the numbers that it had."""
         return weight.data_ptr() == self._address and weight._version == self._version
 
-    def ordered(self, layer: nn.Conv2d, shape: torch.Size) -> Tensor:
-        """Return the numbers in oneDNN's order.
+    def convolve(self, layer: nn.Conv2d, x: Tensor, bias: Tensor | None) -> Tensor:
+        """Return what the convolution answers to ``x`` ``[batch, channels, height, width]``."""
+        if self._workspace is not None and winograd.pays(x.shape):
+            return winograd.convolve(x, self._made(layer, None), bias, self._workspace)
+        how = layer.padding, layer.stride, layer.dilation, layer.groups
+        ordered = self._made(layer, x.shape)
+        if x.dtype is torch.float32:
+            x = _channels_last(x)
+        return torch.ops.mkldnn._convolution_pointwise(x, ordered, bias, *how, *_AS_IT_IS)
 
-        Args:
-            layer: The convolution.
-            shape: Of what it reads, ``[batch, channels, height, width]``.
-        """
+    def _made(self, layer: nn.Conv2d, shape: torch.Size | None) -> Tensor:
+        """Return the weights in oneDNN's order for a shape, or those of minimal filtering for all shapes."""
         if self._ordered is None or self._ordered[0] != shape:
             # The old order goes before the new one is made.
             self._ordered = None
             weight = layer.weight.detach()
-            made = torch.ops.mkldnn._reorder_convolution_weight(
-                weight, layer.padding, layer.stride, layer.dilation, layer.groups, list(shape)
-            )
-            self._ordered = shape, made
+            self._ordered = shape, _ordered(layer, weight, shape)
             _let_go(weight)
         return self._ordered[1]
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """Return images that lie in memory as tokens do; in float32 all is quicker so."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def _ordered(layer: nn.Conv2d, weight: Tensor, shape: torch.Size | None) -> Tensor:
+    if shape is None:
+        return winograd.transformed(weight)
+    return torch.ops.mkldnn._reorder_convolution_weight(
+        weight, layer.padding, layer.stride, layer.dilation, layer.groups, list(shape)
+    )
 
 
 Packed = Mapping[nn.Conv2d, PackedWeight]
@@ -109,7 +139,7 @@ Packed = Mapping[nn.Conv2d, PackedWeight]
 
 
 class PackedConv2d(nn.Conv2d):
-    """A convolution that has its weight a second time, as oneDNN reads it.
+    """A convolution that has its weight a second time, as it is read quickest.
 
     ``weight`` is what holds: where another tensor is in its place, such as one that a LoRA changed, or it
     was edited, or gradients are asked for, the convolution is torch's own.
@@ -126,9 +156,7 @@ class PackedConv2d(nn.Conv2d):
             or torch.is_grad_enabled()
         ):
             return super()._conv_forward(input, weight, bias)
-        how = self.padding, self.stride, self.dilation, self.groups
-        ordered = packing.ordered(self, input.shape)
-        return torch.ops.mkldnn._convolution_pointwise(input, ordered, bias, *how, *_AS_IT_IS)
+        return packing.convolve(self, input, bias)
 
 
 def pack_conv_weights(model: nn.Module, *, room: int | None) -> Packed:
@@ -136,7 +164,8 @@ def pack_conv_weights(model: nn.Module, *, room: int | None) -> Packed:
 
     That is done when each is first called, and again where the size of its images changes.
 
-    Convolutions of one pixel are left out: they are matrix products, and LoRAs change them often. Weights
+    Convolutions of one pixel are left out: they are matrix products, and LoRAs change them often. Those of
+    3 x 3 take 16/9 of their own memory in float32, or as much as their own where there is less room. Weights
     that are mapped from a file need not stay in memory beside the packed ones, and do not where the system
     can let them go. The model stays as it is.
 
@@ -145,9 +174,14 @@ def pack_conv_weights(model: nn.Module, *, room: int | None) -> Packed:
         room: Bytes that are free; None where that cannot be told, and nothing is packed.
     """
     layers = [layer for layer in model.modules() if type(layer) is nn.Conv2d and _packs(layer)]
-    if room is None or sum(layer.weight.nbytes for layer in layers) * _SPARE > room:
-        return {}
-    return {layer: PackedWeight(layer) for layer in layers}
+    workspace = winograd.Workspace()
+    for filtered in ({layer for layer in layers if winograd.suits(layer)}, set[nn.Conv2d]()):
+        sizes = (one.weight.nbytes * (winograd.GROWTH if one in filtered else 1) for one in layers)
+        if room is not None and sum(sizes) * _SPARE <= room:
+            return {
+                one: PackedWeight(one, workspace if one in filtered else None) for one in layers
+            }
+    return {}
 
 
 @contextmanager
@@ -157,21 +191,21 @@ def use_onednn(
     """Let models use oneDNN within a ``with`` block, where a processor gains by it.
 
     Args:
-        models: Their linear layers do; that takes no memory, and the weights are the layers' own, whatever
+        models: Their linear layers and convolutions of one pixel do; that takes no memory, and the weights are the layers' own, whatever
             becomes of them meanwhile.
         packed: Convolutions that do, with their packed weights.
         journal: Of the run that this is a part of; by default the block stands alone.
     """
     layers = [
-        layer
+        (layer, quick)
         for model in models
         for layer in model.modules()
-        if type(layer) is nn.Linear and _usable(layer.weight)
+        if (quick := _quick_kind(layer)) is not None
     ]
     convolutions: Mapping[Any, PackedWeight] = packed or {}
     with (journal or UndoLog()).block() as changes:
-        for layer in layers:
-            changes.set(layer, "__class__", OneDNNLinear)
+        for layer, quick in layers:
+            changes.set(layer, "__class__", quick)
         for layer, packing in convolutions.items():
             changes.shadow(layer, "packing", packing)
             changes.set(layer, "__class__", PackedConv2d)
@@ -180,6 +214,17 @@ def use_onednn(
 
 def _usable(weight: Tensor) -> bool:
     return weight.device.type == "cpu" and _knows(weight.dtype)
+
+
+def _quick_kind(layer: nn.Module) -> type[nn.Module] | None:
+    """Return the class that is quicker than a layer's own and reads the same weights; None where there is none."""
+    if type(layer) is nn.Linear:
+        return OneDNNLinear if _usable(layer.weight) else None
+    if type(layer) is nn.Conv2d and layer.kernel_size == layer.stride == (1, 1):
+        plain = layer.groups == 1 and layer.padding == (0, 0)
+        precise = layer.weight.dtype is torch.float32
+        return PointConv2d if plain and precise and _usable(layer.weight) else None
+    return None
 
 
 def _packs(layer: nn.Conv2d) -> bool:

@@ -117,7 +117,10 @@ class StepCache:
                 found.append(kept.states)
             else:
                 found.append(kept.beside(skips[place]))
-        return torch.stack(found)
+        if found[0].is_contiguous():
+            return torch.stack(found)
+        # Images with channels last stay so, since in another order sums come out different in the last digit.
+        return torch.stack([states.permute(1, 2, 0) for states in found]).permute(0, 3, 1, 2)
 
     def _learned(self, row: Hashable, text: Hashable, states: Tensor, skip: Tensor) -> _DeepStates:
         """Return what a row keeps of a whole call."""

@@ -14,6 +14,7 @@ from promptengine.accel import onednn
 from promptengine.accel.onednn import (
     OneDNNLinear,
     PackedConv2d,
+    PointConv2d,
     linear,
     pack_conv_weights,
     use_onednn,
@@ -91,7 +92,8 @@ def test_models_compute_the_same_and_are_as_before_afterwards(dtype: torch.dtype
         with pytest.raises(KeyError), use_onednn(model, packed=packed):
             convolutions: Any = model[0]
             changed = [type(layer) for layer in (*convolutions, model[2])]
-            assert changed == [PackedConv2d, PackedConv2d, nn.Conv2d, OneDNNLinear]
+            point = PointConv2d if dtype is torch.float32 else nn.Conv2d
+            assert changed == [PackedConv2d, PackedConv2d, point, OneDNNLinear]
             assert close(model(x), expected)
             raise KeyError
         assert torch.equal(model(x), expected)
@@ -131,7 +133,7 @@ def test_other_weights_count_at_once(change: Any) -> None:
 @pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
 def test_packed_convolutions_have_gradients_and_edges() -> None:
     model, plain = layers(), layers()
-    with use_onednn(packed=pack_conv_weights(model, room=PLENTY)):
+    with use_onednn(model, packed=pack_conv_weights(model, room=PLENTY)):
         x = numbers(1, 4, 8, 8).requires_grad_()
         model(x).sum().backward()
         given = x.grad
@@ -176,3 +178,69 @@ def test_what_does_not_gain_stays() -> None:
         (whole, None),
     ):
         assert pack_conv_weights(model, room=room) == {}
+
+
+def wide() -> nn.Sequential:
+    torch.manual_seed(0)
+    made = nn.Sequential(
+        nn.Conv2d(4, 256, 3, padding=1),
+        nn.Conv2d(256, 256, 3, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(256, 256, 1),
+        nn.Conv2d(256, 256, 3, padding=1, bias=False),
+    )
+    return made.requires_grad_(False)
+
+
+@pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
+@pytest.mark.parametrize(("height", "width"), [(8, 16), (7, 9), (2, 2)])
+def test_wide_convolutions_compute_the_same_at_every_size(height: int, width: int) -> None:
+    model, x = wide(), numbers(2, 4, height, width)
+    with torch.no_grad():
+        expected = model(x)
+        with use_onednn(model, packed=pack_conv_weights(model, room=PLENTY)):
+            assert close(model(x), expected)
+
+
+@pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
+@pytest.mark.parametrize("change", [exchanged, edited])
+def test_other_weights_of_wide_convolutions_count_at_once(change: Any) -> None:
+    model, x = wide(), numbers(2, 4, 8, 8)
+    with torch.no_grad(), use_onednn(model, packed=pack_conv_weights(model, room=PLENTY)):
+        before = model(x)
+        for layer in (model[3], model[4]):
+            change(layer)
+        bias: Any = model[3].bias
+        bias.mul_(2)
+        assert close(model(x), 4 * before)
+
+
+@pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
+def test_weights_of_fewer_products_serve_all_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = wide(), []
+    transform = onednn.winograd.transformed
+
+    def transforming(weight: Tensor) -> Tensor:
+        made.append(weight.shape)
+        return transform(weight)
+
+    monkeypatch.setattr(onednn.winograd, "transformed", transforming)
+    packed = pack_conv_weights(model, room=PLENTY)
+    with torch.no_grad():
+        for size in (8, 16, 8):
+            x = numbers(2, 4, size, size)
+            expected = model(x)
+            with use_onednn(model, packed=packed):
+                assert close(model(x), expected)
+    assert made == [(256, 256, 3, 3)] * 2
+
+
+@pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
+def test_larger_weights_are_made_where_they_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = wide(), []
+    monkeypatch.setattr(onednn.winograd, "transformed", made.append)
+    plain = sum(layer.weight.nbytes for layer in model if isinstance(layer, nn.Conv2d))
+    packed = pack_conv_weights(model, room=2 * plain)
+    with torch.no_grad(), use_onednn(packed=packed):
+        model(numbers(2, 4, 8, 8))
+    assert len(packed) == 3 and not made

@@ -22,6 +22,15 @@ bfloat16                  none        1 relu          3 relu          1 linear  
 float32, 256×256          0.47        0.52 (1.11)     0.64 (1.52)     0.47 (1.12)
 ========================  ==========  ==============  ==============  ==============  ============
 
+These float32 figures are older than the convolutions with fewer products (``promptengine.accel.winograd``). With
+them, on one core of an AMD EPYC with AVX2 only, a call at 256×256 in float32 without networks takes 4.8 s of
+processor time, OpenVINO 2026.4 5.3 s and diffusers 7.6 s: the least of three to five rounds, while others worked on
+the machine. On two cores of it, before, they took 3.39, 3.15 and 5.50 s.
+
+A call has 171.6 thousand million multiply-adds there, 90.6 of them in convolutions that become 40.3, so that 121.3
+are left: 3.3 s at the 37 thousand million a second that the largest products reach on that core. Those of narrow
+matrices reach 20 to 35. The first call takes 8 s more for the weights of the convolutions.
+
 The products alone run at 390 thousand million multiply-adds a second in bfloat16 and take 0.083 of diffusers' call
 at 256×256; what one relu network adds is 0.080 (0.068 and 0.079 at 512×512). Three add 0.239 where their products
 take 0.243. So nothing but the products is left to save.
@@ -33,10 +42,19 @@ Tried and left out, on two cores with and without bfloat16 instructions:
 - Both layers as batched products of two: 3 % slower to 8 % faster by width, nothing on the whole.
 - The second layer folded into the projection (``W x + (W B) relu(A x)``): as many products, no gain.
 - Weights of linear layers in oneDNN's order too: as quick as in torch's.
-- Channels-last: 4 % in bfloat16 and nothing in float32; oneDNN's order of weights brings its own.
+- Channels-last in bfloat16: 4 %; oneDNN's order of weights brings its own.
 - Convolutions of the VAE packed: a fifth of the decoding, for 0.2 GB beside weights that were converted.
+- Feed-forward layers with gate and value as two products, the GELU or the multiplication as a post-op of oneDNN, the
+  residual likewise: 0.93, 0.99 and 1.03 of a whole layer's time at widths 320, 640 and 1280; oneDNN's own GELU is
+  slower than torch's. The multiplication in place alone: 0.95, 0.99 and 1.05.
+- Attention as two batched products and a softmax in torch's place: 1.2 to 3.5 times its time; contiguous keys and
+  values for it: the same.
+- Linear layers' products by MKL on one thread: as quick as oneDNN's.
+- Winograd's products one by one with oneDNN, its additions as post-ops: 1.05 to 1.3 of one batched product of MKL's.
+  For fewer than 256 channels, or 32 squares of 2 × 2, the plain sum is quicker.
 
-What paid: reading text once, folding, activation in place, one fused multiply and addition, and oneDNN.
+What paid: reading text once, folding, activation in place, one fused multiply and addition, oneDNN,
+and in float32 convolutions with fewer products whose memory is kept from one to the next (fresh memory took a third of one).
 """
 
 from __future__ import annotations
