@@ -25,7 +25,7 @@ float32, 256×256          0.47        0.52 (1.11)     0.64 (1.52)     0.47 (1.1
 These float32 figures are older than the convolutions with fewer products (``promptengine.accel.winograd``). With
 them, on one core of an AMD EPYC with AVX2 only, a call at 256×256 in float32 without networks takes 4.8 s of
 processor time, OpenVINO 2026.4 5.3 s and diffusers 7.6 s: the least of three to five rounds, while others worked on
-the machine. On two cores of it, before, they took 3.39, 3.15 and 5.50 s.
+the machine. In another session they took 5.2 and 5.5 s, with one relu network 6.1 s. On two cores of it, before, they took 3.39, 3.15 and 5.50 s.
 
 A call has 171.6 thousand million multiply-adds there, 90.6 of them in convolutions that become 40.3, so that 121.3
 are left: 3.3 s at the 37 thousand million a second that the largest products reach on that core. Those of narrow
@@ -54,7 +54,8 @@ Tried and left out, on two cores with and without bfloat16 instructions:
   For fewer than 256 channels, or 32 squares of 2 × 2, the plain sum is quicker.
 
 What paid: reading text once, folding, activation in place, one fused multiply and addition, oneDNN,
-and in float32 convolutions with fewer products whose memory is kept from one to the next (fresh memory took a third of one).
+and in float32 convolutions with fewer products whose memory is kept from one to the next (fresh memory took a third
+of one).
 """
 
 from __future__ import annotations
