@@ -159,21 +159,22 @@ class PackedConv2d(nn.Conv2d):
         return packing.convolve(self, input, bias)
 
 
-def pack_conv_weights(model: nn.Module, *, room: int | None) -> Packed:
-    """Let the weights of a model's convolutions be reordered where a processor gains by it and has the memory.
+def pack_conv_weights(*models: nn.Module, room: int | None) -> Packed:
+    """Let the weights of models' convolutions be reordered where a processor gains by it and has the memory.
 
     That is done when each is first called, and again where the size of its images changes.
 
     Convolutions of one pixel are left out: they are matrix products, and LoRAs change them often. Those of
     3 x 3 take 16/9 of their own memory in float32, or as much as their own where there is less room. Weights
     that are mapped from a file need not stay in memory beside the packed ones, and do not where the system
-    can let them go. The model stays as it is.
+    can let them go. The models stay as they are.
 
     Args:
-        model: In float32 or bfloat16 on a CPU; elsewhere and in other types nothing gains.
+        models: In float32 or bfloat16 on a CPU; elsewhere and in other types nothing gains.
         room: Bytes that are free; None where that cannot be told, and nothing is packed.
     """
-    layers = [layer for layer in model.modules() if type(layer) is nn.Conv2d and _packs(layer)]
+    modules = (module for model in models for module in model.modules())
+    layers = [layer for layer in modules if type(layer) is nn.Conv2d and _packs(layer)]
     workspace = winograd.Workspace()
     for filtered in ({layer for layer in layers if winograd.suits(layer)}, set[nn.Conv2d]()):
         sizes = (one.weight.nbytes * (winograd.GROWTH if one in filtered else 1) for one in layers)
@@ -191,8 +192,8 @@ def use_onednn(
     """Let models use oneDNN within a ``with`` block, where a processor gains by it.
 
     Args:
-        models: Their linear layers and convolutions of one pixel do; that takes no memory, and the weights are the layers' own, whatever
-            becomes of them meanwhile.
+        models: Their linear layers and convolutions of one pixel do; that takes no memory, and the weights are
+            the layers' own, whatever becomes of them meanwhile.
         packed: Convolutions that do, with their packed weights.
         journal: Of the run that this is a part of; by default the block stands alone.
     """

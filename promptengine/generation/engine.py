@@ -100,7 +100,7 @@ class Engine:
         self.requested_offload: OffloadName = opening.offload
         self._models: FurtherModels | None = FurtherModels(parts, opening)
         room = None if compiled or shared or not parts.stays else free_bytes(device)
-        self._packed = pack_conv_weights(checkpoint.unet, room=room)
+        self._packed = pack_conv_weights(checkpoint.unet, checkpoint.vae, room=room)
         self._colors: LatentToRGB | None = None
         self._busy = threading.Lock()
 
@@ -486,11 +486,13 @@ class Engine:
                     drafts[number].add(models, x)
 
     def _quick(self, job: PreparedRequest) -> AbstractContextManager[None]:
-        """Return the UNet as quick as it gets."""
+        """Return the UNet and the VAE as quick as they get."""
         if self.compiled:
             return use_compiled_regions()
         # Adaptive samplers magnify the last digits, and torch's own products have those of WebUI's.
         if job.adaptive:
             return nullcontext()
-        unet, journal = self.checkpoint.unet, self.checkpoint.journal
-        return use_onednn(unet, packed=self._packed, journal=journal)
+        checkpoint, packed = self.checkpoint, self._packed
+        return use_onednn(
+            checkpoint.unet, checkpoint.vae, packed=packed, journal=checkpoint.journal
+        )

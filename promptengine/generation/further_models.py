@@ -181,9 +181,8 @@ class FurtherModels:
         journal = checkpoint.journal
         with ExitStack() as blocks:
             if quick and not self._opening.compile:
-                blocks.enter_context(
-                    use_onednn(checkpoint.unet, packed=held.packed, journal=journal)
-                )
+                parts = checkpoint.unet, checkpoint.vae
+                blocks.enter_context(use_onednn(*parts, packed=held.packed, journal=journal))
             blocks.enter_context(vae_tiling(*[checkpoint.vae] * tiles, journal=journal))
             yield held.parts
 
@@ -219,7 +218,9 @@ class FurtherModels:
             residence=own.residence,
         )
         room = free_bytes(device) if own.stays and not self._opening.compile else None
-        return _Held(path, state, parts, pack_conv_weights(checkpoint.unet, room=room))
+        return _Held(
+            path, state, parts, pack_conv_weights(checkpoint.unet, checkpoint.vae, room=room)
+        )
 
 
 class ModelInUse:
