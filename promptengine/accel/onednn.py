@@ -4,8 +4,8 @@ Convolutions: oneDNN reads weights in blocks of its own order, and torch lets it
 call, which with Stable Diffusion's large weights is a fifth to a third of a UNet's time at 256 x 256. Here
 the order is made once for each size of images: on some processors it hangs on the size, and a weight in the order of
 another one takes ten times as long as one in no order at all. In float32 most convolutions are computed with fewer
-products (:mod:`promptengine.accel.winograd`), whose weights are ordered once for all sizes, and images lie in memory
-with channels last. Matrix products in float32: torch gives them to MKL, which takes more than twice as long
+products (:mod:`promptengine.accel.winograd`), whose weights are ordered once for all sizes, and the images of models
+that have such lie in memory with channels last. Matrix products in float32: torch gives them to MKL, which takes more than twice as long
 on AMD's processors and as long on Intel's. Results move within the rounding of float32, those of bfloat16
 convolutions not at all.
 
@@ -74,12 +74,13 @@ class OneDNNLinear(nn.Linear):
 
 
 class PointConv2d(nn.Conv2d):
-    """A convolution of one pixel, which is :func:`linear` with channels last."""
+    """A convolution of one pixel, which is :func:`linear` where images lie in memory with channels last."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if input.ndim != 4 or torch.is_grad_enabled():
+        last = input.ndim == 4 and input.is_contiguous(memory_format=torch.channels_last)
+        if torch.is_grad_enabled() or not last or input.is_contiguous():
             return super()._conv_forward(input, weight, bias)
-        cells = _channels_last(input).permute(0, 2, 3, 1)
+        cells = input.permute(0, 2, 3, 1)
         return linear(cells, weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
@@ -88,7 +89,8 @@ class PackedWeight:
 
     Args:
         layer: The convolution as it is; other weights that take the place of its own are not packed.
-        workspace: For fewer products, where the convolution suits; None where they are not wanted.
+        workspace: Of a model that is computed with fewer products where its layers suit, and whose images lie in
+            memory with channels last; None for another one.
     """
 
     def __init__(self, layer: nn.Conv2d, workspace: winograd.Workspace | None) -> None:
@@ -102,12 +104,12 @@ class PackedWeight:
 
     def convolve(self, layer: nn.Conv2d, x: Tensor, bias: Tensor | None) -> Tensor:
         """Return what the convolution answers to ``x`` ``[batch, channels, height, width]``."""
-        if self._workspace is not None and winograd.pays(x.shape):
-            return winograd.convolve(x, self._made(layer, None), bias, self._workspace)
+        if self._workspace is not None:
+            if winograd.suits(layer) and winograd.pays(x.shape):
+                return winograd.convolve(x, self._made(layer, None), bias, self._workspace)
+            x = _channels_last(x)
         how = layer.padding, layer.stride, layer.dilation, layer.groups
         ordered = self._made(layer, x.shape)
-        if x.dtype is torch.float32:
-            x = _channels_last(x)
         return torch.ops.mkldnn._convolution_pointwise(x, ordered, bias, *how, *_AS_IT_IS)
 
     def _made(self, layer: nn.Conv2d, shape: torch.Size | None) -> Tensor:
@@ -122,7 +124,7 @@ class PackedWeight:
 
 
 def _channels_last(x: Tensor) -> Tensor:
-    """Return images that lie in memory as tokens do; in float32 all is quicker so."""
+    """Return images that lie in memory as tokens do."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
@@ -159,7 +161,7 @@ class PackedConv2d(nn.Conv2d):
         return packing.convolve(self, input, bias)
 
 
-def pack_conv_weights(*models: nn.Module, room: int | None) -> Packed:
+def pack_conv_weights(model: nn.Module, *others: nn.Module, room: int | None) -> Packed:
     """Let the weights of models' convolutions be reordered where a processor gains by it and has the memory.
 
     That is done when each is first called, and again where the size of its images changes.
@@ -170,17 +172,28 @@ def pack_conv_weights(*models: nn.Module, room: int | None) -> Packed:
     can let them go. The models stay as they are.
 
     Args:
-        models: In float32 or bfloat16 on a CPU; elsewhere and in other types nothing gains.
+        model: In float32 or bfloat16 on a CPU; elsewhere and in other types nothing gains.
+        others: Such as its VAE, which gain where some of their convolutions are computed with fewer products, and
+            are left as they are elsewhere.
         room: Bytes that are free; None where that cannot be told, and nothing is packed.
     """
-    modules = (module for model in models for module in model.modules())
-    layers = [layer for layer in modules if type(layer) is nn.Conv2d and _packs(layer)]
+    packing = [
+        [layer for layer in one.modules() if type(layer) is nn.Conv2d and _packs(layer)]
+        for one in (model, *others)
+    ]
     workspace = winograd.Workspace()
-    for filtered in ({layer for layer in layers if winograd.suits(layer)}, set[nn.Conv2d]()):
-        sizes = (one.weight.nbytes * (winograd.GROWTH if one in filtered else 1) for one in layers)
+    for suits in (winograd.suits, _never):
+        chosen = [packing[0], *(layers for layers in packing[1:] if any(map(suits, layers)))]
+        sizes = (
+            layer.weight.nbytes * (winograd.GROWTH if suits(layer) else 1)
+            for layers in chosen
+            for layer in layers
+        )
         if room is not None and sum(sizes) * _SPARE <= room:
             return {
-                one: PackedWeight(one, workspace if one in filtered else None) for one in layers
+                layer: PackedWeight(layer, workspace if any(map(suits, layers)) else None)
+                for layers in chosen
+                for layer in layers
             }
     return {}
 
@@ -211,6 +224,10 @@ def use_onednn(
             changes.shadow(layer, "packing", packing)
             changes.set(layer, "__class__", PackedConv2d)
         yield
+
+
+def _never(_: nn.Conv2d) -> bool:
+    return False
 
 
 def _usable(weight: Tensor) -> bool:

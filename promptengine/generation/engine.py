@@ -492,7 +492,5 @@ class Engine:
         # Adaptive samplers magnify the last digits, and torch's own products have those of WebUI's.
         if job.adaptive:
             return nullcontext()
-        checkpoint, packed = self.checkpoint, self._packed
-        return use_onednn(
-            checkpoint.unet, checkpoint.vae, packed=packed, journal=checkpoint.journal
-        )
+        unet, journal = self.checkpoint.unet, self.checkpoint.journal
+        return use_onednn(unet, packed=self._packed, journal=journal)

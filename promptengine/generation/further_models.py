@@ -181,8 +181,9 @@ class FurtherModels:
         journal = checkpoint.journal
         with ExitStack() as blocks:
             if quick and not self._opening.compile:
-                parts = checkpoint.unet, checkpoint.vae
-                blocks.enter_context(use_onednn(*parts, packed=held.packed, journal=journal))
+                blocks.enter_context(
+                    use_onednn(checkpoint.unet, packed=held.packed, journal=journal)
+                )
             blocks.enter_context(vae_tiling(*[checkpoint.vae] * tiles, journal=journal))
             yield held.parts
 

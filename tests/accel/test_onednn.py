@@ -244,3 +244,13 @@ def test_larger_weights_are_made_where_they_have_room(monkeypatch: pytest.Monkey
     with torch.no_grad(), use_onednn(packed=packed):
         model(numbers(2, 4, 8, 8))
     assert len(packed) == 3 and not made
+
+
+@pytest.mark.skipif(not onednn._knows(torch.float32), reason="not quick here")
+def test_other_models_are_packed_where_fewer_products_pay() -> None:
+    model, narrow = (nn.Sequential(nn.Conv2d(4, 8, 3)) for _ in range(2))
+    other = wide()
+    packed = pack_conv_weights(model, narrow, other, room=PLENTY)
+    assert model[0] in packed
+    assert narrow[0] not in packed
+    assert sum(layer in packed for layer in other) == 3

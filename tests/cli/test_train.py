@@ -122,6 +122,7 @@ def test_every_option_arrives(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         "vae": "Automatic",
         "vae_overrides": True,
         "compile": False,
+        "offload": "none",
     }
     assert restart is True
     assert config == TrainingConfig(
