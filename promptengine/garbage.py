@@ -1,4 +1,7 @@
-"""Garbage collection stands aside where there is no garbage: while a text is read or libraries are loaded, and at the end."""
+"""Garbage collection stands aside where there is no garbage.
+
+That is while a text is read or libraries are loaded, and at the end of a process.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ def gc_paused(read: Callable[P, R]) -> Callable[P, R]:
 
     Reading makes many small objects and no cycle among them, and so does importing. The collector would
     look through all of them time and again and find nothing: half of the time of a prompt of a megabyte,
-    and the larger part the longer it is; a tenth of the time that torch and diffusers take to load. It is on again afterwards if it was on before; where threads read
-    at once, the first to end turns it on, which costs the others time and nothing else.
+    and the larger part the longer it is; a tenth of the time that torch and diffusers take to load. It is on again
+    afterwards if it was on before; where threads read at once, the first to end turns it on, which costs the others
+    time and nothing else.
     """
 
     @wraps(read)

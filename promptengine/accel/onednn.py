@@ -3,11 +3,12 @@
 Convolutions: oneDNN reads weights in blocks of its own order, and torch lets it make that order again in each
 call, which with Stable Diffusion's large weights is a fifth to a third of a UNet's time at 256 x 256. Here
 the order is made once for each size of images: on some processors it hangs on the size, and a weight in the order of
-another one takes ten times as long as one in no order at all. In float32 most convolutions are computed with fewer
-products (:mod:`promptengine.accel.winograd`), whose weights are ordered once for all sizes, and the images of models
-that have such lie in memory with channels last. Matrix products in float32: torch gives them to MKL, which takes more than twice as long
-on AMD's processors and as long on Intel's. Results move within the rounding of float32, those of bfloat16
-convolutions not at all.
+another one takes ten times as long as one in no order at all. In float32 most convolutions of wide models are computed
+with fewer products (:mod:`promptengine.accel.winograd`), whose weights are ordered once for all sizes, and the images
+of models that have such lie in memory with channels last.
+
+Matrix products in float32: torch gives them to MKL, which takes more than twice as long on AMD's processors and as
+long on Intel's. Results move within the rounding of float32, those of bfloat16 convolutions not at all.
 
 Torch's compiler uses the operations this rests on; its documentation does not name them. Where they are missing,
 everything is as torch has it.

@@ -31,9 +31,9 @@ def speckled(width: int, height: int) -> Image.Image:
 
 
 @given(
-    width=st.integers(9, 36),
-    height=st.integers(9, 36),
-    size=st.integers(3, 40),
+    width=st.integers(9, 24),
+    height=st.integers(9, 24),
+    size=st.integers(1, 30),
     overlap=st.integers(0, 8),
     blended=st.booleans(),
 )
